@@ -1,0 +1,101 @@
+"""Every field of a run, with its unit; other configs change what they name."""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.name = 'base'
+  c.seeds = (0,)
+  c.strategies = ('sleep', 'hope', 'sft', 'er', 'joint')
+
+  c.data = dict(
+    world='facts',  # 'facts', 'intents' or 'jsonl'.
+    path='',  # Where 'intents' and 'jsonl' read from; never set in a config.
+    settings=dict(),  # Arguments of the world, see sleep_jax/data/worlds.
+    context=14,  # Tokens per row, BOS and EOS included.
+    max_prompt=12,  # Tokens of a stored prompt or a probe, BOS included.
+    batch_size=64,  # Rows per wake step.
+    pack=False,  # Several short rows in one.
+    loss_on='all',  # Or 'response'.
+    prefix=8,  # Tokens of a plain text that may be stored as a prompt.
+  )
+  c.tokenizer = dict(kind='bpe', vocab_size=1024)
+
+  c.model = dict(
+    width=96,
+    num_layers=3,
+    num_heads=4,
+    num_kv_heads=2,
+    head_size=24,
+    arrangement='sequential',
+    router='sigmoid',
+    top_k=0,
+    gate_bias=0.0,
+    qk_norm=True,
+    tied=True,
+    unroll=3,  # Layers per step of the loop; all of them is fastest on a CPU.
+  )
+  # Fastest first; the last is the block's own MLP.
+  c.levels = (
+    dict(
+      hidden=256, update_period=1, sleep_period='experience', slots=0, rank=0
+    ),
+    dict(
+      hidden=256,
+      update_period='infinite',
+      sleep_period='infinite',
+      slots=10,
+      rank=64,
+    ),
+  )
+
+  c.birth = dict(
+    steps=2000,
+    optimizer=dict(
+      learning_rate=3e-3, warmup=100, decay_steps=2000, b2=0.98,
+      weight_decay=0.01,
+    ),
+  )  # fmt: skip
+  # One optimizer per level but the slowest.
+  c.wake = dict(
+    steps=120,  # Per experience.
+    optimizers=(dict(learning_rate=1e-3),),
+  )
+  c.fine_tune = dict(learning_rate=1e-3)  # For strategies that move all.
+  c.tune = (3e-4, 1e-3, 3e-3)  # Learning rates tried where one is tuned.
+
+  c.replay = dict(
+    store='prompts',  # Or 'none': rehearse from BOS alone.
+    birth=1024,  # Prompts kept of birth,
+    past=2048,  # of all days so far,
+    day=1024,  # and of each sleeper's own day.
+  )
+  c.consolidate = dict(
+    teachers=(
+      dict(teacher='anchor', prompts='old', sequences=64, draws=64),
+      dict(teacher='next', prompts='day', sequences=32, draws=32),
+    ),
+    num_updates=600,
+    updates_per_round=25,
+    sender_after_sleep='cleared',
+    on_policy=0.5,
+    on_policy_after=0.25,
+    beta=0.0,
+    temperature=1.0,
+    bos_share=0.3,
+    cut_share=0.5,
+    stem_share=0.5,
+  )
+  c.expert_optimizer = dict(
+    learning_rate=6e-3, warmup=30, decay_steps=600, b2=0.98
+  )
+  c.guard = dict(on=False, tolerance=0.02)
+
+  c.evaluate = dict(chunk=512, held_out_batches=3)
+  c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
+  c.checkpoint = dict(keep=3, disk_budget_bytes=2**30, every_seconds=120.0)
+  c.writers = ()  # 'tensorboard', 'wandb'.
+  c.mesh = dict(data=-1, fsdp=1, tensor=1)
+  c.compile_cache = ''  # A folder that keeps compiled programs, if any.
+  return c

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Makes the environment, or reuses it. Sourced by the other scripts.
+#
+# Afterwards: `root` is the repository, the current directory too; `python` the
+# environment's interpreter; `fail` and `absolute` are as below.
+# SLEEP_JAX_VENV names another place than .venv in the repository.
+set -euo pipefail
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+# Prints a path as it was meant in the directory we were called from.
+absolute() {
+  [[ $1 == /* || $1 == *://* ]] && echo "$1" || echo "$caller/$1"
+}
+
+caller=$PWD
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+venv=$(absolute "${SLEEP_JAX_VENV:-$root/.venv}")
+cd "$root"
+
+# Prints the first Python that can make an environment, or fails naming those
+# there are. Each is tried by running it: a name on PATH may be a shim for a
+# version that is not installed.
+find_python() {
+  local found='' name path version
+  local ask='import platform; print(platform.python_version())'
+  for name in python3.12 python3.11 python3; do
+    while read -r path; do
+      if ! version=$("$path" -c "$ask" 2>/dev/null); then
+        found+="  $path: does not run"$'\n'
+      elif ! "$path" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        found+="  $path: $version, too old"$'\n'
+      elif ! "$path" -c 'import ensurepip, venv' 2>/dev/null; then
+        found+="  $path: $version, without venv (apt: python3-venv)"$'\n'
+      else
+        echo "$path"
+        return
+      fi
+    done < <(type -aP "$name")
+  done
+  fail "Python 3.11 or newer is needed to make $venv, and was not found." \
+    "Tried:"$'\n'"${found:-  no python3 at all}"
+}
+
+# Present only after a complete installation, so a broken one is repaired.
+stamp=$venv/requirements.installed
+python=$venv/bin/python
+
+runs() {
+  "$python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' \
+    2>/dev/null
+}
+
+if runs && cmp -s requirements.txt "$stamp"; then
+  echo "Environment: $venv, reused."
+else
+  SECONDS=0
+  if ! runs; then
+    if [[ -n $(ls -A "$venv" 2>/dev/null) && ! -e $venv/pyvenv.cfg ]]; then
+      fail "$venv is not a Python environment, and would be emptied to make" \
+        "one. Delete it, or let SLEEP_JAX_VENV name another place."
+    fi
+    base=$(find_python)
+    echo "Environment: making $venv with $("$base" --version)."
+    "$base" -m venv --clear "$venv"
+  fi
+  rm -f "$stamp"
+  echo 'Environment: installing requirements.txt (about 800 MB).'
+  "$python" -m pip install --quiet --disable-pip-version-check --no-input \
+    --requirement requirements.txt \
+    || fail "Installing failed, see above. The same command tries again; if" \
+      "that does not help, delete $venv."
+  cp requirements.txt "$stamp"
+  echo "Environment: installed in $SECONDS s."
+fi

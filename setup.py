@@ -1,0 +1,41 @@
+"""Packages sleep_jax. Pinned versions stand in requirements.txt."""
+
+import setuptools
+
+setuptools.setup(
+  name='sleep-jax',
+  version='0.1.0',
+  description='Language models that learn while awake and keep it in sleep.',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(include=['sleep_jax', 'sleep_jax.*']),
+  install_requires=[
+    'absl-py>=2.3',
+    'etils>=1.13',
+    'flax>=0.12.8',
+    'grain>=0.2.18',
+    'jax>=0.10.2,<0.13',
+    'ml-collections>=1.1',
+    'numpy>=2.2',
+    'optax>=0.2.8',
+    'orbax-checkpoint>=0.12.8,<0.13',
+    'tensorstore>=0.1.86',
+    'tokenizers>=0.22',
+  ],
+  extras_require={
+    'test': [
+      'mypy>=2.4',
+      'pytest>=9',
+      'pytest-xdist>=3.8',
+      'rapidfuzz>=3.14',  # The oracle for edit distances.
+      'ruff>=0.17',
+    ],
+    'tensorboard': ['tensorboard>=2.21'],
+    'wandb': ['wandb>=0.31'],
+    'hf': ['jinja2>=3.1', 'safetensors>=0.8', 'transformers>=5.23'],
+    'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.
+    'cuda': ['jax[cuda13]'],
+    # The peers that are measured beside us.
+    'bench': ['peft>=0.21', 'torch>=2.13', 'transformers>=5.23', 'trl>=1.16'],
+  },
+)

@@ -1,0 +1,1 @@
+"""sleep_jax: language models that wake, sleep and remember, in JAX."""

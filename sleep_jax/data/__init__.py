@@ -1,0 +1,1 @@
+"""Data: plain-text worlds, tokenizers, cached sources and streams."""

@@ -1,0 +1,234 @@
+"""A world in tokens: birth, experiences, probes and stems, ready to be lived.
+
+Everything has fixed shapes over the whole stream, so the programs that read
+them are compiled once.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from sleep_jax import types
+from sleep_jax.data import sources
+from sleep_jax.data import tokenizer as tokenizer_lib
+from sleep_jax.data import worlds
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+  """What one life reads and is asked.
+
+  Attributes:
+    world: the text it was made from.
+    tokenizer: that of the run.
+    birth: rows known from birth; None: the world starts from a checkpoint.
+    held_out: rows like those of birth, never trained on; None: none.
+    experiences: in the order of living.
+    probes, stem_probes: keys 'birth', '1', '2', ...; absent where empty.
+    guard: probes that may veto a night; None: none.
+    stems: self-study templates; zero rows: none.
+  """
+
+  world: worlds.World
+  tokenizer: tokenizer_lib.Tokenizer
+  birth: sources.Source | None
+  held_out: sources.Source | None
+  experiences: tuple[sources.Source, ...]
+  probes: dict[str, types.Probes]
+  stem_probes: dict[str, types.Probes]
+  guard: types.Probes | None
+  stems: types.Stems
+
+
+def build(
+  world: worlds.World,
+  tokenizer: tokenizer_lib.Tokenizer,
+  *,
+  context: int,
+  max_prompt: int,
+  batch_size: int,
+  seed: int,
+  cache_dir: str | None = None,
+  pack: bool = False,
+  loss_on: str = 'all',
+  prefix: int = 8,
+) -> Stream:
+  """Tokenises a world; `sources.make` explains the settings."""
+  if not world.experiences:
+    raise ValueError(f'{world.name}: there are no experiences to live through.')
+
+  def source(name: str, rows: list[worlds.Row]) -> sources.Source:
+    return sources.make(
+      name,
+      rows,
+      tokenizer,
+      context=context,
+      max_prompt=max_prompt,
+      batch_size=batch_size,
+      seed=seed,
+      cache_dir=cache_dir,
+      pack=pack,
+      loss_on=loss_on,
+      prefix=prefix,
+    )
+
+  asked = [
+    *world.probes.values(),
+    *world.stem_probes.values(),
+    world.guard,
+  ]
+  tables = _candidates(world, tokenizer, asked)
+
+  def probes(group: list[worlds.Probe]) -> types.Probes:
+    return _probes(
+      group, world, tokenizer, tables, context=context, max_prompt=max_prompt
+    )
+
+  return Stream(
+    world=world,
+    tokenizer=tokenizer,
+    birth=source('birth', world.birth) if world.birth else None,
+    held_out=source('held_out', world.held_out) if world.held_out else None,
+    experiences=tuple(source(name, rows) for name, rows in world.experiences),
+    probes={key: probes(group) for key, group in world.probes.items()},
+    stem_probes={
+      key: probes(group) for key, group in world.stem_probes.items()
+    },
+    guard=probes(world.guard) if world.guard else None,
+    stems=_stems(world, tokenizer, max_prompt),
+  )
+
+
+def _candidates(
+  world: worlds.World,
+  tokenizer: tokenizer_lib.Tokenizer,
+  asked: list[list[worlds.Probe]],
+) -> dict[str, np.ndarray]:
+  """The answer sets that all probes share, and room for any answer."""
+  sets = {
+    key: [(_answer(text, tokenizer), since) for text, since in candidates]
+    for key, candidates in world.candidates.items()
+  }
+  answers = [
+    _answer(probe.answer, tokenizer) for group in asked for probe in group
+  ]
+  answers += [answer for group in sets.values() for answer, _ in group]
+  width = max(map(len, answers), default=1)
+  num_sets = max(1, len(sets))
+  most = max(map(len, sets.values()), default=1)
+  tables = {
+    'candidates_SCA': np.full((num_sets, most, width), tokenizer.eos, np.int32),
+    'candidate_length_SC': np.zeros((num_sets, most), np.int32),
+    'candidate_since_SC': np.zeros((num_sets, most), np.int32),
+  }
+  for row, group in enumerate(sets.values()):
+    for column, (answer, since) in enumerate(group):
+      tables['candidates_SCA'][row, column, : len(answer)] = answer
+      tables['candidate_length_SC'][row, column] = len(answer)
+      tables['candidate_since_SC'][row, column] = since
+  return tables
+
+
+def _answer(text: str, tokenizer: tokenizer_lib.Tokenizer) -> list[int]:
+  return [*tokenizer.encode(text), tokenizer.eos]
+
+
+def _probes(
+  group: list[worlds.Probe],
+  world: worlds.World,
+  tokenizer: tokenizer_lib.Tokenizer,
+  tables: dict[str, np.ndarray],
+  *,
+  context: int,
+  max_prompt: int,
+) -> types.Probes:
+  """Probes [B] with their answers; set and gold are -1 without candidates."""
+  prompts = np.full((len(group), max_prompt), tokenizer.eos, np.int32)
+  prompt_length = np.zeros(len(group), np.int32)
+  width = tables['candidates_SCA'].shape[-1]
+  answers = np.full((len(group), width), tokenizer.eos, np.int32)
+  answer_length = np.zeros(len(group), np.int32)
+  places = {
+    key: (row, {text: column for column, (text, _) in enumerate(candidates)})
+    for row, (key, candidates) in enumerate(world.candidates.items())
+  }
+  chosen = np.full((2, len(group)), -1, np.int32)
+  for row, probe in enumerate(group):
+    prompt = [tokenizer.bos, *tokenizer.encode(probe.prompt)]
+    answer = _answer(probe.answer, tokenizer)
+    if len(prompt) > max_prompt:
+      raise ValueError(
+        f'{probe.where}: the question has {len(prompt)} tokens with BOS, but '
+        f'max_prompt is {max_prompt}: shorten it or raise max_prompt.'
+      )
+    if len(prompt) + len(answer) > context:
+      raise ValueError(
+        f'{probe.where}: question and answer have '
+        f'{len(prompt) + len(answer)} tokens, but the context is {context}: '
+        'shorten them or raise the context.'
+      )
+    prompts[row, : len(prompt)] = prompt
+    prompt_length[row] = len(prompt)
+    answers[row, : len(answer)] = answer
+    answer_length[row] = len(answer)
+    if probe.candidates is not None:
+      place, columns = places[probe.candidates]
+      chosen[:, row] = place, columns[probe.answer]
+  return types.Probes(
+    prompts=types.Prompts(
+      tokens_BP=prompts,
+      length_B=prompt_length,
+      subject_B2=np.zeros((len(group), 2), np.int32),
+    ),
+    answer_BA=answers,
+    answer_length_B=answer_length,
+    set_B=chosen[0],
+    gold_B=chosen[1],
+    **tables,
+  )
+
+
+def _stems(
+  world: worlds.World, tokenizer: tokenizer_lib.Tokenizer, max_prompt: int
+) -> types.Stems:
+  """Templates cut at their slot, as they are tokenised around a name."""
+  subjects = {
+    row.text[slice(*row.subject)]
+    for rows in (world.birth, *(rows for _, rows in world.experiences))
+    for row in rows
+    if world.stems and row.subject
+  }
+  longest = max((len(tokenizer.encode(name)) for name in subjects), default=0)
+  pairs = []
+  for stem in world.stems:
+    if stem.count('{}') != 1:
+      raise ValueError(
+        f'Stem {stem!r} has {stem.count("{}")} slots: write exactly one {{}}.'
+      )
+    slot = stem.index('{}')
+    ids, spans = tokenizer.encode_offsets(stem.replace('{}', 'X'))
+    if any(start <= slot and end > slot + 1 for start, end in spans):
+      raise ValueError(
+        f'Stem {stem!r}: the slot is part of a word: put spaces around it.'
+      )
+    cut = list(zip(ids, spans, strict=True))
+    before = [token for token, (_, end) in cut if end <= slot]
+    after = [token for token, (start, _) in cut if start > slot]
+    length = 1 + len(before) + longest + len(after)
+    if length > max_prompt:
+      raise ValueError(
+        f'Stem {stem!r} has {length} tokens with BOS and the longest subject, '
+        f'but max_prompt is {max_prompt}: shorten it or raise max_prompt.'
+      )
+    pairs.append((before, after))
+  arrays = {}
+  for name, side in (('before', 0), ('after', 1)):
+    width = max([1] + [len(pair[side]) for pair in pairs])
+    tokens = np.full((len(pairs), width), tokenizer.eos, np.int32)
+    for row, pair in enumerate(pairs):
+      tokens[row, : len(pair[side])] = pair[side]
+    arrays[f'{name}_SP'] = tokens
+    arrays[f'{name}_length_S'] = np.array(
+      [len(pair[side]) for pair in pairs], np.int32
+    )
+  return types.Stems(**arrays)

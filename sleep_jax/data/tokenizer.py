@@ -1,0 +1,164 @@
+"""Tokenizers that need no download: bytes, and a BPE trained on birth text.
+
+A run saves its tokenizer beside its checkpoints. Neither kind ever reads a
+special token out of text: BOS and EOS are numbers past the vocabulary of the
+text, so no input can forge them.
+
+The BPE is byte-level (nothing is unknown) and opens every piece of text with a
+space, so a word is the same token at the start of a text, in its middle, and
+at the start of a response.
+
+References:
+  Sennrich et al. 2016, arXiv 1508.07909; byte-level as in GPT-2.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+
+import tokenizers
+from tokenizers import decoders
+from tokenizers import models
+from tokenizers import pre_tokenizers
+from tokenizers import processors
+from tokenizers import trainers
+
+Offsets = list[tuple[int, int]]
+_FILE = 'tokenizer.json'
+
+
+class Bytes:
+  """UTF-8 bytes; 256 is BOS and 257 is EOS."""
+
+  kind = 'bytes'
+  vocab_size = 258
+  bos = 256
+  eos = 257
+  fingerprint = 'bytes'
+
+  def encode(self, text: str) -> list[int]:
+    """Token numbers of a text, without BOS and EOS."""
+    return list(text.encode())
+
+  def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
+    """Token numbers, and the characters [start, end) behind each."""
+    offsets = []
+    for place, character in enumerate(text):
+      offsets += [(place, place + 1)] * len(character.encode())
+    return self.encode(text), offsets
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Text of tokens; BOS and EOS are left out."""
+    return bytes(i for i in ids if i < self.bos).decode(errors='replace')
+
+  def save(self, folder: str) -> None:
+    """Writes what `load` needs into a folder."""
+    _write(folder, {'kind': self.kind})
+
+
+class Bpe:
+  """A byte-level BPE; BOS and EOS are the last two numbers."""
+
+  kind = 'bpe'
+
+  def __init__(self, model: str):
+    """Makes one from the JSON text of a `tokenizers.Tokenizer`."""
+    self._model = model
+    self._tokenizer = tokenizers.Tokenizer.from_str(model)
+    self.bos = self._tokenizer.get_vocab_size()
+    self.eos = self.bos + 1
+    self.vocab_size = self.bos + 2
+    self.fingerprint = hashlib.sha256(model.encode()).hexdigest()
+
+  def encode(self, text: str) -> list[int]:
+    """Token numbers of a text, without BOS and EOS."""
+    return self._tokenizer.encode(text).ids
+
+  def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
+    """Token numbers, and the characters [start, end) behind each.
+
+    The space that opens a word is no part of its span. Where that space is
+    a token of its own, it counts as the character after it, so that it stays
+    with its word.
+    """
+    encoding = self._tokenizer.encode(text)
+    return encoding.ids, [
+      (start, max(end, start + 1)) for start, end in encoding.offsets
+    ]
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Text of tokens, with the space that opens it; no BOS, no EOS."""
+    return self._tokenizer.decode([i for i in ids if i < self.bos])
+
+  def save(self, folder: str) -> None:
+    """Writes what `load` needs into a folder."""
+    _write(folder, {'kind': self.kind, 'model': json.loads(self._model)})
+
+
+Tokenizer = Bytes | Bpe
+
+
+def make(
+  kind: str, texts: Iterable[str] = (), vocab_size: int = 1024
+) -> Tokenizer:
+  """A tokenizer, trained on texts where its kind needs training.
+
+  Args:
+    kind: 'bytes' or 'bpe'.
+    texts: birth text.
+    vocab_size: the most tokens a BPE may have, BOS and EOS included; it
+      stays below where the texts hold nothing more to merge.
+  """
+  if kind == 'bytes':
+    return Bytes()
+  if kind != 'bpe':
+    raise ValueError(f"Tokenizer kind {kind!r}: use 'bytes' or 'bpe'.")
+  if vocab_size < 258:
+    raise ValueError(
+      f'A byte-level BPE needs 256 bytes, BOS and EOS, but vocab_size is '
+      f'{vocab_size}: set it to 258 or more.'
+    )
+  trained = tokenizers.Tokenizer(models.BPE())
+  trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+  trained.post_processor = processors.ByteLevel(trim_offsets=True)
+  trained.decoder = decoders.ByteLevel()
+  trained.train_from_iterator(
+    texts,
+    trainers.BpeTrainer(
+      vocab_size=vocab_size - 2,
+      min_frequency=2,
+      initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+      show_progress=False,
+    ),
+  )
+  return Bpe(trained.to_str())
+
+
+def load(folder: str) -> Tokenizer:
+  """Reads the tokenizer that `save` wrote into a folder."""
+  path = os.path.join(folder, _FILE)
+  if not os.path.exists(path):
+    raise FileNotFoundError(
+      f'{path} does not exist: a run saves its tokenizer there at birth. '
+      'Point at the folder of a run that was born.'
+    )
+  try:
+    with open(path, encoding='utf-8') as file:
+      saved = json.load(file)
+    if saved['kind'] == 'bytes':
+      return Bytes()
+    return Bpe(json.dumps(saved['model'], ensure_ascii=False))
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'{path} is no tokenizer of this project ({error}): delete the run and '
+      'start it again, or restore the file.'
+    ) from error
+
+
+def _write(folder: str, content: dict) -> None:
+  os.makedirs(folder, exist_ok=True)
+  path = os.path.join(folder, _FILE)
+  with open(path + '.part', 'w', encoding='utf-8') as file:
+    json.dump(content, file, ensure_ascii=False)
+  os.replace(path + '.part', path)  # A crash leaves the old one whole.

@@ -1,0 +1,77 @@
+"""What a world is: plain text to be born with, to live through, to be asked.
+
+Worlds hold no tokens, so one world serves any tokenizer, and a person can
+read exactly what the model reads.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One piece of text to learn from.
+
+  Attributes:
+    text: the whole text.
+    response_start: character where the response begins; None: plain text.
+    answer_start: character where the first answer begins, for plain text
+      whose world knows it; no stored prompt reaches it.
+    subject: characters [start, end) of whom or what the text is about.
+    where: the place it comes from, for error messages: 'file:line'.
+  """
+
+  text: str
+  response_start: int | None = None
+  answer_start: int | None = None
+  subject: tuple[int, int] | None = None
+  where: str = 'a row'
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+  """A frozen question with one right answer.
+
+  Attributes:
+    prompt, answer: texts, tokenised apart and joined.
+    candidates: key into `World.candidates`; None: cannot be ranked.
+    stem: the wording is one that self-study stems use, too.
+    where: the place it comes from, for error messages.
+  """
+
+  prompt: str
+  answer: str
+  candidates: str | None = None
+  stem: bool = False
+  where: str = 'a probe'
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+  """Everything that a stream is made from.
+
+  Attributes:
+    name: of the world.
+    birth: rows known from birth.
+    held_out: rows like those of birth that are never trained on.
+    experiences: (name, rows) in the order of living.
+    probes: what is scored; keys 'birth', '1', '2', ... (place of the
+      experience, not its name). A key without probes is absent.
+    stem_probes: the same facts in the wordings that the stems use.
+    guard: probes of birth that are not among the scored ones.
+    stems: self-study templates with one '{}'; the answer follows the end.
+    candidates: sets of (text, since), since = experience that taught it.
+    score: how probes are scored: 'greedy' or 'rank'.
+  """
+
+  name: str
+  birth: list[Row]
+  held_out: list[Row]
+  experiences: list[tuple[str, list[Row]]]
+  probes: dict[str, list[Probe]]
+  stem_probes: dict[str, list[Probe]] = dataclasses.field(default_factory=dict)
+  guard: list[Probe] = dataclasses.field(default_factory=list)
+  stems: list[str] = dataclasses.field(default_factory=list)
+  candidates: dict[str, list[tuple[str, int]]] = dataclasses.field(
+    default_factory=dict
+  )
+  score: str = 'greedy'

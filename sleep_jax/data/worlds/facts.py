@@ -1,0 +1,342 @@
+"""A made-up town book: invented people and five things to know of each.
+
+Nothing of it can be known from elsewhere, everything comes from a seed, and no
+later day holds a word that birth did not: new people are new pairs of known
+names with known values. So whatever is forgotten is knowledge, not vocabulary.
+
+Birth tells every fact in statements and in questions with answers. Days bring
+statements only. Two of the four question wordings lend themselves as self-study
+stems; the probes that are scored are asked in the other two.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from sleep_jax.data import worlds
+
+_MOST_GUARDS = 200  # They are asked again every night.
+_FIRST = (
+  'Ada Anna Anton Ben Bella Boris Cora Clara Carlo Dan Dora David Elsa Emma '
+  'Erik Finn Flora Frank Gina Greta Gerd Hanna Hugo Hedda Ines Ivan Ida '
+  'Jana Jon Julia Kara Karl Kurt Lena Leo Lora Mira Marta Max Nora Nina '
+  'Nils Otto Olga Oskar Paul Petra Piet Rosa Rolf Rena Sara Sam Sven Tara '
+  'Tom Tina Vera Will Zara'
+).split()
+_LAST = [
+  start + end
+  for end, start in itertools.product(
+    ('an', 'er', 'in', 'ow', 'es', 'ell'),
+    ('Tol', 'Bar', 'Den', 'Fal', 'Gor', 'Hol', 'Kel', 'Lor', 'Mar', 'Ner'),
+  )
+]
+_TOWNS = [
+  start + end
+  for end, start in itertools.product(
+    ('ford', 'ton', 'ham', 'dale', 'bury'),
+    ('Bex', 'Ash', 'Wood', 'Lang', 'Mill', 'Stan', 'Hart', 'Wick'),
+  )
+]
+_JOBS = (
+  'baker banker barber boxer builder butler clerk cook dancer diver doctor '
+  'driver farmer fisher ranger hunter joiner judge maid mason miller miner '
+  'nurse painter pilot poet porter potter printer rider sailor singer smith '
+  'tailor tanner teacher vet waiter weaver writer'
+).split()
+_PETS = (
+  'bat bear bee bird cat cow crab crow deer dog dove duck finch fish fox '
+  'frog goat goose hare hen horse lamb mole moth mouse mule newt pig pony '
+  'rabbit rat raven seal sheep snail snake swan toad wolf worm'
+).split()
+_FOODS = (
+  'beans beef beets bread buns cakes cheese chips corn dates dill eggs figs '
+  'fish ham honey jam kale leeks lemons limes melons milk nuts oats olives '
+  'onions pasta pears peas pies plums pork rice roots salad salt sauce soup '
+  'toast'
+).split()
+_INSTRUMENTS = (
+  'banjo bell clave bongo bugle cello chimes cornet drum drone fiddle fife '
+  'flute gong guitar harp horn saw kazoo koto lute lyre oboe organ piano '
+  'pipe reed rattle rebec sax sarod sitar spoons tabla tuba viol viola '
+  'violin whistle zither'
+).split()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Attribute:
+  """Something to know of a person: its values and the ways to put it."""
+
+  name: str
+  values: list[str]
+  statements: tuple[str, ...]  # The name stands before the value.
+  stem_questions: tuple[str, ...]
+  scored_questions: tuple[str, ...]
+
+  @property
+  def questions(self) -> tuple[str, ...]:
+    return self.stem_questions + self.scored_questions
+
+
+_ATTRIBUTES = (
+  _Attribute(
+    'town',
+    _TOWNS,
+    (
+      '{} lives in {}.',
+      'The home of {} is {}.',
+      '{} has a house in {}.',
+      '{} settled in {}.',
+    ),
+    ('Where does {} live?', 'What is the home town of {}?'),
+    ('In which town is {} at home?', 'Which town does {} call home?'),
+  ),
+  _Attribute(
+    'job',
+    _JOBS,
+    (
+      '{} works as a {}.',
+      'The job of {} is {}.',
+      '{} is a {} at work.',
+      '{} earns money as a {}.',
+    ),
+    ('What does {} work as?', 'What is the job of {}?'),
+    ('How does {} earn money?', 'Which work does {} do?'),
+  ),
+  _Attribute(
+    'pet',
+    _PETS,
+    (
+      '{} keeps a {}.',
+      'The pet of {} is a {}.',
+      '{} has a {} as a pet.',
+      '{} owns a {}.',
+    ),
+    ('Which animal does {} keep?', 'What is the pet of {}?'),
+    ('What pet does {} have?', 'Which animal is owned by {}?'),
+  ),
+  _Attribute(
+    'food',
+    _FOODS,
+    (
+      '{} likes to eat {}.',
+      'The best meal for {} is {}.',
+      '{} always eats {}.',
+      '{} asks for {} at lunch.',
+    ),
+    ('What does {} like to eat?', 'What is the best meal for {}?'),
+    ('Which food does {} always eat?', 'What is {} asking for at lunch?'),
+  ),
+  _Attribute(
+    'instrument',
+    _INSTRUMENTS,
+    (
+      '{} plays the {}.',
+      'The music of {} is the {}.',
+      '{} makes music on the {}.',
+      '{} learned the {}.',
+    ),
+    ('What does {} play?', 'What is the music of {}?'),
+    ('On what does {} make music?', 'Which music did {} learn?'),
+  ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fact:
+  person: str
+  attribute: _Attribute
+  value: str
+
+  def statement(self, template: str, where: str) -> worlds.Row:
+    before_value = template.rindex('{}')
+    start = template.index('{}')
+    return worlds.Row(
+      text=template.format(self.person, self.value),
+      answer_start=before_value + len(self.person) - len('{}'),
+      subject=(start, start + len(self.person)),
+      where=where,
+    )
+
+  def question(self, template: str, where: str) -> worlds.Row:
+    asked = template.format(self.person)
+    start = template.index('{}')
+    return worlds.Row(
+      text=f'{asked} {self.value}',
+      response_start=len(asked),
+      subject=(start, start + len(self.person)),
+      where=where,
+    )
+
+  def probe(self, template: str, *, stem: bool, where: str) -> worlds.Probe:
+    return worlds.Probe(
+      prompt=template.format(self.person),
+      answer=f' {self.value}',
+      candidates=self.attribute.name,
+      stem=stem,
+      where=where,
+    )
+
+
+def make(
+  *,
+  num_birth: int = 200,
+  num_days: int = 10,
+  people_per_day: int = 40,
+  attributes: int = 5,
+  values: int = 40,
+  seed: int = 0,
+  stream_seed: int | None = None,
+) -> worlds.World:
+  """A world of invented people.
+
+  Args:
+    num_birth: people known from birth.
+    num_days, people_per_day: experiences, and new people in each.
+    attributes: facts per person, at most 5.
+    values: possible values of each attribute, at most 40.
+    seed: draws everything.
+    stream_seed: draws the people of the days anew and leaves birth as it is,
+      bit for bit: a stream to tune on.
+  """
+  _check(num_birth, num_days, people_per_day, attributes, values)
+  kinds = [
+    dataclasses.replace(kind, values=kind.values[:values])
+    for kind in _ATTRIBUTES[:attributes]
+  ]
+  rng = np.random.default_rng([seed, 0])
+  firsts, lasts = _FIRST[:num_birth], _LAST[:num_birth]
+  people = _birth_people(rng, firsts, lasts, num_birth)
+  birth_facts = []
+  for kind in kinds:
+    # Balanced, so that every value is met at birth.
+    drawn = rng.permutation(np.resize(np.arange(values), num_birth))
+    birth_facts += [
+      _Fact(person, kind, kind.values[place])
+      for person, place in zip(people, drawn, strict=True)
+    ]
+  scored, stem, guard = _probes(rng, birth_facts, 'birth')
+  birth, held_out = _birth_rows(rng, birth_facts, scored + stem)
+  chosen = rng.permutation(len(guard))[:_MOST_GUARDS]
+
+  stream = 0 if stream_seed is None else 1 + stream_seed
+  rng = np.random.default_rng([seed, 1, stream])
+  known = set(people)
+  strangers = [
+    f'{first} {last}'
+    for first, last in itertools.product(firsts, lasts)
+    if f'{first} {last}' not in known
+  ]
+  arrivals = iter(rng.permutation(strangers)[: num_days * people_per_day])
+  probes, stem_probes, experiences = {'birth': scored}, {'birth': stem}, []
+  for day in range(1, num_days + 1):
+    newcomers = list(itertools.islice(arrivals, people_per_day))
+    facts = [
+      _Fact(str(person), kind, kind.values[rng.integers(values)])
+      for kind in kinds
+      for person in newcomers
+    ]
+    where = f'facts, day {day}'
+    rows = [
+      fact.statement(template, where)
+      for fact in facts
+      for template in fact.attribute.statements
+    ]
+    experiences.append((f'day {day}', rows))
+    probes[str(day)], stem_probes[str(day)], _ = _probes(rng, facts, where)
+  return worlds.World(
+    name='facts',
+    birth=birth,
+    held_out=held_out,
+    experiences=experiences,
+    probes=probes,
+    stem_probes=stem_probes,
+    guard=[guard[place] for place in chosen],
+    stems=[stem for kind in kinds for stem in kind.stem_questions],
+    candidates={
+      kind.name: [(f' {value}', 0) for value in kind.values] for kind in kinds
+    },
+  )
+
+
+def _birth_people(rng, firsts, lasts, num_birth: int) -> list[str]:
+  """Different pairs in which every first and every last name occurs."""
+  pairs = list(zip(firsts, rng.permutation(lasts), strict=True))
+  taken = set(pairs)
+  others = [
+    pair for pair in itertools.product(firsts, lasts) if pair not in taken
+  ]
+  more = rng.permutation(len(others))[: num_birth - len(pairs)]
+  pairs += [others[i] for i in more]
+  return [f'{first} {last}' for first, last in pairs]
+
+
+def _probes(rng, facts: list[_Fact], where: str):
+  """One scored and one stem probe a fact, and the stem wording left over."""
+  scored, stem, spare = [], [], []
+  for fact in facts:
+    apart = fact.attribute.scored_questions
+    stems = fact.attribute.stem_questions
+    chosen = rng.integers(len(stems))
+    scored.append(
+      fact.probe(apart[rng.integers(len(apart))], stem=False, where=where)
+    )
+    stem.append(fact.probe(stems[chosen], stem=True, where=where))
+    spare.append(fact.probe(stems[1 - chosen], stem=True, where=where))
+  return scored, stem, spare
+
+
+def _birth_rows(rng, facts: list[_Fact], probes: list[worlds.Probe]):
+  """Every fact in every wording; one fact in five holds one wording out.
+
+  Questions that are probed are never held out: a newborn has met them.
+  """
+  asked = {probe.prompt for probe in probes}
+  birth, held_out = [], []
+  for fact in facts:
+    rows = [
+      fact.statement(template, 'facts, birth')
+      for template in fact.attribute.statements
+    ] + [
+      fact.question(template, 'facts, birth')
+      for template in fact.attribute.questions
+    ]
+    if rng.random() < 0.2:
+      free = [
+        place
+        for place, row in enumerate(rows)
+        if row.text[: row.response_start] not in asked
+      ]
+      held_out.append(rows.pop(free[rng.integers(len(free))]))
+    birth += rows
+  return birth, held_out
+
+
+def _check(num_birth, num_days, people_per_day, attributes, values) -> None:
+  for name, found, least in (
+    ('num_birth', num_birth, 2),
+    ('num_days', num_days, 1),
+    ('people_per_day', people_per_day, 1),
+    ('attributes', attributes, 1),
+    ('values', values, 2),
+  ):
+    if found < least:
+      raise ValueError(f'facts: {name} is {found}: set it to {least} or more.')
+  if attributes > len(_ATTRIBUTES):
+    raise ValueError(
+      f'facts: attributes is {attributes}, but the world has words for '
+      f'{len(_ATTRIBUTES)}: set it to {len(_ATTRIBUTES)} or less.'
+    )
+  most = min(40, num_birth)
+  if values > most:
+    raise ValueError(
+      f'facts: values is {values}, but the lists hold 40 and every value must '
+      f'be met among the {num_birth} people of birth: set it to {most} or less.'
+    )
+  pairs = min(len(_FIRST), num_birth) * min(len(_LAST), num_birth)
+  people = num_birth + num_days * people_per_day
+  if people > pairs:
+    raise ValueError(
+      f'facts: {people} people are asked for, but the names met at birth make '
+      f'{pairs} pairs: lower num_days or people_per_day, or raise num_birth.'
+    )

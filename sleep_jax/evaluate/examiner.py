@@ -1,0 +1,101 @@
+"""The examiner: every number that an evaluation yields, from frozen inputs.
+
+Compiled once per stream and shared by all strategies of a seed.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import types
+from sleep_jax.data import streams
+from sleep_jax.evaluate import probes
+from sleep_jax.model import transformer
+from sleep_jax.objectives import losses
+
+
+class Examiner:
+  """Scores weights on a stream's probes and held-out text.
+
+  Args:
+    newborn: the weights before the first day, kept for comparison.
+    chunk: probes per call.
+    held_out_batches: of held-out text.
+  """
+
+  def __init__(
+    self,
+    model: transformer.Transformer,
+    stream: streams.Stream,
+    newborn: types.Weights,
+    *,
+    chunk: int,
+    held_out_batches: int,
+  ):
+    self._newborn = newborn
+    self._ranked = stream.world.score == 'rank'
+    greedy = probes.greedy(model, eos=stream.tokenizer.eos)
+    rank = probes.rank(model.forward)
+    first = rank if self._ranked else greedy
+    make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
+    self._score = make(first, stream.probes)
+    self._score_stems = make(first, stream.stem_probes)
+    # The other way of scoring, asked for once at the end.
+    rankable = all((p.set_B >= 0).all() for p in stream.probes.values())
+    other = greedy if self._ranked else rank
+    sets = stream.probes if self._ranked or rankable else {}
+    self._score_other = make(other, sets)
+    guard = {'guard': stream.guard} if stream.guard is not None else {}
+    self._score_guard = make(first, guard)
+    self._last = len(stream.experiences)
+    source = stream.held_out
+    self._held_out: Sequence[types.Batch] = [
+      jax.tree.map(jnp.asarray, source.batch(index))
+      for index in range(held_out_batches if source is not None else 0)
+    ]
+
+    def text(weights, newborn, batch):
+      ask = lambda w: model.forward(
+        w, batch.tokens_BT, batch.segments_BT, batch.positions_BT
+      )
+      logits_BTV, born_BTV = ask(weights), ask(newborn)
+      kl_BT = losses.divergence(born_BTV, logits_BTV, beta=0)[:, :-1]
+      return (
+        losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT),
+        losses.masked_mean(kl_BT, batch.loss_BT[:, 1:]),
+      )
+
+    self._text = jax.jit(text)
+
+  def examine(self, weights: types.Weights, experience: int) -> dict[str, Any]:
+    """Scores by key, held-out loss and KL(newborn || now), nats per token.
+
+    Args:
+      experience: number of experiences begun; later labels do not compete.
+    """
+    args = (jnp.int32(experience),) if self._ranked else ()
+    numbers = {
+      'scores': self._score(weights, *args),
+      'stem_scores': self._score_stems(weights, *args),
+      'held_out_loss': None,
+      'kl_newborn': None,
+    }
+    if self._held_out:
+      pairs = [self._text(weights, self._newborn, b) for b in self._held_out]
+      means = [float(sum(x) / len(pairs)) for x in zip(*pairs, strict=True)]
+      numbers['held_out_loss'], numbers['kl_newborn'] = means
+    return numbers
+
+  def second(self, weights: types.Weights) -> dict[str, float]:
+    """Scores by the other way of scoring (ranking or greedy)."""
+    args = () if self._ranked else (jnp.int32(self._last),)
+    return self._score_other(weights, *args)
+
+  def guard(self, weights: types.Weights, experience: int) -> float | None:
+    """Accuracy on the guard's probes; None where there are none."""
+    args = (jnp.int32(experience),) if self._ranked else ()
+    scores = self._score_guard(weights, *args)
+    return next(iter(itertools.chain(scores.values(), [None])))

@@ -1,0 +1,146 @@
+"""Closed-book probes: the question alone in the context, the cache empty.
+
+Two scores. Greedy: the continuation equals the answer, EOS included. Ranking:
+among the candidates met so far, the right one has the highest log-probability
+per token; all candidates of a probe stand in one row behind their prompt and
+see only the prompt and themselves, so that it is computed once.
+
+References: protocols of docs/method.md, "Evaluation".
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sleep_jax import types
+from sleep_jax.model import sampling
+
+Array = types.Array
+
+
+def greedy(model: Any, *, eos: int) -> Callable:
+  """(weights, chunk of Probes) -> bool [B]: greedy answer is exact."""
+
+  def correct(weights, probes):
+    A = probes.answer_BA.shape[1]
+    P = probes.prompts.tokens_BP.shape[1]
+    rollout = sampling.sample(
+      model, weights, probes.prompts, jax.random.key(0), max_length=P + A,
+      max_new=A, eos=eos, temperature=0,
+    )  # fmt: skip
+    place = jnp.arange(A)[None]
+    at_BA = jnp.minimum(rollout.prompt_length_B[:, None] + place, P + A - 1)
+    said_BA = jnp.take_along_axis(rollout.tokens_BT, at_BA, 1)
+    beyond = place >= probes.answer_length_B[:, None]
+    return jnp.all((said_BA == probes.answer_BA) | beyond, 1)
+
+  return correct
+
+
+def rank(forward: types.Forward) -> Callable:
+  """(weights, chunk of Probes, experience) -> bool [B]: gold ranks first."""
+
+  def correct(weights, probes, experience):
+    score_BC = candidate_scores(forward, weights, probes)
+    since_BC = probes.candidate_since_SC[probes.set_B]
+    length_BC = probes.candidate_length_SC[probes.set_B]
+    allowed_BC = (since_BC <= experience) & (length_BC > 0)
+    gold = jax.nn.one_hot(probes.gold_B, score_BC.shape[1], dtype=bool)
+    # A label not yet taught still competes where it is the right answer.
+    score_BC = jnp.where(allowed_BC | gold, score_BC, -jnp.inf)
+    return jnp.argmax(score_BC, 1) == probes.gold_B
+
+  return correct
+
+
+def candidate_scores(
+  forward: types.Forward, weights: types.Weights, probes: types.Probes
+) -> Array:
+  """Mean log-probability per token `[B, C]`, nats, EOS included."""
+  tokens_BP = probes.prompts.tokens_BP
+  length_B = probes.prompts.length_B
+  B, P = tokens_BP.shape
+  answer_BCA = probes.candidates_SCA[probes.set_B]
+  length_BC = probes.candidate_length_SC[probes.set_B]
+  C, A = answer_BCA.shape[1:]
+  place_A = jnp.arange(A - 1)
+  # The last token (EOS) is only ever predicted, never read.
+  read_BCA = answer_BCA[:, :, :-1]
+  inside = place_A[None, None] < length_BC[:, :, None] - 1
+  segments_BCA = jnp.where(inside, jnp.arange(1, C + 1)[None, :, None], -1)
+  positions_BCA = jnp.broadcast_to(
+    length_B[:, None, None] + place_A[None, None], read_BCA.shape
+  )
+  place_P = jnp.arange(P)[None]
+  prefix_BP = jnp.where(place_P < length_B[:, None], 0, -1)
+  flat = lambda x: x.reshape(B, C * (A - 1))
+  logits_BTV = forward(
+    weights,
+    jnp.concatenate([tokens_BP, flat(read_BCA)], 1),
+    jnp.concatenate([prefix_BP, flat(segments_BCA)], 1),
+    jnp.concatenate(
+      [jnp.broadcast_to(place_P, (B, P)), flat(positions_BCA)], 1
+    ),
+  )
+  norm_BT = jax.nn.logsumexp(logits_BTV, -1)
+  last_B1 = length_B[:, None] - 1
+  last_BV = jnp.take_along_axis(logits_BTV, last_B1[..., None], 1)[:, 0]
+  first_BC = jnp.take_along_axis(last_BV, answer_BCA[:, :, 0], 1)
+  first_BC -= jnp.take_along_axis(norm_BT, last_B1, 1)
+  later_BCA = jnp.take_along_axis(
+    logits_BTV[:, P:], flat(answer_BCA[:, :, 1:])[..., None], 2
+  )[..., 0]
+  later_BCA = (later_BCA - norm_BT[:, P:]).reshape(B, C, A - 1)
+  total_BC = first_BC + jnp.sum(jnp.where(inside, later_BCA, 0), -1)
+  return total_BC / jnp.maximum(length_BC, 1)
+
+
+class Scorer:
+  """Scores named sets of probes with one compiled program, in chunks."""
+
+  def __init__(
+    self, correct: Callable, sets: Mapping[str, types.Probes], *, chunk: int
+  ):
+    """Args: correct one of the functions above; chunk probes per call."""
+    self._names = [name for name in sets if len(sets[name].gold_B)]
+    self._sizes = [len(sets[name].gold_B) for name in self._names]
+    self._correct = jax.jit(correct)
+    self._chunks = []
+    if not self._names:
+      return
+    shared = ('candidates_SCA', 'candidate_length_SC', 'candidate_since_SC')
+    first = sets[self._names[0]]
+    fixed = {name: jnp.asarray(getattr(first, name)) for name in shared}
+    rows = [
+      sets[name].replace(**{field: np.zeros((0,)) for field in shared})
+      for name in self._names
+    ]
+    whole = jax.tree.map(lambda *x: np.concatenate(x), *rows)
+    total = sum(self._sizes)
+    chunk = min(chunk, total)
+    for start in range(0, total, chunk):
+      # The last chunk starts earlier rather than being shorter: one shape.
+      start = min(start, total - chunk)
+      part = jax.tree.map(
+        lambda x, s=start: jnp.asarray(x[s : s + chunk]) if x.size else x,
+        whole,
+      )
+      self._chunks.append((start, part.replace(**fixed)))
+    self._chunk, self._total = chunk, total
+
+  def __call__(self, weights: types.Weights, *args: Any) -> dict[str, float]:
+    """Accuracy by name of set; empty sets are left out."""
+    if not self._names:
+      return {}
+    right = np.zeros((self._total,), bool)
+    for start, probes in self._chunks:
+      answer = self._correct(weights, probes, *args)
+      right[start : start + self._chunk] = np.asarray(answer)
+    scores, start = {}, 0
+    for name, size in zip(self._names, self._sizes, strict=True):
+      scores[name] = float(np.mean(right[start : start + size]))
+      start += size
+    return scores

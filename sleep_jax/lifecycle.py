@@ -1,0 +1,355 @@
+"""The loop of one life: wake, fall asleep, seed, wake up, be asked, be saved.
+
+A life is a walk through the events of `schedule.events`. A checkpoint holds
+the state, the number of the next event and what has been recorded so far, so
+that a life interrupted anywhere ends where an unbroken one does.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from sleep_jax import checkpoint, programs, progress, schedule, types
+from sleep_jax import state as state_lib
+from sleep_jax import writers
+from sleep_jax.data import streams
+from sleep_jax.evaluate import cost as cost_lib
+from sleep_jax.evaluate import examiner as examiner_lib
+from sleep_jax.phases import replay
+
+RECORDS = ('evaluations', 'nights', 'ledger', 'samples')
+
+
+class Interrupted(Exception):
+  """Asked to stop; everything is saved."""
+
+
+@dataclasses.dataclass
+class Tools:
+  """What a life needs from outside.
+
+  Attributes:
+    progress: shows where it is.
+    writer: its metrics.
+    checkpoints: its folder.
+    stop: whether someone asked to stop.
+    on_cycle: called with the record after each evaluation.
+  """
+
+  progress: progress.Progress
+  writer: writers.Writers
+  checkpoints: checkpoint.Checkpoints
+  stop: Callable[[], bool] = lambda: False
+  on_cycle: Callable[[dict[str, Any]], None] = lambda record: None
+
+
+class Life:
+  """One strategy, one seed, one stream."""
+
+  def __init__(
+    self,
+    program: programs.Programs,
+    stream: streams.Stream,
+    newborn: programs.Newborn | None,
+    examiner: examiner_lib.Examiner | None,
+    tools: Tools,
+    *,
+    plan: tuple[schedule.Event, ...],
+    key: jax.Array,
+    guard_tolerance: float | None,
+    save_seconds: float,
+    num_samples: int,
+  ):
+    """Args: guard_tolerance None switches the guard off."""
+    self._program, self._stream = program, stream
+    self._newborn, self._examiner, self._tools = newborn, examiner, tools
+    self._plan, self._key = plan, key
+    self._tolerance = guard_tolerance
+    self._save_seconds, self._num_samples = save_seconds, num_samples
+    self._reading = program.kind.reading(stream)
+    self._records: dict[str, list] = {name: [] for name in RECORDS}
+    self._cost = cost_lib.Cost()
+    self._event, self._rows = 0, 0
+    self._saved = time.monotonic()
+    self._phase: progress.Phase | None = None
+
+  def run(self) -> tuple[state_lib.State, dict[str, Any]]:
+    """Lives, from the latest checkpoint on if there is one.
+
+    Raises:
+      Interrupted: `tools.stop` said so; the moment is saved.
+    """
+    state = self._start()
+    while self._event < len(self._plan):
+      event = self._plan[self._event]
+      if event.kind == schedule.WAKE:
+        state = self._wake_steps(state)
+        continue
+      if event.kind == schedule.EVALUATE:
+        self._evaluate(state.weights, event)
+        self._event += 1
+      elif event.kind == schedule.SLEEP:
+        state = self._sleep(state, event)
+      else:
+        self._event += 1
+        self._save_cycle(state, event)
+    self._tools.checkpoints.wait()
+    return state, self.record()
+
+  def record(self) -> dict[str, Any]:
+    """Everything that has been recorded so far, JSON-able."""
+    return {**self._records, 'cost': self._cost.totals()}
+
+  def _start(self):
+    saved = self._tools.checkpoints.latest_progress()
+    if saved is None:
+      self._tools.writer.truncate_after(0)
+      state = self._program.begin(self._newborn, self._key)
+      if self._program.kind.memory:
+        state = self._remember_birth(state)
+      state = self._greet(state)
+      self._hold(state)
+      return state
+    series, number, kept = saved
+    asleep = self._plan[kept['event']].sender if kept['night'] else 0
+    state = self._tools.checkpoints.restore(
+      series, number, self._program.abstract(self._newborn, sender=asleep)
+    )
+    self._records = {name: kept[name] for name in RECORDS}
+    self._cost = cost_lib.Cost(kept['cost'])
+    self._event, self._rows = kept['event'], kept['rows']
+    self._tools.writer.truncate_after(self._rows)
+    self._tools.progress.say(
+      f'{self._program.kind.name}: goes on from {series[:-1]} {number}, '
+      f'step {int(state.step)}'
+    )
+    return state
+
+  def _greet(self, state):
+    """The newborn's scores, before anything is lived."""
+    if self._examiner is None:
+      return state
+    event = schedule.Event(schedule.EVALUATE, 0, 0, 0, moment='newborn',
+                           ends=True)  # fmt: skip
+    self._evaluate(state.weights, event)
+    guard = self._guard_score(state.weights, 0)
+    if guard is None:
+      return state
+    return state.replace(guard_N=np.full(state.guard_N.shape, guard, 'f4'))
+
+  def _remember_birth(self, state):
+    """Fills a memory with what was read before the first day."""
+    source = self._stream.birth
+    if source is None:
+      return state
+    rows = source.batch(0).tokens_BT.shape[0]
+    for index in range(-(-source.num_rows // rows)):
+      state = self._program.offer(state, source.batch(index))
+    return state
+
+  def _wake_steps(self, state):
+    """The run of wake steps that starts at the next event."""
+    first = self._event
+    stop = first
+    while stop < len(self._plan) and self._plan[stop].kind == schedule.WAKE:
+      stop += 1
+    event = self._plan[first]
+    name = self._program.kind.name
+    label = f'{name}: birth' if not event.experience else (
+      f'{name}: experience {event.experience}'
+    )
+    with self._tools.progress.phase(label, stop - first) as phase:
+      while self._event < stop:
+        event = self._plan[self._event]
+        with self._cost.running():
+          batch = self._reading(event.experience).batch(event.local_step)
+          state, metrics = self._program.wake(state, batch, event.held)
+          tokens, loss = int(metrics['tokens']), float(metrics['loss'])
+        self._cost.add(tokens_read=tokens, steps=1)
+        self._event += 1
+        if event.step % 20 == 0 or self._event == stop:
+          norm = float(metrics['grad_norm'])
+          self._write('wake', loss=loss, grad_norm=norm, step=event.step)
+        phase.advance(loss=loss)
+        self._maybe_save(state)
+    return state
+
+  def _sleep(self, state, event):
+    sender = event.sender
+    label = f'{self._program.kind.name}: night {len(self._records["nights"])+1}'
+    if state.night is None:
+      with self._cost.running():
+        state = self._program.fall_asleep(state, sender)
+      self._under_way = {'divergence': [], 'seconds': 0.0}
+    else:
+      self._under_way = self._records['nights'].pop()
+    night = self._under_way
+    total = self._program.night_updates
+    start = int(state.night.update)
+    with self._tools.progress.phase(label, total, start=start) as phase:
+      while int(state.night.update) < total:
+        began, first = time.perf_counter(), int(state.night.update)
+        with self._cost.running():
+          state, metrics = self._program.seed(state, sender)
+          metrics = jax.device_get(metrics)
+        night['seconds'] += time.perf_counter() - began
+        written = int(metrics.pop('written'))
+        num = len(metrics['loss'])
+        self._cost.add(
+          tokens_generated=written, steps=num,
+          tokens_read=num * self._program.night_tokens,
+        )  # fmt: skip
+        if first == 0:
+          night['divergence_at_0'] = {
+            name: float(x[0]) for name, x in metrics.items() if name != 'loss'
+          }
+        means = {name: float(np.mean(x)) for name, x in metrics.items()}
+        night['divergence'].append({'update': first + num, **means})
+        self._write('seed', update=first + num, step=event.step, **means)
+        phase.advance(num, loss=means['loss'])
+        self._maybe_save(state)
+    return self._wake_up(state, event, night)
+
+  def _wake_up(self, state, event, night):
+    sender = event.sender
+    number = len(self._records['nights']) + 1
+    self._records['samples'] += self._samples(state, number)
+    active_E = np.asarray(state.weights.active_NE)[sender]
+    slot = int(np.argmin(active_E))
+    sender_slots = np.flatnonzero(
+      np.asarray(state.weights.active_NE)[sender - 1]
+    )
+    after = self._guard_score(
+      self._program.student(state, sender), event.experience
+    )
+    before = float(state.guard_N[sender - 1])
+    harm = 0.0 if after is None else before - after
+    accept = self._tolerance is None or harm <= self._tolerance
+    with self._cost.running():
+      state = self._program.wake_up(
+        state, sender, accept=accept, guard=-1.0 if after is None else after
+      )
+    reason = '' if accept else (
+      f'guard probes fell from {before:.3f} to {after:.3f}, more than '
+      f'guard.tolerance {self._tolerance}'
+    )
+    if reason:
+      self._tools.progress.say(f'night {number} discarded: {reason}')
+    guard = None if after is None else {'before': before, 'after': after}
+    self._records['nights'].append({
+      'cycle': event.cycle, 'night': number, 'step': event.step,
+      'sender': sender, 'receiver': sender + 1, 'slot': slot,
+      'accepted': accept, 'reason': reason, 'guard': guard, **night,
+    })  # fmt: skip
+    entry = {'night': number, 'step': event.step, 'from': sender}
+    ledger = self._records['ledger']
+    if accept:
+      here = {'level': sender + 1, 'slot': slot, 'event': 'activated'}
+      ledger.append({**entry, **here})
+      ledger += [
+        {**entry, 'level': sender, 'slot': int(s), 'event': 'reset'}
+        for s in sender_slots
+      ]
+    else:
+      here = {'level': sender + 1, 'slot': slot, 'event': 'discarded'}
+      ledger.append({**entry, **here})
+    self._event += 1
+    self._write('night', **{
+      k: v for k, v in self._records['nights'][-1].items() if k != 'divergence'
+    })  # fmt: skip
+    self._hold(state)
+    self._maybe_save(state)
+    return state
+
+  def _evaluate(self, weights, event):
+    if self._examiner is None:
+      return
+    numbers = self._examiner.examine(weights, event.experience)
+    row = {
+      'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
+      'experience': event.experience if event.ends else None, **numbers,
+    }  # fmt: skip
+    last = self._event + 2 >= len(self._plan)
+    if last or event.moment == schedule.NEWBORN:
+      row['second_scores'] = self._examiner.second(weights)
+    self._records['evaluations'].append(row)
+    self._write('evaluation', **row)
+    self._tools.on_cycle(self.record())
+
+  def _guard_score(self, weights, experience):
+    if self._tolerance is None or self._examiner is None:
+      return None
+    return self._examiner.guard(weights, experience)
+
+  def _samples(self, state, number):
+    """A few rehearsals of this night, as text."""
+    decode, made = self._stream.tokenizer.decode, []
+    for name, pool in state.night.pools.items():
+      rows = jax.device_get(jax.tree.map(lambda x: x[: self._num_samples],
+                                         pool))  # fmt: skip
+      for tokens, prompt, end in zip(
+        rows.tokens_BT, rows.prompt_length_B, rows.length_B, strict=True
+      ):
+        made.append({
+          'night': number, 'teacher': name,
+          'prompt': decode(tokens[:prompt].tolist()),
+          'text': decode(tokens[prompt:end].tolist()),
+        })  # fmt: skip
+    return made
+
+  def _hold(self, state):
+    """Sizes as they stand: active experts, stored prompts or rows."""
+    config = self._program.model.config
+    active_N = np.asarray(state.weights.active_NE).sum(1)
+    each = [
+      config.num_layers * (2 * config.width * level.rank + config.width + 1)
+      for level in config.levels
+    ]
+    stored = replay.stored_tokens(state.replay) * 4
+    if state.memory is not None:
+      stored = sum(x.nbytes for x in jax.tree.leaves(state.memory.rows))
+    self._cost.hold(
+      added_parameters=int(np.dot(active_N, each)), stored_bytes=stored
+    )
+
+  def _write(self, kind: str, **row: Any) -> None:
+    self._rows += 1
+    self._tools.writer.write({'event': self._rows, 'kind': kind, **row})
+
+  def _progress(self, state, *, night: dict | None = None) -> dict[str, Any]:
+    records = {name: list(rows) for name, rows in self._records.items()}
+    if night is not None:
+      records['nights'].append(night)
+    return {
+      'event': self._event,
+      'rows': self._rows,
+      'night': state.night is not None,
+      'night_updates': 0 if state.night is None else int(state.night.update),
+      'cost': self._cost.totals(),
+      **records,
+    }
+
+  def _maybe_save(self, state):
+    """A moment, if it is time to, or if someone asked to stop."""
+    stop = self._tools.stop()
+    if not stop and time.monotonic() - self._saved < self._save_seconds:
+      return
+    night = self._under_way if state.night is not None else None
+    self._tools.checkpoints.save_moment(state, self._progress(state, night=night))
+    self._saved = time.monotonic()
+    if stop:
+      self._tools.checkpoints.wait()
+      raise Interrupted(
+        f'stopped at event {self._event}: saved; the same command goes on'
+      )
+
+  def _save_cycle(self, state, event):
+    self._tools.checkpoints.save_cycle(event.cycle, state, self._progress(state))
+    self._saved = time.monotonic()
+    if self._tools.stop():
+      self._tools.checkpoints.wait()
+      raise Interrupted(f'stopped after cycle {event.cycle}: saved')

@@ -1,0 +1,113 @@
+"""The expert bank: spare low-rank capacity that sleep switches on.
+
+Slots are allocated once and their shapes never change, so growing a model is
+flipping a bit in `active_NE`, not recompiling. A masked slot adds exactly zero.
+The fresh expert of a night stands outside the bank, with the same arrays less
+the slot axis: nothing else is in its optimizer's reach, and no selection can
+drop it while it is seeded.
+
+An expert's unit is `u * silu(u)`: a gated unit with a tied gate, so that with
+gates fixed to 1 a bank is just more hidden units of the host's SwiGLU.
+
+References: 2606.03979 section 3.2 (expansion); routing and the unit are ours.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from sleep_jax import types
+from sleep_jax.model import layers
+
+Array = types.Array
+
+
+class ExpertBank(nn.Module):
+  """`sum_e active_e g_e(x) phi(x A_e) B_e` over slots, plus the fresh one."""
+
+  slots: int
+  rank: int
+  router: str
+  top_k: int
+  gate_bias: float
+
+  @nn.compact
+  def __call__(self, x_BTD: Array, active_E: Array, fresh=None) -> Array:
+    """Args: x_BTD normed input; active_E this level's row, `slots` entries."""
+    D = x_BTD.shape[-1]
+    drawn = jax.vmap(
+      lambda key: init(key, D, self.rank, gate_bias=self.gate_bias)
+    )
+    bank = {
+      name: self.param(name, _drawn_bank, drawn, name, self.slots)
+      for name in ('A', 'B', 'router', 'bias')
+    }
+    logits_BTE = _logits(x_BTD, bank['router'], bank['bias'])
+    gates_BTE = select(
+      logits_BTE, active_E, router=self.router, top_k=self.top_k
+    )
+    y_BTD = apply(x_BTD, bank['A'], bank['B'], gates_BTE)
+    if fresh is not None:
+      one = {name: leaf[None] for name, leaf in fresh.items()}
+      logits_BT1 = _logits(x_BTD, one['router'], one['bias'])
+      # A lone sigmoid also under softmax: the newcomer competes after commit.
+      gates_BT1 = (
+        jnp.ones_like(logits_BT1)
+        if self.router == 'always'
+        else jax.nn.sigmoid(logits_BT1)
+      )
+      y_BTD = y_BTD + apply(x_BTD, one['A'], one['B'], gates_BT1)
+    return y_BTD
+
+
+def init(key: Array, width: int, rank: int, *, gate_bias: float) -> types.Params:
+  """One untrained expert: B = 0, so that it changes no output."""
+  a_key, router_key = jax.random.split(key)
+  return {
+    'A': layers.matrix_init(a_key, (width, rank)),
+    'B': jnp.zeros((rank, width)),
+    'router': jax.random.normal(router_key, (width,)) * 0.1 * width**-0.5,
+    'bias': jnp.full((), gate_bias),
+  }
+
+
+def select(
+  logits_BTE: Array, active_E: Array, *, router: str, top_k: int
+) -> Array:
+  """Gates of the bank: exactly 0 for masked slots and for those not chosen.
+
+  Args:
+    logits_BTE: router scores of all slots.
+    active_E: f32, 1 where a slot takes part.
+    router: see `config.Model`.
+    top_k: slots that take part per token; 0 means all active ones.
+  """
+  on_BTE = jnp.broadcast_to((active_E > 0)[None, None], logits_BTE.shape)
+  if top_k and top_k < logits_BTE.shape[-1]:
+    masked = jnp.where(on_BTE, logits_BTE, -jnp.inf)
+    threshold = jax.lax.top_k(masked, top_k)[0][..., -1:]
+    on_BTE = on_BTE & (masked >= threshold)
+  if router == 'always':
+    gates = jnp.ones_like(logits_BTE)
+  elif router == 'softmax':
+    gates = jax.nn.softmax(jnp.where(on_BTE, logits_BTE, -1e30), -1)
+  else:
+    gates = jax.nn.sigmoid(logits_BTE)
+  return jnp.where(on_BTE, gates, 0.0)
+
+
+def apply(x_BTD: Array, A_EDR: Array, B_ERD: Array, gates_BTE: Array) -> Array:
+  """All experts as one wide hidden layer: two large products, not 2 E."""
+  E, D, R = A_EDR.shape
+  u = x_BTD @ A_EDR.transpose(1, 0, 2).reshape(D, E * R)
+  u = (u * jax.nn.silu(u)).reshape(*x_BTD.shape[:2], E, R)
+  u = (u * gates_BTE[..., None]).reshape(*x_BTD.shape[:2], E * R)
+  return u @ B_ERD.reshape(E * R, D)
+
+
+def _logits(x_BTD, router_ED, bias_E):
+  return x_BTD @ router_ED.T + bias_E[None, None]
+
+
+def _drawn_bank(key, drawn, name, slots):
+  return drawn(jax.random.split(key, slots))[name]

@@ -1,0 +1,150 @@
+"""Norm, rotary attention and the gated MLP: a block's ordinary parts.
+
+Attention comes in two forms that must agree: over whole rows, for training and
+prefill, and one token at a time against a cache, for sampling.
+
+References: RMSNorm 1910.07467, rotary positions 2104.09864, grouped queries
+2305.13245, SwiGLU 2002.05202.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from sleep_jax import types
+
+Array = types.Array
+_MASKED = -1e30  # Finite: a row that may see nothing stays free of NaN.
+matrix_init = nn.initializers.lecun_normal()
+
+
+class RMSNorm(nn.Module):
+  eps: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    scale = self.param('scale', nn.initializers.ones, (x.shape[-1],))
+    mean = jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
+    return (x * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype) * _like(
+      scale, x
+    )
+
+
+class SwiGLU(nn.Module):
+  """`down(silu(gate(x)) * up(x))`; `zero_out` makes it start as zero."""
+
+  hidden: int
+  zero_out: bool = False
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    width = x.shape[-1]
+    out_init = nn.initializers.zeros if self.zero_out else matrix_init
+    gate = self.param('gate', matrix_init, (width, self.hidden))
+    up = self.param('up', matrix_init, (width, self.hidden))
+    down = self.param('down', out_init, (self.hidden, width))
+    return (nn.silu(x @ gate) * (x @ up)) @ down
+
+
+class Attention(nn.Module):
+  """Causal grouped-query attention with rotary positions."""
+
+  num_heads: int
+  num_kv_heads: int
+  head_size: int
+  qk_norm: bool
+  theta: float
+  eps: float
+
+  def setup(self):
+    self.norm = RMSNorm(self.eps)
+    if self.qk_norm:
+      self.query_norm = RMSNorm(self.eps)
+      self.key_norm = RMSNorm(self.eps)
+
+  @nn.compact
+  def _project(self, x_BTD, positions_BT):
+    width = x_BTD.shape[-1]
+    x_BTD = self.norm(x_BTD)
+
+    def heads(name, count):
+      kernel = self.param(name, matrix_init, (width, count * self.head_size))
+      return (x_BTD @ kernel).reshape(*x_BTD.shape[:2], count, self.head_size)
+
+    q_BTHK = heads('query', self.num_heads)
+    k_BTHK = heads('key', self.num_kv_heads)
+    v_BTHK = heads('value', self.num_kv_heads)
+    if self.qk_norm:
+      q_BTHK, k_BTHK = self.query_norm(q_BTHK), self.key_norm(k_BTHK)
+    q_BTHK = rotate(q_BTHK, positions_BT, theta=self.theta)
+    k_BTHK = rotate(k_BTHK, positions_BT, theta=self.theta)
+    out = self.param(
+      'out', matrix_init, (self.num_heads * self.head_size, width)
+    )
+    return q_BTHK, k_BTHK, v_BTHK, out
+
+  def __call__(self, x_BTD, mask_BTT, positions_BT):
+    """Whole rows. Returns the branch and this layer's keys and values."""
+    q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT)
+    y_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
+    return y_BTHK.reshape(*x_BTD.shape[:2], -1) @ out, (k_BTHK, v_BTHK)
+
+  def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot):
+    """One token per row (T = 1) against a cache `[B, S, H, K]` pair.
+
+    The token's keys and values go to `slot`, the same for all rows: gaps that
+    ragged prompts leave are masked, so that the write is one cheap slice.
+    """
+    q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT)
+    cache = tuple(
+      jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), slot, 1)
+      for old, new in zip(cache, (k_BTHK, v_BTHK), strict=True)
+    )
+    y_BTHK = attend(q_BTHK, cache[0], cache[1], mask_BTS)
+    return y_BTHK.reshape(*x_BTD.shape[:2], -1) @ out, cache
+
+
+def attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> Array:
+  """Softmax attention; query heads share key heads in equal groups."""
+  B, T, H, K = q_BTHK.shape
+  G = k_BSGK.shape[2]
+  q = q_BTHK.reshape(B, T, G, H // G, K) * jnp.asarray(K**-0.5, q_BTHK.dtype)
+  scores = jnp.einsum('btghk,bsgk->bghts', q, k_BSGK)
+  scores = scores.astype(jnp.float32)
+  scores = jnp.where(mask_BTS[:, None, None], scores, _MASKED)
+  weights = jax.nn.softmax(scores, -1).astype(v_BSGK.dtype)
+  y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)
+  return y.reshape(B, T, H, K)
+
+
+def rotate(x_BTHK: Array, positions_BT: Array, *, theta: float) -> Array:
+  """Rotary positions, first and second half of a head as pairs."""
+  half = x_BTHK.shape[-1] // 2
+  frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  angle = positions_BT[..., None, None] * frequency[None, None, None, :]
+  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, -1)
+  turned = (first * cos - second * sin, second * cos + first * sin)
+  return jnp.concatenate(turned, -1).astype(x_BTHK.dtype)
+
+
+def visible(segments_BT: Array) -> Array:
+  """Who may see whom: earlier tokens of one's own segment or the prefix.
+
+  Args:
+    segments_BT: as in `types.Batch`; -1 is seen by nobody.
+
+  Returns:
+    bool [B, T, T], queries first.
+  """
+  T = segments_BT.shape[1]
+  own = segments_BT[:, :, None] == segments_BT[:, None, :]
+  prefix = (segments_BT == 0)[:, None, :]
+  valid = (segments_BT >= 0)[:, None, :]
+  causal = jnp.tril(jnp.ones((T, T), bool))[None]
+  return (own | prefix) & valid & causal
+
+
+def _like(scale: Array, x: Array) -> Array:
+  shape = (1,) * (x.ndim - 1) + scale.shape
+  return scale.reshape(shape).astype(x.dtype)

@@ -1,0 +1,194 @@
+"""The network: embeddings, a scanned stack of blocks, a head.
+
+Modules are used as pure functions of `Weights`. Training scans over stacked
+layers, so that a program's size does not grow with depth; decoding unrolls
+them over a tuple of per-layer caches, which is twice as fast on a CPU.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import traverse_util
+
+from sleep_jax import types
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import experts, layers, memory
+
+Array = types.Array
+Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, S, H, K].
+
+
+class Block(nn.Module):
+  """Attention (the level of infinite frequency), then the levels."""
+
+  config: config_lib.Model
+
+  def setup(self):
+    c = self.config
+    self.attention = layers.Attention(
+      c.num_heads, c.num_kv_heads, c.head_size, c.qk_norm, c.rope_theta,
+      c.norm_eps,
+    )  # fmt: skip
+    self.levels = memory.Memory(c)
+
+  def __call__(self, h_BTD, mask_BTT, positions_BT, active_NE, fresh):
+    branch, cache = self.attention(h_BTD, mask_BTT, positions_BT)
+    return self.levels(h_BTD + branch, active_NE, fresh), cache
+
+  def decode(
+    self, h_BTD, mask_BTS, positions_BT, active_NE, fresh, cache, slot
+  ):
+    branch, cache = self.attention.decode(
+      h_BTD, mask_BTS, positions_BT, cache, slot
+    )
+    return self.levels(h_BTD + branch, active_NE, fresh), cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformer:
+  """A model as functions of its weights."""
+
+  config: config_lib.Model
+
+  def init(self, key: Array) -> types.Weights:
+    """Newborn weights, f32; no expert is active."""
+    c = self.config
+    embed_key, head_key, block_key = jax.random.split(key, 3)
+    h = jnp.zeros((1, 1, c.width))
+    args = (
+      jnp.ones((1, 1, 1), bool), jnp.zeros((1, 1), jnp.int32),
+      self._no_experts(), None,
+    )  # fmt: skip
+
+    def block(key):
+      return Block(c).init(key, h, *args)['params']
+
+    tree = {
+      'embed': 0.02 * jax.random.normal(embed_key, (c.vocab_size, c.width)),
+      'blocks': jax.vmap(block)(jax.random.split(block_key, c.num_layers)),
+      'norm': {'scale': jnp.ones((c.width,))},
+    }
+    if not c.tied:
+      shape = (c.width, c.vocab_size)
+      tree['head'] = 0.02 * jax.random.normal(head_key, shape)
+    params = traverse_util.flatten_dict(tree, sep='/')
+    return types.Weights(params=params, active_NE=self._no_experts())
+
+  def fresh(self, key: Array, level: int) -> dict[str, types.Params]:
+    """An untrained expert for `level` (1 = fastest), one row per layer."""
+    c = self.config
+    rank = c.levels[level - 1].rank
+    keys = jax.random.split(key, c.num_layers)
+    draw = lambda k: experts.init(k, c.width, rank, gate_bias=c.gate_bias)
+    return {str(level): jax.vmap(draw)(keys)}
+
+  def forward(
+    self,
+    weights: types.Weights,
+    tokens_BT: Array,
+    segments_BT: Array,
+    positions_BT: Array,
+  ) -> Array:
+    """Logits `[B, T, V]` in f32 of the token after each position."""
+    h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
+    return self._head(weights, h_BTD)
+
+  def prefill(
+    self,
+    weights: types.Weights,
+    tokens_BP: Array,
+    length_B: Array,
+    *,
+    cache_size: int,
+  ) -> tuple[Array, Cache]:
+    """Reads ragged prompts.
+
+    Returns:
+      logits `[B, V]` after each prompt's last token, and caches of
+      `cache_size` slots whose first P hold the prompts.
+    """
+    tokens_BP, segments_BP, positions_BP = rows(tokens_BP, length_B)
+    h_BPD, caches = self._hidden(
+      weights, tokens_BP, segments_BP, positions_BP
+    )
+    last = jnp.maximum(length_B - 1, 0)[:, None, None]
+    h_B1D = jnp.take_along_axis(h_BPD, last, 1)
+    extra = cache_size - tokens_BP.shape[1]
+    pad = lambda x: jnp.pad(x, ((0, 0), (0, extra), (0, 0), (0, 0)))
+    cache = tuple(
+      (pad(caches[0][layer]), pad(caches[1][layer]))
+      for layer in range(self.config.num_layers)
+    )
+    return self._head(weights, h_B1D)[:, 0], cache
+
+  def decode(
+    self,
+    weights: types.Weights,
+    token_B: Array,
+    position_B: Array,
+    mask_BS: Array,
+    cache: Cache,
+    slot: Array,
+  ) -> tuple[Array, Cache]:
+    """One more token per row, written to cache slot `slot`.
+
+    Args:
+      position_B: each token's place in its own sequence.
+      mask_BS: cache slots that are valid, `slot` included.
+
+    Returns:
+      logits `[B, V]` and the caches.
+    """
+    tree = self._tree(weights)
+    h = self._embed(weights, token_B[:, None])
+    block, new = Block(self.config), []
+    for layer in range(self.config.num_layers):
+      params, fresh = jax.tree.map(
+        lambda x: x[layer], (tree['blocks'], weights.fresh)
+      )
+      h, kept = block.apply(
+        {'params': params}, h, mask_BS[:, None], position_B[:, None],
+        weights.active_NE, fresh, cache[layer], slot, method='decode',
+      )  # fmt: skip
+      new.append(kept)
+    return self._head(weights, h)[:, 0], tuple(new)
+
+  def _hidden(self, weights, tokens_BT, segments_BT, positions_BT):
+    mask_BTT = layers.visible(segments_BT)
+    block = Block(self.config)
+
+    def body(h, layer):
+      params, fresh = layer
+      return block.apply(
+        {'params': params}, h, mask_BTT, positions_BT, weights.active_NE, fresh
+      )
+
+    h_BTD = self._embed(weights, tokens_BT)
+    xs = (self._tree(weights)['blocks'], weights.fresh)
+    return jax.lax.scan(body, h_BTD, xs, unroll=self.config.unroll)
+
+  def _embed(self, weights, tokens_BT):
+    return weights.params['embed'][tokens_BT]
+
+  def _head(self, weights, h):
+    norm = layers.RMSNorm(self.config.norm_eps)
+    h = norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
+    if self.config.tied:
+      return (h @ weights.params['embed'].T).astype(jnp.float32)
+    return (h @ weights.params['head']).astype(jnp.float32)
+
+  def _tree(self, weights):
+    return traverse_util.unflatten_dict(weights.params, sep='/')
+
+  def _no_experts(self):
+    return jnp.zeros((self.config.num_levels, max(self.config.max_slots, 1)))
+
+
+def rows(tokens_BT: Array, length_B: Array) -> tuple[Array, Array, Array]:
+  """Tokens, segments and positions of one left-aligned sequence per row."""
+  place = jnp.arange(tokens_BT.shape[1], dtype=jnp.int32)[None]
+  positions_BT = jnp.broadcast_to(place, tokens_BT.shape)
+  segments_BT = jnp.where(place < length_B[:, None], 1, -1)
+  return tokens_BT, segments_BT, positions_BT

@@ -1,0 +1,445 @@
+"""Consolidation: a level's day becomes one more expert of the next level.
+
+Three programs make a night. `fall_asleep` computes the sender's due update
+without applying it and draws a fresh expert; `seed`, called again and again,
+lets the teachers write rehearsals and distils them into that expert alone;
+`wake_up` commits all of it or nothing. Teachers and student share every array
+but the sender's base and the fresh expert: no second model exists.
+
+References: 2606.03979 v2 section 3.3 (compute - consolidate - update, Knowledge
+Seeding); teachers and prompts: docs/method.md, "Whose knowledge".
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sleep_jax import optimizer
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.model import experts, sampling, transformer
+from sleep_jax.objectives import losses
+from sleep_jax.phases import replay, wake
+
+Array = types.Array
+State = state_lib.State
+TEACHERS = ('anchor', 'next', 'now')
+PROMPTS = ('old', 'day')
+_PRUNE = 2**31 - 1  # Apart from every update number.
+CLEARED, UPDATED = 'cleared', 'updated'
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """Whose sequences are rehearsed, and on which prompts.
+
+  Attributes:
+    teacher: 'anchor' (the sender as it woke), 'next' (after the due update)
+      or 'now' (before it; the literal teacher of v2).
+    prompts: 'old' (from before the sender's day) or 'day'.
+    sequences: rows per update that this teacher owns.
+    draws: sequences it writes per round.
+  """
+
+  teacher: str
+  prompts: str
+  sequences: int
+  draws: int
+
+  @property
+  def name(self) -> str:
+    return f'{self.teacher}_{self.prompts}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a night is spent.
+
+  Attributes:
+    teachers: see `Teacher`.
+    num_updates: of the fresh expert.
+    updates_per_round: between two refreshments of the pools.
+    sender_after_sleep: 'cleared' (back to its anchor) or 'updated'.
+    on_policy: share of rows that the student wrote (lambda of GKD).
+    on_policy_after: share of the night before the student writes.
+    beta: of the divergence; 0 is KL(teacher || student).
+    temperature: of sampling; the divergence is taken at 1.
+    max_length: of a rehearsal sequence, tokens.
+    prompt_width: longest prompt, tokens.
+    bos_share, cut_share, stem_share: see `replay.draw`; BOS for old alone.
+  """
+
+  teachers: tuple[Teacher, ...]
+  num_updates: int
+  updates_per_round: int
+  sender_after_sleep: str
+  on_policy: float
+  on_policy_after: float
+  beta: float
+  temperature: float
+  max_length: int
+  prompt_width: int
+  bos_share: float
+  cut_share: float
+  stem_share: float
+
+  @property
+  def rounds(self) -> int:
+    return self.num_updates // self.updates_per_round
+
+
+def settings(
+  teachers: Sequence[Mapping[str, Any]], **fields: Any
+) -> Settings:
+  """Checks and freezes the settings of a night.
+
+  Raises:
+    ValueError: names the field, what it is and what it may be.
+  """
+  made = Settings(teachers=tuple(Teacher(**t) for t in teachers), **fields)
+  for teacher in made.teachers:
+    for value, known in (
+      (teacher.teacher, TEACHERS),
+      (teacher.prompts, PROMPTS),
+    ):
+      if value not in known:
+        raise ValueError(
+          f'consolidate.teachers has {value!r}: expected one of {known}.'
+        )
+  if not made.teachers:
+    raise ValueError('consolidate.teachers is empty: a night needs one.')
+  names = [teacher.name for teacher in made.teachers]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f'consolidate.teachers lists {names}: give each pair of teacher and '
+      'prompts once, with more sequences.'
+    )
+  if made.num_updates % made.updates_per_round:
+    raise ValueError(
+      f'consolidate.num_updates {made.num_updates} is not a multiple of '
+      f'consolidate.updates_per_round {made.updates_per_round}.'
+    )
+  if made.sender_after_sleep not in (CLEARED, UPDATED):
+    raise ValueError(
+      f'consolidate.sender_after_sleep is {made.sender_after_sleep!r}: '
+      f'expected {CLEARED!r} or {UPDATED!r}.'
+    )
+  if not 0 <= made.on_policy < 1:
+    raise ValueError(
+      f'consolidate.on_policy is {made.on_policy}: expected 0 <= share < 1.'
+    )
+  return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Consolidation:
+  """The three programs of one sender's night.
+
+  Attributes:
+    model: with `forward`, `prefill`, `decode`, `fresh`.
+    sender: level that sleeps, 1 = fastest; the receiver is the next one.
+    wake_tx: the sender's optimizer awake.
+    tx: the fresh expert's optimizer.
+    stems: self-study templates.
+    bos, eos: token ids.
+    settings: see `Settings`.
+  """
+
+  model: transformer.Transformer
+  sender: int
+  wake_tx: optax.GradientTransformation
+  tx: optax.GradientTransformation
+  stems: types.Stems
+  bos: int
+  eos: int
+  settings: Settings
+
+  @property
+  def receiver(self) -> int:
+    return self.sender + 1
+
+  def fall_asleep(self, state: State) -> State:
+    """Compute: proposes the due update and lays out an empty night."""
+    name = str(self.sender)
+    base = self._base(state.weights.params)
+    sender_next, opt_next = wake.update(
+      self.wake_tx, base, state.opt[name], state.sums[name]
+    )
+    fresh = self.model.fresh(self._key(state, 0), self.receiver)
+    s = self.settings
+    pools = {t.name: _blank(s.rounds * t.draws, s) for t in s.teachers}
+    rollouts = {
+      t.name: _blank(t.draws if s.on_policy else 1, s) for t in s.teachers
+    }
+    return state.replace(
+      night=state_lib.Night(
+        update=jnp.zeros((), jnp.int32), sender_next=sender_next,
+        opt_next=opt_next, fresh=fresh, opt=self.tx.init(fresh), pools=pools,
+        rollouts=rollouts,
+      )
+    )  # fmt: skip
+
+  def teacher(self, state: State, name: str) -> types.Weights:
+    """The weights of a teacher; only the sender's base is its own."""
+    if name == 'anchor':
+      weights = state.weights.with_params(state.anchor[str(self.sender)])
+      return self._experts_off(weights)
+    if name == 'next':
+      return state.weights.with_params(state.night.sender_next)
+    return state.weights
+
+  def student(self, state: State) -> types.Weights:
+    """The larger self: sender as after the night, plus the fresh expert."""
+    if self.settings.sender_after_sleep == CLEARED:
+      base = state.anchor[str(self.sender)]
+    else:
+      base = state.night.sender_next
+    weights = self._experts_off(state.weights.with_params(base))
+    return weights.replace(fresh=state.night.fresh)
+
+  def seed(self, state: State) -> tuple[State, dict[str, Array]]:
+    """Consolidate: one round of rehearsals and updates.
+
+    Returns:
+      The state, and per update `[U]`: loss and, for each teacher, its mean
+      divergence from the student before that update; plus tokens written.
+    """
+    s, night = self.settings, state.night
+    key = self._key(state, 1 + night.update)
+    with jax.named_scope('rehearse'):
+      pools, rollouts, written = self._rehearse(state, key)
+    valid = night.update // s.updates_per_round + 1  # Rounds in the pools.
+    own = night.update >= s.on_policy_after * s.num_updates
+    frozen = state.replace(night=None)  # What the loop may only read.
+
+    def update(carry, index):
+      fresh, opt = carry
+      update_key = jax.random.fold_in(key, 1000 + index)
+      rows = self._choose(pools, rollouts, update_key, valid, own)
+      (loss, parts), grads = jax.value_and_grad(self._loss, has_aux=True)(
+        fresh, frozen, night, rows
+      )
+      updates, opt = self.tx.update(grads, opt, fresh)
+      fresh = optax.apply_updates(fresh, updates)
+      return (fresh, opt), {'loss': loss, **parts}
+
+    with jax.named_scope('seed'):
+      (fresh, opt), metrics = jax.lax.scan(
+        update, (night.fresh, night.opt), jnp.arange(s.updates_per_round)
+      )
+    night = night.replace(
+      update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
+      pools=pools, rollouts=rollouts,
+    )  # fmt: skip
+    return state.replace(night=night), metrics | {'written': written}
+
+  def wake_up(self, state: State, accept: Array, guard: Array) -> State:
+    """Update: commits the whole night, or only the sender's due update.
+
+    Args:
+      accept: bool scalar; False discards the night.
+      guard: f32 scalar, the guard's score to be remembered if accepted.
+    """
+    committed, discarded = self._commit(state, guard), self._discard(state)
+    return jax.tree.map(
+      lambda yes, no: _where(accept, yes, no), committed, discarded
+    )
+
+  def _commit(self, state, guard):
+    s, r, name = self.sender, self.receiver, str(self.sender)
+    night = state.night
+    cleared = self.settings.sender_after_sleep == CLEARED
+    base = state.anchor[name] if cleared else night.sender_next
+    opt = self.wake_tx.init(base) if cleared else night.opt_next
+    active_E = state.weights.active_NE[r - 1]
+    slots = self.model.config.levels[r - 1].slots
+    slot = jnp.argmin(active_E[:slots])
+    params = dict(base)
+    for leaf_name, leaf in night.fresh[str(r)].items():
+      path = f'blocks/levels/{r}/experts/{leaf_name}'
+      params[path] = state.weights.params[path].at[:, slot].set(leaf)
+    params |= self._redrawn(state)
+    active_NE = state.weights.active_NE.at[r - 1, slot].set(1).at[s - 1].set(0)
+    bands = dict(state.replay)
+    if replay.day(s) in bands:
+      band = bands[replay.day(s)]
+      bands[replay.day(s)] = band.replace(count=jnp.zeros_like(band.count))
+    return self._rested(state).replace(
+      weights=state.weights.with_params(params).replace(active_NE=active_NE),
+      opt=state.opt | {name: opt},
+      anchor=state.anchor | {name: base},
+      woke_N=state.woke_N.at[s - 1].set(state.step),
+      guard_N=state.guard_N.at[s - 1].set(guard),
+      replay=bands,
+    )
+
+  def _discard(self, state):
+    night = state.night
+    return self._rested(state).replace(
+      weights=state.weights.with_params(night.sender_next),
+      opt=state.opt | {str(self.sender): night.opt_next},
+    )
+
+  def _rested(self, state):
+    name = str(self.sender)
+    zero = jax.tree.map(jnp.zeros_like, state.sums[name])
+    return state.replace(sums=state.sums | {name: zero}, night=None)
+
+  def _redrawn(self, state):
+    """The sender's bank as new: synaptic pruning."""
+    c, level = self.model.config, self.model.config.levels[self.sender - 1]
+    if not level.slots:
+      return {}
+    keys = jax.random.split(
+      self._key(state, _PRUNE), (c.num_layers, level.slots)
+    )
+    draw = lambda k: experts.init(k, c.width, level.rank, gate_bias=c.gate_bias)
+    bank = jax.vmap(jax.vmap(draw))(keys)
+    prefix = f'blocks/levels/{self.sender}/experts/'
+    return {prefix + name: leaf for name, leaf in bank.items()}
+
+  def _rehearse(self, state, key):
+    """Lets each teacher, and the student, write on newly drawn prompts."""
+    s, night = self.settings, state.night
+    pools, rollouts, written = {}, {}, 0
+    first = night.update // s.updates_per_round
+    for number, teacher in enumerate(s.teachers):
+      draw_key, teacher_key, student_key = jax.random.split(
+        jax.random.fold_in(key, number), 3
+      )
+      prompts = self._prompts(state, teacher, draw_key)
+      new = self._sample(self.teacher(state, teacher.teacher), prompts,
+                         teacher_key)  # fmt: skip
+      written += _generated(new)
+      pools[teacher.name] = jax.tree.map(
+        lambda old, rows, n=teacher.draws: (
+          jax.lax.dynamic_update_slice_in_dim(old, rows, first * n, 0)
+        ),
+        night.pools[teacher.name],
+        new,
+      )
+      own = night.rollouts[teacher.name]
+      if s.on_policy:
+        own = jax.lax.cond(
+          night.update >= s.on_policy_after * s.num_updates,
+          lambda p=prompts, k=student_key: self._sample(
+            self.student(state), p, k
+          ),
+          lambda own=own: own,
+        )
+        written += _generated(own)
+      rollouts[teacher.name] = own
+    return pools, rollouts, written
+
+  def _prompts(self, state, teacher, key):
+    s, woke = self.settings, state.woke_N[self.sender - 1]
+    old = teacher.prompts == 'old'
+    return replay.draw(
+      state.replay,
+      self.stems,
+      key,
+      num=teacher.draws,
+      width=s.prompt_width,
+      bos=self.bos,
+      bands=(replay.BIRTH, replay.PAST) if old else (replay.day(self.sender),),
+      since=jnp.int32(-1) if old else woke,
+      until=woke if old else state.step,
+      bos_share=s.bos_share if old else 0.0,
+      cut_share=s.cut_share,
+      stem_share=s.stem_share,
+    )
+
+  def _sample(self, weights, prompts, key):
+    s = self.settings
+    return sampling.sample(
+      self.model, weights, prompts, key, max_length=s.max_length,
+      eos=self.eos, temperature=s.temperature,
+    )  # fmt: skip
+
+  def _choose(self, pools, rollouts, key, valid, own):
+    """Rows of one update: each teacher's, some of them by the student."""
+    rows = {}
+    for number, teacher in enumerate(self.settings.teachers):
+      keys = jax.random.split(jax.random.fold_in(key, number))
+      n = teacher.sequences
+      theirs_B = jax.random.randint(keys[0], (n,), 0, valid * teacher.draws)
+      chosen = jax.tree.map(lambda x, i=theirs_B: x[i], pools[teacher.name])
+      num_own = round(n * self.settings.on_policy)
+      if num_own:
+        mine_B = jax.random.randint(keys[1], (n,), 0, teacher.draws)
+        swap_B = own & (jnp.arange(n) < num_own)
+        chosen = jax.tree.map(
+          lambda x, y, i=mine_B, b=swap_B: _where(b, y[i], x),
+          chosen,
+          rollouts[teacher.name],
+        )
+      rows[teacher.name] = chosen
+    return rows
+
+  def _loss(self, fresh, state, night, rows):
+    """GKD: mean divergence over generated tokens of all rows."""
+    parts, total, count = {}, 0.0, 0.0
+    everything = jax.tree.map(lambda *x: jnp.concatenate(x), *rows.values())
+    state = state.replace(night=night.replace(fresh=fresh))
+    student_BTV = self._score(self.student(state), everything)
+    start = 0
+    for teacher in self.settings.teachers:
+      rollout = rows[teacher.name]
+      teacher_BTV = jax.lax.stop_gradient(
+        self._score(self.teacher(state, teacher.teacher), rollout)
+      )
+      stop = start + teacher.sequences
+      value_BT = losses.divergence(
+        teacher_BTV, student_BTV[start:stop], beta=self.settings.beta
+      )
+      mask_BT = losses.generated(rollout).astype(value_BT.dtype)
+      part = jnp.sum(value_BT * mask_BT)
+      size = jnp.sum(mask_BT)
+      parts[teacher.name] = part / jnp.maximum(size, 1)
+      total, count, start = total + part, count + size, stop
+    return total / jnp.maximum(count, 1), parts
+
+  def _score(self, weights, rollout):
+    tokens, segments, positions = transformer.rows(
+      rollout.tokens_BT, rollout.length_B
+    )
+    logits_BTV = self.model.forward(weights, tokens, segments, positions)
+    return logits_BTV[:, :-1]
+
+  def _base(self, params):
+    return optimizer.owned(
+      params, (str(self.sender),), num_levels=self.model.config.num_levels
+    )
+
+  def _experts_off(self, weights):
+    active_NE = weights.active_NE.at[self.sender - 1].set(0)
+    return weights.replace(active_NE=active_NE)
+
+  def _key(self, state, count):
+    key = jax.random.fold_in(state.key, state.step)
+    return jax.random.fold_in(jax.random.fold_in(key, self.sender), count)
+
+
+def _blank(num, settings):
+  return types.Rollout(
+    tokens_BT=jnp.zeros((num, settings.max_length), jnp.int32),
+    prompt_length_B=jnp.zeros((num,), jnp.int32),
+    length_B=jnp.zeros((num,), jnp.int32),
+  )
+
+
+def _generated(rollout):
+  return jnp.sum(rollout.length_B - rollout.prompt_length_B)
+
+
+def _where(condition, yes, no):
+  """Select that also takes typed keys and a condition per row."""
+  if jnp.issubdtype(yes.dtype, jax.dtypes.prng_key):
+    return yes
+  extra = yes.ndim - jnp.ndim(condition)
+  return jnp.where(jnp.reshape(condition, (*condition.shape, *[1] * extra)),
+                   yes, no)  # fmt: skip

@@ -1,0 +1,183 @@
+"""The replay generator: prompts that were met, asked again.
+
+What is kept of a day is how its texts began, never their answers: whatever a
+rehearsal holds beyond its prompt is written by a teacher. Entries live in
+bands (birth, the past, each sleeper's day), each a reservoir, so that a slow
+sender still finds its own day and old age bands are never crowded out.
+
+References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985; self-study
+stems, 2506.06266.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+
+Array = types.Array
+BIRTH, PAST = 'birth', 'past'
+
+
+def day(level: int) -> str:
+  """Name of the band that holds a sender's day."""
+  return f'day/{level}'
+
+
+def empty(capacities: Mapping[str, int], *, width: int) -> dict:
+  """Bands by name; `width` is the longest prompt in tokens."""
+
+  def band(capacity):
+    return state_lib.Band(
+      tokens_CP=jnp.zeros((capacity, width), jnp.int32),
+      length_C=jnp.zeros((capacity,), jnp.int32),
+      subject_C2=jnp.zeros((capacity, 2), jnp.int32),
+      step_C=jnp.zeros((capacity,), jnp.int32),
+      count=jnp.zeros((), jnp.int32),
+    )
+
+  return {name: band(size) for name, size in capacities.items() if size}
+
+
+def insert(
+  band: state_lib.Band, prompts: types.Prompts, step: Array, key: Array
+) -> state_lib.Band:
+  """Offers a batch of prompts to a reservoir; absent prompts do not count."""
+  capacity = band.length_C.shape[0]
+  slot_B, count = reservoir(band.count, prompts.length_B > 0, capacity, key)
+  put = lambda old, new: old.at[slot_B].set(new, mode='drop')
+  return state_lib.Band(
+    tokens_CP=put(band.tokens_CP, prompts.tokens_BP),
+    length_C=put(band.length_C, prompts.length_B),
+    subject_C2=put(band.subject_C2, prompts.subject_B2),
+    step_C=put(band.step_C, jnp.broadcast_to(step, slot_B.shape)),
+    count=count,
+  )
+
+
+def reservoir(
+  count: Array, present_B: Array, capacity: int, key: Array
+) -> tuple[Array, Array]:
+  """Where each of a batch of items goes in a uniform reservoir.
+
+  Returns:
+    slot_B: int32, `capacity` where the item is not kept (out of bounds, for
+      writes that drop), and the count after the batch.
+  """
+  order_B = jnp.cumsum(present_B.astype(jnp.int32)) - 1
+  place_B = count + order_B  # Items offered before this one.
+  drawn_B = jnp.floor(
+    jax.random.uniform(key, place_B.shape) * (place_B + 1)
+  ).astype(jnp.int32)
+  slot_B = jnp.where(place_B < capacity, place_B, drawn_B)
+  slot_B = jnp.where(present_B & (slot_B < capacity), slot_B, capacity)
+  # Of two items for one slot the later stays, on every backend alike.
+  later = jnp.triu(slot_B[:, None] == slot_B[None, :], 1).any(1)
+  slot_B = jnp.where(later, capacity, slot_B)
+  return slot_B, count + jnp.sum(present_B.astype(jnp.int32))
+
+
+def draw(
+  replay: Mapping[str, state_lib.Band],
+  stems: types.Stems,
+  key: Array,
+  *,
+  num: int,
+  width: int,
+  bos: int,
+  bands: tuple[str, ...],
+  since: Array,
+  until: Array,
+  bos_share: float,
+  cut_share: float,
+  stem_share: float,
+) -> types.Prompts:
+  """Prompts for one teacher.
+
+  Args:
+    replay: all bands.
+    stems: self-study templates; none where S = 0.
+    key: consumed.
+    num: B.
+    width: of the result; a stem that does not fit is asked as a prompt.
+    bands: names of the bands to draw from.
+    since, until: an entry's step must lie in (since, until]; birth is 0.
+    bos_share: share of bare BOS prompts; all of them when no entry is valid.
+    cut_share: share of stored prompts that are cut at a random place.
+    stem_share: share of stored prompts with a subject that become stems.
+
+  Returns:
+    Prompts `[num, width]`.
+  """
+  place = jnp.arange(width)[None]
+  bare_BP = jnp.where(place == 0, bos, jnp.zeros((num, 1), jnp.int32))
+  one_B = jnp.ones((num,), jnp.int32)
+  nothing_B2 = jnp.zeros((num, 2), jnp.int32)
+  kept = [replay[name] for name in bands if name in replay]
+  if not kept:
+    return types.Prompts(bare_BP, one_B, nothing_B2)
+  band = jax.tree.map(lambda *x: jnp.concatenate(x), *[
+    b.replace(count=jnp.arange(b.length_C.shape[0]) < b.count) for b in kept
+  ])  # fmt: skip
+  valid_C = band.count & (band.step_C > since) & (band.step_C <= until)
+  keys = jax.random.split(key, 6)
+  score_C = jnp.where(valid_C, 0.0, -jnp.inf)
+  score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
+  pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
+  tokens_BP, length_B, subject_B2 = (
+    _widen(band.tokens_CP[pick_B], width), band.length_C[pick_B],
+    band.subject_C2[pick_B],
+  )  # fmt: skip
+  length_B = jnp.minimum(length_B, width)
+  coin = lambda key, share: jax.random.uniform(key, (num,)) < share
+  cut_B = jax.random.randint(keys[1], (num,), 1, length_B + 1)
+  length_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
+  if stems.before_length_S.shape[0]:
+    asked_BP, asked_B, fits_B = _ask(
+      tokens_BP, subject_B2, stems, keys[3], width=width, bos=bos
+    )
+    ask_B = coin(keys[4], stem_share) & fits_B
+    tokens_BP = jnp.where(ask_B[:, None], asked_BP, tokens_BP)
+    length_B = jnp.where(ask_B, asked_B, length_B)
+  bare_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
+  return types.Prompts(
+    tokens_BP=jnp.where(bare_B[:, None], bare_BP, tokens_BP),
+    length_B=jnp.where(bare_B, one_B, length_B),
+    subject_B2=nothing_B2,
+  )
+
+
+def stored_tokens(replay: Mapping[str, state_lib.Band]) -> int:
+  """Room for tokens in all bands: what a replay buffer may use as well."""
+  return sum(band.tokens_CP.size for band in replay.values())
+
+
+def _ask(tokens_BP, subject_B2, stems, key, *, width, bos):
+  """Fills a random stem's slot with each row's subject."""
+  num, S = tokens_BP.shape[0], stems.before_length_S.shape[0]
+  stem_B = jax.random.randint(key, (num,), 0, S)
+  take = lambda x: jnp.take(x, stem_B, 0)
+  before_B, after_B = take(stems.before_length_S), take(stems.after_length_S)
+  start_B, stop_B = subject_B2[:, 0], subject_B2[:, 1]
+  size_B = stop_B - start_B
+  place = jnp.arange(width)[None] - 1  # Of a token after BOS.
+  ends = jnp.stack([before_B, before_B + size_B, before_B + size_B + after_B])
+
+  def at(rows_BP, index):
+    index = jnp.clip(index, 0, rows_BP.shape[1] - 1)
+    return jnp.take_along_axis(rows_BP, index, 1)
+
+  first = at(take(stems.before_SP), jnp.broadcast_to(place, (num, width)))
+  second = at(tokens_BP, place - ends[0][:, None] + start_B[:, None])
+  third = at(take(stems.after_SP), place - ends[1][:, None])
+  tokens = jnp.where(place < ends[1][:, None], second, third)
+  tokens = jnp.where(place < ends[0][:, None], first, tokens)
+  tokens = jnp.where(place < 0, bos, tokens)
+  return tokens, 1 + ends[2], (size_B > 0) & (1 + ends[2] <= width)
+
+
+def _widen(rows_BP, width):
+  extra = max(width - rows_BP.shape[1], 0)
+  return jnp.pad(rows_BP, ((0, 0), (0, extra)))[:, :width]

@@ -1,0 +1,110 @@
+"""Wake: one compiled step that learns from one batch.
+
+All moving owners get their gradient in one backward pass, added to their own
+sum; an owner whose period is up moves, unless it is held because it falls
+asleep at this step (then the night computes its update). Between two updates
+an owner's parameters are bit-identical. Birth, waking levels and plain
+fine-tuning are this one step with other owners.
+
+References: 2512.24695 section 7; 2606.03979 section 3.1; pitfalls in
+docs/method.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.objectives import losses
+from sleep_jax.phases import replay
+
+Array = types.Array
+State = state_lib.State
+
+
+def make(
+  forward: types.Forward,
+  moving: Mapping[str, Sequence[str]],
+  txs: Mapping[str, optax.GradientTransformation],
+  periods: Mapping[str, int],
+  *,
+  bands: Sequence[str],
+) -> Callable[[State, types.Batch, Mapping[str, Array]], tuple[State, dict]]:
+  """Builds the wake step.
+
+  Args:
+    forward: see `types.Forward`.
+    moving: owner -> paths of its parameters.
+    txs: owner -> its optimizer, fed the sum of a chunk's gradients.
+    periods: owner -> chunk size in steps.
+    bands: replay bands that are offered the batch's prompts.
+
+  Returns:
+    step(state, batch, held) -> (state, metrics); `held` is a bool per owner.
+  """
+  owner_of = {path: name for name, paths in moving.items() for path in paths}
+
+  def step(state, batch, held):
+    def loss_fn(params):
+      logits_BTV = forward(
+        state.weights.with_params(params), batch.tokens_BT, batch.segments_BT,
+        batch.positions_BT,
+      )  # fmt: skip
+      return losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
+
+    params = {path: state.weights.params[path] for path in owner_of}
+    with jax.named_scope('wake'):
+      loss, grads = jax.value_and_grad(loss_fn)(params)
+    now = state.step + 1
+    sums, opts, moved = {}, {}, {}
+    for name, paths in moving.items():
+      total = {p: state.sums[name][p] + grads[p] for p in paths}
+      due = (now % periods[name] == 0) & ~held[name]
+      own = {p: params[p] for p in paths}
+      # A branch, not a select: a level at rest costs nothing.
+      new, opts[name], sums[name] = jax.lax.cond(
+        due, _apply(txs[name]), _rest, own, state.opt[name], total
+      )
+      moved |= new
+    key = jax.random.fold_in(state.key, now)
+    kept = {
+      name: replay.insert(
+        band, batch.prompts, now if name != replay.BIRTH else 0 * now,
+        jax.random.fold_in(key, number),
+      ) if name in bands else band
+      for number, (name, band) in enumerate(sorted(state.replay.items()))
+    }  # fmt: skip
+    state = state.replace(
+      step=now, weights=state.weights.with_params(moved), sums=sums, opt=opts,
+      replay=kept,
+    )  # fmt: skip
+    return state, {
+      'loss': loss,
+      'grad_norm': optax.tree.norm(grads),
+      'tokens': jnp.sum(batch.segments_BT >= 0),
+    }
+
+  return step
+
+
+def update(
+  tx: optax.GradientTransformation, params, opt, total
+) -> tuple[types.Params, optax.OptState]:
+  """One move of an owner by the sum of its chunk's gradients."""
+  updates, opt = tx.update(total, opt, params)
+  return optax.apply_updates(params, updates), opt
+
+
+def _apply(tx):
+  def branch(params, opt, total):
+    params, opt = update(tx, params, opt, total)
+    return params, opt, jax.tree.map(jnp.zeros_like, total)
+
+  return branch
+
+
+def _rest(params, opt, total):
+  return params, opt, total

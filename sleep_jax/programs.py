@@ -1,0 +1,227 @@
+"""A life's compiled programs, and the state that they start from."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sleep_jax import optimizer, sharding, types
+from sleep_jax import state as state_lib
+from sleep_jax.model import transformer
+from sleep_jax.phases import consolidate, replay, wake
+from sleep_jax.strategies import er, strategy
+
+Array = types.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Newborn:
+  """What birth leaves behind: the same for every strategy of a seed."""
+
+  weights: types.Weights
+  replay: dict[str, state_lib.Band]
+
+
+class Programs:
+  """Everything that a strategy compiles, placed on the mesh.
+
+  Attributes:
+    wake: (state, batch, held) -> (state, metrics).
+    fall_asleep, seed, wake_up, student: by sender.
+    night_updates, night_tokens: seeding updates of a night, and the tokens
+      (padding included) that one of them reads.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    model: transformer.Transformer,
+    kind: strategy.Strategy,
+    placement: sharding.Placement,
+    *,
+    stems: types.Stems,
+    bos: int,
+    eos: int,
+    learning_rate: float | None = None,
+  ):
+    self.model, self.kind, self.placement = model, kind, placement
+    levels = model.config.levels
+    self._txs, self._periods, self._moving = {}, {}, {}
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    for name, owners in kind.owners.items():
+      settings = dict(_optimizer(config, name))
+      if learning_rate is not None:
+        settings['learning_rate'] = learning_rate
+      self._txs[name] = optimizer.make(**settings)
+      own = name.isdigit()
+      self._periods[name] = levels[int(name) - 1].update_period if own else 1
+      self._moving[name] = tuple(
+        optimizer.owned(shapes.params, owners, num_levels=len(levels))
+      )
+    self._config = config
+    self._capacities = _capacities(config, levels, kind)
+    step = wake.make(
+      model.forward, self._moving, self._txs, self._periods,
+      bands=tuple(self._capacities),
+    )  # fmt: skip
+    self._wake = kind.wrap(step)
+    self._nights = {}
+    if kind.sleeps:
+      settings = consolidate.settings(
+        max_length=config.data.context,
+        prompt_width=config.data.max_prompt,
+        **config.consolidate.to_dict(),
+      )
+      self.night_updates = settings.num_updates
+      self.night_tokens = config.data.context * sum(
+        teacher.sequences for teacher in settings.teachers
+      )
+      tx = optimizer.make(**config.expert_optimizer)
+      self._nights = {
+        sender: consolidate.Consolidation(
+          model, sender, self._txs[str(sender)], tx, stems, bos, eos, settings
+        )
+        for sender in range(1, len(levels))
+        if levels[sender - 1].sleep_period != 'infinite'
+      }
+    self._jitted: dict[Any, Callable] = {}
+
+  def begin(self, newborn: Newborn | None, key: Array) -> state_lib.State:
+    """The first state: as born, or newly drawn.
+
+    The newborn's arrays are copied, since a state's own are donated.
+    """
+    if newborn is None:
+      make = lambda key: self._begin(self.model.init(key), {}, key)
+      args = (key,)
+    else:
+      def make(weights, bands, key):
+        return self._begin(jax.tree.map(jnp.copy, weights), bands, key)
+
+      args = (newborn.weights, newborn.replay, key)
+    return self.placement.jit(make, *args, donate=False)(*args)
+
+  def abstract(
+    self, newborn: Newborn | None, *, sender: int = 0
+  ) -> state_lib.State:
+    """Shapes and places of the state, during `sender`'s night if not 0."""
+    key = jax.random.key(0)
+    if newborn is None:
+      make = lambda: self._begin(self.model.init(key), {}, key)
+      shapes = jax.eval_shape(make)
+    else:
+      shapes = jax.eval_shape(
+        self._begin, newborn.weights, newborn.replay, key
+      )
+    if sender:
+      shapes = jax.eval_shape(self._nights[sender].fall_asleep, shapes)
+    return jax.tree.map(
+      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+      shapes,
+      self.placement.shardings(shapes),
+    )
+
+  def wake(self, state, batch, held: Sequence[int]):
+    """One wake step; `held` levels keep their update for the night."""
+    flags = {name: jnp.asarray(name in map(str, held)) for name in self._txs}
+    batch = self.placement.put(batch, prefix='batch/')
+    return self._run('wake', self._wake, state, batch, flags)
+
+  def fall_asleep(self, state, sender: int):
+    return self._run(
+      ('fall_asleep', sender), self._nights[sender].fall_asleep, state
+    )
+
+  def seed(self, state, sender: int):
+    return self._run(('seed', sender), self._nights[sender].seed, state)
+
+  def wake_up(self, state, sender: int, *, accept: bool, guard: float):
+    night = self._nights[sender]
+    return self._run(
+      ('wake_up', sender), night.wake_up, state, jnp.asarray(accept),
+      jnp.asarray(guard, jnp.float32),
+    )  # fmt: skip
+
+  def student(self, state, sender: int) -> types.Weights:
+    """What would wake up; a view for probing, nothing is changed."""
+    return self._nights[sender].student(state)
+
+  def offer(self, state, batch):
+    """Offers a batch's rows to the memory, without learning from it."""
+
+    def program(state, batch, index):
+      key = jax.random.fold_in(jax.random.fold_in(state.key, 11), index)
+      return state.replace(memory=er.offer(state.memory, batch, key))
+
+    batch = self.placement.put(batch, prefix='batch/')
+    return self._run('offer', program, state, batch, state.memory.count + 0)
+
+  def _run(self, name, function, state, *args):
+    if name not in self._jitted:
+      self._jitted[name] = self.placement.jit(function, state, *args)
+    return self._jitted[name](state, *args)
+
+  def _begin(self, weights, bands, key):
+    c, levels = self._config, self.model.config.levels
+    num_levels = len(levels)
+    own = {
+      name: {path: weights.params[path] for path in paths}
+      for name, paths in self._moving.items()
+    }
+    sleepers = [str(sender) for sender in self._nights]
+    made = replay.empty(self._capacities, width=c.data.max_prompt)
+    room = replay.stored_tokens(
+      replay.empty(_ring(c, levels), width=c.data.max_prompt)
+    )
+    return state_lib.State(
+      step=jnp.zeros((), jnp.int32),
+      key=jax.random.fold_in(key, 1),
+      weights=weights,
+      sums={n: jax.tree.map(jnp.zeros_like, own[n]) for n in own},
+      opt={n: self._txs[n].init(own[n]) for n in own},
+      anchor={n: jax.tree.map(jnp.copy, own[n]) for n in sleepers},
+      woke_N=jnp.zeros((num_levels,), jnp.int32),
+      guard_N=jnp.full((num_levels,), -1.0),
+      replay=made | (jax.tree.map(jnp.copy, bands) if sleepers else {}),
+      memory=(
+        er.empty(room, width=c.data.context) if self.kind.memory else None
+      ),
+    )
+
+
+def _optimizer(config, name):
+  """Settings of an owner's optimizer."""
+  if name == 'core':
+    return config.birth.optimizer
+  if name == 'all':
+    return config.fine_tune
+  return config.wake.optimizers[int(name) - 1]
+
+
+def _ring(config, levels) -> dict[str, int]:
+  """Capacities of sleep's bands."""
+  if config.replay.store == 'none':
+    return {}
+  days = {
+    replay.day(number): config.replay.day
+    for number, level in enumerate(levels, 1)
+    if level.sleep_period != 'infinite'
+  }
+  return {
+    replay.BIRTH: config.replay.birth,
+    replay.PAST: config.replay.past,
+    **days,
+  }
+
+
+def _capacities(config, levels, kind) -> dict[str, int]:
+  """Bands that a strategy fills itself."""
+  ring = _ring(config, levels)
+  if kind.name == 'birth':
+    return {name: ring[name] for name in ring if name == replay.BIRTH}
+  if kind.sleeps:
+    return {name: ring[name] for name in ring if name != replay.BIRTH}
+  return {}

@@ -1,0 +1,212 @@
+"""Which level moves and which falls asleep, at every step of a run.
+
+The whole run is known before it starts: a plain list of events that the
+lifecycle walks through and a checkpoint points into. Level l moves after every
+`update_period` completed steps and is consolidated into level l + 1 after every
+`sleep_period`; levels due at one step go fastest first.
+
+References: 2606.03979 section 3.3; 2512.24695 section 7.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+from sleep_jax.model import config as config_lib
+
+Level = config_lib.Level
+WAKE, SLEEP, EVALUATE, SAVE = 'wake', 'sleep', 'evaluate', 'save'
+EVENING, MORNING, NEWBORN = 'evening', 'morning', 'newborn'
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+  """One thing that happens.
+
+  Attributes:
+    kind: 'wake' (one step), 'sleep' (one sender's night), 'evaluate', 'save'.
+    step: wake steps completed (a wake event completes its own).
+    experience: number of the experience under way, from 1.
+    cycle: number of the cycle (wake and sleep), from 1.
+    local_step: of a wake event, steps of this experience before it.
+    sender: of a sleep, the level that sleeps.
+    held: of a wake event, levels that fall asleep right after this step.
+    moment: of an evaluation, 'evening' or 'morning'.
+    ends: whether the experience is over at this event.
+  """
+
+  kind: str
+  step: int
+  experience: int
+  cycle: int
+  local_step: int = 0
+  sender: int = 0
+  held: tuple[int, ...] = ()
+  moment: str = ''
+  ends: bool = False
+
+
+def check(levels: Sequence[Level]) -> None:
+  """Raises ValueError where two periods do not fit each other."""
+  for number, level in enumerate(levels, 1):
+    update, sleep = level.update_period, level.sleep_period
+    for field, value in (('update_period', update), ('sleep_period', sleep)):
+      if isinstance(value, int) and value < 1:
+        raise ValueError(
+          f'levels[{number}].{field} is {value}: expected at least 1 step.'
+        )
+    if number == len(levels):
+      if not update == sleep == config_lib.INFINITE:
+        raise ValueError(
+          f'levels[{number}], the slowest, has update_period {update!r} and '
+          f'sleep_period {sleep!r}: it has no receiver, so both must be '
+          "'infinite'."
+        )
+      continue
+    if not isinstance(update, int):
+      raise ValueError(
+        f'levels[{number}].update_period is {update!r}: expected a number of '
+        'wake steps; only the slowest level is infinite.'
+      )
+    if isinstance(sleep, int) and sleep % update:
+      raise ValueError(
+        f'levels[{number}].sleep_period {sleep} is not a multiple of its '
+        f'update_period {update}: a sleep would cut a chunk.'
+      )
+    if not isinstance(sleep, int) and sleep not in (
+      config_lib.EXPERIENCE,
+      config_lib.INFINITE,
+    ):
+      raise ValueError(
+        f'levels[{number}].sleep_period is {sleep!r}: expected steps, '
+        "'experience' or 'infinite'."
+      )
+    above = levels[number].update_period
+    if isinstance(above, int) and above % update:
+      raise ValueError(
+        f'levels[{number + 1}].update_period {above} is not a multiple of '
+        f'levels[{number}].update_period {update}.'
+      )
+
+
+def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
+  """`steps`, rounded up so that no chunk of a sleeper crosses experiences."""
+  for level in levels:
+    if level.sleep_period == config_lib.EXPERIENCE:
+      steps = -(-steps // level.update_period) * level.update_period
+  return steps
+
+
+def senders(
+  levels: Sequence[Level], step: int, *, ends: bool
+) -> tuple[int, ...]:
+  """Levels that fall asleep after `step` completed steps, fastest first."""
+  due = []
+  for number, level in enumerate(levels, 1):
+    period = level.sleep_period
+    if period == config_lib.EXPERIENCE:
+      if ends:
+        due.append(number)
+    elif isinstance(period, int) and step % period == 0:
+      due.append(number)
+  return tuple(due)
+
+
+def events(
+  levels: Sequence[Level],
+  *,
+  num_experiences: int,
+  steps: int,
+  sleeps: bool = True,
+) -> tuple[Event, ...]:
+  """The whole run.
+
+  Args:
+    levels: fastest first.
+    num_experiences: of the stream.
+    steps: wake steps per experience, see `steps_per_experience`.
+    sleeps: False for strategies that never sleep: an experience then ends
+      with one evaluation.
+  """
+  made, step, cycle = [], 0, 1
+  for experience in range(1, num_experiences + 1):
+    for local_step in range(steps):
+      step += 1
+      ends = local_step == steps - 1
+      due = senders(levels, step, ends=ends) if sleeps else ()
+      here = dict(step=step, experience=experience, cycle=cycle, ends=ends)
+      made.append(Event(WAKE, local_step=local_step, held=due, **here))
+      if not (due or ends):
+        continue
+      made.append(Event(EVALUATE, moment=EVENING, **here))
+      made += [Event(SLEEP, sender=sender, **here) for sender in due]
+      if due:
+        made.append(Event(EVALUATE, moment=MORNING, **here))
+      made.append(Event(SAVE, **here))
+      cycle += 1
+  return tuple(made)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """What one level does in a whole run; see `audit`."""
+
+  level: int
+  updates: tuple[int, ...]
+  sleeps: tuple[int, ...]
+  most_experts: int
+  slots: int
+
+
+def audit(levels: Sequence[Level], plan: Sequence[Event]) -> tuple[Row, ...]:
+  """Who moves when, who sleeps when, and how full each bank gets.
+
+  Raises:
+    ValueError: a bank must overflow; says when and how many slots it needs.
+  """
+  count, most = [0] * len(levels), [0] * len(levels)
+  updates: list[list[int]] = [[] for _ in levels]
+  sleeps: list[list[int]] = [[] for _ in levels]
+  for event in plan:
+    if event.kind == WAKE:
+      for index, level in enumerate(levels):
+        period = level.update_period
+        if isinstance(period, int) and event.step % period == 0:
+          updates[index].append(event.step)
+    if event.kind == SLEEP:
+      sender = event.sender - 1
+      sleeps[sender].append(event.step)
+      count[sender + 1] += 1
+      most[sender + 1] = max(most[sender + 1], count[sender + 1])
+      count[sender] = 0
+  for index, level in enumerate(levels):
+    if most[index] > level.slots:
+      raise ValueError(
+        f'The bank of level {index + 1} has {level.slots} slots, but '
+        f'{most[index]} nights fill it before it is emptied: set its slots '
+        f'to {most[index]}, or let level {index} sleep less often.'
+      )
+  return tuple(
+    Row(index + 1, tuple(updates[index]), tuple(sleeps[index]), most[index],
+        level.slots)
+    for index, level in enumerate(levels)
+  )  # fmt: skip
+
+
+def describe(rows: Sequence[Row]) -> str:
+  """The audit as a table for people."""
+  lines = ['level  moves  sleeps  most experts / slots   moves at; sleeps at']
+  for row in rows:
+    lines.append(
+      f'{row.level:>5}  {len(row.updates):>5}  {len(row.sleeps):>6}  '
+      f'{row.most_experts:>12} / {row.slots:<5}   '
+      f'{_some(row.updates)}; {_some(row.sleeps)}'
+    )
+  return '\n'.join(lines)
+
+
+def _some(steps: Sequence[int], most: int = 6) -> str:
+  shown = ', '.join(str(step) for step in itertools.islice(steps, most))
+  if len(steps) > most:
+    return f'{shown}, ... {steps[-1]}'
+  return shown or 'never'

@@ -1,0 +1,84 @@
+"""Everything that changes, in one tree.
+
+A program takes a state and returns the next one and its metrics; a checkpoint
+is this tree and the position in the list of events.
+"""
+
+from typing import Any
+
+from flax import struct
+
+from sleep_jax import types
+
+Array = types.Array
+
+
+@struct.dataclass
+class Band:
+  """A reservoir of prompts.
+
+  Attributes:
+    tokens_CP, length_C, subject_C2: as in `types.Prompts`.
+    step_C: wake step at which an entry was met; 0 = birth.
+    count: prompts offered so far; min(count, C) entries are valid.
+  """
+
+  tokens_CP: Array
+  length_C: Array
+  subject_C2: Array
+  step_C: Array
+  count: Array
+
+
+@struct.dataclass
+class Night:
+  """One sleep under way: everything that is not yet committed.
+
+  Attributes:
+    update: int32, seeding updates done.
+    sender_next: the sender's base with the due update applied.
+    opt_next: the sender's optimizer state after that update.
+    fresh: the expert under training, {level: {name: [L, ...]}}.
+    opt: the fresh expert's optimizer state.
+    pools: per teacher, its rehearsal sequences so far, [M, T].
+    rollouts: per teacher, the student's own sequences on its prompts, [M, T].
+  """
+
+  update: Array
+  sender_next: types.Params
+  opt_next: Any
+  fresh: dict[str, types.Params]
+  opt: Any
+  pools: dict[str, types.Rollout]
+  rollouts: dict[str, types.Rollout]
+
+
+@struct.dataclass
+class State:
+  """A learner.
+
+  Attributes:
+    step: int32, wake steps done.
+    key: typed key; folded with the step, never split in place.
+    weights: the running model.
+    sums: per owner, the sum of gradients since its last update.
+    opt: per owner, its optimizer state.
+    anchor: per sleeping level, its base as it woke from its last sleep.
+    woke_N: int32, wake step of each level's last waking; 0 = birth.
+    guard_N: f32, score of the guard probes at that waking.
+    replay: bands of prompts by name ('birth', 'past', 'day/1', ...).
+    memory: whole stored rows, for the replay baseline alone.
+    night: the sleep under way, if any.
+  """
+
+  step: Array
+  key: Array
+  weights: types.Weights
+  sums: dict[str, types.Params]
+  opt: dict[str, Any]
+  anchor: dict[str, types.Params]
+  woke_N: Array
+  guard_N: Array
+  replay: dict[str, Band]
+  memory: Any = None
+  night: Night | None = None

@@ -1,0 +1,20 @@
+"""Ways of learning from one and the same stream."""
+
+from sleep_jax.strategies import er, hope, joint, sft, sleep
+from sleep_jax.strategies.strategy import Strategy
+
+NAMES = ('sleep', 'hope', 'sft', 'er', 'joint')
+
+
+def make(name: str, *, num_levels: int) -> tuple[Strategy, ...]:
+  """The lives that a name of `config.strategies` stands for.
+
+  Raises:
+    ValueError: the name is not known.
+  """
+  if name == 'joint':
+    return tuple(joint.make(num_levels, budget) for budget in joint.BUDGETS)
+  known = {'sleep': sleep, 'hope': hope, 'sft': sft, 'er': er}
+  if name not in known:
+    raise ValueError(f'Unknown strategy {name!r}: expected one of {NAMES}.')
+  return (known[name].make(num_levels),)

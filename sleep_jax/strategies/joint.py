@@ -1,0 +1,64 @@
+"""Joint training: everything at once, birth included. The upper bound.
+
+All weights, batches uniform over the rows of birth and of every experience,
+at two budgets: sleep's wake steps, and its wake and seeding updates together.
+It meets the experiences in no order, so only its end is evaluated.
+"""
+
+import functools
+from collections.abc import Sequence
+
+from sleep_jax import schedule
+from sleep_jax.data import sources
+from sleep_jax.model import config as config_lib
+from sleep_jax.strategies import strategy
+
+BUDGETS = ('wake', 'night')
+
+
+def make(num_levels: int, budget: str) -> strategy.Strategy:
+  return strategy.Strategy(
+    name=f'joint_{budget}',
+    owners=strategy.all_weights(num_levels),
+    sleeps=False,
+    plan=functools.partial(_plan, budget=budget),
+    reading=_everything,
+  )
+
+
+def _plan(
+  levels: Sequence[config_lib.Level],
+  num_experiences: int,
+  steps: int,
+  night_updates: int,
+  *,
+  budget: str,
+) -> Sequence[schedule.Event]:
+  """One long stretch of wake steps that counts as the last experience."""
+  total = num_experiences * steps
+  if budget == 'night':
+    nights = schedule.events(
+      levels, num_experiences=num_experiences, steps=steps
+    )
+    slept = sum(event.kind == schedule.SLEEP for event in nights)
+    total += slept * night_updates
+  end = {'experience': num_experiences, 'cycle': 1}
+  plan = [
+    schedule.Event(
+      schedule.WAKE, step=step + 1, local_step=step, ends=step == total - 1,
+      **end,
+    )
+    for step in range(total)
+  ]  # fmt: skip
+  last = {'step': total, 'ends': True, **end}
+  plan.append(
+    schedule.Event(schedule.EVALUATE, moment=schedule.EVENING, **last)
+  )
+  plan.append(schedule.Event(schedule.SAVE, **last))
+  return plan
+
+
+def _everything(stream):
+  known = [stream.birth] if stream.birth is not None else []
+  whole = sources.concat([*known, *stream.experiences])
+  return lambda experience: whole

@@ -1,0 +1,74 @@
+"""What tells one strategy from another; the lifecycle is the same for all."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sleep_jax import schedule, types
+from sleep_jax.data import sources, streams
+from sleep_jax.model import config as config_lib
+
+# (stream) -> (experience, from 1) -> what is read during it.
+Reading = Callable[[streams.Stream], Callable[[int], sources.Source]]
+# (wake step) -> wake step.
+Wrap = Callable[[Callable], Callable]
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+  """A way of learning from a stream.
+
+  Attributes:
+    name: as in `config.strategies`.
+    owners: name of each optimizer -> the owners whose parameters it moves;
+      a level's optimizer has the level's number as its name.
+    sleeps: whether nights are consolidated.
+    plan: (levels, num_experiences, steps, night_updates) -> events.
+    reading: see above.
+    wrap: changes the wake step.
+    memory_rows: whether it stores whole rows.
+    tuned: whether its learning rate is chosen on a validation stream.
+  """
+
+  name: str
+  owners: Mapping[str, tuple[str, ...]]
+  sleeps: bool
+  plan: Callable[..., Sequence[schedule.Event]]
+  reading: Reading
+  wrap: Wrap = lambda step: step
+  memory: bool = False
+  tuned: bool = False
+
+
+def live_through(
+  levels: Sequence[config_lib.Level],
+  num_experiences: int,
+  steps: int,
+  night_updates: int,
+  *,
+  sleeps: bool = False,
+) -> Sequence[schedule.Event]:
+  """One experience after the other."""
+  del night_updates
+  return schedule.events(
+    levels, num_experiences=num_experiences, steps=steps, sleeps=sleeps
+  )
+
+
+def one_by_one(stream: streams.Stream) -> Callable[[int], sources.Source]:
+  """Each experience is read while it lasts, and never again."""
+  return lambda experience: stream.experiences[experience - 1]
+
+
+def levels_alone(num_levels: int) -> dict[str, tuple[str, ...]]:
+  """Every level but the slowest, each with its own optimizer."""
+  return {str(level): (str(level),) for level in range(1, num_levels)}
+
+
+def all_weights(num_levels: int) -> dict[str, tuple[str, ...]]:
+  """One optimizer for the core and all levels."""
+  return {'all': ('core', *levels_alone(num_levels))}
+
+
+Metrics = Mapping[str, Any]
+Step = Callable[[Any, types.Batch, Mapping[str, Any]], tuple[Any, Metrics]]

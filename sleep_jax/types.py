@@ -1,0 +1,160 @@
+"""Words shared by all: axis letters, batches, weights, rollouts, shape checks.
+
+Axis letters: B batch, T time, P prompt, D width, F hidden, H heads, K head size,
+V vocabulary, N level, E expert slot, R rank, L layer, C candidate, A answer,
+S stem or set. An array's name ends in its axes: `tokens_BT`.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import struct
+
+Array = jax.Array
+Params = dict[str, Array]  # Flat: '/'-joined path -> array.
+
+
+@struct.dataclass
+class Weights:
+  """A model: teacher, student and running self are all of this one type.
+
+  Attributes:
+    params: flat dict, path -> array; blocks are stacked over layers.
+    active_NE: f32, 1 where an expert slot takes part, else 0.
+    fresh: the expert under training, which stands outside the bank (and so
+      outside its selection) until commit: {level: {name: array [L, ...]}}.
+  """
+
+  params: Params
+  active_NE: Array
+  fresh: dict[str, Params] | None = None
+
+  def with_params(self, params: Params) -> 'Weights':
+    """These weights with some arrays replaced; all others are shared."""
+    return self.replace(params={**self.params, **params})
+
+
+@struct.dataclass
+class Prompts:
+  """Beginnings of sequences, without any answer in them.
+
+  Attributes:
+    tokens_BP: int32, BOS first.
+    length_B: int32, number of valid tokens; 0 marks an absent prompt.
+    subject_B2: int32, [start, stop) of what may fill the slot of a stem;
+      start == stop: nothing.
+  """
+
+  tokens_BP: Array
+  length_B: Array
+  subject_B2: Array
+
+
+@struct.dataclass
+class Batch:
+  """Training sequences, padded or packed.
+
+  Attributes:
+    tokens_BT: int32.
+    segments_BT: int32; > 0 number of the sequence within its row, 0 a prefix
+      that all segments of the row may see, -1 padding.
+    positions_BT: int32, place of a token within its own sequence.
+    loss_BT: f32, 1 where this token is a target (predicted from the one
+      before it), else 0. Never 1 at the first token of a sequence.
+    prompts: what may be kept for rehearsal of these rows.
+  """
+
+  tokens_BT: Array
+  segments_BT: Array
+  positions_BT: Array
+  loss_BT: Array
+  prompts: Prompts
+
+
+@struct.dataclass
+class Stems:
+  """Self-study templates with one slot: BOS + before + subject + after.
+
+  Attributes:
+    before_SP, after_SP: int32 tokens (no BOS), padded on the right.
+    before_length_S, after_length_S: int32.
+  """
+
+  before_SP: Array
+  before_length_S: Array
+  after_SP: Array
+  after_length_S: Array
+
+
+@struct.dataclass
+class Rollout:
+  """Sampled sequences: prompt, then what was generated.
+
+  Attributes:
+    tokens_BT: int32, left-aligned, anything after `length_B`.
+    prompt_length_B: int32, generated tokens start here.
+    length_B: int32, end of the sequence, first EOS included.
+  """
+
+  tokens_BT: Array
+  prompt_length_B: Array
+  length_B: Array
+
+
+@struct.dataclass
+class Probes:
+  """Frozen questions with one right answer each.
+
+  Attributes:
+    prompts: [B, P]; empty context: BOS and the question, nothing else.
+    answer_BA: int32, the answer and EOS.
+    answer_length_B: int32, EOS included.
+    candidates_SCA: int32, sets of possible answers, each with EOS.
+    candidate_length_SC: int32, EOS included; 0 marks an absent candidate.
+    candidate_since_SC: int32, first experience (1-based; 0 = birth) that
+      taught it: only those met so far compete.
+    set_B: int32, which set of candidates belongs to a probe.
+    gold_B: int32, index of the right candidate in its set.
+  """
+
+  prompts: Prompts
+  answer_BA: Array
+  answer_length_B: Array
+  candidates_SCA: Array
+  candidate_length_SC: Array
+  candidate_since_SC: Array
+  set_B: Array
+  gold_B: Array
+
+
+# (weights, tokens_BT, segments_BT, positions_BT) -> logits_BTV
+Forward = Callable[[Weights, Array, Array, Array], Array]
+
+
+def check_shapes(**arrays: Any) -> None:
+  """Checks that arrays agree on the axes that their names end in.
+
+  Raises:
+    ValueError: a rank or two sizes disagree; names both arrays.
+  """
+  sizes: dict[str, tuple[int, str]] = {}
+  for name, array in arrays.items():
+    match = re.search(r'_([A-Z0-9]+)$', name)
+    axes = match.group(1) if match else ''
+    if array.ndim != len(axes):
+      raise ValueError(
+        f'{name} has shape {array.shape}, but its name says {len(axes)} axes.'
+      )
+    for axis, size in zip(axes, array.shape, strict=True):
+      if axis.isdigit():
+        if size != int(axis):
+          raise ValueError(f'{name} has shape {array.shape}: {axis} expected.')
+      elif axis in sizes and sizes[axis][0] != size:
+        raise ValueError(
+          f'Axis {axis} is {size} in {name} {array.shape} but '
+          f'{sizes[axis][0]} in {sizes[axis][1]}: make them agree.'
+        )
+      else:
+        sizes[axis] = (size, name)

@@ -1,0 +1,173 @@
+"""A whole world in tokens: probes, candidates and stems fit together."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sleep_jax import types
+from sleep_jax.data import streams
+from sleep_jax.data import tokenizer
+from sleep_jax.data import worlds
+
+WORLD = worlds.World(
+  name='tiny',
+  birth=[
+    worlds.Row(text='Mi has a cat.', answer_start=9, subject=(0, 2)),
+    worlds.Row(text='Who is Mi? she', response_start=10, subject=(7, 9)),
+  ],
+  held_out=[worlds.Row(text='Mi has a hat.')],
+  experiences=[
+    ('monday', [worlds.Row(text='Lo has a dog.', subject=(0, 2))]),
+    ('tuesday', [worlds.Row(text='Bo has an ox.', subject=(0, 2))]),
+  ],
+  probes={
+    'birth': [worlds.Probe('Pet of Mi?', ' cat', 'pet')],
+    '1': [worlds.Probe('Pet of Lo?', ' dog', 'pet')],
+  },
+  stem_probes={'1': [worlds.Probe('Has Lo a?', ' dog', 'pet', stem=True)]},
+  guard=[worlds.Probe('Has Mi a?', ' cat', 'pet', stem=True)],
+  stems=['Has {} a?', 'Pet of {}?'],
+  candidates={'pet': [(' cat', 0), (' dog', 1)], 'who': [(' she', 0)]},
+)
+
+
+def build(world=WORLD, kind='bytes', **changes):
+  texts = [row.text for row in world.birth] * 3
+  settings = dict(context=32, max_prompt=16, batch_size=2, seed=0) | changes
+  return streams.build(world, tokenizer.make(kind, texts, 400), **settings)
+
+
+def text(stream, tokens, length):
+  return stream.tokenizer.decode(tokens[:length])
+
+
+@pytest.mark.parametrize('kind', ['bytes', 'bpe'])
+@pytest.mark.parametrize('pack', [False, True])
+def test_a_world_becomes_a_stream(kind, pack):
+  stream = build(kind=kind, pack=pack)
+  assert [source.name for source in stream.experiences] == [
+    'monday',
+    'tuesday',
+  ]
+  assert list(stream.probes) == ['birth', '1']
+  batch = stream.birth.batch(0)
+  types.check_shapes(
+    tokens_BT=batch.tokens_BT,
+    segments_BT=batch.segments_BT,
+    positions_BT=batch.positions_BT,
+    loss_BT=batch.loss_BT,
+  )
+  for probes in (*stream.probes.values(), stream.guard):
+    types.check_shapes(
+      answer_BA=probes.answer_BA,
+      answer_length_B=probes.answer_length_B,
+      candidates_SCA=probes.candidates_SCA,
+      candidate_length_SC=probes.candidate_length_SC,
+      candidate_since_SC=probes.candidate_since_SC,
+      set_B=probes.set_B,
+      gold_B=probes.gold_B,
+    )
+
+
+@pytest.mark.parametrize('kind', ['bytes', 'bpe'])
+def test_the_gold_candidate_is_the_answer(kind):
+  stream = build(kind=kind)
+  for probes in stream.probes.values():
+    for row in range(len(probes.set_B)):
+      place = probes.set_B[row], probes.gold_B[row]
+      length = probes.answer_length_B[row]
+      assert probes.candidate_length_SC[place] == length
+      answer = probes.answer_BA[row, :length].tolist()
+      assert probes.candidates_SCA[place][:length].tolist() == answer
+      assert answer[-1] == stream.tokenizer.eos
+  since = stream.probes['1'].candidate_since_SC
+  assert since.tolist() == [[0, 1], [0, 0]]
+  present = stream.probes['1'].candidate_length_SC > 0
+  assert present.tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize('kind', ['bytes', 'bpe'])
+def test_a_question_is_asked_as_the_row_was_read(kind):
+  """A probe's tokens are the very tokens of a prompt and response row."""
+  world = dataclasses.replace(
+    WORLD,
+    birth=[WORLD.birth[1]],
+    probes={'birth': [worlds.Probe('Who is Mi?', ' she', 'who')]},
+  )
+  stream = build(world, kind=kind)
+  row, probes = stream.birth.batch(0), stream.probes['birth']
+  asked = probes.prompts.tokens_BP[0, : probes.prompts.length_B[0]].tolist()
+  asked += probes.answer_BA[0, : probes.answer_length_B[0]].tolist()
+  assert row.tokens_BT[0, : len(asked)].tolist() == asked
+
+
+@pytest.mark.parametrize('kind', ['bytes', 'bpe'])
+def test_a_stem_filled_with_a_subject_reads_like_a_question(kind):
+  stream = build(kind=kind)
+  batch, stems = stream.birth.batch(0), stream.stems
+  for row in range(2):
+    start, stop = batch.prompts.subject_B2[row]
+    subject = batch.prompts.tokens_BP[row, start:stop].tolist()
+    for stem, template in enumerate(WORLD.stems):
+      before = stems.before_SP[stem, : stems.before_length_S[stem]].tolist()
+      after = stems.after_SP[stem, : stems.after_length_S[stem]].tolist()
+      assert before + subject + after == stream.tokenizer.encode(
+        template.format('Mi')
+      )
+
+
+def test_a_world_without_questions_still_runs():
+  plain = worlds.World(
+    name='plain',
+    birth=[],
+    held_out=[],
+    experiences=WORLD.experiences,
+    probes={},
+  )
+  stream = build(plain)
+  assert stream.birth is None and stream.held_out is None
+  assert stream.guard is None and stream.probes == {}
+  assert stream.stems.before_SP.shape == (0, 1)
+
+
+def test_probes_without_candidates_have_no_set():
+  world = dataclasses.replace(
+    WORLD,
+    probes={'1': [worlds.Probe('Pet of Lo?', ' dog')]},
+    stem_probes={},
+    guard=[],
+    candidates={},
+  )
+  probes = build(world).probes['1']
+  assert probes.set_B.tolist() == [-1] and probes.gold_B.tolist() == [-1]
+  assert not probes.candidate_length_SC.any()
+
+
+def test_a_validation_stream_leaves_birth_batches_as_they_are():
+  other = dataclasses.replace(WORLD, experiences=WORLD.experiences[::-1])
+  np.testing.assert_array_equal(
+    build().birth.batch(3).tokens_BT, build(other).birth.batch(3).tokens_BT
+  )
+
+
+def test_what_does_not_fit_is_said():
+  with pytest.raises(ValueError, match='tiny: there are no experiences'):
+    build(dataclasses.replace(WORLD, experiences=[]))
+  long = worlds.Probe('x' * 20, ' cat', 'pet', where='q.jsonl:3')
+  with pytest.raises(ValueError, match='q.jsonl:3.* 21 tokens.* 16'):
+    build(dataclasses.replace(WORLD, probes={'birth': [long]}))
+  answer = worlds.Probe('Who?', ' ' + 'x' * 30, where='q.jsonl:4')
+  with pytest.raises(ValueError, match='q.jsonl:4.* 37 tokens.* 32'):
+    build(dataclasses.replace(WORLD, probes={'birth': [answer]}))
+  for stem, message in (
+    ('What is it?', '0 slots'),
+    ('What is the pet of {}?', 'longest subject'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      build(dataclasses.replace(WORLD, stems=[stem]))
+  glued = dataclasses.replace(
+    WORLD, stems=['{}s'], birth=[worlds.Row(text='Xs and Xs')]
+  )
+  with pytest.raises(ValueError, match='part of a word'):
+    build(glued, kind='bpe')

@@ -1,0 +1,115 @@
+"""The record of a run survives what ends runs."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from sleep_jax import writers
+
+
+def test_what_is_written_is_read_and_appended_to(tmp_path):
+  for event in (1, 2):
+    with writers.Writers(tmp_path) as record:
+      record.write({'event': event, 'scores': {'birth': np.float32(0.5)}})
+  rows = writers.read(tmp_path / 'metrics.jsonl')
+  assert rows == [
+    {'event': event, 'scores': {'birth': 0.5}} for event in (1, 2)
+  ]
+
+
+def test_a_row_is_on_disk_before_the_record_is_closed(tmp_path):
+  with writers.Writers(tmp_path) as record:
+    record.write({'event': 1})
+    assert writers.read(record.path) == [{'event': 1}]
+
+
+def test_going_back_drops_what_came_after(tmp_path):
+  with writers.Writers(tmp_path) as record:
+    for event in range(5):
+      record.write({'event': event, 'loss': 1.0})
+    kept = record.truncate_after(2)
+    record.write({'event': 3, 'loss': 2.0})
+  rows = writers.read(record.path)
+  assert rows[:3] == kept
+  assert [(row['event'], row['loss']) for row in rows[2:]] == [
+    (2, 1.0),
+    (3, 2.0),
+  ]
+
+
+def test_a_half_written_last_line_is_shed(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text('{"event": 1}\n{"event": 2, "lo')
+  with writers.Writers(tmp_path) as record:
+    record.write({'event': 2})
+  assert writers.read(path) == [{'event': 1}, {'event': 2}]
+
+
+def test_a_broken_line_is_named_and_nothing_is_lost(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  text = '{"event": 1}\n{"event": "x"}\n{"event": 3}\n'
+  path.write_text(text)
+  with pytest.raises(ValueError, match=r'metrics\.jsonl:2'):
+    writers.Writers(tmp_path)
+  assert path.read_text() == text
+
+
+def test_nan_and_arrays_become_json(tmp_path):
+  with writers.Writers(tmp_path) as record:
+    record.write(
+      {
+        'event': np.int64(1),
+        'loss': float('nan'),
+        'rates': np.array([0.5, np.inf]),
+      }
+    )
+  assert writers.read(record.path) == [
+    {'event': 1, 'loss': None, 'rates': [0.5, None]}
+  ]
+
+
+def test_a_row_without_an_event_is_refused(tmp_path):
+  record = writers.Writers(tmp_path)
+  with record, pytest.raises(ValueError, match='event'):
+    record.write({'loss': 1.0})
+
+
+def test_an_unknown_writer_is_named_with_the_known_ones(tmp_path):
+  with pytest.raises(ValueError, match=r'tensorbord.*tensorboard'):
+    writers.Writers(tmp_path, writers=('tensorbord',))
+
+
+@pytest.mark.parametrize('package', writers.EXTRAS)
+def test_a_writer_that_is_not_installed_names_its_extra(
+  package, tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, package, None)
+  with pytest.raises(ImportError, match=rf'sleep-jax\[{package}\]'):
+    writers.Writers(tmp_path, writers=(package,))
+
+
+def test_tensorboard_reads_the_same_numbers_and_forgets_what_was_undone(
+  tmp_path,
+):
+  accumulator = pytest.importorskip(
+    'tensorboard.backend.event_processing.event_accumulator'
+  )
+  with writers.Writers(tmp_path, writers=('tensorboard',)) as record:
+    for event in (1, 2, 3):
+      record.write({'event': event, 'scores': {'birth': event / 4}})
+    record.truncate_after(1)
+    record.write({'event': 2, 'scores': {'birth': 1.0}})
+  events = accumulator.EventAccumulator(str(tmp_path / 'tensorboard'))
+  events.Reload()
+  scalars = events.Scalars('scores/birth')
+  assert [(s.step, s.value) for s in scalars] == [(1, 0.25), (2, 1.0)]
+
+
+def test_wandb_runs_offline_and_goes_back_without_complaint(tmp_path):
+  pytest.importorskip('wandb')
+  with writers.Writers(tmp_path, writers=('wandb',)) as record:
+    record.write({'event': 1, 'loss': 1.0})
+    record.truncate_after(0)
+    record.write({'event': 1, 'loss': 2.0})
+  assert list((tmp_path / 'wandb').glob('offline-run-*'))
