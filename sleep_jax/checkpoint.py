@@ -190,7 +190,7 @@ class Checkpoints:
       (value,) = self._managers[series].restore(number, args=args).values()
       return value
     except Exception as error:  # Orbax and TensorStore raise a dozen kinds.
-      cause = f'{type(error).__name__}: {str(error)[:500]}'
+      cause = f'{type(error).__name__}: {str(error)[:200]}'
       raise ValueError(
         f'{self._path(series, number)} cannot be read. If its files are '
         'damaged, delete that folder, or pass --restore_cycle=N, one of '

@@ -51,7 +51,7 @@ class Writers:
     self.path = folder / 'metrics.jsonl'
     _rewrite(self.path, read(self.path))  # Sheds a half-written last line.
     self._file = self.path.open('a')
-    made = {'tensorboard': _TensorBoard, 'wandb': _WandB}
+    made: dict[str, Any] = {'tensorboard': _TensorBoard, 'wandb': _WandB}
     self._others = [made[w](folder, name or folder.name) for w in writers]
 
   def write(self, row: Row) -> None:

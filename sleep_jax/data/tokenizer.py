@@ -93,7 +93,7 @@ class Bpe:
 
   def save(self, folder: str) -> None:
     """Writes what `load` needs into a folder."""
-    _write(folder, {'kind': self.kind, 'model': json.loads(self._model)})
+    _write(folder, {'kind': self.kind, 'model': self._model})
 
 
 Tokenizer = Bytes | Bpe
@@ -148,7 +148,7 @@ def load(folder: str) -> Tokenizer:
       saved = json.load(file)
     if saved['kind'] == 'bytes':
       return Bytes()
-    return Bpe(json.dumps(saved['model'], ensure_ascii=False))
+    return Bpe(saved['model'])
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
       f'{path} is no tokenizer of this project ({error}): delete the run and '

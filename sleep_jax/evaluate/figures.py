@@ -25,6 +25,10 @@ Read = Callable[[dict[str, Any], int], float]
 def curves(groups: Groups, styles: Styles) -> str:
   """What was known at birth, what was learned, what a cycle harmed."""
   large, middle, small = (616, 400), (440, 200), (344, 200)
+  begun = {
+    name: [run for run in runs if len(run['evaluations']) > 1]
+    for name, runs in groups.items()
+  }
 
   def draw(
     title: str,
@@ -32,18 +36,18 @@ def curves(groups: Groups, styles: Styles) -> str:
     size: tuple[int, int],
     include: Sequence[float] = (),
   ) -> str:
-    series = [one for one in map(series_of, groups) if one]
+    series = [one for one in map(series_of, begun) if one]
     drawing = plots.curves(series, title=title, size=size, include=include)
     return page.figure(drawing)
 
   def scores(read: Read) -> Callable[[str], Series | None]:
-    return lambda name: _series(name, groups[name], styles[name], read)
+    return lambda name: _series(name, begun[name], styles[name], read)
 
   def newest(name: str) -> Series | None:
-    return None if _skips(groups[name]) else scores(_newest)(name)
+    return None if _skips(begun[name]) else scores(_newest)(name)
 
   def harm(name: str) -> Series | None:
-    return _mean_of(name, styles[name], [_harms(run) for run in groups[name]])
+    return _mean_of(name, styles[name], [_harms(run) for run in begun[name]])
 
   prior = draw(
     'Prior: accuracy on the birth probes', scores(_prior), large, (0, 1)
@@ -51,7 +55,8 @@ def curves(groups: Groups, styles: Styles) -> str:
   learned = draw('All experiences so far', scores(_so_far), middle, (0, 1))
   learned += draw('The newest experience', newest, middle, (0, 1))
   loss, drift = _field('held_out_loss'), _field('kl_newborn')
-  return page.row([prior, f'<div>{learned}</div>']) + page.row(
+  learned = f'<div>{learned}</div>' if learned else ''
+  return page.row([prior, learned]) + page.row(
     [
       draw('Harm of each cycle', harm, small, (0,)),
       draw('Held-out loss, nats per token', scores(loss), small),
@@ -171,29 +176,26 @@ def _series(
 
 def _skips(runs: list[Run]) -> bool:
   """Whether this is a strategy like `joint`, judged only in the end."""
-  return any(
-    len(run['evaluations']) > 1 and not retention.cycles(run['evaluations'])
-    for run in runs
-  )
+  return any(not retention.cycles(run['evaluations']) for run in runs)
 
 
 def _line(
-  evaluations: list[dict[str, Any]],
-  read: Read,
+  evaluations: list[dict[str, Any]], read: Read
 ) -> dict[str, list[plots.Point]]:
-  """Last value of each evening and each morning; sleepless: mornings only."""
-  sleeps = any(e['moment'] == 'morning' for e in evaluations)
-  evenings: dict[int, float] = {}
-  mornings: dict[int, float] = {}
+  """The values of all evenings and of all mornings, as far as known."""
+  evenings, mornings = retention.moments(evaluations)
+  lines: dict[str, list[plots.Point]] = {'evenings': [], 'mornings': []}
   finished = 0
-  for one in evaluations:
-    met = finished + 1 if one['experience'] is None else one['experience']
-    value = read(one, met)
-    if not math.isnan(value):
-      is_evening = sleeps and one['moment'] == 'evening'
-      (evenings if is_evening else mornings)[one['cycle']] = value
-    finished = max(finished, one['experience'] or 0)
-  return {'evenings': [*evenings.items()], 'mornings': [*mornings.items()]}
+  for cycle in sorted({*evenings, *mornings}):
+    begun = finished + 1
+    for name, records in (('evenings', evenings), ('mornings', mornings)):
+      if cycle in records:
+        number = records[cycle]['experience']
+        value = read(records[cycle], begun if number is None else number)
+        finished = max(finished, number or 0)
+        if not math.isnan(value):
+          lines[name].append((cycle, value))
+  return lines
 
 
 def _mean_of(

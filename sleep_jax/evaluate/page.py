@@ -5,7 +5,8 @@ that comes from a run passes `text`, so no prompt can become markup.
 """
 
 import html
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Name -> colour on light paper, colour on dark paper.
@@ -14,7 +15,8 @@ STRATEGIES = {
   'hope': ('#0a7f7a', '#4fd0c6'),
   'sft': ('#c8471a', '#ff9b70'),
   'er': ('#876500', '#e6c04d'),
-  'joint': ('#6b717d', '#a9afbb'),
+  'joint_wake': ('#6b717d', '#a9afbb'),
+  'joint_night': ('#3d434d', '#d3d8e0'),
 }
 TEACHERS = {
   'anchor': ('#2b6a99', '#7fc0ee'),
@@ -68,7 +70,7 @@ td.words{text-align:left;white-space:normal}
 td small{display:block;line-height:1.2;color:var(--muted);font-size:11.5px}
 td .meter{height:4px;border-radius:2px;background:var(--c);margin:3px 0 0 auto}
 td.cost{min-width:112px}
-.status{font-weight:400;font-size:12px;color:var(--bad)}
+td small.status{font-weight:400;color:var(--bad);margin-left:17px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 18px;margin:8px 0;
 font-size:13.5px}
 dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
@@ -126,12 +128,11 @@ def document(title: str, body: str, styles: dict[str, tuple[str, str]]) -> str:
 
 
 def colours(
-  names: Sequence[str], known: dict[str, tuple[str, str]]
+  names: Iterable[str], known: dict[str, tuple[str, str]]
 ) -> dict[str, tuple[str, str]]:
   """Name -> colours: its own if it has some, else spare ones in order."""
-  others = [name for name in names if name not in known]
-  spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(others)}
-  return {name: known.get(name) or spare[name] for name in names}
+  spare = itertools.cycle(SPARE)
+  return {name: known.get(name) or next(spare) for name in names}
 
 
 def text(value: Any) -> str:

@@ -43,14 +43,14 @@ def curves(
   nights = [x for s in series for line in s['seeds'] for x, _ in line]
   last = max([1, *nights])
   width, height = size
-  x = _scale(0, last, 44, width - 92)
+  x = _scale(0, last, 44, width - 108)
   y = _scale(low, high, height - 36, 34)
   parts = [_text(0, 14, title, 'title')]
   for tick in y_ticks:
     kind = 'zero' if tick == 0 else 'grid'
     parts.append(_line(x(0), y(tick), x(last), y(tick), kind))
     parts.append(_text(36, y(tick) + 4, short(tick), 'tick', 'end'))
-  for tick in _whole_ticks(last, (width - 136) / 34):
+  for tick in _whole_ticks(last, (width - 152) / 34):
     parts.append(_text(x(tick), height - 20, str(tick), 'tick', 'middle'))
   parts.append(_text(x(last / 2), height - 4, 'cycle', 'tick', 'middle'))
   radius = 3.2 if last <= 16 else 2.0
@@ -97,7 +97,7 @@ def heat(matrix: Any, rows: Sequence[str], columns: Sequence[str]) -> str:
     rows, columns: names of both; rows without any score are left out.
   """
   many = len(columns)
-  wide, high, font = (28, 21, 11) if many <= 13 else (25, 18, 10)
+  wide, high, font = (28, 21, 11.0) if many <= 13 else (25, 18, 10.0)
   if many > 25:
     wide, high, font = 21, 15, 8.5
   left, top = 30, 32

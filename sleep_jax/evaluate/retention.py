@@ -135,8 +135,7 @@ def cycles(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
   cycle longer than an experience brings several, one shorter than it a part.
 
   Args:
-    evaluations: records of one run, oldest first. Where none is a 'morning'
-      the strategy does not sleep, and its evening is its morning.
+    evaluations: records of one run, oldest first.
 
   Returns:
     Per cycle {'cycle', 'harm', 'cost_to_new', 'damage_awake'}: morning less
@@ -148,21 +147,14 @@ def cycles(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
   rows = {e['experience'] for e in evaluations} - {None}
   if rows != set(range(max(rows, default=0) + 1)):
     return []
-  sleeps = any(e['moment'] == 'morning' for e in evaluations)
-  waking, finished, changes = None, 0, []
-  for cycle in sorted({e['cycle'] for e in evaluations}):
-    group = [e for e in evaluations if e['cycle'] == cycle]
-    if cycle == 0:
-      waking = group[-1]
-      continue
-    mornings = [e for e in group if e['moment'] == 'morning']
-    evenings = [e for e in group if e['moment'] == 'evening'] or mornings
-    if not sleeps:
-      mornings = evenings
-    morning = mornings[-1] if mornings else None
-    evening = evenings[-1]
-    reached = max((e['experience'] or finished + 1) for e in group)
+  evenings, mornings = moments(evaluations)
+  waking, finished, changes = mornings.get(0), 0, []
+  for cycle in sorted({*evenings, *mornings} - {0}):
+    morning = mornings.get(cycle)
+    evening = evenings.get(cycle, morning)
+    both = [e['experience'] for e in (evening, morning) if e]
     known = ['birth', *range(1, finished + 1)]
+    reached = max(finished + 1 if e is None else e for e in both)
     new = range(finished + 1, reached + 1)
     changes.append(
       {
@@ -172,18 +164,44 @@ def cycles(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
         'damage_awake': _change(waking, evening, known),
       }
     )
-    finished = max([finished, *(e['experience'] or 0 for e in group)])
+    finished = max([finished, *(e or 0 for e in both)])
     waking = morning
   return changes
 
 
-def slope(nights: Iterable[float], scores: Iterable[float]) -> float | None:
-  """Slope of the retention curve, score per night, by least squares."""
-  x, y = np.array([*nights], float), np.array([*scores], float)
-  x, y = x[~np.isnan(y)], y[~np.isnan(y)]
-  if len(set(x)) < 2:
+def moments(
+  evaluations: list[Evaluation],
+) -> tuple[dict[int, Evaluation], dict[int, Evaluation]]:
+  """The last evaluation of each cycle's evening and of its morning.
+
+  The newborn is the morning of cycle 0. Where none is a 'morning' the strategy
+  does not sleep: its evenings are its mornings, and it has no others.
+  """
+  sleeps = any(e['moment'] == 'morning' for e in evaluations)
+  evenings: dict[int, Evaluation] = {}
+  mornings: dict[int, Evaluation] = {}
+  for evaluation in evaluations:
+    is_evening = sleeps and evaluation['moment'] == 'evening'
+    of_its_kind = evenings if is_evening else mornings
+    of_its_kind[evaluation['cycle']] = evaluation
+  return evenings, mornings
+
+
+def prior_slope(evaluations: list[Evaluation]) -> float | None:
+  """Slope of the curve of prior knowledge over mornings, score per cycle."""
+  if not cycles(evaluations):
     return None
-  return float(np.polyfit(x, y, 1)[0])
+  _, mornings = moments(evaluations)
+  return slope(mornings, [score(e, 'birth') for e in mornings.values()])
+
+
+def slope(x: Iterable[float], y: Iterable[float]) -> float | None:
+  """Slope of a curve by least squares; None for fewer than two points."""
+  places, heights = np.array([*x], float), np.array([*y], float)
+  known = ~np.isnan(heights)
+  if len(set(places[known])) < 2:
+    return None
+  return float(np.polyfit(places[known], heights[known], 1)[0])
 
 
 def spread(
@@ -227,7 +245,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _mean_known(values: list[float | None]) -> float | None:
   """The mean of those values that are known."""
-  known = [v for v in values if _known(v) is not None]
+  known = [v for v in map(_known, values) if v is not None]
   return float(np.mean(known)) if known else None
 
 

@@ -215,7 +215,7 @@ def make(
       _Fact(person, kind, kind.values[place])
       for person, place in zip(people, drawn, strict=True)
     ]
-  scored, stem, guard = _probes(rng, birth_facts, 'birth')
+  scored, stem, guard = _probes(rng, birth_facts, 'facts, birth')
   birth, held_out = _birth_rows(rng, birth_facts, scored + stem)
   chosen = rng.permutation(len(guard))[:_MOST_GUARDS]
 
