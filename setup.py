@@ -17,6 +17,7 @@ setuptools.setup(
     'jax>=0.10.2,<0.13',
     'ml-collections>=1.1',
     'numpy>=2.2',
+    'scipy>=1.14',
     'optax>=0.2.8',
     'orbax-checkpoint>=0.12.8,<0.13',
     'tensorstore>=0.1.86',
@@ -26,7 +27,6 @@ setuptools.setup(
     'test': [
       'mypy>=2.4',
       'pytest>=9',
-      'pytest-xdist>=3.8',
       'rapidfuzz>=3.14',  # The oracle for edit distances.
       'ruff>=0.17',
     ],

@@ -51,6 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
   )
 
   c.birth = dict(
+    restore='',  # Work directory of an earlier run whose newborn is used.
     steps=2000,
     optimizer=dict(
       learning_rate=3e-3, warmup=100, decay_steps=2000, b2=0.98,
@@ -63,7 +64,8 @@ def get_config() -> ml_collections.ConfigDict:
     optimizers=(dict(learning_rate=1e-3),),
   )
   c.fine_tune = dict(learning_rate=1e-3)  # For strategies that move all.
-  c.tune = (3e-4, 1e-3, 3e-3)  # Learning rates tried where one is tuned.
+  # Strategies that are tuned: rates tried, on how much of another stream.
+  c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 
   c.replay = dict(
     store='prompts',  # Or 'none': rehearse from BOS alone.
@@ -83,6 +85,8 @@ def get_config() -> ml_collections.ConfigDict:
     on_policy_after=0.25,
     beta=0.0,
     temperature=1.0,
+    max_length=c.data.get_ref('context'),  # Tokens of a rehearsal,
+    prompt_width=c.data.get_ref('max_prompt'),  # and of its prompt.
     bos_share=0.3,
     cut_share=0.5,
     stem_share=0.5,

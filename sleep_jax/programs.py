@@ -70,13 +70,9 @@ class Programs:
     self._wake = kind.wrap(step)
     self._nights = {}
     if kind.sleeps:
-      settings = consolidate.settings(
-        max_length=config.data.context,
-        prompt_width=config.data.max_prompt,
-        **config.consolidate.to_dict(),
-      )
+      settings = consolidate.settings(**config.consolidate.to_dict())
       self.night_updates = settings.num_updates
-      self.night_tokens = config.data.context * sum(
+      self.night_tokens = settings.max_length * sum(
         teacher.sequences for teacher in settings.teachers
       )
       tx = optimizer.make(**config.expert_optimizer)

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 
 from sleep_jax import (
   about, checkpoint, lifecycle, programs, progress, schedule, sharding,
@@ -31,6 +30,8 @@ from sleep_jax.strategies import birth
 
 # What may differ between two parts of one run.
 _FREE = ('strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache')
+# What a newborn depends on.
+_BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
 _WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
 
 
@@ -105,7 +106,7 @@ class Study:
 
   def _live(
     self, kind, stream, model, newborn, judge, key, seed, *, folder, rate,
-    shown,
+    shown, num_experiences=None,
   ):  # fmt: skip
     config = self._config
     program = programs.Programs(
@@ -113,7 +114,8 @@ class Study:
       bos=stream.tokenizer.bos, eos=stream.tokenizer.eos, learning_rate=rate,
     )  # fmt: skip
     plan = kind.plan(
-      model.config.levels, len(stream.experiences), self._steps(),
+      model.config.levels, num_experiences or len(stream.experiences),
+      self._steps(),
       config.consolidate.num_updates,
     )  # fmt: skip
     show = functools.partial(self._show, kind.name, seed, rate)
@@ -141,8 +143,19 @@ class Study:
     return state, record
 
   def _birth(self, stream, model, key, seed):
-    """Pretrains the core, or reads what an earlier start pretrained."""
-    folder = self.folder / f'seed_{seed}' / 'birth'
+    """Pretrains the core, or reads what an earlier start pretrained.
+
+    Raises:
+      FileNotFoundError: config.birth.restore holds no newborn of this seed.
+    """
+    restore = self._config.birth.restore
+    home = pathlib.Path(restore).expanduser() if restore else self.folder
+    folder = home / f'seed_{seed}' / 'birth'
+    if restore and not (folder / 'checkpoints' / 'cycles' / 'cycle_0').exists():
+      raise FileNotFoundError(
+        f'config.birth.restore: {folder} holds no finished birth. Name the '
+        f'work directory of a run that was born with seed {seed}.'
+      )
     kind = birth.make(self._config.birth.steps)
     state, _ = self._live(
       kind, stream, model, None, None, key, seed, folder=folder, rate=None,
@@ -151,26 +164,28 @@ class Study:
     return programs.Newborn(weights=state.weights, replay=state.replay)
 
   def _tuned(self, kind, model, newborn, key, seed) -> float:
-    """The best learning rate by ACC on a validation stream, once a seed.
+    """The best learning rate by ACC on a validation stream.
 
-    References: docs/method.md, "Baselines".
+    Chosen once a study, with its first seed and the first experiences of a
+    stream that no strategy is measured on.
     """
-    path = self.folder / f'seed_{seed}' / kind.name / 'tuning.json'
+    path = self.folder / 'tuning' / kind.name / 'chosen.json'
     if path.exists():
       return json.loads(path.read_text())['chosen']
+    rates = [float(rate) for rate in self._config.tune.learning_rates]
     stream, _ = self._make(seed, validation=True)
     judge = examiner.Examiner(
       model, stream, newborn.weights,
       **(self._config.evaluate.to_dict() | {'held_out_batches': 0}),
     )  # fmt: skip
     found = {}
-    for rate in self._config.tune:
-      folder = self.folder / f'seed_{seed}' / kind.name / f'tune_{rate:g}'
+    for rate in rates:
       _, record = self._live(
-        kind, stream, model, newborn, judge, key, seed, folder=folder,
-        rate=float(rate), shown=False,
+        kind, stream, model, newborn, judge, key, seed,
+        folder=path.parent / f'rate_{rate:g}', rate=rate, shown=False,
+        num_experiences=self._config.tune.experiences,
       )  # fmt: skip
-      found[float(rate)] = retention.summarize(record['evaluations'])['acc']
+      found[rate] = retention.summarize(record['evaluations'])['acc']
     chosen = max(found, key=lambda rate: found[rate] or 0.0)
     self._progress.say(f'{kind.name}: learning rate {chosen:g} of {found}')
     _write_whole(path, {'chosen': chosen, 'acc': found})
@@ -209,12 +224,19 @@ class Study:
 
   def _checkpoints(self, folder):
     settings = self._config.checkpoint
-    kept = {k: v for k, v in self._plain.items() if k not in _FREE}
+    born = folder.name == 'birth'
+    kept = {
+      key: value
+      for key, value in self._plain.items()
+      if (key in _BORN_OF if born else key not in _FREE)
+    }
+    if born:
+      kept['birth'] = {k: v for k, v in kept['birth'].items() if k != 'restore'}
     made = checkpoint.Checkpoints(
       str(folder / 'checkpoints'), config=kept, keep=settings.keep,
       disk_budget_bytes=settings.disk_budget_bytes,
     )  # fmt: skip
-    if self._restore_cycle is not None and folder.name != 'birth':
+    if self._restore_cycle is not None and not born:
       made.rewind(self._restore_cycle)
     return made
 
@@ -297,7 +319,9 @@ def _with_joint(by_name: dict[str, list]) -> dict[str, list]:
   budgets = [name for name in by_name if name.startswith('joint_')]
   if budgets:
     best = max(
-      budgets, key=lambda name: np.mean([row['acc'] for row in by_name[name]])
+      budgets,
+      key=lambda name: retention.spread(r['acc'] for r in by_name[name])[0]
+      or 0.0,
     )
     by_name = by_name | {'joint': by_name[best]}
   return by_name
