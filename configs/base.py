@@ -75,24 +75,24 @@ def get_config() -> ml_collections.ConfigDict:
   )
   c.consolidate = dict(
     teachers=(
-      dict(teacher='anchor', prompts='old', sequences=64, draws=64),
-      dict(teacher='next', prompts='day', sequences=32, draws=32),
+      dict(teacher='anchor', prompts='old', sequences=64, draws=192),
+      dict(teacher='next', prompts='day', sequences=32, draws=96),
     ),
-    num_updates=600,
-    updates_per_round=25,
+    num_updates=400,
+    updates_per_round=20,
     sender_after_sleep='cleared',
     on_policy=0.5,
     on_policy_after=0.25,
     beta=0.0,
     temperature=1.0,
-    max_length=c.data.get_ref('context'),  # Tokens of a rehearsal,
-    prompt_width=c.data.get_ref('max_prompt'),  # and of its prompt.
+    max_length=14,  # Tokens of a rehearsal,
+    prompt_width=12,  # and of its prompt.
     bos_share=0.3,
     cut_share=0.5,
     stem_share=0.5,
   )
   c.expert_optimizer = dict(
-    learning_rate=6e-3, warmup=30, decay_steps=600, b2=0.98
+    learning_rate=8e-3, warmup=20, decay_steps=400, b2=0.98
   )
   c.guard = dict(on=False, tolerance=0.02)
 

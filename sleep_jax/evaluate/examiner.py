@@ -38,13 +38,14 @@ class Examiner:
     self._newborn = newborn
     self._ranked = stream.world.score == 'rank'
     greedy = probes.greedy(model, eos=stream.tokenizer.eos)
-    rank = probes.rank(model.forward)
+    known = [*stream.probes.values()]
+    rank = probes.rank(model.forward, probes.lay_out(known[0])) if known else None
     first = rank if self._ranked else greedy
     make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
     self._score = make(first, stream.probes)
     self._score_stems = make(first, stream.stem_probes)
     # The other way of scoring, asked for once at the end.
-    rankable = all((p.set_B >= 0).all() for p in stream.probes.values())
+    rankable = all((p.set_B >= 0).all() for p in known)
     other = greedy if self._ranked else rank
     sets = stream.probes if self._ranked or rankable else {}
     self._score_other = make(other, sets)

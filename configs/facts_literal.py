@@ -1,0 +1,51 @@
+"""The protocol of the paper's v2 to the letter, on the invented town.
+
+Every level sleeps whenever it moves (S = C), the one teacher is the model at
+`now`, and the sender wakes with its due update applied. The divergence at step
+0 of each night tells whether there was anything to transfer.
+
+    python -m sleep_jax.main --config=configs/facts_literal.py \
+      --workdir=runs/facts_literal
+"""
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'facts_literal'
+  c.strategies = ('sleep',)
+  c.levels = levels((40, 120, 480), (40, 120, 480), slots=(0, 3, 4, 3))
+  # A level moves once in 40 steps or less often: it needs longer strides.
+  c.wake.optimizers = tuple(dict(learning_rate=1e-2) for _ in range(3))
+  c.replay.day = 512
+  c.consolidate.teachers = (
+    dict(teacher='now', prompts='old', sequences=32, draws=96),
+    dict(teacher='now', prompts='day', sequences=32, draws=96),
+  )
+  c.consolidate.sender_after_sleep = 'updated'
+  c.consolidate.num_updates = 100
+  c.expert_optimizer.decay_steps = 100
+  c.expert_optimizer.warmup = 10
+  return c
+
+
+def levels(update_periods, sleep_periods, *, slots, hidden=128, rank=32):
+  """A chain of small fast levels before the block's own MLP."""
+  fast = [
+    dict(
+      hidden=hidden,
+      update_period=update,
+      sleep_period=sleep,
+      slots=number,
+      rank=rank if number else 0,
+    )
+    for update, sleep, number in zip(
+      update_periods, sleep_periods, slots[:-1], strict=True
+    )
+  ]
+  own = dict(
+    hidden=256, update_period='infinite', sleep_period='infinite',
+    slots=slots[-1], rank=64,
+  )  # fmt: skip
+  return (*fast, own)

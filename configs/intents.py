@@ -1,0 +1,31 @@
+"""Real text: 50 intents known from birth, then ten days of ten new ones.
+
+CLINC150 (Larson et al. 2019, CC BY 3.0): a folder with train, val and test as
+JSON lines {"text", "label"}, plain or gzipped. No label is kept for rehearsal.
+
+    python -m sleep_jax.main --config=configs/intents.py \
+      --config.data.path=FOLDER --workdir=runs/intents
+"""
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'intents'
+  c.data.world = 'intents'
+  c.data.context = 64
+  c.data.max_prompt = 60
+  c.data.batch_size = 20  # Packed: about 60 texts.
+  c.data.pack = True
+  c.tokenizer.vocab_size = 2048
+  c.birth.steps = 1000
+  c.birth.optimizer.decay_steps = 1000
+  c.wake.steps = 150
+  c.replay = dict(store='prompts', birth=2048, past=4096, day=1024)
+  c.consolidate.max_length = 40  # Nearly all texts; longer ones are cut.
+  c.consolidate.prompt_width = 36
+  c.consolidate.bos_share = 0.1
+  c.consolidate.cut_share = 0.25
+  c.evaluate.chunk = 32
+  return c

@@ -1,0 +1,144 @@
+"""The expert bank: what is off is not there, what is fresh stands apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax.model import experts, layers
+
+D, R, E = 6, 3, 4
+ROUTERS = ('sigmoid', 'softmax', 'always')
+
+
+def _draw(*shape, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
+
+
+def _bank(slots=E, seed=0):
+  names = dict(A=(D, R), B=(R, D), router=(D,), bias=())
+  return {
+    name: _draw(slots, *shape, seed=seed + i)
+    for i, (name, shape) in enumerate(names.items())
+  }
+
+
+def _apply(params, x, active, fresh=None, *, router='sigmoid', top_k=0):
+  slots = params['A'].shape[0]
+  bank = experts.ExpertBank(slots, R, router, top_k, 0.0)
+  return bank.apply({'params': params}, x, jnp.asarray(active, 'f4'), fresh)
+
+
+def _one(params, slot):
+  return {name: leaf[slot] for name, leaf in params.items()}
+
+
+X = _draw(2, 5, D, seed=9)
+
+
+def test_a_bank_is_the_gated_sum_of_its_active_experts():
+  p = jax.tree.map(np.asarray, _bank())
+  x, y = np.asarray(X), 0
+  for slot in (0, 2):
+    u = x @ p['A'][slot]
+    gate = 1 / (1 + np.exp(-(x @ p['router'][slot] + p['bias'][slot])))
+    y = y + (u * u / (1 + np.exp(-u)) * gate[..., None]) @ p['B'][slot]
+  np.testing.assert_allclose(_apply(_bank(), X, [1, 0, 1, 0]), y, atol=1e-5)
+
+
+@pytest.mark.parametrize('router', ROUTERS)
+@pytest.mark.parametrize('top_k', [0, 2])
+def test_masked_slots_add_exactly_zero_forward_and_backward(router, top_k):
+  params, active = _bank(), [1, 0, 1, 0]
+  # What is off may hold anything, and nobody would know.
+  wild = {k: v.at[jnp.array([1, 3])].mul(100) for k, v in params.items()}
+
+  def value(p):
+    return jnp.sum(_apply(p, X, active, router=router, top_k=top_k) ** 2)
+
+  (plain, grads), (other, wild_grads) = (
+    jax.value_and_grad(value)(p) for p in (params, wild)
+  )
+  assert plain == other
+  for name, leaf in wild_grads.items():
+    assert not np.asarray(leaf)[[1, 3]].any(), name
+    np.testing.assert_array_equal(leaf, grads[name])
+  assert np.asarray(grads['B'])[[0, 2]].any()
+
+
+@pytest.mark.parametrize('router', ROUTERS)
+def test_a_bank_that_is_off_is_as_if_it_were_not_there(router):
+  y = _apply(_bank(), X, [0] * E, router=router, top_k=2)
+  assert not np.asarray(y).any()
+
+
+@pytest.mark.parametrize('router', ROUTERS)
+def test_an_untrained_fresh_expert_changes_no_bit(router):
+  fresh = experts.init(jax.random.key(0), D, R, gate_bias=0.0)
+  args = dict(router=router, top_k=1)
+  np.testing.assert_array_equal(
+    _apply(_bank(), X, [1, 1, 0, 0], fresh, **args),
+    _apply(_bank(), X, [1, 1, 0, 0], **args),
+  )
+
+
+@pytest.mark.parametrize('router', ['sigmoid', 'softmax'])
+@pytest.mark.parametrize('top_k', [0, 1])
+def test_a_fresh_expert_stands_outside_the_selection(router, top_k):
+  args = dict(router=router, top_k=top_k)
+  active, fresh = [1, 1, 1, 0], _one(_bank(seed=5), 0)
+  both = _apply(_bank(), X, active, fresh, **args)
+  old = _apply(_bank(), X, active, **args)
+  alone = _apply(_bank(), X, [0] * E, fresh, router='sigmoid')
+  assert np.abs(np.asarray(alone)).max() > 0.1
+  np.testing.assert_allclose(both, old + alone, atol=1e-5)
+  # However loudly it calls, nobody else is heard less.
+  loud = _apply(_bank(), X, active, fresh | {'bias': jnp.float32(99)}, **args)
+  drive = X @ fresh['A']
+  open_gate = (drive * jax.nn.silu(drive)) @ fresh['B']
+  np.testing.assert_allclose(loud, old + open_gate, atol=1e-5)
+
+
+def test_only_the_chosen_take_part():
+  logits = jnp.array([[[3.0, 9.0, 1.0, 2.0]]])
+  active = jnp.array([1.0, 0.0, 1.0, 1.0])
+  choose = lambda **kw: np.asarray(experts.select(logits, active, **kw))[0, 0]
+  np.testing.assert_array_equal(
+    choose(router='sigmoid', top_k=2) > 0, [True, False, False, True]
+  )
+  odds = np.exp([3.0, 2.0])
+  np.testing.assert_allclose(
+    choose(router='softmax', top_k=2)[[0, 3]], odds / odds.sum(), rtol=1e-5
+  )
+  np.testing.assert_array_equal(choose(router='always', top_k=0), [1, 0, 1, 1])
+  # Fewer active than k: all of them.
+  np.testing.assert_array_equal(
+    choose(router='sigmoid', top_k=3) > 0, [True, False, True, True]
+  )
+
+
+def test_with_open_gates_a_bank_is_more_hidden_units_of_the_host():
+  params, hidden = _bank(), 8
+  host = dict(
+    gate=_draw(D, hidden), up=_draw(D, hidden, seed=1),
+    down=_draw(hidden, D, seed=2),
+  )  # fmt: skip
+  run = lambda p, width: layers.SwiGLU(width).apply({'params': p}, X)
+  wide = dict(
+    gate=jnp.concatenate([host['gate'], *params['A'][:2]], 1),
+    up=jnp.concatenate([host['up'], *params['A'][:2]], 1),
+    down=jnp.concatenate([host['down'], *params['B'][:2]], 0),
+  )
+  bank = _apply(params, X, [1, 1, 0, 0], router='always')
+  np.testing.assert_allclose(
+    run(host, hidden) + bank, run(wide, hidden + 2 * R), atol=2e-4
+  )
+
+
+def test_the_slots_of_a_new_bank_differ():
+  made = experts.ExpertBank(E, R, 'sigmoid', 0, 0.5).init(
+    jax.random.key(0), X, jnp.ones((E,))
+  )['params']
+  assert not np.asarray(made['B']).any()
+  assert len({leaf.tobytes() for leaf in np.asarray(made['A'])}) == E
+  np.testing.assert_array_equal(made['bias'], np.full((E,), 0.5))

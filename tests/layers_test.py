@@ -1,0 +1,88 @@
+"""Who sees whom, what a rotation means, and how heads are shared."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax.model import layers
+
+
+def _draw(*shape, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
+
+
+def test_a_token_sees_the_prefix_and_its_own_past():
+  seen = layers.visible(jnp.array([[0, 0, 1, 1, 2, -1]]))[0].astype(int)
+  np.testing.assert_array_equal(
+    seen,
+    [
+      [1, 0, 0, 0, 0, 0],
+      [1, 1, 0, 0, 0, 0],
+      [1, 1, 1, 0, 0, 0],
+      [1, 1, 1, 1, 0, 0],
+      [1, 1, 0, 0, 1, 0],
+      [1, 1, 0, 0, 0, 0],  # Padding is seen by nobody, itself included.
+    ],
+  )
+
+
+def test_rotated_products_depend_on_the_distance_alone():
+  q, k = _draw(1, 1, 1, 8), _draw(1, 1, 1, 8, seed=1)
+
+  def product(i, j):
+    at = lambda x, p: layers.rotate(x, jnp.array([[p]]), theta=100.0)
+    return float(jnp.sum(at(q, i) * at(k, j)))
+
+  assert product(7, 3) == pytest.approx(product(14, 10), abs=1e-5)
+  assert product(7, 3) != pytest.approx(product(7, 4), abs=1e-3)
+  assert product(5, 5) == pytest.approx(float(jnp.sum(q * k)), abs=1e-5)
+
+
+def test_grouped_queries_equal_heads_whose_keys_are_repeated():
+  q, k, v = _draw(2, 3, 4, 8), _draw(2, 5, 2, 8, seed=1), _draw(2, 5, 2, 8, seed=2)
+  mask = jnp.asarray(np.random.default_rng(3).random((2, 3, 5)) < 0.7)
+  mask = mask.at[:, :, 0].set(True)
+  whole = lambda x: jnp.repeat(x, 2, axis=2)
+  np.testing.assert_allclose(
+    layers.attend(q, k, v, mask),
+    layers.attend(q, whole(k), whole(v), mask),
+    atol=1e-6,
+  )
+
+
+def test_attention_equals_its_formula():
+  q, k, v = (_draw(1, 3, 1, 4, seed=s) for s in range(3))
+  mask = np.tril(np.ones((3, 3), bool))
+  scores = np.asarray(q)[0, :, 0] @ np.asarray(k)[0, :, 0].T / 2
+  scores = np.where(mask, scores, -np.inf)
+  weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+  np.testing.assert_allclose(
+    layers.attend(q, k, v, jnp.asarray(mask)[None])[0, :, 0],
+    weights @ np.asarray(v)[0, :, 0],
+    atol=1e-6,
+  )
+
+
+def test_a_token_that_sees_nothing_stays_finite():
+  x = _draw(1, 2, 2, 4)
+  y = layers.attend(x, x, x, jnp.zeros((1, 2, 2), bool))
+  assert np.isfinite(np.asarray(y)).all()
+
+
+def test_a_norm_gives_unit_size_at_any_scale():
+  norm = layers.RMSNorm(eps=0.0)
+  params = {'params': {'scale': jnp.ones((6,))}}
+  x = _draw(2, 3, 6)
+  y = norm.apply(params, x)
+  np.testing.assert_allclose(jnp.mean(y**2, -1), 1, atol=1e-5)
+  np.testing.assert_allclose(norm.apply(params, 100 * x), y, atol=1e-5)
+
+
+def test_an_added_level_starts_silent_and_can_still_learn():
+  x = _draw(1, 2, 4)
+  mlp = layers.SwiGLU(8, zero_out=True)
+  params = mlp.init(jax.random.key(0), x)
+  loss = lambda p: jnp.sum(mlp.apply(p, x) * x)
+  assert not np.asarray(mlp.apply(params, x)).any()
+  assert np.asarray(jax.grad(loss)(params)['params']['down']).any()

@@ -1,0 +1,153 @@
+"""Divergences by hand, and means that nothing but their tokens can move."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax import types
+from sleep_jax.objectives import losses
+
+P, Q = np.array([0.5, 0.25, 0.25]), np.array([0.1, 0.6, 0.3])
+
+
+def _divergence(p, q, beta, **settings):
+  logits = lambda x: jnp.log(jnp.asarray(x, jnp.float32))[None, None] + 3.0
+  value = losses.divergence(logits(p), logits(q), beta=beta, **settings)
+  return float(value[0, 0])
+
+
+def _kl(p, q):
+  return float(np.sum(p * np.log(p / q)))
+
+
+def _draw(*shape, seed=0):
+  return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
+
+
+def test_at_the_ends_it_is_a_one_sided_divergence():
+  # 0.5 ln 5 + 0.25 ln (25/60) + 0.25 ln (25/30), and the other way round.
+  assert _divergence(P, Q, 0.0) == pytest.approx(0.540278, abs=1e-5)
+  assert _divergence(P, Q, 1.0) == pytest.approx(0.419034, abs=1e-5)
+  assert _divergence(P, Q, 0.0) == pytest.approx(_kl(P, Q), abs=1e-5)
+  assert _divergence(P, Q, 1.0) == pytest.approx(_kl(Q, P), abs=1e-5)
+
+
+def test_in_the_middle_it_is_jensen_and_shannon():
+  m = (P + Q) / 2
+  expected = (_kl(P, m) + _kl(Q, m)) / 2
+  assert _divergence(P, Q, 0.5) == pytest.approx(expected, abs=1e-6)
+  m = 0.2 * P + 0.8 * Q
+  expected = 0.2 * _kl(P, m) + 0.8 * _kl(Q, m)
+  assert _divergence(P, Q, 0.2) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize('beta', [0.0, 0.3, 0.5, 1.0])
+def test_it_is_never_negative_and_zero_between_equals(beta):
+  p, q = 3 * _draw(4, 5, 7), 3 * _draw(4, 5, 7, seed=1)
+  np.testing.assert_allclose(losses.divergence(p, p, beta=beta), 0, atol=1e-6)
+  assert (np.asarray(losses.divergence(p, q, beta=beta)) > 1e-3).all()
+
+
+def test_in_the_middle_it_is_symmetric_and_at_most_log_2():
+  p, q = 20 * _draw(4, 5, 7), 20 * _draw(4, 5, 7, seed=1)
+  there = np.asarray(losses.divergence(p, q, beta=0.5))
+  np.testing.assert_allclose(
+    there, losses.divergence(q, p, beta=0.5), atol=1e-5
+  )
+  assert there.max() <= np.log(2) + 1e-6
+  assert there.max() > 0.6  # And nearly reached by strangers.
+
+
+@pytest.mark.parametrize('beta', [0.01, 0.99])
+def test_its_ends_are_the_limits_of_what_lies_between(beta):
+  scale = beta if beta < 0.5 else 1 - beta
+  assert _divergence(P, Q, beta) / scale == pytest.approx(
+    _divergence(P, Q, round(beta)), rel=0.02
+  )
+
+
+def test_temperature_softens_both_sides():
+  soft = lambda x: x**0.5 / np.sum(x**0.5)
+  assert _divergence(P, Q, 0.0, temperature=2.0) == pytest.approx(
+    _kl(soft(P), soft(Q)), abs=1e-5
+  )
+
+
+def test_the_forward_divergence_pulls_the_student_to_the_teacher():
+  # d KL(p || softmax(z)) / dz = q - p.
+  grad = jax.grad(
+    lambda z: losses.divergence(jnp.log(P)[None, None], z, beta=0.0).sum()
+  )(jnp.asarray(np.log(Q), jnp.float32)[None, None])
+  np.testing.assert_allclose(grad[0, 0], Q - P, atol=1e-6)
+
+
+def test_cross_entropy_by_hand():
+  logits = jnp.log(jnp.array([[P, Q, [1 / 3] * 3]], jnp.float32))
+  tokens = jnp.array([[2, 0, 1]])
+  both = losses.next_token(logits, tokens, jnp.array([[0.0, 1.0, 1.0]]))
+  assert float(both) == pytest.approx(-np.log(0.5 * 0.6) / 2, abs=1e-6)
+  last = losses.next_token(logits, tokens, jnp.array([[0.0, 0.0, 1.0]]))
+  assert float(last) == pytest.approx(-np.log(0.6), abs=1e-6)
+
+
+def test_without_targets_the_loss_is_zero_and_not_undefined():
+  loss = lambda z: losses.next_token(z, jnp.zeros((1, 3), int), jnp.zeros((1, 3)))
+  value, grad = jax.value_and_grad(loss)(_draw(1, 3, 4))
+  assert value == 0
+  assert not np.asarray(grad).any()
+
+
+def _rollout(prompts, ends, width):
+  return types.Rollout(
+    tokens_BT=jnp.zeros((len(ends), width), jnp.int32),
+    prompt_length_B=jnp.array(prompts),
+    length_B=jnp.array(ends),
+  )
+
+
+def test_only_generated_tokens_count():
+  # Prompt of 2, tokens 2 and 3 generated; the second row generated nothing.
+  np.testing.assert_array_equal(
+    losses.generated(_rollout([2, 3], [4, 3], 6)),
+    [[False, True, True, False, False], [False] * 5],
+  )
+
+
+def test_neither_row_order_nor_padding_nor_what_it_holds_moves_the_loss():
+  student, teacher = _draw(4, 6, 9), _draw(4, 6, 9, seed=1)
+  prompts, ends = [1, 2, 3, 4], [5, 7, 4, 4]
+
+  def loss(student, teacher, prompts, ends):
+    rollout = _rollout(prompts, ends, student.shape[1] + 1)
+    value = losses.divergence(teacher, student, beta=0.5)
+    return float(losses.masked_mean(value, losses.generated(rollout)))
+
+  plain = loss(student, teacher, prompts, ends)
+  order = [2, 0, 3, 1]
+  assert plain == pytest.approx(
+    loss(
+      student[jnp.array(order)], teacher[jnp.array(order)],
+      [prompts[i] for i in order], [ends[i] for i in order],
+    ),
+    rel=1e-6,
+  )  # fmt: skip
+  wider = lambda x, fill: jnp.pad(
+    x, ((0, 0), (0, 3), (0, 0)), constant_values=fill
+  )
+  padded = loss(wider(student, 50.0), wider(teacher, -1.0), prompts, ends)
+  assert plain == pytest.approx(padded, rel=1e-6)
+  # Prompts are outside the mean: what is thought of them is free.
+  changed = loss(student.at[1, 0].set(77.0), teacher, prompts, ends)
+  assert plain == pytest.approx(changed, rel=1e-6)
+  # Generated tokens are inside.
+  assert plain != pytest.approx(
+    loss(student.at[1, 1, 0].add(7), teacher, prompts, ends), rel=1e-3
+  )
+
+
+def test_a_masked_mean_is_over_tokens_not_rows():
+  values = jnp.array([[1.0, 1.0, 1.0], [5.0, jnp.inf, jnp.nan]])
+  mask = jnp.array([[1, 1, 1], [1, 0, 0]])
+  assert float(losses.masked_mean(values, mask)) == 2.0
+  assert float(losses.masked_mean(values, 0 * mask)) == 0.0

@@ -1,0 +1,208 @@
+"""A tiny learner for all tests: its levels, weights, batches and nights.
+
+Small enough to compile in seconds, large enough to have every part: two layers,
+grouped queries, ragged rows, several levels, banks with free slots.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from configs import base
+from sleep_jax import programs, sharding, types
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import transformer
+from sleep_jax.strategies import sleep
+
+PAD, BOS, EOS, VOCAB = 0, 1, 2, 32
+WIDTH, LAYERS, CONTEXT, PROMPT, ROWS = 16, 2, 10, 6, 8
+SLOTS, RANK = 4, 4
+
+
+def levels(*periods: tuple[Any, Any]) -> tuple[dict[str, Any], ...]:
+  """Levels with (update, sleep) periods, fastest first, and the slowest."""
+  return tuple(
+    dict(
+      hidden=16, update_period=update, sleep_period=sleep,
+      slots=SLOTS if number else 0, rank=RANK if number else 0,
+    )
+    for number, (update, sleep) in enumerate(
+      (*periods, ('infinite', 'infinite'))
+    )
+  )  # fmt: skip
+
+
+def tiny(*periods: tuple[Any, Any], **changes: Any) -> transformer.Transformer:
+  """A model; by default one waking level and the core's own.
+
+  Args:
+    *periods: see `levels`.
+    **changes: fields of `config.Model`.
+  """
+  settings = dict(
+    width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
+  )
+  made = config_lib.make(
+    settings | changes, levels(*(periods or [(1, 'experience')])),
+    vocab_size=VOCAB,
+  )  # fmt: skip
+  return transformer.Transformer(made)
+
+
+def config(
+  *periods: tuple[Any, Any], **consolidate: Any
+) -> ml_collections.ConfigDict:
+  """The base config with this size and these levels."""
+  c = base.get_config()
+  c.levels = levels(*(periods or [(1, 'experience')]))
+  c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
+  c.data.update(context=CONTEXT, max_prompt=PROMPT, batch_size=ROWS)
+  c.replay.update(birth=16, past=16, day=16)
+  c.expert_optimizer = dict(learning_rate=1e-2)
+  c.consolidate.update(
+    teachers=(
+      dict(teacher='anchor', prompts='old', sequences=8, draws=8),
+      dict(teacher='next', prompts='day', sequences=8, draws=8),
+    ),
+    num_updates=4, updates_per_round=2,
+  )  # fmt: skip
+  c.consolidate.update(consolidate)
+  return c
+
+
+def weights(
+  model: transformer.Transformer, seed: int = 0
+) -> types.Weights:
+  """Weights in which nothing is zero: levels speak, experts would too.
+
+  Drawn by NumPy, which compiles nothing. All experts are off.
+  """
+  random = np.random.default_rng(seed)
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+
+  def draw(path, shape):
+    if path.endswith('scale'):
+      return random.uniform(0.5, 1.5, shape)
+    fan_in = shape[-2] if len(shape) > 1 else 1
+    return random.normal(size=shape) * fan_in**-0.5
+
+  params = {
+    path: jnp.asarray(draw(path, leaf.shape), jnp.float32)
+    for path, leaf in shapes.params.items()
+  }
+  return types.Weights(params, jnp.zeros(shapes.active_NE.shape))
+
+
+def expert(model: transformer.Transformer, level: int, seed: int = 0) -> dict:
+  """A fresh expert for a level that has learned something."""
+  random = np.random.default_rng(seed)
+  shapes = jax.eval_shape(lambda key: model.fresh(key, level), jax.random.key(0))
+  return jax.tree.map(
+    lambda x: jnp.asarray(0.3 * random.normal(size=x.shape), jnp.float32),
+    shapes,
+  )
+
+
+def activate(weights: types.Weights, level: int, *slots: int) -> types.Weights:
+  """Switches experts of a level (1 = fastest) on."""
+  active_NE = weights.active_NE.at[level - 1, jnp.asarray(slots)].set(1)
+  return weights.replace(active_NE=active_NE)
+
+
+def batch(seed: int = 0, rows: int = ROWS) -> types.Batch:
+  """Padded rows BOS ... EOS of 4 to CONTEXT tokens, each with a prompt.
+
+  Prompts are the first three tokens; the second and third are their subject.
+  """
+  random = np.random.default_rng(seed)
+  tokens_BT = random.integers(3, VOCAB, (rows, CONTEXT)).astype('i4')
+  length_B = random.integers(4, CONTEXT + 1, (rows,))
+  place = np.arange(CONTEXT)[None]
+  tokens_BT = np.where(place == 0, BOS, tokens_BT)
+  tokens_BT = np.where(place == length_B[:, None] - 1, EOS, tokens_BT)
+  inside = place < length_B[:, None]
+  tokens_BT = np.where(inside, tokens_BT, PAD).astype('i4')
+  made = types.Batch(
+    tokens_BT=tokens_BT,
+    segments_BT=np.where(inside, 1, -1).astype('i4'),
+    positions_BT=np.where(inside, place, 0).astype('i4'),
+    loss_BT=(inside & (place > 0)).astype('f4'),
+    prompts=types.Prompts(
+      tokens_BP=np.where(np.arange(PROMPT)[None] < 3, tokens_BT[:, :PROMPT], 0),
+      length_B=np.full((rows,), 3, 'i4'),
+      subject_B2=np.tile(np.array([[1, 3]], 'i4'), (rows, 1)),
+    ),
+  )
+  return jax.tree.map(jnp.asarray, made)
+
+
+def prompts(rows: list[list[int]], width: int = PROMPT) -> types.Prompts:
+  """Prompts from lists of tokens."""
+  tokens_BP = np.zeros((len(rows), width), 'i4')
+  for index, row in enumerate(rows):
+    tokens_BP[index, : len(row)] = row
+  return types.Prompts(
+    tokens_BP=jnp.asarray(tokens_BP),
+    length_B=jnp.asarray([len(row) for row in rows], jnp.int32),
+    subject_B2=jnp.zeros((len(rows), 2), jnp.int32),
+  )
+
+
+def stems(
+  *templates: tuple[list[int], list[int]], width: int = 4
+) -> types.Stems:
+  """Stems from (before, after) pairs of token lists; none: S = 0."""
+  side = lambda k: np.array(
+    [t[k] + [0] * (width - len(t[k])) for t in templates], 'i4'
+  ).reshape(-1, width)
+  size = lambda k: np.array([len(t[k]) for t in templates], 'i4')
+  return types.Stems(
+    before_SP=jnp.asarray(side(0)), before_length_S=jnp.asarray(size(0)),
+    after_SP=jnp.asarray(side(1)), after_length_S=jnp.asarray(size(1)),
+  )  # fmt: skip
+
+
+def placement(*, data: int, fsdp: int, tensor: int) -> sharding.Placement:
+  """A mesh of the first devices; `sharding.make` insists on all of them."""
+  mesh = jax.make_mesh(
+    (data, fsdp, tensor), sharding.AXES,
+    devices=jax.devices()[: data * fsdp * tensor],
+    axis_types=(jax.sharding.AxisType.Auto,) * 3,
+  )  # fmt: skip
+  return sharding.Placement(mesh)
+
+
+def life(
+  config: ml_collections.ConfigDict, place: sharding.Placement
+) -> tuple[programs.Programs, Any]:
+  """The programs of a sleeper with this config, and its first state."""
+  periods = [(x['update_period'], x['sleep_period']) for x in config.levels]
+  model = tiny(*periods[:-1])
+  made = programs.Programs(
+    config, model, sleep.make(len(config.levels)), place,
+    stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
+  )  # fmt: skip
+  newborn = programs.Newborn(weights(model), {})
+  return made, made.begin(newborn, jax.random.key(0))
+
+
+def same(a: Any, b: Any) -> bool:
+  """Whether two trees are equal bit for bit."""
+  raw = lambda x: (
+    jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    else x
+  )  # fmt: skip
+  a, b = jax.tree.map(raw, (a, b))
+  return jax.tree.structure(a) == jax.tree.structure(b) and all(
+    np.array_equal(x, y)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )
+
+
+def changed(before: types.Params, after: types.Params) -> set[str]:
+  """Paths of the parameters that are not bit-identical."""
+  assert before.keys() == after.keys()
+  return {p for p in before if not np.array_equal(before[p], after[p])}
