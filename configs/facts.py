@@ -1,6 +1,6 @@
 """Ten nights in an invented town: all strategies from one birth, three seeds.
 
-    python -m sleep_jax.main --config=configs/facts.py --workdir=runs/facts
+python -m sleep_jax.main --config=configs/facts.py --workdir=runs/facts
 """
 
 from configs import base

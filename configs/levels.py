@@ -1,6 +1,6 @@
 """Four levels that sleep at 40, 160 and 640 steps; the slowest only grows.
 
-    python -m sleep_jax.main --config=configs/levels.py --workdir=runs/levels
+python -m sleep_jax.main --config=configs/levels.py --workdir=runs/levels
 """
 
 from configs import base, facts_literal

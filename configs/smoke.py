@@ -1,6 +1,6 @@
 """A small world in minutes: sleep beside tuned fine-tuning, three nights.
 
-    bash launch/smoke.sh
+bash launch/smoke.sh
 """
 
 from configs import base

@@ -92,8 +92,9 @@ def check(levels: Sequence[Level]) -> None:
 def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
   """`steps`, rounded up so that no chunk of a sleeper crosses experiences."""
   for level in levels:
-    if level.sleep_period == config_lib.EXPERIENCE:
-      steps = -(-steps // level.update_period) * level.update_period
+    period = level.update_period
+    if level.sleep_period == config_lib.EXPERIENCE and isinstance(period, int):
+      steps = -(-steps // period) * period
   return steps
 
 

@@ -13,8 +13,7 @@ from sleep_jax import types
 Array = types.Array
 
 
-@struct.dataclass
-class Band:
+class Band(struct.PyTreeNode):
   """A reservoir of prompts.
 
   Attributes:
@@ -30,8 +29,7 @@ class Band:
   count: Array
 
 
-@struct.dataclass
-class Night:
+class Night(struct.PyTreeNode):
   """One sleep under way: everything that is not yet committed.
 
   Attributes:
@@ -53,8 +51,7 @@ class Night:
   rollouts: dict[str, types.Rollout]
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
   """A learner.
 
   Attributes:

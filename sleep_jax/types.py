@@ -1,8 +1,9 @@
 """Words shared by all: axis letters, batches, weights, rollouts, shape checks.
 
-Axis letters: B batch, T time, P prompt, D width, F hidden, H heads, K head size,
-V vocabulary, N level, E expert slot, R rank, L layer, C candidate, A answer,
-S stem or set. An array's name ends in its axes: `tokens_BT`.
+Axis letters: B batch, T time, P prompt, D width, F hidden, H heads, K head
+size, V vocabulary, N level, E expert slot, R rank, L layer, C candidate or
+capacity, A answer, M pool, S stem, set or cache slot.
+An array's name ends in its axes: `tokens_BT`.
 """
 
 import re
@@ -16,8 +17,7 @@ Array = jax.Array
 Params = dict[str, Array]  # Flat: '/'-joined path -> array.
 
 
-@struct.dataclass
-class Weights:
+class Weights(struct.PyTreeNode):
   """A model: teacher, student and running self are all of this one type.
 
   Attributes:
@@ -36,8 +36,7 @@ class Weights:
     return self.replace(params={**self.params, **params})
 
 
-@struct.dataclass
-class Prompts:
+class Prompts(struct.PyTreeNode):
   """Beginnings of sequences, without any answer in them.
 
   Attributes:
@@ -52,8 +51,7 @@ class Prompts:
   subject_B2: Array
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
   """Training sequences, padded or packed.
 
   Attributes:
@@ -73,8 +71,7 @@ class Batch:
   prompts: Prompts
 
 
-@struct.dataclass
-class Stems:
+class Stems(struct.PyTreeNode):
   """Self-study templates with one slot: BOS + before + subject + after.
 
   Attributes:
@@ -88,8 +85,7 @@ class Stems:
   after_length_S: Array
 
 
-@struct.dataclass
-class Rollout:
+class Rollout(struct.PyTreeNode):
   """Sampled sequences: prompt, then what was generated.
 
   Attributes:
@@ -103,8 +99,7 @@ class Rollout:
   length_B: Array
 
 
-@struct.dataclass
-class Probes:
+class Probes(struct.PyTreeNode):
   """Frozen questions with one right answer each.
 
   Attributes:

@@ -39,7 +39,9 @@ class Examiner:
     self._ranked = stream.world.score == 'rank'
     greedy = probes.greedy(model, eos=stream.tokenizer.eos)
     known = [*stream.probes.values()]
-    rank = probes.rank(model.forward, probes.lay_out(known[0])) if known else None
+    rank = (
+      probes.rank(model.forward, probes.lay_out(known[0])) if known else None
+    )
     first = rank if self._ranked else greedy
     make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
     self._score = make(first, stream.probes)
@@ -78,7 +80,7 @@ class Examiner:
       experience: number of experiences begun; later labels do not compete.
     """
     args = (jnp.int32(experience),) if self._ranked else ()
-    numbers = {
+    numbers: dict[str, Any] = {
       'scores': self._score(weights, *args),
       'stem_scores': self._score_stems(weights, *args),
       'held_out_loss': None,

@@ -60,7 +60,9 @@ class ExpertBank(nn.Module):
     return y_BTD
 
 
-def init(key: Array, width: int, rank: int, *, gate_bias: float) -> types.Params:
+def init(
+  key: Array, width: int, rank: int, *, gate_bias: float
+) -> types.Params:
   """One untrained expert: B = 0, so that it changes no output."""
   a_key, router_key = jax.random.split(key)
   return {

@@ -73,9 +73,7 @@ def sample(
     t, logits_BV, cache, out_BT, done_B, end_B = carry
     done_B = done_B | (length_B + t >= max_length)
     token_B = jnp.where(done_B, eos, draw(logits_BV, t)).astype(jnp.int32)
-    out_BT = jax.lax.dynamic_update_slice_in_dim(
-      out_BT, token_B[:, None], t, 1
-    )
+    out_BT = jax.lax.dynamic_update_slice_in_dim(out_BT, token_B[:, None], t, 1)
     end_B = jnp.where(done_B, end_B, length_B + t + 1)
     done_B = done_B | (token_B == eos)
     slots = jnp.arange(P + new)[None]

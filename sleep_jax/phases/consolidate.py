@@ -11,16 +11,15 @@ Seeding); teachers and prompts: docs/method.md, "Whose knowledge".
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from sleep_jax import optimizer
+from sleep_jax import optimizer, types
 from sleep_jax import state as state_lib
-from sleep_jax import types
 from sleep_jax.model import experts, sampling, transformer
 from sleep_jax.objectives import losses
 from sleep_jax.phases import replay, wake
@@ -92,9 +91,7 @@ class Settings:
     return self.num_updates // self.updates_per_round
 
 
-def settings(
-  teachers: Sequence[Mapping[str, Any]], **fields: Any
-) -> Settings:
+def settings(teachers: Sequence[Mapping[str, Any]], **fields: Any) -> Settings:
   """Checks and freezes the settings of a night.
 
   Raises:
@@ -316,8 +313,8 @@ class Consolidation:
                          teacher_key)  # fmt: skip
       written += _generated(new)
       pools[teacher.name] = jax.tree.map(
-        lambda old, rows, n=teacher.draws: (
-          jax.lax.dynamic_update_slice_in_dim(old, rows, first * n, 0)
+        lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
+          old, rows, first * n, 0
         ),
         night.pools[teacher.name],
         new,
@@ -382,7 +379,7 @@ class Consolidation:
 
   def _loss(self, fresh, state, night, rows):
     """GKD: mean divergence over generated tokens of all rows."""
-    parts, total, count = {}, 0.0, 0.0
+    parts, total, count = {}, jnp.zeros(()), jnp.zeros(())
     everything = jax.tree.map(lambda *x: jnp.concatenate(x), *rows.values())
     state = state.replace(night=night.replace(fresh=fresh))
     student_BTV = self._score(self.student(state), everything)

@@ -59,7 +59,8 @@ def make(
     with jax.named_scope('wake'):
       loss, grads = jax.value_and_grad(loss_fn)(params)
     now = state.step + 1
-    sums, opts, moved = {}, {}, {}
+    sums, opts = {}, {}
+    moved: types.Params = {}
     for name, paths in moving.items():
       total = {p: state.sums[name][p] + grads[p] for p in paths}
       due = (now % periods[name] == 0) & ~held[name]

@@ -20,8 +20,7 @@ Array = types.Array
 _FIELDS = ('tokens_BT', 'segments_BT', 'positions_BT', 'loss_BT')
 
 
-@struct.dataclass
-class Memory:
+class Memory(struct.PyTreeNode):
   """A reservoir of whole rows.
 
   Attributes:

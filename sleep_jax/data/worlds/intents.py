@@ -19,6 +19,7 @@ _ABOUT = (
   'object per line. Pass --config.data.path=FOLDER.'
 )
 _GUARD_PER_CLASS = 4
+_Split = dict[str, list[tuple[str, str]]]  # Label -> (text, file:line).
 
 
 def make(
@@ -68,10 +69,10 @@ def make(
   shuffled_val = _shuffled(val, [seed, 2])
   scored = shuffled_val if tuning else _shuffled(test, [seed, 3])
 
-  def rows(split: dict, labels: list[str]) -> list[worlds.Row]:
+  def rows(split: _Split, labels: list[str]) -> list[worlds.Row]:
     return [_row(*text, label) for label in labels for text in split[label]]
 
-  def probes(split: dict, labels: list[str], texts: slice):
+  def probes(split: _Split, labels: list[str], texts: slice):
     chosen = []
     for label in labels:
       if not split.get(label):
@@ -116,7 +117,7 @@ def make(
   )
 
 
-def _split(path: str | None, name: str) -> dict[str, list[tuple[str, str]]]:
+def _split(path: str | None, name: str) -> _Split:
   """label -> [(text, where)] of one file of the folder."""
   if not path:
     raise ValueError(f'intents: no data path is given. {_ABOUT}')
@@ -142,7 +143,7 @@ def _permuted(items: list, seed: list[int]) -> list:
   return [items[place] for place in order]
 
 
-def _shuffled(split: dict, seed: list[int]) -> dict:
+def _shuffled(split: _Split, seed: list[int]) -> _Split:
   """The texts of each label in a drawn order, whatever labels are chosen."""
   rng = np.random.default_rng(seed)
   return {

@@ -1,0 +1,187 @@
+"""The network: causal, indifferent to company, and grown without a change."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax.model import transformer
+from sleep_jax.objectives import losses
+from tests import testing
+
+DEEP = ((1, 2), (2, 4))
+
+
+@functools.cache
+def _made(arrangement='sequential', **changes):
+  """A model whose every level speaks and has experts on, and its forward."""
+  model = testing.tiny(*DEEP, arrangement=arrangement, **changes)
+  weights = testing.activate(testing.weights(model), 2, 0, 2)
+  weights = testing.activate(weights, 3, 1)
+  return model, weights, jax.jit(model.forward)
+
+
+def _ask(forward, weights, batch):
+  return np.asarray(
+    forward(weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT)
+  )
+
+
+def _row(batch, index):
+  return jax.tree.map(lambda x: x[index : index + 1], batch)
+
+
+@pytest.mark.parametrize('arrangement', ['sequential', 'independent'])
+def test_a_token_changes_no_logits_before_it(arrangement):
+  _, weights, forward = _made(arrangement)
+  batch = testing.batch()
+  t = 4
+  other = batch.replace(
+    tokens_BT=batch.tokens_BT.at[:, t].add(1) % testing.VOCAB
+  )
+  before, after = _ask(forward, weights, batch), _ask(forward, weights, other)
+  np.testing.assert_array_equal(before[:, :t], after[:, :t])
+  seen = np.asarray(batch.segments_BT[:, t] > 0)
+  assert seen.sum() > 2
+  assert (np.abs(before - after)[seen][:, t].max(-1) > 1e-3).all()
+
+
+def test_a_batch_of_eight_is_eight_batches_of_one():
+  _, weights, forward = _made()
+  batch = testing.batch()
+  whole = _ask(forward, weights, batch)
+  for index in range(8):
+    alone = _ask(forward, weights, _row(batch, index))[0]
+    inside = np.asarray(batch.segments_BT[index] > 0)
+    np.testing.assert_allclose(
+      whole[index][inside], alone[inside], rtol=1e-5, atol=2e-5
+    )
+
+
+def test_what_padding_holds_is_never_seen():
+  _, weights, forward = _made()
+  batch = testing.batch()
+  inside = np.asarray(batch.segments_BT > 0)
+  other = batch.replace(tokens_BT=jnp.where(inside, batch.tokens_BT, 29))
+  assert not np.array_equal(batch.tokens_BT, other.tokens_BT)
+  np.testing.assert_array_equal(
+    _ask(forward, weights, batch)[inside], _ask(forward, weights, other)[inside]
+  )
+
+
+def test_packed_sequences_do_not_see_each_other():
+  _, weights, forward = _made()
+  tokens = jnp.array([[1, 7, 8, 2, 1, 9, 10, 11, 12, 2]])
+  segments = jnp.array([[1] * 4 + [2] * 6])
+  positions = jnp.array([[*range(4), *range(6)]])
+  packed = np.asarray(forward(weights, tokens, segments, positions))
+  for start, stop in ((0, 4), (4, 10)):
+    row = jnp.zeros((1, 10), jnp.int32)
+    row = row.at[:, : stop - start].set(tokens[:, start:stop])
+    length = jnp.array([stop - start])
+    alone = np.asarray(forward(weights, *transformer.rows(row, length)))
+    np.testing.assert_allclose(
+      packed[0, start:stop], alone[0, : stop - start], rtol=1e-5, atol=2e-5
+    )
+
+
+def test_the_order_of_tokens_matters():
+  _, weights, forward = _made()
+  ask = lambda *x: np.asarray(
+    forward(weights, *transformer.rows(jnp.array([x]), jnp.array([4])))
+  )[0, -1]
+  assert np.abs(ask(1, 7, 8, 9) - ask(1, 8, 7, 9)).max() > 1e-3
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_a_newborn_knows_nothing(tied):
+  model = testing.tiny(*DEEP, tied=tied)
+  weights = jax.jit(model.init)(jax.random.key(0))
+  batch = testing.batch()
+  logits = jax.jit(model.forward)(
+    weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT
+  )
+  loss = float(losses.next_token(logits, batch.tokens_BT, batch.loss_BT))
+  assert loss == pytest.approx(math.log(testing.VOCAB), rel=0.1)
+  assert not np.asarray(weights.active_NE).any()
+
+
+@pytest.mark.parametrize('arrangement', ['sequential', 'independent'])
+def test_levels_that_never_moved_are_not_there(arrangement):
+  """The grafted model equals the pretrained one, its only level the core."""
+  model, weights, forward = _made(arrangement)
+  silent = {
+    path: jnp.zeros_like(leaf)
+    for path, leaf in weights.params.items()
+    if path.endswith('mlp/down') and 'levels/3' not in path
+  }
+  assert len(silent) == 2
+  grafted = weights.with_params(silent)
+  grafted = grafted.replace(active_NE=jnp.zeros_like(grafted.active_NE))
+  plain = transformer.Transformer(
+    dataclasses.replace(model.config, levels=model.config.levels[-1:])
+  )
+  core = {
+    path.replace('levels/3/', 'levels/1/'): leaf
+    for path, leaf in weights.params.items()
+    if 'levels/1/' not in path and 'levels/2/' not in path
+  }
+  pretrained = weights.replace(params=core, active_NE=grafted.active_NE[:1])
+  batch = testing.batch()
+  np.testing.assert_allclose(
+    _ask(forward, grafted, batch),
+    _ask(jax.jit(plain.forward), pretrained, batch),
+    rtol=1e-5, atol=1e-5,
+  )  # fmt: skip
+  far = _ask(forward, weights, batch) - _ask(forward, grafted, batch)
+  assert np.abs(far).max() > 0.1
+
+
+def test_only_a_chain_cares_which_level_comes_first():
+  batch = testing.batch()
+
+  def swapped(arrangement):
+    _, weights, forward = _made(arrangement)
+    # Levels 1 and 2 have bases of the same shape; 2 alone has experts.
+    weights = weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
+    swap = {'levels/1/base': 'levels/2/base', 'levels/2/base': 'levels/1/base'}
+    params = {
+      path: weights.params[path.replace(here, there)]
+      for path in weights.params
+      for here, there in swap.items()
+      if here in path
+    }
+    assert params
+    one = _ask(forward, weights, batch)
+    two = _ask(forward, weights.with_params(params), batch)
+    return np.abs(one - two).max()
+
+  assert swapped('sequential') > 0.05
+  assert swapped('independent') < 1e-4
+
+
+def test_unrolled_layers_are_the_same_layers():
+  model, weights, forward = _made()
+  config = dataclasses.replace(model.config, unroll=2)
+  other = jax.jit(transformer.Transformer(config).forward)
+  batch = testing.batch()
+  np.testing.assert_allclose(
+    _ask(forward, weights, batch), _ask(other, weights, batch),
+    rtol=1e-5, atol=1e-5,
+  )  # fmt: skip
+
+
+def test_switching_an_untrained_expert_on_changes_no_bit():
+  _, weights, forward = _made()
+  bank = 'blocks/levels/3/experts/B'
+  empty = weights.with_params({bank: weights.params[bank].at[:, 3].set(0)})
+  batch = testing.batch()
+  before = _ask(forward, empty, batch)
+  after = _ask(forward, testing.activate(empty, 3, 3), batch)
+  np.testing.assert_array_equal(before, after)
+  taught = _ask(forward, testing.activate(weights, 3, 3), batch)
+  assert np.abs(taught - before).max() > 1e-2
