@@ -75,8 +75,23 @@ def get_config() -> ml_collections.ConfigDict:
   )
   c.consolidate = dict(
     teachers=(
-      dict(teacher='anchor', prompts='old', sequences=64, draws=192),
-      dict(teacher='next', prompts='day', sequences=32, draws=96),
+      dict(
+        teacher='anchor',
+        prompts='old',
+        sequences=64,
+        draws=192,
+        bos_share=0.3,
+        cut_share=0.5,
+        stem_share=0.5,
+      ),
+      dict(
+        teacher='next',
+        prompts='day',
+        sequences=32,
+        draws=96,
+        cut_share=0.5,
+        stem_share=0.5,
+      ),
     ),
     num_updates=400,
     updates_per_round=20,
@@ -87,9 +102,6 @@ def get_config() -> ml_collections.ConfigDict:
     temperature=1.0,
     max_length=14,  # Tokens of a rehearsal,
     prompt_width=12,  # and of its prompt.
-    bos_share=0.3,
-    cut_share=0.5,
-    stem_share=0.5,
   )
   c.expert_optimizer = dict(
     learning_rate=8e-3, warmup=20, decay_steps=400, b2=0.98

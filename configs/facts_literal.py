@@ -20,8 +20,23 @@ def get_config():
   c.wake.optimizers = tuple(dict(learning_rate=1e-2) for _ in range(3))
   c.replay.day = 512
   c.consolidate.teachers = (
-    dict(teacher='now', prompts='old', sequences=32, draws=96),
-    dict(teacher='now', prompts='day', sequences=32, draws=96),
+    dict(
+      teacher='now',
+      prompts='old',
+      sequences=32,
+      draws=96,
+      bos_share=0.3,
+      cut_share=0.5,
+      stem_share=0.5,
+    ),
+    dict(
+      teacher='now',
+      prompts='day',
+      sequences=32,
+      draws=96,
+      cut_share=0.5,
+      stem_share=0.5,
+    ),
   )
   c.consolidate.sender_after_sleep = 'updated'
   c.consolidate.num_updates = 100

@@ -25,7 +25,16 @@ def get_config():
   c.replay = dict(store='prompts', birth=2048, past=4096, day=1024)
   c.consolidate.max_length = 40  # Nearly all texts; longer ones are cut.
   c.consolidate.prompt_width = 36
-  c.consolidate.bos_share = 0.1
-  c.consolidate.cut_share = 0.25
+  c.consolidate.teachers = (
+    dict(
+      teacher='anchor',
+      prompts='old',
+      sequences=64,
+      draws=192,
+      bos_share=0.1,
+      cut_share=0.25,
+    ),
+    dict(teacher='next', prompts='day', sequences=32, draws=96, cut_share=0.1),
+  )
   c.evaluate.chunk = 32
   return c

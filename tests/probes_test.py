@@ -33,11 +33,8 @@ def _probes(answers=None, sets=(0, 1, 0, 1, 1), gold=(0, 3, 1, 2, 0)):
     answer_BA=np.array(_pad(answers, 4)),
     answer_length_B=np.array([len(x) for x in answers]),
     candidates_SCA=np.array([_pad(rows, 4) for rows in candidates]),
-    candidate_length_SC=np.array(
-      [_pad([len(x) for x in rows], 4) if False else
-       [len(x) for x in rows] + [0] * (4 - len(rows)) for rows in SETS]
-    ),
-    candidate_since_SC=np.array([x + [0] * (4 - len(x)) for x in SINCE]),
+    candidate_length_SC=np.array(_pad([[len(x) for x in r] for r in SETS], 4)),
+    candidate_since_SC=np.array(_pad(SINCE, 4)),
     set_B=np.array(sets), gold_B=np.array(gold),
   )  # fmt: skip
   return jax.tree.map(jnp.asarray, made)
@@ -73,17 +70,15 @@ def _score(prompt, answer):
 
 @functools.cache
 def _ranked():
-  return jax.jit(probes.rank(_made()[0].forward))
+  return jax.jit(probes.rank(_made()[0].forward, probes.lay_out(_probes())))
 
 
 def test_a_candidates_score_is_what_it_gets_alone():
   model, weights = _made()
   asked = _probes()
-  found = np.asarray(
-    jax.jit(functools.partial(probes.candidate_scores, model.forward))(
-      weights, asked
-    )
-  )
+  layout = probes.lay_out(asked)
+  score = lambda w, p: probes.candidate_scores(model.forward, w, p, layout)
+  found = np.asarray(jax.jit(score)(weights, asked))
   for row, prompt in enumerate(ASKED):
     for column, answer in enumerate(SETS[int(asked.set_B[row])]):
       assert found[row, column] == pytest.approx(

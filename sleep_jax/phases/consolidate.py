@@ -42,12 +42,16 @@ class Teacher:
     prompts: 'old' (from before the sender's day) or 'day'.
     sequences: rows per update that this teacher owns.
     draws: sequences it writes per round.
+    bos_share, cut_share, stem_share: of its prompts, see `replay.draw`.
   """
 
   teacher: str
   prompts: str
   sequences: int
   draws: int
+  bos_share: float = 0.0
+  cut_share: float = 0.0
+  stem_share: float = 0.0
 
   @property
   def name(self) -> str:
@@ -69,7 +73,6 @@ class Settings:
     temperature: of sampling; the divergence is taken at 1.
     max_length: of a rehearsal sequence, tokens.
     prompt_width: longest prompt, tokens.
-    bos_share, cut_share, stem_share: see `replay.draw`; BOS for old alone.
   """
 
   teachers: tuple[Teacher, ...]
@@ -82,9 +85,6 @@ class Settings:
   temperature: float
   max_length: int
   prompt_width: int
-  bos_share: float
-  cut_share: float
-  stem_share: float
 
   @property
   def rounds(self) -> int:
@@ -345,9 +345,9 @@ class Consolidation:
       bands=(replay.BIRTH, replay.PAST) if old else (replay.day(self.sender),),
       since=jnp.int32(-1) if old else woke,
       until=woke if old else state.step,
-      bos_share=s.bos_share if old else 0.0,
-      cut_share=s.cut_share,
-      stem_share=s.stem_share,
+      bos_share=teacher.bos_share,
+      cut_share=teacher.cut_share,
+      stem_share=teacher.stem_share,
     )
 
   def _sample(self, weights, prompts, key):

@@ -105,7 +105,8 @@ def draw(
     bands: names of the bands to draw from.
     since, until: an entry's step must lie in (since, until]; birth is 0.
     bos_share: share of bare BOS prompts; all of them when no entry is valid.
-    cut_share: share of stored prompts that are cut at a random place.
+    cut_share: share of stored prompts that are cut at a random place, after
+      the subject where there is one.
     stem_share: share of stored prompts with a subject that become stems.
 
   Returns:
@@ -132,7 +133,9 @@ def draw(
   )  # fmt: skip
   length_B = jnp.minimum(length_B, width)
   coin = lambda key, share: jax.random.uniform(key, (num,)) < share
-  cut_B = jax.random.randint(keys[1], (num,), 1, length_B + 1)
+  # A cut keeps the subject: half a name asks about somebody else.
+  shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
+  cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
   length_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
   if stems.before_length_S.shape[0]:
     asked_BP, asked_B, fits_B = _ask(
