@@ -100,6 +100,7 @@ def get_config() -> ml_collections.ConfigDict:
     on_policy_after=0.25,
     beta=0.0,
     temperature=1.0,
+    max_new=10,  # Tokens that are written of a rehearsal,
     max_length=14,  # Tokens of a rehearsal,
     prompt_width=12,  # and of its prompt.
   )

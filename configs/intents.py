@@ -23,18 +23,19 @@ def get_config():
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
   c.replay = dict(store='prompts', birth=2048, past=4096, day=1024)
-  c.consolidate.max_length = 40  # Nearly all texts; longer ones are cut.
-  c.consolidate.prompt_width = 36
+  c.consolidate.max_length = 40
+  c.consolidate.prompt_width = 34  # Nearly all texts; longer ones are cut.
+  c.consolidate.max_new = 12
   c.consolidate.teachers = (
     dict(
       teacher='anchor',
       prompts='old',
-      sequences=64,
-      draws=192,
+      sequences=96,
+      draws=256,
       bos_share=0.1,
-      cut_share=0.25,
+      cut_share=0.1,
     ),
-    dict(teacher='next', prompts='day', sequences=32, draws=96, cut_share=0.1),
+    dict(teacher='next', prompts='day', sequences=32, draws=96),
   )
   c.evaluate.chunk = 32
   return c

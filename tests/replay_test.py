@@ -142,6 +142,14 @@ def test_stems_are_filled_with_the_subject():
   assert all(len(p) > 2 for p in both)
 
 
+def test_a_cut_keeps_the_whole_subject():
+  rows = [[BOS, 3, 4, 5, 6, 7]]
+  prompts = testing.prompts(rows).replace(subject_B2=jnp.array([[2, 4]]))
+  band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  drawn = _draw({'x': band}, num=200, cut_share=1.0)
+  assert {len(p) for p in drawn} == {4, 5, 6}
+
+
 def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():
   rows = [[BOS, 3, 4, 5], [BOS, 6, 7, 8, 9, 10]]
   prompts = testing.prompts(rows).replace(

@@ -64,8 +64,12 @@ def config(
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.consolidate.update(
     teachers=(
-      dict(teacher='anchor', prompts='old', sequences=8, draws=8),
-      dict(teacher='next', prompts='day', sequences=8, draws=8),
+      dict(
+        teacher='anchor', prompts='old', sequences=8, draws=8, bos_share=0.3
+      ),
+      dict(
+        teacher='next', prompts='day', sequences=8, draws=8, stem_share=0.5
+      ),
     ),
     num_updates=4, updates_per_round=2,
   )  # fmt: skip
@@ -185,8 +189,12 @@ def life(
     config, model, sleep.make(len(config.levels)), place,
     stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
   )  # fmt: skip
-  newborn = programs.Newborn(weights(model), {})
-  return made, made.begin(newborn, jax.random.key(0))
+  return made, made.begin(newborn(model), jax.random.key(0))
+
+
+def newborn(model: transformer.Transformer) -> programs.Newborn:
+  """What a birth without any memory would leave."""
+  return programs.Newborn(weights(model), {})
 
 
 def same(a: Any, b: Any) -> bool:

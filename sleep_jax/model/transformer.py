@@ -96,6 +96,23 @@ class Transformer:
     h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
     return self._head(weights, h_BTD)
 
+  def forward_at(
+    self,
+    weights: types.Weights,
+    tokens_BT: Array,
+    segments_BT: Array,
+    positions_BT: Array,
+    at_BG: Array,
+  ) -> Array:
+    """Logits `[B, G, V]` at some places of each row alone.
+
+    The vocabulary is the widest axis: what no loss reads is not computed.
+    """
+    h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
+    return self._head(
+      weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1)
+    )
+
   def prefill(
     self,
     weights: types.Weights,

@@ -68,12 +68,10 @@ def masked_mean(values_BT: Array, mask_BT: Array) -> Array:
   return total / jnp.maximum(jnp.sum(mask_BT), 1)
 
 
-def generated(rollout: types.Rollout) -> Array:
-  """bool `[B, T - 1]`: position t predicts a generated token t + 1."""
-  target = jnp.arange(1, rollout.tokens_BT.shape[1])[None]
-  return (target >= rollout.prompt_length_B[:, None]) & (
-    target < rollout.length_B[:, None]
-  )
+def generated(rollout: types.Rollout, size: int) -> Array:
+  """bool `[B, G]`: whether a row has a first, second, ... generated token."""
+  written_B = rollout.length_B - rollout.prompt_length_B
+  return jnp.arange(size)[None] < written_B[:, None]
 
 
 def _kl(p: Array, q: Array) -> Array:

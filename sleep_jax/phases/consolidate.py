@@ -72,6 +72,7 @@ class Settings:
     beta: of the divergence; 0 is KL(teacher || student).
     temperature: of sampling; the divergence is taken at 1.
     max_length: of a rehearsal sequence, tokens.
+    max_new: of what is written of it, tokens.
     prompt_width: longest prompt, tokens.
   """
 
@@ -84,6 +85,7 @@ class Settings:
   beta: float
   temperature: float
   max_length: int
+  max_new: int
   prompt_width: int
 
   @property
@@ -354,7 +356,7 @@ class Consolidation:
     s = self.settings
     return sampling.sample(
       self.model, weights, prompts, key, max_length=s.max_length,
-      eos=self.eos, temperature=s.temperature,
+      max_new=s.max_new, eos=self.eos, temperature=s.temperature,
     )  # fmt: skip
 
   def _choose(self, pools, rollouts, key, valid, own):
@@ -382,30 +384,33 @@ class Consolidation:
     parts, total, count = {}, jnp.zeros(()), jnp.zeros(())
     everything = jax.tree.map(lambda *x: jnp.concatenate(x), *rows.values())
     state = state.replace(night=night.replace(fresh=fresh))
-    student_BTV = self._score(self.student(state), everything)
+    student_BGV = self._score(self.student(state), everything)
     start = 0
     for teacher in self.settings.teachers:
       rollout = rows[teacher.name]
-      teacher_BTV = jax.lax.stop_gradient(
+      teacher_BGV = jax.lax.stop_gradient(
         self._score(self.teacher(state, teacher.teacher), rollout)
       )
       stop = start + teacher.sequences
-      value_BT = losses.divergence(
-        teacher_BTV, student_BTV[start:stop], beta=self.settings.beta
+      value_BG = losses.divergence(
+        teacher_BGV, student_BGV[start:stop], beta=self.settings.beta
       )
-      mask_BT = losses.generated(rollout).astype(value_BT.dtype)
-      part = jnp.sum(value_BT * mask_BT)
-      size = jnp.sum(mask_BT)
+      mask_BG = losses.generated(rollout, self.settings.max_new)
+      part = jnp.sum(jnp.where(mask_BG, value_BG, 0))
+      size = jnp.sum(mask_BG)
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count, start = total + part, count + size, stop
     return total / jnp.maximum(count, 1), parts
 
   def _score(self, weights, rollout):
+    """Predictions of the generated tokens, first one first: [B, G, V]."""
     tokens, segments, positions = transformer.rows(
       rollout.tokens_BT, rollout.length_B
     )
-    logits_BTV = self.model.forward(weights, tokens, segments, positions)
-    return logits_BTV[:, :-1]
+    first_B1 = rollout.prompt_length_B[:, None] - 1
+    at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
+    at_BG = jnp.clip(at_BG, 0, self.settings.max_length - 1)
+    return self.model.forward_at(weights, tokens, segments, positions, at_BG)
 
   def _base(self, params):
     return optimizer.owned(

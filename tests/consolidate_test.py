@@ -1,0 +1,599 @@
+"""A night: one expert learns, all else stands still, all of it or nothing.
+
+Most of it is shown on the middle one of three levels: it has experts of its own
+to give away, a day behind it, and a receiver that already holds one.
+"""
+
+import dataclasses
+import functools
+import types
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sleep_jax import lifecycle, optimizer, schedule
+from sleep_jax import state as state_lib
+from sleep_jax.model import transformer
+from sleep_jax.objectives import losses
+from sleep_jax.phases import consolidate, wake
+from tests import testing
+
+PERIODS = ((1, 2), (2, 4))
+BASE = 'blocks/levels/{}/base'
+BANK = 'blocks/levels/{}/experts/'
+WAKE = optax.sgd(0.5, momentum=0.9)
+BIRTH = [[1, 3], [1, 4], [1, 5]]
+YESTERDAY, TODAY = [[1, 10], [1, 11]], [[1, 20, 21], [1, 22], [1, 23]]
+TEACHERS = (
+  dict(
+    teacher='anchor', prompts='old', sequences=12, draws=16, bos_share=0.3
+  ),
+  dict(teacher='next', prompts='day', sequences=12, draws=16),
+)
+
+
+def _settings(**changes):
+  settings = dict(
+    teachers=TEACHERS, num_updates=60, updates_per_round=20,
+    sender_after_sleep='cleared', on_policy=0.5, on_policy_after=0.34,
+    beta=0.0, temperature=1.0, max_length=8, prompt_width=4,
+  )  # fmt: skip
+  return consolidate.settings(**(settings | changes))
+
+
+def _consolidation(sender=2, tx=None, model=None, **changes):
+  return consolidate.Consolidation(
+    model or testing.tiny(*PERIODS), sender, WAKE,
+    tx or optimizer.make(learning_rate=1e-2, clip=1.0, weight_decay=0.1),
+    testing.stems(), testing.BOS, testing.EOS, _settings(**changes),
+  )  # fmt: skip
+
+
+def _band(rows, steps, capacity=8):
+  prompts = testing.prompts(rows + [[]] * (capacity - len(rows)), width=4)
+  return state_lib.Band(
+    tokens_CP=prompts.tokens_BP, length_C=prompts.length_B,
+    subject_C2=prompts.subject_B2,
+    step_C=jnp.asarray(steps + [0] * (capacity - len(rows)), jnp.int32),
+    count=jnp.int32(len(rows)),
+  )  # fmt: skip
+
+
+def _evening(seed=0, model=None):
+  """Step 8: level 2 last woke at 4, and has learned and received since."""
+  model = model or testing.tiny(*PERIODS)
+  random = np.random.default_rng(seed)
+  weights = testing.activate(testing.weights(model, seed), 2, 0, 1)
+  weights = testing.activate(weights, 3, 0)
+  noise = lambda tree, size: jax.tree.map(
+    lambda x: x + jnp.asarray(size * random.normal(size=x.shape), x.dtype), tree
+  )
+  own = {
+    n: optimizer.owned(weights.params, (n,), num_levels=3) for n in ('1', '2')
+  }
+  return state_lib.State(
+    step=jnp.int32(8), key=jax.random.key(seed), weights=weights,
+    sums={n: noise(jax.tree.map(jnp.zeros_like, own[n]), 0.2) for n in own},
+    opt={n: noise(WAKE.init(own[n]), 0.1) for n in own},
+    anchor={n: noise(own[n], 0.3) for n in own},
+    woke_N=jnp.array([6, 4, 0]), guard_N=jnp.array([0.7, 0.8, 0.9]),
+    replay={
+      'birth': _band(BIRTH, [0] * 3),
+      'past': _band(YESTERDAY + TODAY, [2, 4, 5, 6, 8]),
+      'day/1': _band(TODAY[2:], [8]),
+      'day/2': _band(TODAY, [5, 6, 8]),
+    },
+  )  # fmt: skip
+
+
+@functools.cache
+def _forward():
+  return jax.jit(testing.tiny(*PERIODS).forward)
+
+
+def _ask(weights, tokens=None):
+  tokens = testing.batch().tokens_BT if tokens is None else tokens
+  length_B = jnp.full((tokens.shape[0],), tokens.shape[1])
+  return np.asarray(_forward()(weights, *transformer.rows(tokens, length_B)))
+
+
+@functools.cache
+def _programs(sender=2, **changes):
+  night = _consolidation(sender, **changes)
+  return night, *(
+    jax.jit(x) for x in (night.fall_asleep, night.seed, night.wake_up)
+  )
+
+
+@functools.cache
+def _night(seed=0):
+  """State in the evening, asleep, and after each of three rounds."""
+  _, fall_asleep, seed_, _ = _programs()
+  states, metrics = [_evening(seed), fall_asleep(_evening(seed))], []
+  for _ in range(3):
+    state, row = seed_(states[-1])
+    states.append(state)
+    metrics.append(row)
+  return states, metrics
+
+
+def _morning(accept, seed=0):
+  states, _ = _night(seed)
+  return _programs()[3](states[-1], jnp.asarray(accept), jnp.float32(0.6))
+
+
+def _off(weights, level):
+  return weights.replace(active_NE=weights.active_NE.at[level - 1].set(0))
+
+
+def test_the_due_update_is_computed_and_not_applied():
+  evening, asleep = _night()[0][:2]
+  base = optimizer.owned(evening.weights.params, ('2',), num_levels=3)
+  expected, opt = wake.update(WAKE, base, evening.opt['2'], evening.sums['2'])
+  assert len(base) == 4
+  for path, leaf in expected.items():
+    np.testing.assert_allclose(
+      asleep.night.sender_next[path], leaf, rtol=1e-5, atol=1e-6
+    )
+    assert np.abs(leaf - base[path]).max() > 0.01
+  for here, there in zip(
+    jax.tree.leaves(asleep.night.opt_next), jax.tree.leaves(opt), strict=True
+  ):
+    np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
+  assert testing.same(asleep.replace(night=None), evening)
+
+
+@pytest.mark.parametrize('after', ['cleared', 'updated'])
+def test_at_first_the_student_is_the_model_without_the_senders_experts(after):
+  asleep = _night()[0][1]
+  student = _consolidation(sender_after_sleep=after).student(asleep)
+  base = (
+    asleep.anchor['2'] if after == 'cleared' else asleep.night.sender_next
+  )
+  plain = _off(asleep.weights.with_params(base), 2)
+  np.testing.assert_allclose(_ask(student), _ask(plain), rtol=1e-5, atol=1e-5)
+  assert np.abs(_ask(student) - _ask(asleep.weights)).max() > 0.1
+
+
+def test_nothing_but_the_fresh_expert_changes_while_it_is_seeded():
+  states, _ = _night()
+  rest = lambda s: s.replace(
+    night=s.night.replace(
+      update=0 * s.night.update, fresh={}, opt=(), pools={}, rollouts={}
+    )
+  )
+  for before, after in zip(states[1:-1], states[2:], strict=True):
+    assert testing.same(rest(before), rest(after))
+    fresh = (before.night.fresh['3'], after.night.fresh['3'])
+    assert testing.changed(*fresh) == {'A', 'B', 'router', 'bias'}
+  assert [int(s.night.update) for s in states[1:]] == [0, 20, 40, 60]
+
+
+def test_teachers_say_the_same_before_and_after():
+  night, states = _consolidation(), _night()[0]
+  morning = _morning(True)
+  for name in consolidate.TEACHERS:
+    before, after = (
+      _ask(night.teacher(state, name)) for state in (states[1], states[-1])
+    )
+    np.testing.assert_array_equal(before, after)
+  # The anchor's knowledge of itself outlives the night that used it.
+  np.testing.assert_array_equal(
+    _ask(night.teacher(states[1], 'anchor')),
+    _ask(
+      _off(states[0].weights.with_params(morning.anchor['2']), 2)
+    ),
+  )
+
+
+def test_teachers_differ_in_the_sender_alone():
+  night, asleep = _consolidation(), _night()[0][1]
+  made = {name: night.teacher(asleep, name) for name in consolidate.TEACHERS}
+  own = set(asleep.anchor['2'])
+  for name, bank_on in (('anchor', False), ('next', True), ('now', True)):
+    weights = made[name]
+    assert testing.changed(asleep.weights.params, weights.params) == (
+      own if name != 'now' else set()
+    )
+    on = np.array(asleep.weights.active_NE)
+    on[1] *= bank_on
+    np.testing.assert_array_equal(weights.active_NE, on)
+    assert weights.fresh is None
+  assert testing.same(
+    {p: made['anchor'].params[p] for p in own}, asleep.anchor['2']
+  )
+  assert testing.same(
+    {p: made['next'].params[p] for p in own}, asleep.night.sender_next
+  )
+
+
+def test_each_teacher_writes_on_its_own_prompts_round_by_round():
+  states, metrics = _night()
+  old = {(1,), *map(tuple, BIRTH + YESTERDAY)}
+  for name, known in (('anchor_old', old), ('next_day', {*map(tuple, TODAY)})):
+    pools = [state.night.pools[name] for state in states[1:]]
+    for number, pool in enumerate(pools):
+      length = np.asarray(pool.prompt_length_B)
+      assert ((length > 0) == (np.arange(48) < 16 * number)).all()
+      assert (np.asarray(pool.length_B) >= length).all()
+      if number:  # What earlier rounds wrote stays.
+        rows = slice(0, 16 * (number - 1))
+        before, after = (
+          jax.tree.map(lambda x, r=rows: x[r], p)
+          for p in (pools[number - 1], pool)
+        )
+        assert testing.same(before, after)
+    asked = {
+      tuple(row[:n].tolist())
+      for row, n in zip(np.asarray(pool.tokens_BT), length, strict=True)
+    }
+    assert asked == known
+  written = sum(
+    int(np.sum(pool.length_B - pool.prompt_length_B))
+    for pool in states[2].night.pools.values()
+  )
+  assert int(metrics[0]['written']) == written
+
+
+def test_the_student_writes_only_later_in_the_night():
+  states, metrics = _night()
+  rollouts = [state.night.rollouts['next_day'] for state in states[2:]]
+  assert not np.asarray(rollouts[0].length_B).any()
+  assert not np.asarray(rollouts[1].length_B).any()
+  assert np.asarray(rollouts[2].length_B).all()  # 40 of 60 is past 0.34.
+  assert int(metrics[2]['written']) > 1.5 * int(metrics[1]['written'])
+
+
+def _divergence(teacher, student, rollout):
+  p, q = (_ask(w, rollout.tokens_BT)[:, :-1] for w in (teacher, student))
+  value_BT = losses.divergence(jnp.asarray(p), jnp.asarray(q), beta=0.0)
+  return float(losses.masked_mean(value_BT, losses.generated(rollout)))
+
+
+def test_the_larger_self_comes_closer_than_the_old_one_could():
+  """Mean over seeds, on sequences of the last round; the day is learned."""
+  night, gains = _consolidation(), []
+  for seed in range(3):
+    asleep, last = _night(seed)[0][1], _night(seed)[0][-1]
+    before = after = 0.0
+    for name in ('anchor', 'next'):
+      pool = last.night.pools[{'anchor': 'anchor_old'}.get(name, 'next_day')]
+      rows = jax.tree.map(lambda x: x[32:], pool)
+      teacher = night.teacher(last, name)
+      before += _divergence(teacher, night.student(asleep), rows)
+      after += _divergence(teacher, night.student(last), rows)
+    gains.append(1 - after / before)
+  assert np.mean(gains) > 0.2
+  loss = [float(x) for row in _night()[1] for x in row['loss']]
+  assert np.mean(loss[15:20]) < 0.8 * loss[0]
+
+
+def test_a_divergence_is_reported_for_each_teacher():
+  """At the first update the anchor is the student: nothing to be learned."""
+  first = {name: float(x[0]) for name, x in _night()[1][0].items()
+           if name != 'written'}  # fmt: skip
+  assert set(first) == {'loss', 'anchor_old', 'next_day'}
+  assert abs(first['anchor_old']) < 1e-5
+  assert first['next_day'] > 0.01
+  assert 0 < first['loss'] < first['next_day']
+
+
+def test_a_committed_night_adds_one_expert_and_empties_the_sender():
+  states, _ = _night()
+  evening, seeded, morning = states[0], states[-1], _morning(True)
+  before, after = evening.weights, morning.weights
+  np.testing.assert_array_equal(
+    after.active_NE, [[0] * 4, [0] * 4, [1, 1, 0, 0]]
+  )
+  # One slot more; the others of that bank as they were, bit for bit.
+  for name, leaf in seeded.night.fresh['3'].items():
+    path = BANK.format(3) + name
+    np.testing.assert_array_equal(after.params[path][:, 1], leaf)
+    np.testing.assert_array_equal(
+      np.delete(after.params[path], 1, 1), np.delete(before.params[path], 1, 1)
+    )
+  assert testing.changed(before.params, after.params) == {
+    p for p in before.params
+    if BASE.format(2) in p or 'levels/2/experts' in p or 'levels/3/experts' in p
+  }  # fmt: skip
+  own = {p: after.params[p] for p in evening.anchor['2']}
+  assert testing.same(own, evening.anchor['2'])
+  assert testing.same(morning.anchor, evening.anchor)
+  assert testing.same(morning.opt, evening.opt | {'2': WAKE.init(own)})
+  assert not any(np.asarray(x).any() for x in morning.sums['2'].values())
+  assert testing.same(morning.sums['1'], evening.sums['1'])
+  np.testing.assert_array_equal(morning.woke_N, [6, 8, 0])
+  np.testing.assert_allclose(morning.guard_N, [0.7, 0.6, 0.9])
+  assert int(morning.replay['day/2'].count) == 0
+  for name in ('birth', 'past', 'day/1'):
+    assert testing.same(morning.replay[name], evening.replay[name])
+  assert morning.night is None
+  assert int(morning.step) == 8
+
+
+def test_what_wakes_up_is_the_student():
+  states, _ = _night()
+  student = _consolidation().student(states[-1])
+  np.testing.assert_allclose(
+    _ask(_morning(True).weights), _ask(student), rtol=1e-5, atol=1e-5
+  )
+
+
+def test_a_reset_bank_is_as_new():
+  bank = {
+    path.rsplit('/', 1)[1]: np.asarray(leaf)
+    for path, leaf in _morning(True).weights.params.items()
+    if BANK.format(2) in path
+  }
+  assert not bank['B'].any()
+  assert not bank['bias'].any()
+  used = _evening().weights.params
+  for name in ('A', 'router'):
+    rows = bank[name].reshape(testing.LAYERS * testing.SLOTS, -1)
+    assert len({row.tobytes() for row in rows}) == len(rows)
+    assert (bank[name] != np.asarray(used[BANK.format(2) + name])).all()
+  assert np.std(bank['A']) == pytest.approx(testing.WIDTH**-0.5, rel=0.2)
+
+
+def test_a_discarded_night_applies_the_due_update_and_nothing_else():
+  states, _ = _night()
+  evening, asleep = states[:2]
+  morning = _morning(False)
+  expected = evening.replace(
+    weights=evening.weights.with_params(asleep.night.sender_next),
+    opt=evening.opt | {'2': asleep.night.opt_next},
+    sums=evening.sums
+    | {'2': jax.tree.map(jnp.zeros_like, evening.sums['2'])},
+  )
+  assert testing.same(morning, expected)
+
+
+def test_every_night_begins_anew():
+  """A new expert, new draws, and moments that know of no other night."""
+  _, fall_asleep, _, _ = _programs()
+  first = fall_asleep(_evening()).night
+  again = fall_asleep(_evening()).night
+  later = fall_asleep(_morning(True).replace(step=jnp.int32(12))).night
+  assert testing.same(first, again)
+  assert testing.same(first.opt, later.opt)
+  assert not any(np.asarray(x).any() for x in jax.tree.leaves(later.opt))
+  assert not np.asarray(later.fresh['3']['B']).any()
+  A = (first.fresh['3']['A'], later.fresh['3']['A'])
+  assert (np.asarray(A[0]) != np.asarray(A[1])).all()
+  assert int(later.update) == 0
+
+
+def test_a_literal_night_leaves_the_sender_updated():
+  """v2 to the letter: base at next, its optimizer goes on, anchor moves."""
+  night = _consolidation(sender_after_sleep='updated')
+  asleep = _night()[0][1]
+  morning = jax.jit(night.wake_up)(
+    asleep, jnp.asarray(True), jnp.float32(0.6)
+  )
+  own = {p: morning.weights.params[p] for p in asleep.anchor['2']}
+  assert testing.same(own, asleep.night.sender_next)
+  assert testing.same(morning.anchor['2'], asleep.night.sender_next)
+  assert testing.same(morning.opt['2'], asleep.night.opt_next)
+  np.testing.assert_array_equal(
+    morning.weights.active_NE, [[0] * 4, [0] * 4, [1, 1, 0, 0]]
+  )
+
+
+def test_levels_that_sleep_together_go_fastest_first_with_fresh_teachers():
+  """What level 1 hands to level 2, level 2 can hand on the same night."""
+  evening = _evening()
+  _, fall_asleep, _, wake_up = _programs(1)
+  _, fall_asleep_2, _, wake_up_2 = _programs(2)
+  yes, model = jnp.asarray(True), testing.tiny(*PERIODS)
+  learned = testing.expert(model, 2)
+  asleep = fall_asleep(evening)
+  asleep = asleep.replace(night=asleep.night.replace(fresh=learned))
+  between = wake_up(asleep, yes, jnp.float32(0.5))
+  np.testing.assert_array_equal(
+    between.weights.active_NE, [[0] * 4, [1, 1, 1, 0], [1, 0, 0, 0]]
+  )
+  # The second sender's due update waited, untouched by the first night.
+  assert testing.same(between.sums['2'], evening.sums['2'])
+  second = fall_asleep_2(between)
+  assert testing.same(
+    second.night.sender_next, fall_asleep_2(evening).night.sender_next
+  )
+  teacher = _programs(2)[0].teacher(second, 'next')
+  for name, leaf in learned['2'].items():
+    np.testing.assert_array_equal(
+      teacher.params[BANK.format(2) + name][:, 2], leaf
+    )
+  assert float(teacher.active_NE[1, 2]) == 1
+  # Each night draws its own expert.
+  first = np.asarray(fall_asleep(evening).night.fresh['2']['A'])
+  assert (first != np.asarray(second.night.fresh['3']['A'])).all()
+  morning = wake_up_2(second, yes, jnp.float32(0.4))
+  np.testing.assert_array_equal(
+    morning.weights.active_NE, [[0] * 4, [0] * 4, [1, 1, 0, 0]]
+  )
+  np.testing.assert_array_equal(morning.woke_N, [8, 8, 0])
+  np.testing.assert_allclose(morning.guard_N, [0.5, 0.4, 0.9])
+  base = {p: morning.weights.params[p] for p in evening.anchor['1']}
+  assert testing.same(base, evening.anchor['1'])
+
+
+class _Guarded:
+  """Just enough of a world for one night of `lifecycle.Life`."""
+
+  def __init__(self, scores):
+    self._scores = iter(scores)
+    self.asked = []
+
+  def examine(self, weights, experience):
+    del weights, experience
+    return {'scores': {}}
+
+  second = examine
+
+  def guard(self, weights, experience):
+    del experience
+    self.asked.append(weights)
+    return next(self._scores)
+
+
+class _Sleeper:
+  """Programs whose nights are already over when they begin."""
+
+  night_updates, night_tokens = 60, 0
+  kind = types.SimpleNamespace(
+    name='sleep', memory=False, reading=lambda stream: None
+  )
+
+  def __init__(self):
+    self.night, _, _, self._wake_up = _programs()
+    self.model, self.accepted = self.night.model, []
+
+  def begin(self, newborn, key):
+    del newborn, key
+    return _night()[0][0]
+
+  def fall_asleep(self, state, sender):
+    seeded = _night()[0][-1]
+    return seeded.replace(guard_N=state.guard_N, step=state.step)
+
+  def student(self, state, sender):
+    return self.night.student(state)
+
+  def wake_up(self, state, sender, *, accept, guard):
+    self.accepted.append((accept, guard))
+    return self._wake_up(state, jnp.asarray(accept), jnp.float32(guard))
+
+
+@pytest.mark.parametrize(
+  ('after', 'tolerance', 'accepted'),
+  [
+    (0.88, 0.05, True),  # Harm 0.02.
+    (0.80, 0.05, False),  # Harm 0.10.
+    (0.95, 0.0, True),  # The old got better.
+    (0.10, None, True),  # Nobody on guard.
+  ],
+)
+def test_a_night_that_harms_the_old_is_discarded_and_said(
+  after, tolerance, accepted
+):
+  """The score to keep is that of the last waking, here the newborn's 0.9."""
+  program, judge = _Sleeper(), _Guarded([0.9, after])
+  quiet = mock.MagicMock()
+  quiet.checkpoints.latest_progress.return_value = None
+  quiet.stop.return_value = False
+  stream = types.SimpleNamespace(
+    tokenizer=types.SimpleNamespace(decode=lambda ids: '')
+  )
+  life = lifecycle.Life(
+    program, stream, None, judge, quiet,
+    plan=(schedule.Event(schedule.SLEEP, 8, 1, 1, sender=2),),
+    key=jax.random.key(0), guard_tolerance=tolerance, save_seconds=1e9,
+    num_samples=1,
+  )  # fmt: skip
+  state, record = life.run()
+  (night,), (entry,) = record['nights'], record['ledger'][:1]
+  assert night['accepted'] == program.accepted[0][0] == accepted
+  assert entry['event'] == ('activated' if accepted else 'discarded')
+  assert ('fell from 0.900 to 0.800' in night['reason']) != accepted
+  assert float(state.weights.active_NE[2].sum()) == 1 + accepted
+  if tolerance is not None:
+    # Asked of what would wake up, and remembered only if it does.
+    asked = judge.asked[-1]
+    assert testing.same(asked, program.night.student(_night()[0][-1]))
+    kept = float(state.guard_N[1])
+    assert kept == pytest.approx(after if accepted else 0.9)
+
+
+@functools.cache
+def _short(prompt_width=4):
+  """One update by plain, clipped steps; one literal teacher, one layer."""
+  model = testing.tiny(*PERIODS, num_layers=1)
+  night = _consolidation(
+    model=model, prompt_width=prompt_width, on_policy=0.0, num_updates=2,
+    tx=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)),
+    updates_per_round=1, sender_after_sleep='updated',
+    teachers=[
+      dict(
+        teacher='now', prompts='old', sequences=6, draws=6, bos_share=0.2,
+        cut_share=0.5,
+      )
+    ],
+  )  # fmt: skip
+  asleep = night.fall_asleep(_evening(model=model))
+  return asleep, *jax.jit(night.seed)(asleep)
+
+
+def test_clipping_measures_the_fresh_expert_alone():
+  asleep, after, _ = _short()
+  step = jax.tree.map(
+    lambda x, y: x - y, asleep.night.fresh, after.night.fresh
+  )
+  assert float(optax.tree.norm(step)) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_padding_of_prompts_changes_no_rehearsal_and_no_loss():
+  narrow, wide = _short(), _short(prompt_width=7)
+  assert testing.same(narrow[1].night.pools, wide[1].night.pools)
+  assert float(narrow[2]['loss'][0]) == pytest.approx(
+    float(wide[2]['loss'][0]), rel=1e-5
+  )
+  for x, y in zip(
+    jax.tree.leaves(narrow[1].night.fresh),
+    jax.tree.leaves(wide[1].night.fresh),
+    strict=True,
+  ):
+    np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_a_night_without_any_memory_rehearses_from_the_beginning():
+  night = _consolidation()
+  asleep = _evening().replace(replay={})
+  asleep = jax.eval_shape(night.fall_asleep, asleep)
+  after, _ = jax.eval_shape(night.seed, asleep)
+  assert after.replay == {}
+
+
+@pytest.mark.parametrize('sender', [1, 2])
+def test_a_program_gives_back_what_it_takes(sender):
+  """Else the next call compiles a second program of the same meaning."""
+  night = _consolidation(sender)
+  evening = jax.eval_shape(lambda: _evening())
+  flag, score = jnp.asarray(True), jnp.float32(0)
+  asleep = jax.eval_shape(night.fall_asleep, evening)
+  seeded, _ = jax.eval_shape(night.seed, asleep)
+  morning = jax.eval_shape(night.wake_up, seeded, flag, score)
+  for before, after in ((asleep, seeded), (evening, morning)):
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    for (path, x), y in zip(
+      jax.tree_util.tree_leaves_with_path(before),
+      jax.tree.leaves(after),
+      strict=True,
+    ):
+      here, there = ((z.shape, z.dtype, z.weak_type) for z in (x, y))
+      assert here == there, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'said'),
+  [
+    (dict(teachers=[]), 'teachers is empty'),
+    (dict(teachers=[TEACHERS[0] | {'teacher': 'me'}]), "'me'.*'anchor'"),
+    (dict(teachers=[TEACHERS[0] | {'prompts': 'new'}]), "'new'.*'day'"),
+    (dict(teachers=[TEACHERS[0]] * 2), 'lists .* once'),
+    (dict(num_updates=50), '50 is not a multiple .* 20'),
+    (dict(sender_after_sleep='gone'), "'gone'.*'cleared' or 'updated'"),
+    (dict(on_policy=1.0), 'on_policy is 1.0'),
+  ],
+)
+def test_settings_of_a_night_that_cannot_be_are_refused(changes, said):
+  with pytest.raises(ValueError, match=said):
+    _settings(**changes)
+
+
+def test_settings_are_frozen():
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    _settings().beta = 1.0
