@@ -78,8 +78,8 @@ def get_config() -> ml_collections.ConfigDict:
       dict(
         teacher='anchor',
         prompts='old',
-        sequences=64,
-        draws=192,
+        sequences=96,
+        draws=256,
         bos_share=0.3,
         cut_share=0.5,
         stem_share=0.5,
@@ -93,7 +93,7 @@ def get_config() -> ml_collections.ConfigDict:
         stem_share=0.5,
       ),
     ),
-    num_updates=400,
+    num_updates=500,
     updates_per_round=20,
     sender_after_sleep='cleared',
     on_policy=0.5,
@@ -105,7 +105,7 @@ def get_config() -> ml_collections.ConfigDict:
     prompt_width=12,  # and of its prompt.
   )
   c.expert_optimizer = dict(
-    learning_rate=8e-3, warmup=20, decay_steps=400, b2=0.98
+    learning_rate=8e-3, warmup=20, decay_steps=500, b2=0.98
   )
   c.guard = dict(on=False, tolerance=0.02)
 

@@ -23,6 +23,8 @@ def get_config():
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
   c.replay = dict(store='prompts', birth=2048, past=4096, day=1024)
+  c.consolidate.num_updates = 400
+  c.expert_optimizer.decay_steps = 400
   c.consolidate.max_length = 40
   c.consolidate.prompt_width = 34  # Nearly all texts; longer ones are cut.
   c.consolidate.max_new = 12

@@ -37,10 +37,9 @@ TEACHERS = (
 
 
 def _settings(**changes):
-  settings = dict(
-    teachers=TEACHERS, num_updates=60, updates_per_round=20,
-    sender_after_sleep='cleared', on_policy=0.5, on_policy_after=0.34,
-    beta=0.0, temperature=1.0, max_length=8, prompt_width=4,
+  settings = testing.config(*PERIODS).consolidate.to_dict() | dict(
+    teachers=TEACHERS, num_updates=60, updates_per_round=20, on_policy=0.5,
+    on_policy_after=0.34, max_length=8, prompt_width=4,
   )  # fmt: skip
   return consolidate.settings(**(settings | changes))
 

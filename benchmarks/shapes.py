@@ -1,0 +1,108 @@
+"""Two shapes to be timed on, and the work that they make.
+
+'facts' is that of configs/base.py; 'larger' is the size at which peers are
+commonly timed on a CPU. Tokens are random: time depends on shapes alone, but
+for sampling, which ends when all rows have said EOS; an untrained model hardly
+ever does, so the time of sampling here is the longest there is.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from configs import base
+from sleep_jax import programs, sharding, types
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import transformer
+from sleep_jax.strategies import strategy
+
+VOCAB = {'facts': 1024, 'larger': 4096}
+_FIRST_WORD = 8  # Tokens below are special or padding.
+BOS, EOS = 1, 2
+
+
+def config(shape: str) -> ml_collections.ConfigDict:
+  """The config of a shape."""
+  c = base.get_config()
+  if shape == 'larger':
+    c.model.update(width=256, num_layers=4, head_size=64, unroll=4)
+    c.levels = tuple(
+      level | {'hidden': 704, 'rank': 64 if level['slots'] else 0}
+      for level in c.to_dict()['levels']
+    )
+    c.data.update(context=64, max_prompt=32, batch_size=16)
+    c.consolidate.update(max_length=64, prompt_width=32, updates_per_round=10)
+    c.consolidate.teachers = (
+      dict(teacher='anchor', prompts='old', sequences=16, draws=48),
+      dict(teacher='next', prompts='day', sequences=8, draws=24),
+    )
+  return c
+
+
+def life(
+  shape: str, kind: strategy.Strategy
+) -> tuple[programs.Programs, ml_collections.ConfigDict]:
+  """The programs of a strategy at a shape."""
+  c = config(shape)
+  made = config_lib.make(c.model, c.to_dict()['levels'],
+                         vocab_size=VOCAB[shape])  # fmt: skip
+  random = np.random.default_rng(0)
+  words = lambda: jnp.asarray(random.integers(8, VOCAB[shape], (10, 4)), 'i4')
+  size = jnp.full((10,), 3, jnp.int32)
+  stems = types.Stems(words(), size, words(), size - 2)
+  program = programs.Programs(
+    c, transformer.Transformer(made), kind, sharding.make(), stems=stems,
+    bos=BOS, eos=EOS,
+  )  # fmt: skip
+  return program, c
+
+
+def batches(shape: str, num: int) -> Iterator[types.Batch]:
+  """Padded batches; rows fill half of the context or more."""
+  c, random = config(shape), np.random.default_rng(1)
+  rows, T, P = c.data.batch_size, c.data.context, c.data.max_prompt
+  for _ in range(num):
+    tokens_BT = random.integers(_FIRST_WORD, VOCAB[shape], (rows, T))
+    tokens_BT[:, 0] = BOS
+    length_B1 = random.integers(T // 2, T + 1, (rows, 1))
+    place = np.arange(T)[None]
+    inside = place < length_B1
+    batch = types.Batch(
+      tokens_BT=tokens_BT.astype('i4'),
+      segments_BT=np.where(inside, 1, -1).astype('i4'),
+      positions_BT=np.where(inside, place, 0).astype('i4'),
+      loss_BT=(inside & (place > 0)).astype('f4'),
+      prompts=types.Prompts(
+        tokens_BP=tokens_BT[:, :P].astype('i4'),
+        length_B=random.integers(4, P - 3, (rows,)).astype('i4'),
+        subject_B2=np.tile(np.array([[1, 3]], 'i4'), (rows, 1)),
+      ),
+    )
+    yield jax.tree.map(jnp.asarray, batch)
+
+
+def forward_flops(program: programs.Programs, length: int) -> float:
+  """Of one token in a row of `length`, products alone; masked slots count.
+
+  The programs do compute masked slots: that is what a static shape costs.
+  """
+  m = program.model.config
+  heads = m.num_heads * m.head_size
+  attention = m.width * (2 * heads + 2 * m.num_kv_heads * m.head_size)
+  attention += 2 * length * heads
+  levels = sum(
+    3 * m.width * level.hidden + level.slots * m.width * (2 * level.rank + 1)
+    for level in m.levels
+  )
+  return 2.0 * (m.num_layers * (attention + levels) + m.width * m.vocab_size)
+
+
+def size(program: programs.Programs, owner: str) -> int:
+  """Parameters that an owner moves; their gradient costs 2 flops a token."""
+  return sum(
+    int(np.prod(leaf.shape))
+    for leaf in jax.tree.leaves(program.abstract(None).sums[owner])
+  )

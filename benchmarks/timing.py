@@ -1,0 +1,168 @@
+"""What all benchmarks share: shapes, honest clocks, the machine's peak, JSON.
+
+Other work on a machine swings wall time tenfold. So every repeat measures all
+cases and a plain matrix product one after the other, medians are taken over
+repeats, and speed is also given as a share of that product's. Compiling is
+timed apart. Each benchmark runs twice, in processes of their own: with one
+thread, and with all.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+THREADS = ('one', 'all')
+_ONE = '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
+_PEAK = 1024  # Side of the product that stands for the machine's peak.
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """Something to time.
+
+  Attributes:
+    name: in the results.
+    call: runs it once and waits until it is done.
+    compile_seconds: what compiling it took, if it was.
+    flops: of one call, 0 where nobody counts.
+    tokens: that one call reads or writes, 0 where nobody counts.
+    steps: that one call makes.
+  """
+
+  name: str
+  call: Callable[[], Any]
+  compile_seconds: float = 0.0
+  flops: float = 0.0
+  tokens: int = 0
+  steps: int = 1
+
+
+def compiled(function: Callable, *args: Any, donate: bool = False):
+  """(compiled function, seconds it took)."""
+  import jax
+
+  began = time.perf_counter()
+  made = jax.jit(function, donate_argnums=(0,) if donate else ())
+  made = made.lower(*args).compile()
+  return made, time.perf_counter() - began
+
+
+def case(name: str, function: Callable, *args: Any, **counts: Any) -> Case:
+  """A case that calls `function(*args)` over and over."""
+  import jax
+
+  made, seconds = compiled(function, *args)
+  call = lambda: jax.block_until_ready(made(*args))
+  return Case(name, call, compile_seconds=seconds, **counts)
+
+
+def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
+  """Medians over repeats, all cases and the peak taking turns."""
+  import jax
+  import jax.numpy as jnp
+
+  side = jnp.full((_PEAK, _PEAK), 1 / _PEAK)
+  peak = case('peak', lambda a: a @ a, side, flops=2 * _PEAK**3)
+  taken: dict[str, list] = {c.name: [] for c in (*cases, peak)}
+  for c in (*cases, peak):
+    c.call()  # Warm: caches, pages, threads.
+  for _ in range(repeats):
+    for c in (*cases, peak):
+      wall, busy = time.perf_counter(), time.process_time()
+      c.call()
+      taken[c.name].append(
+        (time.perf_counter() - wall, time.process_time() - busy)
+      )
+  peaks = [peak.flops / wall for wall, _ in taken['peak']]
+  rows = {}
+  for c in cases:
+    walls, busies = zip(*taken[c.name], strict=True)
+    middle = statistics.median(walls)
+    row = {
+      'ms_per_step': 1e3 * middle / c.steps,
+      'cpu_ms_per_step': 1e3 * statistics.median(busies) / c.steps,
+      'fastest_ms_per_step': 1e3 * min(walls) / c.steps,
+      'compile_seconds': c.compile_seconds,
+    }
+    if c.tokens:
+      row['tokens_per_second'] = c.tokens / middle
+    if c.flops:
+      shares = [
+        c.flops / w / p for w, p in zip(walls, peaks, strict=True)
+      ]
+      row['gflop_per_step'] = c.flops / c.steps / 1e9
+      row['share_of_peak'] = statistics.median(shares)
+    rows[c.name] = row
+  return {
+    'peak_gflop_per_second': {
+      'median': statistics.median(peaks) / 1e9, 'best': max(peaks) / 1e9,
+    },
+    'device': jax.devices()[0].device_kind,
+    'repeats': repeats,
+    'cases': rows,
+  }  # fmt: skip
+
+
+def main(module: str, about: str, measure: Callable[[int], dict[str, Any]]):
+  """The command line of a benchmark.
+
+  Args:
+    module: name of the benchmark, as in `python -m`.
+    about: shown by --help.
+    measure: (repeats) -> results, called in a process with its own threads.
+  """
+  parser = argparse.ArgumentParser(description=about)
+  parser.add_argument('--out', help='JSON file to write, besides printing.')
+  parser.add_argument('--repeats', type=int, default=15)
+  parser.add_argument('--threads', choices=(*THREADS, 'both'), default='both')
+  parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.child:
+    print(json.dumps(measure(args.repeats)))
+    return
+  chosen = THREADS if args.threads == 'both' else (args.threads,)
+  results = {'machine': _machine()} | {
+    f'{threads}_thread{"" if threads == "one" else "s"}': _in_child(
+      module, threads, args.repeats
+    )
+    for threads in chosen
+  }
+  text = json.dumps(results, indent=1)
+  print(text)
+  if args.out:
+    path = pathlib.Path(args.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + '\n')
+
+
+def _in_child(module, threads, repeats):
+  environment = dict(os.environ)
+  if threads == 'one':
+    flags = environment.get('XLA_FLAGS', '')
+    environment['XLA_FLAGS'] = f'{flags} {_ONE}'.strip()
+  command = [sys.executable, '-m', module, '--child', f'--repeats={repeats}']
+  done = subprocess.run(
+    command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+  )
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def _machine():
+  import importlib.metadata
+
+  return {
+    'processor': platform.machine(),
+    'cores': os.cpu_count(),
+    'load_before': os.getloadavg()[0],
+    'python': platform.python_version(),
+    'jax': importlib.metadata.version('jax'),
+  }

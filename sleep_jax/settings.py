@@ -1,0 +1,190 @@
+"""Settings: whether a config says what there is to say, and nothing else.
+
+Each sub-dict of a config is one function's arguments, so what is known is read
+from the functions themselves: a key that is misspelt, or that a new version no
+longer takes, is found before anything is computed.
+"""
+
+import difflib
+import inspect
+import pathlib
+import re
+import runpy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sleep_jax import checkpoint, optimizer, sharding
+from sleep_jax.data import streams, tokenizer
+from sleep_jax.data.worlds import facts, intents, jsonl
+from sleep_jax.evaluate import examiner
+from sleep_jax.model import config as model_config
+from sleep_jax.phases import consolidate
+
+WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
+_NEEDED, _MAY = True, False  # Of a key: has no default, has one.
+
+
+def check(config: Mapping[str, Any]) -> None:
+  """Checks the keys of a whole config, and what no single function can.
+
+  Raises:
+    ValueError: an unknown key, with the nearest known one; a missing key; a
+      number of optimizers, or a warm-up, that does not fit.
+  """
+  _check(config, _known(config), 'config')
+  fast = len(config['levels']) - 1
+  found = len(config['wake']['optimizers'])
+  if found != fast:
+    raise ValueError(
+      f'config.wake.optimizers has {found} entries, but {fast} levels move '
+      'awake (all but the slowest): write one for each.'
+    )
+  named = {
+    'birth.optimizer': config['birth']['optimizer'],
+    'fine_tune': config['fine_tune'],
+    'expert_optimizer': config['expert_optimizer'],
+  }
+  for number, settings in enumerate(config['wake']['optimizers']):
+    named[f'wake.optimizers[{number}]'] = settings
+  for name, settings in named.items():
+    warmup, steps = settings.get('warmup', 0), settings.get('decay_steps', 0)
+    if steps and warmup >= steps:
+      raise ValueError(
+        f'config.{name}: warmup {warmup} leaves nothing of decay_steps '
+        f'{steps}, which counts it: lower warmup or raise decay_steps.'
+      )
+  for name, least in (('wake.steps', 1), ('birth.steps', 0)):
+    section, key = name.split('.')
+    if config[section][key] < least:
+      raise ValueError(
+        f'config.{name} is {config[section][key]}: set it to {least} or more.'
+      )
+  if not config['seeds'] or not config['strategies']:
+    raise ValueError(
+      'config.seeds and config.strategies need one entry each, at least.'
+    )
+
+
+def load(path: str) -> Any:
+  """The config of a file, before any override.
+
+  Raises:
+    FileNotFoundError: there is no such file; lists those beside it.
+  """
+  file = pathlib.Path(path)
+  if not file.is_file():
+    beside = ', '.join(sorted(p.name for p in file.parent.glob('*.py')))
+    raise FileNotFoundError(
+      f'--config={path}: there is no such file. In {file.parent} there are: '
+      f'{beside or "no configs"}.'
+    )
+  return runpy.run_path(path)['get_config']()
+
+
+def find(config: Any, name: str) -> Any:
+  """What stands at a dotted name such as `levels[0].slots`.
+
+  Raises:
+    ValueError: it names nothing; says the nearest name that is known.
+  """
+  here, place = config, 'config'
+  for part in re.findall(r'[^.\[\]]+|\[\d+\]', name):
+    if part.startswith('['):
+      number = int(part[1:-1])
+      if isinstance(here, Mapping) or not isinstance(here, Iterable):
+        raise ValueError(f'{place} is no list: {place}{part} is nothing.')
+      if number >= len(list(here)):
+        raise ValueError(f'{place} has {len(list(here))} entries, from [0].')
+      here, place = list(here)[number], place + part
+      continue
+    if not hasattr(here, 'keys'):
+      raise ValueError(f'{place} is {here!r}: it has no key {part!r}.')
+    if part not in here:
+      raise ValueError(_unknown(place, part, here.keys()))
+    here, place = here[part], f'{place}.{part}'
+  return here
+
+
+def _known(config):
+  """Every key there is, as the config's shape."""
+  adam = _arguments(optimizer.make)
+  data = config.get('data') or {}
+  world = data.get('world')
+  if world not in WORLDS:
+    raise ValueError(
+      f'config.data.world is {world!r}: expected one of {tuple(WORLDS)}.'
+    )
+  given = ('path', 'seed', 'stream_seed')
+  alone = dict.fromkeys(
+    ('name', 'seeds', 'strategies', 'evaluate_samples', 'writers',
+     'compile_cache'), _NEEDED
+  )  # fmt: skip
+  return alone | {
+    'data': {
+      **_arguments(streams.build, but=('world', 'tokenizer', 'seed',
+                                       'cache_dir')),
+      'world': _NEEDED, 'path': _NEEDED,
+      'settings': _arguments(WORLDS[world].make, but=given),
+    },
+    'tokenizer': _arguments(tokenizer.make, but=('texts',)),
+    'model': _arguments(model_config.Model, but=('levels', 'vocab_size')),
+    'levels': [_arguments(model_config.Level)],
+    'birth': {'restore': _NEEDED, 'steps': _NEEDED, 'optimizer': adam},
+    'wake': {'steps': _NEEDED, 'optimizers': [adam]},
+    'fine_tune': adam,
+    'tune': {'learning_rates': _NEEDED, 'experiences': _NEEDED},
+    'replay': dict.fromkeys(('store', 'birth', 'past', 'day'), _NEEDED),
+    'consolidate': {
+      **_arguments(consolidate.Settings),
+      'teachers': [_arguments(consolidate.Teacher)],
+    },
+    'expert_optimizer': adam,
+    'guard': {'on': _NEEDED, 'tolerance': _NEEDED},
+    'evaluate': _arguments(
+      examiner.Examiner, but=('model', 'stream', 'newborn')
+    ),
+    'checkpoint': {
+      **_arguments(checkpoint.Checkpoints, but=('folder', 'config')),
+      'every_seconds': _NEEDED,
+    },
+    'mesh': _arguments(sharding.make),
+  }  # fmt: skip
+
+
+def _arguments(function: Callable, *, but: Iterable[str] = ()):
+  """Name -> whether it is needed."""
+  parameters = inspect.signature(function).parameters.values()
+  return {p.name: p.default is p.empty for p in parameters if p.name not in but}
+
+
+def _check(found, known, place):
+  if isinstance(known, bool):
+    return
+  if isinstance(known, list):
+    if isinstance(found, (str, Mapping)) or not isinstance(found, Iterable):
+      raise ValueError(f'{place} is {found!r}: expected a list of dicts.')
+    for number, item in enumerate(found):
+      _check(item, known[0], f'{place}[{number}]')
+    return
+  if not isinstance(found, Mapping):
+    raise ValueError(
+      f'{place} is {found!r}: expected a dict of {", ".join(known)}.'
+    )
+  for key in found:
+    if key not in known:
+      raise ValueError(_unknown(place, key, known))
+  for key, inner in known.items():
+    if key in found:
+      _check(found[key], inner, f'{place}.{key}')
+    elif inner is not _MAY:
+      raise ValueError(
+        f'{place}.{key} is missing: set it, or start from configs/base.py.'
+      )
+
+
+def _unknown(place, key, known):
+  near = difflib.get_close_matches(key, list(known), 1, 0.0)
+  hint = f'the nearest that is known is {place}.{near[0]}' if near else (
+    'nothing can be set there'
+  )  # fmt: skip
+  return f'{place}.{key} is no key of a config: {hint}.'
