@@ -1,4 +1,4 @@
-"""A small world in minutes: sleep beside tuned fine-tuning, three nights.
+"""A small town in minutes: sleep beside tuned fine-tuning, three nights.
 
 bash launch/smoke.sh
 """
@@ -11,4 +11,10 @@ def get_config():
   c.name = 'smoke'
   c.strategies = ('sleep', 'sft')
   c.data.settings = dict(num_birth=60, num_days=3, people_per_day=12)
+  c.birth.steps = 800
+  c.birth.optimizer.decay_steps = 800
+  c.wake.steps = 60
+  c.tune.experiences = 3
+  c.consolidate.num_updates = 240
+  c.expert_optimizer.decay_steps = 240
   return c

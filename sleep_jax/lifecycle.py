@@ -5,6 +5,7 @@ the state, the number of the next event and what has been recorded so far, so
 that a life interrupted anywhere ends where an unbroken one does.
 """
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from sleep_jax import writers
 from sleep_jax.data import streams
 from sleep_jax.evaluate import cost as cost_lib
 from sleep_jax.evaluate import examiner as examiner_lib
-from sleep_jax.phases import replay
 
 RECORDS = ('evaluations', 'nights', 'ledger', 'samples')
 
@@ -69,11 +69,13 @@ class Life:
     self._newborn, self._examiner, self._tools = newborn, examiner, tools
     self._plan, self._key = plan, key
     self._tolerance = guard_tolerance
+    self._guarded = guard_tolerance is not None and program.kind.sleeps
     self._save_seconds, self._num_samples = save_seconds, num_samples
     self._reading = program.kind.reading(stream)
     self._records: dict[str, list] = {name: [] for name in RECORDS}
     self._cost = cost_lib.Cost()
     self._event, self._rows = 0, 0
+    self._under_way: dict[str, Any] = {}  # What is recorded of a night so far.
     self._saved = time.monotonic()
     self._phase: progress.Phase | None = None
 
@@ -108,10 +110,10 @@ class Life:
     saved = self._tools.checkpoints.latest_progress()
     if saved is None:
       self._tools.writer.truncate_after(0)
-      state = self._program.begin(self._newborn, self._key)
+      guard = self._greet()
+      state = self._program.begin(self._newborn, self._key, guard=guard)
       if self._program.kind.memory:
         state = self._remember_birth(state)
-      state = self._greet(state)
       self._hold(state)
       return state
     series, number, kept = saved
@@ -129,17 +131,17 @@ class Life:
     )
     return state
 
-  def _greet(self, state):
-    """The newborn's scores, before anything is lived."""
+  def _greet(self) -> float:
+    """Asks the newborn before anything is lived; returns its guard score."""
     if self._examiner is None:
-      return state
-    event = schedule.Event(schedule.EVALUATE, 0, 0, 0, moment='newborn',
-                           ends=True)  # fmt: skip
-    self._evaluate(state.weights, event)
-    guard = self._guard_score(state.weights, 0)
-    if guard is None:
-      return state
-    return state.replace(guard_N=np.full(state.guard_N.shape, guard, 'f4'))
+      return -1.0
+    event = schedule.Event(
+      schedule.EVALUATE, 0, 0, 0, moment=schedule.NEWBORN, ends=True
+    )
+    self._evaluate(self._newborn.weights, event)
+    if not self._guarded:
+      return -1.0
+    return self._examiner.guard(self._newborn.weights, 0)
 
   def _remember_birth(self, state):
     """Fills a memory with what was read before the first day."""
@@ -180,7 +182,6 @@ class Life:
 
   def _sleep(self, state, event):
     sender = event.sender
-    label = f'{self._program.kind.name}: night {len(self._records["nights"])+1}'
     if state.night is None:
       with self._cost.running():
         state = self._program.fall_asleep(state, sender)
@@ -188,6 +189,8 @@ class Life:
     else:
       self._under_way = self._records['nights'].pop()
     night = self._under_way
+    number = len(self._records['nights']) + 1
+    label = f'{self._program.kind.name}: night {number}'
     total = self._program.night_updates
     start = int(state.night.update)
     with self._tools.progress.phase(label, total, start=start) as phase:
@@ -212,51 +215,46 @@ class Life:
         self._write('seed', update=first + num, step=event.step, **means)
         phase.advance(num, loss=means['loss'])
         self._maybe_save(state)
-    return self._wake_up(state, event, night)
+    return self._wake_up(state, event, number)
 
-  def _wake_up(self, state, event, night):
-    sender = event.sender
-    number = len(self._records['nights']) + 1
+  def _wake_up(self, state, event, number):
+    sender, night = event.sender, self._under_way
     self._records['samples'] += self._samples(state, number)
-    active_E = np.asarray(state.weights.active_NE)[sender]
-    slot = int(np.argmin(active_E))
-    sender_slots = np.flatnonzero(
-      np.asarray(state.weights.active_NE)[sender - 1]
-    )
-    after = self._guard_score(
-      self._program.student(state, sender), event.experience
-    )
-    before = float(state.guard_N[sender - 1])
-    harm = 0.0 if after is None else before - after
-    accept = self._tolerance is None or harm <= self._tolerance
+    active_NE = np.asarray(state.weights.active_NE)
+    slot = int(np.argmin(active_NE[sender]))
+    emptied = np.flatnonzero(active_NE[sender - 1]).tolist()
+    guard, accept = None, True
+    if self._guarded:
+      student = self._program.student(state, sender)
+      before = float(np.asarray(state.guard_N)[sender - 1])
+      after = self._examiner.guard(student, event.experience)
+      guard = {'before': before, 'after': after}
+      accept = before - after <= self._tolerance
     with self._cost.running():
       state = self._program.wake_up(
-        state, sender, accept=accept, guard=-1.0 if after is None else after
+        state, sender, accept=accept, guard=guard['after'] if guard else -1.0
       )
+      jax.block_until_ready(state.step)
     reason = '' if accept else (
-      f'guard probes fell from {before:.3f} to {after:.3f}, more than '
-      f'guard.tolerance {self._tolerance}'
+      f'guard probes fell from {guard["before"]:.3f} to {guard["after"]:.3f}, '
+      f'more than guard.tolerance {self._tolerance}'
     )
     if reason:
       self._tools.progress.say(f'night {number} discarded: {reason}')
-    guard = None if after is None else {'before': before, 'after': after}
     self._records['nights'].append({
       'cycle': event.cycle, 'night': number, 'step': event.step,
       'sender': sender, 'receiver': sender + 1, 'slot': slot,
       'accepted': accept, 'reason': reason, 'guard': guard, **night,
     })  # fmt: skip
     entry = {'night': number, 'step': event.step, 'from': sender}
-    ledger = self._records['ledger']
+    what = 'activated' if accept else 'discarded'
+    changes = [(sender + 1, slot, what)]
     if accept:
-      here = {'level': sender + 1, 'slot': slot, 'event': 'activated'}
-      ledger.append({**entry, **here})
-      ledger += [
-        {**entry, 'level': sender, 'slot': int(s), 'event': 'reset'}
-        for s in sender_slots
-      ]
-    else:
-      here = {'level': sender + 1, 'slot': slot, 'event': 'discarded'}
-      ledger.append({**entry, **here})
+      changes += [(sender, slot, 'reset') for slot in emptied]
+    self._records['ledger'] += [
+      {**entry, 'level': level, 'slot': slot, 'event': what}
+      for level, slot, what in changes
+    ]
     self._event += 1
     self._write('night', **{
       k: v for k, v in self._records['nights'][-1].items() if k != 'divergence'
@@ -279,11 +277,6 @@ class Life:
     self._records['evaluations'].append(row)
     self._write('evaluation', **row)
     self._tools.on_cycle(self.record())
-
-  def _guard_score(self, weights, experience):
-    if self._tolerance is None or self._examiner is None:
-      return None
-    return self._examiner.guard(weights, experience)
 
   def _samples(self, state, number):
     """A few rehearsals of this night, as text."""
@@ -309,9 +302,8 @@ class Life:
       config.num_layers * (2 * config.width * level.rank + config.width + 1)
       for level in config.levels
     ]
-    stored = replay.stored_tokens(state.replay) * 4
-    if state.memory is not None:
-      stored = sum(x.nbytes for x in jax.tree.leaves(state.memory.rows))
+    kept = (state.replay, state.memory)
+    stored = sum(x.nbytes for x in jax.tree.leaves(kept))
     self._cost.hold(
       added_parameters=int(np.dot(active_N, each)), stored_bytes=stored
     )
@@ -323,7 +315,8 @@ class Life:
   def _progress(self, state, *, night: dict | None = None) -> dict[str, Any]:
     records = {name: list(rows) for name, rows in self._records.items()}
     if night is not None:
-      records['nights'].append(night)
+      # Written in the background, while the night goes on.
+      records['nights'].append(copy.deepcopy(night))
     return {
       'event': self._event,
       'rows': self._rows,

@@ -1,12 +1,13 @@
 """Entry: python -m sleep_jax.main --config=configs/smoke.py --workdir=runs/x."""
 
+import logging as standard_logging
+import os
+import re
 import signal
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
-
-from sleep_jax import lifecycle
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'What to run; see configs/. Fields can be overridden: '
@@ -19,12 +20,45 @@ _RESTORE_CYCLE = flags.DEFINE_integer(
   'restore_cycle', None, 'Go back to the end of this cycle and on from there; '
   'later cycles are deleted.', lower_bound=1,
 )  # fmt: skip
+_SAVING = b'\nstopping: the moment is saved first\n'
 
 
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
-  logging.set_verbosity(logging.ERROR)
+  if not flags.FLAGS['verbosity'].present:
+    _hush()
+  stopped: list[int] = []
+
+  def stop(number, frame):
+    stopped.append(number)
+    os.write(sys.stderr.fileno(), _SAVING)  # A handler may not print.
+
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, stop)
+  from sleep_jax import lifecycle
+
+  try:
+    _run(lambda: bool(stopped))
+  except lifecycle.Interrupted as reason:
+    print(reason, file=sys.stderr)
+    if _RESTORE_CYCLE.value is not None:
+      print('Go on without --restore_cycle.', file=sys.stderr)
+    sys.exit(128 + stopped[0])
+  except (ValueError, OSError, ImportError) as error:
+    _fail(error)
+
+
+def parse(argv):
+  """Parses flags; what is wrong with the config is said in our own words."""
+  try:
+    _check_overrides(argv)
+  except (ValueError, OSError) as error:
+    _fail(error)
+  return app.parse_flags_with_usage(argv)
+
+
+def _run(stop):
   import jax
 
   from sleep_jax import study
@@ -33,24 +67,38 @@ def main(argv):
   if config.compile_cache:
     jax.config.update('jax_compilation_cache_dir', config.compile_cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-  stopped: list[int] = []
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda number, frame: stopped.append(number))
-  try:
-    study.Study(
-      config, _WORKDIR.value, stop=lambda: bool(stopped),
-      restore_cycle=_RESTORE_CYCLE.value,
-    ).run()  # fmt: skip
-  except lifecycle.Interrupted as reason:
-    print(reason, file=sys.stderr)
-    sys.exit(128 + stopped[0])
-  except (ValueError, OSError, ImportError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    if logging.get_verbosity() >= logging.DEBUG:
-      raise
-    sys.exit(1)
+  study.Study(
+    config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value
+  ).run()
+
+
+def _check_overrides(argv):
+  """Whether the config file and every --config.x.y are there."""
+  path = re.search(r'^--?config[=\n]([^\n]+)', '\n'.join(argv), re.MULTILINE)
+  if path is None:
+    return  # The parser says so.
+  from sleep_jax import settings
+
+  config = settings.load(path[1])
+  for argument in argv[1:]:
+    name = re.match(r'--?config\.([^=]+)', argument)
+    if name:
+      settings.find(config, name[1])
+
+
+def _hush():
+  """Keeps others' tracebacks from drowning the message that follows them."""
+  logging.set_verbosity(logging.FATAL)
+  standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
+
+
+def _fail(error):
+  print(f'error: {error}', file=sys.stderr)
+  if logging.level_debug():
+    raise error
+  sys.exit(1)
 
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'workdir'])
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -85,20 +85,36 @@ class Programs:
       }
     self._jitted: dict[Any, Callable] = {}
 
-  def begin(self, newborn: Newborn | None, key: Array) -> state_lib.State:
+  def begin(
+    self, newborn: Newborn | None, key: Array, *, guard: float = -1.0
+  ) -> state_lib.State:
     """The first state: as born, or newly drawn.
 
     The newborn's arrays are copied, since a state's own are donated.
-    """
-    if newborn is None:
-      make = lambda key: self._begin(self.model.init(key), {}, key)
-      args = (key,)
-    else:
-      def make(weights, bands, key):
-        return self._begin(jax.tree.map(jnp.copy, weights), bands, key)
 
-      args = (newborn.weights, newborn.replay, key)
+    Args:
+      guard: the newborn's score on the guard's probes, if it was asked.
+    """
+    score = jnp.float32(guard)
+    if newborn is None:
+
+      def make(key, guard):
+        return self._begin(self.model.init(key), {}, key, guard)
+
+      args = (key, score)
+    else:
+
+      def make(weights, bands, key, guard):
+        weights = jax.tree.map(jnp.copy, weights)
+        return self._begin(weights, bands, key, guard)
+
+      args = (newborn.weights, newborn.replay, key, score)
     return self.placement.jit(make, *args, donate=False)(*args)
+
+  def check(self, newborn: Newborn) -> None:
+    """Lays out every state of a life as shapes, to find what cannot be."""
+    for sender in (0, *self._nights):
+      self.abstract(newborn, sender=sender)
 
   def abstract(
     self, newborn: Newborn | None, *, sender: int = 0
@@ -106,11 +122,11 @@ class Programs:
     """Shapes and places of the state, during `sender`'s night if not 0."""
     key = jax.random.key(0)
     if newborn is None:
-      make = lambda: self._begin(self.model.init(key), {}, key)
+      make = lambda: self._begin(self.model.init(key), {}, key, -1.0)
       shapes = jax.eval_shape(make)
     else:
       shapes = jax.eval_shape(
-        self._begin, newborn.weights, newborn.replay, key
+        self._begin, newborn.weights, newborn.replay, key, -1.0
       )
     if sender:
       shapes = jax.eval_shape(self._nights[sender].fall_asleep, shapes)
@@ -160,7 +176,7 @@ class Programs:
       self._jitted[name] = self.placement.jit(function, state, *args)
     return self._jitted[name](state, *args)
 
-  def _begin(self, weights, bands, key):
+  def _begin(self, weights, bands, key, guard):
     c, levels = self._config, self.model.config.levels
     num_levels = len(levels)
     own = {
@@ -180,7 +196,7 @@ class Programs:
       opt={n: self._txs[n].init(own[n]) for n in own},
       anchor={n: jax.tree.map(jnp.copy, own[n]) for n in sleepers},
       woke_N=jnp.zeros((num_levels,), jnp.int32),
-      guard_N=jnp.full((num_levels,), -1.0),
+      guard_N=jnp.full((num_levels,), guard, jnp.float32),
       replay=made | (jax.tree.map(jnp.copy, bands) if sleepers else {}),
       memory=(
         er.empty(room, width=c.data.context) if self.kind.memory else None

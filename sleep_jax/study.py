@@ -1,7 +1,8 @@
 """A study: strategies side by side, from one birth, over several seeds.
 
-Lays out the work directory, lets every life run (or go on), and writes the
-report and `summary.json` again whenever there is something new to see.
+Checks everything that can be checked before anything is computed, lets every
+life run (or go on), and writes the report and `summary.json` again whenever
+there is something new to see.
 """
 
 import dataclasses
@@ -9,7 +10,6 @@ import functools
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -17,22 +17,34 @@ import jax
 import ml_collections
 
 from sleep_jax import (
-  about, checkpoint, lifecycle, programs, progress, schedule, sharding,
-  writers,
+  about, checkpoint, lifecycle, programs, progress, schedule, settings,
+  sharding, workdir, writers,
 )  # fmt: skip
 from sleep_jax import strategies as strategies_lib
 from sleep_jax.data import streams, tokenizer
-from sleep_jax.data.worlds import facts, intents, jsonl
 from sleep_jax.evaluate import examiner, report, retention
 from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
-from sleep_jax.strategies import birth
+from sleep_jax.strategies import birth, strategy
 
 # What may differ between two parts of one run.
 _FREE = ('strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache')
 # What a newborn depends on.
 _BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
-_WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
+# What a newborn of another run must have in common with us.
+_FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
+_BIRTH = 'birth'
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+  """What the lives of one seed have in common."""
+
+  seed: int
+  stream: streams.Stream
+  model: transformer.Transformer
+  newborn: programs.Newborn | None = None
+  judge: examiner.Examiner | None = None
 
 
 class Study:
@@ -42,215 +54,309 @@ class Study:
     config: see configs/base.py.
     workdir: made where it is missing.
     stop: whether someone asked to stop.
-    restore_cycle: every life of this study goes back to this cycle first.
+    restore_cycle: every life that came so far goes back to this cycle first.
+
+  Raises:
+    ValueError, OSError: the config or the work directory is not sound.
   """
 
   def __init__(
     self,
     config: ml_collections.ConfigDict,
-    workdir: str,
+    folder: str,
     *,
     stop: Callable[[], bool] = lambda: False,
     restore_cycle: int | None = None,
   ):
     self._config, self._stop = config, stop
     self._restore_cycle = restore_cycle
-    self.folder = pathlib.Path(workdir).expanduser().resolve()
     self._progress = progress.Progress()
     self._runs: dict[tuple[str, int], dict[str, Any]] = {}
     self._plain = json.loads(config.to_json_best_effort())
-    claim(self.folder, self._plain)
-    self._about = about.describe(self._plain)
+    settings.check(self._plain)
+    self._levels = tuple(
+      model_config.Level(**level) for level in self._plain['levels']
+    )
+    schedule.check(self._levels)
+    self._steps = schedule.steps_per_experience(
+      self._levels, config.wake.steps
+    )
     self._placement = sharding.make(**config.mesh)
+    self.folder = pathlib.Path(folder).expanduser().resolve()
+    workdir.check(self.folder, self._plain, free=_FREE)
 
   def run(self) -> list[dict[str, Any]]:
     """Runs what is left to run; returns one record per strategy and seed."""
-    audit = self._audit()
-    self._progress.say(audit)
-    with jax.set_mesh(self._placement.mesh):
+    with (
+      jax.set_mesh(self._placement.mesh),
+      workdir.full_disk_in_words(self.folder),
+    ):
+      self._progress.say(self._check())
+      self._about = about.describe(self._plain)
+      workdir.write_whole(self.folder / 'config.json', self._plain)
+      workdir.write_whole(self.folder / 'about.json', self._about)
+      if self._restore_cycle is not None:
+        self._go_back(self._restore_cycle)
       for seed in self._config.seeds:
         self._seed(int(seed))
-    self._draw()
+      self._draw()
     runs = list(self._runs.values())
     print(report.table(runs))
     print(f'report: {os.path.relpath(self.folder / "report.html")}')
     return runs
 
-  def _audit(self) -> str:
-    """Checks the schedule before anything is computed."""
-    levels = self._levels()
-    schedule.check(levels)
+  def _check(self) -> str:
+    """Finds what is wrong before anything is computed; returns the audit.
+
+    Every seed's stream is built and every state is laid out on the mesh, as
+    shapes alone.
+    """
+    config = self._config
+    for seed in config.seeds:
+      start = self._make(int(seed))
+    if config.guard.on and start.stream.guard is None:
+      raise ValueError(
+        f'config.guard.on: the world {config.data.world!r} has no probes for '
+        'a guard. Set config.guard.on=False.'
+      )
     plan = schedule.events(
-      levels, num_experiences=self._num_experiences(), steps=self._steps()
-    )
-    return schedule.describe(schedule.audit(levels, plan))
+      self._levels, num_experiences=len(start.stream.experiences),
+      steps=self._steps,
+    )  # fmt: skip
+    rows = schedule.audit(self._levels, plan)
+    batch = start.stream.experiences[0].batch(0)
+    self._placement.shardings(batch, prefix='batch/')
+    born = self._programs(birth.make(0), start).abstract(None)
+    newborn = programs.Newborn(born.weights, born.replay)
+    for kind in self._kinds():
+      self._programs(kind, start).check(newborn)
+    return schedule.describe(rows)
 
   def _seed(self, seed):
-    stream, model = self._make(seed)
-    key = jax.random.key(seed)
-    newborn = self._birth(stream, model, key, seed)
-    judge = examiner.Examiner(
-      model, stream, newborn.weights, **self._config.evaluate
-    )
-    for name in self._config.strategies:
-      lives = strategies_lib.make(name, num_levels=model.config.num_levels)
-      for kind in lives:
-        rate = None
-        if kind.tuned:
-          rate = self._tuned(kind, model, newborn, key, seed)
-        self._live(
-          kind, stream, model, newborn, judge, key, seed,
-          folder=self.folder / f'seed_{seed}' / kind.name, rate=rate,
-          shown=True,
-        )  # fmt: skip
+    start = self._make(seed)
+    if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
+      start.stream.tokenizer.save(
+        str(self.folder / f'seed_{seed}' / 'tokenizer')
+      )
+    start = dataclasses.replace(start, newborn=self._birth(start))
+    start = self._judged(start, self._config.evaluate.held_out_batches)
+    for kind in self._kinds():
+      rate = self._tuned(kind, start) if kind.tuned else None
+      folder = self.folder / f'seed_{seed}' / kind.name
+      show = functools.partial(self._show, kind.name, seed, rate)
+      _, record = self._live(kind, start, folder, rate=rate, show=show)
+      show(record, status='finished')
 
   def _live(
-    self, kind, stream, model, newborn, judge, key, seed, *, folder, rate,
-    shown, num_experiences=None,
-  ):  # fmt: skip
+    self,
+    kind: strategy.Strategy,
+    start: _Start,
+    folder: pathlib.Path,
+    *,
+    rate: float | None = None,
+    num_experiences: int | None = None,
+    show: Callable[[dict[str, Any]], None] = lambda record: None,
+  ):
+    """One life, from where it stands to its end."""
     config = self._config
-    program = programs.Programs(
-      config, model, kind, self._placement, stems=stream.stems,
-      bos=stream.tokenizer.bos, eos=stream.tokenizer.eos, learning_rate=rate,
-    )  # fmt: skip
     plan = kind.plan(
-      model.config.levels, num_experiences or len(stream.experiences),
-      self._steps(),
-      config.consolidate.num_updates,
+      self._levels, num_experiences or len(start.stream.experiences),
+      self._steps, config.consolidate.num_updates,
     )  # fmt: skip
-    show = functools.partial(self._show, kind.name, seed, rate)
-    with writers.Writers(
-      folder, writers=config.writers, name=f'{config.name}_{kind.name}_{seed}'
-    ) as writer:
+    name = f'{config.name}_{kind.name}_{start.seed}'
+    checkpoints = self._checkpoints(folder)
+    with writers.Writers(folder, writers=config.writers, name=name) as writer:
       life = lifecycle.Life(
-        program, stream, newborn, judge,
+        self._programs(kind, start, rate),
+        start.stream,
+        start.newborn,
+        start.judge,
         lifecycle.Tools(
-          progress=self._progress,
-          writer=writer,
-          checkpoints=self._checkpoints(folder),
-          stop=self._stop,
-          on_cycle=show if shown else lambda record: None,
+          progress=self._progress, writer=writer, checkpoints=checkpoints,
+          stop=self._stop, on_cycle=show,
         ),
         plan=tuple(plan),
-        key=key,
+        key=jax.random.key(start.seed),
         guard_tolerance=config.guard.tolerance if config.guard.on else None,
         save_seconds=config.checkpoint.every_seconds,
         num_samples=config.evaluate_samples,
       )  # fmt: skip
-      state, record = life.run()
-    if shown:
-      self._show(kind.name, seed, rate, record, status='finished')
-    return state, record
+      done = life.run()
+    checkpoints.close()
+    return done
 
-  def _birth(self, stream, model, key, seed):
+  def _birth(self, start: _Start) -> programs.Newborn:
     """Pretrains the core, or reads what an earlier start pretrained.
 
-    Raises:
-      FileNotFoundError: config.birth.restore holds no newborn of this seed.
+    Without birth text, who is not restored is born knowing nothing.
     """
-    restore = self._config.birth.restore
-    home = pathlib.Path(restore).expanduser() if restore else self.folder
-    folder = home / f'seed_{seed}' / 'birth'
-    if restore and not (folder / 'checkpoints' / 'cycles' / 'cycle_0').exists():
-      raise FileNotFoundError(
-        f'config.birth.restore: {folder} holds no finished birth. Name the '
-        f'work directory of a run that was born with seed {seed}.'
+    steps = self._config.birth.steps if start.stream.birth else 0
+    kind = birth.make(steps)
+    home = self._home(start.seed)
+    folder = home / _BIRTH
+    if home.parent == self.folder:
+      state, _ = self._live(kind, start, folder)
+    else:
+      theirs = self._check_fits(home)
+      saved = checkpoint.Checkpoints(
+        str(folder / 'checkpoints'), config=_kept(theirs, born=True)
       )
-    kind = birth.make(self._config.birth.steps)
-    state, _ = self._live(
-      kind, stream, model, None, None, key, seed, folder=folder, rate=None,
-      shown=False,
-    )  # fmt: skip
+      saved.progress('cycles', 0)
+      shapes = self._programs(kind, start).abstract(None)
+      state = saved.restore('cycles', 0, shapes)
+      saved.close()
+      self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
 
-  def _tuned(self, kind, model, newborn, key, seed) -> float:
+  def _check_fits(self, home: pathlib.Path) -> dict[str, Any]:
+    """The config of the run that a newborn comes from."""
+    theirs = workdir.read_config(home.parent)
+    if theirs is None or not (
+      home / _BIRTH / 'checkpoints' / 'cycles' / 'cycle_0'
+    ).exists():
+      raise FileNotFoundError(
+        f'config.birth.restore: {home} holds no finished birth. Name the work '
+        f'directory of a run that was born with seed {home.name[5:]}.'
+      )
+    found = [
+      line
+      for name in _FITS
+      for line in workdir.differences(
+        settings.find(theirs, name), settings.find(self._plain, name),
+        f'config.{name}',
+      )
+    ]  # fmt: skip
+    if found:
+      raise ValueError(
+        f'config.birth.restore: the newborn of {home} does not fit:\n  '
+        + '\n  '.join(found)
+        + '\nMake these agree, or leave config.birth.restore out.'
+      )
+    return theirs
+
+  def _tuned(self, kind: strategy.Strategy, start: _Start) -> float:
     """The best learning rate by ACC on a validation stream.
 
     Chosen once a study, with its first seed and the first experiences of a
     stream that no strategy is measured on.
     """
+    tune = self._config.tune
+    rates = [float(rate) for rate in tune.learning_rates]
+    if len(rates) == 1:
+      return rates[0]
     path = self.folder / 'tuning' / kind.name / 'chosen.json'
     if path.exists():
       return json.loads(path.read_text())['chosen']
-    rates = [float(rate) for rate in self._config.tune.learning_rates]
-    stream, _ = self._make(seed, validation=True)
-    judge = examiner.Examiner(
-      model, stream, newborn.weights,
-      **(self._config.evaluate.to_dict() | {'held_out_batches': 0}),
-    )  # fmt: skip
+    trial = self._make(start.seed, validation=True)
+    trial = self._judged(dataclasses.replace(trial, newborn=start.newborn), 0)
     found = {}
     for rate in rates:
       _, record = self._live(
-        kind, stream, model, newborn, judge, key, seed,
-        folder=path.parent / f'rate_{rate:g}', rate=rate, shown=False,
-        num_experiences=self._config.tune.experiences,
+        kind, trial, path.parent / f'rate_{rate:g}', rate=rate,
+        num_experiences=min(tune.experiences, len(trial.stream.experiences)),
       )  # fmt: skip
       found[rate] = retention.summarize(record['evaluations'])['acc']
     chosen = max(found, key=lambda rate: found[rate] or 0.0)
     self._progress.say(f'{kind.name}: learning rate {chosen:g} of {found}')
-    _write_whole(path, {'chosen': chosen, 'acc': found})
+    workdir.write_whole(path, {'chosen': chosen, 'acc': found})
     return chosen
 
-  def _make(self, seed, *, validation=False):
+  def _make(self, seed: int, *, validation: bool = False) -> _Start:
     """World, tokens and model of a seed."""
     config = self._config
     data = config.data.to_dict()
     name, path = data.pop('world'), data.pop('path')
-    if name not in _WORLDS:
-      raise ValueError(
-        f'data.world is {name!r}: expected one of {tuple(_WORLDS)}.'
-      )
-    settings = data.pop('settings')
+    about_world = data.pop('settings')
     if name != 'facts':
-      settings['path'] = path
-    world = _WORLDS[name].make(
-      seed=seed, stream_seed=seed + 1 if validation else None, **settings
-    )
-    kind = dict(config.tokenizer)
-    folder = self.folder / f'seed_{seed}' / 'tokenizer'
-    if (folder / 'tokenizer.json').exists():
-      words = tokenizer.load(str(folder))
+      about_world['path'] = path
+    if validation:
+      about_world['stream_seed'] = seed + 1
+    world = settings.WORLDS[name].make(seed=seed, **about_world)
+    # Without birth text, the words are those of the days.
+    rows = world.birth or [r for _, day in world.experiences for r in day]
+    saved = self._home(seed) / 'tokenizer'
+    if saved.exists() or config.birth.restore:
+      words = tokenizer.load(str(saved))
     else:
-      words = tokenizer.make(texts=[row.text for row in world.birth], **kind)
-      words.save(str(folder))
+      words = tokenizer.make(texts=[r.text for r in rows], **config.tokenizer)
     stream = streams.build(
       world, words, seed=seed, cache_dir=str(self.folder / 'tokens'), **data
     )
-    levels = [dataclasses.asdict(level) for level in self._levels()]
     made = model_config.make(
-      config.model, levels, vocab_size=words.vocab_size
+      config.model, self._plain['levels'], vocab_size=words.vocab_size
     )
-    return stream, transformer.Transformer(made)
+    return _Start(seed, stream, transformer.Transformer(made))
+
+  def _judged(self, start: _Start, held_out_batches: int) -> _Start:
+    how = self._config.evaluate.to_dict()
+    judge = examiner.Examiner(
+      start.model, start.stream, start.newborn.weights,
+      **(how | {'held_out_batches': held_out_batches}),
+    )  # fmt: skip
+    return dataclasses.replace(start, judge=judge)
+
+  def _kinds(self) -> list[strategy.Strategy]:
+    """The lives of one seed."""
+    num_levels = len(self._levels)
+    kinds = [
+      kind
+      for name in self._config.strategies
+      for kind in strategies_lib.make(name, num_levels=num_levels)
+    ]
+    several = len(self._config.tune.learning_rates) > 1
+    if several and self._config.data.world == 'jsonl':
+      for kind in kinds:
+        if kind.tuned:
+          raise ValueError(
+            f'{kind.name} is tuned on a second stream, which the jsonl world '
+            'does not have: give config.tune.learning_rates one rate.'
+          )
+    return kinds
+
+  def _programs(self, kind, start: _Start, rate=None) -> programs.Programs:
+    words = start.stream.tokenizer
+    return programs.Programs(
+      self._config, start.model, kind, self._placement,
+      stems=start.stream.stems, bos=words.bos, eos=words.eos,
+      learning_rate=rate,
+    )  # fmt: skip
+
+  def _home(self, seed: int) -> pathlib.Path:
+    """Where the newborn of a seed lives: here, or where it is restored from."""
+    restore = self._config.birth.restore
+    home = pathlib.Path(restore).expanduser() if restore else self.folder
+    return home.resolve() / f'seed_{seed}'
 
   def _checkpoints(self, folder):
-    settings = self._config.checkpoint
-    born = folder.name == 'birth'
-    kept = {
-      key: value
-      for key, value in self._plain.items()
-      if (key in _BORN_OF if born else key not in _FREE)
-    }
-    if born:
-      kept['birth'] = {k: v for k, v in kept['birth'].items() if k != 'restore'}
-    made = checkpoint.Checkpoints(
-      str(folder / 'checkpoints'), config=kept, keep=settings.keep,
-      disk_budget_bytes=settings.disk_budget_bytes,
-    )  # fmt: skip
-    if self._restore_cycle is not None and not born:
-      made.rewind(self._restore_cycle)
-    return made
-
-  def _levels(self):
-    return tuple(
-      model_config.Level(**level) for level in self._config.to_dict()['levels']
+    how = self._config.checkpoint
+    return checkpoint.Checkpoints(
+      str(folder / 'checkpoints'),
+      config=_kept(self._plain, born=folder.name == _BIRTH),
+      keep=how.keep,
+      disk_budget_bytes=how.disk_budget_bytes,
     )
 
-  def _steps(self):
-    return schedule.steps_per_experience(self._levels(), self._config.wake.steps)
-
-  def _num_experiences(self):
-    stream, _ = self._make(int(self._config.seeds[0]))
-    return len(stream.experiences)
+  def _go_back(self, cycle: int) -> None:
+    """All lives that came so far go back to a cycle, or none does."""
+    lives = [
+      self._checkpoints(folder.parent)
+      for folder in sorted(self.folder.glob('seed_*/*/checkpoints'))
+      if folder.parent.name != _BIRTH
+    ]
+    came = [max(life.available_cycles(), default=0) for life in lives]
+    if max(came, default=0) < cycle:
+      raise FileNotFoundError(
+        f'--restore_cycle={cycle}: no life in {self.folder} has come further '
+        f'than cycle {max(came, default=0)}.'
+      )
+    far = [life for life, last in zip(lives, came, strict=True)
+           if last >= cycle]  # fmt: skip
+    for life in far:
+      life.progress('cycles', cycle)  # Raises where it is not kept any more.
+    for life in far:
+      life.rewind(cycle)
+    for life in lives:
+      life.close()
 
   def _show(self, name, seed, rate, record, status='under way'):
     summary = retention.summarize(record['evaluations'], record['cost'])
@@ -271,7 +377,7 @@ class Study:
     for run in runs:
       if run['status'] == 'finished':
         by_name.setdefault(run['strategy'], []).append(run['summary'])
-    _write_whole(
+    workdir.write_whole(
       self.folder / 'summary.json',
       {'study': self._config.name, 'strategies': _with_joint(by_name)},
     )
@@ -281,37 +387,13 @@ class Study:
     )  # fmt: skip
 
 
-def claim(folder: pathlib.Path, config: dict[str, Any]) -> None:
-  """Makes a work directory this config's own, or finds that it is.
-
-  Raises:
-    ValueError: it belongs to another config; names what differs.
-    OSError: it cannot be written to.
-  """
-  path = folder / 'config.json'
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-      pass
-  except OSError as error:
-    raise OSError(
-      f'The work directory {folder} cannot be written to ({error.strerror}): '
-      'choose another --workdir.'
-    ) from error
-  if path.exists():
-    old = json.loads(path.read_text())
-    differing = sorted(
-      key
-      for key in {*old, *config} - set(_FREE)
-      if old.get(key) != config.get(key)
-    )
-    if differing:
-      raise ValueError(
-        f'The work directory {folder} belongs to another config; they differ '
-        f'in {", ".join(differing)}. Choose another --workdir, or run with '
-        'the config of its config.json.'
-      )
-  _write_whole(path, config)
+def _kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
+  """The part of a config that a checkpoint depends on."""
+  if not born:
+    return {k: v for k, v in config.items() if k not in _FREE}
+  kept = {k: config[k] for k in _BORN_OF}
+  kept['birth'] = {k: v for k, v in kept['birth'].items() if k != 'restore'}
+  return kept
 
 
 def _with_joint(by_name: dict[str, list]) -> dict[str, list]:
@@ -335,10 +417,3 @@ def _stems(evaluations) -> dict[str, float | None]:
     'prior_stems': last.get('birth'),
     'acc_stems': retention.acc(matrix) if matrix.size else None,
   }
-
-
-def _write_whole(path: pathlib.Path, value: Any) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  new = path.with_name(path.name + '.new')
-  new.write_text(json.dumps(value, indent=1) + '\n')
-  new.replace(path)

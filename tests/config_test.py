@@ -5,9 +5,7 @@ import pytest
 from sleep_jax.model import config
 from tests import testing
 
-SIZES = dict(
-  width=16, num_layers=2, num_heads=4, num_kv_heads=2, head_size=4
-)
+SIZES = dict(width=16, num_layers=2, num_heads=4, num_kv_heads=2, head_size=4)
 
 
 def _make(**changes):

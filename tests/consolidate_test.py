@@ -29,9 +29,7 @@ WAKE = optax.sgd(0.5, momentum=0.9)
 BIRTH = [[1, 3], [1, 4], [1, 5]]
 YESTERDAY, TODAY = [[1, 10], [1, 11]], [[1, 20, 21], [1, 22], [1, 23]]
 TEACHERS = (
-  dict(
-    teacher='anchor', prompts='old', sequences=12, draws=16, bos_share=0.3
-  ),
+  dict(teacher='anchor', prompts='old', sequences=12, draws=16, bos_share=0.3),
   dict(teacher='next', prompts='day', sequences=12, draws=16),
 )
 
@@ -150,9 +148,7 @@ def test_the_due_update_is_computed_and_not_applied():
 def test_at_first_the_student_is_the_model_without_the_senders_experts(after):
   asleep = _night()[0][1]
   student = _consolidation(sender_after_sleep=after).student(asleep)
-  base = (
-    asleep.anchor['2'] if after == 'cleared' else asleep.night.sender_next
-  )
+  base = asleep.anchor['2'] if after == 'cleared' else asleep.night.sender_next
   plain = _off(asleep.weights.with_params(base), 2)
   np.testing.assert_allclose(_ask(student), _ask(plain), rtol=1e-5, atol=1e-5)
   assert np.abs(_ask(student) - _ask(asleep.weights)).max() > 0.1
@@ -183,9 +179,7 @@ def test_teachers_say_the_same_before_and_after():
   # The anchor's knowledge of itself outlives the night that used it.
   np.testing.assert_array_equal(
     _ask(night.teacher(states[1], 'anchor')),
-    _ask(
-      _off(states[0].weights.with_params(morning.anchor['2']), 2)
-    ),
+    _ask(_off(states[0].weights.with_params(morning.anchor['2']), 2)),
   )
 
 
@@ -250,7 +244,13 @@ def test_the_student_writes_only_later_in_the_night():
 def _divergence(teacher, student, rollout):
   p, q = (_ask(w, rollout.tokens_BT)[:, :-1] for w in (teacher, student))
   value_BT = losses.divergence(jnp.asarray(p), jnp.asarray(q), beta=0.0)
-  return float(losses.masked_mean(value_BT, losses.generated(rollout)))
+  target = np.arange(1, rollout.tokens_BT.shape[1])[None]
+  start, stop = (
+    np.asarray(x)[:, None] for x in (rollout.prompt_length_B, rollout.length_B)
+  )
+  return float(
+    np.mean(np.asarray(value_BT)[(target >= start) & (target < stop)])
+  )
 
 
 def test_the_larger_self_comes_closer_than_the_old_one_could():
@@ -345,8 +345,7 @@ def test_a_discarded_night_applies_the_due_update_and_nothing_else():
   expected = evening.replace(
     weights=evening.weights.with_params(asleep.night.sender_next),
     opt=evening.opt | {'2': asleep.night.opt_next},
-    sums=evening.sums
-    | {'2': jax.tree.map(jnp.zeros_like, evening.sums['2'])},
+    sums=evening.sums | {'2': jax.tree.map(jnp.zeros_like, evening.sums['2'])},
   )
   assert testing.same(morning, expected)
 
@@ -370,9 +369,7 @@ def test_a_literal_night_leaves_the_sender_updated():
   """v2 to the letter: base at next, its optimizer goes on, anchor moves."""
   night = _consolidation(sender_after_sleep='updated')
   asleep = _night()[0][1]
-  morning = jax.jit(night.wake_up)(
-    asleep, jnp.asarray(True), jnp.float32(0.6)
-  )
+  morning = jax.jit(night.wake_up)(asleep, jnp.asarray(True), jnp.float32(0.6))
   own = {p: morning.weights.params[p] for p in asleep.anchor['2']}
   assert testing.same(own, asleep.night.sender_next)
   assert testing.same(morning.anchor['2'], asleep.night.sender_next)
@@ -431,7 +428,9 @@ class _Guarded:
     del weights, experience
     return {'scores': {}}
 
-  second = examine
+  def second(self, weights):
+    del weights
+    return {}
 
   def guard(self, weights, experience):
     del experience
@@ -509,40 +508,46 @@ def test_a_night_that_harms_the_old_is_discarded_and_said(
 
 @functools.cache
 def _short(prompt_width=4):
-  """One update by plain, clipped steps; one literal teacher, one layer."""
-  model = testing.tiny(*PERIODS, num_layers=1)
+  """One update by plain, clipped steps on one sequence of a literal teacher."""
+  model = testing.tiny(*PERIODS)
   night = _consolidation(
     model=model, prompt_width=prompt_width, on_policy=0.0, num_updates=2,
     tx=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)),
-    updates_per_round=1, sender_after_sleep='updated',
-    teachers=[
-      dict(
-        teacher='now', prompts='old', sequences=6, draws=6, bos_share=0.2,
-        cut_share=0.5,
-      )
-    ],
+    updates_per_round=1, sender_after_sleep='updated', max_new=4,
+    teachers=[dict(teacher='now', prompts='old', sequences=3, draws=1)],
   )  # fmt: skip
-  asleep = night.fall_asleep(_evening(model=model))
-  return asleep, *jax.jit(night.seed)(asleep)
+  asleep = night.fall_asleep(_evening())
+  return night, asleep, *jax.jit(night.seed)(asleep)
 
 
 def test_clipping_measures_the_fresh_expert_alone():
-  asleep, after, _ = _short()
-  step = jax.tree.map(
-    lambda x, y: x - y, asleep.night.fresh, after.night.fresh
-  )
+  _, asleep, after, _ = _short()
+  step = jax.tree.map(lambda x, y: x - y, asleep.night.fresh, after.night.fresh)
   assert float(optax.tree.norm(step)) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_loss_is_the_mean_divergence_of_what_was_written():
+  """All rows are the one sequence there is: its value is the batch's."""
+  night, asleep, after, metrics = _short()
+  pool = jax.tree.map(lambda x: x[:1], after.night.pools['now_old'])
+  assert 1 <= int(pool.length_B[0] - pool.prompt_length_B[0]) <= 4
+  expected = _divergence(
+    night.teacher(asleep, 'now'), night.student(asleep), pool
+  )
+  assert expected > 1e-2
+  assert float(metrics['loss'][0]) == pytest.approx(expected, rel=1e-4)
+  assert float(metrics['now_old'][0]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_padding_of_prompts_changes_no_rehearsal_and_no_loss():
   narrow, wide = _short(), _short(prompt_width=7)
-  assert testing.same(narrow[1].night.pools, wide[1].night.pools)
-  assert float(narrow[2]['loss'][0]) == pytest.approx(
-    float(wide[2]['loss'][0]), rel=1e-5
+  assert testing.same(narrow[2].night.pools, wide[2].night.pools)
+  assert float(narrow[3]['loss'][0]) == pytest.approx(
+    float(wide[3]['loss'][0]), rel=1e-5
   )
   for x, y in zip(
-    jax.tree.leaves(narrow[1].night.fresh),
-    jax.tree.leaves(wide[1].night.fresh),
+    jax.tree.leaves(narrow[2].night.fresh),
+    jax.tree.leaves(wide[2].night.fresh),
     strict=True,
   ):
     np.testing.assert_allclose(x, y, atol=1e-6)

@@ -40,7 +40,11 @@ def test_rotated_products_depend_on_the_distance_alone():
 
 
 def test_grouped_queries_equal_heads_whose_keys_are_repeated():
-  q, k, v = _draw(2, 3, 4, 8), _draw(2, 5, 2, 8, seed=1), _draw(2, 5, 2, 8, seed=2)
+  q, k, v = (
+    _draw(2, 3, 4, 8),
+    _draw(2, 5, 2, 8, seed=1),
+    _draw(2, 5, 2, 8, seed=2),
+  )
   mask = jnp.asarray(np.random.default_rng(3).random((2, 3, 5)) < 0.7)
   mask = mask.at[:, :, 0].set(True)
   whole = lambda x: jnp.repeat(x, 2, axis=2)

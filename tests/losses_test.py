@@ -92,36 +92,38 @@ def test_cross_entropy_by_hand():
 
 
 def test_without_targets_the_loss_is_zero_and_not_undefined():
-  loss = lambda z: losses.next_token(z, jnp.zeros((1, 3), int), jnp.zeros((1, 3)))
+  loss = lambda z: losses.next_token(
+    z, jnp.zeros((1, 3), int), jnp.zeros((1, 3))
+  )
   value, grad = jax.value_and_grad(loss)(_draw(1, 3, 4))
   assert value == 0
   assert not np.asarray(grad).any()
 
 
-def _rollout(prompts, ends, width):
+def _rollout(prompts, ends):
   return types.Rollout(
-    tokens_BT=jnp.zeros((len(ends), width), jnp.int32),
+    tokens_BT=jnp.zeros((len(ends), 12), jnp.int32),
     prompt_length_B=jnp.array(prompts),
     length_B=jnp.array(ends),
   )
 
 
 def test_only_generated_tokens_count():
-  # Prompt of 2, tokens 2 and 3 generated; the second row generated nothing.
+  # Two tokens behind a prompt of 2; the second row wrote nothing.
   np.testing.assert_array_equal(
-    losses.generated(_rollout([2, 3], [4, 3], 6)),
-    [[False, True, True, False, False], [False] * 5],
+    losses.generated(_rollout([2, 3], [4, 3]), 4),
+    [[True, True, False, False], [False] * 4],
   )
 
 
 def test_neither_row_order_nor_padding_nor_what_it_holds_moves_the_loss():
   student, teacher = _draw(4, 6, 9), _draw(4, 6, 9, seed=1)
-  prompts, ends = [1, 2, 3, 4], [5, 7, 4, 4]
+  prompts, ends = [1, 2, 3, 4], [5, 8, 4, 4]  # 4, 6, 1 and 0 are written.
 
   def loss(student, teacher, prompts, ends):
-    rollout = _rollout(prompts, ends, student.shape[1] + 1)
     value = losses.divergence(teacher, student, beta=0.5)
-    return float(losses.masked_mean(value, losses.generated(rollout)))
+    mask = losses.generated(_rollout(prompts, ends), value.shape[1])
+    return float(losses.masked_mean(value, mask))
 
   plain = loss(student, teacher, prompts, ends)
   order = [2, 0, 3, 1]
@@ -137,13 +139,12 @@ def test_neither_row_order_nor_padding_nor_what_it_holds_moves_the_loss():
   )
   padded = loss(wider(student, 50.0), wider(teacher, -1.0), prompts, ends)
   assert plain == pytest.approx(padded, rel=1e-6)
-  # Prompts are outside the mean: what is thought of them is free.
-  changed = loss(student.at[1, 0].set(77.0), teacher, prompts, ends)
-  assert plain == pytest.approx(changed, rel=1e-6)
-  # Generated tokens are inside.
-  assert plain != pytest.approx(
-    loss(student.at[1, 1, 0].add(7), teacher, prompts, ends), rel=1e-3
-  )
+  longer = [x + 3 for x in prompts], [x + 3 for x in ends]
+  assert plain == pytest.approx(loss(student, teacher, *longer), rel=1e-6)
+  beyond = loss(student.at[0, 4, 0].set(77.0), teacher, prompts, ends)
+  assert plain == pytest.approx(beyond, rel=1e-6)
+  inside = loss(student.at[0, 3, 0].set(77.0), teacher, prompts, ends)
+  assert plain != pytest.approx(inside, rel=1e-3)
 
 
 def test_a_masked_mean_is_over_tokens_not_rows():

@@ -69,10 +69,14 @@ def test_clipping_is_by_the_norm_of_all_that_the_owner_has():
   # Direction survives, size does not: shrunk to 1 from 50.
   tx = optimizer.make(learning_rate=1.0, clip=1.0)
   clip = tx.init({'x': jnp.zeros(2)})
-  _, state = tx.update({'x': jnp.array([30.0, 40.0])}, clip, {'x': jnp.zeros(2)})
+  _, state = tx.update(
+    {'x': jnp.array([30.0, 40.0])}, clip, {'x': jnp.zeros(2)}
+  )
   moments = optax.tree.get(state, 'mu')['x']
   np.testing.assert_allclose(moments, [0.06, 0.08], rtol=1e-5)
   tx = optimizer.make(learning_rate=1.0, clip=0.0)
-  _, state = tx.update({'x': jnp.array([30.0, 40.0])}, clip, {'x': jnp.zeros(2)})
+  _, state = tx.update(
+    {'x': jnp.array([30.0, 40.0])}, clip, {'x': jnp.zeros(2)}
+  )
   moments = optax.tree.get(state, 'mu')['x']
   np.testing.assert_allclose(moments, [3.0, 4.0], rtol=1e-5)

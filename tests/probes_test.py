@@ -87,7 +87,9 @@ def test_a_candidates_score_is_what_it_gets_alone():
 
 
 @pytest.mark.parametrize('experience', [0, 1, 2, 3])
-def test_only_candidates_met_so_far_compete_and_the_right_one_always(experience):
+def test_only_candidates_met_so_far_compete_and_the_right_one_always(
+  experience,
+):
   asked, expected = _probes(), []
   for row, prompt in enumerate(ASKED):
     number, gold = int(asked.set_B[row]), int(asked.gold_B[row])

@@ -65,7 +65,9 @@ def test_a_reservoir_keeps_every_item_equally_often():
 def test_a_reservoir_fills_in_order_and_absent_prompts_take_no_place():
   band = _offer(_band(4), [[BOS, 7], [], [BOS, 8, 9]], step=3)
   assert int(band.count) == 2
-  np.testing.assert_array_equal(band.tokens_CP[:2, :3], [[BOS, 7, 0], [BOS, 8, 9]])
+  np.testing.assert_array_equal(
+    band.tokens_CP[:2, :3], [[BOS, 7, 0], [BOS, 8, 9]]
+  )
   np.testing.assert_array_equal(band.length_C, [2, 3, 0, 0])
   np.testing.assert_array_equal(band.step_C, [3, 3, 0, 0])
 
@@ -88,7 +90,9 @@ def test_no_token_of_an_answer_is_ever_stored():
   stored = words.decode(np.asarray(band.tokens_CP).ravel().tolist())
   assert 'mia is' in stored and 'sid went?' in stored
   assert not set(stored) & set('ABCDEFGHIJKLMNOPQRSTUVWXYZ')
-  assert words.decode(np.asarray(batch.tokens_BT).ravel().tolist()).count('ANNA')
+  assert words.decode(np.asarray(batch.tokens_BT).ravel().tolist()).count(
+    'ANNA'
+  )
 
 
 def test_prompts_are_drawn_from_the_asked_bands_and_days_alone():

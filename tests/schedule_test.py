@@ -47,9 +47,7 @@ def test_levels_move_and_sleep_as_the_reference_does(depth):
   moves, sleeps, order = _reference(periods, steps * num)
   assert [list(row.updates) for row in rows] == [*moves, []]
   assert [list(row.sleeps) for row in rows] == [*sleeps, []]
-  assert order == [
-    (e.step, e.sender) for e in plan if e.kind == schedule.SLEEP
-  ]
+  assert order == [(e.step, e.sender) for e in plan if e.kind == schedule.SLEEP]
   for row, (_, sleep) in zip(rows, periods, strict=False):
     assert len(row.sleeps) == steps * num // sleep  # floor(N / S).
 
@@ -68,13 +66,16 @@ def test_levels_due_together_go_fastest_first_and_are_held_awake():
   ]  # fmt: skip
   assert [e.sender for e in last if e.kind == 'sleep'] == [1, 2, 3, 4]
   assert last[0].held == (1, 2, 3, 4)
-  assert [e.held for e in plan if e.kind == 'wake'][:4] == [(), (1,), (), (1, 2)]
+  assert [e.held for e in plan if e.kind == 'wake'][:4] == [
+    (),
+    (1,),
+    (),
+    (1, 2),
+  ]
 
 
 def test_a_night_lies_between_its_evening_and_its_morning():
-  plan = schedule.events(
-    _levels((1, 'experience')), num_experiences=2, steps=3
-  )
+  plan = schedule.events(_levels((1, 'experience')), num_experiences=2, steps=3)
   assert [(e.kind, e.moment) for e in plan if e.kind != 'wake'] == 2 * [
     ('evaluate', 'evening'), ('sleep', ''), ('evaluate', 'morning'),
     ('save', ''),

@@ -77,9 +77,7 @@ def config(
   return c
 
 
-def weights(
-  model: transformer.Transformer, seed: int = 0
-) -> types.Weights:
+def weights(model: transformer.Transformer, seed: int = 0) -> types.Weights:
   """Weights in which nothing is zero: levels speak, experts would too.
 
   Drawn by NumPy, which compiles nothing. All experts are off.
@@ -103,7 +101,9 @@ def weights(
 def expert(model: transformer.Transformer, level: int, seed: int = 0) -> dict:
   """A fresh expert for a level that has learned something."""
   random = np.random.default_rng(seed)
-  shapes = jax.eval_shape(lambda key: model.fresh(key, level), jax.random.key(0))
+  shapes = jax.eval_shape(
+    lambda key: model.fresh(key, level), jax.random.key(0)
+  )
   return jax.tree.map(
     lambda x: jnp.asarray(0.3 * random.normal(size=x.shape), jnp.float32),
     shapes,

@@ -62,6 +62,20 @@ def test_a_batch_of_eight_is_eight_batches_of_one():
     )
 
 
+def test_logits_at_some_places_are_those_of_all_places():
+  model, weights, forward = _made()
+  batch = testing.batch()
+  at_BG = jnp.array([[0, 3], [2, 2], [9, 1]] + [[4, 5]] * 5)
+  found = jax.jit(model.forward_at)(
+    weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT, at_BG
+  )
+  whole = _ask(forward, weights, batch)
+  np.testing.assert_allclose(
+    found, np.take_along_axis(whole, np.asarray(at_BG)[..., None], 1),
+    rtol=1e-5, atol=1e-5,
+  )  # fmt: skip
+
+
 def test_what_padding_holds_is_never_seen():
   _, weights, forward = _made()
   batch = testing.batch()

@@ -24,9 +24,7 @@ RATES, FACTORS = (0.5, 0.3, 0.2, 0.1, 0.05), (1.0, -0.7, 0.5, 1.3, 0.9)
 
 def _forward(weights, tokens_BT, segments_BT, positions_BT):
   del segments_BT, positions_BT
-  total = sum(
-    FACTORS[int(name) - 1] * w for name, w in weights.params.items()
-  )
+  total = sum(FACTORS[int(name) - 1] * w for name, w in weights.params.items())
   return total[tokens_BT]
 
 

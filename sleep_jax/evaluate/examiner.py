@@ -39,9 +39,9 @@ class Examiner:
     self._ranked = stream.world.score == 'rank'
     greedy = probes.greedy(model, eos=stream.tokenizer.eos)
     known = [*stream.probes.values()]
-    rank = (
-      probes.rank(model.forward, probes.lay_out(known[0])) if known else None
-    )
+    rank = greedy
+    if known:
+      rank = probes.rank(model.forward, probes.lay_out(known[0]))
     first = rank if self._ranked else greedy
     make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
     self._score = make(first, stream.probes)

@@ -49,10 +49,9 @@ def empty(tokens: int, *, width: int) -> Memory:
   """A memory for `tokens` tokens in rows of `width`."""
   capacity = max(tokens // width, 1)
   kinds = {name: jnp.int32 for name in _FIELDS} | {'loss_BT': jnp.float32}
-  return Memory(
-    rows={name: jnp.zeros((capacity, width), kinds[name]) for name in _FIELDS},
-    count=jnp.zeros((), jnp.int32),
-  )
+  rows = {name: jnp.zeros((capacity, width), kinds[name]) for name in _FIELDS}
+  rows['segments_BT'] -= 1  # Padding: what was never stored is not read.
+  return Memory(rows=rows, count=jnp.zeros((), jnp.int32))
 
 
 def offer(memory: Memory, batch: types.Batch, key: Array) -> Memory:

@@ -26,7 +26,7 @@ class Strategy:
     plan: (levels, num_experiences, steps, night_updates) -> events.
     reading: see above.
     wrap: changes the wake step.
-    memory_rows: whether it stores whole rows.
+    memory: whether it stores whole rows.
     tuned: whether its learning rate is chosen on a validation stream.
   """
 

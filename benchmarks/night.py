@@ -1,0 +1,116 @@
+"""Speed of a seeding round, and where its time goes.
+
+A round is one sampling by every teacher and by the student, then its updates.
+'sampling' is all of the former; 'scoring' the teachers' reading of an update's
+rows; 'updating' the rest: the student forward, backward, and its optimizer.
+
+python -m benchmarks.night --out=docs/results/benchmarks/night.json
+"""
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import shapes, timing
+from sleep_jax.objectives import losses
+from sleep_jax.phases import consolidate
+from sleep_jax.strategies import sleep
+
+SENDER = 1
+
+
+def measure(repeats: int):
+  cases, shares = [], {}
+  for shape in ('facts', 'larger'):
+    cases += _cases(shape)
+  results = timing.compare(cases, repeats=repeats)
+  rows = results['cases']
+  for shape in ('facts', 'larger'):
+    updates = shapes.config(shape).consolidate.updates_per_round
+    whole = updates * rows[f'{shape}/round']['ms_per_step']
+    sampling = rows[f'{shape}/sampling']['ms_per_step'] / whole
+    scoring = updates * rows[f'{shape}/scoring']['ms_per_step'] / whole
+    shares[shape] = {
+      'sampling': sampling, 'scoring': scoring,
+      'updating': 1 - sampling - scoring,
+    }  # fmt: skip
+  return results | {'shares_of_a_round': shares}
+
+
+def asleep(shape: str):
+  """(night, state in the middle of it, program): student and teachers write."""
+  program, c = shapes.life(shape, sleep.make(2))
+  state = program.begin(None, jax.random.key(0))
+  for batch in shapes.batches(shape, 4):
+    state, _ = program.wake(state, batch, held=())
+  state = program.fall_asleep(state, SENDER)
+  middle = jnp.int32(c.consolidate.num_updates // 2)
+  state = state.replace(night=state.night.replace(update=middle))
+  return program._nights[SENDER], state, program
+
+
+def rows_of(night: consolidate.Consolidation, state):
+  """One update's rows, every sequence of which is half prompt.
+
+  An untrained model's own would nearly all be of full length.
+  """
+  length = night.settings.max_length
+  key = jax.random.key(2)
+  vocab = night.model.config.vocab_size
+
+  def make(n):
+    return consolidate.types.Rollout(
+      tokens_BT=jax.random.randint(key, (n, length), 8, vocab),
+      prompt_length_B=jnp.full((n,), length // 2, jnp.int32),
+      length_B=jnp.full((n,), length, jnp.int32),
+    )
+
+  return {t.name: make(t.sequences) for t in night.settings.teachers}
+
+
+def _cases(shape):
+  night, state, program = asleep(shape)
+  s = night.settings
+  rows = rows_of(night, state)
+  tokens = s.max_length * sum(t.sequences for t in s.teachers)
+  draws = sum(t.draws for t in s.teachers)
+  forward = shapes.forward_flops(program, s.max_length)
+  fresh = sum(x.size for x in jax.tree.leaves(state.night.fresh))
+
+  def scoring(state, rows):
+    return [
+      losses.log_likelihood(
+        night._score(night.teacher(state, t.teacher), rows[t.name]),
+        rows[t.name].tokens_BT[:, :-1],
+      )
+      for t in s.teachers
+    ]
+
+  # Teacher and student forward, back through activations, into the expert.
+  update = tokens * (3 * forward + 2 * fresh)
+  return [
+    timing.case(
+      f'{shape}/round', night.seed, state, steps=s.updates_per_round,
+      tokens=tokens * s.updates_per_round,
+      flops=s.updates_per_round * update + _sampling_flops(night, forward),
+    ),
+    timing.case(
+      f'{shape}/sampling', lambda state: night._rehearse(state, state.key),
+      state, tokens=2 * draws * (s.max_length - 1),
+      flops=_sampling_flops(night, forward),
+    ),
+    timing.case(
+      f'{shape}/scoring', scoring, state, rows, tokens=tokens,
+      flops=tokens * forward,
+    ),
+  ]  # fmt: skip
+
+
+def _sampling_flops(night, forward):
+  """Prompts once and each new token once, by a teacher and the student."""
+  s = night.settings
+  draws = sum(t.draws for t in s.teachers)
+  return 2 * draws * (s.prompt_width + s.max_length - 1) * forward
+
+
+if __name__ == '__main__':
+  timing.main('benchmarks.night', __doc__, measure)
