@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import shapes, timing
-from sleep_jax.objectives import losses
+from sleep_jax import types
 from sleep_jax.phases import consolidate
 from sleep_jax.strategies import sleep
 
@@ -26,9 +26,9 @@ def measure(repeats: int):
   rows = results['cases']
   for shape in ('facts', 'larger'):
     updates = shapes.config(shape).consolidate.updates_per_round
-    whole = updates * rows[f'{shape}/round']['ms_per_step']
-    sampling = rows[f'{shape}/sampling']['ms_per_step'] / whole
-    scoring = updates * rows[f'{shape}/scoring']['ms_per_step'] / whole
+    whole = updates * rows[f'{shape}/round']['cpu_ms_per_step']
+    sampling = rows[f'{shape}/sampling']['cpu_ms_per_step'] / whole
+    scoring = updates * rows[f'{shape}/scoring']['cpu_ms_per_step'] / whole
     shares[shape] = {
       'sampling': sampling, 'scoring': scoring,
       'updating': 1 - sampling - scoring,
@@ -58,7 +58,7 @@ def rows_of(night: consolidate.Consolidation, state):
   vocab = night.model.config.vocab_size
 
   def make(n):
-    return consolidate.types.Rollout(
+    return types.Rollout(
       tokens_BT=jax.random.randint(key, (n, length), 8, vocab),
       prompt_length_B=jnp.full((n,), length // 2, jnp.int32),
       length_B=jnp.full((n,), length, jnp.int32),
@@ -78,9 +78,8 @@ def _cases(shape):
 
   def scoring(state, rows):
     return [
-      losses.log_likelihood(
-        night._score(night.teacher(state, t.teacher), rows[t.name]),
-        rows[t.name].tokens_BT[:, :-1],
+      jax.nn.logsumexp(
+        night._score(night.teacher(state, t.teacher), rows[t.name]), -1
       )
       for t in s.teachers
     ]

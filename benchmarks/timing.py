@@ -82,34 +82,41 @@ def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
       taken[c.name].append(
         (time.perf_counter() - wall, time.process_time() - busy)
       )
-  peaks = [peak.flops / wall for wall, _ in taken['peak']]
+  peak_walls, peak_busies = zip(*taken['peak'], strict=True)
   rows = {}
   for c in cases:
     walls, busies = zip(*taken[c.name], strict=True)
-    middle = statistics.median(walls)
+    wall, busy = statistics.median(walls), statistics.median(busies)
     row = {
-      'ms_per_step': 1e3 * middle / c.steps,
-      'cpu_ms_per_step': 1e3 * statistics.median(busies) / c.steps,
+      'ms_per_step': 1e3 * wall / c.steps,
       'fastest_ms_per_step': 1e3 * min(walls) / c.steps,
+      'cpu_ms_per_step': 1e3 * busy / c.steps,
       'compile_seconds': c.compile_seconds,
     }
     if c.tokens:
-      row['tokens_per_second'] = c.tokens / middle
+      row['tokens_per_second'] = c.tokens / wall
+      row['tokens_per_cpu_second'] = c.tokens / busy
     if c.flops:
-      shares = [
-        c.flops / w / p for w, p in zip(walls, peaks, strict=True)
-      ]
+      size = c.flops / peak.flops
       row['gflop_per_step'] = c.flops / c.steps / 1e9
-      row['share_of_peak'] = statistics.median(shares)
+      row['share_of_peak'] = _share(size, walls, peak_walls)
+      row['share_of_peak_by_cpu_time'] = _share(size, busies, peak_busies)
     rows[c.name] = row
+  rates = [peak.flops / wall / 1e9 for wall in peak_walls]
   return {
     'peak_gflop_per_second': {
-      'median': statistics.median(peaks) / 1e9, 'best': max(peaks) / 1e9,
+      'median': statistics.median(rates), 'best': max(rates),
     },
     'device': jax.devices()[0].device_kind,
     'repeats': repeats,
     'cases': rows,
   }  # fmt: skip
+
+
+def _share(size, times, peak_times):
+  """Median over repeats of how near to the peak a case came."""
+  pairs = zip(times, peak_times, strict=True)
+  return statistics.median(size * at / mine for mine, at in pairs)
 
 
 def main(module: str, about: str, measure: Callable[[int], dict[str, Any]]):

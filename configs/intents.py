@@ -14,19 +14,22 @@ def get_config():
   c = base.get_config()
   c.name = 'intents'
   c.data.world = 'intents'
+  c.data.settings = dict(texts_per_class=6)
   c.data.context = 64
   c.data.max_prompt = 60
   c.data.batch_size = 20  # Packed: about 60 texts.
   c.data.pack = True
   c.tokenizer.vocab_size = 2048
+  c.levels = (c.levels[0], c.levels[1] | {'rank': 32})
   c.birth.steps = 1000
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
+  c.tune.experiences = 2
   c.replay = dict(store='prompts', birth=2048, past=4096, day=1024)
-  c.consolidate.num_updates = 400
-  c.expert_optimizer.decay_steps = 400
-  c.consolidate.max_length = 40
-  c.consolidate.prompt_width = 34  # Nearly all texts; longer ones are cut.
+  c.consolidate.num_updates = 300
+  c.expert_optimizer.decay_steps = 300
+  c.consolidate.max_length = 36
+  c.consolidate.prompt_width = 30  # Nearly all texts; longer ones are cut.
   c.consolidate.max_new = 12
   c.consolidate.teachers = (
     dict(

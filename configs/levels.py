@@ -9,7 +9,7 @@ from configs import base, facts_literal
 def get_config():
   c = base.get_config()
   c.name = 'levels'
-  c.strategies = ('sleep', 'hope')
+  c.strategies = ('sleep',)
   c.levels = facts_literal.levels(
     (1, 4, 16), (40, 160, 640), slots=(0, 4, 4, 2)
   )
@@ -19,6 +19,6 @@ def get_config():
     dict(learning_rate=1e-3),
   )
   c.replay.day = 512
-  c.consolidate.num_updates = 200
-  c.expert_optimizer.decay_steps = 200
+  c.consolidate.num_updates = 120
+  c.expert_optimizer.decay_steps = 120
   return c

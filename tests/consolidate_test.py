@@ -417,12 +417,11 @@ def test_levels_that_sleep_together_go_fastest_first_with_fresh_teachers():
   assert testing.same(base, evening.anchor['1'])
 
 
-class _Guarded:
-  """Just enough of a world for one night of `lifecycle.Life`."""
+class _Judge:
+  """An examiner whose guard scores are known beforehand."""
 
-  def __init__(self, scores):
-    self._scores = iter(scores)
-    self.asked = []
+  def __init__(self, *scores):
+    self._scores, self.asked = iter(scores), []
 
   def examine(self, weights, experience):
     del weights, experience
@@ -434,36 +433,15 @@ class _Guarded:
 
   def guard(self, weights, experience):
     del experience
-    self.asked.append(weights)
+    self.asked.append(jax.device_get(weights))
     return next(self._scores)
 
 
-class _Sleeper:
-  """Programs whose nights are already over when they begin."""
-
-  night_updates, night_tokens = 60, 0
-  kind = types.SimpleNamespace(
-    name='sleep', memory=False, reading=lambda stream: None
+@functools.cache
+def _short_life():
+  return testing.life(
+    testing.short_config(), testing.placement(data=1, fsdp=1, tensor=1)
   )
-
-  def __init__(self):
-    self.night, _, _, self._wake_up = _programs()
-    self.model, self.accepted = self.night.model, []
-
-  def begin(self, newborn, key):
-    del newborn, key
-    return _night()[0][0]
-
-  def fall_asleep(self, state, sender):
-    seeded = _night()[0][-1]
-    return seeded.replace(guard_N=state.guard_N, step=state.step)
-
-  def student(self, state, sender):
-    return self.night.student(state)
-
-  def wake_up(self, state, sender, *, accept, guard):
-    self.accepted.append((accept, guard))
-    return self._wake_up(state, jnp.asarray(accept), jnp.float32(guard))
 
 
 @pytest.mark.parametrize(
@@ -478,31 +456,51 @@ class _Sleeper:
 def test_a_night_that_harms_the_old_is_discarded_and_said(
   after, tolerance, accepted
 ):
-  """The score to keep is that of the last waking, here the newborn's 0.9."""
-  program, judge = _Sleeper(), _Guarded([0.9, after])
-  quiet = mock.MagicMock()
+  """Compared with the last waking, here the newborn's score of 0.9."""
+  programs, _ = _short_life()
+  judge, quiet = _Judge(0.9, after), mock.MagicMock()
   quiet.checkpoints.latest_progress.return_value = None
   quiet.stop.return_value = False
-  stream = types.SimpleNamespace(
-    tokenizer=types.SimpleNamespace(decode=lambda ids: '')
+  days = types.SimpleNamespace(
+    experiences=[types.SimpleNamespace(batch=testing.batch)],
+    tokenizer=types.SimpleNamespace(decode=lambda ids: ''),
   )
-  life = lifecycle.Life(
-    program, stream, None, judge, quiet,
-    plan=(schedule.Event(schedule.SLEEP, 8, 1, 1, sender=2),),
-    key=jax.random.key(0), guard_tolerance=tolerance, save_seconds=1e9,
-    num_samples=1,
-  )  # fmt: skip
-  state, record = life.run()
-  (night,), (entry,) = record['nights'], record['ledger'][:1]
-  assert night['accepted'] == program.accepted[0][0] == accepted
+  newborn, key = testing.newborn(programs.model), jax.random.key(0)
+  plan = schedule.events(
+    programs.model.config.levels, num_experiences=1, steps=2
+  )
+  with jax.set_mesh(programs.placement.mesh):
+    life = lifecycle.Life(
+      programs,
+      days,
+      newborn,
+      judge,
+      quiet,
+      plan=plan,
+      key=key,
+      guard_tolerance=tolerance,
+      save_seconds=1e9,
+      num_samples=1,
+    )
+    state, record = life.run()
+    awake = programs.begin(newborn, key)
+    for step in range(2):
+      awake, _ = programs.wake(awake, testing.batch(step), ())
+  (night,), (entry,) = record['nights'], record['ledger']
+  assert night['accepted'] == accepted
   assert entry['event'] == ('activated' if accepted else 'discarded')
   assert ('fell from 0.900 to 0.800' in night['reason']) != accepted
-  assert float(state.weights.active_NE[2].sum()) == 1 + accepted
+  assert float(state.weights.active_NE[1].sum()) == accepted
+  if not accepted:  # As if it had never slept.
+    for path, leaf in awake.weights.params.items():
+      np.testing.assert_allclose(
+        state.weights.params[path], leaf, atol=1e-6, err_msg=path
+      )
+    assert not np.asarray(state.woke_N).any()
   if tolerance is not None:
-    # Asked of what would wake up, and remembered only if it does.
-    asked = judge.asked[-1]
-    assert testing.same(asked, program.night.student(_night()[0][-1]))
-    kept = float(state.guard_N[1])
+    # Asked of the larger self, and remembered only if that wakes up.
+    assert set(judge.asked[-1].fresh) == {'2'}
+    kept = float(state.guard_N[0])
     assert kept == pytest.approx(after if accepted else 0.9)
 
 

@@ -20,24 +20,12 @@ def _place(shape):
   return testing.placement(data=data, fsdp=fsdp, tensor=tensor)
 
 
-def _config():
-  return testing.config(
-    (1, 2), num_updates=2, updates_per_round=1, on_policy=0.5,
-    on_policy_after=0.0,
-    teachers=(
-      dict(
-        teacher='next', prompts='day', sequences=8, draws=8, stem_share=0.5
-      ),
-    ),
-  )  # fmt: skip
-
-
 @functools.cache
 def _life(shape):
   """Programs and the evening after one day of two steps."""
   place = _place(shape)
   with jax.set_mesh(place.mesh):
-    programs, state = testing.life(_config(), place)
+    programs, state = testing.life(testing.short_config(), place)
     for step in range(2):
       held = (1,) if step == 1 else ()
       state, metrics = programs.wake(state, testing.batch(step), held)

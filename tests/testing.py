@@ -77,6 +77,20 @@ def config(
   return c
 
 
+def short_config() -> ml_collections.ConfigDict:
+  """Days of two steps, nights of two rounds, one teacher."""
+  return config(
+    (1, 2),
+    num_updates=2,
+    updates_per_round=1,
+    on_policy=0.5,
+    on_policy_after=0.0,
+    teachers=(
+      dict(teacher='next', prompts='day', sequences=8, draws=8, stem_share=0.5),
+    ),
+  )
+
+
 def weights(model: transformer.Transformer, seed: int = 0) -> types.Weights:
   """Weights in which nothing is zero: levels speak, experts would too.
 

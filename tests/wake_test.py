@@ -1,6 +1,6 @@
 """The wake step: streaming equals the paper's sum, and at rest is at rest.
 
-Most of it is shown on a toy whose levels are matrices, `logits = E sum_l c_l W_l`,
+Most of it is shown on a toy whose levels are matrices, logits = E sum c_l W_l,
 so that a reference is a few lines of NumPy; the factors c_l tell them apart.
 """
 

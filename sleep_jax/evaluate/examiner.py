@@ -77,12 +77,15 @@ class Examiner:
     """Scores by key, held-out loss and KL(newborn || now), nats per token.
 
     Args:
-      experience: number of experiences begun; later labels do not compete.
+      experience: number of experiences begun; later labels do not compete,
+        and only the next experience is scored of those to come (forward
+        transfer needs no more). 0, the newborn, is scored on all.
     """
     args = (jnp.int32(experience),) if self._ranked else ()
+    sets = experience + 2 if experience else None  # Birth, and the next.
     numbers: dict[str, Any] = {
-      'scores': self._score(weights, *args),
-      'stem_scores': self._score_stems(weights, *args),
+      'scores': self._score(weights, *args, sets=sets),
+      'stem_scores': self._score_stems(weights, *args, sets=sets),
       'held_out_loss': None,
       'kl_newborn': None,
     }

@@ -176,16 +176,27 @@ class Scorer:
       self._chunks.append((start, part.replace(**fixed)))
     self._chunk, self._total = chunk, total
 
-  def __call__(self, weights: types.Weights, *args: Any) -> dict[str, float]:
-    """Accuracy by name of set; empty sets are left out."""
-    if not self._names:
+  def __call__(
+    self, weights: types.Weights, *args: Any, sets: int | None = None
+  ) -> dict[str, float]:
+    """Accuracy by name of set; empty sets are left out.
+
+    Args:
+      *args: further arguments of `correct`.
+      sets: how many of the first sets to score; default: all.
+    """
+    names = self._names[:sets]
+    if not names:
       return {}
+    sizes = self._sizes[: len(names)]
     right = np.zeros((self._total,), bool)
     for start, probes in self._chunks:
+      if start >= sum(sizes):
+        break
       answer = self._correct(weights, probes, *args)
       right[start : start + self._chunk] = np.asarray(answer)
     scores, start = {}, 0
-    for name, size in zip(self._names, self._sizes, strict=True):
+    for name, size in zip(names, sizes, strict=True):
       scores[name] = float(np.mean(right[start : start + size]))
       start += size
     return scores

@@ -1,0 +1,310 @@
+"""A life that is broken off, anywhere, ends where an unbroken one does."""
+
+import functools
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from jax import monitoring
+
+from sleep_jax import checkpoint, lifecycle, schedule
+from tests import testing, town
+
+DEEP = [(1, 2), (2, 4)]  # Both sleep at steps 4 and 8, the first at 2 and 6.
+
+
+@functools.cache
+def _town(mesh=(1, 1, 1)):
+  return town.Town(town.config(*DEEP), mesh)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('lives')
+
+
+@pytest.fixture(scope='module')
+def unbroken(folder):
+  """The life to compare with: its end, its record, its rows, its stops."""
+  here = _town().be_born(folder / 'birth')
+  stops = itertools.count()
+  state, record = here.live(
+    'sleep', folder / 'whole', stop=lambda: bool(next(stops) < 0)
+  )
+  return state, record, town.rows(folder / 'whole'), next(stops)
+
+
+def _at_call(number):
+  """A stop that is asked for when it is looked at the `number`-th time."""
+  calls = itertools.count(1)
+  return lambda: next(calls) == number
+
+
+def _in_parts(here, name, folder, stops):
+  """Lives with a stop after each number of looks, then to the end."""
+  for number in stops:
+    with pytest.raises(lifecycle.Interrupted):
+      here.live(name, folder, stop=_at_call(number))
+  return here.live(name, folder)
+
+
+def _assert_same_life(unbroken, state, record, rows):
+  whole, whole_record, whole_rows, _ = unbroken
+  assert testing.same(whole, state)
+  assert town.timeless(whole_record) == town.timeless(record)
+  assert whole_rows == rows
+
+
+def test_a_life_broken_off_at_every_chance_ends_as_an_unbroken_one(
+  unbroken, tmp_path
+):
+  """After each wake step, each round of a night, each waking, each cycle."""
+  chances = unbroken[3]
+  # 8 steps, 6 nights of 2 rounds and a waking, 4 cycles.
+  assert chances == 8 + 6 * 3 + 4
+  state, record = _in_parts(_town(), 'sleep', tmp_path, [1] * chances)
+  _assert_same_life(unbroken, state, record, town.rows(tmp_path))
+
+
+@pytest.mark.parametrize('stops', [[4], [7, 9]])  # Mid-night; mid-day.
+def test_a_life_broken_off_now_and_then_ends_as_an_unbroken_one(
+  unbroken, tmp_path, stops
+):
+  state, record = _in_parts(_town(), 'sleep', tmp_path, stops)
+  _assert_same_life(unbroken, state, record, town.rows(tmp_path))
+
+
+class _Falls:
+  """An examiner that falls over when asked the `number`-th time."""
+
+  def __init__(self, judge, number):
+    self._judge, self._calls, self._number = judge, itertools.count(1), number
+
+  def examine(self, *args):
+    if next(self._calls) == self._number:
+      raise RuntimeError('power cut')
+    return self._judge.examine(*args)
+
+  def __getattr__(self, name):
+    return getattr(self._judge, name)
+
+
+@pytest.mark.parametrize('number', [2, 3])  # First evening, first morning.
+def test_a_life_ended_without_warning_repeats_what_was_not_saved(
+  unbroken, tmp_path, number
+):
+  here = _town()
+  with pytest.raises(RuntimeError, match='power cut'):
+    here.live(
+      'sleep', tmp_path, judge=_Falls(here.judge, number), save_seconds=0
+    )
+  assert len(town.rows(tmp_path)) < len(unbroken[2])
+  state, record = here.live('sleep', tmp_path)
+  _assert_same_life(unbroken, state, record, town.rows(tmp_path))
+
+
+def test_what_is_saved_of_a_night_does_not_change_while_it_is_written(
+  unbroken, tmp_path
+):
+  """The record of a night grows; its checkpoint holds it as it was."""
+  here = _town()
+  saved = []
+
+  class Looks(checkpoint.Checkpoints):
+    def save_moment(self, state, progress):
+      saved.append((progress, int(state.night.update) if state.night else 0))
+      super().save_moment(state, progress)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(checkpoint, 'Checkpoints', Looks)
+    here.live('sleep', tmp_path, save_seconds=0)
+  asleep = [(p, update) for p, update in saved if update]
+  assert len(asleep) == 12
+  for progress, update in asleep:
+    assert progress['nights'][-1]['divergence'][-1]['update'] == update
+
+
+def test_birth_broken_off_is_the_same_birth(unbroken, folder, tmp_path):
+  state = _town().newborn
+  here = town.Town(town.config(*DEEP))
+  with pytest.raises(lifecycle.Interrupted):
+    here.live('birth', tmp_path, stop=_at_call(2))
+  again, _ = here.live('birth', tmp_path)
+  assert testing.same(state.weights, again.weights)
+  assert testing.same(state.replay, again.replay)
+  assert town.rows(folder / 'birth') == town.rows(tmp_path)
+
+
+def test_a_memory_of_rows_is_part_of_what_is_saved(unbroken, tmp_path):
+  here = _town()
+  whole, record = here.live('er', tmp_path / 'whole')
+  state, again = _in_parts(here, 'er', tmp_path / 'parts', [3, 3])
+  rows = town.rows(tmp_path / 'whole')
+  broken = (state, again, town.rows(tmp_path / 'parts'))
+  _assert_same_life((whole, record, rows, 0), *broken)
+
+
+def test_nothing_compiles_after_every_level_has_slept_once(
+  unbroken, tmp_path
+):
+  """Counted by JAX itself, eager operations included; the guard is on."""
+  here = town.Town(town.config(*DEEP)).be_born(tmp_path / 'birth')
+  at: list[int] = []
+  steps = [0]
+  listen = lambda name, seconds, **_: (
+    at.append(steps[-1])
+    if name == '/jax/core/compile/backend_compile_duration'
+    else None
+  )
+  judge, examine = here.judge, here.judge.examine
+
+  def look(weights, experience):
+    steps.append(steps[-1] + 1)  # An evening or a morning.
+    return examine(weights, experience)
+
+  judge.examine = look
+  monitoring.register_event_duration_secs_listener(listen)
+  try:
+    here.live('sleep', tmp_path / 'life', tolerance=1.0, save_seconds=0)
+  finally:
+    monitoring.unregister_event_duration_listener(listen)
+  # Newborn, then evening and morning of cycles 1 (level 1) and 2 (both).
+  assert {1, 2, 3, 4} <= set(at)
+  assert max(at) <= 5
+  assert steps[-1] == 9
+
+
+@pytest.mark.parametrize('mesh', [(8, 1, 1), (2, 2, 2), (1, 4, 1)])
+def test_a_sharded_life_is_that_of_one_device(unbroken, tmp_path, mesh):
+  here = _town(mesh).be_born(tmp_path / 'birth')
+  _close(here.newborn.weights, _town().newborn.weights)
+  state, record = here.live('sleep', tmp_path / 'life')
+  _close(state.weights, unbroken[0].weights)
+  assert testing.same(
+    jax.device_get(state.replay), jax.device_get(unbroken[0].replay)
+  )
+  for one, other in zip(
+    record['nights'], unbroken[1]['nights'], strict=True
+  ):
+    for a, b in zip(one['divergence'], other['divergence'], strict=True):
+      assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
+  embed = state.weights.params['embed']
+  assert len(embed.addressable_shards) == np.prod(mesh)
+  shard = embed.addressable_shards[0].data
+  assert shard.shape[1] * mesh[1] == embed.shape[1]
+
+
+def _close(one, other):
+  for path, leaf in other.params.items():
+    np.testing.assert_allclose(
+      one.params[path], leaf, rtol=1e-4, atol=1e-5, err_msg=path
+    )
+  np.testing.assert_array_equal(one.active_NE, other.active_NE)
+
+
+def test_levels_due_together_sleep_fastest_first_with_their_own_teachers(
+  unbroken
+):
+  state, record, rows, _ = unbroken
+  nights = record['nights']
+  order = [(night['step'], night['sender']) for night in nights]
+  assert order == [(2, 1), (4, 1), (4, 2), (6, 1), (8, 1), (8, 2)]
+  # Level 2's bank holds what level 1 sent since level 2 slept last.
+  assert [night['slot'] for night in nights] == [0, 1, 0, 0, 1, 1]
+  emptied = [
+    (e['night'], e['slot']) for e in record['ledger'] if e['event'] == 'reset'
+  ]
+  assert emptied == [(3, 0), (3, 1), (6, 0), (6, 1)]
+  np.testing.assert_array_equal(
+    np.asarray(state.weights.active_NE)[:, :3],
+    [[0, 0, 0], [0, 0, 0], [1, 1, 0]],
+  )
+  assert np.asarray(state.woke_N).tolist() == [8, 8, 0]
+  kinds = [row['kind'] for row in rows]
+  assert kinds.count('night') == 6 and kinds.count('seed') == 12
+
+
+def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(tmp_path):
+  """The guard's answers are scripted: the newborn, then each night."""
+  config = town.config((1, 'experience'))
+  here = town.Town(config).be_born(tmp_path / 'birth')
+  answers = iter([0.9, 0.5, 0.88])
+  here.judge.guard = lambda weights, experience: next(answers)
+  said = town.Quiet()
+  woke = []
+  record = None
+  for number in (4 + 3, None):  # At the first morning, then to the end.
+    try:
+      state, record = here.live(
+        'sleep', tmp_path / 'life', tolerance=0.1, said=said,
+        stop=_at_call(number),
+      )  # fmt: skip
+    except lifecycle.Interrupted:
+      saved = checkpoint.Checkpoints(
+        str(tmp_path / 'life' / 'checkpoints'), config={'name': 'sleep'}
+      )
+      series, index, _ = saved.latest_progress()
+      shapes = here.programs('sleep').abstract(here.newborn)
+      woke.append(saved.restore(series, index, shapes))
+      saved.close()
+  first, second = record['nights']
+  assert (first['accepted'], second['accepted']) == (False, True)
+  assert first['guard'] == {'before': 0.9, 'after': 0.5}
+  assert second['guard']['before'] == pytest.approx(0.9)
+  assert 'fell from 0.900 to 0.500' in first['reason']
+  assert any('night 1 discarded' in line for line in said.said)
+  assert [e['event'] for e in record['ledger']] == ['discarded', 'activated']
+  assert record['ledger'][1]['slot'] == 0  # The discarded one took no slot.
+  (discarded,) = woke
+  assert not np.asarray(discarded.weights.active_NE).any()
+  assert testing.same(discarded.anchor, here.programs('sleep').begin(
+    here.newborn, jax.random.key(0)).anchor)  # fmt: skip
+  assert testing.changed(
+    here.newborn.weights.params, discarded.weights.params
+  )  # The day itself is kept.
+  assert int(discarded.woke_N[0]) == 0  # So the day's prompts are all new
+  assert 32 == int(discarded.replay['day/1'].count)  # and still there.
+  assert float(discarded.guard_N[0]) == pytest.approx(0.9)
+  assert float(state.guard_N[0]) == pytest.approx(0.88)
+  assert int(state.replay['day/1'].count) == 0
+  rows = [r for r in town.rows(tmp_path / 'life') if r['kind'] == 'night']
+  assert [row['accepted'] for row in rows] == [False, True]
+
+
+def test_cost_counts_learning_and_not_being_asked(unbroken, tmp_path):
+  here = _town()
+  slept = []
+
+  class Slow:
+    def __getattr__(self, name):
+      return getattr(here.judge, name)
+
+    def examine(self, *args):
+      import time
+
+      time.sleep(0.3)
+      slept.append(0.3)
+      return here.judge.examine(*args)
+
+  _, record = here.live('hope', tmp_path, judge=Slow())
+  assert sum(slept) > 0.8
+  began = record['cost']['seconds']
+  assert 0 < began < sum(slept)
+  assert record['cost']['steps'] == 8
+  batches = [
+    here.stream.experiences[day].batch(step)
+    for day in range(2)
+    for step in range(4)
+  ]
+  read = sum(int((batch.segments_BT >= 0).sum()) for batch in batches)
+  assert record['cost']['tokens_read'] == read
+
+
+def test_a_night_spends_what_it_writes_and_learns(unbroken):
+  record, hope = unbroken[1], schedule.WAKE
+  del hope
+  cost = record['cost']
+  assert cost['steps'] == 8 + 6 * 4
+  assert cost['tokens_generated'] > 0
+  assert cost['added_parameters'] == 2 * (2 * 16 * testing.RANK + 16 + 1)

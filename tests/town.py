@@ -1,0 +1,181 @@
+"""A tiny town for tests of whole lives: two people a day, a handful of steps.
+
+Everything a run has is there (several levels, nights, probes, a guard), at a
+size at which only compiling takes time. A `Town` compiles each program once,
+however many lives are lived in it.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+
+from configs import base
+from sleep_jax import checkpoint, lifecycle, programs, progress, schedule
+from sleep_jax import state as state_lib
+from sleep_jax import strategies, writers
+from sleep_jax.data import streams, tokenizer
+from sleep_jax.data.worlds import facts
+from sleep_jax.evaluate import examiner
+from sleep_jax.model import config as model_config
+from sleep_jax.model import transformer
+from sleep_jax.strategies import birth
+from tests import testing
+
+NEVER = 1e9  # Seconds.
+Progress = progress.Progress
+
+
+def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
+  """The base config, as small as it gets.
+
+  Args:
+    *periods: (update, sleep) periods of the waking levels.
+  """
+  c = base.get_config()
+  c.name = 'town'
+  c.strategies = ('sleep',)
+  c.data.settings = dict(
+    num_birth=8, num_days=2, people_per_day=2, attributes=2, values=4
+  )
+  c.data.batch_size = 8
+  c.tokenizer.vocab_size = 512
+  c.model.update(
+    width=16, num_layers=1, num_heads=4, num_kv_heads=2, head_size=4, unroll=1
+  )
+  c.levels = testing.levels(*(periods or [(1, 'experience')]))
+  c.birth.steps = 3
+  c.birth.optimizer.update(learning_rate=1e-2, warmup=1, decay_steps=3)
+  c.wake.steps = 4
+  c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
+  c.tune.update(learning_rates=(1e-2,), experiences=1)
+  c.replay.update(birth=16, past=16, day=16)
+  for teacher in c.consolidate.teachers:
+    teacher.update(sequences=8, draws=8)
+  c.consolidate.update(num_updates=4, updates_per_round=2)
+  c.expert_optimizer = dict(learning_rate=1e-2)
+  c.evaluate.update(chunk=32, held_out_batches=1)
+  c.evaluate_samples = 1
+  c.checkpoint.every_seconds = NEVER
+  return c
+
+
+class Quiet(Progress):
+  """Shows nothing; keeps what was said."""
+
+  def __init__(self):
+    super().__init__()
+    self.said: list[str] = []
+    self.is_terminal = False
+
+  def say(self, text: str) -> None:
+    self.said.append(text)
+
+
+class Town:
+  """One world, one model, one mesh; any number of lives."""
+
+  def __init__(
+    self, config: ml_collections.ConfigDict, mesh: tuple[int, ...] = (1, 1, 1)
+  ):
+    self.config = config
+    data, fsdp, tensor = mesh
+    self.place = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
+    world = facts.make(seed=0, **config.data.settings)
+    words = tokenizer.make(
+      texts=[row.text for row in world.birth], **config.tokenizer
+    )
+    given = config.data.to_dict()
+    for name in ('world', 'path', 'settings'):
+      del given[name]
+    self.stream = streams.build(world, words, seed=0, **given)
+    levels = config.to_dict()['levels']
+    self.levels = tuple(model_config.Level(**level) for level in levels)
+    self.model = transformer.Transformer(
+      model_config.make(config.model, levels, vocab_size=words.vocab_size)
+    )
+    self.newborn: programs.Newborn | None = None
+    self.judge: examiner.Examiner | None = None
+    self.programs = functools.cache(self._programs)
+
+  def be_born(self, folder: pathlib.Path) -> 'Town':
+    """Lets the newborn be made, for the lives to come."""
+    if self.newborn is None:
+      state, _ = self.live('birth', folder)
+      self.newborn = programs.Newborn(state.weights, state.replay)
+      self.judge = examiner.Examiner(
+        self.model, self.stream, state.weights, **self.config.evaluate
+      )
+    return self
+
+  def live(
+    self,
+    name: str,
+    folder: pathlib.Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    judge: Any = None,
+    save_seconds: float = NEVER,
+    tolerance: float | None = None,
+    said: Progress | None = None,
+  ) -> tuple[state_lib.State, dict[str, Any]]:
+    """Lives from where the folder's checkpoints stand, to the end or a stop.
+
+    Args:
+      name: 'birth', or a life's name.
+      judge: in place of the examiner.
+    """
+    c, program = self.config, self.programs(name)
+    steps = schedule.steps_per_experience(self.levels, c.wake.steps)
+    plan = program.kind.plan(
+      self.levels, len(self.stream.experiences), steps,
+      c.consolidate.num_updates,
+    )  # fmt: skip
+    saved = checkpoint.Checkpoints(
+      str(folder / 'checkpoints'), config={'name': name}, keep=99
+    )
+    with writers.Writers(folder) as writer:
+      life = lifecycle.Life(
+        program, self.stream, self.newborn, judge or self.judge,
+        lifecycle.Tools(said or Quiet(), writer, saved, stop),
+        plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
+        save_seconds=save_seconds, num_samples=1,
+      )  # fmt: skip
+      try:
+        return life.run()
+      finally:
+        saved.close()
+
+  def _programs(self, name: str) -> programs.Programs:
+    kinds = [birth.make(self.config.birth.steps)]
+    for known in strategies.NAMES:
+      kinds += strategies.make(known, num_levels=len(self.levels))
+    (kind,) = [kind for kind in kinds if kind.name == name]
+    words = self.stream.tokenizer
+    return programs.Programs(
+      self.config, self.model, kind, self.place, stems=self.stream.stems,
+      bos=words.bos, eos=words.eos,
+    )  # fmt: skip
+
+
+def timeless(value: Any) -> Any:
+  """A record without what a clock put in it."""
+  if isinstance(value, dict):
+    return {
+      k: timeless(v)
+      for k, v in value.items()
+      if k not in ('seconds', 'cpu_seconds')
+    }
+  if isinstance(value, (list, tuple)):
+    return [timeless(item) for item in value]
+  return value
+
+
+def rows(folder: pathlib.Path) -> list[dict[str, Any]]:
+  """The rows of a life's metrics.jsonl, without times."""
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  return [timeless(json.loads(line)) for line in lines]
