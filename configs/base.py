@@ -13,8 +13,8 @@ def get_config() -> ml_collections.ConfigDict:
     world='facts',  # 'facts', 'intents' or 'jsonl'.
     path='',  # Where 'intents' and 'jsonl' read from; never set in a config.
     settings=dict(),  # Arguments of the world, see sleep_jax/data/worlds.
-    context=14,  # Tokens per row, BOS and EOS included.
-    max_prompt=12,  # Tokens of a stored prompt or a probe, BOS included.
+    context=12,  # Tokens per row, BOS and EOS included.
+    max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.
     batch_size=64,  # Rows per wake step.
     pack=False,  # Several short rows in one.
     loss_on='all',  # Or 'response'.
@@ -52,9 +52,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.birth = dict(
     restore='',  # Work directory of an earlier run whose newborn is used.
-    steps=2000,
+    steps=1500,
     optimizer=dict(
-      learning_rate=3e-3, warmup=100, decay_steps=2000, b2=0.98,
+      learning_rate=3e-3, warmup=100, decay_steps=1500, b2=0.98,
       weight_decay=0.01,
     ),
   )  # fmt: skip
@@ -93,7 +93,7 @@ def get_config() -> ml_collections.ConfigDict:
         stem_share=0.5,
       ),
     ),
-    num_updates=500,
+    num_updates=400,
     updates_per_round=20,
     sender_after_sleep='cleared',
     on_policy=0.5,
@@ -101,11 +101,11 @@ def get_config() -> ml_collections.ConfigDict:
     beta=0.0,
     temperature=1.0,
     max_new=10,  # Tokens that are written of a rehearsal,
-    max_length=14,  # Tokens of a rehearsal,
-    prompt_width=12,  # and of its prompt.
+    max_length=12,  # Tokens of a rehearsal,
+    prompt_width=10,  # and of its prompt.
   )
   c.expert_optimizer = dict(
-    learning_rate=8e-3, warmup=20, decay_steps=500, b2=0.98
+    learning_rate=8e-3, warmup=20, decay_steps=400, b2=0.98
   )
   c.guard = dict(on=False, tolerance=0.02)
 
