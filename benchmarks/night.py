@@ -73,7 +73,10 @@ def _cases(shape):
   rows = rows_of(night, state)
   tokens = s.max_length * sum(t.sequences for t in s.teachers)
   draws = sum(t.draws for t in s.teachers)
-  forward = shapes.forward_flops(program, s.max_length)
+  forward = shapes.forward_flops(
+    program, s.max_length, read=s.max_new / s.max_length
+  )
+  sampled = _sampling_flops(night, program)
   fresh = sum(x.size for x in jax.tree.leaves(state.night.fresh))
 
   def scoring(state, rows):
@@ -90,12 +93,11 @@ def _cases(shape):
     timing.case(
       f'{shape}/round', night.seed, state, steps=s.updates_per_round,
       tokens=tokens * s.updates_per_round,
-      flops=s.updates_per_round * update + _sampling_flops(night, forward),
+      flops=s.updates_per_round * update + sampled,
     ),
     timing.case(
       f'{shape}/sampling', lambda state: night._rehearse(state, state.key),
-      state, tokens=2 * draws * (s.max_length - 1),
-      flops=_sampling_flops(night, forward),
+      state, tokens=2 * draws * s.max_new, flops=sampled,
     ),
     timing.case(
       f'{shape}/scoring', scoring, state, rows, tokens=tokens,
@@ -104,11 +106,12 @@ def _cases(shape):
   ]  # fmt: skip
 
 
-def _sampling_flops(night, forward):
+def _sampling_flops(night, program):
   """Prompts once and each new token once, by a teacher and the student."""
   s = night.settings
-  draws = sum(t.draws for t in s.teachers)
-  return 2 * draws * (s.prompt_width + s.max_length - 1) * forward
+  of = lambda read: shapes.forward_flops(program, s.max_length, read=read)
+  one = s.prompt_width * of(1 / s.prompt_width) + s.max_new * of(1)
+  return 2 * sum(t.draws for t in s.teachers) * one
 
 
 if __name__ == '__main__':

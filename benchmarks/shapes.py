@@ -34,7 +34,9 @@ def config(shape: str) -> ml_collections.ConfigDict:
       for level in c.to_dict()['levels']
     )
     c.data.update(context=64, max_prompt=32, batch_size=16)
-    c.consolidate.update(max_length=64, prompt_width=32, updates_per_round=10)
+    c.consolidate.update(
+      max_length=64, prompt_width=32, max_new=32, updates_per_round=10
+    )  # fmt: skip
     c.consolidate.teachers = (
       dict(teacher='anchor', prompts='old', sequences=16, draws=48),
       dict(teacher='next', prompts='day', sequences=8, draws=24),
@@ -84,8 +86,12 @@ def batches(shape: str, num: int) -> Iterator[types.Batch]:
     yield jax.tree.map(jnp.asarray, batch)
 
 
-def forward_flops(program: programs.Programs, length: int) -> float:
+def forward_flops(
+  program: programs.Programs, length: int, *, read: float = 1.0
+) -> float:
   """Of one token in a row of `length`, products alone; masked slots count.
+
+  A share `read` of the tokens meets the vocabulary.
 
   The programs do compute masked slots: that is what a static shape costs.
   """
@@ -97,7 +103,8 @@ def forward_flops(program: programs.Programs, length: int) -> float:
     3 * m.width * level.hidden + level.slots * m.width * (2 * level.rank + 1)
     for level in m.levels
   )
-  return 2.0 * (m.num_layers * (attention + levels) + m.width * m.vocab_size)
+  head = read * m.width * m.vocab_size
+  return 2.0 * (m.num_layers * (attention + levels) + head)
 
 
 def size(program: programs.Programs, owner: str) -> int:

@@ -25,9 +25,9 @@ def get_config():
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
   c.tune.experiences = 2
-  c.replay = dict(store='prompts', birth=2048, past=4096, day=1024)
-  c.consolidate.num_updates = 300
-  c.expert_optimizer.decay_steps = 300
+  c.replay = dict(store='prompts', birth=4096, past=2048, day=1024)
+  c.consolidate.num_updates = 400
+  c.expert_optimizer.decay_steps = 400
   c.consolidate.max_length = 36
   c.consolidate.prompt_width = 30  # Nearly all texts; longer ones are cut.
   c.consolidate.max_new = 12
@@ -37,10 +37,11 @@ def get_config():
       prompts='old',
       sequences=96,
       draws=256,
-      bos_share=0.1,
-      cut_share=0.1,
+      bos_share=0.05,
+      cut_share=0.05,
     ),
     dict(teacher='next', prompts='day', sequences=32, draws=96),
   )
+  c.expert_optimizer.learning_rate = 6e-3
   c.evaluate.chunk = 32
   return c

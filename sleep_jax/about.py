@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -19,7 +20,7 @@ PACKAGES = (
 def describe(config: dict[str, Any]) -> dict[str, Any]:
   """A flat dict for the report and the run folder."""
   return {
-    'command': ' '.join(['python', '-m', 'sleep_jax.main', *sys.argv[1:]]),
+    'command': 'python -m sleep_jax.main ' + shlex.join(sys.argv[1:]),
     'seeds': ', '.join(map(str, config['seeds'])),
     'revision': revision(),
     'python': platform.python_version(),
@@ -31,13 +32,19 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
 
 def revision() -> str:
   """The git revision of this code, 'dirty' if changed, or 'unknown'."""
-  here = pathlib.Path(__file__).parent
-  ask = ['git', '-C', str(here), 'describe', '--always', '--dirty']
+  if _git('ls-files', '--error-unmatch', __file__) is None:
+    return 'unknown'  # Installed: a repository around us is somebody else's.
+  return _git('describe', '--always', '--dirty') or 'unknown'
+
+
+def _git(*words: str) -> str | None:
+  """What git says about where this file lies; None if it fails."""
+  ask = ['git', '-C', str(pathlib.Path(__file__).parent), *words]
   try:
     said = subprocess.run(ask, capture_output=True, text=True, timeout=10)
   except (OSError, subprocess.TimeoutExpired):
-    return 'unknown'
-  return said.stdout.strip() or 'unknown'
+    return None
+  return said.stdout.strip() if said.returncode == 0 else None
 
 
 def _version(package: str) -> str:

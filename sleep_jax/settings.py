@@ -91,11 +91,11 @@ def find(config: Any, name: str) -> Any:
   for part in re.findall(r'[^.\[\]]+|\[\d+\]', name):
     if part.startswith('['):
       number = int(part[1:-1])
-      if isinstance(here, Mapping) or not isinstance(here, Iterable):
+      if not isinstance(here, (list, tuple)):
         raise ValueError(f'{place} is no list: {place}{part} is nothing.')
-      if number >= len(list(here)):
-        raise ValueError(f'{place} has {len(list(here))} entries, from [0].')
-      here, place = list(here)[number], place + part
+      if number >= len(here):
+        raise ValueError(f'{place} has {len(here)} entries, from [0].')
+      here, place = here[number], place + part
       continue
     if not hasattr(here, 'keys'):
       raise ValueError(f'{place} is {here!r}: it has no key {part!r}.')
@@ -161,7 +161,7 @@ def _check(found, known, place):
   if isinstance(known, bool):
     return
   if isinstance(known, list):
-    if isinstance(found, (str, Mapping)) or not isinstance(found, Iterable):
+    if not isinstance(found, (list, tuple)):
       raise ValueError(f'{place} is {found!r}: expected a list of dicts.')
     for number, item in enumerate(found):
       _check(item, known[0], f'{place}[{number}]')

@@ -241,16 +241,36 @@ def test_the_student_writes_only_later_in_the_night():
   assert int(metrics[2]['written']) > 1.5 * int(metrics[1]['written'])
 
 
+def test_whose_words_they_are_shows_in_who_expected_them():
+  """Sequences are likeliest to the one who wrote them."""
+  night, (*_, before, last) = _consolidation(), _night()[0]
+  student, teacher = night.student(before), night.teacher(last, 'next')
+
+  def surprise(weights, rollout):
+    logits = jnp.asarray(_ask(weights, rollout.tokens_BT))
+    score_BT = losses.log_likelihood(logits, rollout.tokens_BT)
+    return -float(np.mean(np.asarray(score_BT)[_written(rollout)]))
+
+  by_student = last.night.rollouts['next_day']
+  by_teacher = jax.tree.map(lambda x: x[32:], last.night.pools['next_day'])
+  for own, other, words in (
+    (student, teacher, by_student),
+    (teacher, student, by_teacher),
+  ):
+    assert surprise(own, words) < surprise(other, words) - 0.05
+
+
+def _written(rollout):
+  """Where [B, T - 1] the next token was generated."""
+  target = np.arange(1, rollout.tokens_BT.shape[1])[None]
+  start, stop = rollout.prompt_length_B[:, None], rollout.length_B[:, None]
+  return np.asarray((target >= start) & (target < stop))
+
+
 def _divergence(teacher, student, rollout):
   p, q = (_ask(w, rollout.tokens_BT)[:, :-1] for w in (teacher, student))
   value_BT = losses.divergence(jnp.asarray(p), jnp.asarray(q), beta=0.0)
-  target = np.arange(1, rollout.tokens_BT.shape[1])[None]
-  start, stop = (
-    np.asarray(x)[:, None] for x in (rollout.prompt_length_B, rollout.length_B)
-  )
-  return float(
-    np.mean(np.asarray(value_BT)[(target >= start) & (target < stop)])
-  )
+  return float(np.mean(np.asarray(value_BT)[_written(rollout)]))
 
 
 def test_the_larger_self_comes_closer_than_the_old_one_could():

@@ -31,18 +31,26 @@ Progress = progress.Progress
 
 
 def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
-  """The base config, as small as it gets.
-
-  Args:
-    *periods: (update, sleep) periods of the waking levels.
-  """
-  c = base.get_config()
+  """The base config, as small as it gets; see `shrink`."""
+  c = shrink(base.get_config(), *periods)
   c.name = 'town'
-  c.strategies = ('sleep',)
   c.data.settings = dict(
     num_birth=8, num_days=2, people_per_day=2, attributes=2, values=4
   )
-  c.data.batch_size = 8
+  return c
+
+
+def shrink(
+  c: ml_collections.ConfigDict, *periods: tuple[Any, Any]
+) -> ml_collections.ConfigDict:
+  """A config with all its sizes small.
+
+  Args:
+    c: changed in place.
+    *periods: (update, sleep) periods of the waking levels.
+  """
+  c.strategies = ('sleep',)
+  c.data.update(context=14, max_prompt=12, prefix=8, batch_size=8)
   c.tokenizer.vocab_size = 512
   c.model.update(
     width=16, num_layers=1, num_heads=4, num_kv_heads=2, head_size=4, unroll=1
@@ -56,7 +64,10 @@ def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
   c.replay.update(birth=16, past=16, day=16)
   for teacher in c.consolidate.teachers:
     teacher.update(sequences=8, draws=8)
-  c.consolidate.update(num_updates=4, updates_per_round=2)
+  c.consolidate.update(
+    num_updates=4, updates_per_round=2, max_length=14, max_new=8,
+    prompt_width=12,
+  )  # fmt: skip
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.evaluate.update(chunk=32, held_out_batches=1)
   c.evaluate_samples = 1

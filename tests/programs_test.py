@@ -1,0 +1,70 @@
+"""A life's programs agree with each other on what a state is."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests import testing, town
+
+NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
+
+
+@pytest.fixture(scope='module')
+def here(tmp_path_factory):
+  made = town.Town(town.config((1, 2), (2, 'experience')), (2, 2, 2))
+  return made.be_born(tmp_path_factory.mktemp('birth'))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_state_begins_as_its_blueprint_says(here, name):
+  program = here.programs(name)
+  shapes = program.abstract(here.newborn)
+  state = program.begin(here.newborn, jax.random.key(0), guard=0.5)
+  assert jax.tree.structure(shapes) == jax.tree.structure(state)
+  for shape, leaf in zip(
+    jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True
+  ):
+    assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
+    assert leaf.sharding.is_equivalent_to(shape.sharding, leaf.ndim)
+  assert np.asarray(state.guard_N).tolist() == [0.5] * 3
+  assert testing.same(
+    jax.device_get(state.weights), jax.device_get(here.newborn.weights)
+  )
+
+
+def test_the_newborn_outlives_every_life(here):
+  """A state's arrays are given away with each step; the newborn's are not."""
+  before = jax.device_get(here.newborn)
+  program = here.programs('hope')
+  state = program.begin(here.newborn, jax.random.key(0))
+  batch = here.stream.experiences[0].batch(0)
+  program.wake(state, batch, ())
+  after = jax.device_get(here.newborn)
+  assert testing.same(before.weights, after.weights)
+  assert testing.same(before.replay, after.replay)
+
+
+def test_a_night_has_a_blueprint_of_its_own(here):
+  program = here.programs('sleep')
+  program.check(here.newborn)
+  awake = program.abstract(here.newborn)
+  assert awake.night is None
+  for sender in (1, 2):
+    night = program.abstract(here.newborn, sender=sender).night
+    assert set(night.fresh) == {str(sender + 1)}
+
+
+def test_only_sleep_keeps_prompts_and_anchors(here):
+  for name in NAMES:
+    state = here.programs(name).abstract(here.newborn)
+    bands = {'birth', 'past', 'day/1', 'day/2'} if name == 'sleep' else set()
+    assert set(state.replay) == bands
+    assert set(state.anchor) == ({'1', '2'} if name == 'sleep' else set())
+
+
+def test_without_a_store_nothing_is_kept(here, tmp_path):
+  config = town.config()
+  config.replay.store = 'none'
+  other = town.Town(config).be_born(tmp_path)
+  assert other.newborn.replay == {}
+  assert other.programs('sleep').abstract(other.newborn).replay == {}

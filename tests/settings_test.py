@@ -1,0 +1,128 @@
+"""A config that says too much, too little or nonsense is told so in words."""
+
+import json
+
+import ml_collections
+import pytest
+
+from configs import (
+  base, facts, facts_literal, intents, jsonl, levels, smoke,
+)  # fmt: skip
+from sleep_jax import settings
+
+
+def _plain(config):
+  return json.loads(config.to_json_best_effort())
+
+
+@pytest.mark.parametrize(
+  'config', [base, facts, facts_literal, intents, jsonl, levels, smoke]
+)
+def test_our_own_configs_are_sound(config):
+  settings.check(_plain(config.get_config()))
+
+
+@pytest.mark.parametrize(
+  ('place', 'key', 'said'),
+  [
+    ('', 'consolidte', 'config.consolidte is no key .* config.consolidate'),
+    ('consolidate', 'num_update', 'nearest .* config.consolidate.num_updates'),
+    ('data', 'contxt', 'nearest .* config.data.context'),
+    ('data.settings', 'num_day', 'nearest .* config.data.settings.num_days'),
+    ('model', 'vocab_size', 'config.model.vocab_size is no key'),
+    ('birth.optimizer', 'rate', 'nearest .* config.birth.optimizer.learning_rate'),
+    ('mesh', 'tensors', 'nearest .* config.mesh.tensor'),
+    ('checkpoint', 'folder', 'config.checkpoint.folder is no key'),
+    ('guard', 'tolerence', 'nearest .* config.guard.tolerance'),
+    ('tokenizer', 'size', 'nearest .* config.tokenizer.vocab_size'),
+  ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(place, key, said):
+  config = base.get_config()
+  section = settings.find(config, place) if place else config
+  section[key] = 1
+  with pytest.raises(ValueError, match=said):
+    settings.check(_plain(config))
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    (dict(levels=(dict(hiden=3),)), r'config.levels\[0\].hiden is no key.*hid'),
+    (dict(levels=3), 'config.levels is 3: expected a list'),
+    (dict(model=3), 'config.model is 3: expected a dict of width'),
+    (dict(wake=dict(steps=3)), 'config.wake.optimizers is missing'),
+    (
+      dict(wake=dict(steps=3, optimizers=())),
+      'optimizers has 0 entries, but 1 levels move',
+    ),
+    (
+      dict(wake=dict(steps=0, optimizers=(dict(learning_rate=1.0),))),
+      'config.wake.steps is 0: set it to 1',
+    ),
+    (dict(seeds=()), 'config.seeds and config.strategies need one'),
+    (
+      dict(expert_optimizer=dict(learning_rate=1.0, warmup=9, decay_steps=8)),
+      'config.expert_optimizer: warmup 9 leaves nothing of decay_steps 8',
+    ),
+  ],
+)
+def test_what_does_not_fit_is_named(change, said):
+  plain = _plain(base.get_config()) | json.loads(json.dumps(change))
+  with pytest.raises(ValueError, match=said):
+    settings.check(plain)
+
+
+def test_an_unknown_world_is_told_which_there_are():
+  config = base.get_config()
+  config.data.world = 'fact'
+  with pytest.raises(ValueError, match="'fact': expected one of .*'intents'"):
+    settings.check(_plain(config))
+
+
+def test_every_key_of_the_base_config_is_needed_or_has_a_default():
+  """Taking any key away raises a sentence about it, or changes nothing."""
+  plain = _plain(base.get_config())
+  for section in plain:
+    less = {k: v for k, v in plain.items() if k != section}
+    with pytest.raises(ValueError, match=f"config.{section}|world is None"):
+      settings.check(less)
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('wake.steps', 1),
+    ('levels[1].slots', 7),
+    ('list[0]', 2),
+  ],
+)
+def test_a_dotted_name_finds_its_value(name, value):
+  config = ml_collections.ConfigDict(
+    dict(wake=dict(steps=1), levels=(dict(slots=0), dict(slots=7)), list=(2,))
+  )
+  assert settings.find(config, name) == value
+
+
+@pytest.mark.parametrize(
+  ('name', 'said'),
+  [
+    ('wake.step', 'config.wake.step is no key .* config.wake.steps'),
+    ('wake.steps.x', "config.wake.steps is 1: it has no key 'x'"),
+    ('levels[2].slots', r'config.levels has 1 entries, from \[0\]'),
+    ('levels[0].slot', r'the nearest .* is config.levels\[0\].slots'),
+    ('wake[0]', r'config.wake is no list'),
+  ],
+)
+def test_a_name_of_nothing_is_told_what_is_near(name, said):
+  config = ml_collections.ConfigDict(
+    dict(wake=dict(steps=1), levels=(dict(slots=0),))
+  )
+  with pytest.raises(ValueError, match=said):
+    settings.find(config, name)
+
+
+def test_a_config_file_that_is_missing_lists_those_there_are(tmp_path):
+  (tmp_path / 'mine.py').write_text('')
+  with pytest.raises(FileNotFoundError, match='no such file.*are: mine.py'):
+    settings.load(str(tmp_path / 'main.py'))
