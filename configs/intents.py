@@ -26,10 +26,10 @@ def get_config():
   c.wake.steps = 150
   c.tune.experiences = 2
   c.replay = dict(store='prompts', birth=4096, past=2048, day=1024)
-  c.consolidate.num_updates = 400
-  c.expert_optimizer.decay_steps = 400
+  c.consolidate.num_updates = 300
+  c.expert_optimizer.decay_steps = 300
   c.consolidate.max_length = 36
-  c.consolidate.prompt_width = 30  # Nearly all texts; longer ones are cut.
+  c.consolidate.prompt_width = 30  # Longer texts are not rehearsed.
   c.consolidate.max_new = 12
   c.consolidate.teachers = (
     dict(

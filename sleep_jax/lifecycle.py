@@ -14,9 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from sleep_jax import checkpoint, programs, progress, schedule, types
+from sleep_jax import checkpoint, programs, progress, schedule, writers
 from sleep_jax import state as state_lib
-from sleep_jax import writers
 from sleep_jax.data import streams
 from sleep_jax.evaluate import cost as cost_lib
 from sleep_jax.evaluate import examiner as examiner_lib
@@ -161,9 +160,9 @@ class Life:
       stop += 1
     event = self._plan[first]
     name = self._program.kind.name
-    label = f'{name}: birth' if not event.experience else (
-      f'{name}: experience {event.experience}'
-    )
+    label = f'{name}: experience {event.experience}'
+    if not event.experience:
+      label = name
     with self._tools.progress.phase(label, stop - first) as phase:
       while self._event < stop:
         event = self._plan[self._event]
@@ -235,11 +234,12 @@ class Life:
         state, sender, accept=accept, guard=guard['after'] if guard else -1.0
       )
       jax.block_until_ready(state.step)
-    reason = '' if accept else (
-      f'guard probes fell from {guard["before"]:.3f} to {guard["after"]:.3f}, '
-      f'more than guard.tolerance {self._tolerance}'
-    )
-    if reason:
+    reason = ''
+    if not accept:
+      reason = (
+        f'guard probes fell from {before:.3f} to {after:.3f}, more than '
+        f'guard.tolerance {self._tolerance}'
+      )
       self._tools.progress.say(f'night {number} discarded: {reason}')
     self._records['nights'].append({
       'cycle': event.cycle, 'night': number, 'step': event.step,
@@ -332,7 +332,9 @@ class Life:
     if not stop and time.monotonic() - self._saved < self._save_seconds:
       return
     night = self._under_way if state.night is not None else None
-    self._tools.checkpoints.save_moment(state, self._progress(state, night=night))
+    self._tools.checkpoints.save_moment(
+      state, self._progress(state, night=night)
+    )
     self._saved = time.monotonic()
     if stop:
       self._tools.checkpoints.wait()
@@ -341,7 +343,9 @@ class Life:
       )
 
   def _save_cycle(self, state, event):
-    self._tools.checkpoints.save_cycle(event.cycle, state, self._progress(state))
+    self._tools.checkpoints.save_cycle(
+      event.cycle, state, self._progress(state)
+    )
     self._saved = time.monotonic()
     if self._tools.stop():
       self._tools.checkpoints.wait()

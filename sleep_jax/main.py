@@ -1,4 +1,4 @@
-"""Entry: python -m sleep_jax.main --config=configs/smoke.py --workdir=runs/x."""
+"""Entry: python -m sleep_jax.main --config=configs/smoke.py --workdir=x."""
 
 import logging as standard_logging
 import os

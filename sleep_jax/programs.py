@@ -70,15 +70,15 @@ class Programs:
     self._wake = kind.wrap(step)
     self._nights = {}
     if kind.sleeps:
-      settings = consolidate.settings(**config.consolidate.to_dict())
-      self.night_updates = settings.num_updates
-      self.night_tokens = settings.max_length * sum(
-        teacher.sequences for teacher in settings.teachers
+      night = consolidate.settings(**config.consolidate.to_dict())
+      self.night_updates = night.num_updates
+      self.night_tokens = night.max_length * sum(
+        teacher.sequences for teacher in night.teachers
       )
       tx = optimizer.make(**config.expert_optimizer)
       self._nights = {
         sender: consolidate.Consolidation(
-          model, sender, self._txs[str(sender)], tx, stems, bos, eos, settings
+          model, sender, self._txs[str(sender)], tx, stems, bos, eos, night
         )
         for sender in range(1, len(levels))
         if levels[sender - 1].sleep_period != 'infinite'
@@ -95,20 +95,15 @@ class Programs:
     Args:
       guard: the newborn's score on the guard's probes, if it was asked.
     """
-    score = jnp.float32(guard)
-    if newborn is None:
 
-      def make(key, guard):
+    def make(newborn, key, guard):
+      if newborn is None:
         return self._begin(self.model.init(key), {}, key, guard)
+      weights, bands = newborn
+      return self._begin(jax.tree.map(jnp.copy, weights), bands, key, guard)
 
-      args = (key, score)
-    else:
-
-      def make(weights, bands, key, guard):
-        weights = jax.tree.map(jnp.copy, weights)
-        return self._begin(weights, bands, key, guard)
-
-      args = (newborn.weights, newborn.replay, key, score)
+    given = None if newborn is None else (newborn.weights, newborn.replay)
+    args = (given, key, jnp.float32(guard))
     return self.placement.jit(make, *args, donate=False)(*args)
 
   def check(self, newborn: Newborn) -> None:

@@ -17,8 +17,16 @@ import jax
 import ml_collections
 
 from sleep_jax import (
-  about, checkpoint, lifecycle, programs, progress, schedule, settings,
-  sharding, workdir, writers,
+  about,
+  checkpoint,
+  lifecycle,
+  programs,
+  progress,
+  schedule,
+  settings,
+  sharding,
+  workdir,
+  writers,
 )  # fmt: skip
 from sleep_jax import strategies as strategies_lib
 from sleep_jax.data import streams, tokenizer
@@ -78,9 +86,7 @@ class Study:
       model_config.Level(**level) for level in self._plain['levels']
     )
     schedule.check(self._levels)
-    self._steps = schedule.steps_per_experience(
-      self._levels, config.wake.steps
-    )
+    self._steps = schedule.steps_per_experience(self._levels, config.wake.steps)
     self._placement = sharding.make(**config.mesh)
     self.folder = pathlib.Path(folder).expanduser().resolve()
     workdir.check(self.folder, self._plain, free=_FREE)
@@ -211,9 +217,10 @@ class Study:
   def _check_fits(self, home: pathlib.Path) -> dict[str, Any]:
     """The config of the run that a newborn comes from."""
     theirs = workdir.read_config(home.parent)
-    if theirs is None or not (
-      home / _BIRTH / 'checkpoints' / 'cycles' / 'cycle_0'
-    ).exists():
+    if (
+      theirs is None
+      or not (home / _BIRTH / 'checkpoints' / 'cycles' / 'cycle_0').exists()
+    ):
       raise FileNotFoundError(
         f'config.birth.restore: {home} holds no finished birth. Name the work '
         f'directory of a run that was born with seed {home.name[5:]}.'
@@ -402,8 +409,9 @@ def _with_joint(by_name: dict[str, list]) -> dict[str, list]:
   if budgets:
     best = max(
       budgets,
-      key=lambda name: retention.spread(r['acc'] for r in by_name[name])[0]
-      or 0.0,
+      key=lambda name: (
+        retention.spread(r['acc'] for r in by_name[name])[0] or 0.0
+      ),
     )
     by_name = by_name | {'joint': by_name[best]}
   return by_name

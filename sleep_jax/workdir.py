@@ -73,8 +73,8 @@ def differences(old: Any, new: Any, place: str = 'config') -> Iterator[str]:
   if isinstance(old, dict) and isinstance(new, dict):
     for key in sorted(old.keys() | new.keys()):
       yield from differences(old.get(key), new.get(key), f'{place}.{key}')
-  elif isinstance(old, list) and isinstance(new, list) and (
-    len(old) == len(new)
+  elif (
+    isinstance(old, list) and isinstance(new, list) and (len(old) == len(new))
   ):
     for number, pair in enumerate(zip(old, new, strict=True)):
       yield from differences(*pair, f'{place}[{number}]')

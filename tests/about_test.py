@@ -7,7 +7,7 @@ from sleep_jax import about
 
 
 def test_what_was_run_can_be_run_again(monkeypatch):
-  monkeypatch.setattr(sys, 'argv', ['main.py', "--config.seeds=(0, 1)", '-v'])
+  monkeypatch.setattr(sys, 'argv', ['main.py', '--config.seeds=(0, 1)', '-v'])
   said = about.describe({'seeds': [0, 1]})
   expected = "python -m sleep_jax.main '--config.seeds=(0, 1)' -v"
   assert said['command'] == expected

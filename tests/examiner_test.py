@@ -30,7 +30,9 @@ def test_a_newborn_has_not_moved_from_itself(here, weights):
   judge = _examiner(here, weights)
   found = judge.examine(weights, 0)
   assert found['kl_newborn'] == 0
-  assert set(found['scores']) == set(found['stem_scores']) == {'birth', '1', '2'}
+  assert (
+    set(found['scores']) == set(found['stem_scores']) == {'birth', '1', '2'}
+  )
   other = jax.tree.map(lambda x: x * 1.1, weights)
   moved = judge.examine(other, 0)
   assert moved['kl_newborn'] > 0

@@ -145,9 +145,7 @@ def test_a_memory_of_rows_is_part_of_what_is_saved(unbroken, tmp_path):
   _assert_same_life((whole, record, rows, 0), *broken)
 
 
-def test_nothing_compiles_after_every_level_has_slept_once(
-  unbroken, tmp_path
-):
+def test_nothing_compiles_after_every_level_has_slept_once(unbroken, tmp_path):
   """Counted by JAX itself, eager operations included; the guard is on."""
   here = town.Town(town.config(*DEEP)).be_born(tmp_path / 'birth')
   at: list[int] = []
@@ -184,9 +182,7 @@ def test_a_sharded_life_is_that_of_one_device(unbroken, tmp_path, mesh):
   assert testing.same(
     jax.device_get(state.replay), jax.device_get(unbroken[0].replay)
   )
-  for one, other in zip(
-    record['nights'], unbroken[1]['nights'], strict=True
-  ):
+  for one, other in zip(record['nights'], unbroken[1]['nights'], strict=True):
     for a, b in zip(one['divergence'], other['divergence'], strict=True):
       assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
   embed = state.weights.params['embed']
@@ -204,7 +200,7 @@ def _close(one, other):
 
 
 def test_levels_due_together_sleep_fastest_first_with_their_own_teachers(
-  unbroken
+  unbroken,
 ):
   state, record, rows, _ = unbroken
   nights = record['nights']

@@ -24,7 +24,7 @@ def _band(capacity):
   return replay.empty({'x': capacity}, width=testing.PROMPT)['x']
 
 
-def _draw(bands, stems=None, *, seed=0, num=64, since=-1, until=99, **shares):
+def _draw(bands, stems=None, *, num=64, since=-1, until=99, width=8, **shares):
   shares = dict(bos_share=0.0, cut_share=0.0, stem_share=0.0) | shares
   made = replay.draw(
     bands, stems or testing.stems(), jax.random.key(seed), num=num, width=8,
@@ -152,6 +152,22 @@ def test_a_cut_keeps_the_whole_subject():
   band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   drawn = _draw({'x': band}, num=200, cut_share=1.0)
   assert {len(p) for p in drawn} == {4, 5, 6}
+
+
+def test_room_to_spare_changes_no_prompt():
+  rows = [[BOS, 3, 4, 5, 6], [BOS, 7, 8]]
+  prompts = testing.prompts(rows).replace(
+    subject_B2=jnp.array([[1, 2], [1, 3]])
+  )
+  bands = {
+    'x': replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  }
+  shares = dict(bos_share=0.2, cut_share=0.5, stem_share=0.5)
+  ask = lambda width: _draw(
+    bands, testing.stems(([20], [22])), width=width, **shares
+  )
+  assert ask(8) == ask(11)
+  assert len(set(ask(8))) > 4
 
 
 def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():

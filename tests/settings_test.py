@@ -6,7 +6,13 @@ import ml_collections
 import pytest
 
 from configs import (
-  base, facts, facts_literal, intents, jsonl, levels, smoke,
+  base,
+  facts,
+  facts_literal,
+  intents,
+  jsonl,
+  levels,
+  smoke,
 )  # fmt: skip
 from sleep_jax import settings
 
@@ -30,7 +36,11 @@ def test_our_own_configs_are_sound(config):
     ('data', 'contxt', 'nearest .* config.data.context'),
     ('data.settings', 'num_day', 'nearest .* config.data.settings.num_days'),
     ('model', 'vocab_size', 'config.model.vocab_size is no key'),
-    ('birth.optimizer', 'rate', 'nearest .* config.birth.optimizer.learning_rate'),
+    (
+      'birth.optimizer',
+      'rate',
+      'nearest .* config.birth.optimizer.learning_rate',
+    ),
     ('mesh', 'tensors', 'nearest .* config.mesh.tensor'),
     ('checkpoint', 'folder', 'config.checkpoint.folder is no key'),
     ('guard', 'tolerence', 'nearest .* config.guard.tolerance'),
@@ -85,7 +95,7 @@ def test_every_key_of_the_base_config_is_needed_or_has_a_default():
   plain = _plain(base.get_config())
   for section in plain:
     less = {k: v for k, v in plain.items() if k != section}
-    with pytest.raises(ValueError, match=f"config.{section}|world is None"):
+    with pytest.raises(ValueError, match=f'config.{section}|world is None'):
       settings.check(less)
 
 

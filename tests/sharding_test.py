@@ -11,7 +11,7 @@ from sleep_jax import sharding
 from tests import testing
 
 ONE = (1, 1, 1)
-MESHES = [(8, 1, 1), (2, 2, 2), (1, 2, 4)]
+MESHES = [(8, 1, 1), (2, 2, 2)]
 NIGHT = (2, 2, 2)
 
 

@@ -1,4 +1,4 @@
-"""A study runs every strategy to a row of its summary, or says what is wrong."""
+"""A study runs each strategy to a row of its summary, or says what is wrong."""
 
 import errno
 import json
@@ -268,7 +268,9 @@ def test_own_questions_and_own_birth_are_asked_and_restored(tmp_path):
   study.Study(other, tmp_path / 'other').run()
   assert sorted((tmp_path / 'run/seed_0/birth').rglob('*')) == before
   ours, theirs = (
-    json.loads((tmp_path / name / 'seed_0/tokenizer/tokenizer.json').read_text())
+    json.loads(
+      (tmp_path / name / 'seed_0/tokenizer/tokenizer.json').read_text()
+    )
     for name in ('other', 'run')
   )
   assert ours == theirs == {'kind': 'bytes'}
@@ -315,9 +317,17 @@ def test_a_config_that_cannot_be_is_refused_and_claims_nothing(
 @pytest.mark.parametrize(
   ('name', 'rows', 'said'),
   [
-    ('days/monday.jsonl', '{"text": "Tea."}\n{"text": ', r'monday.jsonl:2: no J'),
+    (
+      'days/monday.jsonl',
+      '{"text": "Tea."}\n{"text": ',
+      r'monday.jsonl:2: no J',
+    ),
     ('days/monday.jsonl', '', 'monday.jsonl holds no rows'),
-    ('days/monday.jsonl', '{"txt": "Tea."}', r'monday.jsonl:1: .*expected "tex'),
+    (
+      'days/monday.jsonl',
+      '{"txt": "Tea."}',
+      r'monday.jsonl:1: .*expected "tex',
+    ),
     ('probes.jsonl', '{"prompt": "Tea"}', "probes.jsonl:1: no field 'answer'"),
     ('probes.jsonl', 'Tea?', 'probes.jsonl:1: no JSON'),
     (

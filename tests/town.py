@@ -15,9 +15,16 @@ import jax
 import ml_collections
 
 from configs import base
-from sleep_jax import checkpoint, lifecycle, programs, progress, schedule
+from sleep_jax import (
+  checkpoint,
+  lifecycle,
+  programs,
+  progress,
+  schedule,
+  strategies,
+  writers,
+)
 from sleep_jax import state as state_lib
-from sleep_jax import strategies, writers
 from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts
 from sleep_jax.evaluate import examiner

@@ -101,7 +101,8 @@ def draw(
     stems: self-study templates; none where S = 0.
     key: consumed.
     num: B.
-    width: of the result; a stem that does not fit is asked as a prompt.
+    width: of the result; longer entries are not drawn, and a stem that does
+      not fit is asked as a prompt.
     bands: names of the bands to draw from.
     since, until: an entry's step must lie in (since, until]; birth is 0.
     bos_share: share of bare BOS prompts; all of them when no entry is valid.
@@ -123,6 +124,8 @@ def draw(
     b.replace(count=jnp.arange(b.length_C.shape[0]) < b.count) for b in kept
   ])  # fmt: skip
   valid_C = band.count & (band.step_C > since) & (band.step_C <= until)
+  # Cut to size, a long prompt would ask for the rest of itself instead.
+  valid_C &= band.length_C <= width
   keys = jax.random.split(key, 6)
   score_C = jnp.where(valid_C, 0.0, -jnp.inf)
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
@@ -131,7 +134,6 @@ def draw(
     _widen(band.tokens_CP[pick_B], width), band.length_C[pick_B],
     band.subject_C2[pick_B],
   )  # fmt: skip
-  length_B = jnp.minimum(length_B, width)
   coin = lambda key, share: jax.random.uniform(key, (num,)) < share
   # A cut keeps the subject: half a name asks about somebody else.
   shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
