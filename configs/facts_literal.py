@@ -15,6 +15,7 @@ def get_config():
   c = base.get_config()
   c.name = 'facts_literal'
   c.strategies = ('sleep',)
+  c.data.settings = dict(num_days=6)
   c.levels = levels((40, 120, 480), (40, 120, 480), slots=(0, 3, 4, 3))
   # A level moves once in 40 steps or less often: it needs longer strides.
   c.wake.optimizers = tuple(dict(learning_rate=1e-2) for _ in range(3))

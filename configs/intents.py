@@ -28,6 +28,8 @@ def get_config():
   c.replay = dict(store='prompts', birth=4096, past=2048, day=1024)
   c.consolidate.num_updates = 300
   c.expert_optimizer.decay_steps = 300
+  # Cooler than 1: a half-learned label, once off its path, ends in noise.
+  c.consolidate.temperature = 0.5
   c.consolidate.max_length = 36
   c.consolidate.prompt_width = 30  # Longer texts are not rehearsed.
   c.consolidate.max_new = 12

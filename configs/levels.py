@@ -10,6 +10,7 @@ def get_config():
   c = base.get_config()
   c.name = 'levels'
   c.strategies = ('sleep',)
+  c.data.settings = dict(num_days=8)
   c.levels = facts_literal.levels(
     (1, 4, 16), (40, 160, 640), slots=(0, 4, 4, 2)
   )

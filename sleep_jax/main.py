@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -90,6 +91,8 @@ def _hush():
   """Keeps others' tracebacks from drowning the message that follows them."""
   logging.set_verbosity(logging.FATAL)
   standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
+  # A night gives away what it does not keep: that is meant.
+  warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
 
 
 def _fail(error):

@@ -529,7 +529,7 @@ def _short():
   """One update by plain, clipped steps on one sequence of a literal teacher."""
   model = testing.tiny(*PERIODS)
   night = _consolidation(
-    model=model, prompt_width=prompt_width, on_policy=0.0, num_updates=2,
+    model=model, on_policy=0.0, num_updates=2,
     tx=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)),
     updates_per_round=1, sender_after_sleep='updated', max_new=4,
     teachers=[dict(teacher='now', prompts='old', sequences=3, draws=1)],

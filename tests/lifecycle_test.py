@@ -1,5 +1,6 @@
 """A life that is broken off, anywhere, ends where an unbroken one does."""
 
+import contextlib
 import functools
 import itertools
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from jax import monitoring
 
-from sleep_jax import checkpoint, lifecycle, schedule
+from sleep_jax import checkpoint, lifecycle
+from sleep_jax.evaluate import cost
 from tests import testing, town
 
 DEEP = [(1, 2), (2, 4)]  # Both sleep at steps 4 and 8, the first at 2 and 6.
@@ -167,9 +169,10 @@ def test_nothing_compiles_after_every_level_has_slept_once(unbroken, tmp_path):
     here.live('sleep', tmp_path / 'life', tolerance=1.0, save_seconds=0)
   finally:
     monitoring.unregister_event_duration_listener(listen)
-  # Newborn, then evening and morning of cycles 1 (level 1) and 2 (both).
-  assert {1, 2, 3, 4} <= set(at)
-  assert max(at) <= 5
+  # 1 newborn; 2, 3 evening and morning of cycle 1 (level 1 sleeps), 4, 5 of
+  # cycle 2 (both do): from that morning on all is there.
+  assert {1, 2, 4} <= set(at)
+  assert max(at) == 4
   assert steps[-1] == 9
 
 
@@ -221,86 +224,108 @@ def test_levels_due_together_sleep_fastest_first_with_their_own_teachers(
   assert kinds.count('night') == 6 and kinds.count('seed') == 12
 
 
-def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(tmp_path):
-  """The guard's answers are scripted: the newborn, then each night."""
-  config = town.config((1, 'experience'))
-  here = town.Town(config).be_born(tmp_path / 'birth')
-  answers = iter([0.9, 0.5, 0.88])
-  here.judge.guard = lambda weights, experience: next(answers)
-  said = town.Quiet()
-  woke = []
-  record = None
-  for number in (4 + 3, None):  # At the first morning, then to the end.
-    try:
-      state, record = here.live(
-        'sleep', tmp_path / 'life', tolerance=0.1, said=said,
-        stop=_at_call(number),
-      )  # fmt: skip
-    except lifecycle.Interrupted:
-      saved = checkpoint.Checkpoints(
-        str(tmp_path / 'life' / 'checkpoints'), config={'name': 'sleep'}
-      )
-      series, index, _ = saved.latest_progress()
-      shapes = here.programs('sleep').abstract(here.newborn)
-      woke.append(saved.restore(series, index, shapes))
-      saved.close()
-  first, second = record['nights']
-  assert (first['accepted'], second['accepted']) == (False, True)
-  assert first['guard'] == {'before': 0.9, 'after': 0.5}
-  assert second['guard']['before'] == pytest.approx(0.9)
-  assert 'fell from 0.900 to 0.500' in first['reason']
-  assert any('night 1 discarded' in line for line in said.said)
-  assert [e['event'] for e in record['ledger']] == ['discarded', 'activated']
-  assert record['ledger'][1]['slot'] == 0  # The discarded one took no slot.
-  (discarded,) = woke
-  assert not np.asarray(discarded.weights.active_NE).any()
-  assert testing.same(discarded.anchor, here.programs('sleep').begin(
-    here.newborn, jax.random.key(0)).anchor)  # fmt: skip
-  assert testing.changed(
-    here.newborn.weights.params, discarded.weights.params
-  )  # The day itself is kept.
-  assert int(discarded.woke_N[0]) == 0  # So the day's prompts are all new
-  assert 32 == int(discarded.replay['day/1'].count)  # and still there.
-  assert float(discarded.guard_N[0]) == pytest.approx(0.9)
-  assert float(state.guard_N[0]) == pytest.approx(0.88)
-  assert int(state.replay['day/1'].count) == 0
-  rows = [r for r in town.rows(tmp_path / 'life') if r['kind'] == 'night']
-  assert [row['accepted'] for row in rows] == [False, True]
+class _Scripted:
+  """An examiner whose guard has its answers written down."""
+
+  def __init__(self, judge, *answers):
+    self._judge, self._answers = judge, iter(answers)
+
+  def guard(self, weights, experience):
+    return next(self._answers)
+
+  def __getattr__(self, name):
+    return getattr(self._judge, name)
 
 
-def test_cost_counts_learning_and_not_being_asked(unbroken, tmp_path):
+def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
+  unbroken, tmp_path
+):
   here = _town()
-  slept = []
+  live = functools.partial(here.live, 'sleep', tmp_path, tolerance=0.1)
+  said = town.Quiet()
+  judge = _Scripted(here.judge, 0.9, 0.5)  # The newborn, and night 1.
+  with pytest.raises(lifecycle.Interrupted):
+    live(judge=judge, said=said, stop=_at_call(2 + 2 + 1))  # Its morning.
+  saved = checkpoint.Checkpoints(
+    str(tmp_path / 'checkpoints'), config={'name': 'sleep'}
+  )
+  shapes = here.programs('sleep').abstract(here.newborn)
+  morning = saved.restore(*saved.latest_progress()[:2], shapes)
+  saved.close()
+  state, record = live(judge=_Scripted(here.judge, 0.88, *[1.0] * 5))
 
-  class Slow:
+  first, second = record['nights'][:2]
+  assert (first['accepted'], second['accepted']) == (False, True)
+  assert first['guard'] == pytest.approx({'before': 0.9, 'after': 0.5})
+  # What it is held against is the last waking: here, birth.
+  assert second['guard'] == pytest.approx({'before': 0.9, 'after': 0.88})
+  assert 'fell from 0.900 to 0.500' in first['reason']
+  assert any('night 1 discarded: guard' in line for line in said.said)
+  ledger = [(e['event'], e['slot']) for e in record['ledger'][:2]]
+  assert ledger == [('discarded', 0), ('activated', 0)]
+  rows = [r for r in town.rows(tmp_path) if r['kind'] == 'night']
+  assert [row['accepted'] for row in rows] == [False] + [True] * 5
+
+  born = here.newborn.weights.params
+  own = {p for p in born if p.startswith('blocks/levels/1/base')}
+  # The due update is applied; nothing else of the night is kept.
+  assert testing.changed(born, morning.weights.params) == own
+  assert not np.asarray(morning.weights.active_NE).any()
+  assert testing.same(morning.anchor['1'], {p: born[p] for p in own})
+  assert float(morning.guard_N[0]) == pytest.approx(0.9)
+  # Its day goes on: the prompts are there, and all are new.
+  assert int(morning.woke_N[0]) == 0
+  assert int(morning.replay['day/1'].count) == 2 * 8
+  assert int(state.replay['day/1'].count) == 0
+  assert int(state.woke_N[0]) == 8
+
+
+def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
+  unbroken, tmp_path, monkeypatch
+):
+  here = _town()
+  running, seen = [False], []
+
+  class Watched(cost.Cost):
+    @contextlib.contextmanager
+    def running(self):
+      with super().running():
+        running[0] = True
+        yield self
+        running[0] = False
+
+  class Looks:
     def __getattr__(self, name):
+      seen.append((name, running[0]))
       return getattr(here.judge, name)
 
-    def examine(self, *args):
-      import time
+  program = here.programs('sleep')
+  wake = program.wake
+  monkeypatch.setattr(cost, 'Cost', Watched)
+  monkeypatch.setattr(
+    program, 'wake', lambda *a: seen.append(('wake', running[0])) or wake(*a)
+  )
+  here.live('sleep', tmp_path, judge=Looks(), tolerance=1.0)
+  assert {on for name, on in seen if name == 'wake'} == {True}
+  asked = [on for name, on in seen if name in ('examine', 'guard', 'second')]
+  assert len(asked) == 9 + 7 + 2 and not any(asked)
 
-      time.sleep(0.3)
-      slept.append(0.3)
-      return here.judge.examine(*args)
 
-  _, record = here.live('hope', tmp_path, judge=Slow())
-  assert sum(slept) > 0.8
-  began = record['cost']['seconds']
-  assert 0 < began < sum(slept)
-  assert record['cost']['steps'] == 8
+def test_only_tokens_that_were_there_count_as_read(unbroken, tmp_path):
+  here = _town()
+  _, record = here.live('hope', tmp_path)
   batches = [
     here.stream.experiences[day].batch(step)
     for day in range(2)
     for step in range(4)
   ]
   read = sum(int((batch.segments_BT >= 0).sum()) for batch in batches)
-  assert record['cost']['tokens_read'] == read
+  assert record['cost']['tokens_read'] == read < 8 * 8 * 14
+  assert record['cost']['steps'] == 8
 
 
 def test_a_night_spends_what_it_writes_and_learns(unbroken):
-  record, hope = unbroken[1], schedule.WAKE
-  del hope
-  cost = record['cost']
-  assert cost['steps'] == 8 + 6 * 4
-  assert cost['tokens_generated'] > 0
-  assert cost['added_parameters'] == 2 * (2 * 16 * testing.RANK + 16 + 1)
+  spent = unbroken[1]['cost']
+  assert spent['steps'] == 8 + 6 * 4
+  assert spent['tokens_generated'] > 0
+  assert spent['added_parameters'] == 2 * (2 * 16 * testing.RANK + 16 + 1)

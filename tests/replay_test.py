@@ -27,7 +27,7 @@ def _band(capacity):
 def _draw(bands, stems=None, *, num=64, since=-1, until=99, width=8, **shares):
   shares = dict(bos_share=0.0, cut_share=0.0, stem_share=0.0) | shares
   made = replay.draw(
-    bands, stems or testing.stems(), jax.random.key(seed), num=num, width=8,
+    bands, stems or testing.stems(), jax.random.key(0), num=num, width=width,
     bos=BOS, bands=tuple(bands), since=jnp.int32(since),
     until=jnp.int32(until), **shares,
   )  # fmt: skip
