@@ -19,17 +19,18 @@ from sleep_jax import types
 from sleep_jax.model import sampling
 
 _BLOCK = 32
+_categorical = jax.random.categorical  # As it is; below it is replaced.
 
 
 def gumbel(key, logits_BV):
-  return jax.random.categorical(key, logits_BV)
+  return _categorical(key, logits_BV)
 
 
 def gumbel_rbg(key, logits_BV):
   """The same from XLA's own bit generator."""
   data = jax.random.key_data(key)
   key = jax.random.wrap_key_data(jnp.concatenate([data, data]), impl='rbg')
-  return jax.random.categorical(key, logits_BV)
+  return _categorical(key, logits_BV)
 
 
 def inverse(key, logits_BV):
@@ -80,6 +81,7 @@ def measure(repeats: int):
       )
       whole = functools.partial(
         sampling.sample, program.model, max_length=c.consolidate.max_length,
+        max_new=c.consolidate.max_new,
         eos=shapes.EOS,
       )  # fmt: skip
       with mock.patch.object(jax.random, 'categorical', way):

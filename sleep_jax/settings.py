@@ -13,7 +13,7 @@ import runpy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sleep_jax import checkpoint, optimizer, sharding
+from sleep_jax import checkpoint, optimizer, sharding, writers
 from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts, intents, jsonl
 from sleep_jax.evaluate import examiner
@@ -58,6 +58,12 @@ def check(config: Mapping[str, Any]) -> None:
     if config[section][key] < least:
       raise ValueError(
         f'config.{name} is {config[section][key]}: set it to {least} or more.'
+      )
+  for name in config['writers']:
+    if name not in writers.EXTRAS:
+      raise ValueError(
+        f'config.writers has {name!r}: expected some of {writers.EXTRAS}; '
+        'metrics.jsonl is always written.'
       )
   if not config['seeds'] or not config['strategies']:
     raise ValueError(

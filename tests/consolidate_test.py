@@ -531,7 +531,7 @@ def _short():
   night = _consolidation(
     model=model, on_policy=0.0, num_updates=2,
     tx=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)),
-    updates_per_round=1, sender_after_sleep='updated', max_new=4,
+    updates_per_round=1, sender_after_sleep='updated', max_new=8,
     teachers=[dict(teacher='now', prompts='old', sequences=3, draws=1)],
   )  # fmt: skip
   asleep = night.fall_asleep(_evening())
@@ -548,7 +548,7 @@ def test_the_loss_is_the_mean_divergence_of_what_was_written():
   """All rows are the one sequence there is: its value is the batch's."""
   night, asleep, after, metrics = _short()
   pool = jax.tree.map(lambda x: x[:1], after.night.pools['now_old'])
-  assert 1 <= int(pool.length_B[0] - pool.prompt_length_B[0]) <= 4
+  assert 1 <= int(pool.length_B[0] - pool.prompt_length_B[0]) < 8  # Room left.
   expected = _divergence(
     night.teacher(asleep, 'now'), night.student(asleep), pool
   )

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from sleep_jax import programs
 from tests import testing, town
 
 NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
@@ -62,9 +63,11 @@ def test_only_sleep_keeps_prompts_and_anchors(here):
     assert set(state.anchor) == ({'1', '2'} if name == 'sleep' else set())
 
 
-def test_without_a_store_nothing_is_kept(here, tmp_path):
+def test_without_a_store_nothing_is_kept():
   config = town.config()
   config.replay.store = 'none'
-  other = town.Town(config).be_born(tmp_path)
-  assert other.newborn.replay == {}
-  assert other.programs('sleep').abstract(other.newborn).replay == {}
+  other = town.Town(config)
+  born = other.programs('birth').abstract(None)
+  assert born.replay == {}
+  newborn = programs.Newborn(born.weights, born.replay)
+  assert other.programs('sleep').abstract(newborn).replay == {}

@@ -122,7 +122,10 @@ def _greedy_by_reading_all(rows):
     width = testing.CONTEXT
     tokens = jnp.array([row + [0] * (width - len(row)) for row in rows])
     length = jnp.array([len(row) for row in rows])
-    logits = np.asarray(forward(weights, *transformer.rows(tokens, length)))
+    place = jnp.broadcast_to(jnp.arange(width)[None], tokens.shape)
+    # Told by length, whatever the ids: prompts hold those of padding and EOS.
+    segments = jnp.where(place < length[:, None], 1, -1)
+    logits = np.asarray(forward(weights, tokens, segments, place))
     for index, row in enumerate(rows):
       ended = said[index] and said[index][-1] == EOS
       if not ended and len(row) < width:

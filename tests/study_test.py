@@ -299,7 +299,7 @@ def _refuse(config, folder, said, kind=ValueError, **how):
     ({'consolidate.updates_per_round': 3}, 'updates 4 is not a multiple of'),
     ({'consolidate.sender_after_sleep': 'gone'}, "'cleared' or 'updated'"),
     ({'strategies': ('sleep', 'slept')}, "'slept': expected one of"),
-    ({'writers': ('paper',)}, 'Unknown writers .*paper'),
+    ({'writers': ('paper',)}, "writers has 'paper': expected .*'wandb'"),
     ({'levels': testing.levels((2, 3))}, 'is not a multiple of its'),
     ({'levels': testing.levels((1, 1))}, 'level 2 has 4 slots, but 8'),
   ],

@@ -103,6 +103,13 @@ def test_packed_sequences_do_not_see_each_other():
     )
 
 
+def test_a_row_ends_where_its_length_says_whatever_its_ids():
+  row = jnp.array([[testing.BOS, testing.PAD, testing.EOS, testing.PAD, 5, 6]])
+  _, segments, positions = transformer.rows(row, jnp.array([5]))
+  np.testing.assert_array_equal(segments, [[1, 1, 1, 1, 1, -1]])
+  np.testing.assert_array_equal(positions, [[0, 1, 2, 3, 4, 5]])
+
+
 def test_the_order_of_tokens_matters():
   _, weights, forward = _made()
   ask = lambda *x: np.asarray(
