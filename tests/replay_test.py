@@ -154,6 +154,11 @@ def test_a_cut_keeps_the_whole_subject():
   assert {len(p) for p in drawn} == {4, 5, 6}
 
 
+def test_a_prompt_without_room_is_not_drawn():
+  bands = {'x': _offer(_band(4), [[BOS, 3, 4, 5, 6], [BOS, 7]])}
+  assert set(_draw(bands, width=4)) == {(BOS, 7)}
+
+
 def test_room_to_spare_changes_no_prompt():
   rows = [[BOS, 3, 4, 5, 6], [BOS, 7, 8]]
   prompts = testing.prompts(rows).replace(
