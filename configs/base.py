@@ -104,9 +104,8 @@ def get_config() -> ml_collections.ConfigDict:
     max_length=12,  # Tokens of a rehearsal,
     prompt_width=10,  # and of its prompt.
   )
-  c.expert_optimizer = dict(
-    learning_rate=8e-3, warmup=20, decay_steps=400, b2=0.98
-  )
+  # Its cosine ends with the night, unless decay_steps says otherwise.
+  c.expert_optimizer = dict(learning_rate=8e-3, warmup=20, b2=0.98)
   c.guard = dict(on=False, tolerance=0.02)
 
   c.evaluate = dict(chunk=512, held_out_batches=3)

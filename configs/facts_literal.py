@@ -41,7 +41,6 @@ def get_config():
   )
   c.consolidate.sender_after_sleep = 'updated'
   c.consolidate.num_updates = 60
-  c.expert_optimizer.decay_steps = 60
   c.expert_optimizer.warmup = 10
   return c
 

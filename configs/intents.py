@@ -27,7 +27,6 @@ def get_config():
   c.tune.experiences = 2
   c.replay = dict(store='prompts', birth=4096, past=2048, day=1024)
   c.consolidate.num_updates = 300
-  c.expert_optimizer.decay_steps = 300
   # Cooler than 1: a half-learned label, once off its path, ends in noise.
   c.consolidate.temperature = 0.5
   c.consolidate.max_length = 36

@@ -21,5 +21,4 @@ def get_config():
   )
   c.replay.day = 512
   c.consolidate.num_updates = 120
-  c.expert_optimizer.decay_steps = 120
   return c

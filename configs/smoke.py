@@ -16,5 +16,4 @@ def get_config():
   c.wake.steps = 60
   c.tune.experiences = 3
   c.consolidate.num_updates = 240
-  c.expert_optimizer.decay_steps = 240
   return c

@@ -12,6 +12,7 @@ from sleep_jax import optimizer, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.phases import consolidate, replay, wake
+from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import er, strategy
 
 Array = types.Array
@@ -70,12 +71,14 @@ class Programs:
     self._wake = kind.wrap(step)
     self._nights = {}
     if kind.sleeps:
-      night = consolidate.settings(**config.consolidate.to_dict())
+      night = night_lib.make(**config.consolidate.to_dict())
       self.night_updates = night.num_updates
       self.night_tokens = night.max_length * sum(
         teacher.sequences for teacher in night.teachers
       )
-      tx = optimizer.make(**config.expert_optimizer)
+      # The cosine ends with the night, unless the config says otherwise.
+      whole = {'decay_steps': night.num_updates}
+      tx = optimizer.make(**(whole | dict(config.expert_optimizer)))
       self._nights = {
         sender: consolidate.Consolidation(
           model, sender, self._txs[str(sender)], tx, stems, bos, eos, night

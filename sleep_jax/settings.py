@@ -18,7 +18,7 @@ from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts, intents, jsonl
 from sleep_jax.evaluate import examiner
 from sleep_jax.model import config as model_config
-from sleep_jax.phases import consolidate
+from sleep_jax.phases import night
 
 WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
@@ -42,7 +42,10 @@ def check(config: Mapping[str, Any]) -> None:
   named = {
     'birth.optimizer': config['birth']['optimizer'],
     'fine_tune': config['fine_tune'],
-    'expert_optimizer': config['expert_optimizer'],
+    'expert_optimizer': {
+      'decay_steps': config['consolidate']['num_updates'],
+      **config['expert_optimizer'],
+    },
   }
   for number, settings in enumerate(config['wake']['optimizers']):
     named[f'wake.optimizers[{number}]'] = settings
@@ -141,8 +144,8 @@ def _known(config):
     'tune': {'learning_rates': _NEEDED, 'experiences': _NEEDED},
     'replay': dict.fromkeys(('store', 'birth', 'past', 'day'), _NEEDED),
     'consolidate': {
-      **_arguments(consolidate.Settings),
-      'teachers': [_arguments(consolidate.Teacher)],
+      **_arguments(night.Settings),
+      'teachers': [_arguments(night.Teacher)],
     },
     'expert_optimizer': adam,
     'guard': {'on': _NEEDED, 'tolerance': _NEEDED},

@@ -20,6 +20,7 @@ from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 from sleep_jax.phases import consolidate, wake
+from sleep_jax.phases import night as night_lib
 from tests import testing
 
 PERIODS = ((1, 2), (2, 4))
@@ -39,7 +40,7 @@ def _settings(**changes):
     teachers=TEACHERS, num_updates=60, updates_per_round=20, on_policy=0.5,
     on_policy_after=0.34, max_length=8, prompt_width=4,
   )  # fmt: skip
-  return consolidate.settings(**(settings | changes))
+  return night_lib.make(**(settings | changes))
 
 
 def _consolidation(sender=2, tx=None, model=None, **changes):
@@ -171,7 +172,7 @@ def test_nothing_but_the_fresh_expert_changes_while_it_is_seeded():
 def test_teachers_say_the_same_before_and_after():
   night, states = _consolidation(), _night()[0]
   morning = _morning(True)
-  for name in consolidate.TEACHERS:
+  for name in night_lib.TEACHERS:
     before, after = (
       _ask(night.teacher(state, name)) for state in (states[1], states[-1])
     )
@@ -185,7 +186,7 @@ def test_teachers_say_the_same_before_and_after():
 
 def test_teachers_differ_in_the_sender_alone():
   night, asleep = _consolidation(), _night()[0][1]
-  made = {name: night.teacher(asleep, name) for name in consolidate.TEACHERS}
+  made = {name: night.teacher(asleep, name) for name in night_lib.TEACHERS}
   own = set(asleep.anchor['2'])
   for name, bank_on in (('anchor', False), ('next', True), ('now', True)):
     weights = made[name]

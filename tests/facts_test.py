@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from sleep_jax.data import streams
-from sleep_jax.data import tokenizer
+from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts
 
 SMALL = dict(num_birth=40, num_days=3, people_per_day=8, values=10)

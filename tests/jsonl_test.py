@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from sleep_jax.data import streams
-from sleep_jax.data import tokenizer
+from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import jsonl
 
 

@@ -14,7 +14,9 @@ import pytest
 from absl import flags, logging
 
 from sleep_jax import main, writers
+from tests import town
 
+one_device = town.one_device
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = """
 from tests import town
@@ -39,7 +41,7 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture
-def call(config, monkeypatch, capfd):
+def call(config, one_device, monkeypatch, capfd):
   """Calls main with arguments: its exit code, and what it said."""
   monkeypatch.syspath_prepend(str(ROOT))
   handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -65,14 +67,10 @@ def call(config, monkeypatch, capfd):
     signal.signal(number, handler)
 
 
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory, config):
+@pytest.fixture
+def finished(tmp_path_factory, one_device):
   """The work directory of a finished run."""
-  from sleep_jax import settings, study
-
-  folder = tmp_path_factory.mktemp('finished') / 'run'
-  study.Study(settings.load(str(config)), folder).run()
-  return folder
+  return town.finished(tmp_path_factory.getbasetemp())
 
 
 @pytest.mark.parametrize(

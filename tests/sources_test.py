@@ -6,10 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from sleep_jax.data import files
-from sleep_jax.data import sources
-from sleep_jax.data import tokenizer
-from sleep_jax.data import worlds
+from sleep_jax.data import files, sources, tokenizer, worlds
 
 TOKENIZER = tokenizer.make('bytes')
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import types
-from sleep_jax.data import streams
-from sleep_jax.data import tokenizer
-from sleep_jax.data import worlds
+from sleep_jax.data import streams, tokenizer, worlds
 
 WORLD = worlds.World(
   name='tiny',

@@ -1,7 +1,10 @@
 """A study runs each strategy to a row of its summary, or says what is wrong."""
 
 import errno
+import functools
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -30,16 +33,30 @@ def _summary(folder):
   return json.loads((folder / 'summary.json').read_text())['strategies']
 
 
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('finished')
+pytestmark = pytest.mark.usefixtures('one_device')
+one_device = town.one_device
+
+
+@pytest.fixture
+def finished(tmp_path_factory, one_device):
+  """The work directory of all strategies; to be read, or copied."""
+  return town.finished(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+  return pathlib.Path(shutil.copytree(finished, tmp_path / 'copied'))
+
+
+@functools.cache
+def _records(folder):
+  """Strategy -> record of a finished study."""
   runs = study.Study(_config(strategies=ALL), folder).run()
-  return folder, {run['strategy']: run for run in runs}
+  return {run['strategy']: run for run in runs}
 
 
 def test_every_strategy_gives_a_whole_row(finished):
-  folder, _ = finished
-  rows = _summary(folder)
+  rows = _summary(finished)
   assert set(rows) == {*ALL, 'joint_wake', 'joint_night'}
   for name, (row,) in rows.items():
     assert KEYS <= set(row), name
@@ -52,7 +69,7 @@ def test_every_strategy_gives_a_whole_row(finished):
 
 
 def test_every_strategy_spends_what_its_definition_says(finished):
-  rows = {name: row for name, (row,) in _summary(finished[0]).items()}
+  rows = {name: row for name, (row,) in _summary(finished).items()}
   awake, asleep = 2 * 4, 2 * 4
   steps = {name: row['steps'] for name, row in rows.items()}
   assert steps['hope'] == steps['sft'] == steps['er'] == awake
@@ -68,7 +85,7 @@ def test_every_strategy_spends_what_its_definition_says(finished):
 
 
 def test_only_sleep_sleeps(finished):
-  for name, run in finished[1].items():
+  for name, run in _records(finished).items():
     moments = [e['moment'] for e in run['evaluations']]
     if name == 'sleep':
       assert moments == ['newborn', *2 * ['evening', 'morning']]
@@ -79,7 +96,7 @@ def test_only_sleep_sleeps(finished):
 
 
 def test_the_folder_says_where_its_numbers_come_from(finished):
-  folder, _ = finished
+  folder = finished
   config = json.loads((folder / 'config.json').read_text())
   assert config['data']['settings']['num_birth'] == 8
   about = json.loads((folder / 'about.json').read_text())
@@ -95,7 +112,7 @@ def test_the_folder_says_where_its_numbers_come_from(finished):
 def test_a_finished_study_run_again_computes_nothing_and_says_the_same(
   finished, monkeypatch, capsys
 ):
-  folder, _ = finished
+  folder = finished
   before = (folder / 'summary.json').read_bytes()
   monkeypatch.setattr(programs.Programs, 'wake', None)
   study.Study(_config(strategies=ALL), folder).run()
@@ -110,57 +127,43 @@ def _end(folder, name='sleep'):
   return rows, town.timeless(row)
 
 
-def test_going_back_to_a_cycle_leads_to_the_same_end(finished, tmp_path):
-  study.Study(_config(strategies=('sleep', 'hope')), tmp_path).run()
-  whole = _end(tmp_path)
-  assert whole == _end(finished[0])
-  again = study.Study(
-    _config(strategies=('sleep', 'hope')), tmp_path, restore_cycle=1
-  )
+def test_going_back_to_a_cycle_leads_to_the_same_end(finished, copied):
+  """Also when it is broken off on the way, and goes on without going back."""
+  config = _config(strategies=('sleep', 'hope'))
   lived = []
 
-  def wake(self, state, batch, held, *, step=programs.Programs.wake):
+  def wake(self, *args, step=programs.Programs.wake):
     lived.append(self.kind.name)
-    return step(self, state, batch, held)
+    return step(self, *args)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(programs.Programs, 'wake', wake)
-    again.run()
+    looks = iter(range(99))
+    stop = lambda: next(looks) == 5  # In the night.
+    with pytest.raises(lifecycle.Interrupted):
+      study.Study(config, copied, stop=stop, restore_cycle=1).run()
+    study.Study(config, copied).run()
   assert lived == ['sleep'] * 4 + ['hope'] * 4  # One experience each.
-  assert _end(tmp_path) == whole
+  for name in ('sleep', 'hope'):
+    assert _end(copied, name) == _end(finished, name)
   with pytest.raises(FileNotFoundError, match='=7: no life .* than cycle 2'):
-    study.Study(_config(), tmp_path, restore_cycle=7).run()
-  assert _end(tmp_path) == whole
+    study.Study(config, copied, restore_cycle=7).run()
+  assert _end(copied) == _end(finished)
 
 
 @pytest.mark.filterwarnings('ignore')  # Orbax abandons its other writers.
-def test_a_disk_that_fills_up_costs_nothing_earlier(finished, tmp_path):
+def test_a_disk_that_fills_up_costs_nothing_earlier(finished, copied):
   async def fill_up(*_, **__):
     raise OSError(errno.ENOSPC, 'No space left on device')
 
-  saves, save_cycle = [], lifecycle.Life._save_cycle
   with pytest.MonkeyPatch.context() as patch:
-
-    def save(self, state, event):
-      saves.append(event.cycle)
-      if event.cycle == 2:
-        patch.setattr(ocp.type_handlers.ArrayHandler, 'serialize', fill_up)
-      save_cycle(self, state, event)
-
-    patch.setattr(lifecycle.Life, '_save_cycle', save)
+    patch.setattr(ocp.type_handlers.ArrayHandler, 'serialize', fill_up)
     with pytest.raises(OSError, match='The disk is full'):
-      study.Study(_config(), tmp_path).run()
-  assert saves == [0, 1, 2]
-  study.Study(_config(), tmp_path).run()
-  assert _end(tmp_path) == _end(finished[0])
-
-
-def test_a_study_that_is_stopped_goes_on(finished, tmp_path):
-  looks = iter(range(99))
-  with pytest.raises(lifecycle.Interrupted):
-    study.Study(_config(), tmp_path, stop=lambda: next(looks) == 9).run()
-  study.Study(_config(), tmp_path).run()
-  assert _end(tmp_path) == _end(finished[0])
+      study.Study(_config(), copied, restore_cycle=1).run()
+  cycles = copied / 'seed_0/sleep/checkpoints/cycles'
+  assert (cycles / 'cycle_1').exists() and not (cycles / 'cycle_2').exists()
+  study.Study(_config(), copied).run()
+  assert _end(copied) == _end(finished)
 
 
 def test_rates_are_chosen_on_days_that_nobody_is_measured_on(
@@ -228,7 +231,6 @@ def _birth_text(tmp_path):
 
 def test_own_days_need_neither_probes_nor_birth(tmp_path):
   config = _own(tmp_path)
-  config.strategies = ('sleep', 'er')
   config.tokenizer.update(kind='bpe', vocab_size=258)
   runs = study.Study(config, tmp_path / 'run').run()
   row = _summary(tmp_path / 'run')['sleep'][0]
@@ -236,7 +238,7 @@ def test_own_days_need_neither_probes_nor_birth(tmp_path):
   assert all(row[key] is None for key in SCORES)
   assert np.isfinite(row['seconds'])
   assert (tmp_path / 'run' / 'report.html').exists()
-  assert [run['strategy'] for run in runs] == ['sleep', 'er']
+  assert [run['strategy'] for run in runs] == ['sleep']
   # The words are those of the days, and nothing was read before them.
   births = writers.read(tmp_path / 'run/seed_0/birth/metrics.jsonl')
   assert births == []
@@ -262,6 +264,7 @@ def test_own_questions_and_own_birth_are_asked_and_restored(tmp_path):
 
   # Other days from the same birth: its newborn, and its words.
   other = _own(tmp_path)
+  other.strategies = ('hope',)
   other.birth.restore = str(tmp_path / 'run')
   other.tokenizer.update(kind='bpe', vocab_size=300)
   before = sorted(p for p in (tmp_path / 'run/seed_0/birth').rglob('*'))
@@ -289,12 +292,6 @@ def _refuse(config, folder, said, kind=ValueError, **how):
   [
     ({'data.world': 'fact'}, "config.data.world is 'fact': expected one"),
     ({'data.context': 9}, 'facts, .*: .* tokens.*context is 9: '),
-    ({'data.batch_size': 6}, 'of 8 devices .* of 6 in .batch.*choose a mesh'),
-    ({'mesh.fsdp': 3}, 'fsdp=3 .* needs .* devices, but there are 8'),
-    (
-      {'mesh.tensor': 8, 'model.num_kv_heads': 1},
-      'axis tensor of 8 devices does not divide a dimension of 4 in .*key',
-    ),
     ({'model.num_kv_heads': 3}, 'num_heads 4 is not a multiple of'),
     ({'consolidate.updates_per_round': 3}, 'updates 4 is not a multiple of'),
     ({'consolidate.sender_after_sleep': 'gone'}, "'cleared' or 'updated'"),
@@ -312,6 +309,32 @@ def test_a_config_that_cannot_be_is_refused_and_claims_nothing(
   _refuse(config, tmp_path, said)
   assert {p.name for p in tmp_path.iterdir()} <= {'tokens'}
   study.Study(_config(), tmp_path)  # The folder is still anybody's.
+
+
+@pytest.mark.parametrize(
+  ('mesh', 'changes', 'said'),
+  [
+    (
+      {},
+      {'data.batch_size': 6},
+      'of 8 devices .* of 6 in .batch.*a mesh whose',
+    ),
+    ({'fsdp': 3}, {}, 'fsdp=3 .* needs .* devices, but there are 8'),
+    (
+      {'tensor': 8},
+      {'model.num_kv_heads': 1},
+      'axis tensor of 8 devices does not divide a dimension of 4 in .*key',
+    ),
+  ],
+)
+def test_a_mesh_that_does_not_divide_is_refused(
+  tmp_path, monkeypatch, mesh, changes, said
+):
+  monkeypatch.undo()  # All devices.
+  config = _config()
+  config.mesh.update(mesh)
+  config.update_from_flattened_dict(changes)
+  _refuse(config, tmp_path, said)
 
 
 @pytest.mark.parametrize(
@@ -370,14 +393,14 @@ def test_a_newborn_that_does_not_fit_is_refused(finished, tmp_path):
   config.birth.restore = str(tmp_path / 'nowhere')
   said = 'tokenizer.json does not exist'
   _refuse(config, tmp_path / 'a', said, FileNotFoundError)
-  config.birth.restore = str(finished[0])
+  config.birth.restore = str(finished)
   config.replay.birth = 24
   said = 'does not fit:\n  config.replay.birth: 16 there, 24 now'
   _refuse(config, tmp_path / 'b', said)
 
 
 def test_a_folder_of_another_config_is_left_as_it_is(finished):
-  folder, _ = finished
+  folder = finished
   before = (folder / 'config.json').read_bytes()
   config = _config()
   config.wake.steps = 5

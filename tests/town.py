@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import pytest
 
 from configs import base
 from sleep_jax import (
@@ -21,7 +22,9 @@ from sleep_jax import (
   programs,
   progress,
   schedule,
+  sharding,
   strategies,
+  study,
   writers,
 )
 from sleep_jax import state as state_lib
@@ -80,6 +83,27 @@ def shrink(
   c.evaluate_samples = 1
   c.checkpoint.every_seconds = NEVER
   return c
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  """Studies as on a machine with one device: eight take longer to compile."""
+  place = testing.placement(data=1, fsdp=1, tensor=1)
+  monkeypatch.setattr(sharding, 'make', lambda **_: place)
+
+
+@functools.cache
+def finished(base: pathlib.Path) -> pathlib.Path:
+  """The work directory of a study of all strategies, run once a session.
+
+  Args:
+    base: temporary folder of the session. Change nothing in what is returned.
+  """
+  folder = base / 'finished'
+  c = config()
+  c.strategies = strategies.NAMES
+  study.Study(c, str(folder)).run()
+  return folder
 
 
 class Quiet(Progress):

@@ -22,9 +22,8 @@ import numpy as np
 import tensorstore
 
 from sleep_jax import types
-from sleep_jax.data import sequences
+from sleep_jax.data import sequences, worlds
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.data import worlds
 
 _FORMAT = 1  # Raise when the arrays of a cache change their meaning.
 _CHUNK_ROWS = 1024

@@ -9,9 +9,8 @@ import dataclasses
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.data import sources
+from sleep_jax.data import sources, worlds
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.data import worlds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,11 +18,7 @@ import os
 from collections.abc import Iterable
 
 import tokenizers
-from tokenizers import decoders
-from tokenizers import models
-from tokenizers import pre_tokenizers
-from tokenizers import processors
-from tokenizers import trainers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 Offsets = list[tuple[int, int]]
 _FILE = 'tokenizer.json'

@@ -69,7 +69,7 @@ def init(
     'A': layers.matrix_init(a_key, (width, rank)),
     'B': jnp.zeros((rank, width)),
     'router': jax.random.normal(router_key, (width,)) * 0.1 * width**-0.5,
-    'bias': jnp.full((), gate_bias),
+    'bias': jnp.full((), gate_bias, jnp.float32),
   }
 
 

@@ -109,9 +109,7 @@ class Transformer:
     The vocabulary is the widest axis: what no loss reads is not computed.
     """
     h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
-    return self._head(
-      weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1)
-    )
+    return self._head(weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1))
 
   def prefill(
     self,

@@ -9,8 +9,7 @@ import os
 
 import numpy as np
 
-from sleep_jax.data import files
-from sleep_jax.data import worlds
+from sleep_jax.data import files, worlds
 
 _ABOUT = (
   'The intents world reads a folder with train, val and test (.jsonl or '

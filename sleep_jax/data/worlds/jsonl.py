@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sleep_jax.data import files
-from sleep_jax.data import worlds
+from sleep_jax.data import files, worlds
 
 _ABOUT = (
   'The jsonl world reads your own text: a .jsonl or .jsonl.gz file, a folder, '

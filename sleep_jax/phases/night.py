@@ -1,0 +1,114 @@
+"""How a night is spent: who teaches, on which prompts, how much of what.
+
+References: 2606.03979 v2 section 3.3; docs/method.md, "Whose knowledge".
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TEACHERS = ('anchor', 'next', 'now')
+PROMPTS = ('old', 'day')
+CLEARED, UPDATED = 'cleared', 'updated'
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """Whose sequences are rehearsed, and on which prompts.
+
+  Attributes:
+    teacher: 'anchor' (the sender as it woke), 'next' (after the due update)
+      or 'now' (before it; the literal teacher of v2).
+    prompts: 'old' (from before the sender's day) or 'day'.
+    sequences: rows per update that this teacher owns.
+    draws: sequences it writes per round.
+    bos_share, cut_share, stem_share: of its prompts, see `replay.draw`.
+  """
+
+  teacher: str
+  prompts: str
+  sequences: int
+  draws: int
+  bos_share: float = 0.0
+  cut_share: float = 0.0
+  stem_share: float = 0.0
+
+  @property
+  def name(self) -> str:
+    return f'{self.teacher}_{self.prompts}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a night is spent.
+
+  Attributes:
+    teachers: see `Teacher`.
+    num_updates: of the fresh expert.
+    updates_per_round: between two refreshments of the pools.
+    sender_after_sleep: 'cleared' (back to its anchor) or 'updated'.
+    on_policy: share of rows that the student wrote (lambda of GKD).
+    on_policy_after: share of the night before the student writes.
+    beta: of the divergence; 0 is KL(teacher || student).
+    temperature: of sampling; the divergence is taken at 1.
+    max_length: of a rehearsal sequence, tokens.
+    max_new: of what is written of it, tokens.
+    prompt_width: longest prompt, tokens.
+  """
+
+  teachers: tuple[Teacher, ...]
+  num_updates: int
+  updates_per_round: int
+  sender_after_sleep: str
+  on_policy: float
+  on_policy_after: float
+  beta: float
+  temperature: float
+  max_length: int
+  max_new: int
+  prompt_width: int
+
+  @property
+  def rounds(self) -> int:
+    return self.num_updates // self.updates_per_round
+
+
+def make(teachers: Sequence[Mapping[str, Any]], **fields: Any) -> Settings:
+  """Checks and freezes the settings of a night.
+
+  Raises:
+    ValueError: names the field, what it is and what it may be.
+  """
+  made = Settings(teachers=tuple(Teacher(**t) for t in teachers), **fields)
+  for teacher in made.teachers:
+    for value, known in (
+      (teacher.teacher, TEACHERS),
+      (teacher.prompts, PROMPTS),
+    ):
+      if value not in known:
+        raise ValueError(
+          f'consolidate.teachers has {value!r}: expected one of {known}.'
+        )
+  if not made.teachers:
+    raise ValueError('consolidate.teachers is empty: a night needs one.')
+  names = [teacher.name for teacher in made.teachers]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f'consolidate.teachers lists {names}: give each pair of teacher and '
+      'prompts once, with more sequences.'
+    )
+  if made.num_updates % made.updates_per_round:
+    raise ValueError(
+      f'consolidate.num_updates {made.num_updates} is not a multiple of '
+      f'consolidate.updates_per_round {made.updates_per_round}.'
+    )
+  if made.sender_after_sleep not in (CLEARED, UPDATED):
+    raise ValueError(
+      f'consolidate.sender_after_sleep is {made.sender_after_sleep!r}: '
+      f'expected {CLEARED!r} or {UPDATED!r}.'
+    )
+  if not 0 <= made.on_policy < 1:
+    raise ValueError(
+      f'consolidate.on_policy is {made.on_policy}: expected 0 <= share < 1.'
+    )
+  return made
