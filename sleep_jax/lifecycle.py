@@ -143,12 +143,11 @@ class Life:
     return self._examiner.guard(self._newborn.weights, 0)
 
   def _remember_birth(self, state):
-    """Fills a memory with what was read before the first day."""
+    """Offers a memory all that birth read, as often as it read it."""
     source = self._stream.birth
     if source is None:
       return state
-    rows = source.batch(0).tokens_BT.shape[0]
-    for index in range(-(-source.num_rows // rows)):
+    for index in range(self._program.birth_steps):
       state = self._program.offer(state, source.batch(index))
     return state
 

@@ -32,6 +32,7 @@ class Programs:
   Attributes:
     wake: (state, batch, held) -> (state, metrics).
     fall_asleep, seed, wake_up, student: by sender.
+    birth_steps: batches that birth read.
     night_updates, night_tokens: seeding updates of a night, and the tokens
       (padding included) that one of them reads.
   """
@@ -63,6 +64,7 @@ class Programs:
         optimizer.owned(shapes.params, owners, num_levels=len(levels))
       )
     self._config = config
+    self.birth_steps = config.birth.steps
     self._capacities = _capacities(config, levels, kind)
     step = wake.make(
       model.forward, self._moving, self._txs, self._periods,
