@@ -11,9 +11,12 @@ NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
 
 
 @pytest.fixture(scope='module')
-def here(tmp_path_factory):
+def here():
+  """A town on a mesh, whose newborn has not been taught a thing."""
   made = town.Town(town.config((1, 2), (2, 'experience')), (2, 2, 2))
-  return made.be_born(tmp_path_factory.mktemp('birth'))
+  state = made.programs('birth').begin(None, jax.random.key(0))
+  made.newborn = programs.Newborn(state.weights, state.replay)
+  return made
 
 
 @pytest.mark.parametrize('name', NAMES)

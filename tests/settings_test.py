@@ -83,6 +83,14 @@ def test_what_does_not_fit_is_named(change, said):
     settings.check(plain)
 
 
+def test_a_warm_up_longer_than_the_night_is_named():
+  config = base.get_config()
+  config.consolidate.num_updates = 20
+  config.expert_optimizer = dict(learning_rate=1.0, warmup=20)
+  with pytest.raises(ValueError, match='expert_optimizer: warmup 20 .* 20, '):
+    settings.check(_plain(config))
+
+
 def test_an_unknown_world_is_told_which_there_are():
   config = base.get_config()
   config.data.world = 'fact'
