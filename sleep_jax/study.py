@@ -372,7 +372,7 @@ class Study:
     last = record['evaluations'][-1] if record['evaluations'] else {}
     self._runs[name, seed] = {
       'strategy': name, 'seed': seed, 'status': status,
-      'summary': {'seed': seed, **summary, **_stems(record['evaluations'])},
+      'summary': {'seed': seed, **summary},
       'second_scores': last.get('second_scores'), **record,
     }  # fmt: skip
     self._draw()
@@ -380,13 +380,9 @@ class Study:
   def _draw(self):
     """Writes summary.json and report.html, whole or not at all."""
     runs = list(self._runs.values())
-    by_name: dict[str, list] = {}
-    for run in runs:
-      if run['status'] == 'finished':
-        by_name.setdefault(run['strategy'], []).append(run['summary'])
     workdir.write_whole(
       self.folder / 'summary.json',
-      {'study': self._config.name, 'strategies': _with_joint(by_name)},
+      {'study': self._config.name, 'strategies': report.summaries(runs)},
     )
     report.write(
       runs, str(self.folder / 'report.html'), study=self._config.name,
@@ -401,27 +397,3 @@ def _kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
   kept = {k: config[k] for k in _BORN_OF}
   kept['birth'] = {k: v for k, v in kept['birth'].items() if k != 'restore'}
   return kept
-
-
-def _with_joint(by_name: dict[str, list]) -> dict[str, list]:
-  """Adds 'joint', the better of its budgets by ACC; both stay."""
-  budgets = [name for name in by_name if name.startswith('joint_')]
-  if budgets:
-    best = max(
-      budgets,
-      key=lambda name: (
-        retention.spread(r['acc'] for r in by_name[name])[0] or 0.0
-      ),
-    )
-    by_name = by_name | {'joint': by_name[best]}
-  return by_name
-
-
-def _stems(evaluations) -> dict[str, float | None]:
-  """ACC and prior in the wordings that the stems use."""
-  matrix = retention.r_matrix(evaluations, 'stem_scores')
-  last = evaluations[-1]['stem_scores'] if evaluations else {}
-  return {
-    'prior_stems': last.get('birth'),
-    'acc_stems': retention.acc(matrix) if matrix.size else None,
-  }

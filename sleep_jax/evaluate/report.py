@@ -30,6 +30,22 @@ the end; BWT: that less learned. harm: what a cycle changes in what was known;
 to new: what a night loses of its own day."""
 
 
+def summaries(runs: list[Run]) -> dict[str, list[dict[str, Any]]]:
+  """What `summary.json` says: the finished runs' numbers by strategy.
+
+  'joint' is the better of its budgets by ACC; both stay under their names.
+  """
+  by_name: dict[str, list[dict[str, Any]]] = {}
+  for run in runs:
+    if run['status'] == 'finished':
+      by_name.setdefault(run['strategy'], []).append(run['summary'])
+  budgets = [name for name in by_name if name.startswith('joint_')]
+  if budgets:
+    mean = lambda name: retention.spread(r['acc'] for r in by_name[name])[0]
+    by_name['joint'] = by_name[max(budgets, key=lambda n: mean(n) or 0.0)]
+  return by_name
+
+
 def write(
   runs: list[Run],
   path: str | os.PathLike[str],

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 Evaluation = dict[str, Any]
+STEMS = 'stem_scores'  # Of questions worded like the stems.
 COSTS = (
   'seconds',
   'cpu_seconds',
@@ -55,6 +56,10 @@ def summarize(
     'harm_of_sleep': _mean_known([c['harm'] for c in changes]),
     'cost_to_new': _mean_known([c['cost_to_new'] for c in changes]),
     'damage_awake': _mean_known([c['damage_awake'] for c in changes]),
+  }
+  summary |= {
+    'prior_stems': score(evaluations[-1], 'birth', STEMS) if prior else np.nan,
+    'acc_stems': acc(r_matrix(evaluations, STEMS)),
   }
   summary = {name: _known(value) for name, value in summary.items()}
   return {**summary, **{name: (cost or {}).get(name) for name in COSTS}}
