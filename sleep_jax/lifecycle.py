@@ -54,7 +54,7 @@ class Life:
     program: programs.Programs,
     stream: streams.Stream,
     newborn: programs.Newborn | None,
-    examiner: examiner_lib.Examiner | None,
+    examiner: examiner_lib.Examiner | examiner_lib.Reader | None,
     tools: Tools,
     *,
     plan: tuple[schedule.Event, ...],
@@ -132,7 +132,7 @@ class Life:
 
   def _greet(self) -> float:
     """Asks the newborn before anything is lived; returns its guard score."""
-    if self._examiner is None:
+    if self._newborn is None:
       return -1.0
     event = schedule.Event(
       schedule.EVALUATE, 0, 0, 0, moment=schedule.NEWBORN, ends=True
@@ -152,19 +152,27 @@ class Life:
     return state
 
   def _wake_steps(self, state):
-    """The run of wake steps that starts at the next event."""
+    """The run of wake steps that starts at the next event.
+
+    An evaluation at no moment of a cycle is part of it.
+    """
     first = self._event
     stop = first
-    while stop < len(self._plan) and self._plan[stop].kind == schedule.WAKE:
+    while stop < len(self._plan) and _awake(self._plan[stop]):
       stop += 1
+    total = sum(e.kind == schedule.WAKE for e in self._plan[first:stop])
     event = self._plan[first]
     name = self._program.kind.name
     label = f'{name}: experience {event.experience}'
     if not event.experience:
       label = name
-    with self._tools.progress.phase(label, stop - first) as phase:
+    with self._tools.progress.phase(label, total) as phase:
       while self._event < stop:
         event = self._plan[self._event]
+        if event.kind == schedule.EVALUATE:
+          self._evaluate(state.weights, event)
+          self._event += 1
+          continue
         with self._cost.running():
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
@@ -349,3 +357,8 @@ class Life:
     if self._tools.stop():
       self._tools.checkpoints.wait()
       raise Interrupted(f'stopped after cycle {event.cycle}: saved')
+
+
+def _awake(event: schedule.Event) -> bool:
+  read = event.kind == schedule.EVALUATE and not event.moment
+  return event.kind == schedule.WAKE or read

@@ -20,6 +20,7 @@ from sleep_jax import (
   about,
   checkpoint,
   lifecycle,
+  lineage,
   programs,
   progress,
   schedule,
@@ -35,12 +36,6 @@ from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
 from sleep_jax.strategies import birth, strategy
 
-# What may differ between two parts of one run.
-_FREE = ('strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache')
-# What a newborn depends on.
-_BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
-# What a newborn of another run must have in common with us.
-_FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
 _BIRTH = 'birth'
 
 
@@ -52,7 +47,7 @@ class _Start:
   stream: streams.Stream
   model: transformer.Transformer
   newborn: programs.Newborn | None = None
-  judge: examiner.Examiner | None = None
+  judge: examiner.Examiner | examiner.Reader | None = None
 
 
 class Study:
@@ -89,7 +84,7 @@ class Study:
     self._steps = schedule.steps_per_experience(self._levels, config.wake.steps)
     self._placement = sharding.make(**config.mesh)
     self.folder = pathlib.Path(folder).expanduser().resolve()
-    workdir.check(self.folder, self._plain, free=_FREE)
+    workdir.check(self.folder, self._plain, free=lineage.FREE)
 
   def run(self) -> list[dict[str, Any]]:
     """Runs what is left to run; returns one record per strategy and seed."""
@@ -197,15 +192,19 @@ class Study:
     Without birth text, who is not restored is born knowing nothing.
     """
     steps = self._config.birth.steps if start.stream.birth else 0
+    batches = self._config.evaluate.held_out_batches
+    if start.stream.held_out is not None and batches:
+      reader = examiner.Reader(start.model, start.stream.held_out, batches)
+      start = dataclasses.replace(start, judge=reader)
     kind = birth.make(steps)
     home = self._home(start.seed)
     folder = home / _BIRTH
     if home.parent == self.folder:
       state, _ = self._live(kind, start, folder)
     else:
-      theirs = self._check_fits(home)
+      theirs = lineage.check_fits(home, self._plain)
       saved = checkpoint.Checkpoints(
-        str(folder / 'checkpoints'), config=_kept(theirs, born=True)
+        str(folder / 'checkpoints'), config=lineage.kept(theirs, born=True)
       )
       saved.progress('cycles', 0)
       shapes = self._programs(kind, start).abstract(None)
@@ -213,33 +212,6 @@ class Study:
       saved.close()
       self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
-
-  def _check_fits(self, home: pathlib.Path) -> dict[str, Any]:
-    """The config of the run that a newborn comes from."""
-    theirs = workdir.read_config(home.parent)
-    if (
-      theirs is None
-      or not (home / _BIRTH / 'checkpoints' / 'cycles' / 'cycle_0').exists()
-    ):
-      raise FileNotFoundError(
-        f'config.birth.restore: {home} holds no finished birth. Name the work '
-        f'directory of a run that was born with seed {home.name[5:]}.'
-      )
-    found = [
-      line
-      for name in _FITS
-      for line in workdir.differences(
-        settings.find(theirs, name), settings.find(self._plain, name),
-        f'config.{name}',
-      )
-    ]  # fmt: skip
-    if found:
-      raise ValueError(
-        f'config.birth.restore: the newborn of {home} does not fit:\n  '
-        + '\n  '.join(found)
-        + '\nMake these agree, or leave config.birth.restore out.'
-      )
-    return theirs
 
   def _tuned(self, kind: strategy.Strategy, start: _Start) -> float:
     """The best learning rate by ACC on a validation stream.
@@ -338,7 +310,7 @@ class Study:
     how = self._config.checkpoint
     return checkpoint.Checkpoints(
       str(folder / 'checkpoints'),
-      config=_kept(self._plain, born=folder.name == _BIRTH),
+      config=lineage.kept(self._plain, born=folder.name == _BIRTH),
       keep=how.keep,
       disk_budget_bytes=how.disk_budget_bytes,
     )
@@ -388,12 +360,3 @@ class Study:
       runs, str(self.folder / 'report.html'), study=self._config.name,
       config=self._plain, about=self._about,
     )  # fmt: skip
-
-
-def _kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
-  """The part of a config that a checkpoint depends on."""
-  if not born:
-    return {k: v for k, v in config.items() if k not in _FREE}
-  kept = {k: config[k] for k in _BORN_OF}
-  kept['birth'] = {k: v for k, v in kept['birth'].items() if k != 'restore'}
-  return kept

@@ -84,6 +84,16 @@ def test_every_strategy_spends_what_its_definition_says(finished):
   assert stores == {'sleep', 'er'}
 
 
+def test_birth_is_asked_what_it_can_be_asked(finished):
+  rows = writers.read(finished / 'seed_0/birth/metrics.jsonl')
+  asked = [row for row in rows if row['kind'] == 'evaluation']
+  steps = town.config().birth.steps
+  assert asked[-1]['step'] == steps
+  assert len(asked) == len({row['step'] for row in asked}) == min(steps, 10)
+  nats = [row['held_out_loss'] for row in asked]
+  assert nats[-1] < nats[0] < 2 * np.log(town.config().tokenizer.vocab_size)
+
+
 def test_only_sleep_sleeps(finished):
   for name, run in _records(finished).items():
     moments = [e['moment'] for e in run['evaluations']]

@@ -11,10 +11,42 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
-from sleep_jax.data import streams
+from sleep_jax.data import sources, streams
 from sleep_jax.evaluate import probes
 from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
+
+
+class Reader:
+  """Asks an unborn model the one thing it can be asked: to foretell text.
+
+  It stands where an `Examiner` does during birth.
+
+  Args:
+    batches: of held-out text.
+  """
+
+  def __init__(
+    self, model: transformer.Transformer, source: sources.Source, batches: int
+  ):
+    self._batches = [source.batch(index) for index in range(batches)]
+    self._loss = jax.jit(lambda w, batch: _loss(model, w, batch)[0])
+
+  def examine(self, weights: types.Weights, experience: int) -> dict[str, Any]:
+    """Held-out loss, nats per token, in an `Examiner`'s record."""
+    del experience
+    nats = [float(self._loss(weights, batch)) for batch in self._batches]
+    mean = sum(nats) / len(nats)
+    return {'scores': {}, 'stem_scores': {}, 'held_out_loss': mean}
+
+  def second(self, weights: types.Weights) -> dict[str, float]:
+    """Nothing: an unborn model has no probes."""
+    del weights
+    return {}
+
+  def guard(self, weights: types.Weights, experience: int) -> None:
+    """Nothing, likewise."""
+    del weights, experience
 
 
 class Examiner:
@@ -61,15 +93,10 @@ class Examiner:
     ]
 
     def text(weights, newborn, batch):
-      ask = lambda w: model.forward(
-        w, batch.tokens_BT, batch.segments_BT, batch.positions_BT
-      )
-      logits_BTV, born_BTV = ask(weights), ask(newborn)
+      loss, logits_BTV = _loss(model, weights, batch)
+      _, born_BTV = _loss(model, newborn, batch)
       kl_BT = losses.divergence(born_BTV, logits_BTV, beta=0)[:, :-1]
-      return (
-        losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT),
-        losses.masked_mean(kl_BT, batch.loss_BT[:, 1:]),
-      )
+      return loss, losses.masked_mean(kl_BT, batch.loss_BT[:, 1:])
 
     self._text = jax.jit(text)
 
@@ -105,3 +132,14 @@ class Examiner:
     args = (jnp.int32(experience),) if self._ranked else ()
     scores = self._score_guard(weights, *args)
     return next(iter(itertools.chain(scores.values(), [None])))
+
+
+def _loss(model, weights, batch):
+  """Mean loss per target token, and the logits."""
+  logits_BTV = model.forward(
+    weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT
+  )
+  return (
+    losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT),
+    logits_BTV,
+  )

@@ -3,15 +3,20 @@
 from sleep_jax import schedule
 from sleep_jax.strategies import strategy
 
+_TIMES = 10  # Held-out text is read this often.
+
 
 def make(steps: int) -> strategy.Strategy:
   """Args: steps of pretraining."""
 
   def plan(*_):
-    made = [
-      schedule.Event(schedule.WAKE, step + 1, 0, 0, local_step=step)
-      for step in range(steps)
-    ]
+    made = []
+    for step in range(1, steps + 1):
+      made.append(
+        schedule.Event(schedule.WAKE, step, 0, 0, local_step=step - 1)
+      )
+      if step * _TIMES // steps > (step - 1) * _TIMES // steps:
+        made.append(schedule.Event(schedule.EVALUATE, step, 0, 0))
     made.append(schedule.Event(schedule.SAVE, steps, 0, 0))
     return made
 
