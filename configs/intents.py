@@ -20,13 +20,14 @@ def get_config():
   c.data.batch_size = 20  # Packed: about 60 texts.
   c.data.pack = True
   c.tokenizer.vocab_size = 2048
-  c.levels = (c.levels[0], c.levels[1] | {'rank': 32})
+  c.levels = (c.levels[0], c.levels[1] | {'rank': 64})
   c.birth.steps = 1000
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
   c.tune.experiences = 2
   c.replay = dict(store='prompts', birth=4096, past=2048, day=1024)
-  c.consolidate.num_updates = 300
+  c.consolidate.num_updates = 400
+  c.consolidate.on_policy = 0.0  # A label is too short to go astray in.
   # Cooler than 1: a half-learned label, once off its path, ends in noise.
   c.consolidate.temperature = 0.5
   c.consolidate.max_length = 36
@@ -41,7 +42,7 @@ def get_config():
       bos_share=0.05,
       cut_share=0.05,
     ),
-    dict(teacher='next', prompts='day', sequences=32, draws=96),
+    dict(teacher='next', prompts='day', sequences=48, draws=144),
   )
   c.expert_optimizer.learning_rate = 6e-3
   c.evaluate.chunk = 32
