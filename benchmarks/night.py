@@ -2,7 +2,8 @@
 
 A round is one sampling by every teacher and by the student, then its updates.
 'sampling' is all of the former; 'scoring' the teachers' reading of an update's
-rows; 'updating' the rest: the student forward, backward, and its optimizer.
+rows, up to the head; 'updating' the rest: the student forward, the divergence,
+backward, and the optimizer.
 
 python -m benchmarks.night --out=docs/results/benchmarks/night.json
 """
@@ -81,9 +82,7 @@ def _cases(shape):
 
   def scoring(state, rows):
     return [
-      jax.nn.logsumexp(
-        night._score(night.teacher(state, t.teacher), rows[t.name]), -1
-      )
+      night._states(night.teacher(state, t.teacher), rows[t.name])
       for t in s.teachers
     ]
 
@@ -101,7 +100,7 @@ def _cases(shape):
     ),
     timing.case(
       f'{shape}/scoring', scoring, state, rows, tokens=tokens,
-      flops=tokens * forward,
+      flops=tokens * shapes.forward_flops(program, s.max_length, read=0),
     ),
   ]  # fmt: skip
 

@@ -103,6 +103,8 @@ def get_config() -> ml_collections.ConfigDict:
     max_new=10,  # Tokens that are written of a rehearsal,
     max_length=12,  # Tokens of a rehearsal,
     prompt_width=10,  # and of its prompt.
+    block_tokens=1024,  # Logits held at a time: of so many tokens
+    block_words=8192,  # and so many words of the vocabulary.
   )
   # Its cosine ends with the night, unless decay_steps says otherwise.
   c.expert_optimizer = dict(learning_rate=8e-3, warmup=20, b2=0.98)

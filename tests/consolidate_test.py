@@ -596,6 +596,9 @@ def test_a_program_gives_back_what_it_takes(sender):
     (dict(num_updates=50), '50 is not a multiple .* 20'),
     (dict(sender_after_sleep='gone'), "'gone'.*'cleared' or 'updated'"),
     (dict(on_policy=1.0), 'on_policy is 1.0'),
+    (dict(beta=-0.1), 'beta is -0.1: expected 0'),
+    (dict(beta=1.5), 'beta is 1.5: expected 0'),
+    (dict(block_words=0), 'block_words is 0: expected 1'),
   ],
 )
 def test_settings_of_a_night_that_cannot_be_are_refused(changes, said):

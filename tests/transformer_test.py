@@ -66,9 +66,10 @@ def test_logits_at_some_places_are_those_of_all_places():
   model, weights, forward = _made()
   batch = testing.batch()
   at_BG = jnp.array([[0, 3], [2, 2], [9, 1]] + [[4, 5]] * 5)
-  found = jax.jit(model.forward_at)(
+  states_BGD = jax.jit(model.states_at)(
     weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT, at_BG
   )
+  found = states_BGD @ model.head(weights).T
   whole = _ask(forward, weights, batch)
   np.testing.assert_allclose(
     found, np.take_along_axis(whole, np.asarray(at_BG)[..., None], 1),

@@ -96,7 +96,7 @@ class Transformer:
     h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
     return self._head(weights, h_BTD)
 
-  def forward_at(
+  def states_at(
     self,
     weights: types.Weights,
     tokens_BT: Array,
@@ -104,12 +104,20 @@ class Transformer:
     positions_BT: Array,
     at_BG: Array,
   ) -> Array:
-    """Logits `[B, G, V]` at some places of each row alone.
+    """What the head reads at some places of each row, `[B, G, D]`.
 
-    The vocabulary is the widest axis: what no loss reads is not computed.
+    The vocabulary is the widest axis: logits are left to who needs them.
     """
     h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
-    return self._head(weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1))
+    return self._normed(
+      weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1)
+    )
+
+  def head(self, weights: types.Weights) -> Array:
+    """`[V, D]`: logits are `states @ head.T`, in f32."""
+    if self.config.tied:
+      return weights.params['embed']
+    return weights.params['head'].T
 
   def prefill(
     self,
@@ -187,11 +195,12 @@ class Transformer:
     return weights.params['embed'][tokens_BT]
 
   def _head(self, weights, h):
+    states = self._normed(weights, h)
+    return (states @ self.head(weights).T).astype(jnp.float32)
+
+  def _normed(self, weights, h):
     norm = layers.RMSNorm(self.config.norm_eps)
-    h = norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
-    if self.config.tied:
-      return (h @ weights.params['embed'].T).astype(jnp.float32)
-    return (h @ weights.params['head']).astype(jnp.float32)
+    return norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
 
   def _tree(self, weights):
     return traverse_util.unflatten_dict(weights.params, sep='/')

@@ -19,7 +19,7 @@ import optax
 from sleep_jax import optimizer, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts, sampling, transformer
-from sleep_jax.objectives import losses
+from sleep_jax.objectives import blocked, losses
 from sleep_jax.phases import night as night_lib
 from sleep_jax.phases import replay, wake
 
@@ -33,7 +33,7 @@ class Consolidation:
   """The three programs of one sender's night.
 
   Attributes:
-    model: with `forward`, `prefill`, `decode`, `fresh`.
+    model: with `states_at`, `head`, `prefill`, `decode`, `fresh`.
     sender: level that sleeps, 1 = fastest; the receiver is the next one.
     wake_tx: the sender's optimizer awake.
     tx: the fresh expert's optimizer.
@@ -273,36 +273,36 @@ class Consolidation:
 
   def _loss(self, fresh, state, night, rows):
     """GKD: mean divergence over generated tokens of all rows."""
-    parts, total, count = {}, jnp.zeros(()), jnp.zeros(())
+    s, parts, total, count = self.settings, {}, jnp.zeros(()), jnp.zeros(())
     everything = jax.tree.map(lambda *x: jnp.concatenate(x), *rows.values())
     state = state.replace(night=night.replace(fresh=fresh))
-    student_BGV = self._score(self.student(state), everything)
-    start = 0
-    for teacher in self.settings.teachers:
-      rollout = rows[teacher.name]
-      teacher_BGV = jax.lax.stop_gradient(
-        self._score(self.teacher(state, teacher.teacher), rollout)
-      )
-      stop = start + teacher.sequences
-      value_BG = losses.divergence(
-        teacher_BGV, student_BGV[start:stop], beta=self.settings.beta
-      )
-      mask_BG = losses.generated(rollout, self.settings.max_new)
-      part = jnp.sum(jnp.where(mask_BG, value_BG, 0))
+    student = self.student(state)
+    student_BGD, start = self._states(student, everything), 0
+    for teacher in s.teachers:
+      rollout, stop = rows[teacher.name], start + teacher.sequences
+      weights = self.teacher(state, teacher.teacher)
+      teacher_BGD = self._states(weights, rollout)
+      value_N = blocked.divergence(
+        _flat(teacher_BGD), _flat(student_BGD[start:stop]),
+        self.model.head(weights), self.model.head(student), beta=s.beta,
+        tokens=s.block_tokens, words=s.block_words,
+      )  # fmt: skip
+      mask_BG = losses.generated(rollout, s.max_new)
+      part = jnp.sum(jnp.where(mask_BG, value_N.reshape(mask_BG.shape), 0))
       size = jnp.sum(mask_BG)
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count, start = total + part, count + size, stop
     return total / jnp.maximum(count, 1), parts
 
-  def _score(self, weights, rollout):
-    """Predictions of the generated tokens, first one first: [B, G, V]."""
+  def _states(self, weights, rollout):
+    """What foretells the generated tokens, first one first: [B, G, D]."""
     tokens, segments, positions = transformer.rows(
       rollout.tokens_BT, rollout.length_B
     )
     first_B1 = rollout.prompt_length_B[:, None] - 1
     at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
     at_BG = jnp.clip(at_BG, 0, self.settings.max_length - 1)
-    return self.model.forward_at(weights, tokens, segments, positions, at_BG)
+    return self.model.states_at(weights, tokens, segments, positions, at_BG)
 
   def _base(self, params):
     return optimizer.owned(
@@ -324,6 +324,10 @@ def _blank(num, settings):
     prompt_length_B=jnp.zeros((num,), jnp.int32),
     length_B=jnp.zeros((num,), jnp.int32),
   )
+
+
+def _flat(x_BGD):
+  return x_BGD.reshape(-1, x_BGD.shape[-1])
 
 
 def _generated(rollout):

@@ -54,6 +54,8 @@ class Settings:
     max_length: of a rehearsal sequence, tokens.
     max_new: of what is written of it, tokens.
     prompt_width: longest prompt, tokens.
+    block_tokens, block_words: most tokens, and of the vocabulary most words,
+      whose logits the divergence holds at a time.
   """
 
   teachers: tuple[Teacher, ...]
@@ -67,6 +69,8 @@ class Settings:
   max_length: int
   max_new: int
   prompt_width: int
+  block_tokens: int
+  block_words: int
 
   @property
   def rounds(self) -> int:
@@ -111,4 +115,14 @@ def make(teachers: Sequence[Mapping[str, Any]], **fields: Any) -> Settings:
     raise ValueError(
       f'consolidate.on_policy is {made.on_policy}: expected 0 <= share < 1.'
     )
+  if not 0 <= made.beta <= 1:
+    raise ValueError(
+      f'consolidate.beta is {made.beta}: expected 0 (KL(teacher || student)) '
+      'to 1 (KL(student || teacher)).'
+    )
+  for name in ('block_tokens', 'block_words'):
+    if getattr(made, name) < 1:
+      raise ValueError(
+        f'consolidate.{name} is {getattr(made, name)}: expected 1 or more.'
+      )
   return made

@@ -1,0 +1,147 @@
+"""The divergence of two models whose predictions are never held whole.
+
+Logits `[N, V]` of teacher and student are the largest arrays of a night, and
+all that is wanted of them is one number per token. So they are made block by
+block, of some tokens and some words, and what is kept is the number and its
+gradient, which is only as wide as the model. The gradient is taken along with
+the value: going back costs one multiplication.
+
+References: the running log-sum-exp of 2112.05682; gradients of a loss taken
+with its value, 2410.10989 (Liger).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import types
+
+Array = types.Array
+
+
+def divergence(
+  teacher_ND: Array,
+  student_ND: Array,
+  teacher_VD: Array,
+  student_VD: Array,
+  *,
+  beta: float,
+  temperature: float = 1.0,
+  tokens: int,
+  words: int,
+) -> Array:
+  """`losses.divergence` of `x_ND @ x_VD.T`, nats per token, `[N]`.
+
+  Its gradient goes to `student_ND` alone: teacher and heads are taken as they
+  are.
+
+  Args:
+    teacher_ND, student_ND: what the heads read.
+    teacher_VD, student_VD: the heads.
+    beta, temperature: see `losses.divergence`.
+    tokens, words: most of N and of V that logits are made of at a time.
+  """
+  types.check_shapes(
+    teacher_ND=teacher_ND, student_ND=student_ND, teacher_VD=teacher_VD,
+    student_VD=student_VD,
+  )  # fmt: skip
+  size = len(student_ND)
+  rows = -(-size // -(-size // tokens))  # Blocks of equal size, the last less.
+  pad = lambda x: jnp.pad(x, ((0, -size % rows), (0, 0)))
+  fold = lambda x: pad(x).reshape(-1, rows, x.shape[1])
+  given = jax.lax.stop_gradient((fold(teacher_ND), teacher_VD, student_VD))
+  settings = (beta, temperature, min(words, len(student_VD)))
+  return _divergence(settings, fold(student_ND), *given).reshape(-1)[:size]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _divergence(settings, student, teacher, teacher_VD, student_VD):
+  return _forward(settings, student, teacher, teacher_VD, student_VD)[0]
+
+
+def _forward(settings, student, teacher, teacher_VD, student_VD):
+  def block(states):
+    student_ND, teacher_ND = states
+    return _block(settings, student_ND, teacher_ND, teacher_VD, student_VD)
+
+  value, grad = jax.lax.map(block, (student, teacher))
+  return value, (grad, teacher, teacher_VD, student_VD)
+
+
+def _backward(settings, kept, value):
+  del settings
+  grad, *given = kept
+  return value[..., None] * grad, *jax.tree.map(jnp.zeros_like, given)
+
+
+_divergence.defvjp(_forward, _backward)
+
+
+def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
+  """(divergence `[N]`, its gradient for `student_ND`) of a block of tokens."""
+  beta, temperature, words = settings
+  vocab = len(student_VD)
+
+  def predict(index):
+    # The last block begins early enough to be full; what it shares with the
+    # one before it is not counted twice.
+    start = jnp.minimum(index * words, vocab - words)
+    new_V = start + jnp.arange(words) >= index * words
+    heads = [
+      jax.lax.dynamic_slice_in_dim(x, start, words)
+      for x in (teacher_VD, student_VD)
+    ]
+    logits = [
+      jnp.dot(x, head.T, preferred_element_type=jnp.float32) / temperature
+      for x, head in zip((teacher_ND, student_ND), heads, strict=True)
+    ]
+    return *logits, new_V, heads[1]
+
+  def normalise(lse, index):
+    *logits, new_V, _ = predict(index)
+    return tuple(
+      jnp.logaddexp(old, jax.nn.logsumexp(x, -1, where=new_V))
+      for old, x in zip(lse, logits, strict=True)
+    ), None
+
+  def compare(sums, index):
+    value_N, grad_ND, mass_N, mean_ND = sums
+    p, q, new_V, head_VD = predict(index)
+    p, q = p - lse[0][:, None], q - lse[1][:, None]
+    f_NV, w_NV = (jnp.where(new_V, x, 0) for x in _pointwise(p, q, beta))
+    read = lambda x_NV: jnp.dot(
+      x_NV, head_VD, preferred_element_type=jnp.float32
+    )
+    value_N, grad_ND = value_N + f_NV.sum(-1), grad_ND + read(w_NV)
+    if beta:
+      q_NV = jnp.where(new_V, jnp.exp(q), 0)
+      mass_N, mean_ND = mass_N + w_NV.sum(-1), mean_ND + read(q_NV)
+    return (value_N, grad_ND, mass_N, mean_ND), None
+
+  blocks = jnp.arange(-(-vocab // words))
+  zero_N = jnp.zeros(len(student_ND), jnp.float32)
+  zero_ND = jnp.zeros(student_ND.shape, jnp.float32)
+  lse, _ = jax.lax.scan(normalise, (zero_N - jnp.inf,) * 2, blocks)
+  sums = (zero_N, zero_ND, zero_N, zero_ND)
+  sums, _ = jax.lax.scan(compare, sums, blocks)
+  value_N, grad_ND, mass_N, mean_ND = sums
+  grad_ND = (grad_ND - mass_N[:, None] * mean_ND) / temperature
+  return value_N, grad_ND.astype(student_ND.dtype)
+
+
+def _pointwise(p, q, beta):
+  """Of log-probabilities: each word's part f of the divergence, and w.
+
+  With respect to the student's logits z the divergence D has the gradient
+  `dD/dz_v = w_v - q_v sum(w)`, with `w = q dD/dq`. At beta 0 that sum is known
+  beforehand, and w is the whole gradient.
+  """
+  if beta == 0:
+    return jnp.exp(p) * (p - q), jnp.exp(q) - jnp.exp(p)
+  if beta == 1:
+    part = jnp.exp(q) * (q - p)
+    return part, part
+  m = jnp.logaddexp(p + jnp.log(beta), q + jnp.log1p(-beta))
+  part = (1 - beta) * jnp.exp(q) * (q - m)
+  return beta * jnp.exp(p) * (p - m) + part, part
