@@ -69,26 +69,28 @@ def sample(
     logits_BV = restrict(logits_BV / temperature, top_k=top_k, top_p=top_p)
     return jax.random.categorical(jax.random.fold_in(key, t), logits_BV)
 
-  def step(carry):
-    t, logits_BV, cache, out_BT, done_B, end_B = carry
+  def write(t, logits_BV, out_BT, done_B, end_B):
     done_B = done_B | (length_B + t >= max_length)
     token_B = jnp.where(done_B, eos, draw(logits_BV, t)).astype(jnp.int32)
     out_BT = jax.lax.dynamic_update_slice_in_dim(out_BT, token_B[:, None], t, 1)
     end_B = jnp.where(done_B, end_B, length_B + t + 1)
-    done_B = done_B | (token_B == eos)
-    slots = jnp.arange(P + new)[None]
-    mask_BS = in_prompt_BS | ((slots >= P) & (slots <= P + t))
-    logits_BV, cache = model.decode(
-      weights, token_B, length_B + t, mask_BS, cache, P + t
-    )
-    return t + 1, logits_BV, cache, out_BT, done_B, end_B
+    return token_B, out_BT, done_B | (token_B == eos), end_B
 
-  carry = (
-    jnp.int32(0), logits_BV, cache, jnp.full((B, new), eos, jnp.int32),
-    jnp.zeros((B,), bool), length_B,
+  def step(carry):
+    t, cache, (token_B, *written) = carry
+    slots = jnp.arange(P + new)[None]
+    mask_BS = in_prompt_BS | ((slots >= P) & (slots < P + t))
+    logits_BV, cache = model.decode(
+      weights, token_B, length_B + t - 1, mask_BS, cache, P + t - 1
+    )
+    return t + 1, cache, write(t, logits_BV, *written)
+
+  nothing = (
+    jnp.full((B, new), eos, jnp.int32), jnp.zeros((B,), bool), length_B,
   )  # fmt: skip
-  going = lambda carry: (carry[0] < new) & ~jnp.all(carry[4])
-  _, _, _, out_BT, _, end_B = jax.lax.while_loop(going, step, carry)
+  carry = jnp.int32(1), cache, write(0, logits_BV, *nothing)
+  going = lambda carry: (carry[0] < new) & ~jnp.all(carry[2][2])
+  _, _, (_, out_BT, _, end_B) = jax.lax.while_loop(going, step, carry)
   return types.Rollout(
     tokens_BT=_join(tokens_BP, length_B, out_BT, max_length),
     prompt_length_B=length_B,
