@@ -25,7 +25,7 @@ def get_config():
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
   c.tune.experiences = 2
-  c.replay = dict(store='prompts', birth=4096, past=2048, day=1024)
+  c.replay = dict(store='prompts', birth=4096, past=4096, day=1024)
   c.consolidate.num_updates = 400
   c.consolidate.on_policy = 0.0  # A label is too short to go astray in.
   # Cooler than 1: a half-learned label, once off its path, ends in noise.
@@ -38,11 +38,11 @@ def get_config():
       teacher='anchor',
       prompts='old',
       sequences=96,
-      draws=256,
+      draws=768,
       bos_share=0.05,
       cut_share=0.05,
     ),
-    dict(teacher='next', prompts='day', sequences=48, draws=144),
+    dict(teacher='next', prompts='day', sequences=48, draws=288),
   )
   c.expert_optimizer.learning_rate = 6e-3
   c.evaluate.chunk = 32
