@@ -105,6 +105,14 @@ def get_config() -> ml_collections.ConfigDict:
     prompt_width=10,  # and of its prompt.
     block_tokens=1024,  # Logits held at a time: of so many tokens
     block_words=8192,  # and so many words of the vocabulary.
+    # Rewards the student's own endings of what a teacher began.
+    imitation=dict(
+      alpha=1.0,  # Weight of distillation; 1: no imitation.
+      gamma=0.5,  # Weight of the judge in the reward.
+      threshold=0.5,  # Farthest that counts as close, of the longer text.
+      cuts=1,  # Sequences cut per pair and update,
+      completions=4,  # and endings that the student writes of each.
+    ),
   )
   # Its cosine ends with the night, unless decay_steps says otherwise.
   c.expert_optimizer = dict(learning_rate=8e-3, warmup=20, b2=0.98)

@@ -207,6 +207,7 @@ class Life:
           metrics = jax.device_get(metrics)
         night['seconds'] += time.perf_counter() - began
         written = int(metrics.pop('written'))
+        earned = {k: float(v) for k, v in metrics.pop('imitation', {}).items()}
         num = len(metrics['loss'])
         self._cost.add(
           tokens_generated=written, steps=num,
@@ -218,7 +219,10 @@ class Life:
           }
         means = {name: float(np.mean(x)) for name, x in metrics.items()}
         night['divergence'].append({'update': first + num, **means})
-        self._write('seed', update=first + num, step=event.step, **means)
+        more = {'imitation': earned} if earned else {}
+        self._write(
+          'seed', update=first + num, step=event.step, **means, **more
+        )
         phase.advance(num, loss=means['loss'])
         self._maybe_save(state)
     return self._wake_up(state, event, number)

@@ -11,6 +11,7 @@ import ml_collections
 from sleep_jax import optimizer, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
+from sleep_jax.objectives import judges
 from sleep_jax.phases import consolidate, replay, wake
 from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import er, strategy
@@ -47,6 +48,7 @@ class Programs:
     stems: types.Stems,
     bos: int,
     eos: int,
+    judge: judges.Judge,
     learning_rate: float | None = None,
   ):
     self.model, self.kind, self.placement = model, kind, placement
@@ -83,7 +85,15 @@ class Programs:
       tx = optimizer.make(**(whole | dict(config.expert_optimizer)))
       self._nights = {
         sender: consolidate.Consolidation(
-          model, sender, self._txs[str(sender)], tx, stems, bos, eos, night
+          model,
+          sender,
+          self._txs[str(sender)],
+          tx,
+          stems,
+          bos,
+          eos,
+          judge,
+          night,
         )
         for sender in range(1, len(levels))
         if levels[sender - 1].sleep_period != 'infinite'

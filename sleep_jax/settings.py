@@ -146,6 +146,7 @@ def _known(config):
     'consolidate': {
       **_arguments(night.Settings),
       'teachers': [_arguments(night.Teacher)],
+      'imitation': _arguments(night.Imitation),
     },
     'expert_optimizer': adam,
     'guard': {'on': _NEEDED, 'tolerance': _NEEDED},

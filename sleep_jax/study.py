@@ -34,6 +34,7 @@ from sleep_jax.data import streams, tokenizer
 from sleep_jax.evaluate import examiner, report, retention
 from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
+from sleep_jax.objectives import judges
 from sleep_jax.strategies import birth, strategy
 
 _BIRTH = 'birth'
@@ -297,6 +298,7 @@ class Study:
     return programs.Programs(
       self._config, start.model, kind, self._placement,
       stems=start.stream.stems, bos=words.bos, eos=words.eos,
+      judge=judges.match(words),
       learning_rate=rate,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from sleep_jax.phases import night as night_lib
 from tests import testing
 
 PERIODS = ((1, 2), (2, 4))
+IMITATION = dict(alpha=0.5, gamma=0.5, threshold=0.5, cuts=1, completions=4)
 BASE = 'blocks/levels/{}/base'
 BANK = 'blocks/levels/{}/experts/'
 WAKE = optax.sgd(0.5, momentum=0.9)
@@ -43,11 +44,13 @@ def _settings(**changes):
   return night_lib.make(**(settings | changes))
 
 
-def _consolidation(sender=2, tx=None, model=None, **changes):
+def _consolidation(
+  sender=2, tx=None, model=None, judge=testing.judge, **changes
+):
   return consolidate.Consolidation(
     model or testing.tiny(*PERIODS), sender, WAKE,
     tx or optimizer.make(learning_rate=1e-2, clip=1.0, weight_decay=0.1),
-    testing.stems(), testing.BOS, testing.EOS, _settings(**changes),
+    testing.stems(), testing.BOS, testing.EOS, judge, _settings(**changes),
   )  # fmt: skip
 
 
@@ -586,6 +589,107 @@ def test_a_program_gives_back_what_it_takes(sender):
       assert here == there, jax.tree_util.keystr(path)
 
 
+LIKED = 9
+
+
+def _likes(wanted_BS, wanted_length_B, said_BS, said_length_B):
+  """A judge with a taste: is the first thing said the liked word?"""
+  return ((said_BS[:, 0] == LIKED) & (said_length_B > 0)).astype(jnp.float32)
+
+
+@functools.cache
+def _imitating():
+  """The student after each round, rewarded by taste alone; what it earned."""
+  night = _consolidation(
+    judge=_likes,
+    imitation=IMITATION | dict(alpha=0.0, gamma=1.0, cuts=2, completions=8),
+    updates_per_round=8, num_updates=64,
+    teachers=[t | dict(draws=24) for t in TEACHERS],
+    tx=optimizer.make(learning_rate=0.05),
+  )  # fmt: skip
+  state, seed, rows = night.fall_asleep(_evening()), jax.jit(night.seed), []
+  states = [state]
+  for _ in range(night.settings.rounds):
+    state, metrics = seed(state)
+    states.append(state)
+    rows.append(metrics)
+  return night, states, rows
+
+
+def test_what_is_rewarded_is_said_more_often():
+  _, _, rows = _imitating()
+  earned = [float(row['imitation']['reward']) for row in rows]
+  assert earned[0] < 0.2
+  assert earned[-1] > earned[0] + 0.3
+  assert [float(row['imitation']['meaning']) for row in rows] == earned
+
+
+def test_rewards_move_the_fresh_expert_alone():
+  _, states, _ = _imitating()
+  rest = lambda s: s.replace(night=None)
+  assert testing.same(rest(states[0]), rest(states[-1]))
+  fresh = (states[0].night.fresh['3'], states[-1].night.fresh['3'])
+  assert testing.changed(*fresh) == {'A', 'B', 'router', 'bias'}
+
+
+def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
+  """Against odds that are counted out, for endings of one token."""
+  night, states, _ = _imitating()
+  state = states[1]
+  rows = jax.tree.map(lambda x: x[:1], state.night.pools['anchor_old'])
+  start = rows.prompt_length_B
+  vocab = night.model.config.vocab_size
+  liked_V = jnp.asarray(np.random.default_rng(0).normal(size=vocab), 'f4')
+
+  def odds(fresh):
+    student = night.student(
+      state.replace(night=state.night.replace(fresh=fresh))
+    )
+    states_BGD = night._states(student, rows)
+    return jax.nn.softmax(states_BGD[0, 0] @ night.model.head(student).T)
+
+  def counted(fresh):
+    return jnp.sum(odds(fresh) * liked_V)
+
+  # Every ending once, weighted by its odds: the sample that misses nothing.
+  everyone = jax.tree.map(lambda x: jnp.repeat(x, vocab, 0), rows)
+  everyone = everyone.replace(
+    tokens_BT=everyone.tokens_BT.at[:, start[0]].set(jnp.arange(vocab)),
+    length_B=everyone.prompt_length_B + 1,
+  )
+  weight_V = vocab * odds(state.night.fresh) * liked_V
+
+  def earned(fresh):
+    student = night.student(
+      state.replace(night=state.night.replace(fresh=fresh))
+    )
+    return night._earned(student, everyone, weight_V)
+
+  expected = jax.grad(counted)(state.night.fresh)
+  found = jax.grad(earned)(state.night.fresh)
+  for here, there in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-6)
+  assert max(np.abs(x).max() for x in jax.tree.leaves(expected)) > 1e-4
+
+
+def test_an_ending_begins_inside_what_the_teacher_wrote():
+  night, states, _ = _imitating()
+  asleep = states[1].night.replace(update=jnp.int32(0))  # Its first round.
+  (own, advantage), earned = night._imitate(
+    states[1].replace(night=asleep), asleep.pools, jax.random.key(0)
+  )
+  assert own.tokens_BT.shape[:2] == advantage.shape == (8, 2 * 2 * 8)
+  assert (own.prompt_length_B >= 1).all()
+  assert (own.length_B > own.prompt_length_B).all()
+  assert 0 < float(earned['length_wanted']) <= night.settings.max_new
+
+
+def test_without_imitation_nothing_is_earned():
+  assert 'imitation' not in _night()[1][0]
+
+
 @pytest.mark.parametrize(
   ('changes', 'said'),
   [
@@ -599,6 +703,10 @@ def test_a_program_gives_back_what_it_takes(sender):
     (dict(beta=-0.1), 'beta is -0.1: expected 0'),
     (dict(beta=1.5), 'beta is 1.5: expected 0'),
     (dict(block_words=0), 'block_words is 0: expected 1'),
+    (dict(imitation=IMITATION | {'alpha': 1.1}), 'alpha is 1.1: expected 0'),
+    (dict(imitation=IMITATION | {'gamma': -1}), 'gamma is -1: expected 0'),
+    (dict(imitation=IMITATION | {'completions': 1}), 'completions is 1'),
+    (dict(imitation=IMITATION | {'cuts': 9}), 'makes 180 .* of 16'),
   ],
 )
 def test_settings_of_a_night_that_cannot_be_are_refused(changes, said):

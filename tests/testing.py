@@ -15,6 +15,7 @@ from configs import base
 from sleep_jax import programs, sharding, types
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
+from sleep_jax.objectives import imitation
 from sleep_jax.strategies import sleep
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 32
@@ -193,6 +194,13 @@ def placement(*, data: int, fsdp: int, tensor: int) -> sharding.Placement:
   return sharding.Placement(mesh)
 
 
+def judge(wanted_BS, wanted_length_B, said_BS, said_length_B):
+  """For imitation: are all tokens the same?"""
+  distance = imitation.edit_distance
+  args = (wanted_BS, wanted_length_B, said_BS, said_length_B)
+  return (distance(*args) == 0).astype(jnp.float32)
+
+
 def life(
   config: ml_collections.ConfigDict, place: sharding.Placement
 ) -> tuple[programs.Programs, Any]:
@@ -201,7 +209,7 @@ def life(
   model = tiny(*periods[:-1])
   made = programs.Programs(
     config, model, sleep.make(len(config.levels)), place,
-    stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
+    stems=stems(([5, 6], [7])), bos=BOS, eos=EOS, judge=judge,
   )  # fmt: skip
   return made, made.begin(newborn(model), jax.random.key(0))
 

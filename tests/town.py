@@ -33,6 +33,7 @@ from sleep_jax.data.worlds import facts
 from sleep_jax.evaluate import examiner
 from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
+from sleep_jax.objectives import judges
 from sleep_jax.strategies import birth
 from tests import testing
 
@@ -201,7 +202,7 @@ class Town:
     words = self.stream.tokenizer
     return programs.Programs(
       self.config, self.model, kind, self.place, stems=self.stream.stems,
-      bos=words.bos, eos=words.eos,
+      bos=words.bos, eos=words.eos, judge=judges.match(words),
     )  # fmt: skip
 
 

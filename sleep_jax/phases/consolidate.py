@@ -19,7 +19,7 @@ import optax
 from sleep_jax import optimizer, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts, sampling, transformer
-from sleep_jax.objectives import blocked, losses
+from sleep_jax.objectives import blocked, imitation, judges, losses
 from sleep_jax.phases import night as night_lib
 from sleep_jax.phases import replay, wake
 
@@ -39,6 +39,7 @@ class Consolidation:
     tx: the fresh expert's optimizer.
     stems: self-study templates.
     bos, eos: token ids.
+    judge: of what the student says, for imitation.
     settings: see `night.Settings`.
   """
 
@@ -49,6 +50,7 @@ class Consolidation:
   stems: types.Stems
   bos: int
   eos: int
+  judge: judges.Judge
   settings: night_lib.Settings
 
   @property
@@ -97,7 +99,8 @@ class Consolidation:
 
     Returns:
       The state, and per update `[U]`: loss and, for each teacher, its mean
-      divergence from the student before that update; plus tokens written.
+      divergence from the student before that update; plus tokens written
+      and, with imitation, `imitation`: what the student earned this round.
     """
     s, night = self.settings, state.night
     key = self._key(state, 1 + night.update)
@@ -106,13 +109,19 @@ class Consolidation:
     valid = night.update // s.updates_per_round + 1  # Rounds in the pools.
     own = night.update >= s.on_policy_after * s.num_updates
     frozen = state.replace(night=None)  # What the loop may only read.
+    endings, earned = None, {}
+    if s.imitation.on:
+      with jax.named_scope('imitate'):
+        endings, earned = self._imitate(state, pools, key)
+      written += earned.pop('written')
 
-    def update(carry, index):
+    def update(carry, at):
       fresh, opt = carry
+      index, mine = at
       update_key = jax.random.fold_in(key, 1000 + index)
       rows = self._choose(pools, rollouts, update_key, valid, own)
       (loss, parts), grads = jax.value_and_grad(self._loss, has_aux=True)(
-        fresh, frozen, night, rows
+        fresh, frozen, night, rows, mine
       )
       updates, opt = self.tx.update(grads, opt, fresh)
       fresh = optax.apply_updates(fresh, updates)
@@ -120,12 +129,15 @@ class Consolidation:
 
     with jax.named_scope('seed'):
       (fresh, opt), metrics = jax.lax.scan(
-        update, (night.fresh, night.opt), jnp.arange(s.updates_per_round)
-      )
+        update, (night.fresh, night.opt),
+        (jnp.arange(s.updates_per_round), endings),
+      )  # fmt: skip
     night = night.replace(
       update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
       pools=pools, rollouts=rollouts,
     )  # fmt: skip
+    if earned:
+      metrics['imitation'] = earned
     return state.replace(night=night), metrics | {'written': written}
 
   def wake_up(self, state: State, accept: Array, guard: Array) -> State:
@@ -271,8 +283,86 @@ class Consolidation:
       rows[teacher.name] = chosen
     return rows
 
-  def _loss(self, fresh, state, night, rows):
-    """GKD: mean divergence over generated tokens of all rows."""
+  def _imitate(self, state, pools, key):
+    """Lets the student end what each teacher has just begun.
+
+    Returns:
+      Its endings and their advantages, `[U, M, ...]`: M of them an update,
+      each used once; and means of what they earned.
+    """
+    s, m = self.settings, self.settings.imitation
+    first = state.night.update // s.updates_per_round
+    num, made = m.cuts * s.updates_per_round, []
+    for number, teacher in enumerate(s.teachers):
+      cut_key, own_key = jax.random.split(jax.random.fold_in(key, 500 + number))
+      theirs = jax.tree.map(
+        lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
+          x, first * n, num
+        ),
+        pools[teacher.name],
+      )
+      cut_B = jax.random.randint(
+        cut_key, (num,), theirs.prompt_length_B, theirs.length_B
+      )
+      prompts = types.Prompts(
+        theirs.tokens_BT[:, :-1], cut_B, jnp.zeros((num, 2), jnp.int32)
+      )
+      theirs, prompts = jax.tree.map(
+        lambda x: jnp.repeat(x, m.completions, 0), (theirs, prompts)
+      )
+      own = self._sample(self.student(state), prompts, own_key)
+      reward_B, parts = self._reward(theirs, own)
+      advantage_BG = imitation.advantages(reward_B.reshape(num, m.completions))
+      made.append((own, advantage_BG.reshape(-1), parts))
+    fold = lambda x: x.reshape(s.updates_per_round, -1, *x.shape[1:])
+    own, advantage, parts = jax.tree.map(
+      lambda *x: jnp.concatenate([fold(one) for one in x], 1), *made
+    )
+    means = jax.tree.map(jnp.mean, parts)
+    moved = jnp.mean((advantage != 0).astype(jnp.float32))
+    return (own, advantage), means | {
+      'not_all_equal': moved, 'written': _generated(own)
+    }  # fmt: skip
+
+  def _reward(self, theirs, own):
+    """`[B]`, and its parts: is the end meant, and worded, like theirs?"""
+    s, m = self.settings, self.settings.imitation
+    cut_B = own.prompt_length_B
+    rest = lambda rollout: imitation.continuation(
+      rollout, cut_B, size=s.max_new
+    )
+    wanted, said = rest(theirs), rest(own)
+    meaning_B = self.judge(*wanted, *said)
+    closeness_B = imitation.closeness(*wanted, *said, threshold=m.threshold)
+    reward_B = m.gamma * meaning_B + (1 - m.gamma) * closeness_B
+    return reward_B, {
+      'reward': reward_B, 'meaning': meaning_B, 'closeness': closeness_B,
+      'length': said[1].astype(jnp.float32),
+      'length_wanted': wanted[1].astype(jnp.float32),
+    }  # fmt: skip
+
+  def _earned(self, student, own, advantage_B):
+    """REINFORCE: its gradient is that of the expected reward."""
+    s = self.settings
+    at_BG = own.prompt_length_B[:, None] + jnp.arange(s.max_new)[None]
+    tokens_BG = jnp.take_along_axis(
+      own.tokens_BT, jnp.minimum(at_BG, s.max_length - 1), 1
+    )
+    states_BGD = self._states(student, own)
+    logits_BGV = states_BGD @ self.model.head(student).T / s.temperature
+    score_BG = jnp.take_along_axis(
+      jax.nn.log_softmax(logits_BGV.astype(jnp.float32), -1),
+      tokens_BG[..., None], -1,
+    )[..., 0]  # fmt: skip
+    mask_BG = losses.generated(own, s.max_new)
+    score_B = jnp.sum(jnp.where(mask_BG, score_BG, 0), 1)
+    return jnp.mean(advantage_B * score_B)
+
+  def _loss(self, fresh, state, night, rows, mine):
+    """GKD, the mean divergence over generated tokens of all rows; and reward.
+
+    Minimises `alpha GKD - (1 - alpha) E[reward]`.
+    """
     s, parts, total, count = self.settings, {}, jnp.zeros(()), jnp.zeros(())
     everything = jax.tree.map(lambda *x: jnp.concatenate(x), *rows.values())
     state = state.replace(night=night.replace(fresh=fresh))
@@ -292,7 +382,10 @@ class Consolidation:
       size = jnp.sum(mask_BG)
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count, start = total + part, count + size, stop
-    return total / jnp.maximum(count, 1), parts
+    loss, m = total / jnp.maximum(count, 1), s.imitation
+    if mine is not None:
+      loss = m.alpha * loss - (1 - m.alpha) * self._earned(student, *mine)
+    return loss, parts
 
   def _states(self, weights, rollout):
     """What foretells the generated tokens, first one first: [B, G, D]."""

@@ -39,6 +39,30 @@ class Teacher:
 
 
 @dataclasses.dataclass(frozen=True)
+class Imitation:
+  """How much the student is rewarded for going on as a teacher did.
+
+  Attributes:
+    alpha: weight of distillation; the reward's is 1 - alpha. 1: no imitation.
+    gamma: weight of the judge in the reward; closeness has 1 - gamma.
+    threshold: edit distance that still counts as close, as a share of the
+      longer text.
+    cuts: sequences of each pair that are cut for an update.
+    completions: by the student, of each of them (a group).
+  """
+
+  alpha: float
+  gamma: float
+  threshold: float
+  cuts: int
+  completions: int
+
+  @property
+  def on(self) -> bool:
+    return self.alpha < 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
   """How a night is spent.
 
@@ -56,6 +80,7 @@ class Settings:
     prompt_width: longest prompt, tokens.
     block_tokens, block_words: most tokens, and of the vocabulary most words,
       whose logits the divergence holds at a time.
+    imitation: see `Imitation`.
   """
 
   teachers: tuple[Teacher, ...]
@@ -71,19 +96,28 @@ class Settings:
   prompt_width: int
   block_tokens: int
   block_words: int
+  imitation: Imitation
 
   @property
   def rounds(self) -> int:
     return self.num_updates // self.updates_per_round
 
 
-def make(teachers: Sequence[Mapping[str, Any]], **fields: Any) -> Settings:
+def make(
+  teachers: Sequence[Mapping[str, Any]],
+  imitation: Mapping[str, Any],
+  **fields: Any,
+) -> Settings:
   """Checks and freezes the settings of a night.
 
   Raises:
     ValueError: names the field, what it is and what it may be.
   """
-  made = Settings(teachers=tuple(Teacher(**t) for t in teachers), **fields)
+  made = Settings(
+    teachers=tuple(Teacher(**t) for t in teachers),
+    imitation=Imitation(**imitation),
+    **fields,
+  )
   for teacher in made.teachers:
     for value, known in (
       (teacher.teacher, TEACHERS),
@@ -125,4 +159,29 @@ def make(teachers: Sequence[Mapping[str, Any]], **fields: Any) -> Settings:
       raise ValueError(
         f'consolidate.{name} is {getattr(made, name)}: expected 1 or more.'
       )
+  _check_imitation(made)
   return made
+
+
+def _check_imitation(settings: Settings) -> None:
+  imitation, place = settings.imitation, 'consolidate.imitation'
+  for name in ('alpha', 'gamma', 'threshold'):
+    value = getattr(imitation, name)
+    if not 0 <= value <= 1:
+      raise ValueError(f'{place}.{name} is {value}: expected 0 to 1.')
+  if not imitation.on:
+    return
+  if imitation.completions < 2:
+    raise ValueError(
+      f'{place}.completions is {imitation.completions}: a group needs 2 or '
+      'more, or all get its mean and nothing is learned.'
+    )
+  needed = imitation.cuts * settings.updates_per_round
+  for teacher in settings.teachers:
+    if not 0 < needed <= teacher.draws:
+      raise ValueError(
+        f'{place}.cuts is {imitation.cuts}: in {settings.updates_per_round} '
+        f'updates that makes {needed} sequences a round, of {teacher.draws} '
+        f'(draws) that {teacher.name} writes. Expected 1 to '
+        f'{teacher.draws // settings.updates_per_round}.'
+      )
