@@ -77,9 +77,7 @@ class Programs:
     if kind.sleeps:
       night = night_lib.make(**config.consolidate.to_dict())
       self.night_updates = night.num_updates
-      self.night_tokens = night.max_length * sum(
-        teacher.sequences for teacher in night.teachers
-      )
+      self.night_tokens = night.max_length * night.rows
       # The cosine ends with the night, unless the config says otherwise.
       whole = {'decay_steps': night.num_updates}
       tx = optimizer.make(**(whole | dict(config.expert_optimizer)))

@@ -19,7 +19,7 @@ from sleep_jax import lifecycle, optimizer, schedule
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
-from sleep_jax.phases import consolidate, wake
+from sleep_jax.phases import consolidate, imitate, wake
 from sleep_jax.phases import night as night_lib
 from tests import testing
 
@@ -641,12 +641,15 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
   vocab = night.model.config.vocab_size
   liked_V = jnp.asarray(np.random.default_rng(0).normal(size=vocab), 'f4')
 
-  def odds(fresh):
+  def read(fresh, rows):
     student = night.student(
       state.replace(night=state.night.replace(fresh=fresh))
     )
-    states_BGD = night._states(student, rows)
-    return jax.nn.softmax(states_BGD[0, 0] @ night.model.head(student).T)
+    return night._states(student, rows), night.model.head(student)
+
+  def odds(fresh):
+    states_BGD, head_VD = read(fresh, rows)
+    return jax.nn.softmax(states_BGD[0, 0] @ head_VD.T)
 
   def counted(fresh):
     return jnp.sum(odds(fresh) * liked_V)
@@ -660,10 +663,9 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
   weight_V = vocab * odds(state.night.fresh) * liked_V
 
   def earned(fresh):
-    student = night.student(
-      state.replace(night=state.night.replace(fresh=fresh))
+    return imitate.gained(
+      *read(fresh, everyone), everyone, weight_V, temperature=1.0
     )
-    return night._earned(student, everyone, weight_V)
 
   expected = jax.grad(counted)(state.night.fresh)
   found = jax.grad(earned)(state.night.fresh)

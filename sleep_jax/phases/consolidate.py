@@ -19,9 +19,9 @@ import optax
 from sleep_jax import optimizer, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts, sampling, transformer
-from sleep_jax.objectives import blocked, imitation, judges, losses
+from sleep_jax.objectives import blocked, judges, losses
+from sleep_jax.phases import imitate, replay, wake
 from sleep_jax.phases import night as night_lib
-from sleep_jax.phases import replay, wake
 
 Array = types.Array
 State = state_lib.State
@@ -284,79 +284,24 @@ class Consolidation:
     return rows
 
   def _imitate(self, state, pools, key):
-    """Lets the student end what each teacher has just begun.
-
-    Returns:
-      Its endings and their advantages, `[U, M, ...]`: M of them an update,
-      each used once; and means of what they earned.
-    """
+    """The student's endings of what each teacher has just written."""
     s, m = self.settings, self.settings.imitation
     first = state.night.update // s.updates_per_round
-    num, made = m.cuts * s.updates_per_round, []
-    for number, teacher in enumerate(s.teachers):
-      cut_key, own_key = jax.random.split(jax.random.fold_in(key, 500 + number))
-      theirs = jax.tree.map(
+    newest = [
+      jax.tree.map(
         lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
-          x, first * n, num
+          x, first * n, m.cuts * s.updates_per_round
         ),
         pools[teacher.name],
       )
-      cut_B = jax.random.randint(
-        cut_key, (num,), theirs.prompt_length_B, theirs.length_B
-      )
-      prompts = types.Prompts(
-        theirs.tokens_BT[:, :-1], cut_B, jnp.zeros((num, 2), jnp.int32)
-      )
-      theirs, prompts = jax.tree.map(
-        lambda x: jnp.repeat(x, m.completions, 0), (theirs, prompts)
-      )
-      own = self._sample(self.student(state), prompts, own_key)
-      reward_B, parts = self._reward(theirs, own)
-      advantage_BG = imitation.advantages(reward_B.reshape(num, m.completions))
-      made.append((own, advantage_BG.reshape(-1), parts))
-    fold = lambda x: x.reshape(s.updates_per_round, -1, *x.shape[1:])
-    own, advantage, parts = jax.tree.map(
-      lambda *x: jnp.concatenate([fold(one) for one in x], 1), *made
-    )
-    means = jax.tree.map(jnp.mean, parts)
-    moved = jnp.mean((advantage != 0).astype(jnp.float32))
-    return (own, advantage), means | {
-      'not_all_equal': moved, 'written': _generated(own)
-    }  # fmt: skip
-
-  def _reward(self, theirs, own):
-    """`[B]`, and its parts: is the end meant, and worded, like theirs?"""
-    s, m = self.settings, self.settings.imitation
-    cut_B = own.prompt_length_B
-    rest = lambda rollout: imitation.continuation(
-      rollout, cut_B, size=s.max_new
-    )
-    wanted, said = rest(theirs), rest(own)
-    meaning_B = self.judge(*wanted, *said)
-    closeness_B = imitation.closeness(*wanted, *said, threshold=m.threshold)
-    reward_B = m.gamma * meaning_B + (1 - m.gamma) * closeness_B
-    return reward_B, {
-      'reward': reward_B, 'meaning': meaning_B, 'closeness': closeness_B,
-      'length': said[1].astype(jnp.float32),
-      'length_wanted': wanted[1].astype(jnp.float32),
-    }  # fmt: skip
-
-  def _earned(self, student, own, advantage_B):
-    """REINFORCE: its gradient is that of the expected reward."""
-    s = self.settings
-    at_BG = own.prompt_length_B[:, None] + jnp.arange(s.max_new)[None]
-    tokens_BG = jnp.take_along_axis(
-      own.tokens_BT, jnp.minimum(at_BG, s.max_length - 1), 1
-    )
-    states_BGD = self._states(student, own)
-    logits_BGV = states_BGD @ self.model.head(student).T / s.temperature
-    score_BG = jnp.take_along_axis(
-      jax.nn.log_softmax(logits_BGV.astype(jnp.float32), -1),
-      tokens_BG[..., None], -1,
-    )[..., 0]  # fmt: skip
-    mask_BG = losses.generated(own, s.max_new)
-    score_B = jnp.sum(jnp.where(mask_BG, score_BG, 0), 1)
-    return jnp.mean(advantage_B * score_B)
+      for teacher in s.teachers
+    ]
+    student = self.student(state)
+    return imitate.endings(
+      newest, lambda prompts, key: self._sample(student, prompts, key),
+      self.judge, jax.random.fold_in(key, 500), updates=s.updates_per_round,
+      max_new=s.max_new, settings=m,
+    )  # fmt: skip
 
   def _loss(self, fresh, state, night, rows, mine):
     """GKD, the mean divergence over generated tokens of all rows; and reward.
@@ -384,7 +329,12 @@ class Consolidation:
       total, count, start = total + part, count + size, stop
     loss, m = total / jnp.maximum(count, 1), s.imitation
     if mine is not None:
-      loss = m.alpha * loss - (1 - m.alpha) * self._earned(student, *mine)
+      own, advantage_B = mine
+      gained = imitate.gained(
+        self._states(student, own), self.model.head(student), own, advantage_B,
+        temperature=s.temperature,
+      )  # fmt: skip
+      loss = m.alpha * loss - (1 - m.alpha) * gained
     return loss, parts
 
   def _states(self, weights, rollout):

@@ -102,6 +102,13 @@ class Settings:
   def rounds(self) -> int:
     return self.num_updates // self.updates_per_round
 
+  @property
+  def rows(self) -> int:
+    """Sequences that one update reads."""
+    m, pairs = self.imitation, len(self.teachers)
+    endings = pairs * m.cuts * m.completions if m.on else 0
+    return endings + sum(teacher.sequences for teacher in self.teachers)
+
 
 def make(
   teachers: Sequence[Mapping[str, Any]],
