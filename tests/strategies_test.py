@@ -148,9 +148,17 @@ def test_a_memory_keeps_every_row_with_equal_chance():
 def test_birth_is_one_stretch_that_ends_in_cycle_0():
   plan = birth.make(3).plan()
   assert [(e.kind, e.step, e.cycle) for e in plan] == [
-    ('wake', 1, 0), ('wake', 2, 0), ('wake', 3, 0), ('save', 3, 0)
+    ('wake', 1, 0), ('evaluate', 1, 0), ('wake', 2, 0), ('evaluate', 2, 0),
+    ('wake', 3, 0), ('evaluate', 3, 0), ('save', 3, 0),
   ]  # fmt: skip
   assert [e.kind for e in birth.make(0).plan()] == ['save']
+
+
+def test_a_long_birth_is_read_to_ten_times_and_at_its_end():
+  plan = birth.make(25).plan()
+  asked = [e.step for e in plan if e.kind == 'evaluate']
+  assert asked == [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
+  assert [e.step for e in plan if e.kind == 'wake'] == list(range(1, 26))
 
 
 def test_an_unknown_strategy_is_told_which_there_are():
