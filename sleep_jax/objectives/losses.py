@@ -30,9 +30,13 @@ def next_token(logits_BTV: Array, tokens_BT: Array, loss_BT: Array) -> Array:
 
 def log_likelihood(logits_BTV: Array, tokens_BT: Array) -> Array:
   """Log-probability `[B, T - 1]` of each token but the first."""
-  logits_BTV = logits_BTV[:, :-1]
-  chosen = jnp.take_along_axis(logits_BTV, tokens_BT[:, 1:, None], -1)[..., 0]
-  return chosen - jax.nn.logsumexp(logits_BTV, -1)
+  return chosen(logits_BTV[:, :-1], tokens_BT[:, 1:])
+
+
+def chosen(logits_BTV: Array, tokens_BT: Array) -> Array:
+  """Log-probability `[B, T]` of each token under the logits of its place."""
+  logit_BT = jnp.take_along_axis(logits_BTV, tokens_BT[..., None], -1)[..., 0]
+  return logit_BT - jax.nn.logsumexp(logits_BTV, -1)
 
 
 def divergence(

@@ -92,14 +92,11 @@ def gained(
     advantage_B: of each.
     temperature: at which they were sampled.
   """
-  place_BG = (
-    own.prompt_length_B[:, None] + jnp.arange(states_BGD.shape[1])[None]
+  tokens_BG, _ = imitation.continuation(
+    own, own.prompt_length_B, size=states_BGD.shape[1]
   )
-  last = own.tokens_BT.shape[1] - 1
-  tokens_BG = jnp.take_along_axis(own.tokens_BT, jnp.minimum(place_BG, last), 1)
   logits_BGV = (states_BGD @ head_VD.T).astype(jnp.float32) / temperature
-  score_BGV = jax.nn.log_softmax(logits_BGV, -1)
-  score_BG = jnp.take_along_axis(score_BGV, tokens_BG[..., None], -1)[..., 0]
+  score_BG = losses.chosen(logits_BGV, tokens_BG)
   mask_BG = losses.generated(own, states_BGD.shape[1])
   score_B = jnp.sum(jnp.where(mask_BG, score_BG, 0), 1)
   return jnp.mean(advantage_B * score_B)
