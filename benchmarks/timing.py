@@ -3,8 +3,8 @@
 Other work on a machine swings wall time tenfold. So every repeat measures all
 cases and a plain matrix product one after the other, medians are taken over
 repeats, and speed is also given as a share of that product's. Compiling is
-timed apart. Each benchmark runs twice, in processes of their own: with one
-thread, and with all.
+timed apart. Each benchmark runs twice, in processes of their own: on one
+core, and on all.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 THREADS = ('one', 'all')
-_ONE = '--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1'
 _PEAK = 1024  # Side of the product that stands for the machine's peak.
 
 
@@ -152,14 +151,14 @@ def main(module: str, about: str, measure: Callable[[int], dict[str, Any]]):
 
 
 def _in_child(module, threads, repeats):
-  environment = dict(os.environ)
-  if threads == 'one':
-    flags = environment.get('XLA_FLAGS', '')
-    environment['XLA_FLAGS'] = f'{flags} {_ONE}'.strip()
+  # One core, so one thread of work: XLA's flags alone leave it more than one.
+  cores = os.sched_getaffinity(0)
+  chosen = {min(cores)} if threads == 'one' else cores
   command = [sys.executable, '-m', module, '--child', f'--repeats={repeats}']
   done = subprocess.run(
-    command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-  )
+    command, stdout=subprocess.PIPE, text=True, check=True,
+    preexec_fn=lambda: os.sched_setaffinity(0, chosen),
+  )  # fmt: skip
   return json.loads(done.stdout.splitlines()[-1])
 
 
