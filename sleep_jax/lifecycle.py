@@ -235,9 +235,9 @@ class Life:
     emptied = np.flatnonzero(active_NE[sender - 1]).tolist()
     guard, accept = None, True
     if self._guarded:
-      student = self._program.student(state, sender)
+      larger = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender - 1])
-      after = self._examiner.guard(student, event.experience)
+      after = self._examiner.guard(larger, event.experience)
       guard = {'before': before, 'after': after}
       accept = before - after <= self._tolerance
     with self._cost.running():

@@ -32,7 +32,7 @@ class Programs:
 
   Attributes:
     wake: (state, batch, held) -> (state, metrics).
-    fall_asleep, seed, wake_up, student: by sender.
+    fall_asleep, seed, committed, wake_up: by sender.
     birth_steps: batches that birth read.
     night_updates, night_tokens: seeding updates of a night, and the tokens
       (padding included) that one of them reads.
@@ -165,9 +165,12 @@ class Programs:
       jnp.asarray(guard, jnp.float32),
     )  # fmt: skip
 
-  def student(self, state, sender: int) -> types.Weights:
-    """What would wake up; a view for probing, nothing is changed."""
-    return self._nights[sender].student(state)
+  def committed(self, state, sender: int) -> types.Weights:
+    """What would wake up, for probing; the state is not given away."""
+    return self._run(
+      ('committed', sender), self._nights[sender].committed, state,
+      donate=False,
+    )  # fmt: skip
 
   def offer(self, state, batch):
     """Offers a batch's rows to the memory, without learning from it."""
@@ -179,9 +182,11 @@ class Programs:
     batch = self.placement.put(batch, prefix='batch/')
     return self._run('offer', program, state, batch, state.memory.count + 0)
 
-  def _run(self, name, function, state, *args):
+  def _run(self, name, function, state, *args, donate=True):
     if name not in self._jitted:
-      self._jitted[name] = self.placement.jit(function, state, *args)
+      self._jitted[name] = self.placement.jit(
+        function, state, *args, donate=donate
+      )
     return self._jitted[name](state, *args)
 
   def _begin(self, weights, bands, key, guard):

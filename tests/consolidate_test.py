@@ -346,6 +346,25 @@ def test_what_wakes_up_is_the_student():
   )
 
 
+@pytest.mark.parametrize('router', ['sigmoid', 'softmax'])
+def test_what_the_guard_judges_is_what_would_wake_up(router):
+  """Under softmax the commit changes gates: the student is not enough."""
+  model = testing.tiny(*PERIODS, router=router)
+  night = _consolidation(model=model)
+  state = night.fall_asleep(_evening(model=model))
+  fresh = jax.tree.map(lambda x: x + 0.3, state.night.fresh)
+  state = state.replace(night=state.night.replace(fresh=fresh))
+  judged = night.committed(state)
+  morning = night.wake_up(state, jnp.asarray(True), jnp.float32(0.6))
+  assert testing.same(judged, morning.weights)
+  tokens = testing.batch().tokens_BT
+  rows = transformer.rows(tokens, jnp.full((len(tokens),), tokens.shape[1]))
+  off = np.abs(
+    model.forward(judged, *rows) - model.forward(night.student(state), *rows)
+  ).max()
+  assert (off > 0.1) == (router == 'softmax')
+
+
 def test_a_reset_bank_is_as_new():
   bank = {
     path.rsplit('/', 1)[1]: np.asarray(leaf)

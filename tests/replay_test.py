@@ -25,7 +25,8 @@ def _band(capacity):
 
 
 def _draw(bands, stems=None, *, num=64, since=-1, until=99, width=8, **shares):
-  shares = dict(bos_share=0.0, cut_share=0.0, stem_share=0.0) | shares
+  none = ('bos_share', 'splice_share', 'cut_share', 'stem_share')
+  shares = dict.fromkeys(none, 0.0) | shares
   made = replay.draw(
     bands, stems or testing.stems(), jax.random.key(0), num=num, width=width,
     bos=BOS, bands=tuple(bands), since=jnp.int32(since),
@@ -113,7 +114,7 @@ def test_with_nothing_to_ask_the_bare_beginning_is_asked():
   made = replay.draw(
     {}, testing.stems(), jax.random.key(0), num=3, width=8, bos=BOS,
     bands=('x',), since=jnp.int32(-1), until=jnp.int32(9), bos_share=0.0,
-    cut_share=0.0, stem_share=0.0,
+    splice_share=0.0, cut_share=0.0, stem_share=0.0,
   )  # fmt: skip
   np.testing.assert_array_equal(made.tokens_BP[:, 0], [BOS] * 3)
   np.testing.assert_array_equal(made.length_B, [1] * 3)
@@ -152,6 +153,33 @@ def test_a_cut_keeps_the_whole_subject():
   band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   drawn = _draw({'x': band}, num=200, cut_share=1.0)
   assert {len(p) for p in drawn} == {4, 5, 6}
+
+
+def test_a_splice_ends_as_another_prompt_does():
+  """Every beginning of one with as many tokens as it lacks of the other."""
+  rows = [[BOS, 3, 4, 5, 9], [BOS, 6, 7, 9]]
+  band = _offer(_band(4), rows)
+  drawn = set(_draw({'x': band}, num=400, splice_share=1.0))
+  assert drawn == {
+    (BOS, 3, 4, 5, 9), (BOS, 3, 4, 7, 9), (BOS, 3, 6, 7, 9),
+    (BOS, 6, 7, 9), (BOS, 6, 5, 9), (BOS, 4, 5, 9),
+  }  # fmt: skip
+  half = _draw({'x': band}, num=4000, splice_share=0.5)
+  # Half of the pairs are of one prompt, a quarter of the rest splice nothing.
+  changed = np.mean([list(row) not in rows for row in half])
+  long = 0.5 * (1 - 2 / 4)  # No tokens or one: the same text as before.
+  short = 0.5 * (1 - 2 / 3)
+  assert changed == pytest.approx(0.5 * (long + short) / 2, abs=0.03)
+
+
+def test_a_splice_keeps_the_whole_subject():
+  prompts = testing.prompts([[BOS, 3, 4, 5, 6], [BOS, 7, 8]]).replace(
+    subject_B2=jnp.array([[2, 4], [1, 2]])
+  )
+  band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  assert set(_draw({'x': band}, num=200, splice_share=1.0)) == {
+    (BOS, 3, 4, 5, 6), (BOS, 3, 4, 5, 8), (BOS, 7, 8), (BOS, 7, 6),
+  }  # fmt: skip
 
 
 def test_a_prompt_without_room_is_not_drawn():

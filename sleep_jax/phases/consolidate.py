@@ -152,6 +152,10 @@ class Consolidation:
       lambda yes, no: _where(accept, yes, no), committed, discarded
     )
 
+  def committed(self, state: State) -> types.Weights:
+    """What would wake up: its expert in the bank and under its selection."""
+    return self._commit(state, jnp.zeros(())).weights
+
   def _commit(self, state, guard):
     s, r, name = self.sender, self.receiver, str(self.sender)
     night = state.night
@@ -252,6 +256,7 @@ class Consolidation:
       since=jnp.int32(-1) if old else woke,
       until=woke if old else state.step,
       bos_share=teacher.bos_share,
+      splice_share=teacher.splice_share,
       cut_share=teacher.cut_share,
       stem_share=teacher.stem_share,
     )

@@ -22,7 +22,7 @@ class Teacher:
     prompts: 'old' (from before the sender's day) or 'day'.
     sequences: rows per update that this teacher owns.
     draws: sequences it writes per round.
-    bos_share, cut_share, stem_share: of its prompts, see `replay.draw`.
+    bos_share, splice_share, cut_share, stem_share: of its prompts, see `replay.draw`.
   """
 
   teacher: str
@@ -30,6 +30,7 @@ class Teacher:
   sequences: int
   draws: int
   bos_share: float = 0.0
+  splice_share: float = 0.0
   cut_share: float = 0.0
   stem_share: float = 0.0
 

@@ -91,6 +91,7 @@ def draw(
   since: Array,
   until: Array,
   bos_share: float,
+  splice_share: float,
   cut_share: float,
   stem_share: float,
 ) -> types.Prompts:
@@ -106,6 +107,8 @@ def draw(
     bands: names of the bands to draw from.
     since, until: an entry's step must lie in (since, until]; birth is 0.
     bos_share: share of bare BOS prompts; all of them when no entry is valid.
+    splice_share: share of stored prompts whose last tokens, a random number
+      of them after the subject, are those of another one.
     cut_share: share of stored prompts that are cut at a random place, after
       the subject where there is one.
     stem_share: share of stored prompts with a subject that become stems.
@@ -126,7 +129,7 @@ def draw(
   valid_C = band.count & (band.step_C > since) & (band.step_C <= until)
   # Cut to size, a long prompt would ask for the rest of itself instead.
   valid_C &= band.length_C <= width
-  keys = jax.random.split(key, 6)
+  keys = jax.random.split(key, 9)
   score_C = jnp.where(valid_C, 0.0, -jnp.inf)
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
   pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
@@ -135,6 +138,14 @@ def draw(
     band.subject_C2[pick_B],
   )  # fmt: skip
   coin = lambda key, share: jax.random.uniform(key, (num,)) < share
+  other_B = jax.random.categorical(keys[6], score_C, shape=(num,))
+  spliced_BP = _splice(
+    tokens_BP, length_B, subject_B2, _widen(band.tokens_CP[other_B], width),
+    band.length_C[other_B], keys[7],
+  )  # fmt: skip
+  tokens_BP = jnp.where(
+    coin(keys[8], splice_share)[:, None], spliced_BP, tokens_BP
+  )
   # A cut keeps the subject: half a name asks about somebody else.
   shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
   cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
@@ -157,6 +168,23 @@ def draw(
 def stored_tokens(replay: Mapping[str, state_lib.Band]) -> int:
   """Room for tokens in all bands: what a replay buffer may use as well."""
   return sum(band.tokens_CP.size for band in replay.values())
+
+
+def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):
+  """Each row with as many of another's last tokens in the place of its own.
+
+  So the length stays, and what ends every prompt of a kind is kept.
+  """
+  longest_B = length_B - jnp.maximum(subject_B2[:, 1], 1)
+  longest_B = jnp.minimum(longest_B, other_B - 1)
+  last_B = jax.random.randint(key, length_B.shape, 0, longest_B + 1)
+  place = jnp.arange(tokens_BP.shape[1])[None]
+  from_B1 = (length_B - last_B)[:, None]
+  at_BP = jnp.maximum(place + (other_B - length_B)[:, None], 0)
+  theirs_BP = jnp.take_along_axis(
+    other_BP, jnp.minimum(at_BP, other_BP.shape[1] - 1), 1
+  )
+  return jnp.where(place < from_B1, tokens_BP, theirs_BP)
 
 
 def _ask(tokens_BP, subject_B2, stems, key, *, width, bos):
