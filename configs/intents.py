@@ -24,7 +24,7 @@ def get_config():
   c.birth.steps = 1000
   c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 150
-  c.tune.experiences = 2
+  c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
   c.replay = dict(store='prompts', birth=4096, past=4096, day=1024)
   c.consolidate.num_updates = 400
   c.consolidate.on_policy = 0.0  # A label is too short to go astray in.
