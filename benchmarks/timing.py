@@ -1,9 +1,10 @@
 """What all benchmarks share: shapes, honest clocks, the machine's peak, JSON.
 
 Other work on a machine swings wall time tenfold. So every repeat measures all
-cases and a plain matrix product one after the other, medians are taken over
-repeats, and speed is also given as a share of that product's. Compiling is
-timed apart. Each benchmark runs twice, in processes of their own: on one
+cases and plain matrix products one after the other, medians are taken over
+repeats, and speed is also given as a share of the fastest product's: a large
+one is held back by the memory that a busy machine shares. Compiling is timed
+apart. Each benchmark runs twice, in processes of their own: on one
 core, and on all.
 """
 
@@ -21,7 +22,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 THREADS = ('one', 'all')
-_PEAK = 1024  # Side of the product that stands for the machine's peak.
+# Sides of the products whose fastest stands for the machine's peak, and the
+# operations of each, by repetition.
+_SIDES, _PEAK_FLOPS = (128, 256, 512, 1024), 2 * 1024**3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,21 +70,21 @@ def case(name: str, function: Callable, *args: Any, **counts: Any) -> Case:
 def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
   """Medians over repeats, all cases and the peak taking turns."""
   import jax
-  import jax.numpy as jnp
 
-  side = jnp.full((_PEAK, _PEAK), 1 / _PEAK)
-  peak = case('peak', lambda a: a @ a, side, flops=2 * _PEAK**3)
-  taken: dict[str, list] = {c.name: [] for c in (*cases, peak)}
-  for c in (*cases, peak):
+  products = [_product(side) for side in _SIDES]
+  taken: dict[str, list] = {c.name: [] for c in (*cases, *products)}
+  for c in (*cases, *products):
     c.call()  # Warm: caches, pages, threads.
   for _ in range(repeats):
-    for c in (*cases, peak):
+    for c in (*cases, *products):
       wall, busy = time.perf_counter(), time.process_time()
       c.call()
       taken[c.name].append(
         (time.perf_counter() - wall, time.process_time() - busy)
       )
-  peak_walls, peak_busies = zip(*taken['peak'], strict=True)
+  fastest = [min(at) for at in zip(*(taken[c.name] for c in products),
+                                   strict=True)]  # fmt: skip
+  peak_walls, peak_busies = zip(*fastest, strict=True)
   rows = {}
   for c in cases:
     walls, busies = zip(*taken[c.name], strict=True)
@@ -96,20 +99,34 @@ def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
       row['tokens_per_second'] = c.tokens / wall
       row['tokens_per_cpu_second'] = c.tokens / busy
     if c.flops:
-      size = c.flops / peak.flops
+      size = c.flops / _PEAK_FLOPS
       row['gflop_per_step'] = c.flops / c.steps / 1e9
       row['share_of_peak'] = _share(size, walls, peak_walls)
       row['share_of_peak_by_cpu_time'] = _share(size, busies, peak_busies)
     rows[c.name] = row
-  rates = [peak.flops / wall / 1e9 for wall in peak_walls]
+  rate = lambda seconds: _PEAK_FLOPS / seconds / 1e9
+  rates = [rate(wall) for wall in peak_walls]
   return {
     'peak_gflop_per_second': {
       'median': statistics.median(rates), 'best': max(rates),
+      'by_side': {
+        c.name: rate(statistics.median(wall for wall, _ in taken[c.name]))
+        for c in products
+      },
     },
     'device': jax.devices()[0].device_kind,
     'repeats': repeats,
     'cases': rows,
   }  # fmt: skip
+
+
+def _product(side):
+  import jax
+  import jax.numpy as jnp
+
+  times = _PEAK_FLOPS // (2 * side**3)
+  again = lambda a: jax.lax.fori_loop(0, times, lambda _, x: x @ a, a)
+  return case(str(side), again, jnp.full((side, side), 1 / side))
 
 
 def _share(size, times, peak_times):
