@@ -112,6 +112,11 @@ def get_config() -> ml_collections.ConfigDict:
       threshold=0.5,  # Farthest that counts as close, of the longer text.
       cuts=1,  # Sequences cut per pair and update,
       completions=4,  # and endings that the student writes of each.
+      judge='match',  # Or 'teacher', or 'module:function' of your own.
+      # A night whose endings come apart is discarded: the teachers' likelihood
+      # of them has fallen by so many nats per token,
+      stop_likelihood=1.0,
+      stop_repetition=0.5,  # or such a share more than theirs is repeated.
     ),
   )
   # Its cosine ends with the night, unless decay_steps says otherwise.

@@ -191,7 +191,9 @@ class Life:
     if state.night is None:
       with self._cost.running():
         state = self._program.fall_asleep(state, sender)
-      self._under_way = {'divergence': [], 'seconds': 0.0}
+      self._under_way = {
+        'divergence': [], 'imitation': [], 'collapse': '', 'seconds': 0.0
+      }  # fmt: skip
     else:
       self._under_way = self._records['nights'].pop()
     night = self._under_way
@@ -200,7 +202,7 @@ class Life:
     total = self._program.night_updates
     start = int(state.night.update)
     with self._tools.progress.phase(label, total, start=start) as phase:
-      while int(state.night.update) < total:
+      while int(state.night.update) < total and not night['collapse']:
         began, first = time.perf_counter(), int(state.night.update)
         with self._cost.running():
           state, metrics = self._program.seed(state, sender)
@@ -220,6 +222,10 @@ class Life:
         means = {name: float(np.mean(x)) for name, x in metrics.items()}
         night['divergence'].append({'update': first + num, **means})
         more = {'imitation': earned} if earned else {}
+        if earned:
+          night['imitation'].append({'update': first + num, **earned})
+          first_row = night['imitation'][0]
+          night['collapse'] = self._program.collapse(first_row, earned)
         self._write(
           'seed', update=first + num, step=event.step, **means, **more
         )
@@ -233,24 +239,24 @@ class Life:
     active_NE = np.asarray(state.weights.active_NE)
     slot = int(np.argmin(active_NE[sender]))
     emptied = np.flatnonzero(active_NE[sender - 1]).tolist()
-    guard, accept = None, True
-    if self._guarded:
+    guard, reason = None, night.pop('collapse')
+    if self._guarded and not reason:
       larger = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender - 1])
       after = self._examiner.guard(larger, event.experience)
       guard = {'before': before, 'after': after}
-      accept = before - after <= self._tolerance
+      if before - after > self._tolerance:
+        reason = (
+          f'guard probes fell from {before:.3f} to {after:.3f}, more than '
+          f'guard.tolerance {self._tolerance}'
+        )
+    accept = not reason
     with self._cost.running():
       state = self._program.wake_up(
         state, sender, accept=accept, guard=guard['after'] if guard else -1.0
       )
       jax.block_until_ready(state.step)
-    reason = ''
     if not accept:
-      reason = (
-        f'guard probes fell from {before:.3f} to {after:.3f}, more than '
-        f'guard.tolerance {self._tolerance}'
-      )
       self._tools.progress.say(f'night {number} discarded: {reason}')
     self._records['nights'].append({
       'cycle': event.cycle, 'night': number, 'step': event.step,
@@ -268,7 +274,8 @@ class Life:
     ]
     self._event += 1
     self._write('night', **{
-      k: v for k, v in self._records['nights'][-1].items() if k != 'divergence'
+      k: v for k, v in self._records['nights'][-1].items()
+      if k not in ('divergence', 'imitation')
     })  # fmt: skip
     self._hold(state)
     self._maybe_save(state)

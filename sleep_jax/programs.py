@@ -1,6 +1,7 @@
 """A life's compiled programs, and the state that they start from."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from sleep_jax import optimizer, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.phases import consolidate, replay, wake
+from sleep_jax.phases import consolidate, imitate, replay, wake
 from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import er, strategy
 
@@ -36,6 +37,7 @@ class Programs:
     birth_steps: batches that birth read.
     night_updates, night_tokens: seeding updates of a night, and the tokens
       (padding included) that one of them reads.
+    collapse: (first, now) -> why a night is to end, see `imitate.collapse`.
   """
 
   def __init__(
@@ -78,6 +80,9 @@ class Programs:
       night = night_lib.make(**config.consolidate.to_dict())
       self.night_updates = night.num_updates
       self.night_tokens = night.max_length * night.rows
+      self.collapse = functools.partial(
+        imitate.collapse, settings=night.imitation
+      )
       # The cosine ends with the night, unless the config says otherwise.
       whole = {'decay_steps': night.num_updates}
       tx = optimizer.make(**(whole | dict(config.expert_optimizer)))

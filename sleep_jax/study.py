@@ -298,7 +298,7 @@ class Study:
     return programs.Programs(
       self._config, start.model, kind, self._placement,
       stems=start.stream.stems, bos=words.bos, eos=words.eos,
-      judge=judges.match(words),
+      judge=judges.make(self._config.consolidate.imitation.judge, words),
       learning_rate=rate,
     )  # fmt: skip
 

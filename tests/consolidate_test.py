@@ -6,6 +6,8 @@ to give away, a day behind it, and a receiver that already holds one.
 
 import dataclasses
 import functools
+import math
+import re
 import types
 from unittest import mock
 
@@ -24,7 +26,10 @@ from sleep_jax.phases import night as night_lib
 from tests import testing
 
 PERIODS = ((1, 2), (2, 4))
-IMITATION = dict(alpha=0.5, gamma=0.5, threshold=0.5, cuts=1, completions=4)
+IMITATION = dict(
+  alpha=0.5, gamma=0.5, threshold=0.5, cuts=1, completions=4, judge='match',
+  stop_likelihood=1.0, stop_repetition=0.5,
+)  # fmt: skip
 BASE = 'blocks/levels/{}/base'
 BANK = 'blocks/levels/{}/experts/'
 WAKE = optax.sgd(0.5, momentum=0.9)
@@ -542,7 +547,7 @@ def test_a_night_that_harms_the_old_is_discarded_and_said(
     assert not np.asarray(state.woke_N).any()
   if tolerance is not None:
     # Asked of the larger self, and remembered only if that wakes up.
-    assert set(judge.asked[-1].fresh) == {'2'}
+    assert judge.asked[-1].active_NE[1].sum() == 1  # What would wake up.
     kept = float(state.guard_N[0])
     assert kept == pytest.approx(after if accepted else 0.9)
 
@@ -611,9 +616,10 @@ def test_a_program_gives_back_what_it_takes(sender):
 LIKED = 9
 
 
-def _likes(wanted_BS, wanted_length_B, said_BS, said_length_B):
+def _likes(wanted, said):
   """A judge with a taste: is the first thing said the liked word?"""
-  return ((said_BS[:, 0] == LIKED) & (said_length_B > 0)).astype(jnp.float32)
+  liked_B = (said.tokens_BS[:, 0] == LIKED) & (said.length_B > 0)
+  return liked_B.astype(jnp.float32), {}
 
 
 @functools.cache
@@ -707,6 +713,65 @@ def test_an_ending_begins_inside_what_the_teacher_wrote():
   assert 0 < float(earned['length_wanted']) <= night.settings.max_new
 
 
+def test_what_is_said_of_endings_is_what_a_reader_finds():
+  """Entropy of the student, and the teachers' likelihood of its words."""
+  night, states, _ = _imitating()
+  state = states[1].replace(night=states[1].night.replace(update=jnp.int32(0)))
+  (own, _), earned = night._imitate(state, state.night.pools,
+                                    jax.random.key(0))  # fmt: skip
+  half = own.tokens_BT.shape[1] // 2  # Of each update, by teacher.
+  sums = {'entropy': 0.0, 'likelihood': 0.0}
+  for number, teacher in enumerate(('anchor', 'next')):
+    rows = jax.tree.map(
+      lambda x, n=number: x[:, n * half : (n + 1) * half].reshape(
+        -1, *x.shape[2:]
+      ),
+      own,
+    )
+    log = {
+      who: np.asarray(jax.nn.log_softmax(_logits(weights, rows)))[:, :-1]
+      for who, weights in (
+        ('student', night.student(state)),
+        ('teacher', night.teacher(state, teacher)),
+      )
+    }
+    place = np.arange(1, rows.tokens_BT.shape[1])[None]
+    inside = (place >= rows.prompt_length_B[:, None]) & (
+      place < rows.length_B[:, None]
+    )
+    entropy = -(np.exp(log['student']) * log['student']).sum(-1)
+    said = np.asarray(rows.tokens_BT)[:, 1:, None]
+    score = np.take_along_axis(log['teacher'], said, -1)[..., 0]
+    sums['entropy'] += entropy[inside].mean() / 2
+    sums['likelihood'] += score[inside].mean() / 2
+  for name, expected in sums.items():
+    assert float(earned[name]) == pytest.approx(expected, rel=1e-4)
+
+
+def _logits(weights, rows):
+  model = testing.tiny(*PERIODS)
+  return model.forward(
+    weights, *transformer.rows(rows.tokens_BT, rows.length_B)
+  )
+
+
+@pytest.mark.parametrize(
+  ('now', 'said'),
+  [
+    (dict(likelihood=-2.4), ''),
+    (dict(likelihood=-2.6), '-2.6 nats per token, -1.5 .*stop_likelihood 1.0'),
+    (dict(likelihood=math.nan), 'nan nats'),
+    (dict(repetition=0.7), ''),
+    (dict(repetition=0.8), 'repeat 0.80 .* 0.25: more .*stop_repetition 0.5'),
+  ],
+)
+def test_a_night_whose_endings_come_apart_is_to_end(now, said):
+  first = dict(likelihood=-1.5, repetition=0.2, repetition_wanted=0.25)
+  found = imitate.collapse(first, first | now, _settings().imitation)
+  assert bool(found) == bool(said)
+  assert re.search(said, found)
+
+
 def test_without_imitation_nothing_is_earned():
   assert 'imitation' not in _night()[1][0]
 
@@ -725,6 +790,10 @@ def test_without_imitation_nothing_is_earned():
     (dict(beta=1.5), 'beta is 1.5: expected 0'),
     (dict(block_words=0), 'block_words is 0: expected 1'),
     (dict(imitation=IMITATION | {'alpha': 1.1}), 'alpha is 1.1: expected 0'),
+    (
+      dict(imitation=IMITATION | {'stop_likelihood': -1.0}),
+      'stop_likelihood is -1.0: expected 0 or more',
+    ),
     (dict(imitation=IMITATION | {'gamma': -1}), 'gamma is -1: expected 0'),
     (dict(imitation=IMITATION | {'completions': 1}), 'completions is 1'),
     (dict(imitation=IMITATION | {'cuts': 9}), 'makes 180 .* of 16'),

@@ -93,6 +93,12 @@ def test_what_a_whole_group_gets_teaches_nothing():
   np.testing.assert_allclose(found, [[0] * 3, [0] * 3, [0.5, -0.5, 0]])
 
 
+def test_repetition_by_hand():
+  rows = [[1, 2, 3, 4], [1, 1, 1, 1], [1, 2, 1, 2, 1], [1, 2], [3], []]
+  found = imitation.repetition(*_padded(rows, 8))
+  np.testing.assert_allclose(found, [0, 2 / 3, 2 / 4, 0, 0, 0])
+
+
 def test_a_continuation_is_what_follows():
   tokens_BT = jnp.arange(12).reshape(2, 6)
   rollout = types.Rollout(tokens_BT, jnp.array([1, 2]), jnp.array([5, 6]))

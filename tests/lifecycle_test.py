@@ -304,6 +304,31 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   assert int(state.woke_N[0]) == 8
 
 
+def test_a_night_that_comes_apart_ends_there_and_is_discarded(
+  tmp_path, monkeypatch
+):
+  """And is still over after a break."""
+  c = town.config()
+  c.consolidate.imitation.alpha = 0.5
+  here = town.Town(c).be_born(tmp_path / 'birth')
+  falls = iter(['collapse: said so'])
+  program = here.programs('sleep')
+  monkeypatch.setattr(program, 'collapse', lambda first, now: next(falls, ''))
+  live = functools.partial(here.live, 'sleep', tmp_path / 'life')
+  with pytest.raises(lifecycle.Interrupted):
+    live(stop=_at_call(4 + 1))  # After the first round.
+  state, record = live()
+  first, second = record['nights']
+  assert (first['accepted'], first['reason']) == (False, 'collapse: said so')
+  assert (second['accepted'], second['reason']) == (True, '')
+  ends = [[row['update'] for row in n['imitation']] for n in (first, second)]
+  assert ends == [[2], [2, 4]]
+  assert 0 <= first['imitation'][0]['reward'] <= 1
+  assert first['imitation'][0]['likelihood'] < 0
+  assert float(state.weights.active_NE[1].sum()) == 1
+  assert [e['event'] for e in record['ledger']] == ['discarded', 'activated']
+
+
 def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
   unbroken, tmp_path, monkeypatch
 ):

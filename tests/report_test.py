@@ -163,6 +163,17 @@ class TestPage:
     assert 'night 40' in text
     assert len(markup) < 1_000_000
 
+  def test_what_is_earned_by_imitation_is_shown_where_there_is_any(self, draw):
+    imitating = run()
+    assert 'by imitation' not in draw([imitating])[1]
+    imitating['nights'][0]['imitation'] = [
+      {'update': 10, 'reward': 0.25, 'length_wanted': 3.0},
+      {'update': 20, 'reward': 0.75, 'length_wanted': 3.5},
+    ]
+    _, text = draw([imitating])
+    for word in ('by imitation', 'length, wanted', '0.25 → 0.75', '3 → 3.5'):
+      assert word in text
+
   def test_a_discarded_night_says_so_and_why(self, draw):
     discarded = run()
     discarded['nights'].append(night(3, accepted=False))

@@ -105,6 +105,16 @@ def write(
         figures.nights(groups, styles, marks) + tables.nights(groups, names),
       ),
       page.section(
+        'imitation',
+        'What it earns by imitation',
+        'Means over the endings that the student wrote in the first and in '
+        'the last round of each night. Reward, its two parts and what the '
+        'judge measured; lengths in tokens; entropy (its own) and likelihood '
+        '(the teacher’s) in nats per token; repetition: share of neighbours '
+        'that stood together before. Wanted: what the teacher wrote.',
+        tables.imitation(groups),
+      ),
+      page.section(
         'ledger',
         'Ledger: which night lives in which expert',
         'A bar begins with the night that filled the expert; it fades where '

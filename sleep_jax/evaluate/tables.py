@@ -184,6 +184,33 @@ def nights(groups: figures.Groups, teachers: list[str]) -> str:
   )
 
 
+def imitation(groups: figures.Groups) -> str:
+  """What students earned for ending texts as their teachers did, by night."""
+  keys: dict[str, None] = {}
+  rows = []
+  runs = [run for members in groups.values() for run in members]
+  earned = [
+    (run, night, night['imitation'])
+    for run in runs
+    for night in run['nights']
+    if night.get('imitation')
+  ]
+  for _, _, rounds in earned:
+    keys |= dict.fromkeys(key for key in rounds[0] if key != 'update')
+  for run, night, rounds in earned:
+    first, last = rounds[0], rounds[-1]
+    rows.append([
+      page.text(f'{run["strategy"]}, seed {run["seed"]}'),
+      page.text(night['night']),
+      *(
+        page.text(f'{_short(first.get(key))} → {_short(last.get(key))}')
+        for key in keys
+      ),
+    ])  # fmt: skip
+  names = [key.replace('_', ', ') for key in keys]
+  return page.table([('', ['run', 'night', *names])], rows) if rows else ''
+
+
 def _short(value: Any) -> str:
   if isinstance(value, float):
     return plots.short(value, 3)

@@ -75,6 +75,21 @@ def advantages(reward_BG: Array) -> Array:
   return reward_BG - reward_BG.mean(1, keepdims=True)
 
 
+def repetition(tokens_BS: Array, length_B: Array) -> Array:
+  """Share of the pairs of neighbours that came before in the row, `[B]`.
+
+  References: seq-rep-2 of 1908.04319, per sequence.
+  """
+  pair_BS = jnp.stack([tokens_BS[:, :-1], tokens_BS[:, 1:]], -1)
+  size = pair_BS.shape[1]
+  same_BSS = jnp.all(pair_BS[:, :, None] == pair_BS[:, None], -1)
+  earlier_1SS = jnp.tril(jnp.ones((1, size, size), bool), -1)
+  again_BS = jnp.any(same_BSS & earlier_1SS, 2)
+  inside_BS = jnp.arange(size)[None] < length_B[:, None] - 1
+  num_B = jnp.maximum(inside_BS.sum(1), 1)
+  return jnp.sum(again_BS & inside_BS, 1) / num_B
+
+
 def continuation(
   rollout: types.Rollout, start_B: Array, *, size: int
 ) -> tuple[Array, Array]:

@@ -303,7 +303,10 @@ class Consolidation:
     ]
     student = self.student(state)
     return imitate.endings(
-      newest, lambda prompts, key: self._sample(student, prompts, key),
+      newest,
+      [self._reader(self.teacher(state, t.teacher)) for t in s.teachers],
+      self._reader(student),
+      lambda prompts, key: self._sample(student, prompts, key),
       self.judge, jax.random.fold_in(key, 500), updates=s.updates_per_round,
       max_new=s.max_new, settings=m,
     )  # fmt: skip
@@ -342,12 +345,18 @@ class Consolidation:
       loss = m.alpha * loss - (1 - m.alpha) * gained
     return loss, parts
 
-  def _states(self, weights, rollout):
-    """What foretells the generated tokens, first one first: [B, G, D]."""
+  def _reader(self, weights):
+    return imitate.Reader(
+      lambda rollout, shift: self._states(weights, rollout, shift),
+      self.model.head(weights),
+    )
+
+  def _states(self, weights, rollout, shift=-1):
+    """What the head reads at (-1: before) the generated tokens: [B, G, D]."""
     tokens, segments, positions = transformer.rows(
       rollout.tokens_BT, rollout.length_B
     )
-    first_B1 = rollout.prompt_length_B[:, None] - 1
+    first_B1 = rollout.prompt_length_B[:, None] + shift
     at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
     at_BG = jnp.clip(at_BG, 0, self.settings.max_length - 1)
     return self.model.states_at(weights, tokens, segments, positions, at_BG)

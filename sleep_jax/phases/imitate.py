@@ -8,7 +8,8 @@ References: 2606.03979 v2 section 3.3 (Learning to Imitate); docs/method.md,
 "The loop in short".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +22,23 @@ Array = types.Array
 Endings = tuple[types.Rollout, Array]  # Of the student; their advantages.
 
 
+class Reader(NamedTuple):
+  """Somebody who reads what was generated.
+
+  Attributes:
+    states: (rollout, shift) -> `[B, G, D]`, what the head reads at each
+      generated token; with a shift of -1 before it, which foretells it.
+    head_VD: logits are `states @ head.T`.
+  """
+
+  states: Callable[[types.Rollout, int], Array]
+  head_VD: Array
+
+
 def endings(
   written: Sequence[types.Rollout],
+  teachers: Sequence[Reader],
+  student: Reader,
   sample: Callable[[types.Prompts, Array], types.Rollout],
   judge: judges.Judge,
   key: Array,
@@ -35,6 +51,7 @@ def endings(
 
   Args:
     written: by each teacher, `cuts * updates` sequences.
+    teachers, student: as readers of the endings.
     sample: (prompts, key) -> the student's endings of them.
     judge: see `judges`.
     key: consumed.
@@ -45,11 +62,16 @@ def endings(
   Returns:
     Endings and advantages `[U, M, ...]`, M = teachers x cuts x completions;
     and means over all of them: `reward`, its parts `meaning` and `closeness`,
-    lengths in tokens, `moved` (the share that differs from its group), and the
-    number of tokens `written`.
+    what the judge found, `moved` (the share that differs from its group);
+    of the student's endings `length` (tokens), `repetition`, `entropy` (nats
+    per token, the student's own) and `likelihood` (nats per token, the
+    teacher's); of the teacher's own `length_wanted` and `repetition_wanted`;
+    and the number of tokens `written`.
   """
   made = []
-  for number, theirs in enumerate(written):
+  for number, (theirs, teacher) in enumerate(
+    zip(written, teachers, strict=True)
+  ):
     cut_key, own_key = jax.random.split(jax.random.fold_in(key, number))
     num = len(theirs.length_B)
     cut_B = jax.random.randint(
@@ -61,18 +83,52 @@ def endings(
     theirs, prompts = jax.tree.map(
       lambda x: jnp.repeat(x, settings.completions, 0), (theirs, prompts)
     )
+    theirs = theirs.replace(prompt_length_B=prompts.length_B)
     own = sample(prompts, own_key)
-    parts = _reward(theirs, own, judge, max_new, settings)
+    parts = _reward(theirs, own, teacher, judge, max_new, settings)
+    parts |= _wording(own, teacher, student, rows=updates)
     reward_BG = parts['reward'].reshape(num, settings.completions)
     advantage_B = imitation.advantages(reward_BG).reshape(-1)
     moved_B = (advantage_B != 0).astype(jnp.float32)
     made.append((own, advantage_B, parts | {'moved': moved_B}))
   fold = lambda x: x.reshape(updates, -1, *x.shape[1:])
-  own, advantage, parts = jax.tree.map(
-    lambda *x: jnp.concatenate([fold(one) for one in x], 1), *made
+  own, advantage = jax.tree.map(
+    lambda *x: jnp.concatenate([fold(one) for one in x], 1),
+    *((own, advantage_B) for own, advantage_B, _ in made),
   )
   tokens = jnp.sum(own.length_B - own.prompt_length_B)
-  return (own, advantage), jax.tree.map(jnp.mean, parts) | {'written': tokens}
+  means = [jax.tree.map(jnp.mean, parts) for _, _, parts in made]
+  earned = jax.tree.map(lambda *x: jnp.stack(x).mean(), *means)
+  return (own, advantage), earned | {'written': tokens}
+
+
+def collapse(
+  first: Mapping[str, float],
+  now: Mapping[str, float],
+  settings: night.Imitation,
+) -> str:
+  """Why a night is to end: what the student says has come apart; or ''.
+
+  Args:
+    first, now: what `endings` found in the night's first and latest round.
+    settings: see `night.Imitation`.
+  """
+  fall = first['likelihood'] - now['likelihood']
+  excess = now['repetition'] - now['repetition_wanted']
+  if not fall <= settings.stop_likelihood:  # NaN has come apart as well.
+    return (
+      'collapse: the teachers give the endings of the student '
+      f'{now["likelihood"]:.3g} nats per token, {first["likelihood"]:.3g} '
+      'in the first round, a fall of more than imitation.stop_likelihood '
+      f'{settings.stop_likelihood}'
+    )
+  if not excess <= settings.stop_repetition:
+    return (
+      f'collapse: the endings of the student repeat {now["repetition"]:.2f} '
+      f'of themselves, those of the teachers {now["repetition_wanted"]:.2f}: '
+      f'more by over imitation.stop_repetition {settings.stop_repetition}'
+    )
+  return ''
 
 
 def gained(
@@ -102,21 +158,54 @@ def gained(
   return jnp.mean(advantage_B * score_B)
 
 
-def _reward(theirs, own, judge, max_new, settings):
-  """Is each end meant, and worded, like theirs? All `[B]`."""
-  rest = lambda rollout: imitation.continuation(
-    rollout, own.prompt_length_B, size=max_new
-  )
-  wanted, said = rest(theirs), rest(own)
-  meaning_B = judge(*wanted, *said)
-  closeness_B = imitation.closeness(
-    *wanted, *said, threshold=settings.threshold
-  )
+def _reward(theirs, own, teacher, judge, max_new, settings):
+  """Is each end meant, and worded, like theirs? All `[B]` or scalars."""
+
+  def ending(rollout):
+    said = imitation.continuation(
+      rollout, rollout.prompt_length_B, size=max_new
+    )
+    return judges.Ending(*said, lambda: teacher.states(rollout, 0))
+
+  wanted, said = ending(theirs), ending(own)
+  meaning_B, found = judge(wanted, said)
+  texts = (*wanted[:2], *said[:2])
+  closeness_B = imitation.closeness(*texts, threshold=settings.threshold)
   gamma = settings.gamma
   return {
     'reward': gamma * meaning_B + (1 - gamma) * closeness_B,
     'meaning': meaning_B,
     'closeness': closeness_B,
-    'length': said[1].astype(jnp.float32),
-    'length_wanted': wanted[1].astype(jnp.float32),
+    'length': said.length_B.astype(jnp.float32),
+    'length_wanted': wanted.length_B.astype(jnp.float32),
+    'repetition': imitation.repetition(*said[:2]),
+    'repetition_wanted': imitation.repetition(*wanted[:2]),
+    **found,
+  }
+
+
+def _wording(own, teacher, student, *, rows):
+  """How sure the student is of its words, and how likely to the teacher."""
+
+  def row(one):
+    tokens_G, student_GD, teacher_GD = one
+    logits_GV = student_GD @ student.head_VD.T
+    log_GV = jax.nn.log_softmax(logits_GV.astype(jnp.float32))
+    judged_GV = (teacher_GD @ teacher.head_VD.T).astype(jnp.float32)
+    return -jnp.sum(jnp.exp(log_GV) * log_GV, -1), losses.chosen(
+      judged_GV, tokens_G
+    )
+
+  student_BGD = student.states(own, -1)
+  size = student_BGD.shape[1]
+  tokens_BG, _ = imitation.continuation(own, own.prompt_length_B, size=size)
+  # A few rows at a time: the vocabulary is wide.
+  entropy_BG, score_BG = jax.lax.map(
+    row, (tokens_BG, student_BGD, teacher.states(own, -1)),
+    batch_size=max(len(tokens_BG) // rows, 1),
+  )  # fmt: skip
+  mask_BG = losses.generated(own, size)
+  return {
+    'entropy': losses.masked_mean(entropy_BG, mask_BG),
+    'likelihood': losses.masked_mean(score_BG, mask_BG),
   }

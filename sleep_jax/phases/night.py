@@ -22,7 +22,8 @@ class Teacher:
     prompts: 'old' (from before the sender's day) or 'day'.
     sequences: rows per update that this teacher owns.
     draws: sequences it writes per round.
-    bos_share, splice_share, cut_share, stem_share: of its prompts, see `replay.draw`.
+    bos_share, splice_share, cut_share, stem_share: of its prompts, see
+      `replay.draw`.
   """
 
   teacher: str
@@ -50,6 +51,11 @@ class Imitation:
       longer text.
     cuts: sequences of each pair that are cut for an update.
     completions: by the student, of each of them (a group).
+    judge: of what is meant, see `judges.make`.
+    stop_likelihood: nats per token that the teachers' likelihood of the
+      student's endings may fall during a night; more ends it.
+    stop_repetition: share of themselves that the student's endings may repeat
+      beyond what the teachers' do; more ends the night.
   """
 
   alpha: float
@@ -57,6 +63,9 @@ class Imitation:
   threshold: float
   cuts: int
   completions: int
+  judge: str
+  stop_likelihood: float
+  stop_repetition: float
 
   @property
   def on(self) -> bool:
@@ -177,6 +186,10 @@ def _check_imitation(settings: Settings) -> None:
     value = getattr(imitation, name)
     if not 0 <= value <= 1:
       raise ValueError(f'{place}.{name} is {value}: expected 0 to 1.')
+  for name in ('stop_likelihood', 'stop_repetition'):
+    value = getattr(imitation, name)
+    if not value >= 0:
+      raise ValueError(f'{place}.{name} is {value}: expected 0 or more.')
   if not imitation.on:
     return
   if imitation.completions < 2:
