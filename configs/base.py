@@ -62,6 +62,16 @@ def get_config() -> ml_collections.ConfigDict:
   c.wake = dict(
     steps=120,  # Per experience.
     optimizers=(dict(learning_rate=1e-3),),
+    # Holds the day to the morning: a divergence from the anchor on rehearsals
+    # that it wrote as it woke, beside the loss. Weight 0: no tether.
+    tether=dict(
+      weight=0.0,
+      sequences=64,  # Rows per wake step,
+      draws=1024,  # of so many, written at each waking.
+      bos_share=0.15,
+      cut_share=0.5,
+      stem_share=0.5,
+    ),
   )
   c.fine_tune = dict(learning_rate=1e-3)  # For strategies that move all.
   # Strategies that are tuned: rates tried, on how much of another stream.

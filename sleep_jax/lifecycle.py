@@ -176,12 +176,16 @@ class Life:
         with self._cost.running():
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
-          tokens, loss = int(metrics['tokens']), float(metrics['loss'])
-        self._cost.add(tokens_read=tokens, steps=1)
+          metrics = jax.device_get(metrics)
+        loss = float(metrics['loss'])
+        self._cost.add(
+          tokens_read=int(metrics['tokens']), steps=1,
+          tokens_generated=int(metrics['written']),
+        )  # fmt: skip
         self._event += 1
         if event.step % 20 == 0 or self._event == stop:
-          norm = float(metrics['grad_norm'])
-          self._write('wake', loss=loss, grad_norm=norm, step=event.step)
+          shown = {k: float(metrics[k]) for k in ('grad_norm', 'strain')}
+          self._write('wake', loss=loss, **shown, step=event.step)
         phase.advance(loss=loss)
         self._maybe_save(state)
     return state

@@ -13,7 +13,7 @@ from sleep_jax import optimizer, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.phases import consolidate, imitate, replay, wake
+from sleep_jax.phases import consolidate, imitate, replay, tether, wake
 from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import er, strategy
 
@@ -70,11 +70,6 @@ class Programs:
     self._config = config
     self.birth_steps = config.birth.steps
     self._capacities = _capacities(config, levels, kind)
-    step = wake.make(
-      model.forward, self._moving, self._txs, self._periods,
-      bands=tuple(self._capacities),
-    )  # fmt: skip
-    self._wake = kind.wrap(step)
     self._nights = {}
     if kind.sleeps:
       night = night_lib.make(**config.consolidate.to_dict())
@@ -101,6 +96,13 @@ class Programs:
         for sender in range(1, len(levels))
         if levels[sender - 1].sleep_period != 'infinite'
       }
+    self._tether = self._tied() if kind.sleeps else None
+    step = wake.make(
+      model.forward, self._moving, self._txs, self._periods,
+      bands=tuple(self._capacities),
+      hold=None if self._tether is None else self._tether.hold,
+    )  # fmt: skip
+    self._wake = kind.wrap(step)
     self._jitted: dict[Any, Callable] = {}
 
   def begin(
@@ -194,6 +196,19 @@ class Programs:
       )
     return self._jitted[name](state, *args)
 
+  def _tied(self) -> tether.Tether | None:
+    """What holds the fastest level's day, if anything does."""
+    settings = tether.Settings(**self._config.wake.tether)
+    if not settings.weight:
+      return None
+    if 1 not in self._nights:
+      raise ValueError(
+        f'config.wake.tether.weight is {settings.weight}, but the fastest '
+        'level never sleeps, so that there is no waking to hold it to: give '
+        'levels[0] a sleep_period, or set the weight to 0.'
+      )
+    return tether.Tether(self._nights[1], settings)
+
   def _begin(self, weights, bands, key, guard):
     c, levels = self._config, self.model.config.levels
     num_levels = len(levels)
@@ -216,6 +231,7 @@ class Programs:
       woke_N=jnp.zeros((num_levels,), jnp.int32),
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
       replay=made | (jax.tree.map(jnp.copy, bands) if sleepers else {}),
+      tether=None if self._tether is None else self._tether.empty(),
       memory=(
         er.empty(room, width=c.data.context) if self.kind.memory else None
       ),

@@ -18,7 +18,7 @@ from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts, intents, jsonl
 from sleep_jax.evaluate import examiner
 from sleep_jax.model import config as model_config
-from sleep_jax.phases import night
+from sleep_jax.phases import night, tether
 
 WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
@@ -139,7 +139,10 @@ def _known(config):
     'model': _arguments(model_config.Model, but=('levels', 'vocab_size')),
     'levels': [_arguments(model_config.Level)],
     'birth': {'restore': _NEEDED, 'steps': _NEEDED, 'optimizer': adam},
-    'wake': {'steps': _NEEDED, 'optimizers': [adam]},
+    'wake': {
+      'steps': _NEEDED, 'optimizers': [adam],
+      'tether': _arguments(tether.Settings),
+    },
     'fine_tune': adam,
     'tune': {'learning_rates': _NEEDED, 'experiences': _NEEDED},
     'replay': dict.fromkeys(('store', 'birth', 'past', 'day'), _NEEDED),

@@ -30,7 +30,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'\d+/B$', (None, None, 'fsdp')),
   (r'\d+/(router|bias)$', ()),
   (r'(scale|norm)$', ()),
-  (r'(pools|rollouts)/.*', (ROWS,)),
+  (r'(pools|rollouts|tether)/.*', (ROWS,)),
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),
   # Small, or read by every device: counters, keys, prompts, memories, metrics.
   (r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|mu|nu)$', ()),

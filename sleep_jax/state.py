@@ -65,6 +65,7 @@ class State(struct.PyTreeNode):
     guard_N: f32, score of the guard probes at that waking.
     replay: bands of prompts by name ('birth', 'past', 'day/1', ...).
     memory: whole stored rows, for the replay baseline alone.
+    tether: what the day is held to: the anchor's rehearsals, if asked for.
     night: the sleep under way, if any.
   """
 
@@ -78,4 +79,5 @@ class State(struct.PyTreeNode):
   guard_N: Array
   replay: dict[str, Band]
   memory: Any = None
+  tether: types.Rollout | None = None
   night: Night | None = None

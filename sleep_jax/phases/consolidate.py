@@ -66,8 +66,8 @@ class Consolidation:
     )
     fresh = self.model.fresh(self._key(state, 0), self.receiver)
     s = self.settings
-    pools = {t.name: _blank(s.rounds * t.draws, s) for t in s.teachers}
-    rollouts = {t.name: _blank(t.draws, s) for t in s.teachers}
+    pools = {t.name: night_lib.blank(s.rounds * t.draws, s) for t in s.teachers}
+    rollouts = {t.name: night_lib.blank(t.draws, s) for t in s.teachers}
     return state.replace(
       night=state_lib.Night(
         update=jnp.zeros((), jnp.int32), sender_next=sender_next,
@@ -139,6 +139,31 @@ class Consolidation:
     if earned:
       metrics['imitation'] = earned
     return state.replace(night=night), metrics | {'written': written}
+
+  def written(
+    self, state: State, teacher: night_lib.Teacher, key: Array
+  ) -> types.Rollout:
+    """What a teacher writes on newly drawn prompts, `[draws, T]`."""
+    draw_key, teacher_key = jax.random.split(key)
+    prompts = self._prompts(state, teacher, draw_key)
+    weights = self.teacher(state, teacher.teacher)
+    return self._sample(weights, prompts, teacher_key)
+
+  def divergence(
+    self,
+    teacher: types.Weights,
+    student: types.Weights,
+    teacher_BGD: Array,
+    student_BGD: Array,
+  ) -> Array:
+    """Of the student from a teacher, `[B, G]`, by what their heads read."""
+    s = self.settings
+    value_N = blocked.divergence(
+      _flat(teacher_BGD), _flat(student_BGD), self.model.head(teacher),
+      self.model.head(student), beta=s.beta, tokens=s.block_tokens,
+      words=s.block_words,
+    )  # fmt: skip
+    return value_N.reshape(student_BGD.shape[:2])
 
   def wake_up(self, state: State, accept: Array, guard: Array) -> State:
     """Update: commits the whole night, or only the sender's due update.
@@ -219,8 +244,8 @@ class Consolidation:
         jax.random.fold_in(key, number), 3
       )
       prompts = self._prompts(state, teacher, draw_key)
-      new = self._sample(self.teacher(state, teacher.teacher), prompts,
-                         teacher_key)  # fmt: skip
+      weights = self.teacher(state, teacher.teacher)
+      new = self._sample(weights, prompts, teacher_key)
       written += _generated(new)
       pools[teacher.name] = jax.tree.map(
         lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
@@ -320,18 +345,16 @@ class Consolidation:
     everything = jax.tree.map(lambda *x: jnp.concatenate(x), *rows.values())
     state = state.replace(night=night.replace(fresh=fresh))
     student = self.student(state)
-    student_BGD, start = self._states(student, everything), 0
+    student_BGD, start = self.states(student, everything), 0
     for teacher in s.teachers:
       rollout, stop = rows[teacher.name], start + teacher.sequences
       weights = self.teacher(state, teacher.teacher)
-      teacher_BGD = self._states(weights, rollout)
-      value_N = blocked.divergence(
-        _flat(teacher_BGD), _flat(student_BGD[start:stop]),
-        self.model.head(weights), self.model.head(student), beta=s.beta,
-        tokens=s.block_tokens, words=s.block_words,
-      )  # fmt: skip
+      teacher_BGD = self.states(weights, rollout)
+      value_BG = self.divergence(
+        weights, student, teacher_BGD, student_BGD[start:stop]
+      )
       mask_BG = losses.generated(rollout, s.max_new)
-      part = jnp.sum(jnp.where(mask_BG, value_N.reshape(mask_BG.shape), 0))
+      part = jnp.sum(jnp.where(mask_BG, value_BG, 0))
       size = jnp.sum(mask_BG)
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count, start = total + part, count + size, stop
@@ -339,7 +362,7 @@ class Consolidation:
     if mine is not None:
       own, advantage_B = mine
       gained = imitate.gained(
-        self._states(student, own), self.model.head(student), own, advantage_B,
+        self.states(student, own), self.model.head(student), own, advantage_B,
         temperature=s.temperature,
       )  # fmt: skip
       loss = m.alpha * loss - (1 - m.alpha) * gained
@@ -347,11 +370,13 @@ class Consolidation:
 
   def _reader(self, weights):
     return imitate.Reader(
-      lambda rollout, shift: self._states(weights, rollout, shift),
+      lambda rollout, shift: self.states(weights, rollout, shift),
       self.model.head(weights),
     )
 
-  def _states(self, weights, rollout, shift=-1):
+  def states(
+    self, weights: types.Weights, rollout: types.Rollout, shift: int = -1
+  ) -> Array:
     """What the head reads at (-1: before) the generated tokens: [B, G, D]."""
     tokens, segments, positions = transformer.rows(
       rollout.tokens_BT, rollout.length_B
@@ -373,14 +398,6 @@ class Consolidation:
   def _key(self, state, count):
     key = jax.random.fold_in(state.key, state.step)
     return jax.random.fold_in(jax.random.fold_in(key, self.sender), count)
-
-
-def _blank(num, settings):
-  return types.Rollout(
-    tokens_BT=jnp.zeros((num, settings.max_length), jnp.int32),
-    prompt_length_B=jnp.zeros((num,), jnp.int32),
-    length_B=jnp.zeros((num,), jnp.int32),
-  )
 
 
 def _flat(x_BGD):

@@ -7,6 +7,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
+from sleep_jax import types
+
 TEACHERS = ('anchor', 'next', 'now')
 PROMPTS = ('old', 'day')
 CLEARED, UPDATED = 'cleared', 'updated'
@@ -178,6 +182,15 @@ def make(
       )
   _check_imitation(made)
   return made
+
+
+def blank(num: int, settings: Settings) -> types.Rollout:
+  """Room for sequences, `[num, max_length]`."""
+  return types.Rollout(
+    tokens_BT=jnp.zeros((num, settings.max_length), jnp.int32),
+    prompt_length_B=jnp.zeros((num,), jnp.int32),
+    length_B=jnp.zeros((num,), jnp.int32),
+  )
 
 
 def _check_imitation(settings: Settings) -> None:

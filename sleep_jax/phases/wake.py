@@ -23,6 +23,11 @@ from sleep_jax.phases import replay
 
 Array = types.Array
 State = state_lib.State
+# (state) -> the state, what the loss has besides (of the weights), and counts
+# of `tokens` read and `written` for it.
+Hold = Callable[
+  [State], tuple[State, Callable[[types.Weights], Array], dict[str, Array]]
+]
 
 
 def make(
@@ -32,6 +37,7 @@ def make(
   periods: Mapping[str, int],
   *,
   bands: Sequence[str],
+  hold: Hold | None = None,
 ) -> Callable[[State, types.Batch, Mapping[str, Array]], tuple[State, dict]]:
   """Builds the wake step.
 
@@ -41,6 +47,7 @@ def make(
     txs: owner -> its optimizer, fed the sum of a chunk's gradients.
     periods: owner -> chunk size in steps.
     bands: replay bands that are offered the batch's prompts.
+    hold: a further part of the loss, see `tether`.
 
   Returns:
     step(state, batch, held) -> (state, metrics); `held` is a bool per owner.
@@ -48,16 +55,25 @@ def make(
   owner_of = {path: name for name, paths in moving.items() for path in paths}
 
   def step(state, batch, held):
+    strain: Callable[[types.Weights], Array] = lambda weights: jnp.zeros(())
+    zero = jnp.zeros((), jnp.int32)
+    counts = {'tokens': zero, 'written': zero}
+    if hold is not None:
+      with jax.named_scope('hold'):
+        state, strain, counts = hold(state)
+
     def loss_fn(params):
+      weights = state.weights.with_params(params)
       logits_BTV = forward(
-        state.weights.with_params(params), batch.tokens_BT, batch.segments_BT,
-        batch.positions_BT,
-      )  # fmt: skip
-      return losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
+        weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT
+      )
+      loss = losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
+      held_back = strain(weights)
+      return loss + held_back, (loss, held_back)
 
     params = {path: state.weights.params[path] for path in owner_of}
     with jax.named_scope('wake'):
-      loss, grads = jax.value_and_grad(loss_fn)(params)
+      grads, (loss, strained) = jax.grad(loss_fn, has_aux=True)(params)
     now = state.step + 1
     sums, opts = {}, {}
     moved: types.Params = {}
@@ -84,8 +100,10 @@ def make(
     )  # fmt: skip
     return state, {
       'loss': loss,
+      'strain': strained,
       'grad_norm': optax.tree.norm(grads),
-      'tokens': jnp.sum(batch.segments_BT >= 0),
+      'tokens': jnp.sum(batch.segments_BT >= 0) + counts['tokens'],
+      'written': counts['written'],
     }
 
   return step
