@@ -198,16 +198,21 @@ class Programs:
 
   def _tied(self) -> tether.Tether | None:
     """What holds the fastest level's day, if anything does."""
-    settings = tether.Settings(**self._config.wake.tether)
-    if not settings.weight:
+    settings = self._config.wake.tether.to_dict()
+    weight = settings.pop('weight')
+    author = night_lib.Teacher('anchor', 'old', **settings)
+    night_lib.check_teacher(author, 'wake.tether')
+    if not weight >= 0:
+      raise ValueError(f'wake.tether.weight is {weight}: expected 0 or more.')
+    if not weight:
       return None
     if 1 not in self._nights:
       raise ValueError(
-        f'config.wake.tether.weight is {settings.weight}, but the fastest '
+        f'config.wake.tether.weight is {weight}, but the fastest '
         'level never sleeps, so that there is no waking to hold it to: give '
         'levels[0] a sleep_period, or set the weight to 0.'
       )
-    return tether.Tether(self._nights[1], settings)
+    return tether.Tether(self._nights[1], weight, author)
 
   def _begin(self, weights, bands, key, guard):
     c, levels = self._config, self.model.config.levels

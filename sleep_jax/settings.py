@@ -18,7 +18,7 @@ from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts, intents, jsonl
 from sleep_jax.evaluate import examiner
 from sleep_jax.model import config as model_config
-from sleep_jax.phases import night, tether
+from sleep_jax.phases import night
 
 WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
@@ -141,7 +141,10 @@ def _known(config):
     'birth': {'restore': _NEEDED, 'steps': _NEEDED, 'optimizer': adam},
     'wake': {
       'steps': _NEEDED, 'optimizers': [adam],
-      'tether': _arguments(tether.Settings),
+      'tether': {
+        'weight': _NEEDED,
+        **_arguments(night.Teacher, but=('teacher', 'prompts')),
+      },
     },
     'fine_tune': adam,
     'tune': {'learning_rates': _NEEDED, 'experiences': _NEEDED},

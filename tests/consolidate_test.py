@@ -783,6 +783,11 @@ def test_without_imitation_nothing_is_earned():
     (dict(teachers=[TEACHERS[0] | {'teacher': 'me'}]), "'me'.*'anchor'"),
     (dict(teachers=[TEACHERS[0] | {'prompts': 'new'}]), "'new'.*'day'"),
     (dict(teachers=[TEACHERS[0]] * 2), 'lists .* once'),
+    (dict(teachers=[TEACHERS[0] | {'draws': 0}]), 'draws is 0: expected 1 or'),
+    (
+      dict(teachers=[TEACHERS[0] | {'cut_share': 1.5}]),
+      'cut_share is 1.5: expected 0 to 1',
+    ),
     (dict(num_updates=50), '50 is not a multiple .* 20'),
     (dict(sender_after_sleep='gone'), "'gone'.*'cleared' or 'updated'"),
     (dict(on_policy=1.0), 'on_policy is 1.0'),

@@ -16,6 +16,8 @@ from configs import (
 )  # fmt: skip
 from sleep_jax import settings
 
+TETHER = dict(weight=0.0, sequences=1, draws=1)
+
 
 def _plain(config):
   return json.loads(config.to_json_best_effort())
@@ -63,11 +65,13 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(place, key, said):
     (dict(model=3), 'config.model is 3: expected a dict of width'),
     (dict(wake=dict(steps=3)), 'config.wake.optimizers is missing'),
     (
-      dict(wake=dict(steps=3, optimizers=())),
+      dict(wake=dict(steps=3, optimizers=(), tether=TETHER)),
       'optimizers has 0 entries, but 1 levels move',
     ),
     (
-      dict(wake=dict(steps=0, optimizers=(dict(learning_rate=1.0),))),
+      dict(
+        wake=dict(steps=0, optimizers=(dict(learning_rate=1.0),), tether=TETHER)
+      ),
       'config.wake.steps is 0: set it to 1',
     ),
     (dict(seeds=()), 'config.seeds and config.strategies need one'),

@@ -99,3 +99,18 @@ def test_a_level_that_never_wakes_cannot_be_held():
   here = town.Town(c)
   with pytest.raises(ValueError, match='the fastest level never sleeps'):
     here.programs('sleep')
+
+
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    ({'weight': -1.0}, 'wake.tether.weight is -1.0: expected 0 or more'),
+    ({'bos_share': 2.0}, 'wake.tether: bos_share is 2.0: expected 0 to 1'),
+    ({'sequences': 0}, 'wake.tether: sequences is 0: expected 1 or more'),
+  ],
+)
+def test_a_tether_that_cannot_be_is_refused(change, said):
+  c = town.config()
+  c.wake.tether = TETHER | change
+  with pytest.raises(ValueError, match=said):
+    town.Town(c).programs('sleep')

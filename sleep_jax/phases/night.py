@@ -4,6 +4,7 @@ References: 2606.03979 v2 section 3.3; docs/method.md, "Whose knowledge".
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -148,6 +149,7 @@ def make(
         raise ValueError(
           f'consolidate.teachers has {value!r}: expected one of {known}.'
         )
+    check_teacher(teacher, 'consolidate.teachers')
   if not made.teachers:
     raise ValueError('consolidate.teachers is empty: a night needs one.')
   names = [teacher.name for teacher in made.teachers]
@@ -191,6 +193,18 @@ def blank(num: int, settings: Settings) -> types.Rollout:
     prompt_length_B=jnp.zeros((num,), jnp.int32),
     length_B=jnp.zeros((num,), jnp.int32),
   )
+
+
+def check_teacher(teacher: Teacher, place: str) -> None:
+  """Refuses numbers that cannot be; `place` is where they stand."""
+  for name, least, most in (
+    ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
+    ('splice_share', 0, 1), ('cut_share', 0, 1), ('stem_share', 0, 1),
+  ):  # fmt: skip
+    value = getattr(teacher, name)
+    if not least <= value <= most:
+      expected = '0 to 1' if most == 1 else '1 or more'
+      raise ValueError(f'{place}: {name} is {value}: expected {expected}.')
 
 
 def _check_imitation(settings: Settings) -> None:
