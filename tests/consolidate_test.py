@@ -670,7 +670,7 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
     student = night.student(
       state.replace(night=state.night.replace(fresh=fresh))
     )
-    return night._states(student, rows), night.model.head(student)
+    return night.states(student, rows), night.model.head(student)
 
   def odds(fresh):
     states_BGD, head_VD = read(fresh, rows)
