@@ -82,7 +82,7 @@ def _cases(shape):
 
   def scoring(state, rows):
     return [
-      night._states(night.teacher(state, t.teacher), rows[t.name])
+      night.states(night.teacher(state, t.teacher), rows[t.name])
       for t in s.teachers
     ]
 
