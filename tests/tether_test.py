@@ -1,5 +1,7 @@
 """Held to the morning: what was known at waking, not how it was stored."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ def _here(**tether):
   return here
 
 
-def _day(here, steps=4):
-  """The state after each wake step, and what the steps said."""
+@functools.cache
+def _day(steps=4, **tether):
+  """A town; its state after each wake step, and what the steps said."""
+  here = _here(**tether)
   program = here.programs('sleep')
   state, states, said = program.begin(here.newborn, jax.random.key(0)), [], []
   for step in range(steps):
@@ -28,11 +32,11 @@ def _day(here, steps=4):
     state, metrics = program.wake(state, batch, ())
     states.append(jax.device_get(state))
     said.append(jax.device_get(metrics))
-  return states, said
+  return here, states, said
 
 
 def test_the_morning_is_written_once_and_by_the_anchor_alone():
-  states, said = _day(_here())
+  _, states, said = _day()
   assert states[0].tether.tokens_BT.shape == (16, 14)
   assert all(testing.same(states[0].tether, s.tether) for s in states)
   written = states[0].tether.length_B - states[0].tether.prompt_length_B
@@ -40,7 +44,7 @@ def test_the_morning_is_written_once_and_by_the_anchor_alone():
 
 
 def test_at_waking_nothing_pulls_and_then_something_does():
-  _, said = _day(_here())
+  _, _, said = _day()
   strains = [float(s['strain']) for s in said]
   assert strains[0] == pytest.approx(0, abs=1e-6)
   assert min(strains[1:]) > 1e-5
@@ -49,15 +53,14 @@ def test_at_waking_nothing_pulls_and_then_something_does():
 def test_a_tight_tether_keeps_the_day_near_the_morning():
   """By the divergence itself: the strain less its weight."""
   loose, tight = (
-    float(_day(_here(weight=weight), steps=12)[1][-1]['strain']) / weight
+    float(_day(12, weight=weight)[2][-1]['strain']) / weight
     for weight in (1e-3, 1e4)
   )
   assert loose > 1.5 * tight > 0
 
 
 def test_without_weight_there_is_no_tether():
-  here = _here(weight=0.0)
-  states, said = _day(here, steps=2)
+  here, states, said = _day(2, weight=0.0)
   assert states[0].tether is None
   assert {float(s['strain']) for s in said} == {0.0}
   for s, step in zip(said, range(2), strict=True):
@@ -66,8 +69,7 @@ def test_without_weight_there_is_no_tether():
 
 
 def test_what_is_read_for_it_is_counted():
-  here = _here()
-  states, said = _day(here, steps=1)
+  here, states, said = _day()
   batch = here.stream.experiences[0].batch(0)
   rows = np.asarray(states[0].tether.length_B)
   extra = int(said[0]['tokens']) - int((batch.segments_BT >= 0).sum())
