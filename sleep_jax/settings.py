@@ -77,9 +77,13 @@ def check(config: Mapping[str, Any]) -> None:
 def load(path: str) -> Any:
   """The config of a file, before any override.
 
+  Args:
+    path: of the file; after a colon, if there is one, its argument.
+
   Raises:
     FileNotFoundError: there is no such file; lists those beside it.
   """
+  path, *argument = path.split(':', 1)
   file = pathlib.Path(path)
   if not file.is_file():
     beside = ', '.join(sorted(p.name for p in file.parent.glob('*.py')))
@@ -87,7 +91,7 @@ def load(path: str) -> Any:
       f'--config={path}: there is no such file. In {file.parent} there are: '
       f'{beside or "no configs"}.'
     )
-  return runpy.run_path(path)['get_config']()
+  return runpy.run_path(path)['get_config'](*argument)
 
 
 def find(config: Any, name: str) -> Any:

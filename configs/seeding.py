@@ -1,0 +1,68 @@
+"""Which part does what: a small town, five short nights, one row per part.
+
+    python -m sleep_jax.main --config=configs/seeding.py:no_stems \
+      --workdir=runs/seeding/no_stems
+
+`bash launch/seeding.sh` runs every row and draws the table.
+"""
+
+from configs import base, facts_literal
+
+
+def rows(old, day):
+  """Name -> what it changes; `old` and `day` are the two teachers."""
+  bare = dict(stem_share=0.0)
+  by_heart = dict(teacher='now')
+  return {
+    'full': {},
+    'no_imitation': {'consolidate.imitation.alpha': 1.0},
+    'no_meaning': {'consolidate.imitation.gamma': 0.0},
+    'no_stems': {'consolidate.teachers': (old | bare, day | bare)},
+    'anchor_alone': {'consolidate.teachers': (old,)},
+    'next_alone': {'consolidate.teachers': (day,)},
+    'now_for_next': {'consolidate.teachers': (old, day | by_heart)},
+    'no_on_policy': {'consolidate.on_policy': 0.0},
+    'no_router': {'model.router': 'always'},
+    'tether': {'wake.tether.weight': 0.1},
+    'literal': {
+      'consolidate.teachers': (old | by_heart, day | by_heart),
+      'consolidate.sender_after_sleep': 'updated',
+      'consolidate.num_updates': 30,
+      'consolidate.imitation.alpha': 0.9,
+      'expert_optimizer.warmup': 5,
+      'levels': facts_literal.levels((20,), (20,), slots=(0, 20), hidden=256),
+      'wake.optimizers': (dict(learning_rate=1e-2),),
+    },
+  }
+
+
+def get_config(row='full'):
+  c = base.get_config()
+  c.name = f'seeding_{row}'
+  c.strategies = ('sleep',)
+  c.seeds = (0, 1, 2)
+  c.data.settings = dict(num_birth=60, num_days=5, people_per_day=12)
+  c.levels = (c.levels[0], c.levels[1] | dict(slots=5))
+  c.birth.steps = 800
+  c.birth.optimizer.decay_steps = 800
+  c.wake.steps = 80
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=72, draws=384, bos_share=0.15),
+    day | dict(sequences=24, draws=72),
+  )
+  c.consolidate.num_updates = 120
+  c.expert_optimizer.learning_rate = 1e-2
+  c.consolidate.imitation.alpha = 0.9
+  known = rows(*c.consolidate.teachers)
+  if row not in known:
+    raise ValueError(
+      f'configs/seeding.py:{row}: expected one of {", ".join(known)}.'
+    )
+  for name, value in known[row].items():
+    *above, last = name.split('.')
+    part = c
+    for key in above:
+      part = part[key]
+    part[last] = value
+  return c
