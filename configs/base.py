@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     pack=False,  # Several short rows in one.
     loss_on='all',  # Or 'response'.
     prefix=8,  # Tokens of a plain text that may be stored as a prompt.
+    overlap=-1,  # Of windows of a longer text, in tokens; -1: refused.
   )
   c.tokenizer = dict(kind='bpe', vocab_size=1024)
 
@@ -29,7 +30,9 @@ def get_config() -> ml_collections.ConfigDict:
     num_kv_heads=2,
     head_size=24,
     arrangement='sequential',
+    layer_levels=(),  # Of 'depth': the level of each block, lowest first.
     router='sigmoid',
+    router_spread=1.0,  # Of 'centroid'.
     top_k=0,
     gate_bias=0.0,
     qk_norm=True,
@@ -106,6 +109,9 @@ def get_config() -> ml_collections.ConfigDict:
     num_updates=400,
     updates_per_round=20,
     sender_after_sleep='cleared',
+    into='expert',  # Or 'base': the receiver's own MLP, no expansion.
+    full='error',  # Or 'merge': a full bank makes two experts one.
+    average_decay=0.97,  # Per wake step, of the teacher 'average'.
     on_policy=0.5,
     on_policy_after=0.25,
     beta=0.0,

@@ -116,10 +116,12 @@ class Life:
       self._hold(state)
       return state
     series, number, kept = saved
-    asleep = self._plan[kept['event']].sender if kept['night'] else 0
-    state = self._tools.checkpoints.restore(
-      series, number, self._program.abstract(self._newborn, sender=asleep)
-    )
+    asleep = self._plan[kept['event']].sender if kept['night'] else None
+    shapes = self._program.abstract(
+      self._newborn, night=asleep,
+      merging=bool(kept['night']) and kept['nights'][-1]['merging'],
+    )  # fmt: skip
+    state = self._tools.checkpoints.restore(series, number, shapes)
     self._records = {name: kept[name] for name in RECORDS}
     self._cost = cost_lib.Cost(kept['cost'])
     self._event, self._rows = kept['event'], kept['rows']
@@ -191,16 +193,30 @@ class Life:
     return state
 
   def _sleep(self, state, event):
+    """A sender's night, and before it a merge if there is no room."""
+    sender, under_way = event.sender, {}
+    if state.night is not None:
+      under_way = self._records['nights'].pop()
+    merging = under_way.get('merging', False)
+    if not under_way:
+      merging = self._program.must_merge(state, sender)
+    if merging:
+      state, night = self._seed(state, event, under_way, merging=True)
+      state, under_way = self._merge(state, event, night), {}
+    state, night = self._seed(state, event, under_way)
+    return self._wake_up(state, event, night)
+
+  def _seed(self, state, event, night, *, merging=False):
+    """All rounds that are left of a night; `night` is its record so far."""
     sender = event.sender
-    if state.night is None:
+    if not night:
       with self._cost.running():
-        state = self._program.fall_asleep(state, sender)
-      self._under_way = {
-        'divergence': [], 'imitation': [], 'collapse': '', 'seconds': 0.0
+        state = self._program.fall_asleep(state, sender, merging=merging)
+      night = {
+        'divergence': [], 'imitation': [], 'collapse': '', 'seconds': 0.0,
+        'merging': merging,
       }  # fmt: skip
-    else:
-      self._under_way = self._records['nights'].pop()
-    night = self._under_way
+    self._under_way = night
     number = len(self._records['nights']) + 1
     label = f'{self._program.kind.name}: night {number}'
     total = self._program.night_updates
@@ -209,44 +225,81 @@ class Life:
       while int(state.night.update) < total and not night['collapse']:
         began, first = time.perf_counter(), int(state.night.update)
         with self._cost.running():
-          state, metrics = self._program.seed(state, sender)
+          state, metrics = self._program.seed(state, sender, merging=merging)
           metrics = jax.device_get(metrics)
         night['seconds'] += time.perf_counter() - began
-        written = int(metrics.pop('written'))
-        earned = {k: float(v) for k, v in metrics.pop('imitation', {}).items()}
-        num = len(metrics['loss'])
-        self._cost.add(
-          tokens_generated=written, steps=num,
-          tokens_read=num * self._program.night_tokens,
-        )  # fmt: skip
-        if first == 0:
-          night['divergence_at_0'] = {
-            name: float(x[0]) for name, x in metrics.items() if name != 'loss'
-          }
-        means = {name: float(np.mean(x)) for name, x in metrics.items()}
-        night['divergence'].append({'update': first + num, **means})
-        more = {'imitation': earned} if earned else {}
-        if earned:
-          night['imitation'].append({'update': first + num, **earned})
-          first_row = night['imitation'][0]
-          night['collapse'] = self._program.collapse(first_row, earned)
-        self._write(
-          'seed', update=first + num, step=event.step, **means, **more
-        )
-        phase.advance(num, loss=means['loss'])
+        means = self._note(night, metrics, first, event, merging=merging)
+        phase.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
-    return self._wake_up(state, event, number)
+    return state, night
 
-  def _wake_up(self, state, event, number):
-    sender, night = event.sender, self._under_way
+  def _note(self, night, metrics, first, event, *, merging):
+    """Records one round; returns the means of its losses."""
+    written = int(metrics.pop('written'))
+    earned = {k: float(v) for k, v in metrics.pop('imitation', {}).items()}
+    num = len(metrics['loss'])
+    rows = self._program.merge_tokens if merging else self._program.night_tokens
+    self._cost.add(tokens_generated=written, steps=num, tokens_read=num * rows)
+    if first == 0:
+      night['divergence_at_0'] = {
+        name: float(x[0]) for name, x in metrics.items() if name != 'loss'
+      }
+    means = {name: float(np.mean(x)) for name, x in metrics.items()}
+    night['divergence'].append({'update': first + num, **means})
+    if earned:
+      night['imitation'].append({'update': first + num, **earned})
+      first_row = night['imitation'][0]
+      night['collapse'] = self._program.collapse(first_row, earned)
+    more = {'imitation': earned} if earned else {}
+    self._write('seed', update=first + num, step=event.step, **means, **more)
+    return means
+
+  def _merge(self, state, event, night):
+    """Two experts of the receiver become one; what that cost is asked."""
+    sender, number = event.sender, len(self._records['nights']) + 1
+    self._records['samples'] += self._samples(state, number)
+    slot, free = map(int, np.asarray(state.night.pair_2))
+    known = None
+    if self._examiner is not None:
+      two, one = self._program.both(state, sender)
+      # Of what was known before today: it has not reached these experts yet.
+      before, after = (
+        self._known(weights, event.experience - 1) for weights in (two, one)
+      )
+      known = {'before': before, 'after': after}
+    with self._cost.running():
+      state = self._program.merged(state, sender)
+      jax.block_until_ready(state.step)
+    row = {
+      'cycle': event.cycle, 'night': number, 'step': event.step,
+      'sender': sender + 1, 'receiver': sender + 1, 'slot': slot,
+      'accepted': True, 'reason': '', 'guard': None, 'known': known,
+      'merged': [slot, free], **night,
+    }  # fmt: skip
+    row.pop('collapse')
+    self._record_night(row, [(slot, 'merged'), (free, 'reset')], sender + 1)
+    return state
+
+  def _known(self, weights, experience) -> float | None:
+    """Mean score on birth and the experiences so far."""
+    scores = self._examiner.examine(weights, experience)['scores']
+    keys = ['birth', *map(str, range(1, experience + 1))]
+    found = [scores[key] for key in keys if scores.get(key) is not None]
+    return float(np.mean(found)) if found else None
+
+  def _wake_up(self, state, event, night):
+    sender, number = event.sender, len(self._records['nights']) + 1
     self._records['samples'] += self._samples(state, number)
     active_NE = np.asarray(state.weights.active_NE)
-    slot = int(np.argmin(active_NE[sender]))
-    emptied = np.flatnonzero(active_NE[sender - 1]).tolist()
+    grows = self._program.grows
+    slot = int(np.argmin(active_NE[sender])) if grows else None
+    emptied = []
+    if sender:
+      emptied = np.flatnonzero(active_NE[sender - 1]).tolist()
     guard, reason = None, night.pop('collapse')
     if self._guarded and not reason:
       larger = self._program.committed(state, sender)
-      before = float(np.asarray(state.guard_N)[sender - 1])
+      before = float(np.asarray(state.guard_N)[sender])
       after = self._examiner.guard(larger, event.experience)
       guard = {'before': before, 'after': after}
       if before - after > self._tolerance:
@@ -262,28 +315,36 @@ class Life:
       jax.block_until_ready(state.step)
     if not accept:
       self._tools.progress.say(f'night {number} discarded: {reason}')
-    self._records['nights'].append({
+    row = {
       'cycle': event.cycle, 'night': number, 'step': event.step,
       'sender': sender, 'receiver': sender + 1, 'slot': slot,
       'accepted': accept, 'reason': reason, 'guard': guard, **night,
-    })  # fmt: skip
-    entry = {'night': number, 'step': event.step, 'from': sender}
-    what = 'activated' if accept else 'discarded'
-    changes = [(sender + 1, slot, what)]
-    if accept:
-      changes += [(sender, slot, 'reset') for slot in emptied]
-    self._records['ledger'] += [
-      {**entry, 'level': level, 'slot': slot, 'event': what}
-      for level, slot, what in changes
-    ]
+    }  # fmt: skip
+    what = 'activated' if grows else 'rewritten'
     self._event += 1
-    self._write('night', **{
-      k: v for k, v in self._records['nights'][-1].items()
-      if k not in ('divergence', 'imitation')
-    })  # fmt: skip
+    self._record_night(
+      row, [(slot, what if accept else 'discarded')], sender + 1
+    )
+    if accept:
+      self._enter(row, [(slot, 'reset') for slot in emptied], sender)
     self._hold(state)
     self._maybe_save(state)
     return state
+
+  def _record_night(self, row, changes, level):
+    self._records['nights'].append(row)
+    self._enter(row, changes, level)
+    self._write('night', **{
+      k: v for k, v in row.items() if k not in ('divergence', 'imitation')
+    })  # fmt: skip
+
+  def _enter(self, row, changes, level):
+    """What became of a level's slots, into the ledger."""
+    self._records['ledger'] += [
+      {'night': row['night'], 'step': row['step'], 'from': row['sender'],
+       'level': level, 'slot': slot, 'event': what}
+      for slot, what in changes
+    ]  # fmt: skip
 
   def _evaluate(self, weights, event):
     if self._examiner is None:
@@ -321,8 +382,8 @@ class Life:
     config = self._program.model.config
     active_N = np.asarray(state.weights.active_NE).sum(1)
     each = [
-      config.num_layers * (2 * config.width * level.rank + config.width + 1)
-      for level in config.levels
+      config.layers_of(number) * (2 * config.width * x.rank + config.width + 1)
+      for number, x in enumerate(config.levels, 1)
     ]
     kept = (state.replay, state.memory)
     stored = sum(x.nbytes for x in jax.tree.leaves(kept))

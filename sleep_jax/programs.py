@@ -8,12 +8,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
-from sleep_jax import optimizer, sharding, types
+from sleep_jax import optimizer, schedule, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.phases import consolidate, imitate, replay, tether, wake
+from sleep_jax.phases import (
+  consolidate,
+  imitate,
+  merge,
+  replay,
+  seeding,
+  tether,
+  wake,
+)
 from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import er, strategy
 
@@ -37,6 +46,8 @@ class Programs:
     birth_steps: batches that birth read.
     night_updates, night_tokens: seeding updates of a night, and the tokens
       (padding included) that one of them reads.
+    grows: whether a night adds an expert.
+    merge_tokens: that an update of a merge reads, likewise.
     collapse: (first, now) -> why a night is to end, see `imitate.collapse`.
   """
 
@@ -70,11 +81,14 @@ class Programs:
     self._config = config
     self.birth_steps = config.birth.steps
     self._capacities = _capacities(config, levels, kind)
-    self._nights = {}
+    self._nights: dict[int, consolidate.Consolidation] = {}
+    self._merges: dict[int, merge.Merge] = {}
+    self._average_decay, self._document = 0.0, 0
     if kind.sleeps:
       night = night_lib.make(**config.consolidate.to_dict())
       self.night_updates = night.num_updates
       self.night_tokens = night.max_length * night.rows
+      self.grows = night.into == night_lib.EXPERT
       self.collapse = functools.partial(
         imitate.collapse, settings=night.imitation
       )
@@ -83,24 +97,32 @@ class Programs:
       tx = optimizer.make(**(whole | dict(config.expert_optimizer)))
       self._nights = {
         sender: consolidate.Consolidation(
-          model,
-          sender,
-          self._txs[str(sender)],
-          tx,
-          stems,
-          bos,
-          eos,
-          judge,
-          night,
+          model, tx, stems, bos, eos, judge, night, sender,
+          self._txs[str(sender)] if sender else None,
         )
-        for sender in range(1, len(levels))
-        if levels[sender - 1].sleep_period != 'infinite'
-      }
+        for sender in schedule.sleepers(levels)
+      }  # fmt: skip
+      if night.into == night_lib.BASE:
+        _check_base(self._nights, len(levels))
+      if night.full == night_lib.MERGE:
+        self._merges = {
+          sender: merge.Merge(
+            model, tx, stems, bos, eos, judge, merge.settings(night), own
+          )
+          for sender, own in self._nights.items()
+        }  # fmt: skip
+        merging = merge.settings(night)
+        self.merge_tokens = merging.max_length * merging.rows
+      if night.reads:
+        self._document = _document(config)
+      if night.averaged:
+        self._average_decay = night.average_decay
     self._tether = self._tied() if kind.sleeps else None
     step = wake.make(
       model.forward, self._moving, self._txs, self._periods,
       bands=tuple(self._capacities),
       hold=None if self._tether is None else self._tether.hold,
+      average_decay=self._average_decay,
     )  # fmt: skip
     self._wake = kind.wrap(step)
     self._jitted: dict[Any, Callable] = {}
@@ -128,13 +150,26 @@ class Programs:
 
   def check(self, newborn: Newborn) -> None:
     """Lays out every state of a life as shapes, to find what cannot be."""
-    for sender in (0, *self._nights):
-      self.abstract(newborn, sender=sender)
+    self.abstract(newborn)
+    for sender in self._nights:
+      self.abstract(newborn, night=sender)
+    for sender in self._merges:
+      self.abstract(newborn, night=sender, merging=True)
 
   def abstract(
-    self, newborn: Newborn | None, *, sender: int = 0
+    self,
+    newborn: Newborn | None,
+    *,
+    night: int | None = None,
+    merging: bool = False,
   ) -> state_lib.State:
-    """Shapes and places of the state, during `sender`'s night if not 0."""
+    """Shapes and places of the state, during a sender's night if it is given.
+
+    Args:
+      newborn: None: as drawn.
+      night: its sender.
+      merging: whether the night merges experts of the receiver.
+    """
     key = jax.random.key(0)
     if newborn is None:
       make = lambda: self._begin(self.model.init(key), {}, key, -1.0)
@@ -143,8 +178,9 @@ class Programs:
       shapes = jax.eval_shape(
         self._begin, newborn.weights, newborn.replay, key, -1.0
       )
-    if sender:
-      shapes = jax.eval_shape(self._nights[sender].fall_asleep, shapes)
+    if night is not None:
+      fall_asleep = self._night(night, merging).fall_asleep
+      shapes = jax.eval_shape(fall_asleep, shapes)
     return jax.tree.map(
       lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
       shapes,
@@ -157,13 +193,33 @@ class Programs:
     batch = self.placement.put(batch, prefix='batch/')
     return self._run('wake', self._wake, state, batch, flags)
 
-  def fall_asleep(self, state, sender: int):
+  def must_merge(self, state, sender: int) -> bool:
+    """Whether the receiver's bank is full, and to be made room in."""
+    if sender not in self._merges:
+      return False
+    slots = self.model.config.levels[sender].slots
+    return int(np.sum(np.asarray(state.weights.active_NE)[sender])) >= slots
+
+  def fall_asleep(self, state, sender: int, *, merging: bool = False):
     return self._run(
-      ('fall_asleep', sender), self._nights[sender].fall_asleep, state
+      ('fall_asleep', sender, merging),
+      self._night(sender, merging).fall_asleep, state,
+    )  # fmt: skip
+
+  def seed(self, state, sender: int, *, merging: bool = False):
+    return self._run(
+      ('seed', sender, merging), self._night(sender, merging).seed, state
     )
 
-  def seed(self, state, sender: int):
-    return self._run(('seed', sender), self._nights[sender].seed, state)
+  def merged(self, state, sender: int):
+    """Commits a merge."""
+    return self._run(('merged', sender), self._merges[sender].wake_up, state)
+
+  def both(self, state, sender: int) -> tuple[types.Weights, types.Weights]:
+    """A merge's teacher and student, for probing."""
+    night = self._merges[sender]
+    make = lambda state: (night.teacher(state, ''), night.student(state))
+    return self._run(('both', sender), make, state, donate=False)
 
   def wake_up(self, state, sender: int, *, accept: bool, guard: float):
     night = self._nights[sender]
@@ -188,6 +244,9 @@ class Programs:
 
     batch = self.placement.put(batch, prefix='batch/')
     return self._run('offer', program, state, batch, state.memory.count + 0)
+
+  def _night(self, sender: int, merging: bool) -> seeding.Seeding:
+    return self._merges[sender] if merging else self._nights[sender]
 
   def _run(self, name, function, state, *args, donate=True):
     if name not in self._jitted:
@@ -221,8 +280,10 @@ class Programs:
       name: {path: weights.params[path] for path in paths}
       for name, paths in self._moving.items()
     }
-    sleepers = [str(sender) for sender in self._nights]
-    made = replay.empty(self._capacities, width=c.data.max_prompt)
+    sleepers = [str(sender) for sender in self._nights if sender]
+    made = replay.empty(
+      self._capacities, width=c.data.max_prompt, document=self._document
+    )
     room = replay.stored_tokens(
       replay.empty(_ring(c, levels), width=c.data.max_prompt)
     )
@@ -235,12 +296,43 @@ class Programs:
       anchor={n: jax.tree.map(jnp.copy, own[n]) for n in sleepers},
       woke_N=jnp.zeros((num_levels,), jnp.int32),
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
-      replay=made | (jax.tree.map(jnp.copy, bands) if sleepers else {}),
+      replay=made | (jax.tree.map(jnp.copy, bands) if self._nights else {}),
       tether=None if self._tether is None else self._tether.empty(),
+      average={
+        n: jax.tree.map(jnp.copy, own[n])
+        for n in sleepers
+        if self._average_decay
+      },
       memory=(
         er.empty(room, width=c.data.context) if self.kind.memory else None
       ),
     )
+
+
+def _document(config) -> int:
+  """Tokens of a document that a teacher will read: a whole row."""
+  if config.data.pack:
+    raise ValueError(
+      "consolidate.teachers has 'context', which reads whole rows, but "
+      'data.pack puts several texts into one: set data.pack to False.'
+    )
+  if config.replay.store == 'none':
+    raise ValueError(
+      "consolidate.teachers has 'context', but replay.store is 'none': the "
+      "documents of a day are kept in its band. Set replay.store to 'prompts'."
+    )
+  return config.data.context
+
+
+def _check_base(senders, num_levels: int) -> None:
+  """A receiver's base may take a night only where it has no day of its own."""
+  for sender in senders:
+    if sender + 1 != num_levels:
+      raise ValueError(
+        f"consolidate.into is 'base', but level {sender} sleeps into level "
+        f'{sender + 1}, whose base moves awake and returns to its anchor: only '
+        "the slowest level can take a night in. Set into to 'expert'."
+      )
 
 
 def _optimizer(config, name):
@@ -258,8 +350,7 @@ def _ring(config, levels) -> dict[str, int]:
     return {}
   days = {
     replay.day(number): config.replay.day
-    for number, level in enumerate(levels, 1)
-    if level.sleep_period != 'infinite'
+    for number in schedule.sleepers(levels)
   }
   return {
     replay.BIRTH: config.replay.birth,

@@ -50,11 +50,18 @@ def check(levels: Sequence[Level]) -> None:
   """Raises ValueError where two periods do not fit each other."""
   for number, level in enumerate(levels, 1):
     update, sleep = level.update_period, level.sleep_period
-    for field, value in (('update_period', update), ('sleep_period', sleep)):
-      if isinstance(value, int) and value < 1:
-        raise ValueError(
-          f'levels[{number}].{field} is {value}: expected at least 1 step.'
-        )
+    if isinstance(update, int) and update < 1:
+      raise ValueError(
+        f'levels[{number}].update_period is {update}: expected at least 1 step.'
+      )
+    _check_sleep(number, 'sleep_period', sleep)
+    context = level.context_sleep_period
+    if number > 1 and context != config_lib.INFINITE:
+      raise ValueError(
+        f'levels[{number}].context_sleep_period is {context!r}: the context '
+        'window is consolidated into levels[1], the fastest, alone.'
+      )
+    _check_sleep(number, 'context_sleep_period', context)
     if number == len(levels):
       if not update == sleep == config_lib.INFINITE:
         raise ValueError(
@@ -72,14 +79,6 @@ def check(levels: Sequence[Level]) -> None:
       raise ValueError(
         f'levels[{number}].sleep_period {sleep} is not a multiple of its '
         f'update_period {update}: a sleep would cut a chunk.'
-      )
-    if not isinstance(sleep, int) and sleep not in (
-      config_lib.EXPERIENCE,
-      config_lib.INFINITE,
-    ):
-      raise ValueError(
-        f'levels[{number}].sleep_period is {sleep!r}: expected steps, '
-        "'experience' or 'infinite'."
       )
     above = levels[number].update_period
     if isinstance(above, int) and above % update:
@@ -101,16 +100,27 @@ def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
 def senders(
   levels: Sequence[Level], step: int, *, ends: bool
 ) -> tuple[int, ...]:
-  """Levels that fall asleep after `step` completed steps, fastest first."""
-  due = []
-  for number, level in enumerate(levels, 1):
-    period = level.sleep_period
-    if period == config_lib.EXPERIENCE:
-      if ends:
-        due.append(number)
-    elif isinstance(period, int) and step % period == 0:
-      due.append(number)
-  return tuple(due)
+  """Who falls asleep after `step` completed steps: 0 the context, then levels.
+
+  Fastest first.
+  """
+  periods = (levels[0].context_sleep_period, *(x.sleep_period for x in levels))
+  return tuple(
+    number
+    for number, period in enumerate(periods)
+    if (period == config_lib.EXPERIENCE and ends)
+    or (isinstance(period, int) and step % period == 0)
+  )
+
+
+def sleepers(levels: Sequence[Level]) -> tuple[int, ...]:
+  """Senders that ever fall asleep, fastest first; 0 is the context window."""
+  periods = (levels[0].context_sleep_period, *(x.sleep_period for x in levels))
+  return tuple(
+    number
+    for number, period in enumerate(periods)
+    if period != config_lib.INFINITE
+  )
 
 
 def events(
@@ -159,15 +169,23 @@ class Row:
   slots: int
 
 
-def audit(levels: Sequence[Level], plan: Sequence[Event]) -> tuple[Row, ...]:
+def audit(
+  levels: Sequence[Level], plan: Sequence[Event], *, overflow: str = 'error'
+) -> tuple[Row, ...]:
   """Who moves when, who sleeps when, and how full each bank gets.
+
+  Args:
+    levels: fastest first.
+    plan: see `events`.
+    overflow: what a full bank does: 'error', 'merge' two of its experts, or
+      'none': nights fill no slot.
 
   Raises:
     ValueError: a bank must overflow; says when and how many slots it needs.
   """
   count, most = [0] * len(levels), [0] * len(levels)
   updates: list[list[int]] = [[] for _ in levels]
-  sleeps: list[list[int]] = [[] for _ in levels]
+  sleeps: list[list[int]] = [[] for _ in (0, *levels)]
   for event in plan:
     if event.kind == WAKE:
       for index, level in enumerate(levels):
@@ -175,23 +193,32 @@ def audit(levels: Sequence[Level], plan: Sequence[Event]) -> tuple[Row, ...]:
         if isinstance(period, int) and event.step % period == 0:
           updates[index].append(event.step)
     if event.kind == SLEEP:
-      sender = event.sender - 1
-      sleeps[sender].append(event.step)
-      count[sender + 1] += 1
-      most[sender + 1] = max(most[sender + 1], count[sender + 1])
-      count[sender] = 0
+      receiver = event.sender  # As an index: the sender's own is one less.
+      sleeps[event.sender].append(event.step)
+      count[receiver] += 1
+      most[receiver] = max(most[receiver], count[receiver])
+      if event.sender:
+        count[event.sender - 1] = 0
   for index, level in enumerate(levels):
+    if overflow == 'none':
+      most[index] = 0
+    if overflow == 'merge' and level.slots > 1:
+      most[index] = min(most[index], level.slots)
     if most[index] > level.slots:
       raise ValueError(
         f'The bank of level {index + 1} has {level.slots} slots, but '
         f'{most[index]} nights fill it before it is emptied: set its slots '
-        f'to {most[index]}, or let level {index} sleep less often.'
+        f'to {most[index]}, let level {index} sleep less often, or give it 2 '
+        "or more and set consolidate.full to 'merge'."
       )
-  return tuple(
-    Row(index + 1, tuple(updates[index]), tuple(sleeps[index]), most[index],
-        level.slots)
+  rows = [
+    Row(index + 1, tuple(updates[index]), tuple(sleeps[index + 1]),
+        most[index], level.slots)
     for index, level in enumerate(levels)
-  )  # fmt: skip
+  ]  # fmt: skip
+  if sleeps[0]:
+    rows.insert(0, Row(0, (), tuple(sleeps[0]), 0, 0))
+  return tuple(rows)
 
 
 def describe(rows: Sequence[Row]) -> str:
@@ -204,6 +231,19 @@ def describe(rows: Sequence[Row]) -> str:
       f'{_some(row.updates)}; {_some(row.sleeps)}'
     )
   return '\n'.join(lines)
+
+
+def _check_sleep(number, field, period):
+  known = (config_lib.EXPERIENCE, config_lib.INFINITE)
+  if not isinstance(period, int) and period not in known:
+    raise ValueError(
+      f'levels[{number}].{field} is {period!r}: expected steps, '
+      "'experience' or 'infinite'."
+    )
+  if isinstance(period, int) and period < 1:
+    raise ValueError(
+      f'levels[{number}].{field} is {period}: expected at least 1 step.'
+    )
 
 
 def _some(steps: Sequence[int], most: int = 6) -> str:

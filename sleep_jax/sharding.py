@@ -33,7 +33,10 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'(pools|rollouts|tether)/.*', (ROWS,)),
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),
   # Small, or read by every device: counters, keys, prompts, memories, metrics.
-  (r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|mu|nu)$', ()),
+  (
+    r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|pair_2|mu|nu)$',
+    (),
+  ),
   (r'(replay|memory|probes|metrics)/.*', ()),
 )
 

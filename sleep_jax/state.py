@@ -20,6 +20,7 @@ class Band(struct.PyTreeNode):
     tokens_CP, length_C, subject_C2: as in `types.Prompts`.
     step_C: wake step at which an entry was met; 0 = birth.
     count: prompts offered so far; min(count, C) entries are valid.
+    documents: [C, W], what each prompt began, where a teacher will read it.
   """
 
   tokens_CP: Array
@@ -27,6 +28,7 @@ class Band(struct.PyTreeNode):
   subject_C2: Array
   step_C: Array
   count: Array
+  documents: types.Texts | None = None
 
 
 class Night(struct.PyTreeNode):
@@ -36,10 +38,12 @@ class Night(struct.PyTreeNode):
     update: int32, seeding updates done.
     sender_next: the sender's base with the due update applied.
     opt_next: the sender's optimizer state after that update.
-    fresh: the expert under training, {level: {name: [L, ...]}}.
-    opt: the fresh expert's optimizer state.
+    fresh: what is trained, by level: an expert {name: [L, ...]}, or the
+      level's own base {path: [L, ...]}.
+    opt: its optimizer state.
     pools: per teacher, its rehearsal sequences so far, [M, T].
     rollouts: per teacher, the student's own sequences on its prompts, [M, T].
+    pair_2: of a merge, the slots that become one.
   """
 
   update: Array
@@ -49,6 +53,7 @@ class Night(struct.PyTreeNode):
   opt: Any
   pools: dict[str, types.Rollout]
   rollouts: dict[str, types.Rollout]
+  pair_2: Array | None = None
 
 
 class State(struct.PyTreeNode):
@@ -61,9 +66,11 @@ class State(struct.PyTreeNode):
     sums: per owner, the sum of gradients since its last update.
     opt: per owner, its optimizer state.
     anchor: per sleeping level, its base as it woke from its last sleep.
-    woke_N: int32, wake step of each level's last waking; 0 = birth.
+    woke_N: int32, by sender (0 = the context): wake step of its last waking;
+      0 = birth.
     guard_N: f32, score of the guard probes at that waking.
     replay: bands of prompts by name ('birth', 'past', 'day/1', ...).
+    average: per sleeping level, the running mean of its base, if asked for.
     memory: whole stored rows, for the replay baseline alone.
     tether: what the day is held to: the anchor's rehearsals, if asked for.
     night: the sleep under way, if any.
@@ -78,6 +85,7 @@ class State(struct.PyTreeNode):
   woke_N: Array
   guard_N: Array
   replay: dict[str, Band]
+  average: dict[str, types.Params] = struct.field(default_factory=dict)
   memory: Any = None
   tether: types.Rollout | None = None
   night: Night | None = None

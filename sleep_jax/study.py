@@ -125,10 +125,12 @@ class Study:
       self._levels, num_experiences=len(start.stream.experiences),
       steps=self._steps,
     )  # fmt: skip
-    rows = schedule.audit(self._levels, plan)
+    night = config.consolidate
+    overflow = 'none' if night.into == 'base' else night.full
+    rows = schedule.audit(self._levels, plan, overflow=overflow)
     batch = start.stream.experiences[0].batch(0)
     self._placement.shardings(batch, prefix='batch/')
-    born = self._programs(birth.make(0), start).abstract(None)
+    born = self._programs(self._birth_of(0), start).abstract(None)
     newborn = programs.Newborn(born.weights, born.replay)
     for kind in self._kinds():
       self._programs(kind, start).check(newborn)
@@ -197,7 +199,7 @@ class Study:
     if start.stream.held_out is not None and batches:
       reader = examiner.Reader(start.model, start.stream.held_out, batches)
       start = dataclasses.replace(start, judge=reader)
-    kind = birth.make(steps)
+    kind = self._birth_of(steps)
     home = self._home(start.seed)
     folder = home / _BIRTH
     if home.parent == self.folder:
@@ -213,6 +215,11 @@ class Study:
       saved.close()
       self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
+
+  def _birth_of(self, steps: int) -> strategy.Strategy:
+    # Where the blocks' own MLPs are the levels, birth makes all of them.
+    deep = self._config.model.arrangement == 'depth'
+    return birth.make(steps, num_levels=len(self._levels) if deep else 1)
 
   def _tuned(self, kind: strategy.Strategy, start: _Start) -> float:
     """The best learning rate by ACC on a validation stream.

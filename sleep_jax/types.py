@@ -36,6 +36,18 @@ class Weights(struct.PyTreeNode):
     return self.replace(params={**self.params, **params})
 
 
+class Texts(struct.PyTreeNode):
+  """Documents, left-aligned, BOS first and no EOS.
+
+  Attributes:
+    tokens_BT: int32.
+    length_B: int32, at least 1.
+  """
+
+  tokens_BT: Array
+  length_B: Array
+
+
 class Prompts(struct.PyTreeNode):
   """Beginnings of sequences, without any answer in them.
 
@@ -44,11 +56,13 @@ class Prompts(struct.PyTreeNode):
     length_B: int32, number of valid tokens; 0 marks an absent prompt.
     subject_B2: int32, [start, stop) of what may fill the slot of a stem;
       start == stop: nothing.
+    context: documents that stand before them, for a teacher alone.
   """
 
   tokens_BP: Array
   length_B: Array
   subject_B2: Array
+  context: Texts | None = None
 
 
 class Batch(struct.PyTreeNode):
@@ -92,11 +106,13 @@ class Rollout(struct.PyTreeNode):
     tokens_BT: int32, left-aligned, anything after `length_B`.
     prompt_length_B: int32, generated tokens start here.
     length_B: int32, end of the sequence, first EOS included.
+    context: as in `Prompts`.
   """
 
   tokens_BT: Array
   prompt_length_B: Array
   length_B: Array
+  context: Texts | None = None
 
 
 class Probes(struct.PyTreeNode):

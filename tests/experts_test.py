@@ -25,7 +25,7 @@ def _bank(slots=E, seed=0):
 
 def _apply(params, x, active, fresh=None, *, router='sigmoid', top_k=0):
   slots = params['A'].shape[0]
-  bank = experts.ExpertBank(slots, R, router, top_k, 0.0)
+  bank = experts.ExpertBank(slots, R, router, 1.0, top_k, 0.0)
   return bank.apply({'params': params}, x, jnp.asarray(active, 'f4'), fresh)
 
 
@@ -136,7 +136,7 @@ def test_with_open_gates_a_bank_is_more_hidden_units_of_the_host():
 
 
 def test_the_slots_of_a_new_bank_differ():
-  made = experts.ExpertBank(E, R, 'sigmoid', 0, 0.5).init(
+  made = experts.ExpertBank(E, R, 'sigmoid', 1.0, 0, 0.5).init(
     jax.random.key(0), X, jnp.ones((E,))
   )['params']
   assert not np.asarray(made['B']).any()

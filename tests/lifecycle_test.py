@@ -241,7 +241,7 @@ def test_levels_due_together_sleep_fastest_first_with_their_own_teachers(
     np.asarray(state.weights.active_NE)[:, :3],
     [[0, 0, 0], [0, 0, 0], [1, 1, 0]],
   )
-  assert np.asarray(state.woke_N).tolist() == [8, 8, 0]
+  assert np.asarray(state.woke_N).tolist() == [0, 8, 8]
   kinds = [row['kind'] for row in rows]
   assert kinds.count('night') == 6 and kinds.count('seed') == 12
 
@@ -296,12 +296,12 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   assert {path for path in moved if '/levels/2/' not in path} == own
   assert not np.asarray(morning.weights.active_NE).any()
   assert testing.same(morning.anchor['1'], {p: born[p] for p in own})
-  assert float(morning.guard_N[0]) == pytest.approx(0.9)
+  assert float(morning.guard_N[1]) == pytest.approx(0.9)
   # Its day goes on: the prompts are there, and all are new.
-  assert int(morning.woke_N[0]) == 0
+  assert int(morning.woke_N[1]) == 0
   assert int(morning.replay['day/1'].count) == 2 * 8
   assert int(state.replay['day/1'].count) == 0
-  assert int(state.woke_N[0]) == 8
+  assert int(state.woke_N[1]) == 8
 
 
 def test_a_night_that_comes_apart_ends_there_and_is_discarded(

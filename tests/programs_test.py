@@ -54,7 +54,7 @@ def test_a_night_has_a_blueprint_of_its_own(here):
   awake = program.abstract(here.newborn)
   assert awake.night is None
   for sender in (1, 2):
-    night = program.abstract(here.newborn, sender=sender).night
+    night = program.abstract(here.newborn, night=sender).night
     assert set(night.fresh) == {str(sender + 1)}
 
 

@@ -16,6 +16,8 @@ from grain import experimental
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.data import worlds
 
+_SUBJECT = 4  # Tokens that stand for a window whose text names no subject.
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -84,8 +86,11 @@ def tokenise(
   max_prompt: int,
   loss_on: str,
   prefix: int,
-) -> Sequence:
+  overlap: int = -1,
+) -> list[Sequence]:
   """One row in tokens; `sources.make` explains the settings.
+
+  Plain text that is too long becomes several windows, if `overlap` allows.
 
   Raises:
     ValueError: the text does not fit the context, or the prompt its width.
@@ -106,17 +111,40 @@ def tokenise(
         f'max_prompt is {max_prompt}: shorten the prompt or raise max_prompt.'
       )
   tokens = [tokenizer.bos, *ids, *response, tokenizer.eos]
+  subject = _subject(row.subject, spans, prompt_length)
+  if len(tokens) > context and overlap >= 0 and row.response_start is None:
+    size = context - 2
+    starts = range(0, len(ids) - overlap, size - overlap)
+    return [
+      _window(ids[s : s + size], tokenizer, subject if s == 0 else None, prefix,
+              prompt_length if s == 0 else None)
+      for s in starts
+    ]  # fmt: skip
   if len(tokens) > context:
     raise ValueError(
       f'{row.where}: the text has {len(tokens)} tokens with BOS and EOS, but '
-      f'the context is {context}: split the text or raise the context.'
+      f'the context is {context}: split the text, raise the context, or let '
+      'plain text be read in windows (data.overlap).'
     )
   whole = loss_on == 'all' or row.response_start is None
+  return [
+    Sequence(
+      tokens=tokens,
+      loss_start=1 if whole else prompt_length,
+      prompt_length=prompt_length,
+      subject=subject,
+    )
+  ]
+
+
+def _window(ids, tokenizer, subject, prefix, prompt_length) -> Sequence:
+  """A part of a long text; a later one is about what it begins with."""
+  kept = prompt_length or 1 + min(prefix, len(ids))
   return Sequence(
-    tokens=tokens,
-    loss_start=1 if whole else prompt_length,
-    prompt_length=prompt_length,
-    subject=_subject(row.subject, spans, prompt_length),
+    tokens=[tokenizer.bos, *ids, tokenizer.eos],
+    loss_start=1,
+    prompt_length=kept,
+    subject=subject or (1, min(1 + _SUBJECT, kept)),
   )
 
 

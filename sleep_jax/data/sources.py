@@ -128,6 +128,7 @@ def make(
   pack: bool = False,
   loss_on: str = 'all',
   prefix: int = 8,
+  overlap: int = -1,
 ) -> Source:
   """Tokenises rows, or finds them in the cache.
 
@@ -143,6 +144,8 @@ def make(
     pack: several texts in a row, first fit, instead of one and padding.
     loss_on: 'all' tokens after BOS, or the 'response' of rows that have one.
     prefix: tokens of plain text that a stored prompt keeps, BOS not counted.
+    overlap: tokens that two windows of a longer text share; -1: a longer text
+      is refused.
   """
   if not rows:
     raise ValueError(
@@ -156,9 +159,15 @@ def make(
       f'prefix is {prefix} and max_prompt {max_prompt}: BOS and the prefix of '
       'a text must fit into a prompt. Lower prefix or raise max_prompt.'
     )
+  if not -1 <= overlap < context - 2:
+    raise ValueError(
+      f'overlap is {overlap} and context {context}: a window must bring new '
+      'tokens beside BOS and EOS. Lower overlap (-1 refuses longer texts).'
+    )
   settings = dict(
-    context=context, max_prompt=max_prompt, loss_on=loss_on, prefix=prefix
-  )
+    context=context, max_prompt=max_prompt, loss_on=loss_on, prefix=prefix,
+    overlap=overlap,
+  )  # fmt: skip
   layout = sequences.Layout(
     context=context,
     max_prompt=max_prompt,
@@ -167,7 +176,11 @@ def make(
   )
 
   def compute() -> tuple[np.ndarray, int]:
-    tokenised = [sequences.tokenise(row, tokenizer, **settings) for row in rows]
+    tokenised = [
+      sequence
+      for row in rows
+      for sequence in sequences.tokenise(row, tokenizer, **settings)
+    ]
     columns = sequences.lay_out(tokenised, layout, pad=tokenizer.eos, pack=pack)
     num_tokens = sum(len(sequence.tokens) for sequence in tokenised)
     return layout.join(columns), num_tokens

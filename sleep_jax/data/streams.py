@@ -24,6 +24,7 @@ class Stream:
     held_out: rows like those of birth, never trained on; None: none.
     experiences: in the order of living.
     probes, stem_probes: keys 'birth', '1', '2', ...; absent where empty.
+    open_probes: the probes of days behind their documents; absent where empty.
     guard: probes that may veto a night; None: none.
     stems: self-study templates; zero rows: none.
   """
@@ -35,6 +36,7 @@ class Stream:
   experiences: tuple[sources.Source, ...]
   probes: dict[str, types.Probes]
   stem_probes: dict[str, types.Probes]
+  open_probes: dict[str, types.Probes]
   guard: types.Probes | None
   stems: types.Stems
 
@@ -51,6 +53,7 @@ def build(
   pack: bool = False,
   loss_on: str = 'all',
   prefix: int = 8,
+  overlap: int = -1,
 ) -> Stream:
   """Tokenises a world; `sources.make` explains the settings."""
   if not world.experiences:
@@ -69,18 +72,22 @@ def build(
       pack=pack,
       loss_on=loss_on,
       prefix=prefix,
+      overlap=overlap,
     )
 
   asked = [
     *world.probes.values(),
     *world.stem_probes.values(),
+    *world.open_probes.values(),
     world.guard,
   ]
   tables = _candidates(world, tokenizer, asked)
 
-  def probes(group: list[worlds.Probe]) -> types.Probes:
+  def probes(
+    group: list[worlds.Probe], longest: int = max_prompt
+  ) -> types.Probes:
     return _probes(
-      group, world, tokenizer, tables, context=context, max_prompt=max_prompt
+      group, world, tokenizer, tables, context=context, max_prompt=longest
     )
 
   return Stream(
@@ -92,6 +99,9 @@ def build(
     probes={key: probes(group) for key, group in world.probes.items()},
     stem_probes={
       key: probes(group) for key, group in world.stem_probes.items()
+    },
+    open_probes={
+      key: probes(group, context) for key, group in world.open_probes.items()
     },
     guard=probes(world.guard) if world.guard else None,
     stems=_stems(world, tokenizer, max_prompt),

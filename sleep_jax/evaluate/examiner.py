@@ -78,6 +78,7 @@ class Examiner:
     make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
     self._score = make(first, stream.probes)
     self._score_stems = make(first, stream.stem_probes)
+    self._score_open = make(first, stream.open_probes)
     # The other way of scoring, asked for once at the end.
     rankable = all((p.set_B >= 0).all() for p in known)
     other = greedy if self._ranked else rank
@@ -113,6 +114,7 @@ class Examiner:
     numbers: dict[str, Any] = {
       'scores': self._score(weights, *args, sets=sets),
       'stem_scores': self._score_stems(weights, *args, sets=sets),
+      'open_scores': self._score_open(weights, *args, sets=experience or None),
       'held_out_loss': None,
       'kl_newborn': None,
     }

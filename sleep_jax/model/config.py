@@ -6,13 +6,14 @@ next slower level (method: arXiv 2606.03979, section 3; 2512.24695, section 7).
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 INFINITE = 'infinite'
 EXPERIENCE = 'experience'
-ROUTERS = ('sigmoid', 'softmax', 'always')
-ARRANGEMENTS = ('sequential', 'independent')
+ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
+ARRANGEMENTS = ('sequential', 'independent', 'depth')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Level:
       of each experience) or 'infinite' (never sleeps).
     slots: expert slots in its bank; 0 where it never receives.
     rank: hidden size of one expert.
+    context_sleep_period: of the fastest level, wake steps between two
+      consolidations of the context window (level 0) into it; as sleep_period.
   """
 
   hidden: int
@@ -33,6 +36,7 @@ class Level:
   sleep_period: int | str
   slots: int = 0
   rank: int = 0
+  context_sleep_period: int | str = INFINITE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +44,16 @@ class Model:
   """A decoder-only transformer with a chain of levels after attention.
 
   Attributes:
-    arrangement: 'sequential' (a chain) or 'independent' (all levels read one
-      norm and add into one residual branch).
-    router: 'sigmoid' (each expert its own gate), 'softmax' (gates compete) or
-      'always' (every gate 1).
+    arrangement: 'sequential' (a chain in every block), 'independent' (all
+      levels of a block read one norm and add into one residual branch) or
+      'depth' (every block has one MLP, which belongs to one level).
+    layer_levels: of 'depth', the level of each block, from the lowest on; the
+      blocks of a level are neighbours.
+    router: 'sigmoid' (each expert its own gate), 'softmax' (gates compete),
+      'always' (every gate 1) or 'centroid' (the nearer to the mean of an
+      expert's own inputs, the wider its gate; not trained).
+    router_spread: of 'centroid', the distance at which a gate has fallen to
+      exp(-1/2), in root mean squares of a difference per feature.
     top_k: active experts that take part per token; 0 means all.
     gate_bias: initial offset of the sigmoid gate; 0 opens it half.
     tied: the head shares the embedding.
@@ -58,7 +68,9 @@ class Model:
   head_size: int
   levels: tuple[Level, ...]
   arrangement: str = 'sequential'
+  layer_levels: tuple[int, ...] = ()
   router: str = 'sigmoid'
+  router_spread: float = 1.0
   top_k: int = 0
   gate_bias: float = 0.0
   qk_norm: bool = True
@@ -74,6 +86,22 @@ class Model:
   @property
   def max_slots(self) -> int:
     return max(level.slots for level in self.levels)
+
+  @property
+  def groups(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    """Runs of like blocks, [start, stop) and the levels that each holds."""
+    if self.arrangement != 'depth':
+      return ((0, self.num_layers, tuple(range(1, self.num_levels + 1))),)
+    runs, start = [], 0
+    for level, blocks in itertools.groupby(self.layer_levels):
+      stop = start + len(list(blocks))
+      runs.append((start, stop, (level,)))
+      start = stop
+    return tuple(runs)
+
+  def layers_of(self, level: int) -> int:
+    """In how many blocks a level stands."""
+    return sum(b - a for a, b, levels in self.groups if level in levels)
 
 
 def make(
@@ -95,7 +123,7 @@ def make(
   config = Model(
     vocab_size=vocab_size,
     levels=tuple(Level(**level) for level in levels),
-    **settings,
+    **{**settings, 'layer_levels': tuple(settings.get('layer_levels', ()))},
   )
   if config.num_heads % config.num_kv_heads:
     raise ValueError(
@@ -114,6 +142,11 @@ def make(
   ):
     if value not in known:
       raise ValueError(f'model.{field} is {value!r}: expected one of {known}.')
+  if config.router_spread <= 0:
+    raise ValueError(
+      f'model.router_spread is {config.router_spread}: expected more than 0.'
+    )
+  _check_depth(config)
   for number, level in enumerate(config.levels, 1):
     if level.slots and not level.rank:
       raise ValueError(
@@ -121,3 +154,31 @@ def make(
         'set rank, or slots to 0.'
       )
   return config
+
+
+def _check_depth(config: Model) -> None:
+  found = config.layer_levels
+  if config.arrangement != 'depth':
+    if found:
+      raise ValueError(
+        f'model.layer_levels is {found}, but model.arrangement is '
+        f"{config.arrangement!r}: it belongs to 'depth'. Leave it empty."
+      )
+    return
+  runs = [level for level, _ in itertools.groupby(found)]
+  if len(found) != config.num_layers or sorted(runs) != [
+    *range(1, config.num_levels + 1)
+  ]:
+    raise ValueError(
+      f'model.layer_levels is {found}: expected {config.num_layers} entries, '
+      f'one per block, in which each of the {config.num_levels} levels has one '
+      'run of neighbours, for example '
+      f'{_shared_out(config.num_layers, config.num_levels)}.'
+    )
+
+
+def _shared_out(num_layers, num_levels):
+  """The slowest level lowest, as even as it gets."""
+  return tuple(
+    num_levels - layer * num_levels // num_layers for layer in range(num_layers)
+  )

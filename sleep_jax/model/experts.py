@@ -28,6 +28,7 @@ class ExpertBank(nn.Module):
   slots: int
   rank: int
   router: str
+  spread: float
   top_k: int
   gate_bias: float
 
@@ -42,20 +43,17 @@ class ExpertBank(nn.Module):
       name: self.param(name, _drawn_bank, drawn, name, self.slots)
       for name in ('A', 'B', 'router', 'bias')
     }
-    logits_BTE = _logits(x_BTD, bank['router'], bank['bias'])
-    gates_BTE = select(
-      logits_BTE, active_E, router=self.router, top_k=self.top_k
-    )
+    self.sow('seen', 'inputs', x_BTD)
+    gates_BTE = gates(
+      x_BTD, bank, active_E, router=self.router, top_k=self.top_k,
+      spread=self.spread,
+    )  # fmt: skip
     y_BTD = apply(x_BTD, bank['A'], bank['B'], gates_BTE)
     if fresh is not None:
       one = {name: leaf[None] for name, leaf in fresh.items()}
-      logits_BT1 = _logits(x_BTD, one['router'], one['bias'])
-      # A lone sigmoid also under softmax: the newcomer competes after commit.
-      gates_BT1 = (
-        jnp.ones_like(logits_BT1)
-        if self.router == 'always'
-        else jax.nn.sigmoid(logits_BT1)
-      )
+      # A lone gate also under softmax: the newcomer competes after commit.
+      logits_BT1 = _logits(x_BTD, one, self.router, self.spread)
+      gates_BT1 = _lone(logits_BT1, self.router)
       y_BTD = y_BTD + apply(x_BTD, one['A'], one['B'], gates_BT1)
     return y_BTD
 
@@ -71,6 +69,20 @@ def init(
     'router': jax.random.normal(router_key, (width,)) * 0.1 * width**-0.5,
     'bias': jnp.full((), gate_bias, jnp.float32),
   }
+
+
+def gates(
+  x_BTD: Array,
+  bank: types.Params,
+  active_E: Array,
+  *,
+  router: str,
+  top_k: int,
+  spread: float,
+) -> Array:
+  """Gates `[B, T, E]` of a bank; see `select` and `config.Model`."""
+  logits_BTE = _logits(x_BTD, bank, router, spread)
+  return select(logits_BTE, active_E, router=router, top_k=top_k)
 
 
 def select(
@@ -89,13 +101,11 @@ def select(
     masked = jnp.where(on_BTE, logits_BTE, -jnp.inf)
     threshold = jax.lax.top_k(masked, top_k)[0][..., -1:]
     on_BTE = on_BTE & (masked >= threshold)
-  if router == 'always':
-    gates = jnp.ones_like(logits_BTE)
-  elif router == 'softmax':
-    gates = jax.nn.softmax(jnp.where(on_BTE, logits_BTE, -1e30), -1)
+  if router == 'softmax':
+    gates_BTE = jax.nn.softmax(jnp.where(on_BTE, logits_BTE, -1e30), -1)
   else:
-    gates = jax.nn.sigmoid(logits_BTE)
-  return jnp.where(on_BTE, gates, 0.0)
+    gates_BTE = _lone(logits_BTE, router)
+  return jnp.where(on_BTE, gates_BTE, 0.0)
 
 
 def apply(x_BTD: Array, A_EDR: Array, B_ERD: Array, gates_BTE: Array) -> Array:
@@ -107,8 +117,29 @@ def apply(x_BTD: Array, A_EDR: Array, B_ERD: Array, gates_BTE: Array) -> Array:
   return u @ B_ERD.reshape(E * R, D)
 
 
-def _logits(x_BTD, router_ED, bias_E):
-  return x_BTD @ router_ED.T + bias_E[None, None]
+def outputs(
+  x_BTD: Array, A_EDR: Array, B_ERD: Array, gates_BTE: Array
+) -> Array:
+  """What each expert adds, `[B, T, E, D]`; their sum is `apply`."""
+  u = jnp.einsum('btd,edr->bter', x_BTD, A_EDR)
+  u = u * jax.nn.silu(u) * gates_BTE[..., None]
+  return jnp.einsum('bter,erd->bted', u, B_ERD)
+
+
+def _logits(x_BTD, bank, router, spread):
+  """Scores of all slots; of a centroid, minus half a squared distance."""
+  if router != 'centroid':
+    return x_BTD @ bank['router'].T + bank['bias'][None, None]
+  centre_ED = jax.lax.stop_gradient(bank['router'])
+  away_BTED = x_BTD[..., None, :] - centre_ED
+  return -jnp.mean(jnp.square(away_BTED), -1) / (2 * spread**2)
+
+
+def _lone(logits, router):
+  """The gate of an expert that does not compete."""
+  if router == 'always':
+    return jnp.ones_like(logits)
+  return jnp.exp(logits) if router == 'centroid' else jax.nn.sigmoid(logits)
 
 
 def _drawn_bank(key, drawn, name, slots):

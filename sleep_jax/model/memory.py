@@ -1,8 +1,9 @@
 """The continuum memory: a chain of MLP levels, fastest first.
 
 The slowest level is the block's own SwiGLU; the faster ones are added, start
-as the identity (their output matrix is zero) and move awake. Every level may
-hold a bank of experts that sleep fills.
+as the identity (their output matrix is zero) and move awake. Or the blocks'
+own MLPs are shared out among the levels. Every level may hold a bank of experts
+that sleep fills.
 
 References: 2512.24695 section 7 (Continuum Memory System), 2606.03979
 section 3.1.
@@ -28,8 +29,8 @@ class Level(nn.Module):
     own = self.number == self.config.num_levels
     self.base = Base(
       level.hidden,
-      normed=self.config.arrangement == 'sequential',
-      zero_out=not own,
+      normed=self.config.arrangement != 'independent',
+      zero_out=not own and self.config.arrangement != 'depth',
       eps=self.config.norm_eps,
     )
     if level.slots:
@@ -37,6 +38,7 @@ class Level(nn.Module):
         level.slots,
         level.rank,
         self.config.router,
+        self.config.router_spread,
         self.config.top_k,
         self.config.gate_bias,
       )
@@ -67,24 +69,19 @@ class Base(nn.Module):
 
 
 class Memory(nn.Module):
-  """All levels of one block: `[B, T, D]` in, `[B, T, D]` out."""
+  """The levels of one block: `[B, T, D]` in, `[B, T, D]` out."""
 
   config: config_lib.Model
+  numbers: tuple[int, ...]
 
   @nn.compact
   def __call__(self, h_BTD: Array, active_NE: Array, fresh=None) -> Array:
-    fresh = fresh or {}
-    levels = [
-      Level(self.config, number, name=str(number))
-      for number in range(1, self.config.num_levels + 1)
-    ]
-    if self.config.arrangement == 'sequential':
-      for number, level in enumerate(levels, 1):
-        branch = level(h_BTD, active_NE[number - 1], fresh.get(str(number)))
-        h_BTD = h_BTD + branch
-      return h_BTD
-    x_BTD = layers.RMSNorm(self.config.norm_eps, name='norm')(h_BTD)
-    for number, level in enumerate(levels, 1):
-      branch = level(x_BTD, active_NE[number - 1], fresh.get(str(number)))
+    fresh, x_BTD = fresh or {}, None
+    if self.config.arrangement == 'independent':
+      x_BTD = layers.RMSNorm(self.config.norm_eps, name='norm')(h_BTD)
+    for number in self.numbers:
+      level = Level(self.config, number, name=str(number))
+      read_BTD = h_BTD if x_BTD is None else x_BTD
+      branch = level(read_BTD, active_NE[number - 1], fresh.get(str(number)))
       h_BTD = h_BTD + branch
     return h_BTD

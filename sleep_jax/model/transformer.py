@@ -25,6 +25,7 @@ class Block(nn.Module):
   """Attention (the level of infinite frequency), then the levels."""
 
   config: config_lib.Model
+  numbers: tuple[int, ...]  # Of its levels.
 
   def setup(self):
     c = self.config
@@ -32,7 +33,7 @@ class Block(nn.Module):
       c.num_heads, c.num_kv_heads, c.head_size, c.qk_norm, c.rope_theta,
       c.norm_eps,
     )  # fmt: skip
-    self.levels = memory.Memory(c)
+    self.levels = memory.Memory(c, self.numbers)
 
   def __call__(self, h_BTD, mask_BTT, positions_BT, active_NE, fresh):
     branch, cache = self.attention(h_BTD, mask_BTT, positions_BT)
@@ -63,12 +64,16 @@ class Transformer:
       self._no_experts(), None,
     )  # fmt: skip
 
-    def block(key):
-      return Block(c).init(key, h, *args)['params']
-
+    keys, runs = jax.random.split(block_key, c.num_layers), []
+    for start, stop, numbers in c.groups:
+      make = lambda key, n=numbers: Block(c, n).init(key, h, *args)['params']
+      runs.append(jax.vmap(make)(keys[start:stop]))
     tree = {
       'embed': 0.02 * jax.random.normal(embed_key, (c.vocab_size, c.width)),
-      'blocks': jax.vmap(block)(jax.random.split(block_key, c.num_layers)),
+      'blocks': {
+        'attention': _joined([run['attention'] for run in runs]),
+        'levels': {k: v for run in runs for k, v in run['levels'].items()},
+      },
       'norm': {'scale': jnp.ones((c.width,))},
     }
     if not c.tied:
@@ -78,12 +83,18 @@ class Transformer:
     return types.Weights(params=params, active_NE=self._no_experts())
 
   def fresh(self, key: Array, level: int) -> dict[str, types.Params]:
-    """An untrained expert for `level` (1 = fastest), one row per layer."""
+    """An untrained expert for `level` (1 = fastest), a row per block of it."""
     c = self.config
     rank = c.levels[level - 1].rank
-    keys = jax.random.split(key, c.num_layers)
+    keys = jax.random.split(key, c.layers_of(level))
     draw = lambda k: experts.init(k, c.width, rank, gate_bias=c.gate_bias)
     return {str(level): jax.vmap(draw)(keys)}
+
+  def bank(self, weights: types.Weights, level: int) -> types.Params:
+    """The expert bank of a level: name -> `[L, E, ...]`, L its blocks."""
+    prefix = f'blocks/levels/{level}/experts/'
+    names = ('A', 'B', 'router', 'bias')
+    return {name: weights.params[prefix + name] for name in names}
 
   def forward(
     self,
@@ -93,8 +104,24 @@ class Transformer:
     positions_BT: Array,
   ) -> Array:
     """Logits `[B, T, V]` in f32 of the token after each position."""
-    h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
+    h_BTD, *_ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
     return self._head(weights, h_BTD)
+
+  def inputs(
+    self,
+    weights: types.Weights,
+    tokens_BT: Array,
+    segments_BT: Array,
+    positions_BT: Array,
+    level: int,
+  ) -> Array:
+    """What a level's experts read, `[L, B, T, D]`, L the level's blocks.
+
+    Only of a level with a bank.
+    """
+    return self._hidden(
+      weights, tokens_BT, segments_BT, positions_BT, seen=level
+    )[2]
 
   def states_at(
     self,
@@ -108,7 +135,7 @@ class Transformer:
 
     The vocabulary is the widest axis: logits are left to who needs them.
     """
-    h_BTD, _ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
+    h_BTD, *_ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
     return self._normed(
       weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1)
     )
@@ -134,7 +161,9 @@ class Transformer:
       `cache_size` slots whose first P hold the prompts.
     """
     tokens_BP, segments_BP, positions_BP = rows(tokens_BP, length_B)
-    h_BPD, caches = self._hidden(weights, tokens_BP, segments_BP, positions_BP)
+    h_BPD, caches, _ = self._hidden(
+      weights, tokens_BP, segments_BP, positions_BP
+    )
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
     h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
@@ -163,33 +192,58 @@ class Transformer:
     Returns:
       logits `[B, V]` and the caches.
     """
-    tree = self._tree(weights)
-    h = self._embed(weights, token_B[:, None])
-    block, new = Block(self.config), []
-    for layer in range(self.config.num_layers):
-      params, fresh = jax.tree.map(
-        operator.itemgetter(layer), (tree['blocks'], weights.fresh)
-      )
-      h, kept = block.apply(
-        {'params': params}, h, mask_BS[:, None], position_B[:, None],
-        weights.active_NE, fresh, cache[layer], slot, method='decode',
-      )  # fmt: skip
-      new.append(kept)
+    h, new = self._embed(weights, token_B[:, None]), []
+    for block, stack, layers_of_it in self._runs(weights):
+      for place, layer in enumerate(layers_of_it):
+        params, fresh = jax.tree.map(operator.itemgetter(place), stack)
+        h, kept = block.apply(
+          {'params': params}, h, mask_BS[:, None], position_B[:, None],
+          weights.active_NE, fresh, cache[layer], slot, method='decode',
+        )  # fmt: skip
+        new.append(kept)
     return self._head(weights, h)[:, 0], tuple(new)
 
-  def _hidden(self, weights, tokens_BT, segments_BT, positions_BT):
+  def _hidden(self, weights, tokens_BT, segments_BT, positions_BT, seen=0):
+    """Last states, caches of all layers, and the inputs of one level."""
     mask_BTT = layers.visible(segments_BT)
-    block = Block(self.config)
+    h_BTD, caches, inputs = self._embed(weights, tokens_BT), [], None
 
-    def body(h, layer):
-      params, fresh = layer
-      return block.apply(
-        {'params': params}, h, mask_BTT, positions_BT, weights.active_NE, fresh
+    for block, stack, _ in self._runs(weights):
+      show = seen in block.numbers
+
+      def body(h, layer, block=block, show=show):
+        params, fresh = layer
+        (h, cache), shown = block.apply(
+          {'params': params}, h, mask_BTT, positions_BT, weights.active_NE,
+          fresh, mutable=['seen'] if show else [],
+        )  # fmt: skip
+        if show:
+          (shown,) = shown['seen']['levels'][str(seen)]['experts']['inputs']
+          return h, (cache, shown)
+        return h, (cache, None)
+
+      h_BTD, (cache, shown) = jax.lax.scan(
+        body, h_BTD, stack, unroll=self.config.unroll
       )
+      caches.append(cache)
+      inputs = shown if show else inputs
+    return h_BTD, _joined(caches), inputs
 
-    h_BTD = self._embed(weights, tokens_BT)
-    xs = (self._tree(weights)['blocks'], weights.fresh)
-    return jax.lax.scan(body, h_BTD, xs, unroll=self.config.unroll)
+  def _runs(self, weights):
+    """Per run of like blocks: module, stacked parameters, numbers of layers."""
+    tree, fresh = self._tree(weights)['blocks'], weights.fresh or {}
+    for start, stop, numbers in self.config.groups:
+      attention = tree['attention']
+      if stop - start < self.config.num_layers:
+        attention = jax.tree.map(lambda x: x[start:stop], attention)  # noqa: B023
+      # The norm of independent levels is no level's own.
+      own = {
+        name: part for name, part in tree['levels'].items()
+        if not name.isdigit() or int(name) in numbers
+      }  # fmt: skip
+      new = {name: part for name, part in fresh.items() if int(name) in numbers}
+      params = {'attention': attention, 'levels': own}
+      yield Block(self.config, numbers), (params, new), range(start, stop)
 
   def _embed(self, weights, tokens_BT):
     return weights.params['embed'][tokens_BT]
@@ -215,3 +269,10 @@ def rows(tokens_BT: Array, length_B: Array) -> tuple[Array, Array, Array]:
   positions_BT = jnp.broadcast_to(place, tokens_BT.shape)
   segments_BT = jnp.where(place < length_B[:, None], 1, -1)
   return tokens_BT, segments_BT, positions_BT
+
+
+def _joined(stacks):
+  """Stacks of layers, one upon the other."""
+  if len(stacks) == 1:
+    return stacks[0]
+  return jax.tree.map(lambda *x: jnp.concatenate(x), *stacks)

@@ -84,13 +84,14 @@ def endings(
       lambda x: jnp.repeat(x, settings.completions, 0), (theirs, prompts)
     )
     theirs = theirs.replace(prompt_length_B=prompts.length_B)
-    own = sample(prompts, own_key)
+    own = sample(prompts, own_key).replace(context=theirs.context)
     parts = _reward(theirs, own, teacher, judge, max_new, settings)
     parts |= _wording(own, teacher, student, rows=updates)
     reward_BG = parts['reward'].reshape(num, settings.completions)
     advantage_B = imitation.advantages(reward_BG).reshape(-1)
     moved_B = (advantage_B != 0).astype(jnp.float32)
-    made.append((own, advantage_B, parts | {'moved': moved_B}))
+    alone = own.replace(context=None)
+    made.append((alone, advantage_B, parts | {'moved': moved_B}))
   fold = lambda x: x.reshape(updates, -1, *x.shape[1:])
   own, advantage = jax.tree.map(
     lambda *x: jnp.concatenate([fold(one) for one in x], 1),
@@ -196,7 +197,7 @@ def _wording(own, teacher, student, *, rows):
       judged_GV, tokens_G
     )
 
-  student_BGD = student.states(own, -1)
+  student_BGD = student.states(own.replace(context=None), -1)
   size = student_BGD.shape[1]
   tokens_BG, _ = imitation.continuation(own, own.prompt_length_B, size=size)
   # A few rows at a time: the vocabulary is wide.

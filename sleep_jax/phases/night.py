@@ -12,9 +12,11 @@ import jax.numpy as jnp
 
 from sleep_jax import types
 
-TEACHERS = ('anchor', 'next', 'now')
+TEACHERS = ('anchor', 'next', 'now', 'average', 'context')
 PROMPTS = ('old', 'day')
 CLEARED, UPDATED = 'cleared', 'updated'
+EXPERT, BASE = 'expert', 'base'
+ERROR, MERGE = 'error', 'merge'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +24,10 @@ class Teacher:
   """Whose sequences are rehearsed, and on which prompts.
 
   Attributes:
-    teacher: 'anchor' (the sender as it woke), 'next' (after the due update)
-      or 'now' (before it; the literal teacher of v2).
+    teacher: 'anchor' (the sender as it woke), 'next' (after the due update),
+      'now' (before it; the literal teacher of v2), 'average' (the running mean
+      of the sender over its day) or 'context' (as 'now', but with the document
+      in its prompt, which the student has not).
     prompts: 'old' (from before the sender's day) or 'day'.
     sequences: rows per update that this teacher owns.
     draws: sequences it writes per round.
@@ -43,6 +47,11 @@ class Teacher:
   @property
   def name(self) -> str:
     return f'{self.teacher}_{self.prompts}'
+
+  @property
+  def reads(self) -> bool:
+    """Whether it has the document in its prompt."""
+    return self.teacher == 'context'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +95,11 @@ class Settings:
     num_updates: of the fresh expert.
     updates_per_round: between two refreshments of the pools.
     sender_after_sleep: 'cleared' (back to its anchor) or 'updated'.
+    into: what is trained: a fresh 'expert', or the receiver's own 'base' (no
+      expansion).
+    full: what a full bank does: 'error' (refused before the run), or 'merge'
+      two of its experts.
+    average_decay: of the teacher 'average', per wake step.
     on_policy: share of rows that the student wrote (lambda of GKD).
     on_policy_after: share of the night before the student writes.
     beta: of the divergence; 0 is KL(teacher || student).
@@ -102,6 +116,9 @@ class Settings:
   num_updates: int
   updates_per_round: int
   sender_after_sleep: str
+  into: str
+  full: str
+  average_decay: float
   on_policy: float
   on_policy_after: float
   beta: float
@@ -112,6 +129,14 @@ class Settings:
   block_tokens: int
   block_words: int
   imitation: Imitation
+
+  @property
+  def reads(self) -> bool:
+    return any(teacher.reads for teacher in self.teachers)
+
+  @property
+  def averaged(self) -> bool:
+    return any(teacher.teacher == 'average' for teacher in self.teachers)
 
   @property
   def rounds(self) -> int:
@@ -150,6 +175,11 @@ def make(
           f'consolidate.teachers has {value!r}: expected one of {known}.'
         )
     check_teacher(teacher, 'consolidate.teachers')
+    if teacher.reads and teacher.prompts != 'day':
+      raise ValueError(
+        "consolidate.teachers has 'context' on 'old' prompts: documents are "
+        "kept for a day. Set its prompts to 'day'."
+      )
   if not made.teachers:
     raise ValueError('consolidate.teachers is empty: a night needs one.')
   names = [teacher.name for teacher in made.teachers]
@@ -163,10 +193,19 @@ def make(
       f'consolidate.num_updates {made.num_updates} is not a multiple of '
       f'consolidate.updates_per_round {made.updates_per_round}.'
     )
-  if made.sender_after_sleep not in (CLEARED, UPDATED):
+  for name, known in (
+    ('sender_after_sleep', (CLEARED, UPDATED)), ('into', (EXPERT, BASE)),
+    ('full', (ERROR, MERGE)),
+  ):  # fmt: skip
+    if getattr(made, name) not in known:
+      raise ValueError(
+        f'consolidate.{name} is {getattr(made, name)!r}: expected one of '
+        f'{known}.'
+      )
+  if not 0 < made.average_decay < 1:
     raise ValueError(
-      f'consolidate.sender_after_sleep is {made.sender_after_sleep!r}: '
-      f'expected {CLEARED!r} or {UPDATED!r}.'
+      f'consolidate.average_decay is {made.average_decay}: expected between 0 '
+      'and 1.'
     )
   if not 0 <= made.on_policy < 1:
     raise ValueError(
@@ -186,12 +225,19 @@ def make(
   return made
 
 
-def blank(num: int, settings: Settings) -> types.Rollout:
-  """Room for sequences, `[num, max_length]`."""
+def blank(num: int, settings: Settings, *, document: int = 0) -> types.Rollout:
+  """Room for sequences, `[num, max_length]`, behind documents or not."""
+  context = None
+  if document:
+    context = types.Texts(
+      tokens_BT=jnp.zeros((num, document), jnp.int32),
+      length_B=jnp.ones((num,), jnp.int32),
+    )
   return types.Rollout(
     tokens_BT=jnp.zeros((num, settings.max_length), jnp.int32),
     prompt_length_B=jnp.zeros((num,), jnp.int32),
     length_B=jnp.zeros((num,), jnp.int32),
+    context=context,
   )
 
 

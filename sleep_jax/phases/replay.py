@@ -18,33 +18,65 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 
 Array = types.Array
-BIRTH, PAST = 'birth', 'past'
+BIRTH, PAST, _DAY = 'birth', 'past', 'day/'
 
 
 def day(level: int) -> str:
   """Name of the band that holds a sender's day."""
-  return f'day/{level}'
+  return f'{_DAY}{level}'
 
 
-def empty(capacities: Mapping[str, int], *, width: int) -> dict:
-  """Bands by name; `width` is the longest prompt in tokens."""
+def empty(
+  capacities: Mapping[str, int], *, width: int, document: int = 0
+) -> dict:
+  """Bands by name.
 
-  def band(capacity):
+  Args:
+    capacities: prompts of each.
+    width: of the longest prompt, in tokens.
+    document: likewise, of the document that days keep for a teacher; 0: none.
+  """
+
+  def band(capacity, document):
+    documents = None
+    if document:
+      documents = types.Texts(
+        tokens_BT=jnp.zeros((capacity, document), jnp.int32),
+        length_B=jnp.ones((capacity,), jnp.int32),
+      )
     return state_lib.Band(
       tokens_CP=jnp.zeros((capacity, width), jnp.int32),
       length_C=jnp.zeros((capacity,), jnp.int32),
       subject_C2=jnp.zeros((capacity, 2), jnp.int32),
       step_C=jnp.zeros((capacity,), jnp.int32),
       count=jnp.zeros((), jnp.int32),
+      documents=documents,
     )
 
-  return {name: band(size) for name, size in capacities.items() if size}
+  return {
+    name: band(size, document * name.startswith(_DAY))
+    for name, size in capacities.items()
+    if size
+  }
 
 
 def insert(
-  band: state_lib.Band, prompts: types.Prompts, step: Array, key: Array
+  band: state_lib.Band,
+  prompts: types.Prompts,
+  step: Array,
+  key: Array,
+  *,
+  documents: types.Texts | None = None,
 ) -> state_lib.Band:
-  """Offers a batch of prompts to a reservoir; absent prompts do not count."""
+  """Offers a batch of prompts to a reservoir; absent prompts do not count.
+
+  Args:
+    band: keeps the documents as well if it has room for them.
+    prompts: [B, P].
+    step: wake step at which they are met.
+    key: consumed.
+    documents: what each prompt began, [B, W]; needed where they are kept.
+  """
   capacity = band.length_C.shape[0]
   slot_B, count = reservoir(band.count, prompts.length_B > 0, capacity, key)
   put = lambda old, new: old.at[slot_B].set(new, mode='drop')
@@ -54,6 +86,9 @@ def insert(
     subject_C2=put(band.subject_C2, prompts.subject_B2),
     step_C=put(band.step_C, jnp.broadcast_to(step, slot_B.shape)),
     count=count,
+    documents=jax.tree.map(put, band.documents, documents)
+    if band.documents is not None
+    else None,
   )
 
 
@@ -114,7 +149,7 @@ def draw(
     stem_share: share of stored prompts with a subject that become stems.
 
   Returns:
-    Prompts `[num, width]`.
+    Prompts `[num, width]`, each with its document where the band has them.
   """
   place = jnp.arange(width)[None]
   bare_BP = jnp.where(place == 0, bos, jnp.zeros((num, 1), jnp.int32))
@@ -158,10 +193,12 @@ def draw(
     tokens_BP = jnp.where(ask_B[:, None], asked_BP, tokens_BP)
     length_B = jnp.where(ask_B, asked_B, length_B)
   bare_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
+  context = jax.tree.map(lambda x: x[pick_B], band.documents)
   return types.Prompts(
     tokens_BP=jnp.where(bare_B[:, None], bare_BP, tokens_BP),
     length_B=jnp.where(bare_B, one_B, length_B),
     subject_B2=nothing_B2,
+    context=context,
   )
 
 

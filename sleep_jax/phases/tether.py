@@ -49,7 +49,7 @@ class Tether:
     """What holds this step: see `wake.Hold`."""
     author, key = self.author, jax.random.fold_in(state.key, state.step)
     write_key, choose_key = jax.random.split(jax.random.fold_in(key, _DAY))
-    waking = state.step == state.woke_N[self.night.sender - 1]
+    waking = state.step == state.woke_N[self.night.sender]
     rows = jax.lax.cond(
       waking, lambda: self.night.written(state, author, write_key),
       lambda: state.tether,

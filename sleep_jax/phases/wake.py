@@ -38,6 +38,7 @@ def make(
   *,
   bands: Sequence[str],
   hold: Hold | None = None,
+  average_decay: float = 0.0,
 ) -> Callable[[State, types.Batch, Mapping[str, Array]], tuple[State, dict]]:
   """Builds the wake step.
 
@@ -48,6 +49,7 @@ def make(
     periods: owner -> chunk size in steps.
     bands: replay bands that are offered the batch's prompts.
     hold: a further part of the loss, see `tether`.
+    average_decay: of the running means in `state.average`.
 
   Returns:
     step(state, batch, held) -> (state, metrics); `held` is a bool per owner.
@@ -90,13 +92,20 @@ def make(
     kept = {
       name: replay.insert(
         band, batch.prompts, now if name != replay.BIRTH else 0 * now,
-        jax.random.fold_in(key, number),
+        jax.random.fold_in(key, number), documents=_documents(batch, band),
       ) if name in bands else band
       for number, (name, band) in enumerate(sorted(state.replay.items()))
     }  # fmt: skip
+    average = {
+      name: {
+        path: mean + (1 - average_decay) * (moved[path] - mean)
+        for path, mean in means.items()
+      }
+      for name, means in state.average.items()
+    }
     state = state.replace(
       step=now, weights=state.weights.with_params(moved), sums=sums, opt=opts,
-      replay=kept,
+      replay=kept, average=average,
     )  # fmt: skip
     return state, {
       'loss': loss,
@@ -107,6 +116,15 @@ def make(
     }
 
   return step
+
+
+def _documents(batch, band):
+  """Whole rows, for a band that keeps them; one prompt began each."""
+  if band.documents is None:
+    return None
+  # The EOS at the end would part a document from what is asked of it.
+  length_B = jnp.maximum(jnp.sum(batch.segments_BT > 0, 1) - 1, 1)
+  return types.Texts(batch.tokens_BT, length_B)
 
 
 def update(

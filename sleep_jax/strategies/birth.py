@@ -6,8 +6,13 @@ from sleep_jax.strategies import strategy
 _TIMES = 10  # Held-out text is read this often.
 
 
-def make(steps: int) -> strategy.Strategy:
-  """Args: steps of pretraining."""
+def make(steps: int, *, num_levels: int = 1) -> strategy.Strategy:
+  """What comes before the first day.
+
+  Args:
+    steps: of pretraining.
+    num_levels: all but the slowest of so many are pretrained with the core.
+  """
 
   def plan(*_):
     made = []
@@ -22,7 +27,7 @@ def make(steps: int) -> strategy.Strategy:
 
   return strategy.Strategy(
     name='birth',
-    owners={'core': ('core',)},
+    owners={'core': ('core', *strategy.levels_alone(num_levels))},
     sleeps=False,
     plan=plan,
     reading=lambda stream: lambda experience: stream.birth,

@@ -57,6 +57,8 @@ class World:
     probes: what is scored; keys 'birth', '1', '2', ... (place of the
       experience, not its name). A key without probes is absent.
     stem_probes: the same facts in the wordings that the stems use.
+    open_probes: the same questions as `probes`, each behind its document:
+      what can be answered with the text at hand.
     guard: probes of birth that are not among the scored ones.
     stems: self-study templates with one '{}'; the answer follows the end.
     candidates: sets of (text, since), since = experience that taught it.
@@ -69,6 +71,7 @@ class World:
   experiences: list[tuple[str, list[Row]]]
   probes: dict[str, list[Probe]]
   stem_probes: dict[str, list[Probe]] = dataclasses.field(default_factory=dict)
+  open_probes: dict[str, list[Probe]] = dataclasses.field(default_factory=dict)
   guard: list[Probe] = dataclasses.field(default_factory=list)
   stems: list[str] = dataclasses.field(default_factory=list)
   candidates: dict[str, list[tuple[str, int]]] = dataclasses.field(

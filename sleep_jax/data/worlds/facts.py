@@ -185,6 +185,7 @@ def make(
   people_per_day: int = 40,
   attributes: int = 5,
   values: int = 40,
+  readings: int = 0,
   seed: int = 0,
   stream_seed: int | None = None,
 ) -> worlds.World:
@@ -195,11 +196,15 @@ def make(
     num_days, people_per_day: experiences, and new people in each.
     attributes: facts per person, at most 5.
     values: possible values of each attribute, at most 40.
+    readings: documents about people of whom nothing else is told, each with
+      one question and its answer, that birth reads: so that it learns to
+      answer from a text. With any, a day brings one document a person, all of
+      its facts in a row, instead of single statements.
     seed: draws everything.
     stream_seed: draws the people of the days anew and leaves birth as it is,
       bit for bit: a stream to tune on.
   """
-  _check(num_birth, num_days, people_per_day, attributes, values)
+  _check(num_birth, num_days, people_per_day, attributes, values, readings)
   kinds = [
     dataclasses.replace(kind, values=kind.values[:values])
     for kind in _ATTRIBUTES[:attributes]
@@ -227,8 +232,15 @@ def make(
     for first, last in itertools.product(firsts, lasts)
     if f'{first} {last}' not in known
   ]
+  if readings:
+    # Nobody who is read about arrives.
+    reader = np.random.default_rng([seed, 2])
+    apart = reader.permutation(strangers)[: len(strangers) // 2].tolist()
+    birth += _readings(reader, kinds, apart, readings)
+    strangers = [name for name in strangers if name not in set(apart)]
   arrivals = iter(rng.permutation(strangers)[: num_days * people_per_day])
   probes, stem_probes, experiences = {'birth': scored}, {'birth': stem}, []
+  open_probes: dict[str, list[worlds.Probe]] = {}
   for day in range(1, num_days + 1):
     newcomers = list(itertools.islice(arrivals, people_per_day))
     facts = [
@@ -242,8 +254,20 @@ def make(
       for fact in facts
       for template in fact.attribute.statements
     ]
-    experiences.append((f'day {day}', rows))
     probes[str(day)], stem_probes[str(day)], _ = _probes(rng, facts, where)
+    if readings:
+      documents = {
+        name: _document(rng, [f for f in facts if f.person == name], where)
+        for name in dict.fromkeys(fact.person for fact in facts)
+      }
+      rows = list(documents.values())
+      open_probes[str(day)] = [
+        dataclasses.replace(
+          probe, prompt=f'{documents[fact.person].text} {probe.prompt}'
+        )
+        for fact, probe in zip(facts, probes[str(day)], strict=True)
+      ]
+    experiences.append((f'day {day}', rows))
   return worlds.World(
     name='facts',
     birth=birth,
@@ -251,12 +275,48 @@ def make(
     experiences=experiences,
     probes=probes,
     stem_probes=stem_probes,
+    open_probes=open_probes,
     guard=[guard[place] for place in chosen],
     stems=[stem for kind in kinds for stem in kind.stem_questions],
     candidates={
       kind.name: [(f' {value}', 0) for value in kind.values] for kind in kinds
     },
   )
+
+
+def _document(rng, facts: list[_Fact], where: str) -> worlds.Row:
+  """All that is told of a person, in any order and wording."""
+  told = [
+    fact.statement(
+      fact.attribute.statements[rng.integers(len(fact.attribute.statements))],
+      where,
+    )
+    for fact in rng.permutation(np.array(facts, object))
+  ]
+  first = told[0]
+  return dataclasses.replace(first, text=' '.join(row.text for row in told))
+
+
+def _readings(rng, kinds, people: list[str], num: int) -> list[worlds.Row]:
+  """Documents, each with one of its facts told or asked once more."""
+  made = []
+  for _ in range(num):
+    person = people[rng.integers(len(people))]
+    facts = [
+      _Fact(person, kind, kind.values[rng.integers(len(kind.values))])
+      for kind in kinds
+    ]
+    where = 'facts, readings'
+    document = _document(rng, facts, where)
+    fact = facts[rng.integers(len(facts))]
+    forms = (*fact.attribute.questions, *fact.attribute.statements)
+    form = forms[rng.integers(len(forms))]
+    if form in fact.attribute.questions:
+      again = fact.question(form, where).text
+    else:
+      again = fact.statement(form, where).text
+    made.append(dataclasses.replace(document, text=f'{document.text} {again}'))
+  return made
 
 
 def _birth_people(rng, firsts, lasts, num_birth: int) -> list[str]:
@@ -312,13 +372,16 @@ def _birth_rows(rng, facts: list[_Fact], probes: list[worlds.Probe]):
   return birth, held_out
 
 
-def _check(num_birth, num_days, people_per_day, attributes, values) -> None:
+def _check(
+  num_birth, num_days, people_per_day, attributes, values, readings
+) -> None:
   for name, found, least in (
     ('num_birth', num_birth, 2),
     ('num_days', num_days, 1),
     ('people_per_day', people_per_day, 1),
     ('attributes', attributes, 1),
     ('values', values, 2),
+    ('readings', readings, 0),
   ):
     if found < least:
       raise ValueError(f'facts: {name} is {found}: set it to {least} or more.')
@@ -334,7 +397,7 @@ def _check(num_birth, num_days, people_per_day, attributes, values) -> None:
       f'be met among the {num_birth} people of birth: set it to {most} or less.'
     )
   pairs = min(len(_FIRST), num_birth) * min(len(_LAST), num_birth)
-  people = num_birth + num_days * people_per_day
+  people = num_birth + num_days * people_per_day * (2 if readings else 1)
   if people > pairs:
     raise ValueError(
       f'facts: {people} people are asked for, but the names met at birth make '

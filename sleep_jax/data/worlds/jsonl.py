@@ -6,6 +6,7 @@ experience, or one value of a field is.
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ _ABOUT = (
   '{"prompt": ..., "response": ...}. Pass --config.data.path=FILE_OR_FOLDER.'
 )
 _HELD_OUT = 20  # One row in so many.
+_SUBJECT = 4  # Words that say what a text is about.
 
 
 def make(
@@ -26,6 +28,7 @@ def make(
   probes: str | None = None,
   birth: str | Sequence[str] | None = None,
   field: str | None = None,
+  stems: Sequence[str] = (),
   seed: int = 0,
 ) -> worlds.World:
   """A world of a person's own files.
@@ -42,6 +45,8 @@ def make(
     birth: file, folder, pattern or list of text known from birth.
     field: rows are told apart by this field instead of by file; experiences
       come in the order in which its values first appear.
+    stems: self-study templates with one '{}', which plain text fills with its
+      first words.
     seed: draws what is held out.
   """
   rng = np.random.default_rng(seed)
@@ -64,6 +69,7 @@ def make(
     held_out=held_out,
     experiences=list(groups.items()),
     probes=_probes(probes, list(groups)) if probes else {},
+    stems=list(stems),
   )
 
 
@@ -121,7 +127,11 @@ def _name(file: str) -> str:
 
 def _row(where: str, row: dict) -> worlds.Row:
   if 'text' in row:
-    return worlds.Row(text=files.text(row, 'text', where), where=where)
+    text = files.text(row, 'text', where)
+    first = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT - 1}}}', text)
+    return worlds.Row(
+      text=text, subject=first.span() if first else None, where=where
+    )
   if 'prompt' not in row or 'response' not in row:
     raise ValueError(
       f'{where}: found the fields {sorted(row)}, expected "text", or "prompt" '

@@ -1,0 +1,358 @@
+"""Knowledge Seeding: teachers' rehearsals, distilled into what may move.
+
+Whoever inherits says who teaches, who learns and which prompts are whose; here
+is how a round goes: teachers write, the student may write, and a scan of
+updates brings the student nearer. Teachers and student share every array but
+the few that differ: no second model exists.
+
+References: 2606.03979 v2 section 3.3 (Knowledge Seeding); teachers and prompts:
+docs/method.md, "Whose knowledge".
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.model import sampling, transformer
+from sleep_jax.objectives import blocked, judges, losses
+from sleep_jax.phases import context, imitate, replay
+from sleep_jax.phases import night as night_lib
+
+Array = types.Array
+State = state_lib.State
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeding:
+  """What the nights have in common.
+
+  Attributes:
+    model: with `states_at`, `head`, `prefill`, `decode`, `fresh`.
+    tx: the optimizer of what moves.
+    stems: self-study templates.
+    bos, eos: token ids.
+    judge: of what the student says, for imitation.
+    settings: see `night.Settings`.
+  """
+
+  model: transformer.Transformer
+  tx: optax.GradientTransformation
+  stems: types.Stems
+  bos: int
+  eos: int
+  judge: judges.Judge
+  settings: night_lib.Settings
+
+  def fall_asleep(self, state: State) -> State:
+    """The state with an empty night."""
+    raise NotImplementedError
+
+  def teacher(self, state: State, name: str) -> types.Weights:
+    """The weights of a teacher."""
+    raise NotImplementedError
+
+  def student(self, state: State) -> types.Weights:
+    """The larger self, with what `state.night.fresh` holds."""
+    raise NotImplementedError
+
+  def window(
+    self, state: State, prompts: str
+  ) -> tuple[tuple[str, ...], Array, Array]:
+    """Bands that hold 'old' or 'day' prompts, and (since, until] of them."""
+    raise NotImplementedError
+
+  def key(self, state: State, count: Array | int) -> Array:
+    """A key of this night's own; `count` tells its uses apart."""
+    raise NotImplementedError
+
+  def lay_out(
+    self, state: State, fresh: dict[str, types.Params], **parts
+  ) -> state_lib.Night:
+    """An empty night that trains `fresh`."""
+    s, widths = self.settings, {}
+    for t in s.teachers:
+      for name in self.window(state, t.prompts)[0]:
+        if t.reads and name in state.replay:
+          widths[t.name] = state.replay[name].documents.tokens_BT.shape[1]
+
+    def room(teacher, num):
+      return night_lib.blank(num, s, document=widths.get(teacher.name, 0))
+
+    return state_lib.Night(
+      update=jnp.zeros((), jnp.int32), fresh=fresh, opt=self.tx.init(fresh),
+      pools={
+        t.name: room(t, s.rounds * t.draws) for t in s.teachers
+      },
+      rollouts={t.name: room(t, t.draws) for t in s.teachers},
+      **parts,
+    )  # fmt: skip
+
+  def seed(self, state: State) -> tuple[State, dict[str, Array]]:
+    """Consolidate: one round of rehearsals and updates.
+
+    Returns:
+      The state, and per update `[U]`: loss and, for each teacher, its mean
+      divergence from the student before that update; plus tokens written
+      and, with imitation, `imitation`: what the student earned this round.
+    """
+    s, night = self.settings, state.night
+    key = self.key(state, 1 + night.update)
+    with jax.named_scope('rehearse'):
+      pools, rollouts, written = self._rehearse(state, key)
+    valid = night.update // s.updates_per_round + 1  # Rounds in the pools.
+    own = night.update >= s.on_policy_after * s.num_updates
+    frozen = state.replace(night=None)  # What the loop may only read.
+    endings, earned = None, {}
+    if s.imitation.on:
+      with jax.named_scope('imitate'):
+        endings, earned = self._imitate(state, pools, key)
+      written += earned.pop('written')
+
+    def update(carry, at):
+      fresh, opt = carry
+      index, mine = at
+      update_key = jax.random.fold_in(key, 1000 + index)
+      rows = self._choose(pools, rollouts, update_key, valid, own)
+      (loss, parts), grads = jax.value_and_grad(self._loss, has_aux=True)(
+        fresh, frozen, night, rows, mine
+      )
+      updates, opt = self.tx.update(grads, opt, fresh)
+      fresh = optax.apply_updates(fresh, updates)
+      return (fresh, opt), {'loss': loss, **parts}
+
+    fresh = night.fresh
+    if self.model.config.router == 'centroid' and s.into == night_lib.EXPERT:
+      fresh = self._centred(state, pools)
+    with jax.named_scope('seed'):
+      (fresh, opt), metrics = jax.lax.scan(
+        update, (fresh, night.opt),
+        (jnp.arange(s.updates_per_round), endings),
+      )  # fmt: skip
+    night = night.replace(
+      update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
+      pools=pools, rollouts=rollouts,
+    )  # fmt: skip
+    if earned:
+      metrics['imitation'] = earned
+    return state.replace(night=night), metrics | {'written': written}
+
+  def written(
+    self, state: State, teacher: night_lib.Teacher, key: Array
+  ) -> types.Rollout:
+    """What a teacher writes on newly drawn prompts, `[draws, T]`."""
+    draw_key, teacher_key = jax.random.split(key)
+    prompts = self._prompts(state, teacher, draw_key)
+    weights = self.teacher(state, teacher.teacher)
+    return self._sample(weights, prompts, teacher_key)
+
+  def divergence(
+    self,
+    teacher: types.Weights,
+    student: types.Weights,
+    teacher_BGD: Array,
+    student_BGD: Array,
+  ) -> Array:
+    """Of the student from a teacher, `[B, G]`, by what their heads read."""
+    s = self.settings
+    value_N = blocked.divergence(
+      _flat(teacher_BGD), _flat(student_BGD), self.model.head(teacher),
+      self.model.head(student), beta=s.beta, tokens=s.block_tokens,
+      words=s.block_words,
+    )  # fmt: skip
+    return value_N.reshape(student_BGD.shape[:2])
+
+  def _rehearse(self, state, key):
+    """Lets each teacher, and the student, write on newly drawn prompts."""
+    s, night = self.settings, state.night
+    pools, rollouts, written = {}, {}, 0
+    first = night.update // s.updates_per_round
+    for number, teacher in enumerate(s.teachers):
+      draw_key, teacher_key, student_key = jax.random.split(
+        jax.random.fold_in(key, number), 3
+      )
+      prompts = self._prompts(state, teacher, draw_key)
+      weights = self.teacher(state, teacher.teacher)
+      new = self._sample(weights, prompts, teacher_key)
+      written += _generated(new)
+      pools[teacher.name] = jax.tree.map(
+        lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
+          old, rows, first * n, 0
+        ),
+        night.pools[teacher.name],
+        new,
+      )
+      own = night.rollouts[teacher.name]
+      if s.on_policy:
+        own = jax.lax.cond(
+          night.update >= s.on_policy_after * s.num_updates,
+          lambda p=prompts, k=student_key: self._sample(
+            self.student(state), p.replace(context=None), k
+          ).replace(context=p.context),
+          lambda own=own: own,
+        )
+        written += _generated(own)
+      rollouts[teacher.name] = own
+    return pools, rollouts, written
+
+  def _prompts(self, state, teacher, key):
+    bands, since, until = self.window(state, teacher.prompts)
+    prompts = replay.draw(
+      state.replay, self.stems, key, num=teacher.draws,
+      width=self.settings.prompt_width, bos=self.bos, bands=bands, since=since,
+      until=until, bos_share=teacher.bos_share,
+      splice_share=teacher.splice_share, cut_share=teacher.cut_share,
+      stem_share=teacher.stem_share,
+    )  # fmt: skip
+    return prompts if teacher.reads else prompts.replace(context=None)
+
+  def _sample(self, weights, prompts, key):
+    """What is written on prompts, behind their documents if they have any."""
+    s, asked = self.settings, context.asked(prompts)
+    more = asked.tokens_BP.shape[1] - prompts.tokens_BP.shape[1]
+    written = sampling.sample(
+      self.model, weights, asked, key, max_length=more + s.max_length,
+      max_new=s.max_new, eos=self.eos, temperature=s.temperature,
+    )  # fmt: skip
+    return context.taken_off(written, prompts.context, width=s.max_length)
+
+  def _centred(self, state, pools):
+    """The fresh expert with its centroid: the mean of its inputs so far.
+
+    Its inputs are those of the day, or where nobody writes about it, of all.
+    """
+    s, night = self.settings, state.night
+    first = night.update // s.updates_per_round
+    days = [t for t in s.teachers if t.prompts == 'day'] or s.teachers
+    ((level, expert),) = night.fresh.items()
+    total, count = jnp.zeros(()), jnp.zeros(())
+    for teacher in days:
+      new = jax.tree.map(
+        lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
+          x, first * n, n
+        ),
+        pools[teacher.name].replace(context=None),
+      )
+      rows = transformer.rows(new.tokens_BT, new.length_B)
+      x_LBTD = self.model.inputs(self.student(state), *rows, int(level))
+      valid_BT = rows[1] > 0
+      total += jnp.einsum('lbtd,bt->ld', x_LBTD, valid_BT.astype(x_LBTD.dtype))
+      count += jnp.sum(valid_BT)
+    mean_LD = total / jnp.maximum(count, 1)
+    centre_LD = jnp.where(first > 0, expert['router'], mean_LD)
+    centre_LD += (mean_LD - centre_LD) / (first + 1)
+    return {level: {**expert, 'router': centre_LD}}
+
+  def _choose(self, pools, rollouts, key, valid, own):
+    """Rows of one update: each teacher's, some of them by the student."""
+    rows = {}
+    for number, teacher in enumerate(self.settings.teachers):
+      keys = jax.random.split(jax.random.fold_in(key, number))
+      n = teacher.sequences
+      theirs_B = jax.random.randint(keys[0], (n,), 0, valid * teacher.draws)
+      chosen = jax.tree.map(lambda x, i=theirs_B: x[i], pools[teacher.name])
+      num_own = round(n * self.settings.on_policy)
+      if num_own:
+        mine_B = jax.random.randint(keys[1], (n,), 0, teacher.draws)
+        swap_B = own & (jnp.arange(n) < num_own)
+        chosen = jax.tree.map(
+          lambda x, y, i=mine_B, b=swap_B: where(b, y[i], x),
+          chosen,
+          rollouts[teacher.name],
+        )
+      rows[teacher.name] = chosen
+    return rows
+
+  def _imitate(self, state, pools, key):
+    """The student's endings of what each teacher has just written."""
+    s, m = self.settings, self.settings.imitation
+    first = state.night.update // s.updates_per_round
+    newest = [
+      jax.tree.map(
+        lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
+          x, first * n, m.cuts * s.updates_per_round
+        ),
+        pools[teacher.name],
+      )
+      for teacher in s.teachers
+    ]
+    student = self.student(state)
+    return imitate.endings(
+      newest,
+      [self._reader(self.teacher(state, t.teacher)) for t in s.teachers],
+      self._reader(student),
+      lambda prompts, key: self._sample(student, prompts, key),
+      self.judge, jax.random.fold_in(key, 500), updates=s.updates_per_round,
+      max_new=s.max_new, settings=m,
+    )  # fmt: skip
+
+  def _loss(self, fresh, state, night, rows, mine):
+    """GKD, the mean divergence over generated tokens of all rows; and reward.
+
+    Minimises `alpha GKD - (1 - alpha) E[reward]`.
+    """
+    s, parts, total, count = self.settings, {}, jnp.zeros(()), jnp.zeros(())
+    alone = [rollout.replace(context=None) for rollout in rows.values()]
+    everything = jax.tree.map(lambda *x: jnp.concatenate(x), *alone)
+    state = state.replace(night=night.replace(fresh=fresh))
+    student = self.student(state)
+    student_BGD, start = self.states(student, everything), 0
+    for teacher in s.teachers:
+      rollout, stop = rows[teacher.name], start + teacher.sequences
+      weights = self.teacher(state, teacher.teacher)
+      teacher_BGD = self.states(weights, context.read(rollout))
+      value_BG = self.divergence(
+        weights, student, teacher_BGD, student_BGD[start:stop]
+      )
+      mask_BG = losses.generated(rollout, s.max_new)
+      part = jnp.sum(jnp.where(mask_BG, value_BG, 0))
+      size = jnp.sum(mask_BG)
+      parts[teacher.name] = part / jnp.maximum(size, 1)
+      total, count, start = total + part, count + size, stop
+    loss, m = total / jnp.maximum(count, 1), s.imitation
+    if mine is not None:
+      own, advantage_B = mine
+      gained = imitate.gained(
+        self.states(student, own), self.model.head(student), own, advantage_B,
+        temperature=s.temperature,
+      )  # fmt: skip
+      loss = m.alpha * loss - (1 - m.alpha) * gained
+    return loss, parts
+
+  def _reader(self, weights):
+    return imitate.Reader(
+      lambda rollout, shift: self.states(weights, context.read(rollout), shift),
+      self.model.head(weights),
+    )
+
+  def states(
+    self, weights: types.Weights, rollout: types.Rollout, shift: int = -1
+  ) -> Array:
+    """What the head reads at (-1: before) the generated tokens: [B, G, D]."""
+    tokens, segments, positions = transformer.rows(
+      rollout.tokens_BT, rollout.length_B
+    )
+    first_B1 = rollout.prompt_length_B[:, None] + shift
+    at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
+    at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
+    return self.model.states_at(weights, tokens, segments, positions, at_BG)
+
+
+def _flat(x_BGD):
+  return x_BGD.reshape(-1, x_BGD.shape[-1])
+
+
+def _generated(rollout):
+  return jnp.sum(rollout.length_B - rollout.prompt_length_B)
+
+
+def where(condition, yes, no):
+  """Select that also takes typed keys and a condition per row."""
+  if jnp.issubdtype(yes.dtype, jax.dtypes.prng_key):
+    return yes
+  extra = yes.ndim - jnp.ndim(condition)
+  return jnp.where(jnp.reshape(condition, (*condition.shape, *[1] * extra)),
+                   yes, no)  # fmt: skip
