@@ -357,6 +357,7 @@ class Life:
     last = self._event + 2 >= len(self._plan)
     if last or event.moment == schedule.NEWBORN:
       row['second_scores'] = self._examiner.second(weights)
+      row['gates'] = self._examiner.gates(weights)
     self._records['evaluations'].append(row)
     self._write('evaluation', **row)
     self._tools.on_cycle(self.record())

@@ -3,18 +3,22 @@
 Compiled once per stream and shared by all strategies of a seed.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sleep_jax import types
 from sleep_jax.data import sources, streams
 from sleep_jax.evaluate import probes
-from sleep_jax.model import transformer
+from sleep_jax.model import experts, transformer
 from sleep_jax.objectives import losses
+
+_GATED = 64  # Questions of each set, on which gates are read.
 
 
 class Reader:
@@ -44,6 +48,11 @@ class Reader:
     del weights
     return {}
 
+  def gates(self, weights: types.Weights) -> dict[str, Any]:
+    """Nothing, likewise."""
+    del weights
+    return {}
+
   def guard(self, weights: types.Weights, experience: int) -> None:
     """Nothing, likewise."""
     del weights, experience
@@ -67,7 +76,7 @@ class Examiner:
     chunk: int,
     held_out_batches: int,
   ):
-    self._newborn = newborn
+    self._model, self._newborn = model, newborn
     self._ranked = stream.world.score == 'rank'
     greedy = probes.greedy(model, eos=stream.tokenizer.eos)
     known = [*stream.probes.values()]
@@ -100,6 +109,15 @@ class Examiner:
       return loss, losses.masked_mean(kl_BT, batch.loss_BT[:, 1:])
 
     self._text = jax.jit(text)
+    # A fixed number of questions of each set: one shape.
+    self._some = {
+      name: jax.tree.map(lambda x: jnp.asarray(np.resize(
+        x, (_GATED, *x.shape[1:]))), p.prompts)
+      for name, p in stream.probes.items()
+    }  # fmt: skip
+    self._activity = jax.jit(
+      functools.partial(_activity, model), static_argnums=2
+    )
 
   def examine(self, weights: types.Weights, experience: int) -> dict[str, Any]:
     """Scores by key, held-out loss and KL(newborn || now), nats per token.
@@ -124,6 +142,29 @@ class Examiner:
       numbers['held_out_loss'], numbers['kl_newborn'] = means
     return numbers
 
+  def gates(self, weights: types.Weights) -> dict[str, Any]:
+    """How far experts open, and how much they add, on each set of probes.
+
+    Returns:
+      Level -> set of probes -> 'gate': mean gate of each active expert over
+      the tokens of the questions and the level's blocks, and 'adds': the root
+      mean square of what it adds there.
+    """
+    found: dict[str, Any] = {}
+    active_NE = np.asarray(weights.active_NE)
+    for number, level in enumerate(self._model.config.levels, 1):
+      slots = np.flatnonzero(active_NE[number - 1, : level.slots])
+      if not len(slots):
+        continue
+      found[str(number)] = {
+        name: {
+          key: np.asarray(value)[slots].tolist()
+          for key, value in self._activity(weights, prompts, number).items()
+        }
+        for name, prompts in self._some.items()
+      } | {'slots': slots.tolist()}
+    return found
+
   def second(self, weights: types.Weights) -> dict[str, float]:
     """Scores by the other way of scoring (ranking or greedy)."""
     args = () if self._ranked else (jnp.int32(self._last),)
@@ -134,6 +175,32 @@ class Examiner:
     args = (jnp.int32(experience),) if self._ranked else ()
     scores = self._score_guard(weights, *args)
     return next(iter(itertools.chain(scores.values(), [None])))
+
+
+def _activity(model, weights, prompts, level):
+  """Mean gate and root mean square output of each expert, `[E]`."""
+  c = model.config
+  rows = transformer.rows(prompts.tokens_BP, prompts.length_B)
+  x_LBTD = model.inputs(weights, *rows, level)
+  active_E = weights.active_NE[level - 1, : c.levels[level - 1].slots]
+  valid_BT = rows[1] > 0
+
+  def layer(one):
+    x_BTD, bank = one
+    gates_BTE = experts.gates(
+      x_BTD, bank, active_E, router=c.router, top_k=c.top_k,
+      spread=c.router_spread,
+    )  # fmt: skip
+    y_BTED = experts.outputs(x_BTD, bank['A'], bank['B'], gates_BTE)
+    mean = lambda x: jnp.einsum('bte,bt->e', x, valid_BT.astype(x.dtype))
+    return mean(gates_BTE), mean(jnp.mean(jnp.square(y_BTED), -1))
+
+  gate_LE, square_LE = jax.lax.map(layer, (x_LBTD, model.bank(weights, level)))
+  count = jnp.sum(valid_BT)
+  return {
+    'gate': jnp.mean(gate_LE, 0) / count,
+    'adds': jnp.sqrt(jnp.mean(square_LE, 0) / count),
+  }
 
 
 def _loss(model, weights, batch):

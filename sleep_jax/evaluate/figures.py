@@ -263,11 +263,16 @@ def _with_birth(evaluations: list[dict[str, Any]]) -> np.ndarray:
 def _lives(
   entries: list[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-  """Bars from activation to reset, and marks of discarded nights."""
-  bars, marks, living = [], [], {}
+  """Bars from activation or merge to reset, and marks of discarded nights."""
+  bars, marks = [], []
+  living: dict[tuple[int, int], dict[str, Any]] = {}
   for entry in entries:
     row, night = (entry['level'], entry['slot']), entry['night']
-    if entry['event'] == 'activated':
+    if entry['slot'] is None:  # A night that grew nothing.
+      continue
+    if entry['event'] in ('activated', 'merged'):
+      if row in living:
+        living.pop(row)['stop'] = night
       living[row] = {'row': row, 'start': night, 'stop': None}
       bars.append(living[row])
     elif entry['event'] == 'discarded':

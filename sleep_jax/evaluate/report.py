@@ -122,6 +122,15 @@ def write(
         figures.ledgers(groups, styles),
       ),
       page.section(
+        'gates',
+        'How far experts open',
+        'In the end, on questions about birth and about each experience: the '
+        'mean gate of each expert, and the root mean square of what it adds '
+        'to the stream. An expert that stays closed on old content has small '
+        'numbers left of its own day.',
+        tables.gates(groups),
+      ),
+      page.section(
         'samples',
         'What it rehearses',
         'What teachers wrote in the night, after a prompt in grey.',

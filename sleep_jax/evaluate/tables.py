@@ -211,6 +211,31 @@ def imitation(groups: figures.Groups) -> str:
   return page.table([('', ['run', 'night', *names])], rows) if rows else ''
 
 
+def gates(groups: figures.Groups) -> str:
+  """How far each expert opens on the questions of each day, in the end."""
+  parts = ''
+  for members in groups.values():
+    for run in members:
+      found = run['evaluations'][-1].get('gates') if run['evaluations'] else {}
+      for level, sets in (found or {}).items():
+        names = [name for name in sets if name != 'slots']
+        rows = [
+          [
+            page.text(f'{run["strategy"]}, seed {run["seed"]}'),
+            page.text(f'{level}, expert {slot}'),
+            *(
+              page.text(
+                f'{sets[n]["gate"][place]:.2f} · {sets[n]["adds"][place]:.2g}'
+              )
+              for n in names
+            ),
+          ]
+          for place, slot in enumerate(sets['slots'])
+        ]
+        parts += page.table([('', ['run', 'level', *names])], rows)
+  return parts
+
+
 def _short(value: Any) -> str:
   if isinstance(value, float):
     return plots.short(value, 3)

@@ -1,0 +1,42 @@
+"""From context to weights: documents that are read, never trained on.
+
+Birth learns to answer from a text at hand. A day brings one document a person;
+awake nothing moves. The night of the context window (level 0) brings over into
+level 1 what the model can say with the document in its prompt.
+
+    python -m sleep_jax.main --config=configs/context.py \
+      --workdir=runs/context
+"""
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'context'
+  c.strategies = ('sleep',)
+  c.data.settings = dict(
+    num_birth=60, num_days=3, people_per_day=12, readings=12000
+  )
+  c.data.context = 56
+  c.data.batch_size = 32
+  reader, own = c.levels
+  c.levels = (
+    reader
+    | dict(
+      sleep_period='infinite', context_sleep_period='experience', slots=3,
+      rank=64,
+    ),
+    own | dict(slots=0, rank=0),
+  )  # fmt: skip
+  c.birth.steps = 4000
+  c.birth.optimizer.decay_steps = 4000
+  c.wake.steps = 1  # All documents of a day, once,
+  c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=72, draws=384, bos_share=0.15),
+    day | dict(teacher='context', sequences=48, draws=144, stem_share=0.7),
+  )
+  c.consolidate.num_updates = 240
+  return c
