@@ -51,8 +51,8 @@ def get_config(row='full'):
     old | dict(sequences=72, draws=384, bos_share=0.15),
     day | dict(sequences=24, draws=72),
   )
-  c.consolidate.num_updates = 120
-  c.expert_optimizer.learning_rate = 1e-2
+  c.consolidate.num_updates = 160
+  c.expert_optimizer.learning_rate = 1.6e-2
   c.consolidate.imitation.alpha = 0.9
   known = rows(*c.consolidate.teachers)
   if row not in known:

@@ -8,7 +8,7 @@ import pytest
 from sleep_jax.model import experts, layers
 
 D, R, E = 6, 3, 4
-ROUTERS = ('sigmoid', 'softmax', 'always')
+ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
 
 
 def _draw(*shape, seed=0):
@@ -142,3 +142,18 @@ def test_the_slots_of_a_new_bank_differ():
   assert not np.asarray(made['B']).any()
   assert len({leaf.tobytes() for leaf in np.asarray(made['A'])}) == E
   np.testing.assert_array_equal(made['bias'], np.full((E,), 0.5))
+
+
+def test_a_centroid_opens_where_its_inputs_lie_and_is_not_trained():
+  params = _bank() | {'router': jnp.stack([X[0, 0], X[0, 1], X[1, 0], X[1, 1]])}
+  find = lambda p, spread: experts.gates(
+    X, p, jnp.ones((E,)), router='centroid', top_k=0, spread=spread
+  )
+  gates = np.asarray(find(params, 1.0))
+  np.testing.assert_allclose(gates[0, 0, 0], 1, atol=1e-6)
+  np.testing.assert_allclose(gates[1, 1, 3], 1, atol=1e-6)
+  away = np.mean((np.asarray(X[0, 0]) - np.asarray(X[0, 1])) ** 2)
+  np.testing.assert_allclose(gates[0, 0, 1], np.exp(-away / 2), rtol=1e-4)
+  assert (np.asarray(find(params, 2.0)) >= gates - 1e-6).all()
+  grads = jax.grad(lambda p: jnp.sum(find(p, 1.0)))(params)
+  assert not any(np.asarray(x).any() for x in grads.values())

@@ -185,3 +185,34 @@ def test_twenty_tokens_hold_every_row_and_stored_prompts_hold_no_value():
 def test_what_the_words_cannot_give_is_said(changes, message):
   with pytest.raises(ValueError, match=message):
     facts.make(**changes)
+
+
+READ = SMALL | dict(readings=30)
+
+
+def test_documents_are_read_about_people_of_whom_nothing_else_is_told():
+  world = facts.make(**READ)
+  plain = facts.make(**SMALL)
+  read = [row for row in world.birth if row.where == 'facts, readings']
+  assert len(read) == 30 and len(world.birth) == len(plain.birth) + 30
+  assert not names(read) & (names(plain.birth) | names(day_rows(world)))
+
+
+def test_a_day_of_documents_brings_one_a_person_with_all_of_its_facts():
+  world = facts.make(**READ)
+  for day, (_, rows) in enumerate(world.experiences, 1):
+    assert len(names(rows)) == len(rows)
+    told = ' '.join(row.text for row in rows)
+    for probe, behind in zip(
+      world.probes[str(day)], world.open_probes[str(day)], strict=True
+    ):
+      assert probe.answer in told
+      assert behind.prompt.endswith(' ' + probe.prompt)
+      assert behind.answer == probe.answer
+      document = behind.prompt.removesuffix(' ' + probe.prompt)
+      assert document in [row.text for row in rows]
+      assert probe.answer in document
+
+
+def test_another_stream_reads_the_same_at_birth():
+  assert facts.make(**READ).birth == facts.make(**READ, stream_seed=0).birth

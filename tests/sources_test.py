@@ -248,3 +248,36 @@ class TestFiles:
   def test_a_field_must_hold_text(self, row):
     with pytest.raises(ValueError, match="a.jsonl:4.*'text'"):
       files.text(row, 'text', 'a.jsonl:4')
+
+
+def test_longer_text_becomes_windows_that_overlap():
+  row = worlds.Row(text='abcdefghijklmnopqrstuvwxyz', subject=(0, 3))
+  source = make([row], overlap=4, prefix=5)
+  picture = whole(source)
+  bos, eos = TOKENIZER.bos, TOKENIZER.eos
+  texts = sorted(
+    TOKENIZER.decode(tokens[:size].tolist())
+    for tokens, size in zip(
+      picture.tokens_BT, (picture.segments_BT > 0).sum(1), strict=True
+    )
+  )
+  # Windows of 14 tokens beside BOS and EOS.
+  assert texts == ['abcdefghijklmn', 'klmnopqrstuvwx', 'uvwxyz']
+  ends = [int((s > 0).sum()) - 1 for s in picture.segments_BT]
+  for tokens, end in zip(picture.tokens_BT, ends, strict=True):
+    assert tokens[0] == bos and tokens[end] == eos
+  assert set(picture.prompts.length_B.tolist()) == {6}
+  subjects = set(map(tuple, picture.prompts.subject_B2.tolist()))
+  assert subjects == {(1, 4), (1, 5)}  # Its own, and a window's first tokens.
+
+
+@pytest.mark.parametrize('overlap', [-2, 14, 99])
+def test_windows_that_bring_nothing_new_are_refused(overlap):
+  with pytest.raises(ValueError, match='overlap is .*must bring new'):
+    make([worlds.Row(text='abc')], overlap=overlap)
+
+
+def test_a_response_is_never_cut_into_windows():
+  row = worlds.Row(text='a: ' + 'b' * 30, response_start=2, where='x:1')
+  with pytest.raises(ValueError, match='x:1.*33 tokens|x:1'):
+    make([row], overlap=2)

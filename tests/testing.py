@@ -204,8 +204,12 @@ def life(
   config: ml_collections.ConfigDict, place: sharding.Placement
 ) -> tuple[programs.Programs, Any]:
   """The programs of a sleeper with this config, and its first state."""
-  periods = [(x['update_period'], x['sleep_period']) for x in config.levels]
-  model = tiny(*periods[:-1])
+  settings = config.model.to_dict() | dict(
+    width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
+  )
+  model = transformer.Transformer(
+    config_lib.make(settings, config.to_dict()['levels'], vocab_size=VOCAB)
+  )
   made = programs.Programs(
     config, model, sleep.make(len(config.levels)), place,
     stems=stems(([5, 6], [7])), bos=BOS, eos=EOS, judge=judge,

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.model import transformer
+from sleep_jax import types
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import experts, transformer
 from sleep_jax.objectives import losses
 from tests import testing
 
@@ -206,3 +208,106 @@ def test_switching_an_untrained_expert_on_changes_no_bit():
   np.testing.assert_array_equal(before, after)
   taught = _ask(forward, testing.activate(weights, 3, 3), batch)
   assert np.abs(taught - before).max() > 1e-2
+
+
+def _shared_out(weights, layer_levels):
+  """The plain network's MLPs as the levels of 'depth'."""
+  params = {}
+  for path, leaf in weights.params.items():
+    if '/levels/' not in path:
+      params[path] = leaf
+      continue
+    for level in set(layer_levels):
+      own = [n for n, found in enumerate(layer_levels) if found == level]
+      params[path.replace('/levels/1/', f'/levels/{level}/')] = leaf[
+        jnp.asarray(own)
+      ]
+  return types.Weights(params, jnp.zeros((2, testing.SLOTS)))
+
+
+@pytest.mark.parametrize('layer_levels', [(2, 2, 1), (1, 2, 2), (1, 1, 2)])
+def test_levels_across_depth_are_the_network_itself_bit_for_bit(layer_levels):
+  """No new parameters: a pretrained network's own MLPs, shared out."""
+  made = functools.partial(
+    config_lib.make, dict(width=16, num_heads=4, num_kv_heads=2, head_size=4,
+    num_layers=3, unroll=3), vocab_size=testing.VOCAB,
+  )  # fmt: skip
+  settings = dict(made.args[0])
+  plain = transformer.Transformer(
+    made((dict(hidden=16, update_period='infinite', sleep_period='infinite'),))
+  )
+  deep = transformer.Transformer(config_lib.make(
+    settings | dict(arrangement='depth', layer_levels=layer_levels),
+    testing.levels((1, 2)), vocab_size=testing.VOCAB,
+  ))  # fmt: skip
+  weights = testing.weights(plain)
+  shared = _shared_out(weights, layer_levels)
+  assert {p: x.shape for p, x in shared.params.items()} == {
+    p: x.shape for p, x in testing.weights(deep).params.items()
+    if 'experts' not in p
+  }  # fmt: skip
+  bank = {
+    p: x for p, x in testing.weights(deep).params.items() if 'experts' in p
+  }
+  shared = shared.with_params(bank)
+  batch = testing.batch()
+  np.testing.assert_array_equal(
+    _ask(jax.jit(plain.forward), weights, batch),
+    _ask(jax.jit(deep.forward), shared, batch),
+  )
+  # An expert of a level stands in that level's blocks alone.
+  expert = deep.fresh(jax.random.key(0), 2)['2']
+  assert expert['A'].shape[0] == layer_levels.count(2)
+
+
+def test_across_depth_decoding_is_reading():
+  model = transformer.Transformer(config_lib.make(
+    dict(width=16, num_heads=4, num_kv_heads=2, head_size=4, num_layers=3,
+         arrangement='depth', layer_levels=(2, 1, 1)),
+    testing.levels((1, 2)), vocab_size=testing.VOCAB,
+  ))  # fmt: skip
+  weights = testing.activate(testing.weights(model), 2, 1)
+  weights = weights.replace(fresh=testing.expert(model, 2))
+  tokens = testing.batch().tokens_BT[:, :5]
+  length_B = jnp.full((8,), 5)
+  whole = model.forward(weights, *transformer.rows(tokens, length_B))
+  _, cache = model.prefill(weights, tokens[:, :4], length_B - 1, cache_size=5)
+  last, _ = model.decode(
+    weights, tokens[:, 4], length_B - 1, jnp.ones((8, 5), bool), cache, 4
+  )
+  np.testing.assert_allclose(last, whole[:, 4], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('found', [(), (1, 2), (1, 2, 1), (2, 2, 2), (1, 1, 3)])
+def test_blocks_that_cannot_be_shared_out_are_said(found):
+  settings = dict(
+    width=16, num_heads=4, num_kv_heads=2, head_size=4, num_layers=3,
+    arrangement='depth', layer_levels=found,
+  )  # fmt: skip
+  with pytest.raises(ValueError, match=r'layer_levels.*for example \(2, 2, 1'):
+    config_lib.make(settings, testing.levels((1, 2)), vocab_size=9)
+
+
+def test_levels_of_blocks_belong_to_depth():
+  with pytest.raises(ValueError, match="belongs to 'depth'"):
+    testing.tiny(layer_levels=(1, 2))
+
+
+def test_the_inputs_of_a_level_are_what_its_experts_read():
+  """Those that, gated and added up, make what the bank adds."""
+  model, weights, _ = _made()
+  rows = transformer.rows(testing.batch().tokens_BT, jnp.full((8,), 10))
+  x_LBTD = model.inputs(weights, *rows, 3)
+  bank = model.bank(weights, 3)
+  c, active_E = model.config, weights.active_NE[2, : testing.SLOTS]
+  for layer in range(testing.LAYERS):
+    one = {name: leaf[layer] for name, leaf in bank.items()}
+    gates = experts.gates(
+      x_LBTD[layer], one, active_E, router='sigmoid', top_k=0, spread=1.0
+    )
+    each = experts.outputs(x_LBTD[layer], one['A'], one['B'], gates)
+    whole = experts.apply(x_LBTD[layer], one['A'], one['B'], gates)
+    np.testing.assert_allclose(each.sum(2), whole, atol=1e-5)
+    assert not np.asarray(gates[..., 0]).any()  # Slot 0 is off.
+  assert x_LBTD.shape == (testing.LAYERS, 8, 10, testing.WIDTH)
+  assert c.layers_of(3) == testing.LAYERS
