@@ -14,7 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from sleep_jax import checkpoint, programs, progress, schedule, writers
+from sleep_jax import (
+  checkpoint,
+  programs,
+  progress,
+  records,
+  schedule,
+  writers,
+)
 from sleep_jax import state as state_lib
 from sleep_jax.data import streams
 from sleep_jax.evaluate import cost as cost_lib
@@ -76,7 +83,6 @@ class Life:
     self._event, self._rows = 0, 0
     self._under_way: dict[str, Any] = {}  # What is recorded of a night so far.
     self._saved = time.monotonic()
-    self._phase: progress.Phase | None = None
 
   def run(self) -> tuple[state_lib.State, dict[str, Any]]:
     """Lives, from the latest checkpoint on if there is one.
@@ -112,7 +118,7 @@ class Life:
       guard = self._greet()
       state = self._program.begin(self._newborn, self._key, guard=guard)
       if self._program.kind.memory:
-        state = self._remember_birth(state)
+        state = self._program.remember(state, self._stream.birth)
       self._hold(state)
       return state
     series, number, kept = saved
@@ -143,15 +149,6 @@ class Life:
     if not self._guarded:
       return -1.0
     return self._examiner.guard(self._newborn.weights, 0)
-
-  def _remember_birth(self, state):
-    """Offers a memory all that birth read, as often as it read it."""
-    source = self._stream.birth
-    if source is None:
-      return state
-    for index in range(self._program.birth_steps):
-      state = self._program.offer(state, source.batch(index))
-    return state
 
   def _wake_steps(self, state):
     """The run of wake steps that starts at the next event.
@@ -194,16 +191,12 @@ class Life:
 
   def _sleep(self, state, event):
     """A sender's night, and before it a merge if there is no room."""
-    sender, under_way = event.sender, {}
-    if state.night is not None:
-      under_way = self._records['nights'].pop()
-    merging = under_way.get('merging', False)
-    if not under_way:
-      merging = self._program.must_merge(state, sender)
-    if merging:
-      state, night = self._seed(state, event, under_way, merging=True)
-      state, under_way = self._merge(state, event, night), {}
-    state, night = self._seed(state, event, under_way)
+    night = self._records['nights'].pop() if state.night is not None else {}
+    must = self._program.must_merge
+    if night['merging'] if night else must(state, event.sender):
+      state, night = self._seed(state, event, night, merging=True)
+      state, night = self._merge(state, event, night), {}
+    state, night = self._seed(state, event, night)
     return self._wake_up(state, event, night)
 
   def _seed(self, state, event, night, *, merging=False):
@@ -235,16 +228,11 @@ class Life:
 
   def _note(self, night, metrics, first, event, *, merging):
     """Records one round; returns the means of its losses."""
-    written = int(metrics.pop('written'))
-    earned = {k: float(v) for k, v in metrics.pop('imitation', {}).items()}
-    num = len(metrics['loss'])
+    means, earned, written, num = records.round_of(metrics)
     rows = self._program.merge_tokens if merging else self._program.night_tokens
     self._cost.add(tokens_generated=written, steps=num, tokens_read=num * rows)
     if first == 0:
-      night['divergence_at_0'] = {
-        name: float(x[0]) for name, x in metrics.items() if name != 'loss'
-      }
-    means = {name: float(np.mean(x)) for name, x in metrics.items()}
+      night['divergence_at_0'] = records.first_of(metrics)
     night['divergence'].append({'update': first + num, **means})
     if earned:
       night['imitation'].append({'update': first + num, **earned})
@@ -254,19 +242,23 @@ class Life:
     self._write('seed', update=first + num, step=event.step, **means, **more)
     return means
 
+  def _sample(self, state, number):
+    decode = self._stream.tokenizer.decode
+    self._records['samples'] += records.samples(
+      state.night.pools, decode, night=number, num=self._num_samples
+    )
+
   def _merge(self, state, event, night):
     """Two experts of the receiver become one; what that cost is asked."""
     sender, number = event.sender, len(self._records['nights']) + 1
-    self._records['samples'] += self._samples(state, number)
+    self._sample(state, number)
     slot, free = map(int, np.asarray(state.night.pair_2))
-    known = None
+    known = {}
     if self._examiner is not None:
-      two, one = self._program.both(state, sender)
       # Of what was known before today: it has not reached these experts yet.
-      before, after = (
-        self._known(weights, event.experience - 1) for weights in (two, one)
-      )
-      known = {'before': before, 'after': after}
+      ask, met = self._examiner.known, event.experience - 1
+      two, one = self._program.both(state, sender)
+      known = {'before': ask(two, met), 'after': ask(one, met)}
     with self._cost.running():
       state = self._program.merged(state, sender)
       jax.block_until_ready(state.step)
@@ -280,16 +272,9 @@ class Life:
     self._record_night(row, [(slot, 'merged'), (free, 'reset')], sender + 1)
     return state
 
-  def _known(self, weights, experience) -> float | None:
-    """Mean score on birth and the experiences so far."""
-    scores = self._examiner.examine(weights, experience)['scores']
-    keys = ['birth', *map(str, range(1, experience + 1))]
-    found = [scores[key] for key in keys if scores.get(key) is not None]
-    return float(np.mean(found)) if found else None
-
   def _wake_up(self, state, event, night):
     sender, number = event.sender, len(self._records['nights']) + 1
-    self._records['samples'] += self._samples(state, number)
+    self._sample(state, number)
     active_NE = np.asarray(state.weights.active_NE)
     grows = self._program.grows
     slot = int(np.argmin(active_NE[sender])) if grows else None
@@ -362,52 +347,25 @@ class Life:
     self._write('evaluation', **row)
     self._tools.on_cycle(self.record())
 
-  def _samples(self, state, number):
-    """A few rehearsals of this night, as text."""
-    decode, made = self._stream.tokenizer.decode, []
-    for name, pool in state.night.pools.items():
-      rows = jax.device_get(jax.tree.map(lambda x: x[: self._num_samples],
-                                         pool))  # fmt: skip
-      for tokens, prompt, end in zip(
-        rows.tokens_BT, rows.prompt_length_B, rows.length_B, strict=True
-      ):
-        made.append({
-          'night': number, 'teacher': name,
-          'prompt': decode(tokens[:prompt].tolist()),
-          'text': decode(tokens[prompt:end].tolist()),
-        })  # fmt: skip
-    return made
-
   def _hold(self, state):
-    """Sizes as they stand: active experts, stored prompts or rows."""
-    config = self._program.model.config
-    active_N = np.asarray(state.weights.active_NE).sum(1)
-    each = [
-      config.layers_of(number) * (2 * config.width * x.rank + config.width + 1)
-      for number, x in enumerate(config.levels, 1)
-    ]
-    kept = (state.replay, state.memory)
-    stored = sum(x.nbytes for x in jax.tree.leaves(kept))
-    self._cost.hold(
-      added_parameters=int(np.dot(active_N, each)), stored_bytes=stored
-    )
+    self._cost.hold(**records.sizes(state, self._program.model.config))
 
   def _write(self, kind: str, **row: Any) -> None:
     self._rows += 1
     self._tools.writer.write({'event': self._rows, 'kind': kind, **row})
 
   def _progress(self, state, *, night: dict | None = None) -> dict[str, Any]:
-    records = {name: list(rows) for name, rows in self._records.items()}
+    kept = {name: list(rows) for name, rows in self._records.items()}
     if night is not None:
       # Written in the background, while the night goes on.
-      records['nights'].append(copy.deepcopy(night))
+      kept['nights'].append(copy.deepcopy(night))
     return {
       'event': self._event,
       'rows': self._rows,
       'night': state.night is not None,
       'night_updates': 0 if state.night is None else int(state.night.update),
       'cost': self._cost.totals(),
-      **records,
+      **kept,
     }
 
   def _maybe_save(self, state):

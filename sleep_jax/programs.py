@@ -12,6 +12,7 @@ import numpy as np
 
 from sleep_jax import optimizer, schedule, sharding, types
 from sleep_jax import state as state_lib
+from sleep_jax.data import sources
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
 from sleep_jax.phases import (
@@ -235,15 +236,18 @@ class Programs:
       donate=False,
     )  # fmt: skip
 
-  def offer(self, state, batch):
-    """Offers a batch's rows to the memory, without learning from it."""
+  def remember(self, state, birth: sources.Source | None):
+    """Offers a memory all that birth read, as often, without learning it."""
 
-    def program(state, batch, index):
+    def offer(state, batch, index):
       key = jax.random.fold_in(jax.random.fold_in(state.key, 11), index)
       return state.replace(memory=er.offer(state.memory, batch, key))
 
-    batch = self.placement.put(batch, prefix='batch/')
-    return self._run('offer', program, state, batch, state.memory.count + 0)
+    for index in range(self.birth_steps if birth is not None else 0):
+      batch = self.placement.put(birth.batch(index), prefix='batch/')
+      count = state.memory.count + 0
+      state = self._run('offer', offer, state, batch, count)
+    return state
 
   def _night(self, sender: int, merging: bool) -> seeding.Seeding:
     return self._merges[sender] if merging else self._nights[sender]

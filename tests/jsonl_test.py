@@ -161,7 +161,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 
 def test_plain_text_is_about_its_first_words(tmp_path):
-  path = _write(tmp_path / 'a.jsonl', [{'text': ' One two  three four five.'}])
+  path = write(tmp_path / 'a.jsonl', [{'text': ' One two  three four five.'}])
   world = jsonl.make(path=path, stems=['What of {}?'])
   row = world.experiences[0][1][0]
   assert row.text[slice(*row.subject)].split() == 'One two three four'.split()

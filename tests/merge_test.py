@@ -111,7 +111,7 @@ def test_a_merge_changes_two_slots_and_nothing_else():
 def test_a_merge_brings_the_one_nearer_to_the_two():
   night, state = _evening()
   seeded, first = _seeded(night, jax.jit(night.fall_asleep)(state))
-  for _ in range(20):
+  for _ in range(40):
     seeded = seeded.replace(night=seeded.night.replace(update=jnp.int32(0)))
     seeded, last = _seeded(night, seeded)
   assert float(last) < 0.5 * float(first)
@@ -164,6 +164,7 @@ def test_a_life_broken_off_inside_a_merge_ends_as_an_unbroken_one(
 def _evening():
   """A merge on the eve of a night, three experts of level 2 on."""
   c = testing.config(full='merge')
+  c.expert_optimizer = dict(learning_rate=1e-2, decay_steps=10_000)
   programs, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
   night = programs._merges[1]
   weights = testing.activate(state.weights, 2, 0, 1, 2)

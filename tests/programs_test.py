@@ -74,3 +74,44 @@ def test_without_a_store_nothing_is_kept():
   assert born.replay == {}
   newborn = programs.Newborn(born.weights, born.replay)
   assert other.programs('sleep').abstract(newborn).replay == {}
+
+
+def test_a_level_with_a_day_of_its_own_takes_no_night_into_its_base():
+  c = testing.config((1, 2), (2, 4), into='base')
+  with pytest.raises(ValueError, match="into is 'base'.*only the slowest"):
+    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+
+
+def test_without_expansion_a_night_moves_the_base_and_nothing_else():
+  c = testing.config(into='base')
+  program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  born = {path: np.asarray(x) for path, x in state.weights.params.items()}
+  state = program.fall_asleep(state, 1)
+  for _ in range(2):
+    state, _ = program.seed(state, 1)
+  assert not testing.changed(born, state.weights.params)  # Until it wakes.
+  morning = program.wake_up(state, 1, accept=True, guard=0.0)
+  changed = testing.changed(born, morning.weights.params)
+  assert changed == {p for p in born if p.startswith('blocks/levels/2/base')}
+  assert not np.asarray(morning.weights.active_NE).any()
+
+
+def test_an_average_follows_the_day_and_begins_anew_in_the_morning():
+  teachers = (dict(teacher='average', prompts='day', sequences=8, draws=8),)
+  c = testing.config(teachers=teachers, average_decay=0.75)
+  program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  path = 'blocks/levels/1/base/mlp/up'
+  mean = np.asarray(state.weights.params[path])
+  for step in range(3):
+    state, _ = program.wake(state, testing.batch(step), ())
+    mean = mean + 0.25 * (np.asarray(state.weights.params[path]) - mean)
+  np.testing.assert_allclose(state.average['1'][path], mean, atol=1e-6)
+  night = program._nights[1]
+  teacher = night.teacher(state, 'average')
+  np.testing.assert_allclose(teacher.params[path], mean, atol=1e-6)
+  state = program.fall_asleep(state, 1)
+  state, _ = program.seed(state, 1)
+  morning = program.wake_up(state, 1, accept=True, guard=0.0)
+  np.testing.assert_array_equal(
+    morning.average['1'][path], morning.weights.params[path]
+  )

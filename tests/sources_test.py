@@ -253,7 +253,7 @@ class TestFiles:
 def test_longer_text_becomes_windows_that_overlap():
   row = worlds.Row(text='abcdefghijklmnopqrstuvwxyz', subject=(0, 3))
   source = make([row], overlap=4, prefix=5)
-  picture = whole(source)
+  picture = epoch(source)
   bos, eos = TOKENIZER.bos, TOKENIZER.eos
   texts = sorted(
     TOKENIZER.decode(tokens[:size].tolist())

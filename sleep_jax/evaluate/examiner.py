@@ -53,6 +53,10 @@ class Reader:
     del weights
     return {}
 
+  def known(self, weights: types.Weights, experience: int) -> None:
+    """Nothing, likewise."""
+    del weights, experience
+
   def guard(self, weights: types.Weights, experience: int) -> None:
     """Nothing, likewise."""
     del weights, experience
@@ -141,6 +145,13 @@ class Examiner:
       means = [float(sum(x) / len(pairs)) for x in zip(*pairs, strict=True)]
       numbers['held_out_loss'], numbers['kl_newborn'] = means
     return numbers
+
+  def known(self, weights: types.Weights, experience: int) -> float | None:
+    """Mean score on birth and the experiences so far; None: no probes."""
+    scores = self.examine(weights, experience)['scores']
+    keys = ['birth', *map(str, range(1, experience + 1))]
+    found = [scores[key] for key in keys if scores.get(key) is not None]
+    return float(np.mean(found)) if found else None
 
   def gates(self, weights: types.Weights) -> dict[str, Any]:
     """How far experts open, and how much they add, on each set of probes.

@@ -1,0 +1,78 @@
+"""Records: what a life writes down of a state, as what JSON can show."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.model import config as config_lib
+
+_APART = ('written', 'imitation')
+
+
+def round_of(
+  metrics: Mapping[str, Any],
+) -> tuple[dict[str, float], dict[str, float], int, int]:
+  """What a round of seeding found.
+
+  Args:
+    metrics: see `Seeding.seed`, fetched.
+
+  Returns:
+    Means over its updates, what imitation earned, tokens written, updates.
+  """
+  found = {name: x for name, x in metrics.items() if name not in _APART}
+  means = {name: float(np.mean(x)) for name, x in found.items()}
+  earned = {k: float(v) for k, v in metrics.get('imitation', {}).items()}
+  return means, earned, int(metrics['written']), len(metrics['loss'])
+
+
+def first_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Divergence from each teacher before a round's first update."""
+  return {
+    name: float(x[0])
+    for name, x in metrics.items()
+    if name not in ('loss', *_APART)
+  }
+
+
+def samples(
+  pools: Mapping[str, types.Rollout],
+  decode: Callable[[Sequence[int]], str],
+  *,
+  night: int,
+  num: int,
+) -> list[dict[str, Any]]:
+  """A few rehearsals of a night, as text."""
+  made = []
+  for name, pool in pools.items():
+    rows = jax.device_get(jax.tree.map(lambda x: x[:num], pool))
+    for tokens, prompt, end in zip(
+      rows.tokens_BT, rows.prompt_length_B, rows.length_B, strict=True
+    ):
+      made.append(
+        {
+          'night': night,
+          'teacher': name,
+          'prompt': decode(tokens[:prompt].tolist()),
+          'text': decode(tokens[prompt:end].tolist()),
+        }
+      )
+  return made
+
+
+def sizes(state: state_lib.State, config: config_lib.Model) -> dict[str, int]:
+  """Parameters of active experts, and bytes of stored prompts or rows."""
+  active_N = np.asarray(state.weights.active_NE).sum(1)
+  each = [
+    config.layers_of(number) * (2 * config.width * x.rank + config.width + 1)
+    for number, x in enumerate(config.levels, 1)
+  ]
+  kept = (state.replay, state.memory)
+  return {
+    'added_parameters': int(np.dot(active_N, each)),
+    'stored_bytes': sum(x.nbytes for x in jax.tree.leaves(kept)),
+  }
