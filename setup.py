@@ -20,6 +20,7 @@ setuptools.setup(
     'scipy>=1.14',
     'optax>=0.2.8',
     'orbax-checkpoint>=0.12.8,<0.13',
+    'safetensors>=0.8',
     'tensorstore>=0.1.86',
     'tokenizers>=0.22',
   ],
@@ -32,7 +33,7 @@ setuptools.setup(
     ],
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],
-    'hf': ['jinja2>=3.1', 'safetensors>=0.8', 'transformers>=5.23'],
+    'hf': ['jinja2>=3.1', 'transformers>=5.23'],
     'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.
     'cuda': ['jax[cuda13]'],
     # The peers that are measured beside us.

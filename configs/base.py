@@ -128,7 +128,7 @@ def get_config() -> ml_collections.ConfigDict:
       threshold=0.5,  # Farthest that counts as close, of the longer text.
       cuts=1,  # Sequences cut per pair and update,
       completions=4,  # and endings that the student writes of each.
-      judge='match',  # Or 'teacher', or 'module:function' of your own.
+      judge='match',  # Or 'teacher', 'encoder:FOLDER', 'module:function'.
       # A night whose endings come apart is discarded: the teachers' likelihood
       # of them has fallen by so many nats per token,
       stop_likelihood=1.0,

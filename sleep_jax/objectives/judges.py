@@ -6,6 +6,7 @@ it measured on the way, by name. It is compiled into the night.
 References: 2606.03979 v2 section 3.3 (the semantic reward).
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sleep_jax import types
+from sleep_jax.interop import sentence_encoder
 
 Array = types.Array
 # (wanted, said), both texts -> of each pair 0 to 1.
 Call = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
-MATCH, TEACHER = 'match', 'teacher'
+MATCH, TEACHER, ENCODER = 'match', 'teacher', 'encoder'
 _UNRELATED = 99  # Percentile of unrelated pairs that a related one exceeds.
 
 
@@ -53,7 +55,8 @@ def make(name: str, words: Words) -> Judge:
   """A judge by its name.
 
   Args:
-    name: 'match', 'teacher', or 'module:function', a `Call` of your own.
+    name: 'match', 'teacher', 'encoder:FOLDER' (see `sentence_encoder`), or
+      'module:function', a `Call` of your own.
 
   Raises:
     ValueError: there is no such judge, or yours fails a question put to it.
@@ -66,9 +69,13 @@ def make(name: str, words: Words) -> Judge:
   place = f'consolidate.imitation.judge {name!r}'
   if not (module and colon and function):
     raise ValueError(
-      f'{place} is unknown: expected {MATCH!r}, {TEACHER!r} or '
-      "'module:function'."
+      f'{place} is unknown: expected {MATCH!r}, {TEACHER!r}, '
+      "'encoder:FOLDER' or 'module:function'."
     )
+  if module == ENCODER:
+    encoder = sentence_encoder.Encoder(function)
+    alike = functools.partial(sentence_encoder.alike, encoder)
+    return call(alike, words, place=place)
   try:
     called = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError) as error:

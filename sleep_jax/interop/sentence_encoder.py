@@ -1,0 +1,133 @@
+"""A sentence encoder from a local Hugging Face directory, on the host.
+
+The BERT family as sentence-transformers saves it: `config.json`,
+`model.safetensors`, `tokenizer.json` and, where the vector is not the mean over
+tokens, `1_Pooling/config.json`. It is asked about a few short texts per round
+of a night, from inside a compiled program, so it is NumPy: JAX may not be
+called from its own callback. Nothing is downloaded, no code is read.
+
+References: BERT 1810.04805, Sentence-BERT 1908.10084.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tokenizers
+from safetensors import numpy as safetensors
+from scipy import special
+
+Array = np.ndarray
+_FILES = ('config.json', 'model.safetensors', 'tokenizer.json')
+
+
+class Encoder:
+  """Texts to unit vectors.
+
+  Args:
+    folder: see above.
+
+  Raises:
+    FileNotFoundError: a file is missing; names it.
+    ValueError: the model is of another kind; says which.
+  """
+
+  def __init__(self, folder: str):
+    home = pathlib.Path(folder).expanduser()
+    for name in _FILES:
+      if not (home / name).is_file():
+        raise FileNotFoundError(
+          f'{home} has no {name}: a sentence encoder is a directory with '
+          f'{", ".join(_FILES)}, as sentence-transformers saves BERT models.'
+        )
+    self._config = json.loads((home / 'config.json').read_text())
+    kind = self._config.get('model_type')
+    if kind != 'bert' or self._config.get('hidden_act', 'gelu') != 'gelu':
+      raise ValueError(
+        f'{home / "config.json"}: model_type {kind!r} with hidden_act '
+        f'{self._config.get("hidden_act")!r}: expected a BERT with gelu (for '
+        'example all-MiniLM or bge).'
+      )
+    read = safetensors.load_file(home / 'model.safetensors')
+    self._tensors = {
+      name.removeprefix('bert.'): value.astype(np.float32)
+      for name, value in read.items()
+    }
+    self._tokenizer = tokenizers.Tokenizer.from_file(
+      str(home / 'tokenizer.json')
+    )
+    self._tokenizer.no_padding()
+    self._tokenizer.enable_truncation(self._config['max_position_embeddings'])
+    pooling = home / '1_Pooling' / 'config.json'
+    how = json.loads(pooling.read_text()) if pooling.is_file() else {}
+    self._first = bool(how.get('pooling_mode_cls_token', False))
+
+  def __call__(self, texts: Sequence[str]) -> Array:
+    """Unit vectors `[N, D]`."""
+    rows = [self._one(self._tokenizer.encode(text).ids) for text in texts]
+    vectors = np.stack(rows)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)[:, None]
+
+  def _one(self, ids):
+    t = self._tensors
+    x = (
+      t['embeddings.word_embeddings.weight'][ids]
+      + t['embeddings.position_embeddings.weight'][: len(ids)]
+      + t['embeddings.token_type_embeddings.weight'][0]
+    )
+    x = self._norm(x, 'embeddings.LayerNorm')
+    for layer in range(self._config['num_hidden_layers']):
+      x = self._layer(x, f'encoder.layer.{layer}.')
+    return x[0] if self._first else x.mean(0)
+
+  def _layer(self, x, prefix):
+    heads = self._config['num_attention_heads']
+
+    def part(name):
+      y = self._linear(x, f'{prefix}attention.self.{name}')
+      return y.reshape(len(x), heads, -1).transpose(1, 0, 2)
+
+    query, key, value = (part(name) for name in ('query', 'key', 'value'))
+    score = query @ key.transpose(0, 2, 1) / np.sqrt(query.shape[-1])
+    seen = special.softmax(score, -1) @ value
+    seen = seen.transpose(1, 0, 2).reshape(x.shape)
+    x = x + self._linear(seen, f'{prefix}attention.output.dense')
+    x = self._norm(x, f'{prefix}attention.output.LayerNorm')
+    hidden = self._linear(x, f'{prefix}intermediate.dense')
+    hidden = hidden * special.ndtr(hidden)  # Gelu: x times the normal's CDF.
+    x = x + self._linear(hidden, f'{prefix}output.dense')
+    return self._norm(x, f'{prefix}output.LayerNorm')
+
+  def _linear(self, x, name):
+    t = self._tensors
+    return x @ t[f'{name}.weight'].T + t[f'{name}.bias']
+
+  def _norm(self, x, name):
+    t, eps = self._tensors, self._config.get('layer_norm_eps', 1e-12)
+    mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(var + eps) * t[f'{name}.weight'] + t[
+      f'{name}.bias'
+    ]
+
+
+def alike(
+  encoder: Encoder, wanted: Sequence[str], said: Sequence[str]
+) -> Array:
+  """1 where two texts are nearer than unrelated ones are, else 0: `[N]`.
+
+  Unrelated are a wanted text and the one half a set away; nearer is more than
+  99 in 100 of those pairs. Texts that are the same but for case and space are
+  alike, and where nothing is unrelated nothing else is.
+  """
+  plain = lambda text: ' '.join(text.casefold().split())
+  one, two = [plain(text) for text in wanted], [plain(text) for text in said]
+  same_N = np.array([a == b for a, b in zip(one, two, strict=True)])
+  wanted_ND, said_ND = encoder(one), encoder(two)
+  shift = len(one) // 2
+  apart_N = np.array([a != b for a, b in zip(one, np.roll(one, shift),
+                                             strict=True)])  # fmt: skip
+  cosine_N = np.sum(wanted_ND * np.roll(wanted_ND, shift, 0), 1)[apart_N]
+  limit = np.percentile(cosine_N, 99) if len(cosine_N) else np.inf
+  near_N = np.sum(wanted_ND * said_ND, 1) > limit
+  return (same_N | near_N).astype(np.float32)
