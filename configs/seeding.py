@@ -41,17 +41,15 @@ def get_config(row='full'):
   c.name = f'seeding_{row}'
   c.strategies = ('sleep',)
   c.seeds = (0, 1, 2)
-  c.data.settings = dict(num_birth=60, num_days=5, people_per_day=12)
+  c.data.settings = dict(num_days=5, people_per_day=20)
   c.levels = (c.levels[0], c.levels[1] | dict(slots=5))
-  c.birth.steps = 800
-  c.birth.optimizer.decay_steps = 800
   c.wake.steps = 80
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old | dict(sequences=72, draws=384, bos_share=0.15),
-    day | dict(sequences=24, draws=72),
+    old | dict(sequences=64, draws=384, bos_share=0.15),
+    day | dict(sequences=32, draws=96),
   )
-  c.consolidate.num_updates = 160
+  c.consolidate.num_updates = 180
   c.expert_optimizer.learning_rate = 1.6e-2
   c.consolidate.imitation.alpha = 0.9
   known = rows(*c.consolidate.teachers)
