@@ -37,7 +37,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
     r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|pair_2|mu|nu)$',
     (),
   ),
-  (r'(replay|memory|probes|metrics)/.*', ()),
+  (r'(replay|memory|probes|metrics|priorities)/.*', ()),
 )
 
 

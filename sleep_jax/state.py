@@ -43,6 +43,8 @@ class Night(struct.PyTreeNode):
     opt: its optimizer state.
     pools: per teacher, its rehearsal sequences so far, [M, T].
     rollouts: per teacher, the student's own sequences on its prompts, [M, T].
+    priorities: per teacher, how far the student last was from each of its
+      sequences, [M].
     pair_2: of a merge, the slots that become one.
   """
 
@@ -53,6 +55,7 @@ class Night(struct.PyTreeNode):
   opt: Any
   pools: dict[str, types.Rollout]
   rollouts: dict[str, types.Rollout]
+  priorities: dict[str, Array]
   pair_2: Array | None = None
 
 

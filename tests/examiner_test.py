@@ -46,7 +46,8 @@ def test_what_a_world_lacks_is_none_and_not_nought(here, weights):
     here, weights, probes={}, stem_probes={}, guard=None, held_out=None
   )
   assert judge.examine(weights, 0) == {
-    'scores': {}, 'stem_scores': {}, 'held_out_loss': None, 'kl_newborn': None
+    'scores': {}, 'stem_scores': {}, 'open_scores': {},
+    'held_out_loss': None, 'kl_newborn': None,
   }  # fmt: skip
   assert judge.second(weights) == {}
   assert judge.guard(weights, 0) is None

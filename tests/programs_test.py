@@ -86,10 +86,13 @@ def test_without_expansion_a_night_moves_the_base_and_nothing_else():
   c = testing.config(into='base')
   program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
   born = {path: np.asarray(x) for path, x in state.weights.params.items()}
+  for step in range(2):
+    state, _ = program.wake(state, testing.batch(step), ())
+  awake = {path: np.asarray(x) for path, x in state.weights.params.items()}
   state = program.fall_asleep(state, 1)
   for _ in range(2):
     state, _ = program.seed(state, 1)
-  assert not testing.changed(born, state.weights.params)  # Until it wakes.
+  assert not testing.changed(awake, state.weights.params)  # Until it wakes.
   morning = program.wake_up(state, 1, accept=True, guard=0.0)
   changed = testing.changed(born, morning.weights.params)
   assert changed == {p for p in born if p.startswith('blocks/levels/2/base')}

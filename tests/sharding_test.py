@@ -125,7 +125,7 @@ def test_every_array_of_a_night_has_a_place(on_policy):
   with jax.set_mesh(place.mesh):
     programs, _ = testing.life(config, place)
     newborn = testing.newborn(programs.model)
-    asleep = programs.abstract(newborn, sender=1)
+    asleep = programs.abstract(newborn, night=1)
   pool = asleep.night.pools['next_day'].tokens_BT
   assert pool.sharding.shard_shape(pool.shape)[0] == pool.shape[0] // 8
 

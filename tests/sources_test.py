@@ -19,10 +19,8 @@ def texts(count=20):
 
 
 def make(rows, name='birth', **changes):
-  settings = dict(
-    context=16, max_prompt=12, batch_size=4, seed=0, prefix=8, **changes
-  )
-  return sources.make(name, rows, TOKENIZER, **settings)
+  settings = dict(context=16, max_prompt=12, batch_size=4, seed=0, prefix=8)
+  return sources.make(name, rows, TOKENIZER, **(settings | changes))
 
 
 def only(row, **changes):

@@ -304,7 +304,7 @@ def _refuse(config, folder, said, kind=ValueError, **how):
     ({'data.context': 9}, 'facts, .*: .* tokens.*context is 9: '),
     ({'model.num_kv_heads': 3}, 'num_heads 4 is not a multiple of'),
     ({'consolidate.updates_per_round': 3}, 'updates 4 is not a multiple of'),
-    ({'consolidate.sender_after_sleep': 'gone'}, "'cleared' or 'updated'"),
+    ({'consolidate.sender_after_sleep': 'gone'}, "'cleared', 'updated'"),
     ({'strategies': ('sleep', 'slept')}, "'slept': expected one of"),
     ({'writers': ('paper',)}, "writers has 'paper': expected .*'wandb'"),
     ({'levels': testing.levels((2, 3))}, 'is not a multiple of its'),

@@ -131,8 +131,10 @@ def _logits(x_BTD, bank, router, spread):
   if router != 'centroid':
     return x_BTD @ bank['router'].T + bank['bias'][None, None]
   centre_ED = jax.lax.stop_gradient(bank['router'])
-  away_BTED = x_BTD[..., None, :] - centre_ED
-  return -jnp.mean(jnp.square(away_BTED), -1) / (2 * spread**2)
+  size = lambda x: jnp.sum(jnp.square(x), -1)
+  away_BTE = size(x_BTD)[..., None] + size(centre_ED)[None, None]
+  away_BTE = jnp.maximum(away_BTE - 2 * x_BTD @ centre_ED.T, 0)
+  return -away_BTE / (2 * spread**2 * x_BTD.shape[-1])
 
 
 def _lone(logits, router):

@@ -94,6 +94,8 @@ class Settings:
     teachers: see `Teacher`.
     num_updates: of the fresh expert.
     updates_per_round: between two refreshments of the pools.
+    priority: a sequence is drawn for an update as the power of its last
+      divergence that this is; 0: all alike.
     sender_after_sleep: 'cleared' (back to its anchor) or 'updated'.
     into: what is trained: a fresh 'expert', or the receiver's own 'base' (no
       expansion).
@@ -115,6 +117,7 @@ class Settings:
   teachers: tuple[Teacher, ...]
   num_updates: int
   updates_per_round: int
+  priority: float
   sender_after_sleep: str
   into: str
   full: str
@@ -202,6 +205,11 @@ def make(
         f'consolidate.{name} is {getattr(made, name)!r}: expected one of '
         f'{known}.'
       )
+  if not made.priority >= 0:
+    raise ValueError(
+      f'consolidate.priority is {made.priority}: expected 0 (every sequence '
+      'alike) or more.'
+    )
   if not 0 < made.average_decay < 1:
     raise ValueError(
       f'consolidate.average_decay is {made.average_decay}: expected between 0 '

@@ -22,6 +22,7 @@ from sleep_jax.objectives import blocked, judges, losses
 from sleep_jax.phases import context, imitate, replay
 from sleep_jax.phases import night as night_lib
 
+_NEAR = 1e-4  # Nats per token: no sequence is left out for good.
 Array = types.Array
 State = state_lib.State
 
@@ -88,6 +89,7 @@ class Seeding:
         t.name: room(t, s.rounds * t.draws) for t in s.teachers
       },
       rollouts={t.name: room(t, t.draws) for t in s.teachers},
+      priorities={t.name: jnp.ones((s.rounds * t.draws,)) for t in s.teachers},
       **parts,
     )  # fmt: skip
 
@@ -113,28 +115,34 @@ class Seeding:
       written += earned.pop('written')
 
     def update(carry, at):
-      fresh, opt = carry
+      fresh, opt, priorities = carry
       index, mine = at
       update_key = jax.random.fold_in(key, 1000 + index)
-      rows = self._choose(pools, rollouts, update_key, valid, own)
-      (loss, parts), grads = jax.value_and_grad(self._loss, has_aux=True)(
-        fresh, frozen, night, rows, mine
+      rows, places = self._choose(
+        pools, rollouts, priorities, update_key, valid, own
       )
+      (loss, (parts, away)), grads = jax.value_and_grad(
+        self._loss, has_aux=True
+      )(fresh, frozen, night, rows, mine)
+      priorities = {
+        name: known.at[places[name]].set(away[name], mode='drop')
+        for name, known in priorities.items()
+      }
       updates, opt = self.tx.update(grads, opt, fresh)
       fresh = optax.apply_updates(fresh, updates)
-      return (fresh, opt), {'loss': loss, **parts}
+      return (fresh, opt, priorities), {'loss': loss, **parts}
 
     fresh = night.fresh
     if self.model.config.router == 'centroid' and s.into == night_lib.EXPERT:
       fresh = self._centred(state, pools)
     with jax.named_scope('seed'):
-      (fresh, opt), metrics = jax.lax.scan(
-        update, (fresh, night.opt),
+      (fresh, opt, priorities), metrics = jax.lax.scan(
+        update, (fresh, night.opt, self._welcomed(night)),
         (jnp.arange(s.updates_per_round), endings),
       )  # fmt: skip
     night = night.replace(
       update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
-      pools=pools, rollouts=rollouts,
+      pools=pools, rollouts=rollouts, priorities=priorities,
     )  # fmt: skip
     if earned:
       metrics['imitation'] = earned
@@ -246,25 +254,46 @@ class Seeding:
     centre_LD += (mean_LD - centre_LD) / (first + 1)
     return {level: {**expert, 'router': centre_LD}}
 
-  def _choose(self, pools, rollouts, key, valid, own):
-    """Rows of one update: each teacher's, some of them by the student."""
-    rows = {}
+  def _welcomed(self, night):
+    """Priorities in which what was just written comes first."""
+    first, found = night.update // self.settings.updates_per_round, {}
+    for teacher in self.settings.teachers:
+      known, n = night.priorities[teacher.name], teacher.draws
+      most = jnp.full((n,), jnp.max(known))
+      found[teacher.name] = jax.lax.dynamic_update_slice_in_dim(
+        known, most, first * n, 0
+      )
+    return found
+
+  def _choose(self, pools, rollouts, priorities, key, valid, own):
+    """Rows of one update: each teacher's, some of them by the student.
+
+    Returns:
+      The rows, and where those that a teacher wrote stand in its pool.
+    """
+    rows, places = {}, {}
     for number, teacher in enumerate(self.settings.teachers):
       keys = jax.random.split(jax.random.fold_in(key, number))
       n = teacher.sequences
-      theirs_B = jax.random.randint(keys[0], (n,), 0, valid * teacher.draws)
+      theirs_B = _drawn(
+        priorities[teacher.name] ** self.settings.priority,
+        valid * teacher.draws, keys[0], n,
+      )  # fmt: skip
+      places[teacher.name] = theirs_B
       chosen = jax.tree.map(lambda x, i=theirs_B: x[i], pools[teacher.name])
       num_own = round(n * self.settings.on_policy)
       if num_own:
         mine_B = jax.random.randint(keys[1], (n,), 0, teacher.draws)
         swap_B = own & (jnp.arange(n) < num_own)
+        nowhere = len(priorities[teacher.name])
+        places[teacher.name] = jnp.where(swap_B, nowhere, theirs_B)
         chosen = jax.tree.map(
           lambda x, y, i=mine_B, b=swap_B: where(b, y[i], x),
           chosen,
           rollouts[teacher.name],
         )
       rows[teacher.name] = chosen
-    return rows
+    return rows, places
 
   def _imitate(self, state, pools, key):
     """The student's endings of what each teacher has just written."""
@@ -294,7 +323,8 @@ class Seeding:
 
     Minimises `alpha GKD - (1 - alpha) E[reward]`.
     """
-    s, parts, total, count = self.settings, {}, jnp.zeros(()), jnp.zeros(())
+    s, parts, away = self.settings, {}, {}
+    total, count = jnp.zeros(()), jnp.zeros(())
     alone = [rollout.replace(context=None) for rollout in rows.values()]
     everything = jax.tree.map(lambda *x: jnp.concatenate(x), *alone)
     state = state.replace(night=night.replace(fresh=fresh))
@@ -308,8 +338,10 @@ class Seeding:
         weights, student, teacher_BGD, student_BGD[start:stop]
       )
       mask_BG = losses.generated(rollout, s.max_new)
-      part = jnp.sum(jnp.where(mask_BG, value_BG, 0))
-      size = jnp.sum(mask_BG)
+      part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
+      size_B = jnp.sum(mask_BG, 1)
+      away[teacher.name] = jnp.maximum(part_B / jnp.maximum(size_B, 1), _NEAR)
+      part, size = jnp.sum(part_B), jnp.sum(size_B)
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count, start = total + part, count + size, stop
     loss, m = total / jnp.maximum(count, 1), s.imitation
@@ -320,7 +352,7 @@ class Seeding:
         temperature=s.temperature,
       )  # fmt: skip
       loss = m.alpha * loss - (1 - m.alpha) * gained
-    return loss, parts
+    return loss, (parts, away)
 
   def _reader(self, weights):
     return imitate.Reader(
@@ -339,6 +371,15 @@ class Seeding:
     at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
     at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
     return self.model.states_at(weights, tokens, segments, positions, at_BG)
+
+
+def _drawn(weight_M, valid, key, num):
+  """`num` places below `valid`, as often as they weigh, spread out evenly."""
+  weight_M = jnp.where(jnp.arange(len(weight_M)) < valid, weight_M, 0)
+  upto_M = jnp.cumsum(weight_M)
+  at_B = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num
+  place_B = jnp.searchsorted(upto_M, at_B * upto_M[-1], side='right')
+  return jnp.minimum(place_B, valid - 1).astype(jnp.int32)
 
 
 def _flat(x_BGD):
