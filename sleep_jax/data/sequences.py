@@ -127,10 +127,11 @@ def tokenise(
       'plain text be read in windows (data.overlap).'
     )
   whole = loss_on == 'all' or row.response_start is None
+  told = 1 + sum(start < row.told_from for start, _ in spans)
   return [
     Sequence(
       tokens=tokens,
-      loss_start=1 if whole else prompt_length,
+      loss_start=told if whole else prompt_length,
       prompt_length=prompt_length,
       subject=subject,
     )

@@ -210,7 +210,8 @@ def _fingerprint(
   about = [_FORMAT, tokenizer.fingerprint, settings]
   digest.update(json.dumps(about, sort_keys=True).encode())
   for row in rows:
-    place = [row.text, row.response_start, row.answer_start, row.subject]
+    place = [row.text, row.response_start, row.answer_start, row.subject,
+             row.told_from]  # fmt: skip
     digest.update(json.dumps(place).encode())
   return digest.hexdigest()
 

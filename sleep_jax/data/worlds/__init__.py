@@ -16,6 +16,8 @@ class Row:
     response_start: character where the response begins; None: plain text.
     answer_start: character where the first answer begins, for plain text
       whose world knows it; no stored prompt reaches it.
+    told_from: character where plain text begins to be a target; what stands
+      before is only read.
     subject: characters [start, end) of whom or what the text is about.
     where: the place it comes from, for error messages: 'file:line'.
   """
@@ -23,6 +25,7 @@ class Row:
   text: str
   response_start: int | None = None
   answer_start: int | None = None
+  told_from: int = 0
   subject: tuple[int, int] | None = None
   where: str = 'a row'
 
