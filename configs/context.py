@@ -16,10 +16,9 @@ def get_config():
   c.name = 'context'
   c.strategies = ('sleep',)
   c.data.settings = dict(
-    num_birth=60, num_days=3, people_per_day=12, readings=12000
+    num_birth=60, num_days=3, people_per_day=12, attributes=3, readings=4000
   )
-  c.data.context = 56
-  c.data.batch_size = 32
+  c.data.context = 40
   reader, own = c.levels
   c.levels = (
     reader
@@ -29,8 +28,8 @@ def get_config():
     ),
     own | dict(slots=0, rank=0),
   )  # fmt: skip
-  c.birth.steps = 4000
-  c.birth.optimizer.decay_steps = 4000
+  c.birth.steps = 2500
+  c.birth.optimizer.decay_steps = 2500
   c.wake.steps = 1  # All documents of a day, once,
   c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
   old, day = c.consolidate.teachers

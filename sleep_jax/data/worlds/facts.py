@@ -197,7 +197,7 @@ def make(
     attributes: facts per person, at most 5.
     values: possible values of each attribute, at most 40.
     readings: documents about people of whom nothing else is told, each with
-      one question and its answer, that birth reads: so that it learns to
+      one of its facts asked or told again, that birth reads: so that it learns to
       answer from a text. With any, a day brings one document a person, all of
       its facts in a row, instead of single statements.
     seed: draws everything.
@@ -315,7 +315,13 @@ def _readings(rng, kinds, people: list[str], num: int) -> list[worlds.Row]:
       again = fact.question(form, where).text
     else:
       again = fact.statement(form, where).text
-    made.append(dataclasses.replace(document, text=f'{document.text} {again}'))
+    made.append(
+      dataclasses.replace(
+        document,
+        text=f'{document.text} {again}',
+        told_from=len(document.text) + 1,
+      )
+    )
   return made
 
 
