@@ -21,7 +21,7 @@ from sleep_jax import lifecycle, optimizer, schedule
 from sleep_jax import state as state_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
-from sleep_jax.phases import consolidate, imitate, wake
+from sleep_jax.phases import consolidate, imitate, seeding, wake
 from sleep_jax.phases import night as night_lib
 from tests import testing
 
@@ -796,6 +796,10 @@ def test_without_imitation_nothing_is_earned():
     (dict(beta=-0.1), 'beta is -0.1: expected 0'),
     (dict(beta=1.5), 'beta is 1.5: expected 0'),
     (dict(block_words=0), 'block_words is 0: expected 1'),
+    (dict(priority=-1.0), 'priority is -1.0: expected 0'),
+    (dict(into='brain'), "into is 'brain': expected one of .'expert', 'base'"),
+    (dict(full='burst'), "full is 'burst': expected one of .'error', 'merge'"),
+    (dict(average_decay=1.0), 'average_decay is 1.0: expected between'),
     (dict(imitation=IMITATION | {'alpha': 1.1}), 'alpha is 1.1: expected 0'),
     (
       dict(imitation=IMITATION | {'stop_likelihood': -1.0}),
@@ -814,3 +818,57 @@ def test_settings_of_a_night_that_cannot_be_are_refused(changes, said):
 def test_settings_are_frozen():
   with pytest.raises(dataclasses.FrozenInstanceError):
     _settings().beta = 1.0
+
+
+def test_a_place_is_drawn_as_often_as_it_weighs():
+  weight = jnp.array([1.0, 0.0, 3.0, 4.0, 99.0, 99.0])
+  draw = jax.jit(functools.partial(seeding._drawn, num=8))
+  counts = np.zeros(6)
+  for seed in range(50):
+    found = np.asarray(draw(weight, 4, jax.random.key(seed)))
+    counts += np.bincount(found, minlength=6)
+  # Spread out evenly: a whole share is met to within one each time.
+  np.testing.assert_allclose(counts / 50, [1, 0, 3, 4, 0, 0], atol=0.3)
+  even = np.asarray(draw(weight**0, 4, jax.random.key(0)))
+  assert np.bincount(even).tolist() == [2, 2, 2, 2]
+
+
+def test_what_is_far_is_read_more_often_and_what_is_new_first():
+  """Beside it the even draw of power 0."""
+  night = _consolidation(priority=1.0, on_policy=0.0)
+  state = night.fall_asleep(_evening())
+  after, _ = jax.jit(night.seed)(state)
+  for teacher in night.settings.teachers:
+    known = np.asarray(after.night.priorities[teacher.name])
+    written, unwritten = known[: teacher.draws], known[teacher.draws :]
+    assert (unwritten == 1).all()
+    assert (written[written != 1] >= 1e-4).all() and (written != 1).any()
+    # What a row is worth is its divergence when it was last read: near now.
+    pool = jax.tree.map(
+      lambda x, n=teacher.draws: x[:n], after.night.pools[teacher.name]
+    )
+    read = written != 1
+    assert read.mean() > 0.5
+    assert pool.tokens_BT.shape[0] == len(written)
+  welcomed = night._welcomed(after.night)
+  for teacher in night.settings.teachers:
+    n, known = teacher.draws, after.night.priorities[teacher.name]
+    new = np.asarray(welcomed[teacher.name])[n : 2 * n]
+    assert (new == float(known.max())).all()
+
+
+def test_rows_that_the_student_wrote_tell_nothing_of_the_teachers_rows():
+  night = _consolidation(on_policy=0.5, on_policy_after=0.0)
+  state = night.fall_asleep(_evening())
+  pools, rollouts, _ = night._rehearse(state, jax.random.key(0))
+  rows, places = night._choose(
+    pools, rollouts, state.night.priorities, jax.random.key(1),
+    jnp.int32(1), jnp.asarray(True),
+  )  # fmt: skip
+  for teacher in night.settings.teachers:
+    place_B = np.asarray(places[teacher.name])
+    half = round(teacher.sequences * 0.5)
+    size = len(state.night.priorities[teacher.name])
+    assert (place_B[:half] == size).all() and (place_B[half:] < size).all()
+    theirs = pools[teacher.name].tokens_BT[place_B[half:]]
+    np.testing.assert_array_equal(rows[teacher.name].tokens_BT[half:], theirs)

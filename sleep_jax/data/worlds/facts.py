@@ -197,9 +197,9 @@ def make(
     attributes: facts per person, at most 5.
     values: possible values of each attribute, at most 40.
     readings: documents about people of whom nothing else is told, each with
-      one of its facts asked or told again, that birth reads: so that it learns to
-      answer from a text. With any, a day brings one document a person, all of
-      its facts in a row, instead of single statements.
+      one of its facts asked or told again, that birth reads: so that it learns
+      to answer from a text. With any, a day brings one document a person, all
+      of its facts in a row, instead of single statements.
     seed: draws everything.
     stream_seed: draws the people of the days anew and leaves birth as it is,
       bit for bit: a stream to tune on.

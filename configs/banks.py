@@ -1,0 +1,25 @@
+"""Thirty nights in eight slots: a full bank merges its two most alike experts.
+
+python -m sleep_jax.main --config=configs/banks.py --workdir=runs/banks
+"""
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'banks'
+  c.strategies = ('sleep',)
+  c.data.settings = dict(num_days=30, people_per_day=10)
+  c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
+  c.wake.steps = 60
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=64, draws=384, bos_share=0.15),
+    day | dict(sequences=32, draws=96),
+  )
+  c.consolidate.num_updates = 120
+  c.consolidate.on_policy = 0.0
+  c.consolidate.full = 'merge'
+  c.expert_optimizer.learning_rate = 1.6e-2
+  return c
