@@ -22,7 +22,13 @@ def rows(old, day):
     'next_alone': {'consolidate.teachers': (day,)},
     'now_for_next': {'consolidate.teachers': (old, day | by_heart)},
     'no_on_policy': {'consolidate.on_policy': 0.0},
+    'no_priority': {'consolidate.priority': 0.0},
     'no_router': {'model.router': 'always'},
+    'centroid': {'model.router': 'centroid'},
+    'no_expansion': {
+      'consolidate.into': 'base',
+      'expert_optimizer.learning_rate': 2e-3,
+    },
     'tether': {'wake.tether.weight': 0.1},
     'literal': {
       'consolidate.teachers': (old | by_heart, day | by_heart),
@@ -49,7 +55,7 @@ def get_config(row='full'):
     old | dict(sequences=64, draws=384, bos_share=0.15),
     day | dict(sequences=32, draws=96),
   )
-  c.consolidate.num_updates = 180
+  c.consolidate.num_updates = 100
   c.expert_optimizer.learning_rate = 1.6e-2
   c.consolidate.imitation.alpha = 0.9
   known = rows(*c.consolidate.teachers)

@@ -9,8 +9,14 @@ from sleep_jax import settings, workdir
 FREE = ('strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache')
 # What a newborn depends on.
 _BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
-# What a newborn of another run must have in common with us.
+# What a newborn of another run must have in common with us: its arrays'
+# shapes, and how they are read,
 _FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
+# but not what concerns experts alone, of which it has none, or its days.
+_LATER = (
+  'router', 'router_spread', 'top_k', 'gate_bias', 'unroll', 'update_period',
+  'sleep_period', 'context_sleep_period',
+)  # fmt: skip
 
 
 def kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
@@ -49,7 +55,7 @@ def check_fits(home: pathlib.Path, config: dict[str, Any]) -> dict[str, Any]:
     line
     for name in _FITS
     for line in workdir.differences(
-      settings.find(theirs, name), settings.find(config, name),
+      _born(settings.find(theirs, name)), _born(settings.find(config, name)),
       f'config.{name}',
     )
   ]  # fmt: skip
@@ -60,3 +66,12 @@ def check_fits(home: pathlib.Path, config: dict[str, Any]) -> dict[str, Any]:
       + '\nMake these agree, or leave config.birth.restore out.'
     )
   return theirs
+
+
+def _born(value: Any) -> Any:
+  """A part of a config without what comes after birth."""
+  if isinstance(value, dict):
+    return {k: v for k, v in value.items() if k not in _LATER}
+  if isinstance(value, (list, tuple)):
+    return [_born(item) for item in value]
+  return value
