@@ -30,6 +30,11 @@ def rows(old, day):
       'expert_optimizer.learning_rate': 2e-3,
     },
     'tether': {'wake.tether.weight': 0.1},
+    'tether_long': {'wake.tether.weight': 0.3, 'wake.steps': 160},
+    'small_steps': {
+      'wake.optimizers': (dict(learning_rate=3e-4),),
+      'wake.steps': 160,
+    },
     'literal': {
       'consolidate.teachers': (old | by_heart, day | by_heart),
       'consolidate.sender_after_sleep': 'updated',
