@@ -38,7 +38,7 @@ def rows(old, day):
     'literal': {
       'consolidate.teachers': (old | by_heart, day | by_heart),
       'consolidate.sender_after_sleep': 'updated',
-      'consolidate.num_updates': 30,
+      'consolidate.num_updates': 20,
       'consolidate.imitation.alpha': 0.9,
       'expert_optimizer.warmup': 5,
       'levels': facts_literal.levels((20,), (20,), slots=(0, 20), hidden=256),

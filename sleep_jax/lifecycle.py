@@ -27,6 +27,8 @@ from sleep_jax.data import streams
 from sleep_jax.evaluate import cost as cost_lib
 from sleep_jax.evaluate import examiner as examiner_lib
 
+# A level that could not sleep, for the guard, has not emptied its bank.
+_NO_ROOM = "no room: the receiver's bank is full of nights that it still holds"
 RECORDS = ('evaluations', 'nights', 'ledger', 'samples')
 
 
@@ -192,8 +194,9 @@ class Life:
   def _sleep(self, state, event):
     """A sender's night, and before it a merge if there is no room."""
     night = self._records['nights'].pop() if state.night is not None else {}
-    must = self._program.must_merge
-    if night['merging'] if night else must(state, event.sender):
+    sender, program = event.sender, self._program
+    full = program.is_full(state, sender) and program.can_merge(sender)
+    if night['merging'] if night else full:
       state, night = self._seed(state, event, night, merging=True)
       state, night = self._merge(state, event, night), {}
     state, night = self._seed(state, event, night)
@@ -205,9 +208,10 @@ class Life:
     if not night:
       with self._cost.running():
         state = self._program.fall_asleep(state, sender, merging=merging)
+      full = self._program.is_full(state, sender) and not merging
       night = {
-        'divergence': [], 'imitation': [], 'collapse': '', 'seconds': 0.0,
-        'merging': merging,
+        'divergence_at_0': {}, 'divergence': [], 'imitation': [],
+        'seconds': 0.0, 'merging': merging, 'collapse': _NO_ROOM * full,
       }  # fmt: skip
     self._under_way = night
     number = len(self._records['nights']) + 1
@@ -285,6 +289,8 @@ class Life:
     if self._guarded and not reason:
       larger = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender])
+      if not sender:  # The context clears nothing: the day's wear stays.
+        before = self._examiner.guard(state.weights, event.experience)
       after = self._examiner.guard(larger, event.experience)
       guard = {'before': before, 'after': after}
       if before - after > self._tolerance:

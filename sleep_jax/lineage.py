@@ -12,7 +12,7 @@ _BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
 # What a newborn of another run must have in common with us: its arrays'
 # shapes, and how they are read,
 _FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
-# but not what concerns experts alone, of which it has none, or its days.
+# but not how experts are chosen, of which it has none on, or its days.
 _LATER = (
   'router', 'router_spread', 'top_k', 'gate_bias', 'unroll', 'update_period',
   'sleep_period', 'context_sleep_period',
@@ -71,7 +71,11 @@ def check_fits(home: pathlib.Path, config: dict[str, Any]) -> dict[str, Any]:
 def _born(value: Any) -> Any:
   """A part of a config without what comes after birth."""
   if isinstance(value, dict):
-    return {k: v for k, v in value.items() if k not in _LATER}
+    return {
+      k: _born(v)
+      for k, v in value.items()
+      if k not in _LATER and (k, v) != ('layer_levels', [])
+    }
   if isinstance(value, (list, tuple)):
     return [_born(item) for item in value]
   return value

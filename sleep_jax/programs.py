@@ -111,6 +111,7 @@ class Programs:
             model, tx, stems, bos, eos, judge, merge.settings(night), own
           )
           for sender, own in self._nights.items()
+          if levels[sender].slots > 1
         }  # fmt: skip
         merging = merge.settings(night)
         self.merge_tokens = merging.max_length * merging.rows
@@ -194,12 +195,14 @@ class Programs:
     batch = self.placement.put(batch, prefix='batch/')
     return self._run('wake', self._wake, state, batch, flags)
 
-  def must_merge(self, state, sender: int) -> bool:
-    """Whether the receiver's bank is full, and to be made room in."""
-    if sender not in self._merges:
-      return False
+  def is_full(self, state, sender: int) -> bool:
+    """Whether a night of this sender finds no room in the receiver's bank."""
     slots = self.model.config.levels[sender].slots
-    return int(np.sum(np.asarray(state.weights.active_NE)[sender])) >= slots
+    active_E = np.asarray(state.weights.active_NE)[sender]
+    return self.grows and int(np.sum(active_E)) >= slots
+
+  def can_merge(self, sender: int) -> bool:
+    return sender in self._merges
 
   def fall_asleep(self, state, sender: int, *, merging: bool = False):
     return self._run(
@@ -324,6 +327,11 @@ def _document(config) -> int:
     raise ValueError(
       "consolidate.teachers has 'context', but replay.store is 'none': the "
       "documents of a day are kept in its band. Set replay.store to 'prompts'."
+    )
+  if not config.replay.day:
+    raise ValueError(
+      "consolidate.teachers has 'context', but replay.day is 0: set it to as "
+      'many documents as a day brings, or more.'
     )
   return config.data.context
 

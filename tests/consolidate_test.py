@@ -169,7 +169,12 @@ def test_nothing_but_the_fresh_expert_changes_while_it_is_seeded():
   states, _ = _night()
   rest = lambda s: s.replace(
     night=s.night.replace(
-      update=0 * s.night.update, fresh={}, opt=(), pools={}, rollouts={}
+      update=0 * s.night.update,
+      fresh={},
+      opt=(),
+      pools={},
+      rollouts={},
+      priorities={},
     )
   )
   for before, after in zip(states[1:-1], states[2:], strict=True):
@@ -796,6 +801,7 @@ def test_without_imitation_nothing_is_earned():
     (dict(beta=-0.1), 'beta is -0.1: expected 0'),
     (dict(beta=1.5), 'beta is 1.5: expected 0'),
     (dict(block_words=0), 'block_words is 0: expected 1'),
+    (dict(into='base', full='merge'), 'without experts no bank fills'),
     (dict(priority=-1.0), 'priority is -1.0: expected 0'),
     (dict(into='brain'), "into is 'brain': expected one of .'expert', 'base'"),
     (dict(full='burst'), "full is 'burst': expected one of .'error', 'merge'"),

@@ -112,12 +112,18 @@ def tokenise(
       )
   tokens = [tokenizer.bos, *ids, *response, tokenizer.eos]
   subject = _subject(row.subject, spans, prompt_length)
+  whole = loss_on == 'all' or row.response_start is None
+  told = 1 + sum(start < row.told_from for start, _ in spans)
   if len(tokens) > context and overlap >= 0 and row.response_start is None:
     size = context - 2
     starts = range(0, len(ids) - overlap, size - overlap)
     return [
-      _window(ids[s : s + size], tokenizer, subject if s == 0 else None, prefix,
-              prompt_length if s == 0 else None)
+      _window(
+        ids[s : s + size], tokenizer, loss_start=max(1, told - s),
+        prompt_length=prompt_length if s == 0
+        else _known_of(row, ids[s : s + size], prefix),
+        subject=subject if s == 0 else None,
+      )
       for s in starts
     ]  # fmt: skip
   if len(tokens) > context:
@@ -126,8 +132,6 @@ def tokenise(
       f'the context is {context}: split the text, raise the context, or let '
       'plain text be read in windows (data.overlap).'
     )
-  whole = loss_on == 'all' or row.response_start is None
-  told = 1 + sum(start < row.told_from for start, _ in spans)
   return [
     Sequence(
       tokens=tokens,
@@ -138,14 +142,18 @@ def tokenise(
   ]
 
 
-def _window(ids, tokenizer, subject, prefix, prompt_length) -> Sequence:
+def _known_of(row, ids, prefix) -> int:
+  """Tokens of a later window that may be stored; answers may be anywhere."""
+  return 1 if row.answer_start is not None else 1 + min(prefix, len(ids))
+
+
+def _window(ids, tokenizer, *, loss_start, prompt_length, subject) -> Sequence:
   """A part of a long text; a later one is about what it begins with."""
-  kept = prompt_length or 1 + min(prefix, len(ids))
   return Sequence(
     tokens=[tokenizer.bos, *ids, tokenizer.eos],
-    loss_start=1,
-    prompt_length=kept,
-    subject=subject or (1, min(1 + _SUBJECT, kept)),
+    loss_start=min(loss_start, len(ids) + 1),
+    prompt_length=prompt_length,
+    subject=subject or (1, min(1 + _SUBJECT, prompt_length)),
   )
 
 

@@ -104,7 +104,7 @@ def build(
       key: probes(group, context) for key, group in world.open_probes.items()
     },
     guard=probes(world.guard) if world.guard else None,
-    stems=_stems(world, tokenizer, max_prompt),
+    stems=_stems(world, tokenizer, max_prompt, prefix),
   )
 
 
@@ -198,7 +198,10 @@ def _probes(
 
 
 def _stems(
-  world: worlds.World, tokenizer: tokenizer_lib.Tokenizer, max_prompt: int
+  world: worlds.World,
+  tokenizer: tokenizer_lib.Tokenizer,
+  max_prompt: int,
+  prefix: int,
 ) -> types.Stems:
   """Templates cut at their slot, as they are tokenised around a name."""
   subjects = {
@@ -207,7 +210,9 @@ def _stems(
     for row in rows
     if world.stems and row.subject
   }
-  longest = max((len(tokenizer.encode(name)) for name in subjects), default=0)
+  sizes = [len(tokenizer.encode(name)) for name in subjects]
+  # A longer one does not fit into what is stored of a text, so is not asked.
+  longest = max((size for size in sizes if size <= prefix), default=0)
   pairs = []
   for stem in world.stems:
     if stem.count('{}') != 1:

@@ -19,6 +19,7 @@ from safetensors import numpy as safetensors
 from scipy import special
 
 Array = np.ndarray
+_FIRST, _MEAN = 'pooling_mode_cls_token', 'pooling_mode_mean_tokens'
 _FILES = ('config.json', 'model.safetensors', 'tokenizer.json')
 
 
@@ -61,7 +62,12 @@ class Encoder:
     self._tokenizer.enable_truncation(self._config['max_position_embeddings'])
     pooling = home / '1_Pooling' / 'config.json'
     how = json.loads(pooling.read_text()) if pooling.is_file() else {}
-    self._first = bool(how.get('pooling_mode_cls_token', False))
+    modes = [k for k, on in how.items() if k.startswith('pooling_mode') and on]
+    if not set(modes) <= {_FIRST, _MEAN}:
+      raise ValueError(
+        f'{pooling}: found {", ".join(modes)}: expected {_FIRST} or {_MEAN}.'
+      )
+    self._first = _FIRST in modes
 
   def __call__(self, texts: Sequence[str]) -> Array:
     """Unit vectors `[N, D]`."""

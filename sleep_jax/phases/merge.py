@@ -93,6 +93,14 @@ class Merge(seeding.Seeding):
       fresh=state.night.fresh,
     )
 
+  def centred(self, state: State, pools: dict) -> dict[str, types.Params]:
+    """The fresh expert with its centroid: between those of the two."""
+    del pools
+    r, night = self.night.receiver, state.night
+    router_LED = self.model.bank(state.weights, r)['router']
+    centre_LD = jnp.mean(router_LED[:, night.pair_2], 1)
+    return {str(r): {**night.fresh[str(r)], 'router': centre_LD}}
+
   def window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:

@@ -205,6 +205,11 @@ def make(
         f'consolidate.{name} is {getattr(made, name)!r}: expected one of '
         f'{known}.'
       )
+  if made.into == BASE and made.full == MERGE:
+    raise ValueError(
+      "consolidate.into is 'base' and consolidate.full 'merge': without "
+      "experts no bank fills. Set full to 'error'."
+    )
   if not made.priority >= 0:
     raise ValueError(
       f'consolidate.priority is {made.priority}: expected 0 (every sequence '

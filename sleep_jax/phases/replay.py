@@ -194,6 +194,9 @@ def draw(
     length_B = jnp.where(ask_B, asked_B, length_B)
   bare_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
   context = jax.tree.map(lambda x: x[pick_B], band.documents)
+  if context is not None:  # Nothing was met: nothing is read.
+    known_B = jnp.where(jnp.any(valid_C), context.length_B, 1)
+    context = types.Texts(context.tokens_BT.at[:, 0].set(bos), known_B)
   return types.Prompts(
     tokens_BP=jnp.where(bare_B[:, None], bare_BP, tokens_BP),
     length_B=jnp.where(bare_B, one_B, length_B),

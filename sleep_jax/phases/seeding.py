@@ -134,7 +134,7 @@ class Seeding:
 
     fresh = night.fresh
     if self.model.config.router == 'centroid' and s.into == night_lib.EXPERT:
-      fresh = self._centred(state, pools)
+      fresh = self.centred(state, pools)
     with jax.named_scope('seed'):
       (fresh, opt, priorities), metrics = jax.lax.scan(
         update, (fresh, night.opt, self._welcomed(night)),
@@ -227,7 +227,7 @@ class Seeding:
     )  # fmt: skip
     return context.taken_off(written, prompts.context, width=s.max_length)
 
-  def _centred(self, state, pools):
+  def centred(self, state: State, pools: dict) -> dict[str, types.Params]:
     """The fresh expert with its centroid: the mean of its inputs so far.
 
     Its inputs are those of the day, or where nobody writes about it, of all.
@@ -259,7 +259,9 @@ class Seeding:
     first, found = night.update // self.settings.updates_per_round, {}
     for teacher in self.settings.teachers:
       known, n = night.priorities[teacher.name], teacher.draws
-      most = jnp.full((n,), jnp.max(known))
+      old_M = jnp.arange(len(known)) < first * n
+      most = jnp.max(jnp.where(old_M, known, 0), initial=_NEAR)
+      most = jnp.full((n,), jnp.where(first > 0, most, 1.0))
       found[teacher.name] = jax.lax.dynamic_update_slice_in_dim(
         known, most, first * n, 0
       )
@@ -273,12 +275,14 @@ class Seeding:
     """
     rows, places = {}, {}
     for number, teacher in enumerate(self.settings.teachers):
-      keys = jax.random.split(jax.random.fold_in(key, number))
+      keys = jax.random.split(jax.random.fold_in(key, number), 3)
       n = teacher.sequences
       theirs_B = _drawn(
         priorities[teacher.name] ** self.settings.priority,
         valid * teacher.draws, keys[0], n,
       )  # fmt: skip
+      # Else the student's rows would always take the place of the oldest.
+      theirs_B = jax.random.permutation(keys[2], theirs_B)
       places[teacher.name] = theirs_B
       chosen = jax.tree.map(lambda x, i=theirs_B: x[i], pools[teacher.name])
       num_own = round(n * self.settings.on_policy)
