@@ -134,10 +134,8 @@ class Life:
     self._cost = cost_lib.Cost(kept['cost'])
     self._event, self._rows = kept['event'], kept['rows']
     self._tools.writer.truncate_after(self._rows)
-    self._tools.progress.say(
-      f'{self._program.kind.name}: goes on from {series[:-1]} {number}, '
-      f'step {int(state.step)}'
-    )
+    where = f'goes on from {series[:-1]} {number}, step {int(state.step)}'
+    self._tools.progress.say(f'{self._program.kind.name}: {where}')
     return state
 
   def _greet(self) -> float:
@@ -194,9 +192,8 @@ class Life:
   def _sleep(self, state, event):
     """A sender's night, and before it a merge if there is no room."""
     night = self._records['nights'].pop() if state.night is not None else {}
-    sender, program = event.sender, self._program
-    full = program.is_full(state, sender) and program.can_merge(sender)
-    if night['merging'] if night else full:
+    must = self._program.must_merge
+    if night['merging'] if night else must(state, event.sender):
       state, night = self._seed(state, event, night, merging=True)
       state, night = self._merge(state, event, night), {}
     state, night = self._seed(state, event, night)
@@ -282,9 +279,7 @@ class Life:
     active_NE = np.asarray(state.weights.active_NE)
     grows = self._program.grows
     slot = int(np.argmin(active_NE[sender])) if grows else None
-    emptied = []
-    if sender:
-      emptied = np.flatnonzero(active_NE[sender - 1]).tolist()
+    emptied = np.flatnonzero(active_NE[sender - 1] * (sender > 0)).tolist()
     guard, reason = None, night.pop('collapse')
     if self._guarded and not reason:
       larger = self._program.committed(state, sender)

@@ -201,8 +201,8 @@ class Programs:
     active_E = np.asarray(state.weights.active_NE)[sender]
     return self.grows and int(np.sum(active_E)) >= slots
 
-  def can_merge(self, sender: int) -> bool:
-    return sender in self._merges
+  def must_merge(self, state, sender: int) -> bool:
+    return sender in self._merges and self.is_full(state, sender)
 
   def fall_asleep(self, state, sender: int, *, merging: bool = False):
     return self._run(

@@ -20,8 +20,8 @@ import optax
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import experts
+from sleep_jax.phases import choosing, replay, seeding, wake
 from sleep_jax.phases import night as night_lib
-from sleep_jax.phases import replay, seeding, wake
 
 Array = types.Array
 State = state_lib.State
@@ -109,7 +109,7 @@ class Consolidation(seeding.Seeding):
     """
     committed, discarded = self._commit(state, guard), self._discard(state)
     return jax.tree.map(
-      lambda yes, no: seeding.where(accept, yes, no), committed, discarded
+      lambda yes, no: choosing.where(accept, yes, no), committed, discarded
     )
 
   def committed(self, state: State) -> types.Weights:

@@ -19,10 +19,9 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import sampling, transformer
 from sleep_jax.objectives import blocked, judges, losses
-from sleep_jax.phases import context, imitate, replay
+from sleep_jax.phases import choosing, context, imitate, replay
 from sleep_jax.phases import night as night_lib
 
-_NEAR = 1e-4  # Nats per token: no sequence is left out for good.
 Array = types.Array
 State = state_lib.State
 
@@ -118,8 +117,8 @@ class Seeding:
       fresh, opt, priorities = carry
       index, mine = at
       update_key = jax.random.fold_in(key, 1000 + index)
-      rows, places = self._choose(
-        pools, rollouts, priorities, update_key, valid, own
+      rows, places = choosing.choose(
+        pools, rollouts, priorities, update_key, s, valid=valid, own=own
       )
       (loss, (parts, away)), grads = jax.value_and_grad(
         self._loss, has_aux=True
@@ -137,7 +136,7 @@ class Seeding:
       fresh = self.centred(state, pools)
     with jax.named_scope('seed'):
       (fresh, opt, priorities), metrics = jax.lax.scan(
-        update, (fresh, night.opt, self._welcomed(night)),
+        update, (fresh, night.opt, choosing.welcomed(night, s)),
         (jnp.arange(s.updates_per_round), endings),
       )  # fmt: skip
     night = night.replace(
@@ -254,51 +253,6 @@ class Seeding:
     centre_LD += (mean_LD - centre_LD) / (first + 1)
     return {level: {**expert, 'router': centre_LD}}
 
-  def _welcomed(self, night):
-    """Priorities in which what was just written comes first."""
-    first, found = night.update // self.settings.updates_per_round, {}
-    for teacher in self.settings.teachers:
-      known, n = night.priorities[teacher.name], teacher.draws
-      old_M = jnp.arange(len(known)) < first * n
-      most = jnp.max(jnp.where(old_M, known, 0), initial=_NEAR)
-      most = jnp.full((n,), jnp.where(first > 0, most, 1.0))
-      found[teacher.name] = jax.lax.dynamic_update_slice_in_dim(
-        known, most, first * n, 0
-      )
-    return found
-
-  def _choose(self, pools, rollouts, priorities, key, valid, own):
-    """Rows of one update: each teacher's, some of them by the student.
-
-    Returns:
-      The rows, and where those that a teacher wrote stand in its pool.
-    """
-    rows, places = {}, {}
-    for number, teacher in enumerate(self.settings.teachers):
-      keys = jax.random.split(jax.random.fold_in(key, number), 3)
-      n = teacher.sequences
-      theirs_B = _drawn(
-        priorities[teacher.name] ** self.settings.priority,
-        valid * teacher.draws, keys[0], n,
-      )  # fmt: skip
-      # Else the student's rows would always take the place of the oldest.
-      theirs_B = jax.random.permutation(keys[2], theirs_B)
-      places[teacher.name] = theirs_B
-      chosen = jax.tree.map(lambda x, i=theirs_B: x[i], pools[teacher.name])
-      num_own = round(n * self.settings.on_policy)
-      if num_own:
-        mine_B = jax.random.randint(keys[1], (n,), 0, teacher.draws)
-        swap_B = own & (jnp.arange(n) < num_own)
-        nowhere = len(priorities[teacher.name])
-        places[teacher.name] = jnp.where(swap_B, nowhere, theirs_B)
-        chosen = jax.tree.map(
-          lambda x, y, i=mine_B, b=swap_B: where(b, y[i], x),
-          chosen,
-          rollouts[teacher.name],
-        )
-      rows[teacher.name] = chosen
-    return rows, places
-
   def _imitate(self, state, pools, key):
     """The student's endings of what each teacher has just written."""
     s, m = self.settings, self.settings.imitation
@@ -344,7 +298,7 @@ class Seeding:
       mask_BG = losses.generated(rollout, s.max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
       size_B = jnp.sum(mask_BG, 1)
-      away[teacher.name] = jnp.maximum(part_B / jnp.maximum(size_B, 1), _NEAR)
+      away[teacher.name] = part_B / jnp.maximum(size_B, 1)
       part, size = jnp.sum(part_B), jnp.sum(size_B)
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count, start = total + part, count + size, stop
@@ -377,27 +331,9 @@ class Seeding:
     return self.model.states_at(weights, tokens, segments, positions, at_BG)
 
 
-def _drawn(weight_M, valid, key, num):
-  """`num` places below `valid`, as often as they weigh, spread out evenly."""
-  weight_M = jnp.where(jnp.arange(len(weight_M)) < valid, weight_M, 0)
-  upto_M = jnp.cumsum(weight_M)
-  at_B = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num
-  place_B = jnp.searchsorted(upto_M, at_B * upto_M[-1], side='right')
-  return jnp.minimum(place_B, valid - 1).astype(jnp.int32)
-
-
 def _flat(x_BGD):
   return x_BGD.reshape(-1, x_BGD.shape[-1])
 
 
 def _generated(rollout):
   return jnp.sum(rollout.length_B - rollout.prompt_length_B)
-
-
-def where(condition, yes, no):
-  """Select that also takes typed keys and a condition per row."""
-  if jnp.issubdtype(yes.dtype, jax.dtypes.prng_key):
-    return yes
-  extra = yes.ndim - jnp.ndim(condition)
-  return jnp.where(jnp.reshape(condition, (*condition.shape, *[1] * extra)),
-                   yes, no)  # fmt: skip
