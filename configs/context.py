@@ -30,7 +30,7 @@ def get_config():
   )  # fmt: skip
   c.birth.steps = 2500
   c.birth.optimizer.decay_steps = 2500
-  c.wake.steps = 1  # All documents of a day, once,
+  c.wake.steps = 1  # One batch holds all documents of a day,
   c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (

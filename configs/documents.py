@@ -2,11 +2,14 @@
 
 As configs/jsonl.py, but awake nothing moves: what the model can say of a text
 while it stands in its window becomes an expert overnight. It can only be as
-good as the model is at reading; start from one that reads (birth.restore).
+good as the model is at reading, so birth should hold texts with questions.
 
     python -m sleep_jax.main --config=configs/documents.py \
-      --config.data.path=DAYS --config.birth.restore=WORKDIR \
+      --config.data.path=DAYS --config.data.settings.birth=FILE \
       --workdir=runs/documents
+
+A newborn of an earlier run (birth.restore) fits if it was born with this config's
+levels.
 """
 
 from configs import jsonl

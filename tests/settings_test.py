@@ -5,6 +5,7 @@ import json
 import ml_collections
 import pytest
 
+from benchmarks import seeding as benchmarks_seeding
 from configs import (
   base,
   facts,
@@ -14,7 +15,9 @@ from configs import (
   levels,
   smoke,
 )  # fmt: skip
-from sleep_jax import settings
+from sleep_jax import schedule, settings
+from sleep_jax.model import config as model_config
+from sleep_jax.phases import night
 
 TETHER = dict(weight=0.0, sequences=1, draws=1)
 
@@ -148,3 +151,29 @@ def test_a_config_file_that_is_missing_lists_those_there_are(tmp_path):
   (tmp_path / 'mine.py').write_text('')
   with pytest.raises(FileNotFoundError, match='no such file.*are: mine.py'):
     settings.load(str(tmp_path / 'main.py'))
+
+
+@pytest.mark.parametrize(
+  'name', [f'seeding.py:{row}' for row in benchmarks_seeding.names()]
+  + ['banks.py', 'context.py', 'documents.py', 'facts.py', 'smoke.py'],
+)  # fmt: skip
+def test_every_config_makes_a_night(name):
+  config = settings.load(f'configs/{name}')
+  plain = json.loads(config.to_json_best_effort())
+  settings.check(plain)
+  made = night.make(**plain['consolidate'])
+  assert made.rounds >= 1
+  levels = [model_config.Level(**level) for level in plain['levels']]
+  schedule.check(levels)
+  steps = schedule.steps_per_experience(levels, config.wake.steps)
+  plan = schedule.events(
+    levels, steps=steps,
+    num_experiences=plain['data']['settings'].get('num_days', 10),
+  )  # fmt: skip
+  overflow = 'none' if made.into == 'base' else made.full
+  schedule.audit(levels, plan, overflow=overflow)
+
+
+def test_a_row_that_is_none_is_named():
+  with pytest.raises(ValueError, match='no_such: expected one of full, '):
+    settings.load('configs/seeding.py:no_such')
