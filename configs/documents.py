@@ -8,8 +8,8 @@ good as the model is at reading, so birth should hold texts with questions.
       --config.data.path=DAYS --config.data.settings.birth=FILE \
       --workdir=runs/documents
 
-A newborn of an earlier run (birth.restore) fits if it was born with this config's
-levels.
+A newborn of an earlier run (birth.restore) fits if it was born with the levels
+of this config.
 """
 
 from configs import jsonl
