@@ -10,9 +10,14 @@ def get_config():
   c = base.get_config()
   c.name = 'banks'
   c.strategies = ('sleep',)
-  c.data.settings = dict(num_days=30, people_per_day=10)
-  c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
-  c.wake.steps = 60
+  # Small, for it is long: the model and the town.
+  c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
+  c.data.settings = dict(num_birth=100, num_days=30, people_per_day=5)
+  c.levels = (
+    c.levels[0] | dict(hidden=192),
+    c.levels[1] | dict(hidden=192, slots=8),
+  )
+  c.wake.steps = 40
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
     old | dict(sequences=64, draws=384, bos_share=0.15),
