@@ -842,8 +842,7 @@ def test_a_place_is_drawn_as_often_as_it_weighs():
   assert np.bincount(even).tolist() == [2, 2, 2, 2]
 
 
-def test_what_is_far_is_read_more_often_and_what_is_new_first():
-  """Beside it the even draw of power 0."""
+def test_what_was_read_is_worth_how_far_the_student_was_from_it():
   night = _consolidation(priority=1.0, on_policy=0.0)
   state = night.fall_asleep(_evening())
   after, _ = jax.jit(night.seed)(state)
@@ -851,19 +850,29 @@ def test_what_is_far_is_read_more_often_and_what_is_new_first():
     known = np.asarray(after.night.priorities[teacher.name])
     written, unwritten = known[: teacher.draws], known[teacher.draws :]
     assert (unwritten == 1).all()
-    assert (written >= 0).all() and (written != 1).any()
-    # What a row is worth is its divergence when it was last read: near now.
-    pool = jax.tree.map(
-      lambda x, n=teacher.draws: x[:n], after.night.pools[teacher.name]
-    )
-    read = written != 1
-    assert read.mean() > 0.5
-    assert pool.tokens_BT.shape[0] == len(written)
-  welcomed = choosing.welcomed(after.night, night.settings)
-  for teacher in night.settings.teachers:
-    n, known = teacher.draws, after.night.priorities[teacher.name]
-    new = np.asarray(welcomed[teacher.name])[n : 2 * n]
-    assert (new == float(known[:n].max())).all() and new[0] < 1
+    assert (written >= 0).all() and (written != 1).mean() > 0.5
+
+
+def test_what_is_new_comes_first():
+  """As far as the farthest so far; in the first round all are alike."""
+  night = _consolidation(priority=1.0, on_policy=0.0)
+  state = night.fall_asleep(_evening())
+  known = {
+    t.name: jnp.ones((night.settings.rounds * t.draws,))
+    .at[: t.draws]
+    .set(jnp.linspace(0.1, 0.3, t.draws))
+    for t in night.settings.teachers
+  }
+  for update, expected in ((0, 1.0), (night.settings.updates_per_round, 0.3)):
+    asleep = state.night.replace(update=jnp.int32(update), priorities=known)
+    welcomed = choosing.welcomed(asleep, night.settings)
+    for teacher in night.settings.teachers:
+      n = teacher.draws
+      start = n * (update // night.settings.updates_per_round)
+      new = np.asarray(welcomed[teacher.name])
+      np.testing.assert_allclose(new[start : start + n], expected)
+      before = np.asarray(known[teacher.name])[:start]
+      np.testing.assert_array_equal(new[:start], before)
 
 
 def test_rows_that_the_student_wrote_tell_nothing_of_the_teachers_rows():

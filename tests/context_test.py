@@ -71,7 +71,7 @@ def _day():
   """The eve of the context's night: documents read, nothing moved."""
   c = testing.config(
     (1, 'infinite'), teachers=TEACHERS, on_policy=0.5, on_policy_after=0.0,
-    num_updates=40, updates_per_round=20,
+    num_updates=40, updates_per_round=20, priority=0.0,
   )  # fmt: skip
   reader, own = c.levels
   c.levels = (
