@@ -16,7 +16,7 @@ def get_config():
   c.name = 'context'
   c.strategies = ('sleep',)
   c.data.settings = dict(
-    num_birth=60, num_days=3, people_per_day=12, attributes=3, readings=4000
+    num_days=3, people_per_day=20, attributes=3, readings=4000
   )
   c.data.context = 40
   reader, own = c.levels
@@ -37,5 +37,5 @@ def get_config():
     old | dict(sequences=72, draws=384, bos_share=0.15),
     day | dict(teacher='context', sequences=48, draws=144, stem_share=0.7),
   )
-  c.consolidate.num_updates = 240
+  c.consolidate.num_updates = 300
   return c

@@ -148,7 +148,7 @@ def test_a_judge_of_ones_own_is_asked_in_text():
 @pytest.mark.parametrize(
   ('name', 'said'),
   [
-    ('near', "'near' is unknown: expected 'match', 'teacher' or 'module:"),
+    ('near', "'near' is unknown: expected 'match', 'teacher', 'encoder:"),
     ('nowhere_at_all:judge', "cannot be imported: No module named 'nowhere_"),
     (f'{__name__}:nobody', "cannot be imported: .*'nobody'"),
     (f'{__name__}:not_a_number', "gave nan for 'a red house' .* expected 0"),

@@ -164,9 +164,9 @@ class Examiner:
     found: dict[str, Any] = {}
     active_NE = np.asarray(weights.active_NE)
     for number, level in enumerate(self._model.config.levels, 1):
-      slots = np.flatnonzero(active_NE[number - 1, : level.slots])
-      if not len(slots):
+      if not level.slots:
         continue
+      slots = np.flatnonzero(active_NE[number - 1, : level.slots])
       found[str(number)] = {
         name: {
           key: np.asarray(value)[slots].tolist()
@@ -174,7 +174,8 @@ class Examiner:
         }
         for name, prompts in self._some.items()
       } | {'slots': slots.tolist()}
-    return found
+    # Asked of a newborn as well, so that nothing is compiled later.
+    return {number: sets for number, sets in found.items() if sets['slots']}
 
   def second(self, weights: types.Weights) -> dict[str, float]:
     """Scores by the other way of scoring (ranking or greedy)."""
