@@ -109,7 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     num_updates=400,
     updates_per_round=20,
     # Rows are drawn as this power of how far the student last was from them.
-    priority=0.5,
+    priority=0.0,
     sender_after_sleep='cleared',
     into='expert',  # Or 'base': the receiver's own MLP, no expansion.
     full='error',  # Or 'merge': a full bank makes two experts one.

@@ -38,4 +38,5 @@ def get_config():
     day | dict(teacher='context', sequences=48, draws=144, stem_share=0.7),
   )
   c.consolidate.num_updates = 300
+  c.consolidate.priority = 0.5
   return c

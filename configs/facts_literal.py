@@ -40,7 +40,6 @@ def get_config():
     ),
   )
   c.consolidate.sender_after_sleep = 'updated'
-  c.consolidate.priority = 0.0
   c.consolidate.num_updates = 60
   c.expert_optimizer.warmup = 10
   return c

@@ -20,6 +20,5 @@ def get_config():
     dict(learning_rate=1e-3),
   )
   c.replay.day = 512
-  c.consolidate.priority = 0.0
   c.consolidate.num_updates = 120
   return c

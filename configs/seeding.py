@@ -62,6 +62,7 @@ def get_config(row='full'):
   )
   c.consolidate.num_updates = 100
   c.expert_optimizer.learning_rate = 1.6e-2
+  c.consolidate.priority = 0.5
   c.consolidate.imitation.alpha = 0.9
   known = rows(*c.consolidate.teachers)
   if row not in known:
