@@ -35,6 +35,7 @@ from sleep_jax.evaluate import examiner, report, retention
 from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
+from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import birth, strategy
 
 _BIRTH = 'birth'
@@ -125,8 +126,8 @@ class Study:
       self._levels, num_experiences=len(start.stream.experiences),
       steps=self._steps,
     )  # fmt: skip
-    night = config.consolidate
-    overflow = 'none' if night.into == 'base' else night.full
+    night = night_lib.make(**self._plain['consolidate'])
+    overflow = 'none' if night.into == night_lib.BASE else night.full
     rows = schedule.audit(self._levels, plan, overflow=overflow)
     batch = start.stream.experiences[0].batch(0)
     self._placement.shardings(batch, prefix='batch/')
