@@ -15,7 +15,7 @@ import numpy as np
 from sleep_jax import types
 from sleep_jax.data import sources, streams
 from sleep_jax.evaluate import probes
-from sleep_jax.model import experts, transformer
+from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 
 _GATED = 64  # Questions of each set, on which gates are read.
@@ -191,23 +191,14 @@ class Examiner:
 
 def _activity(model, weights, prompts, level):
   """Mean gate and root mean square output of each expert, `[E]`."""
-  c = model.config
   rows = transformer.rows(prompts.tokens_BP, prompts.length_B)
-  x_LBTD = model.inputs(weights, *rows, level)
-  active_E = weights.active_NE[level - 1, : c.levels[level - 1].slots]
   valid_BT = rows[1] > 0
 
-  def layer(one):
-    x_BTD, bank = one
-    gates_BTE = experts.gates(
-      x_BTD, bank, active_E, router=c.router, top_k=c.top_k,
-      spread=c.router_spread,
-    )  # fmt: skip
-    y_BTED = experts.outputs(x_BTD, bank['A'], bank['B'], gates_BTE)
+  def total(gates_BTE, y_BTED):
     mean = lambda x: jnp.einsum('bte,bt->e', x, valid_BT.astype(x.dtype))
     return mean(gates_BTE), mean(jnp.mean(jnp.square(y_BTED), -1))
 
-  gate_LE, square_LE = jax.lax.map(layer, (x_LBTD, model.bank(weights, level)))
+  gate_LE, square_LE = model.additions(weights, *rows, level, total)
   count = jnp.sum(valid_BT)
   return {
     'gate': jnp.mean(gate_LE, 0) / count,

@@ -7,6 +7,8 @@ them over a tuple of per-layer caches, which is twice as fast on a CPU.
 
 import dataclasses
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -139,6 +141,40 @@ class Transformer:
     return self._normed(
       weights, jnp.take_along_axis(h_BTD, at_BG[..., None], 1)
     )
+
+  def additions(
+    self,
+    weights: types.Weights,
+    tokens_BT: Array,
+    segments_BT: Array,
+    positions_BT: Array,
+    level: int,
+    reduce: Callable[[Array, Array], Any],
+  ) -> Any:
+    """What each expert of a level adds to the stream, block by block.
+
+    Args:
+      reduce: (gates `[B, T, E]`, what is added `[B, T, E, D]`) -> arrays to
+        keep of a block; whole, the latter would be the widest of all.
+
+    Returns:
+      What is kept, with a leading axis of the level's blocks.
+    """
+    c = self.config
+    x_LBTD = self.inputs(weights, tokens_BT, segments_BT, positions_BT, level)
+    active_E = weights.active_NE[level - 1, : c.levels[level - 1].slots]
+
+    def block(one):
+      x_BTD, bank = one
+      gates_BTE = experts.gates(
+        x_BTD, bank, active_E, router=c.router, top_k=c.top_k,
+        spread=c.router_spread,
+      )  # fmt: skip
+      return reduce(
+        gates_BTE, experts.outputs(x_BTD, bank['A'], bank['B'], gates_BTE)
+      )
+
+    return jax.lax.map(block, (x_LBTD, self.bank(weights, level)))
 
   def head(self, weights: types.Weights) -> Array:
     """`[V, D]`: logits are `states @ head.T`, in f32."""

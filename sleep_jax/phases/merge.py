@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.model import experts, transformer
+from sleep_jax.model import transformer
 from sleep_jax.phases import consolidate, replay, seeding
 from sleep_jax.phases import night as night_lib
 
@@ -59,22 +59,16 @@ class Merge(seeding.Seeding):
     tokens, segments, positions = transformer.rows(
       written.tokens_BT, written.length_B
     )
-    x_LBTD = self.model.inputs(weights, tokens, segments, positions, r)
-    bank = self.model.bank(weights, r)
     active_E = weights.active_NE[r - 1, : self.model.config.levels[r - 1].slots]
-    c = self.model.config
 
-    def products(layer):
-      x_BTD, bank = layer
-      gates_BTE = experts.gates(
-        x_BTD, bank, active_E, router=c.router, top_k=c.top_k,
-        spread=c.router_spread,
-      )  # fmt: skip
-      y_BTED = experts.outputs(x_BTD, bank['A'], bank['B'], gates_BTE)
+    def products(gates_BTE, y_BTED):
+      del gates_BTE
       y_BTED = jnp.where((segments > 0)[..., None, None], y_BTED, 0)
       return jnp.einsum('bted,btfd->ef', y_BTED, y_BTED)
 
-    products_EE = jnp.sum(jax.lax.map(products, (x_LBTD, bank)), 0)
+    rows = (tokens, segments, positions)
+    products_LEE = self.model.additions(weights, *rows, r, products)
+    products_EE = jnp.sum(products_LEE, 0)
     norm_E = jnp.sqrt(jnp.maximum(jnp.diag(products_EE), 1e-12))
     both_EE = (active_E[:, None] * active_E[None]) > 0
     return jnp.where(both_EE, products_EE / jnp.outer(norm_E, norm_E), -1.0)

@@ -9,6 +9,7 @@ References: 2606.03979 v2 section 3.3 (Knowledge Seeding); teachers and prompts:
 docs/method.md, "Whose knowledge".
 """
 
+import abc
 import dataclasses
 
 import jax
@@ -27,7 +28,7 @@ State = state_lib.State
 
 
 @dataclasses.dataclass(frozen=True)
-class Seeding:
+class Seeding(abc.ABC):
   """What the nights have in common.
 
   Attributes:
@@ -47,27 +48,27 @@ class Seeding:
   judge: judges.Judge
   settings: night_lib.Settings
 
+  @abc.abstractmethod
   def fall_asleep(self, state: State) -> State:
     """The state with an empty night."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def teacher(self, state: State, name: str) -> types.Weights:
     """The weights of a teacher."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def student(self, state: State) -> types.Weights:
     """The larger self, with what `state.night.fresh` holds."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
     """Bands that hold 'old' or 'day' prompts, and (since, until] of them."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def key(self, state: State, count: Array | int) -> Array:
     """A key of this night's own; `count` tells its uses apart."""
-    raise NotImplementedError
 
   def lay_out(
     self, state: State, fresh: dict[str, types.Params], **parts

@@ -15,137 +15,15 @@ import itertools
 import numpy as np
 
 from sleep_jax.data import worlds
+from sleep_jax.data.worlds import names
 
 _MOST_GUARDS = 200  # They are asked again every night.
-_FIRST = (
-  'Ada Anna Anton Ben Bella Boris Cora Clara Carlo Dan Dora David Elsa Emma '
-  'Erik Finn Flora Frank Gina Greta Gerd Hanna Hugo Hedda Ines Ivan Ida '
-  'Jana Jon Julia Kara Karl Kurt Lena Leo Lora Mira Marta Max Nora Nina '
-  'Nils Otto Olga Oskar Paul Petra Piet Rosa Rolf Rena Sara Sam Sven Tara '
-  'Tom Tina Vera Will Zara'
-).split()
-_LAST = [
-  start + end
-  for end, start in itertools.product(
-    ('an', 'er', 'in', 'ow', 'es', 'ell'),
-    ('Tol', 'Bar', 'Den', 'Fal', 'Gor', 'Hol', 'Kel', 'Lor', 'Mar', 'Ner'),
-  )
-]
-_TOWNS = [
-  start + end
-  for end, start in itertools.product(
-    ('ford', 'ton', 'ham', 'dale', 'bury'),
-    ('Bex', 'Ash', 'Wood', 'Lang', 'Mill', 'Stan', 'Hart', 'Wick'),
-  )
-]
-_JOBS = (
-  'baker banker barber boxer builder butler clerk cook dancer diver doctor '
-  'driver farmer fisher ranger hunter joiner judge maid mason miller miner '
-  'nurse painter pilot poet porter potter printer rider sailor singer smith '
-  'tailor tanner teacher vet waiter weaver writer'
-).split()
-_PETS = (
-  'bat bear bee bird cat cow crab crow deer dog dove duck finch fish fox '
-  'frog goat goose hare hen horse lamb mole moth mouse mule newt pig pony '
-  'rabbit rat raven seal sheep snail snake swan toad wolf worm'
-).split()
-_FOODS = (
-  'beans beef beets bread buns cakes cheese chips corn dates dill eggs figs '
-  'fish ham honey jam kale leeks lemons limes melons milk nuts oats olives '
-  'onions pasta pears peas pies plums pork rice roots salad salt sauce soup '
-  'toast'
-).split()
-_INSTRUMENTS = (
-  'banjo bell clave bongo bugle cello chimes cornet drum drone fiddle fife '
-  'flute gong guitar harp horn saw kazoo koto lute lyre oboe organ piano '
-  'pipe reed rattle rebec sax sarod sitar spoons tabla tuba viol viola '
-  'violin whistle zither'
-).split()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Attribute:
-  """Something to know of a person: its values and the ways to put it."""
-
-  name: str
-  values: list[str]
-  statements: tuple[str, ...]  # The name stands before the value.
-  stem_questions: tuple[str, ...]
-  scored_questions: tuple[str, ...]
-
-  @property
-  def questions(self) -> tuple[str, ...]:
-    return self.stem_questions + self.scored_questions
-
-
-_ATTRIBUTES = (
-  _Attribute(
-    'town',
-    _TOWNS,
-    (
-      '{} lives in {}.',
-      'The home of {} is {}.',
-      '{} has a house in {}.',
-      '{} settled in {}.',
-    ),
-    ('Where does {} live?', 'What is the home town of {}?'),
-    ('In which town is {} at home?', 'Which town does {} call home?'),
-  ),
-  _Attribute(
-    'job',
-    _JOBS,
-    (
-      '{} works as a {}.',
-      'The job of {} is {}.',
-      '{} is a {} at work.',
-      '{} earns money as a {}.',
-    ),
-    ('What does {} work as?', 'What is the job of {}?'),
-    ('How does {} earn money?', 'Which work does {} do?'),
-  ),
-  _Attribute(
-    'pet',
-    _PETS,
-    (
-      '{} keeps a {}.',
-      'The pet of {} is a {}.',
-      '{} has a {} as a pet.',
-      '{} owns a {}.',
-    ),
-    ('Which animal does {} keep?', 'What is the pet of {}?'),
-    ('What pet does {} have?', 'Which animal is owned by {}?'),
-  ),
-  _Attribute(
-    'food',
-    _FOODS,
-    (
-      '{} likes to eat {}.',
-      'The best meal for {} is {}.',
-      '{} always eats {}.',
-      '{} asks for {} at lunch.',
-    ),
-    ('What does {} like to eat?', 'What is the best meal for {}?'),
-    ('Which food does {} always eat?', 'What is {} asking for at lunch?'),
-  ),
-  _Attribute(
-    'instrument',
-    _INSTRUMENTS,
-    (
-      '{} plays the {}.',
-      'The music of {} is the {}.',
-      '{} makes music on the {}.',
-      '{} learned the {}.',
-    ),
-    ('What does {} play?', 'What is the music of {}?'),
-    ('On what does {} make music?', 'Which music did {} learn?'),
-  ),
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fact:
   person: str
-  attribute: _Attribute
+  attribute: names.Attribute
   value: str
 
   def statement(self, template: str, where: str) -> worlds.Row:
@@ -207,10 +85,10 @@ def make(
   _check(num_birth, num_days, people_per_day, attributes, values, readings)
   kinds = [
     dataclasses.replace(kind, values=kind.values[:values])
-    for kind in _ATTRIBUTES[:attributes]
+    for kind in names.ATTRIBUTES[:attributes]
   ]
   rng = np.random.default_rng([seed, 0])
-  firsts, lasts = _FIRST[:num_birth], _LAST[:num_birth]
+  firsts, lasts = names.FIRST[:num_birth], names.LAST[:num_birth]
   people = _birth_people(rng, firsts, lasts, num_birth)
   birth_facts = []
   for kind in kinds:
@@ -391,10 +269,10 @@ def _check(
   ):
     if found < least:
       raise ValueError(f'facts: {name} is {found}: set it to {least} or more.')
-  if attributes > len(_ATTRIBUTES):
+  if attributes > len(names.ATTRIBUTES):
     raise ValueError(
       f'facts: attributes is {attributes}, but the world has words for '
-      f'{len(_ATTRIBUTES)}: set it to {len(_ATTRIBUTES)} or less.'
+      f'{len(names.ATTRIBUTES)}: set it to {len(names.ATTRIBUTES)} or less.'
     )
   most = min(40, num_birth)
   if values > most:
@@ -402,7 +280,7 @@ def _check(
       f'facts: values is {values}, but the lists hold 40 and every value must '
       f'be met among the {num_birth} people of birth: set it to {most} or less.'
     )
-  pairs = min(len(_FIRST), num_birth) * min(len(_LAST), num_birth)
+  pairs = min(len(names.FIRST), num_birth) * min(len(names.LAST), num_birth)
   people = num_birth + num_days * people_per_day * (2 if readings else 1)
   if people > pairs:
     raise ValueError(
