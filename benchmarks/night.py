@@ -1,9 +1,9 @@
 """Speed of a seeding round, and where its time goes.
 
-A round is one sampling by every teacher and by the student, then its updates.
-'sampling' is all of the former; 'scoring' the teachers' reading of an update's
-rows, up to the head; 'updating' the rest: the student forward, the divergence,
-backward, and the optimizer.
+A round is one sampling by every teacher and, if the study has it so, by the
+student, the teachers' reading of what was written, then the updates. 'scoring'
+is that reading, up to the head; 'sampling' what comes before; 'updating'
+the rest: the student forward, the divergence, backward, and the optimizer.
 
 python -m benchmarks.night --out=docs/results/benchmarks/night.json
 """
@@ -28,11 +28,11 @@ def measure(repeats: int):
   for shape in ('facts', 'larger'):
     updates = shapes.config(shape).consolidate.updates_per_round
     whole = updates * rows[f'{shape}/round']['cpu_ms_per_step']
-    sampling = rows[f'{shape}/sampling']['cpu_ms_per_step'] / whole
-    scoring = updates * rows[f'{shape}/scoring']['cpu_ms_per_step'] / whole
+    rehearsing = rows[f'{shape}/rehearsing']['cpu_ms_per_step'] / whole
+    scoring = rows[f'{shape}/scoring']['cpu_ms_per_step'] / whole
     shares[shape] = {
-      'sampling': sampling, 'scoring': scoring,
-      'updating': 1 - sampling - scoring,
+      'sampling': rehearsing - scoring, 'scoring': scoring,
+      'updating': 1 - rehearsing,
     }  # fmt: skip
   return results | {'shares_of_a_round': shares}
 
@@ -49,8 +49,8 @@ def asleep(shape: str):
   return program._nights[SENDER], state, program
 
 
-def rows_of(night: consolidate.Consolidation, state):
-  """One update's rows, every sequence of which is half prompt.
+def written(night: consolidate.Consolidation):
+  """What teachers, and the student, write in a round; all is half prompt.
 
   An untrained model's own would nearly all be of full length.
   """
@@ -65,19 +65,20 @@ def rows_of(night: consolidate.Consolidation, state):
       length_B=jnp.full((n,), length, jnp.int32),
     )
 
-  return {t.name: make(t.sequences) for t in night.settings.teachers}
+  authors = 2 if night.settings.on_policy else 1
+  return {t.name: make(authors * t.draws) for t in night.settings.teachers}
 
 
 def _cases(shape):
   night, state, program = asleep(shape)
   s = night.settings
-  rows = rows_of(night, state)
+  rows = written(night)
   tokens = s.max_length * sum(t.sequences for t in s.teachers)
-  draws = sum(t.draws for t in s.teachers)
+  draws = sum(len(rollout.length_B) for rollout in rows.values())
   forward = shapes.forward_flops(
     program, s.max_length, read=s.max_new / s.max_length
   )
-  sampled = _sampling_flops(night, program)
+  sampled = draws * _sampling_flops(night, program)
   fresh = sum(x.size for x in jax.tree.leaves(state.night.fresh))
 
   def scoring(state, rows):
@@ -86,31 +87,33 @@ def _cases(shape):
       for t in s.teachers
     ]
 
-  # Teacher and student forward, back through activations, into the expert.
-  update = tokens * (3 * forward + 2 * fresh)
+  # The student forward, back through activations, into the expert.
+  update = tokens * (2 * forward + 2 * fresh)
+  reading = (
+    draws * s.max_length * shapes.forward_flops(program, s.max_length, read=0)
+  )
   return [
     timing.case(
       f'{shape}/round', night.seed, state, steps=s.updates_per_round,
       tokens=tokens * s.updates_per_round,
-      flops=s.updates_per_round * update + sampled,
+      flops=s.updates_per_round * update + sampled + reading,
     ),
     timing.case(
-      f'{shape}/sampling', lambda state: night._rehearse(state, state.key),
-      state, tokens=2 * draws * s.max_new, flops=sampled,
+      f'{shape}/rehearsing', lambda state: night._rehearse(state, state.key),
+      state, tokens=draws * s.max_new, flops=sampled + reading,
     ),
     timing.case(
-      f'{shape}/scoring', scoring, state, rows, tokens=tokens,
-      flops=tokens * shapes.forward_flops(program, s.max_length, read=0),
+      f'{shape}/scoring', scoring, state, rows, tokens=draws * s.max_length,
+      flops=reading,
     ),
   ]  # fmt: skip
 
 
 def _sampling_flops(night, program):
-  """Prompts once and each new token once, by a teacher and the student."""
+  """Of one sequence: its prompt once and each new token once."""
   s = night.settings
   of = lambda read: shapes.forward_flops(program, s.max_length, read=read)
-  one = s.prompt_width * of(1 / s.prompt_width) + s.max_new * of(1)
-  return 2 * sum(t.draws for t in s.teachers) * one
+  return s.prompt_width * of(1 / s.prompt_width) + s.max_new * of(1)
 
 
 if __name__ == '__main__':

@@ -107,12 +107,15 @@ class Rollout(struct.PyTreeNode):
     prompt_length_B: int32, generated tokens start here.
     length_B: int32, end of the sequence, first EOS included.
     context: as in `Prompts`.
+    states_BGD: what the head of who teaches it reads before each generated
+      token, where it has been read.
   """
 
   tokens_BT: Array
   prompt_length_B: Array
   length_B: Array
   context: Texts | None = None
+  states_BGD: Array | None = None
 
 
 class Probes(struct.PyTreeNode):

@@ -81,7 +81,9 @@ class Seeding(abc.ABC):
           widths[t.name] = state.replay[name].documents.tokens_BT.shape[1]
 
     def room(teacher, num):
-      return night_lib.blank(num, s, document=widths.get(teacher.name, 0))
+      empty = night_lib.blank(num, s, document=widths.get(teacher.name, 0))
+      read = jax.eval_shape(self._read, state.weights, empty)
+      return empty.replace(states_BGD=jnp.zeros_like(read.states_BGD))
 
     return state_lib.Night(
       update=jnp.zeros((), jnp.int32), fresh=fresh, opt=self.tx.init(fresh),
@@ -184,7 +186,7 @@ class Seeding(abc.ABC):
       )
       prompts = self._prompts(state, teacher, draw_key)
       weights = self.teacher(state, teacher.teacher)
-      new = self._sample(weights, prompts, teacher_key)
+      new = self._read(weights, self._sample(weights, prompts, teacher_key))
       written += _generated(new)
       pools[teacher.name] = jax.tree.map(
         lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
@@ -197,9 +199,12 @@ class Seeding(abc.ABC):
       if s.on_policy:
         own = jax.lax.cond(
           night.update >= s.on_policy_after * s.num_updates,
-          lambda p=prompts, k=student_key: self._sample(
-            self.student(state), p.replace(context=None), k
-          ).replace(context=p.context),
+          lambda p=prompts, k=student_key, w=weights: self._read(
+            w,
+            self._sample(
+              self.student(state), p.replace(context=None), k
+            ).replace(context=p.context),
+          ),
           lambda own=own: own,
         )
         written += _generated(own)
@@ -227,6 +232,12 @@ class Seeding(abc.ABC):
     )  # fmt: skip
     return context.taken_off(written, prompts.context, width=s.max_length)
 
+  def _read(self, weights, rollout):
+    """With what a teacher's head reads; an update reads the student alone."""
+    return rollout.replace(
+      states_BGD=self.states(weights, context.read(rollout))
+    )
+
   def centred(self, state: State, pools: dict) -> dict[str, types.Params]:
     """The fresh expert with its centroid: the mean of its inputs so far.
 
@@ -242,7 +253,7 @@ class Seeding(abc.ABC):
         lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
           x, first * n, n
         ),
-        pools[teacher.name].replace(context=None),
+        _alone(pools[teacher.name]),
       )
       rows = transformer.rows(new.tokens_BT, new.length_B)
       x_LBTD = self.model.inputs(self.student(state), *rows, int(level))
@@ -263,7 +274,7 @@ class Seeding(abc.ABC):
         lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
           x, first * n, m.cuts * s.updates_per_round
         ),
-        pools[teacher.name],
+        pools[teacher.name].replace(states_BGD=None),
       )
       for teacher in s.teachers
     ]
@@ -284,18 +295,18 @@ class Seeding(abc.ABC):
     """
     s, parts, away = self.settings, {}, {}
     total, count = jnp.zeros(()), jnp.zeros(())
-    alone = [rollout.replace(context=None) for rollout in rows.values()]
-    everything = jax.tree.map(lambda *x: jnp.concatenate(x), *alone)
+    everything = jax.tree.map(
+      lambda *x: jnp.concatenate(x), *map(_alone, rows.values())
+    )
     state = state.replace(night=night.replace(fresh=fresh))
     student = self.student(state)
     student_BGD, start = self.states(student, everything), 0
     for teacher in s.teachers:
       rollout, stop = rows[teacher.name], start + teacher.sequences
-      weights = self.teacher(state, teacher.teacher)
-      teacher_BGD = self.states(weights, context.read(rollout))
       value_BG = self.divergence(
-        weights, student, teacher_BGD, student_BGD[start:stop]
-      )
+        self.teacher(state, teacher.teacher), student, rollout.states_BGD,
+        student_BGD[start:stop],
+      )  # fmt: skip
       mask_BG = losses.generated(rollout, s.max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
       size_B = jnp.sum(mask_BG, 1)
@@ -330,6 +341,11 @@ class Seeding(abc.ABC):
     at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
     at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
     return self.model.states_at(weights, tokens, segments, positions, at_BG)
+
+
+def _alone(rollout):
+  """A sequence as the student has it."""
+  return rollout.replace(context=None, states_BGD=None)
 
 
 def _flat(x_BGD):
