@@ -23,6 +23,7 @@ def rows(old, day):
     'now_for_next': {'consolidate.teachers': (old, day | by_heart)},
     'no_on_policy': {'consolidate.on_policy': 0.0},
     'no_priority': {'consolidate.priority': 0.0},
+    'lean': {'consolidate.imitation.alpha': 1.0, 'consolidate.on_policy': 0.0},
     'no_router': {'model.router': 'always'},
     'centroid': {'model.router': 'centroid'},
     'no_expansion': {
