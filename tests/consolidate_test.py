@@ -249,6 +249,23 @@ def test_each_teacher_writes_on_its_own_prompts_round_by_round():
   assert int(metrics[0]['written']) == written
 
 
+def test_what_is_kept_of_a_teachers_reading_is_what_it_reads():
+  """Also of what the student wrote; before and after an update alike."""
+  night, last = _consolidation(), _night()[0][-1]
+  read = jax.jit(night.states)
+  for teacher in night.settings.teachers:
+    weights = night.teacher(last, teacher.teacher)
+    for written in (last.night.pools, last.night.rollouts):
+      kept = written[teacher.name]
+      mask_BG = np.asarray(losses.generated(kept, night.settings.max_new))
+      assert mask_BG.any(1).all()
+      found = read(weights, kept.replace(states_BGD=None))
+      np.testing.assert_allclose(
+        np.asarray(kept.states_BGD)[mask_BG], np.asarray(found)[mask_BG],
+        rtol=1e-4, atol=1e-4,
+      )  # fmt: skip
+
+
 def test_the_student_writes_only_later_in_the_night():
   states, metrics = _night()
   rollouts = [state.night.rollouts['next_day'] for state in states[2:]]
