@@ -82,6 +82,9 @@ class Programs:
     self._config = config
     self.birth_steps = config.birth.steps
     self._capacities = _capacities(config, levels, kind)
+    if not isinstance(judge, jax.tree_util.Partial):
+      judge = jax.tree_util.Partial(judge)
+    self._asked = stems, judge
     self._nights: dict[int, consolidate.Consolidation] = {}
     self._merges: dict[int, merge.Merge] = {}
     self._average_decay, self._document = 0.0, 0
@@ -211,9 +214,13 @@ class Programs:
     )  # fmt: skip
 
   def seed(self, state, sender: int, *, merging: bool = False):
-    return self._run(
-      ('seed', sender, merging), self._night(sender, merging).seed, state
-    )
+    night = self._night(sender, merging)
+
+    def seed(state, stems, judge):
+      # Arguments, so that one compiled night serves all vocabularies.
+      return dataclasses.replace(night, stems=stems, judge=judge).seed(state)
+
+    return self._run(('seed', sender, merging), seed, state, *self._asked)
 
   def merged(self, state, sender: int):
     """Commits a merge."""

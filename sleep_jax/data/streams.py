@@ -237,8 +237,8 @@ def _stems(
     pairs.append((before, after))
   arrays = {}
   for name, side in (('before', 0), ('after', 1)):
-    width = max([1] + [len(pair[side]) for pair in pairs])
-    tokens = np.full((len(pairs), width), tokenizer.eos, np.int32)
+    # Of one width, whatever the vocabulary: a night compiles once for all.
+    tokens = np.full((len(pairs), max_prompt), tokenizer.eos, np.int32)
     for row, pair in enumerate(pairs):
       tokens[row, : len(pair[side])] = pair[side]
     arrays[f'{name}_SP'] = tokens

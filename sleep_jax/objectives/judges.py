@@ -1,7 +1,9 @@
 """Judges: does what the student said mean what the teacher had said?
 
 A judge is `(wanted, said) -> (yes_B, found)`: 1 for yes and 0 for no, and what
-it measured on the way, by name. It is compiled into the night.
+it measured on the way, by name. It is compiled into the night; tables that
+depend on the vocabulary are its arguments (a `Partial`), so that one compiled
+night serves them all.
 
 References: 2606.03979 v2 section 3.3 (the semantic reward).
 """
@@ -92,16 +94,15 @@ def match(words: Words) -> Judge:
 
   Case, spaces, punctuation, BOS and EOS do not count.
   """
-  form_V = _forms(words)
+  return jax.tree_util.Partial(_matched, _forms(words))
 
-  def judge(wanted, said):
-    wanted_BS, said_BS = (
-      _spoken(jnp.asarray(form_V), x.tokens_BS, x.length_B)
-      for x in (wanted, said)
-    )
-    return jnp.all(wanted_BS == said_BS, 1).astype(jnp.float32), {}
 
-  return judge
+def _matched(form_V, wanted, said):
+  wanted_BS, said_BS = (
+    _spoken(jnp.asarray(form_V), x.tokens_BS, x.length_B)
+    for x in (wanted, said)
+  )
+  return jnp.all(wanted_BS == said_BS, 1).astype(jnp.float32), {}
 
 
 def teacher(words: Words) -> Judge:
@@ -112,26 +113,23 @@ def teacher(words: Words) -> Judge:
   was wanted and the one half a set away, unless they match. `unrelated` is the
   cosine that 99 in 100 of those pairs stay below, and that must be exceeded.
   """
-  same = match(words)
+  return jax.tree_util.Partial(_near, match(words))
 
-  def judge(wanted, said):
-    wanted_BD, said_BD = _meaning(wanted), _meaning(said)
-    centre_1D = wanted_BD.mean(0, keepdims=True)
-    wanted_BD, said_BD = wanted_BD - centre_1D, said_BD - centre_1D
-    far = lambda x: jnp.roll(x, x.shape[0] // 2, 0)
-    others = Ending(far(wanted.tokens_BS), far(wanted.length_B), wanted.read)
-    alike_B, _ = same(wanted, others)
-    apart_B = jnp.where(
-      alike_B > 0, jnp.nan, _cosine(wanted_BD, far(wanted_BD))
-    )
-    limit = jnp.nanpercentile(apart_B, _UNRELATED)
-    # Where all are alike nothing but a match can be told.
-    limit = jnp.where(jnp.isnan(limit), 1.0, limit)
-    matched_B, _ = same(wanted, said)
-    near_B = _cosine(wanted_BD, said_BD) > limit
-    return jnp.maximum(matched_B, near_B), {'unrelated': limit}
 
-  return judge
+def _near(same, wanted, said):
+  wanted_BD, said_BD = _meaning(wanted), _meaning(said)
+  centre_1D = wanted_BD.mean(0, keepdims=True)
+  wanted_BD, said_BD = wanted_BD - centre_1D, said_BD - centre_1D
+  far = lambda x: jnp.roll(x, x.shape[0] // 2, 0)
+  others = Ending(far(wanted.tokens_BS), far(wanted.length_B), wanted.read)
+  alike_B, _ = same(wanted, others)
+  apart_B = jnp.where(alike_B > 0, jnp.nan, _cosine(wanted_BD, far(wanted_BD)))
+  limit = jnp.nanpercentile(apart_B, _UNRELATED)
+  # Where all are alike nothing but a match can be told.
+  limit = jnp.where(jnp.isnan(limit), 1.0, limit)
+  matched_B, _ = same(wanted, said)
+  near_B = _cosine(wanted_BD, said_BD) > limit
+  return jnp.maximum(matched_B, near_B), {'unrelated': limit}
 
 
 def call(function: Call, words: Words, *, place: str) -> Judge:
