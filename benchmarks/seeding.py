@@ -4,11 +4,13 @@ python -m benchmarks.seeding --folder=runs/seeding --out=runs/seeding/table
 
 Reads the `summary.json` of every row that is there, in the order of the
 config; writes the table as markdown and as JSON. Differences from the first
-row are paired by seed.
+row are paired by seed. CPU-seconds are of a night: the median over all but the
+first, in which programs are compiled.
 """
 
 import json
 import pathlib
+import statistics
 
 from absl import app, flags
 
@@ -23,7 +25,7 @@ COLUMNS = (
   ('harm_of_sleep', 'harm of cycle'),
   ('cost_to_new', 'cost to new'),
   ('damage_awake', 'damage awake'),
-  ('cpu_seconds', 'CPU-seconds'),
+  ('night_cpu_seconds', 'CPU-seconds of a night'),
 )
 _FOLDER = flags.DEFINE_string('folder', '', 'Where the rows were run.')
 _OUT = flags.DEFINE_string('out', '', 'Written to, .md and .json.')
@@ -37,9 +39,19 @@ def read(folder: pathlib.Path) -> dict[str, list[dict]]:
     path = folder / row / 'summary.json'
     if path.exists():
       runs = json.loads(path.read_text())['strategies'].get('sleep', [])
+      for run in runs:
+        log = folder / row / f'seed_{run["seed"]}' / 'sleep' / 'metrics.jsonl'
+        run['night_cpu_seconds'] = night_cpu_seconds(log)
       if runs:
         found[row] = runs
   return found
+
+
+def night_cpu_seconds(log: pathlib.Path) -> float | None:
+  """Median of a life's nights, the first left out; None without a second."""
+  rows = map(json.loads, log.read_text().splitlines())
+  nights = [row['cpu_seconds'] for row in rows if row['kind'] == 'night']
+  return statistics.median(nights[1:]) if nights[1:] else None
 
 
 def names() -> list[str]:
@@ -71,7 +83,7 @@ def markdown(found: dict[str, list[dict]]) -> str:
 def _shown(mean, half, key):
   if mean is None:
     return ''
-  digits = 0 if key == 'cpu_seconds' else 3
+  digits = 1 if key == 'night_cpu_seconds' else 3
   spread = '' if half is None else f' ± {half:.{digits}f}'
   return f'{mean:.{digits}f}{spread}'
 

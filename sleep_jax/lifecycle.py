@@ -208,7 +208,8 @@ class Life:
       full = self._program.is_full(state, sender) and not merging
       night = {
         'divergence_at_0': {}, 'divergence': [], 'imitation': [],
-        'seconds': 0.0, 'merging': merging, 'collapse': _NO_ROOM * full,
+        'seconds': 0.0, 'cpu_seconds': 0.0, 'merging': merging,
+        'collapse': _NO_ROOM * full,
       }  # fmt: skip
     self._under_way = night
     number = len(self._records['nights']) + 1
@@ -217,11 +218,13 @@ class Life:
     start = int(state.night.update)
     with self._tools.progress.phase(label, total, start=start) as phase:
       while int(state.night.update) < total and not night['collapse']:
-        began, first = time.perf_counter(), int(state.night.update)
+        first = int(state.night.update)
+        began, busy = time.perf_counter(), time.process_time()
         with self._cost.running():
           state, metrics = self._program.seed(state, sender, merging=merging)
           metrics = jax.device_get(metrics)
         night['seconds'] += time.perf_counter() - began
+        night['cpu_seconds'] += time.process_time() - busy
         means = self._note(night, metrics, first, event, merging=merging)
         phase.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
