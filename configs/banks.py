@@ -19,12 +19,7 @@ def get_config():
   )
   c.wake.steps = 40
   old, day = c.consolidate.teachers
-  c.consolidate.teachers = (
-    old | dict(sequences=64, draws=384, bos_share=0.15),
-    day | dict(sequences=32, draws=96),
-  )
+  c.consolidate.teachers = (old | dict(draws=256), day | dict(draws=64))
   c.consolidate.num_updates = 120
-  c.consolidate.on_policy = 0.0
   c.consolidate.full = 'merge'
-  c.expert_optimizer.learning_rate = 1.6e-2
   return c

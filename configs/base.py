@@ -91,9 +91,9 @@ def get_config() -> ml_collections.ConfigDict:
       dict(
         teacher='anchor',
         prompts='old',
-        sequences=96,
-        draws=256,
-        bos_share=0.3,
+        sequences=64,
+        draws=512,
+        bos_share=0.15,
         cut_share=0.5,
         stem_share=0.5,
       ),
@@ -106,15 +106,15 @@ def get_config() -> ml_collections.ConfigDict:
         stem_share=0.5,
       ),
     ),
-    num_updates=400,
-    updates_per_round=20,
+    num_updates=200,
+    updates_per_round=10,
     # Rows are drawn as this power of how far the student last was from them.
-    priority=0.0,
+    priority=0.5,
     sender_after_sleep='cleared',
     into='expert',  # Or 'base': the receiver's own MLP, no expansion.
     full='error',  # Or 'merge': a full bank makes two experts one.
     average_decay=0.97,  # Per wake step, of the teacher 'average'.
-    on_policy=0.5,
+    on_policy=0.0,
     on_policy_after=0.25,
     beta=0.0,
     temperature=1.0,
@@ -138,7 +138,7 @@ def get_config() -> ml_collections.ConfigDict:
     ),
   )
   # Its cosine ends with the night, unless decay_steps says otherwise.
-  c.expert_optimizer = dict(learning_rate=8e-3, warmup=20, b2=0.98)
+  c.expert_optimizer = dict(learning_rate=1.6e-2, warmup=20, b2=0.98)
   c.guard = dict(on=False, tolerance=0.02)
 
   c.evaluate = dict(chunk=512, held_out_batches=3)

@@ -34,9 +34,7 @@ def get_config():
   c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old | dict(sequences=72, draws=384, bos_share=0.15),
-    day | dict(teacher='context', sequences=48, draws=144, stem_share=0.7),
+    old | dict(draws=384),
+    day | dict(teacher='context', draws=96, stem_share=0.7),
   )
-  c.consolidate.num_updates = 300
-  c.consolidate.priority = 0.5
   return c

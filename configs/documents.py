@@ -43,7 +43,7 @@ def get_config():
   c.wake.optimizers = (dict(learning_rate=0.0),)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old | dict(bos_share=0.15),
+    old,
     day | dict(teacher='context', draws=96),
   )
   return c

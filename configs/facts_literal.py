@@ -41,7 +41,10 @@ def get_config():
   )
   c.consolidate.sender_after_sleep = 'updated'
   c.consolidate.num_updates = 60
-  c.expert_optimizer.warmup = 10
+  c.consolidate.updates_per_round = 20
+  c.consolidate.priority = 0.0
+  c.consolidate.on_policy = 0.5
+  c.expert_optimizer.update(learning_rate=8e-3, warmup=10)
   return c
 
 

@@ -27,7 +27,7 @@ def get_config():
   c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
   c.replay = dict(store='prompts', birth=4096, past=4096, day=1024)
   c.consolidate.num_updates = 400
-  c.consolidate.on_policy = 0.0  # A label is too short to go astray in.
+  c.consolidate.updates_per_round = 20
   # Cooler than 1: a half-learned label, once off its path, ends in noise.
   c.consolidate.temperature = 0.5
   c.consolidate.max_length = 36

@@ -41,6 +41,9 @@ def get_config():
   c.birth.optimizer.decay_steps = 1000
   # A person's days have no second stream to tune on: one rate, not the best.
   c.tune.learning_rates = (1e-3,)
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (old | dict(draws=256), day)
+  c.consolidate.updates_per_round = 20
   c.consolidate.max_length = 64
   c.consolidate.prompt_width = 48
   c.consolidate.max_new = 48

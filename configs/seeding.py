@@ -40,7 +40,7 @@ def rows(old, day):
       'consolidate.teachers': (old | by_heart, day | by_heart),
       'consolidate.sender_after_sleep': 'updated',
       'consolidate.num_updates': 20,
-      'consolidate.imitation.alpha': 0.9,
+      'consolidate.priority': 0.0,
       'expert_optimizer.warmup': 5,
       'levels': facts_literal.levels((20,), (20,), slots=(0, 20), hidden=256),
       'wake.optimizers': (dict(learning_rate=1e-2),),
@@ -57,13 +57,10 @@ def get_config(row='full'):
   c.levels = (c.levels[0], c.levels[1] | dict(slots=5))
   c.wake.steps = 80
   old, day = c.consolidate.teachers
-  c.consolidate.teachers = (
-    old | dict(sequences=64, draws=384, bos_share=0.15),
-    day | dict(sequences=32, draws=96),
-  )
+  c.consolidate.teachers = (old | dict(draws=384), day)
   c.consolidate.num_updates = 100
-  c.expert_optimizer.learning_rate = 1.6e-2
-  c.consolidate.priority = 0.5
+  # All parts, also those that the other studies leave out.
+  c.consolidate.on_policy = 0.5
   c.consolidate.imitation.alpha = 0.9
   known = rows(*c.consolidate.teachers)
   if row not in known:

@@ -14,6 +14,6 @@ def get_config():
   c.birth.steps = 800
   c.birth.optimizer.decay_steps = 800
   c.wake.steps = 60
-  c.tune.experiences = 3
-  c.consolidate.num_updates = 240
+  c.tune.experiences = 2
+  c.consolidate.num_updates = 120
   return c
