@@ -8,6 +8,7 @@ import pytest
 from benchmarks import seeding as benchmarks_seeding
 from configs import (
   base,
+  cost,
   facts,
   facts_literal,
   intents,
@@ -155,6 +156,7 @@ def test_a_config_file_that_is_missing_lists_those_there_are(tmp_path):
 
 @pytest.mark.parametrize(
   'name', [f'seeding.py:{row}' for row in benchmarks_seeding.names()]
+  + [f'cost.py:{step}' for step in cost.STEPS]
   + ['banks.py', 'context.py', 'documents.py', 'facts.py', 'smoke.py'],
 )  # fmt: skip
 def test_every_config_makes_a_night(name):
@@ -177,3 +179,12 @@ def test_every_config_makes_a_night(name):
 def test_a_row_that_is_none_is_named():
   with pytest.raises(ValueError, match='no_such: expected one of full, '):
     settings.load('configs/seeding.py:no_such')
+
+
+def test_the_last_step_of_the_cost_is_what_facts_does():
+  last, whole = cost.get_config(), facts.get_config()
+  assert _plain(last)['consolidate'] == _plain(whole)['consolidate']
+  first = cost.get_config('first')
+  assert first.consolidate.num_updates == 2 * whole.consolidate.num_updates
+  with pytest.raises(ValueError, match='none: expected one of first, '):
+    cost.get_config('none')
