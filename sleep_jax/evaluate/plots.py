@@ -155,6 +155,8 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
   top = math.log10(max(positive)) + 0.1
   floor = max(math.log10(min(positive)) - 0.1, top - 6)
   floor = min(floor, top - 1)  # So that one power of ten is in the picture.
+  decades = range(math.ceil(floor), math.floor(top) + 1)
+  step = -(-len(decades) // 3)  # A panel has room for three labels.
   last = max(1, *(x for x, _ in points))
   across = min(len(panels), 7)
   wide, high, left, gap = 146, 118, 46, 28
@@ -177,7 +179,7 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
       parts.append(
         _text(start + wide - 20, down + 32, panel['note'], 'bad', 'end')
       )
-    for decade in range(math.ceil(floor), math.floor(top) + 1):
+    for decade in decades[::-1][::step]:
       parts.append(_line(x(0), log_y(decade), x(last), log_y(decade), 'grid'))
       if column == 0:
         name = short(10.0**decade)
