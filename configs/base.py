@@ -92,7 +92,7 @@ def get_config() -> ml_collections.ConfigDict:
         teacher='anchor',
         prompts='old',
         sequences=64,
-        draws=512,
+        draws=384,
         bos_share=0.15,
         cut_share=0.5,
         stem_share=0.5,
@@ -106,7 +106,7 @@ def get_config() -> ml_collections.ConfigDict:
         stem_share=0.5,
       ),
     ),
-    num_updates=200,
+    num_updates=280,
     updates_per_round=10,
     # Rows are drawn as this power of how far the student last was from them.
     priority=0.5,

@@ -34,7 +34,7 @@ def get_config():
   c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old | dict(draws=384),
+    old,
     day | dict(teacher='context', draws=96, stem_share=0.7),
   )
   return c

@@ -6,32 +6,39 @@
 Each step keeps what the ones before it changed; the last is configs/facts.py.
 """
 
+import itertools
+
 from configs import facts
 
-STEPS = ('first', 'half', 'rate', 'lean', 'priority', 'fresh')
+STEPS = {
+  'first': dict(
+    num_updates=400, updates_per_round=20, sequences=96, draws=512,
+    on_policy=0.5, priority=0.0, learning_rate=8e-3,
+  ),
+  'half': dict(num_updates=200),
+  'rate': dict(learning_rate=1.6e-2),
+  'lean': dict(on_policy=0.0, sequences=64),
+  'priority': dict(priority=0.5),
+  'fresh': dict(updates_per_round=10),
+  'longer': dict(num_updates=280, draws=384),
+}  # fmt: skip
 
 
-def get_config(step='fresh'):
+def get_config(step='longer'):
   if step not in STEPS:
     raise ValueError(
       f'configs/cost.py:{step}: expected one of {", ".join(STEPS)}.'
     )
-  done = STEPS[: STEPS.index(step) + 1]
+  so_far = list(STEPS)[: list(STEPS).index(step) + 1]
+  night = dict(itertools.chain(*(STEPS[name].items() for name in so_far)))
   c = facts.get_config()
   c.name = f'cost_{step}'
   c.seeds = (0,)
   c.strategies = ('sleep',)
   c.data.settings = dict(num_days=3)
+  c.expert_optimizer.learning_rate = night.pop('learning_rate')
   old, day = c.consolidate.teachers
-  if 'half' not in done:
-    c.consolidate.num_updates *= 2
-  if 'rate' not in done:
-    c.expert_optimizer.learning_rate /= 2
-  if 'lean' not in done:
-    c.consolidate.on_policy = 0.5
-    c.consolidate.teachers = (old | dict(sequences=96), day)
-  if 'priority' not in done:
-    c.consolidate.priority = 0.0
-  if 'fresh' not in done:
-    c.consolidate.updates_per_round *= 2
+  rows = {name: night.pop(name) for name in ('sequences', 'draws')}
+  c.consolidate.teachers = (old | rows, day)
+  c.consolidate.update(night)
   return c

@@ -43,6 +43,7 @@ def get_config():
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old | dict(draws=256), day)
+  c.consolidate.num_updates = 200
   c.consolidate.updates_per_round = 20
   c.consolidate.max_length = 64
   c.consolidate.prompt_width = 48

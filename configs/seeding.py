@@ -56,8 +56,6 @@ def get_config(row='full'):
   c.data.settings = dict(num_days=5, people_per_day=20)
   c.levels = (c.levels[0], c.levels[1] | dict(slots=5))
   c.wake.steps = 80
-  old, day = c.consolidate.teachers
-  c.consolidate.teachers = (old | dict(draws=384), day)
   c.consolidate.num_updates = 100
   # All parts, also those that the other studies leave out.
   c.consolidate.on_policy = 0.5
