@@ -34,7 +34,11 @@ def get_config():
   c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old,
-    day | dict(teacher='context', draws=96, stem_share=0.7),
+    old | dict(sequences=72),
+    day | dict(teacher='context', sequences=48, draws=144, stem_share=0.7),
   )
+  c.consolidate.num_updates = 300
+  c.consolidate.updates_per_round = 20
+  c.consolidate.on_policy = 0.5
+  c.expert_optimizer.learning_rate = 8e-3
   return c

@@ -28,6 +28,7 @@ def get_config():
   c.replay = dict(store='prompts', birth=4096, past=4096, day=1024)
   c.consolidate.num_updates = 400
   c.consolidate.updates_per_round = 20
+  c.consolidate.priority = 0.0
   # Cooler than 1: a half-learned label, once off its path, ends in noise.
   c.consolidate.temperature = 0.5
   c.consolidate.max_length = 36

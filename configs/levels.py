@@ -20,5 +20,14 @@ def get_config():
     dict(learning_rate=1e-3),
   )
   c.replay.day = 512
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=96, draws=256, bos_share=0.3),
+    day,
+  )
   c.consolidate.num_updates = 120
+  c.consolidate.updates_per_round = 20
+  c.consolidate.priority = 0.0
+  c.consolidate.on_policy = 0.5
+  c.expert_optimizer.learning_rate = 8e-3
   return c

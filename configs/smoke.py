@@ -15,5 +15,5 @@ def get_config():
   c.birth.optimizer.decay_steps = 800
   c.wake.steps = 60
   c.tune.experiences = 2
-  c.consolidate.num_updates = 120
+  c.consolidate.num_updates = 200
   return c
