@@ -57,7 +57,8 @@ def life(
   stems = types.Stems(words(), size, words(), size - 2)
   program = programs.Programs(
     c, transformer.Transformer(made), kind, sharding.make(), stems=stems,
-    bos=BOS, eos=EOS, judge=lambda *said: jnp.zeros(len(said[0])),
+    bos=BOS, eos=EOS,
+    judge=jax.tree_util.Partial(lambda *said: jnp.zeros(len(said[0]))),
   )  # fmt: skip
   return program, c
 

@@ -42,8 +42,5 @@ def get_config():
   c.wake.steps = 32  # Of batch_size texts each: enough to read all of a day.
   c.wake.optimizers = (dict(learning_rate=0.0),)
   old, day = c.consolidate.teachers
-  c.consolidate.teachers = (
-    old,
-    day | dict(teacher='context', draws=96),
-  )
+  c.consolidate.teachers = (old, day | dict(teacher='context', draws=96))
   return c

@@ -208,8 +208,8 @@ class Life:
       full = self._program.is_full(state, sender) and not merging
       night = {
         'divergence_at_0': {}, 'divergence': [], 'imitation': [],
-        'seconds': 0.0, 'cpu_seconds': 0.0, 'merging': merging,
-        'collapse': _NO_ROOM * full,
+        'merging': merging, 'collapse': _NO_ROOM * full,
+        **dict.fromkeys(cost_lib.TIMES, 0.0),
       }  # fmt: skip
     self._under_way = night
     number = len(self._records['nights']) + 1
@@ -218,13 +218,12 @@ class Life:
     start = int(state.night.update)
     with self._tools.progress.phase(label, total, start=start) as phase:
       while int(state.night.update) < total and not night['collapse']:
-        first = int(state.night.update)
-        began, busy = time.perf_counter(), time.process_time()
+        first, before = int(state.night.update), self._cost.totals()
         with self._cost.running():
           state, metrics = self._program.seed(state, sender, merging=merging)
           metrics = jax.device_get(metrics)
-        night['seconds'] += time.perf_counter() - began
-        night['cpu_seconds'] += time.process_time() - busy
+        for name, spent in self._cost.spent_since(before).items():
+          night[name] += spent
         means = self._note(night, metrics, first, event, merging=merging)
         phase.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
@@ -329,11 +328,7 @@ class Life:
 
   def _enter(self, row, changes, level):
     """What became of a level's slots, into the ledger."""
-    self._records['ledger'] += [
-      {'night': row['night'], 'step': row['step'], 'from': row['sender'],
-       'level': level, 'slot': slot, 'event': what}
-      for slot, what in changes
-    ]  # fmt: skip
+    self._records['ledger'] += records.entries(row, changes, level)
 
   def _evaluate(self, weights, event):
     if self._examiner is None:

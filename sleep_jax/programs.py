@@ -82,8 +82,6 @@ class Programs:
     self._config = config
     self.birth_steps = config.birth.steps
     self._capacities = _capacities(config, levels, kind)
-    if not isinstance(judge, jax.tree_util.Partial):
-      judge = jax.tree_util.Partial(judge)
     self._asked = stems, judge
     self._nights: dict[int, consolidate.Consolidation] = {}
     self._merges: dict[int, merge.Merge] = {}
@@ -311,7 +309,7 @@ class Programs:
       woke_N=jnp.zeros((num_levels,), jnp.int32),
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
       replay=made | (jax.tree.map(jnp.copy, bands) if self._nights else {}),
-      tether=None if self._tether is None else self._tether.empty(),
+      tether=None if self._tether is None else self._tether.empty(weights),
       average={
         n: jax.tree.map(jnp.copy, own[n])
         for n in sleepers

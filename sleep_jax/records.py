@@ -64,6 +64,23 @@ def samples(
   return made
 
 
+def entries(
+  night: Mapping[str, Any], changes: Sequence[tuple[int, str]], level: int
+) -> list[dict[str, Any]]:
+  """Rows of the ledger: what a night did to a level's slots, (slot, what)."""
+  return [
+    {
+      'night': night['night'],
+      'step': night['step'],
+      'from': night['sender'],
+      'level': level,
+      'slot': slot,
+      'event': what,
+    }
+    for slot, what in changes
+  ]
+
+
 def sizes(state: state_lib.State, config: config_lib.Model) -> dict[str, int]:
   """Parameters of active experts, and bytes of stored prompts or rows."""
   active_N = np.asarray(state.weights.active_NE).sum(1)

@@ -126,7 +126,7 @@ def test_a_world_without_questions_still_runs():
   stream = build(plain)
   assert stream.birth is None and stream.held_out is None
   assert stream.guard is None and stream.probes == {}
-  assert stream.stems.before_SP.shape[0] == 0
+  assert stream.stems.before_SP.shape == (0, 16)  # max_prompt
 
 
 def test_probes_without_candidates_have_no_set():

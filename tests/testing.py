@@ -212,7 +212,8 @@ def life(
   )
   made = programs.Programs(
     config, model, sleep.make(len(config.levels)), place,
-    stems=stems(([5, 6], [7])), bos=BOS, eos=EOS, judge=judge,
+    stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
+    judge=jax.tree_util.Partial(judge),
   )  # fmt: skip
   return made, made.begin(newborn(model), jax.random.key(0))
 

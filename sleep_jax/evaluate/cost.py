@@ -66,6 +66,11 @@ class Cost:
       totals['cpu_seconds'] += time.process_time() - self._since[1]
     return totals
 
+  def spent_since(self, totals: dict[str, float]) -> dict[str, float]:
+    """Times by name, in seconds, since an earlier answer of `totals`."""
+    now = self.totals()
+    return {name: now[name] - totals[name] for name in TIMES}
+
   def _check(self, given: dict[str, int], names: tuple[str, ...]) -> None:
     unknown = set(given) - set(names)
     if unknown:

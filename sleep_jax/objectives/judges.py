@@ -1,9 +1,9 @@
 """Judges: does what the student said mean what the teacher had said?
 
 A judge is `(wanted, said) -> (yes_B, found)`: 1 for yes and 0 for no, and what
-it measured on the way, by name. It is compiled into the night; tables that
-depend on the vocabulary are its arguments (a `Partial`), so that one compiled
-night serves them all.
+it measured on the way, by name. It is compiled into the night, and a
+`jax.tree_util.Partial`: tables that depend on the vocabulary are arguments, so
+that one compiled night serves them all.
 
 References: 2606.03979 v2 section 3.3 (the semantic reward).
 """
@@ -160,7 +160,7 @@ def call(function: Call, words: Words, *, place: str) -> Judge:
     )  # fmt: skip
     return yes_B, {}
 
-  return judge
+  return jax.tree_util.Partial(judge)
 
 
 def _ask(function, wanted, said, place):

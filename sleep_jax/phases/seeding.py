@@ -81,9 +81,8 @@ class Seeding(abc.ABC):
           widths[t.name] = state.replay[name].documents.tokens_BT.shape[1]
 
     def room(teacher, num):
-      empty = night_lib.blank(num, s, document=widths.get(teacher.name, 0))
-      read = jax.eval_shape(self._read, state.weights, empty)
-      return empty.replace(states_BGD=jnp.zeros_like(read.states_BGD))
+      document = widths.get(teacher.name, 0)
+      return self.room(state.weights, num, document=document)
 
     return state_lib.Night(
       update=jnp.zeros((), jnp.int32), fresh=fresh, opt=self.tx.init(fresh),
@@ -94,6 +93,19 @@ class Seeding(abc.ABC):
       priorities={t.name: jnp.ones((s.rounds * t.draws,)) for t in s.teachers},
       **parts,
     )  # fmt: skip
+
+  def room(
+    self, weights: types.Weights, num: int, *, document: int = 0
+  ) -> types.Rollout:
+    """Room for `num` sequences and for what the head of a teacher reads.
+
+    Args:
+      weights: of the shapes that a teacher has.
+      document: tokens of the document in front, 0: none.
+    """
+    empty = night_lib.blank(num, self.settings, document=document)
+    read = jax.eval_shape(self._read, weights, empty)
+    return empty.replace(states_BGD=jnp.zeros_like(read.states_BGD))
 
   def seed(self, state: State) -> tuple[State, dict[str, Array]]:
     """Consolidate: one round of rehearsals and updates.
@@ -153,11 +165,11 @@ class Seeding(abc.ABC):
   def written(
     self, state: State, teacher: night_lib.Teacher, key: Array
   ) -> types.Rollout:
-    """What a teacher writes on newly drawn prompts, `[draws, T]`."""
+    """What a teacher writes on newly drawn prompts, `[draws, T]`, and reads."""
     draw_key, teacher_key = jax.random.split(key)
     prompts = self._prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
-    return self._sample(weights, prompts, teacher_key)
+    return self._read(weights, self._sample(weights, prompts, teacher_key))
 
   def divergence(
     self,
@@ -197,14 +209,15 @@ class Seeding(abc.ABC):
       )
       own = night.rollouts[teacher.name]
       if s.on_policy:
+
+        def by_student(prompts=prompts, weights=weights, key=student_key):
+          alone = prompts.replace(context=None)
+          mine = self._sample(self.student(state), alone, key)
+          return self._read(weights, mine.replace(context=prompts.context))
+
         own = jax.lax.cond(
           night.update >= s.on_policy_after * s.num_updates,
-          lambda p=prompts, k=student_key, w=weights: self._read(
-            w,
-            self._sample(
-              self.student(state), p.replace(context=None), k
-            ).replace(context=p.context),
-          ),
+          by_student,
           lambda own=own: own,
         )
         written += _generated(own)
@@ -249,12 +262,7 @@ class Seeding(abc.ABC):
     ((level, expert),) = night.fresh.items()
     total, count = jnp.zeros(()), jnp.zeros(())
     for teacher in days:
-      new = jax.tree.map(
-        lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
-          x, first * n, n
-        ),
-        _alone(pools[teacher.name]),
-      )
+      new = self._newest(state, pools, teacher, teacher.draws)
       rows = transformer.rows(new.tokens_BT, new.length_B)
       x_LBTD = self.model.inputs(self.student(state), *rows, int(level))
       valid_BT = rows[1] > 0
@@ -265,19 +273,19 @@ class Seeding(abc.ABC):
     centre_LD += (mean_LD - centre_LD) / (first + 1)
     return {level: {**expert, 'router': centre_LD}}
 
+  def _newest(self, state, pools, teacher, num):
+    """The first `num` sequences that a teacher wrote this round."""
+    first = state.night.update // self.settings.updates_per_round
+    return jax.tree.map(
+      lambda x: jax.lax.dynamic_slice_in_dim(x, first * teacher.draws, num),
+      pools[teacher.name].replace(states_BGD=None),
+    )
+
   def _imitate(self, state, pools, key):
     """The student's endings of what each teacher has just written."""
     s, m = self.settings, self.settings.imitation
-    first = state.night.update // s.updates_per_round
-    newest = [
-      jax.tree.map(
-        lambda x, n=teacher.draws: jax.lax.dynamic_slice_in_dim(
-          x, first * n, m.cuts * s.updates_per_round
-        ),
-        pools[teacher.name].replace(states_BGD=None),
-      )
-      for teacher in s.teachers
-    ]
+    num = m.cuts * s.updates_per_round
+    newest = [self._newest(state, pools, t, num) for t in s.teachers]
     student = self.student(state)
     return imitate.endings(
       newest,

@@ -40,8 +40,8 @@ class Tether:
   weight: float
   author: night_lib.Teacher
 
-  def empty(self) -> types.Rollout:
-    return night_lib.blank(self.author.draws, self.night.settings)
+  def empty(self, weights: types.Weights) -> types.Rollout:
+    return self.night.room(weights, self.author.draws)
 
   def hold(
     self, state: state_lib.State
@@ -57,12 +57,11 @@ class Tether:
     at_B = jax.random.randint(choose_key, (author.sequences,), 0, author.draws)
     some = jax.tree.map(lambda x: x[at_B], rows)
     anchor = self.night.teacher(state, author.teacher)
-    theirs_BGD = self.night.states(anchor, some)
-    mask_BG = losses.generated(some, theirs_BGD.shape[1])
+    mask_BG = losses.generated(some, some.states_BGD.shape[1])
 
     def strain(weights):
       value_BG = self.night.divergence(
-        anchor, weights, theirs_BGD, self.night.states(weights, some)
+        anchor, weights, some.states_BGD, self.night.states(weights, some)
       )
       return self.weight * losses.masked_mean(value_BG, mask_BG)
 
