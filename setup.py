@@ -28,6 +28,7 @@ setuptools.setup(
     'test': [
       'mypy>=2.4',
       'pytest>=9',
+      'pytest-xdist>=3.8',
       'rapidfuzz>=3.14',  # The oracle for edit distances.
       'ruff>=0.17',
     ],

@@ -1,9 +1,9 @@
-"""Cheaper ways to draw a token: is noise over the whole vocabulary worth it?
+"""Ways to draw a token: is noise over the whole vocabulary worth it?
 
-`sampling.sample` draws with Gumbel noise of its own for every row and word. The
-others here draw from the same distribution: with a cheaper generator, or with
-one uniform number per row, against the summed probabilities, flat or in blocks.
-'step' times one draw, 'sample' a whole sampling with it.
+`sampling.pick` looks one uniform number per row up in sums of blocks. The
+others here draw from the same distribution: by Gumbel noise of its own for
+every row and word, by noise of a cheaper generator, or in flat sums. 'step'
+times one draw, 'sample' a whole sampling with it.
 
 python -m benchmarks.draws --out=docs/results/benchmarks/draws.json
 """
@@ -18,19 +18,16 @@ from benchmarks import night, shapes, timing
 from sleep_jax import types
 from sleep_jax.model import sampling
 
-_BLOCK = 32
-_categorical = jax.random.categorical  # As it is; below it is replaced.
-
 
 def gumbel(key, logits_BV):
-  return _categorical(key, logits_BV)
+  return jax.random.categorical(key, logits_BV)
 
 
 def gumbel_rbg(key, logits_BV):
   """The same from XLA's own bit generator."""
   data = jax.random.key_data(key)
   key = jax.random.wrap_key_data(jnp.concatenate([data, data]), impl='rbg')
-  return _categorical(key, logits_BV)
+  return jax.random.categorical(key, logits_BV)
 
 
 def inverse(key, logits_BV):
@@ -42,25 +39,7 @@ def inverse(key, logits_BV):
   return jnp.argmax(mass_BV > at_B1, -1)
 
 
-def inverse_blocks(key, logits_BV):
-  """The same, first among sums of blocks, then inside the block."""
-  B, V = logits_BV.shape
-  mass = jnp.exp(logits_BV - logits_BV.max(-1, keepdims=True))
-  mass = mass.reshape(B, V // _BLOCK, _BLOCK)
-  sums = jnp.cumsum(mass.sum(-1), -1)
-  at_B1 = jax.random.uniform(key, (B, 1)) * sums[:, -1:]
-  block_B1 = jnp.argmax(sums > at_B1, -1, keepdims=True)
-  before = jnp.where(
-    block_B1 > 0, jnp.take_along_axis(sums, jnp.maximum(block_B1 - 1, 0), 1), 0
-  )
-  inside = jnp.take_along_axis(mass, block_B1[..., None], 1)[:, 0]
-  inside = jnp.cumsum(inside, -1) > at_B1 - before
-  # Rounding may leave the last word of a block just short of its sum.
-  last = jnp.arange(_BLOCK)[None] == _BLOCK - 1
-  return block_B1[:, 0] * _BLOCK + jnp.argmax(inside | last, -1)
-
-
-WAYS = (gumbel, gumbel_rbg, inverse, inverse_blocks)
+WAYS = (gumbel, gumbel_rbg, inverse, sampling.pick)
 
 
 def measure(repeats: int):
@@ -84,7 +63,7 @@ def measure(repeats: int):
         max_new=c.consolidate.max_new,
         eos=shapes.EOS,
       )  # fmt: skip
-      with mock.patch.object(jax.random, 'categorical', way):
+      with mock.patch.object(sampling, 'pick', way):
         cases.append(
           timing.case(
             f'{shape}/sample/{name}', whole, weights, prompts,

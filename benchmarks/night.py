@@ -40,7 +40,7 @@ def measure(repeats: int):
 def asleep(shape: str):
   """(night, state in the middle of it, program): student and teachers write."""
   program, c = shapes.life(shape, sleep.make(2))
-  state = program.begin(None, jax.random.key(0))
+  state = shapes.midlife(program)
   for batch in shapes.batches(shape, 4):
     state, _ = program.wake(state, batch, held=())
   state = program.fall_asleep(state, SENDER)

@@ -15,6 +15,7 @@ import numpy as np
 
 from configs import base
 from sleep_jax import programs, sharding, types
+from sleep_jax import state as state_lib
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.strategies import strategy
@@ -63,6 +64,15 @@ def life(
   return program, c
 
 
+def midlife(program: programs.Programs) -> state_lib.State:
+  """A learner that has filled half of its slots."""
+  state = program.begin(None, jax.random.key(0))
+  active_NE = state.weights.active_NE
+  for row, level in enumerate(program.model.config.levels):
+    active_NE = active_NE.at[row, : level.slots // 2].set(1)
+  return state.replace(weights=state.weights.replace(active_NE=active_NE))
+
+
 def batches(shape: str, num: int) -> Iterator[types.Batch]:
   """Padded batches; rows fill half of the context or more."""
   c, random = config(shape), np.random.default_rng(1)
@@ -90,18 +100,17 @@ def batches(shape: str, num: int) -> Iterator[types.Batch]:
 def forward_flops(
   program: programs.Programs, length: int, *, read: float = 1.0
 ) -> float:
-  """Of one token in a row of `length`, products alone; masked slots count.
+  """Of one token in a row of `length`, products alone; half of the slots count.
 
   A share `read` of the tokens meets the vocabulary.
-
-  The programs do compute masked slots: that is what a static shape costs.
   """
   m = program.model.config
   heads = m.num_heads * m.head_size
   attention = m.width * (2 * heads + 2 * m.num_kv_heads * m.head_size)
   attention += 2 * length * heads
   levels = sum(
-    3 * m.width * level.hidden + level.slots * m.width * (2 * level.rank + 1)
+    3 * m.width * level.hidden
+    + level.slots // 2 * m.width * (2 * level.rank + 1)
     for level in m.levels
   )
   head = read * m.width * m.vocab_size

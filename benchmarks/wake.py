@@ -35,7 +35,7 @@ def measure(repeats: int):
 
 def _step(program, batch):
   """(a call that makes one step, seconds of the first one: compiling)."""
-  state = program.begin(None, jax.random.key(0))
+  state = shapes.midlife(program)
 
   def call():
     nonlocal state

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # All tests: bash launch/test.sh [pytest arguments...]
 #
-# In one process: two would compile most programs twice, and one uses both
-# cores already.
+# Two processes, which share what they compile; `-n 0` for one.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-exec "$python" -m pytest -q "$@"
+exec "$python" -m pytest -q -n 2 --dist loadfile "$@"

@@ -5,6 +5,7 @@ not change, with the real one.
 """
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -210,6 +211,30 @@ def test_draws_follow_the_models_odds():
   found = np.bincount([x[0] for x in _said(made)], minlength=V) / num
   spread = np.sqrt(odds * (1 - odds) / num)
   assert (np.abs(found - odds) < 4.5 * spread + 1 / num).all()
+
+
+@pytest.mark.parametrize('words', [5, 32, 70])
+def test_a_pick_follows_the_odds_and_never_takes_the_impossible(words):
+  odds = np.random.default_rng(0).gamma(0.3, size=words)
+  odds[[0, words // 2, -1]] = 0.0
+  odds, num = odds / odds.sum(), 20_000
+  logits = jnp.tile(jnp.log(odds).astype('f4')[None] + 50.0, (num, 1))
+  found = np.bincount(
+    np.asarray(jax.jit(sampling.pick)(jax.random.key(1), logits)),
+    minlength=words,
+  ) / num  # fmt: skip
+  spread = np.sqrt(odds * (1 - odds) / num)
+  assert (np.abs(found - odds) < 4.5 * spread + 1 / num).all()
+  assert (found[odds == 0] == 0).all()
+
+
+@pytest.mark.parametrize('certain', [0, 31, 32, 69])
+def test_a_certain_word_is_picked_at_both_ends_of_the_draw(certain):
+  logits = jnp.full((2, 70), -jnp.inf).at[:, certain].set(0.0)
+  ends_B1 = jnp.array([[0.0], [1 - 2**-22]])
+  with mock.patch.object(jax.random, 'uniform', lambda *_, **__: ends_B1):
+    picked = sampling.pick(jax.random.key(0), logits)
+  assert picked.tolist() == [certain, certain]
 
 
 ODDS = np.log([0.05, 0.4, 0.1, 0.3, 0.15])

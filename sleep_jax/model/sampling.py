@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from sleep_jax import types
 
 Array = types.Array
+_BLOCK = 32
+_BELOW_ONE = 1 - 2**-22
 # (weights, prompts, key) -> Rollout
 Sample = Callable[[types.Weights, types.Prompts, Array], types.Rollout]
 
@@ -67,7 +69,7 @@ def sample(
     if temperature == 0:
       return jnp.argmax(logits_BV, -1)
     logits_BV = restrict(logits_BV / temperature, top_k=top_k, top_p=top_p)
-    return jax.random.categorical(jax.random.fold_in(key, t), logits_BV)
+    return pick(jax.random.fold_in(key, t), logits_BV)
 
   def write(t, logits_BV, out_BT, done_B, end_B):
     done_B = done_B | (length_B + t >= max_length)
@@ -96,6 +98,30 @@ def sample(
     prompt_length_B=length_B,
     length_B=end_B,
   )
+
+
+def pick(key: Array, logits_BV: Array) -> Array:
+  """A word per row, drawn by its odds.
+
+  One uniform number per row is looked up in the summed odds, first of blocks of
+  words, then inside the block: noise for every word costs more than the sums
+  (benchmarks/draws.py). A word of no odds is never drawn.
+  """
+  odds_BV = jnp.exp(logits_BV - jnp.max(logits_BV, -1, keepdims=True))
+  odds_BV = jnp.pad(odds_BV, ((0, 0), (0, -odds_BV.shape[1] % _BLOCK)))
+  odds_BNK = odds_BV.reshape(len(odds_BV), -1, _BLOCK)
+  upto_BN = jnp.cumsum(jnp.sum(odds_BNK, -1), -1)
+  # Below 1, so that rounding leaves it below the sum of all.
+  at_B1 = jax.random.uniform(key, (len(odds_BV), 1), maxval=_BELOW_ONE)
+  at_B1 = at_B1 * upto_BN[:, -1:]
+  block_B1 = jnp.argmax(upto_BN > at_B1, -1, keepdims=True)
+  upto_BN = jnp.pad(upto_BN, ((0, 0), (1, 0)))
+  rest_B1 = at_B1 - jnp.take_along_axis(upto_BN, block_B1, 1)
+  inside_BK = jnp.take_along_axis(odds_BNK, block_B1[..., None], 1)[:, 0]
+  inside_BK = jnp.cumsum(inside_BK, -1)
+  # The two sums of a block are not rounded alike.
+  rest_B1 = jnp.minimum(rest_B1, inside_BK[:, -1:] * _BELOW_ONE)
+  return block_B1[:, 0] * _BLOCK + jnp.argmax(inside_BK > rest_B1, -1)
 
 
 def restrict(logits_BV: Array, *, top_k: int, top_p: float) -> Array:
