@@ -66,6 +66,26 @@ def test_masked_slots_add_exactly_zero_forward_and_backward(router, top_k):
   assert np.asarray(grads['B'])[[0, 2]].any()
 
 
+def test_groups_that_are_off_are_left_out_and_nothing_else():
+  """More slots than a group holds: the last alone, then one of each group."""
+  params = _bank(6)
+
+  def whole(p, active):
+    gates = experts.gates(X, p, active, router='sigmoid', top_k=0, spread=1.0)
+    return experts.apply(X, p['A'], p['B'], gates)
+
+  for active in ([0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0]):
+    active = jnp.asarray(active, 'f4')
+    (y, grads), (other, other_grads) = (
+      jax.value_and_grad(lambda p, f=f: jnp.sum(f(p, active) ** 2))(params)
+      for f in (lambda p, a: _apply(p, X, a), whole)
+    )
+    np.testing.assert_allclose(y, other, rtol=1e-6)
+    for name, leaf in grads.items():
+      np.testing.assert_allclose(leaf, other_grads[name], atol=1e-5)
+    assert np.asarray(grads['B'])[active > 0].any()
+
+
 @pytest.mark.parametrize('router', ROUTERS)
 def test_a_bank_that_is_off_is_as_if_it_were_not_there(router):
   y = _apply(_bank(), X, [0] * E, router=router, top_k=2)

@@ -47,7 +47,8 @@ def test_at_waking_nothing_pulls_and_then_something_does():
   _, _, said = _day()
   strains = [float(s['strain']) for s in said]
   assert strains[0] == pytest.approx(0, abs=1e-6)
-  assert min(strains[1:]) > 1e-5
+  # Four steps are few: what counts is that it grows with every one of them.
+  assert 1e-6 < strains[1] < strains[2] < strains[3]
 
 
 def test_a_tight_tether_keeps_the_day_near_the_morning():
