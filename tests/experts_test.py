@@ -77,12 +77,12 @@ def test_groups_that_are_off_are_left_out_and_nothing_else():
   for active in ([0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0]):
     active = jnp.asarray(active, 'f4')
     (y, grads), (other, other_grads) = (
-      jax.value_and_grad(lambda p, f=f: jnp.sum(f(p, active) ** 2))(params)
+      jax.value_and_grad(lambda p, f=f, a=active: jnp.sum(f(p, a) ** 2))(params)
       for f in (lambda p, a: _apply(p, X, a), whole)
     )
     np.testing.assert_allclose(y, other, rtol=1e-6)
     for name, leaf in grads.items():
-      np.testing.assert_allclose(leaf, other_grads[name], atol=1e-5)
+      np.testing.assert_allclose(leaf, other_grads[name], rtol=1e-5, atol=1e-4)
     assert np.asarray(grads['B'])[active > 0].any()
 
 
