@@ -139,6 +139,38 @@ def get_config() -> ml_collections.ConfigDict:
   )
   # Its cosine ends with the night, unless decay_steps says otherwise.
   c.expert_optimizer = dict(learning_rate=1.6e-2, warmup=20, b2=0.98)
+  # After consolidation the model writes about its day, tries what it wrote, and
+  # seeds what helped into the newest expert.
+  adapter = dict(
+    rank=8,
+    alpha=16.0,
+    targets=('query', 'key', 'value', 'out', 'gate', 'up', 'down'),
+    steps=5,
+    batch=4,
+    learning_rate=5e-3,
+  )
+  c.dream = dict(
+    on=False,
+    order='after',  # Or 'before' consolidation.
+    rounds=2,
+    start='current',  # Or 'base': where the writer starts a round.
+    candidates=64,  # Dreams of a round,
+    texts=4,  # and texts of each.
+    novelty=True,  # One random expert stands wide open while it dreams.
+    importance='gradient',  # Or 'norm', 'random'.
+    top=12,  # Dreams that are tried: the most important,
+    random=4,  # and some of the others.
+    repeats=1,  # Trials of each.
+    score='likelihood',  # Of right answers; or 'greedy', how many are right.
+    margin=0.0,  # A reward takes more gain than this.
+    trial=adapter,
+    writer=adapter | dict(steps=20, batch=32),
+    sequences=32,  # Rows of rewarded dreams per update,
+    reading=0,  # and rows that are read with their document.
+    num_updates=80,
+    updates_per_round=10,
+    learning_rate=4e-3,
+  )
   c.guard = dict(on=False, tolerance=0.02)
 
   c.evaluate = dict(chunk=512, held_out_batches=3)

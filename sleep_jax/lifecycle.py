@@ -16,6 +16,7 @@ import numpy as np
 
 from sleep_jax import (
   checkpoint,
+  journal,
   programs,
   progress,
   records,
@@ -29,7 +30,10 @@ from sleep_jax.evaluate import examiner as examiner_lib
 
 # A level that could not sleep, for the guard, has not emptied its bank.
 _NO_ROOM = "no room: the receiver's bank is full of nights that it still holds"
-RECORDS = ('evaluations', 'nights', 'ledger', 'samples')
+_NO_TASK = 'there is nothing to dream about: this experience has no task'
+_NO_EXPERT = 'there is no newest expert: no night before it was kept'
+CONSOLIDATE, MERGE, DREAM = programs.CONSOLIDATE, programs.MERGE, programs.DREAM
+RECORDS = ('evaluations', 'nights', 'ledger', 'samples', 'dreams')
 
 
 class Interrupted(Exception):
@@ -103,6 +107,8 @@ class Life:
         self._event += 1
       elif event.kind == schedule.SLEEP:
         state = self._sleep(state, event)
+      elif event.kind == schedule.DREAM:
+        state = self._dream(state, event)
       else:
         self._event += 1
         self._save_cycle(state, event)
@@ -125,10 +131,8 @@ class Life:
       return state
     series, number, kept = saved
     asleep = self._plan[kept['event']].sender if kept['night'] else None
-    shapes = self._program.abstract(
-      self._newborn, night=asleep,
-      merging=bool(kept['night']) and kept['nights'][-1]['merging'],
-    )  # fmt: skip
+    phase = kept['nights'][-1]['phase'] if kept['night'] else CONSOLIDATE
+    shapes = self._program.abstract(self._newborn, night=asleep, phase=phase)
     state = self._tools.checkpoints.restore(series, number, shapes)
     self._records = {name: kept[name] for name in RECORDS}
     self._cost = cost_lib.Cost(kept['cost'])
@@ -193,47 +197,113 @@ class Life:
     """A sender's night, and before it a merge if there is no room."""
     night = self._records['nights'].pop() if state.night is not None else {}
     must = self._program.must_merge
-    if night['merging'] if night else must(state, event.sender):
-      state, night = self._seed(state, event, night, merging=True)
+    merging = night['phase'] == MERGE if night else must(state, event.sender)
+    if merging:
+      state, night = self._seed(*self._asleep(state, event, night, MERGE))
       state, night = self._merge(state, event, night), {}
-    state, night = self._seed(state, event, night)
+    state, night = self._seed(*self._asleep(state, event, night, CONSOLIDATE))
     return self._wake_up(state, event, night)
 
-  def _seed(self, state, event, night, *, merging=False):
-    """All rounds that are left of a night; `night` is its record so far."""
-    sender = event.sender
+  def _asleep(self, state, event, night, phase):
+    """Falls asleep, unless it is; `night` is its record so far."""
     if not night:
       with self._cost.running():
-        state = self._program.fall_asleep(state, sender, merging=merging)
-      full = self._program.is_full(state, sender) and not merging
-      night = {
-        'divergence_at_0': {}, 'divergence': [], 'imitation': [],
-        'merging': merging, 'collapse': _NO_ROOM * full,
-        **dict.fromkeys(cost_lib.TIMES, 0.0),
-      }  # fmt: skip
+        state = self._program.fall_asleep(state, event.sender, phase=phase)
+      full = phase == CONSOLIDATE and self._program.is_full(state, event.sender)
+      night = records.night(phase, _NO_ROOM * full)
+    return state, event, night
+
+  def _dream(self, state, event):
+    """A night of dreams; what helped goes into the newest expert."""
+    sender = event.sender
+    if state.night is not None:
+      night = self._records['nights'].pop()
+    else:
+      state, night = self._begin_to_dream(state, event)
+    if state.night is not None:
+      state, night = self._seed(state, event, night)
+    number = len(self._records['nights']) + 1
+    reason, guard = night.pop('collapse'), None
+    if not reason:
+      self._sample(state, number)
+    if self._guarded and not reason:
+      larger = self._program.committed(state, sender, phase=DREAM)
+      before = self._examiner.guard(state.weights, event.experience)
+      guard, reason = self._vetoed(before, larger, event)
+    if state.night is not None:
+      with self._cost.running():
+        state = self._program.dreamt(state, sender, accept=not reason)
+        jax.block_until_ready(state.step)
+    if reason:
+      self._tools.progress.say(
+        f'night {number}, of dreams, discarded: {reason}'
+      )
+    row = {
+      'cycle': event.cycle, 'night': number, 'step': event.step,
+      'sender': sender, 'receiver': sender + 1, 'accepted': not reason,
+      'reason': reason, 'guard': guard, **night,
+    }  # fmt: skip
+    self._event += 1
+    changes = [] if reason else [(night['slot'], 'dreamt')]
+    self._record_night(row, changes, sender + 1)
+    self._maybe_save(state)
+    return state
+
+  def _begin_to_dream(self, state, event):
+    """Dreams, if it can; all of it goes into the journal."""
+    sender, task = event.sender, self._stream.tasks.get(str(event.experience))
+    slot = records.newest(self._records['nights'], sender + 1)
+    night = records.night(DREAM, '', slot=slot, dreams={})
+    if task is None or slot is None:
+      night['collapse'] = _NO_TASK if task is None else _NO_EXPERT
+      return state, night
+    with self._cost.running():
+      before = self._cost.totals()
+      state, found = self._program.dream(state, sender, slot, task)
+      found = jax.device_get(found)
+      for name, spent in self._cost.spent_since(before).items():
+        night[name] += spent
+    settings = self._program.dreams
+    self._cost.add(
+      tokens_generated=int(found['written'].sum()),
+      tokens_read=self._program.dream_tokens,
+      steps=settings.rounds * settings.writer.steps,
+    )
+    night['dreams'] = journal.means(found)
+    night['collapse'] = journal.nothing_kept(found)
+    about = self._stream.world.tasks[str(event.experience)].documents
+    self._records['dreams'] += journal.rows(
+      found, self._stream.tokenizer.decode, [row.text for row in about],
+      night=len(self._records['nights']) + 1,
+    )  # fmt: skip
+    return state, night
+
+  def _seed(self, state, event, night):
+    """All rounds that are left of a night."""
+    sender, phase = event.sender, night['phase']
     self._under_way = night
     number = len(self._records['nights']) + 1
     label = f'{self._program.kind.name}: night {number}'
-    total = self._program.night_updates
+    total = self._program.settings[phase].num_updates
     start = int(state.night.update)
-    with self._tools.progress.phase(label, total, start=start) as phase:
+    with self._tools.progress.phase(label, total, start=start) as bar:
       while int(state.night.update) < total and not night['collapse']:
         first, before = int(state.night.update), self._cost.totals()
         with self._cost.running():
-          state, metrics = self._program.seed(state, sender, merging=merging)
+          state, metrics = self._program.seed(state, sender, phase=phase)
           metrics = jax.device_get(metrics)
         for name, spent in self._cost.spent_since(before).items():
           night[name] += spent
-        means = self._note(night, metrics, first, event, merging=merging)
-        phase.advance(len(metrics['loss']), loss=means['loss'])
+        means = self._note(night, metrics, first, event)
+        bar.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
     return state, night
 
-  def _note(self, night, metrics, first, event, *, merging):
+  def _note(self, night, metrics, first, event):
     """Records one round; returns the means of its losses."""
     means, earned, written, num = records.round_of(metrics)
-    rows = self._program.merge_tokens if merging else self._program.night_tokens
-    self._cost.add(tokens_generated=written, steps=num, tokens_read=num * rows)
+    tokens = num * self._program.settings[night['phase']].tokens
+    self._cost.add(tokens_generated=written, steps=num, tokens_read=tokens)
     if first == 0:
       night['divergence_at_0'] = records.first_of(metrics)
     night['divergence'].append({'update': first + num, **means})
@@ -288,13 +358,7 @@ class Life:
       before = float(np.asarray(state.guard_N)[sender])
       if not sender:  # The context clears nothing: the day's wear stays.
         before = self._examiner.guard(state.weights, event.experience)
-      after = self._examiner.guard(larger, event.experience)
-      guard = {'before': before, 'after': after}
-      if before - after > self._tolerance:
-        reason = (
-          f'guard probes fell from {before:.3f} to {after:.3f}, more than '
-          f'guard.tolerance {self._tolerance}'
-        )
+      guard, reason = self._vetoed(before, larger, event)
     accept = not reason
     with self._cost.running():
       state = self._program.wake_up(
@@ -318,6 +382,16 @@ class Life:
     self._hold(state)
     self._maybe_save(state)
     return state
+
+  def _vetoed(self, before, larger, event):
+    """The guard's scores, and why they forbid a night; '' if they do not."""
+    after = self._examiner.guard(larger, event.experience)
+    reason = (
+      f'guard probes fell from {before:.3f} to {after:.3f}, more than '
+      f'guard.tolerance {self._tolerance}'
+    )
+    fell = before - after > self._tolerance
+    return {'before': before, 'after': after}, reason if fell else ''
 
   def _record_night(self, row, changes, level):
     self._records['nights'].append(row)
@@ -344,6 +418,7 @@ class Life:
       row['gates'] = self._examiner.gates(weights)
     self._records['evaluations'].append(row)
     self._write('evaluation', **row)
+    self._tools.writer.journal(self._records['dreams'])
     self._tools.on_cycle(self.record())
 
   def _hold(self, state):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
 from sleep_jax.phases import (
   consolidate,
+  dreaming,
   imitate,
   merge,
   replay,
@@ -24,10 +25,13 @@ from sleep_jax.phases import (
   tether,
   wake,
 )
+from sleep_jax.phases import dreams as dreams_lib
 from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import er, strategy
 
 Array = types.Array
+# What a night may be.
+CONSOLIDATE, MERGE, DREAM = 'consolidate', 'merge', 'dream'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +49,10 @@ class Programs:
     wake: (state, batch, held) -> (state, metrics).
     fall_asleep, seed, committed, wake_up: by sender.
     birth_steps: batches that birth read.
-    night_updates, night_tokens: seeding updates of a night, and the tokens
-      (padding included) that one of them reads.
+    settings: of each kind of night that there is.
+    dreams: whether and how nights dream.
+    dream_tokens: read by trials and writer in a night of dreams.
     grows: whether a night adds an expert.
-    merge_tokens: that an update of a merge reads, likewise.
     collapse: (first, now) -> why a night is to end, see `imitate.collapse`.
   """
 
@@ -63,8 +67,11 @@ class Programs:
     bos: int,
     eos: int,
     judge: judges.Judge,
+    dream_stems: types.Stems | None = None,
+    task: types.Task | None = None,
     learning_rate: float | None = None,
   ):
+    """Args: task any, for its shapes; with `dream_stems`, where it dreams."""
     self.model, self.kind, self.placement = model, kind, placement
     levels = model.config.levels
     self._txs, self._periods, self._moving = {}, {}, {}
@@ -85,11 +92,14 @@ class Programs:
     self._asked = stems, judge
     self._nights: dict[int, consolidate.Consolidation] = {}
     self._merges: dict[int, merge.Merge] = {}
+    self._dreamings: dict[int, dreaming.Dreaming] = {}
+    self._dreamt = dream_stems, task
+    self.settings: dict[str, night_lib.Settings] = {}
+    self.dreams = dreams_lib.make(**config.dream.to_dict())
     self._average_decay, self._document = 0.0, 0
     if kind.sleeps:
       night = night_lib.make(**config.consolidate.to_dict())
-      self.night_updates = night.num_updates
-      self.night_tokens = night.max_length * night.rows
+      self.settings[CONSOLIDATE] = night
       self.grows = night.into == night_lib.EXPERT
       self.collapse = functools.partial(
         imitate.collapse, settings=night.imitation
@@ -107,15 +117,16 @@ class Programs:
       if night.into == night_lib.BASE:
         _check_base(self._nights, len(levels))
       if night.full == night_lib.MERGE:
+        self.settings[MERGE] = merge.settings(night)
         self._merges = {
           sender: merge.Merge(
-            model, tx, stems, bos, eos, judge, merge.settings(night), own
+            model, tx, stems, bos, eos, judge, self.settings[MERGE], own
           )
           for sender, own in self._nights.items()
           if levels[sender].slots > 1
         }  # fmt: skip
-        merging = merge.settings(night)
-        self.merge_tokens = merging.max_length * merging.rows
+      if self.dreams.on:
+        self._dreamings = self._dreamers(night)
       if night.reads:
         self._document = _document(config)
       if night.averaged:
@@ -157,21 +168,23 @@ class Programs:
     for sender in self._nights:
       self.abstract(newborn, night=sender)
     for sender in self._merges:
-      self.abstract(newborn, night=sender, merging=True)
+      self.abstract(newborn, night=sender, phase=MERGE)
+    for sender in self._dreamings:
+      self.abstract(newborn, night=sender, phase=DREAM)
 
   def abstract(
     self,
     newborn: Newborn | None,
     *,
     night: int | None = None,
-    merging: bool = False,
+    phase: str = CONSOLIDATE,
   ) -> state_lib.State:
     """Shapes and places of the state, during a sender's night if it is given.
 
     Args:
       newborn: None: as drawn.
       night: its sender.
-      merging: whether the night merges experts of the receiver.
+      phase: what the night is: it consolidates, merges or dreams.
     """
     key = jax.random.key(0)
     if newborn is None:
@@ -182,8 +195,7 @@ class Programs:
         self._begin, newborn.weights, newborn.replay, key, -1.0
       )
     if night is not None:
-      fall_asleep = self._night(night, merging).fall_asleep
-      shapes = jax.eval_shape(fall_asleep, shapes)
+      shapes = self._asleep(shapes, night, phase)
     return jax.tree.map(
       lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
       shapes,
@@ -205,20 +217,34 @@ class Programs:
   def must_merge(self, state, sender: int) -> bool:
     return sender in self._merges and self.is_full(state, sender)
 
-  def fall_asleep(self, state, sender: int, *, merging: bool = False):
+  def fall_asleep(self, state, sender: int, *, phase: str = CONSOLIDATE):
+    night = self._merges if phase == MERGE else self._nights
     return self._run(
-      ('fall_asleep', sender, merging),
-      self._night(sender, merging).fall_asleep, state,
+      ('fall_asleep', sender, phase), night[sender].fall_asleep, state
+    )
+
+  def dream(self, state, sender: int, slot: int, task: types.Task):
+    """Falls asleep to dream, see `Dreaming.dream`."""
+    return self._run(
+      ('dream', sender), self._dreamings[sender].dream, state,
+      jnp.int32(slot), self._dreamt[0], task,
     )  # fmt: skip
 
-  def seed(self, state, sender: int, *, merging: bool = False):
-    night = self._night(sender, merging)
+  def dreamt(self, state, sender: int, *, accept: bool):
+    """Wakes up from dreams."""
+    return self._run(
+      ('dreamt', sender), self._dreamings[sender].wake_up, state,
+      jnp.asarray(accept),
+    )  # fmt: skip
+
+  def seed(self, state, sender: int, *, phase: str = CONSOLIDATE):
+    night = self._of(phase)[sender]
 
     def seed(state, stems, judge):
       # Arguments, so that one compiled night serves all vocabularies.
       return dataclasses.replace(night, stems=stems, judge=judge).seed(state)
 
-    return self._run(('seed', sender, merging), seed, state, *self._asked)
+    return self._run(('seed', sender, phase), seed, state, *self._asked)
 
   def merged(self, state, sender: int):
     """Commits a merge."""
@@ -237,10 +263,13 @@ class Programs:
       jnp.asarray(guard, jnp.float32),
     )  # fmt: skip
 
-  def committed(self, state, sender: int) -> types.Weights:
+  def committed(
+    self, state, sender: int, *, phase: str = CONSOLIDATE
+  ) -> types.Weights:
     """What would wake up, for probing; the state is not given away."""
+    night = self._dreamings if phase == DREAM else self._nights
     return self._run(
-      ('committed', sender), self._nights[sender].committed, state,
+      ('committed', sender, phase), night[sender].committed, state,
       donate=False,
     )  # fmt: skip
 
@@ -257,8 +286,47 @@ class Programs:
       state = self._run('offer', offer, state, batch, count)
     return state
 
-  def _night(self, sender: int, merging: bool) -> seeding.Seeding:
-    return self._merges[sender] if merging else self._nights[sender]
+  def _of(self, phase: str) -> Mapping[int, seeding.Seeding]:
+    """The nights of a kind, by sender."""
+    nights: dict[str, Mapping[int, seeding.Seeding]] = {
+      CONSOLIDATE: self._nights, MERGE: self._merges, DREAM: self._dreamings
+    }  # fmt: skip
+    return nights[phase]
+
+  def _asleep(self, shapes, sender, phase):
+    if phase != DREAM:
+      night = self._merges if phase == MERGE else self._nights
+      return jax.eval_shape(night[sender].fall_asleep, shapes)
+    slot = jax.ShapeDtypeStruct((), jnp.int32)
+    dream = self._dreamings[sender].dream
+    return jax.eval_shape(dream, shapes, slot, *self._dreamt)[0]
+
+  def _dreamers(self, night) -> dict[int, dreaming.Dreaming]:
+    """One for each sender of a night.
+
+    Raises:
+      ValueError: there is nothing to dream about, or nothing to keep it in.
+    """
+    c, (_, task) = self._config, self._dreamt
+    if task is None:
+      raise ValueError(
+        f'config.dream.on: the world {c.data.world!r} as it is set has nothing '
+        'to dream about: no documents with practice questions. Of facts, set '
+        'data.settings.readings and .practice; or set config.dream.on=False.'
+      )
+    settings = dreaming.settings(night, self.dreams)
+    self.settings[DREAM] = settings
+    width = task.prompts.context.tokens_BT.shape[1]
+    self.dream_tokens = self.dreams.tokens(settings.max_length, width)
+    tx = optimizer.make(**dreams_lib.optimizer(self.dreams, c.expert_optimizer))
+    stems, judge = self._asked
+    return {
+      sender: dreaming.Dreaming(
+        own.model, tx, stems, own.bos, own.eos, judge, settings, own,
+        self.dreams, width, self.placement.spread,
+      )
+      for sender, own in self._nights.items()
+    }  # fmt: skip
 
   def _run(self, name, function, state, *args, donate=True):
     if name not in self._jitted:

@@ -8,9 +8,32 @@ import numpy as np
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
+from sleep_jax.evaluate import cost
 from sleep_jax.model import config as config_lib
 
 _APART = ('written', 'imitation')
+
+
+def night(phase: str, collapse: str, **more: Any) -> dict[str, Any]:
+  """What is recorded of a night that has just begun.
+
+  Args:
+    phase: what it is, see `programs`.
+    collapse: why it is over already; '': it is not.
+  """
+  return {
+    'divergence_at_0': {}, 'divergence': [], 'imitation': [], 'phase': phase,
+    'collapse': collapse, **dict.fromkeys(cost.TIMES, 0.0), **more,
+  }  # fmt: skip
+
+
+def newest(nights: Sequence[Mapping[str, Any]], receiver: int) -> int | None:
+  """Slot of the newest expert, if the last night that made one is kept."""
+  for row in reversed(nights):
+    if row['phase'] == 'consolidate':
+      mine = row['accepted'] and row['receiver'] == receiver
+      return row['slot'] if mine else None
+  return None
 
 
 def round_of(

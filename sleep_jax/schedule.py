@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from sleep_jax.model import config as config_lib
 
 Level = config_lib.Level
-WAKE, SLEEP, EVALUATE, SAVE = 'wake', 'sleep', 'evaluate', 'save'
+WAKE, SLEEP, DREAM = 'wake', 'sleep', 'dream'
+EVALUATE, SAVE = 'evaluate', 'save'
+AFTER, BEFORE = 'after', 'before'  # Consolidation: when to dream.
 EVENING, MORNING, NEWBORN = 'evening', 'morning', 'newborn'
 
 
@@ -24,12 +26,14 @@ class Event:
   """One thing that happens.
 
   Attributes:
-    kind: 'wake' (one step), 'sleep' (one sender's night), 'evaluate', 'save'.
+    kind: 'wake' (one step), 'sleep' (one sender's night), 'dream', 'evaluate'
+      or 'save'.
     step: wake steps completed (a wake event completes its own).
     experience: number of the experience under way, from 1.
     cycle: number of the cycle (wake and sleep), from 1.
     local_step: of a wake event, steps of this experience before it.
-    sender: of a sleep, the level that sleeps.
+    sender: of a sleep, the level that sleeps; of a dream, the one whose night
+      made, or will make, the newest expert.
     held: of a wake event, levels that fall asleep right after this step.
     moment: of an evaluation, 'evening' or 'morning'.
     ends: whether the experience is over at this event.
@@ -129,6 +133,7 @@ def events(
   num_experiences: int,
   steps: int,
   sleeps: bool = True,
+  dreams: str = '',
 ) -> tuple[Event, ...]:
   """The whole run.
 
@@ -138,6 +143,8 @@ def events(
     steps: wake steps per experience, see `steps_per_experience`.
     sleeps: False for strategies that never sleep: an experience then ends
       with one evaluation.
+    dreams: whether who sleeps at the end of an experience dreams 'after' or
+      'before' it; '': never.
   """
   made, step, cycle = [], 0, 1
   for experience in range(1, num_experiences + 1):
@@ -150,7 +157,13 @@ def events(
       if not (due or ends):
         continue
       made.append(Event(EVALUATE, moment=EVENING, **here))
-      made += [Event(SLEEP, sender=sender, **here) for sender in due]
+      nights = [Event(SLEEP, sender=sender, **here) for sender in due]
+      dream = [Event(DREAM, sender=due[-1], **here)] if due and ends else []
+      if dreams == BEFORE:
+        nights = dream + nights
+      elif dreams == AFTER:
+        nights += dream
+      made += nights
       if due:
         made.append(Event(EVALUATE, moment=MORNING, **here))
       made.append(Event(SAVE, **here))

@@ -18,7 +18,7 @@ from sleep_jax.data import streams, tokenizer
 from sleep_jax.data.worlds import facts, intents, jsonl
 from sleep_jax.evaluate import examiner
 from sleep_jax.model import config as model_config
-from sleep_jax.phases import night
+from sleep_jax.phases import dreams, night
 
 WORLDS = {'facts': facts, 'intents': intents, 'jsonl': jsonl}
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
@@ -47,6 +47,10 @@ def check(config: Mapping[str, Any]) -> None:
       **config['expert_optimizer'],
     },
   }
+  if config['dream']['on']:
+    named['dream (with expert_optimizer)'] = dreams.optimizer(
+      dreams.make(**config['dream']), config['expert_optimizer']
+    )
   for number, settings in enumerate(config['wake']['optimizers']):
     named[f'wake.optimizers[{number}]'] = settings
   for name, settings in named.items():
@@ -159,6 +163,11 @@ def _known(config):
       'imitation': _arguments(night.Imitation),
     },
     'expert_optimizer': adam,
+    'dream': {
+      **_arguments(dreams.Settings),
+      'trial': _arguments(dreams.Adapter),
+      'writer': _arguments(dreams.Adapter),
+    },
     'guard': {'on': _NEEDED, 'tolerance': _NEEDED},
     'evaluate': _arguments(
       examiner.Examiner, but=('model', 'stream', 'newborn')

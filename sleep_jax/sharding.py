@@ -17,6 +17,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 AXES = ('data', 'fsdp', 'tensor')
 ROWS = ('data', 'fsdp')
 RULES: tuple[tuple[str, tuple], ...] = (
+  # Small, or read by every device: what a night has dreamt.
+  (r'dreams/.*', ()),
   (r'embed$', (None, 'fsdp')),  # [V, D]
   (r'head$', ('fsdp', 'tensor')),  # [D, V]
   (r'attention/(query|key|value)$', (None, 'fsdp', 'tensor')),  # [L, D, H K]
@@ -60,6 +62,19 @@ class Placement:
   def put(self, tree: Any, *, prefix: str = '') -> Any:
     """The one transfer in: host arrays to their places."""
     return jax.device_put(tree, self.shardings(tree, prefix=prefix))
+
+  def spread(self, tree: Any) -> Any:
+    """Inside a program: the leading axis of every leaf over all devices' rows.
+
+    Raises:
+      ValueError: the devices do not divide it.
+    """
+    return jax.tree_util.tree_map_with_path(
+      lambda path, leaf: jax.lax.with_sharding_constraint(
+        leaf, self._check(_name(path, 'trials/'), leaf, (ROWS,))
+      ),
+      tree,
+    )
 
   def jit(self, function: Callable, *args: Any, donate: bool = True):
     """Compiles `function(state, ...) -> state` or `(state, metrics)`.

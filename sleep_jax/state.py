@@ -31,6 +31,22 @@ class Band(struct.PyTreeNode):
   documents: types.Texts | None = None
 
 
+class Dreams(struct.PyTreeNode):
+  """What a night has dreamt.
+
+  Attributes:
+    texts: [B, T], those of all dreams that were tried, with their documents.
+    weight_B: 1 where a text's dream was rewarded, else 0.
+    writer: adapter of who wrote them best.
+    slot: int32, of the newest expert, which takes all of it in.
+  """
+
+  texts: types.Rollout
+  weight_B: Array
+  writer: Any
+  slot: Array
+
+
 class Night(struct.PyTreeNode):
   """One sleep under way: everything that is not yet committed.
 
@@ -46,6 +62,7 @@ class Night(struct.PyTreeNode):
     priorities: per teacher, how far the student last was from each of its
       sequences, [M].
     pair_2: of a merge, the slots that become one.
+    dreams: of a dreaming night, what it has to learn from.
   """
 
   update: Array
@@ -57,6 +74,7 @@ class Night(struct.PyTreeNode):
   rollouts: dict[str, types.Rollout]
   priorities: dict[str, Array]
   pair_2: Array | None = None
+  dreams: Dreams | None = None
 
 
 class State(struct.PyTreeNode):

@@ -167,6 +167,7 @@ class Study:
     plan = kind.plan(
       self._levels, num_experiences or len(start.stream.experiences),
       self._steps, config.consolidate.num_updates,
+      config.dream.order if config.dream.on else '',
     )  # fmt: skip
     name = f'{config.name}_{kind.name}_{start.seed}'
     checkpoints = self._checkpoints(folder)
@@ -306,6 +307,8 @@ class Study:
     return programs.Programs(
       self._config, start.model, kind, self._placement,
       stems=start.stream.stems, bos=words.bos, eos=words.eos,
+      dream_stems=start.stream.dream_stems,
+      task=next(iter(start.stream.tasks.values()), None),
       judge=judges.make(self._config.consolidate.imitation.judge, words),
       learning_rate=rate,
     )  # fmt: skip

@@ -25,11 +25,16 @@ class Weights(struct.PyTreeNode):
     active_NE: f32, 1 where an expert slot takes part, else 0.
     fresh: the expert under training, which stands outside the bank (and so
       outside its selection) until commit: {level: {name: array [L, ...]}}.
+    adapter: low-rank, beside matrices of the blocks, see `model.lora`.
+    opened_BNE: 1 where a row's gate of an active expert stands wide open,
+      whatever its router says.
   """
 
   params: Params
   active_NE: Array
   fresh: dict[str, Params] | None = None
+  adapter: dict[str, Any] | None = None
+  opened_BNE: Array | None = None
 
   def with_params(self, params: Params) -> 'Weights':
     """These weights with some arrays replaced; all others are shared."""
@@ -141,6 +146,19 @@ class Probes(struct.PyTreeNode):
   candidate_since_SC: Array
   set_B: Array
   gold_B: Array
+
+
+class Task(struct.PyTreeNode):
+  """What a night dreams about.
+
+  Attributes:
+    prompts: [N, P], one a document, with its subject; `context` holds the
+      documents themselves.
+    practice: questions about them that no other probe asks.
+  """
+
+  prompts: Prompts
+  practice: Probes
 
 
 # (weights, tokens_BT, segments_BT, positions_BT) -> logits_BTV

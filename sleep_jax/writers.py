@@ -67,6 +67,15 @@ class Writers:
     for other in self._others:
       other.write(event, numbers)
 
+  def journal(self, rows: list[Row]) -> None:
+    """Writes `dreams.jsonl` anew, whole or not at all; nothing if empty."""
+    if not rows:
+      return
+    path = self.path.with_name('dreams.jsonl')
+    new = path.with_suffix('.jsonl.new')
+    new.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    new.replace(path)
+
   def truncate_after(self, event: int) -> list[Row]:
     """Drops the rows after `event`; returns those that stay."""
     rows = [row for row in read(self.path) if row['event'] <= event]

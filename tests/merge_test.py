@@ -126,7 +126,8 @@ def test_without_a_teacher_on_old_prompts_there_is_no_merge():
 
 def test_a_full_bank_merges_before_the_night_that_needs_room(whole):
   state, record, rows, _ = whole
-  assert [n['merging'] for n in record['nights']] == [False, False, True, False]
+  phases = ['consolidate', 'consolidate', 'merge', 'consolidate']
+  assert [n['phase'] for n in record['nights']] == phases
   assert [n['night'] for n in record['nights']] == [1, 2, 3, 4]
   merged = record['nights'][2]
   assert sorted(merged['merged']) == [0, 1]
@@ -138,9 +139,7 @@ def test_a_full_bank_merges_before_the_night_that_needs_room(whole):
     (3, 2, 'reset'), (4, 2, 'activated'),
   ]  # fmt: skip
   assert np.asarray(state.weights.active_NE)[1].tolist() == [1, 1]
-  assert [r['merging'] for r in rows if r['kind'] == 'night'] == [
-    False, False, True, False,
-  ]  # fmt: skip
+  assert [r['phase'] for r in rows if r['kind'] == 'night'] == phases
 
 
 def test_a_life_broken_off_inside_a_merge_ends_as_an_unbroken_one(

@@ -214,8 +214,36 @@ def life(
     config, model, sleep.make(len(config.levels)), place,
     stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
     judge=jax.tree_util.Partial(judge),
+    dream_stems=stems(([5], [8]), ([], [9])), task=task(),
   )  # fmt: skip
   return made, made.begin(newborn(model), jax.random.key(0))
+
+
+def task(seed: int = 0) -> types.Task:
+  """Four documents, each with its subject, and four questions."""
+  random = np.random.default_rng(seed)
+  begun = batch(seed, 4).prompts
+  documents = types.Texts(
+    jnp.asarray(random.integers(3, VOCAB, (4, CONTEXT)).astype('i4')),
+    jnp.asarray([CONTEXT, 5, 7, CONTEXT], jnp.int32),
+  )
+  return types.Task(begun.replace(context=documents), probes(seed))
+
+
+def probes(seed: int = 0, num: int = 4) -> types.Probes:
+  """Questions of three tokens with answers of two, without candidates."""
+  random = np.random.default_rng(seed + 100)
+  asked = random.integers(3, VOCAB, (num, 3)).tolist()
+  answers = random.integers(3, VOCAB, (num, 2)).astype('i4')
+  nobody = jnp.full((num,), -1, jnp.int32)
+  return types.Probes(
+    prompts=prompts([[BOS, *row] for row in asked]),
+    answer_BA=jnp.asarray(answers), answer_length_B=jnp.full((num,), 2),
+    candidates_SCA=jnp.zeros((1, 1, 2), jnp.int32),
+    candidate_length_SC=jnp.zeros((1, 1), jnp.int32),
+    candidate_since_SC=jnp.zeros((1, 1), jnp.int32),
+    set_B=nobody, gold_B=nobody,
+  )  # fmt: skip
 
 
 def newborn(model: transformer.Transformer) -> programs.Newborn:

@@ -86,7 +86,7 @@ def test_after_a_night_the_day_is_held_to_the_new_morning():
   state, _ = program.wake(state, batch, (1,))
   before = jax.device_get(state.tether)
   state = program.fall_asleep(state, 1)
-  while int(state.night.update) < program.night_updates:
+  while int(state.night.update) < program.settings['consolidate'].num_updates:
     state, _ = program.seed(state, 1)
   state = program.wake_up(state, 1, accept=True, guard=-1.0)
   assert testing.same(before, jax.device_get(state.tether))

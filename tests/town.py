@@ -80,6 +80,11 @@ def shrink(
     prompt_width=12,
   )  # fmt: skip
   c.expert_optimizer = dict(learning_rate=1e-2)
+  c.dream.update(
+    candidates=8, texts=2, top=2, random=2, sequences=8, num_updates=4,
+    updates_per_round=2, learning_rate=1e-2,
+  )  # fmt: skip
+  c.dream.writer.update(steps=2, batch=4)
   c.evaluate.update(chunk=32, held_out_batches=1)
   c.evaluate_samples = 1
   c.checkpoint.every_seconds = NEVER
@@ -166,18 +171,20 @@ class Town:
     save_seconds: float = NEVER,
     tolerance: float | None = None,
     said: Progress | None = None,
+    dreams: str = schedule.AFTER,
   ) -> tuple[state_lib.State, dict[str, Any]]:
     """Lives from where the folder's checkpoints stand, to the end or a stop.
 
     Args:
       name: 'birth', or a life's name.
       judge: in place of the examiner.
+      dreams: when to, if at all.
     """
     c, program = self.config, self.programs(name)
     steps = schedule.steps_per_experience(self.levels, c.wake.steps)
     plan = program.kind.plan(
       self.levels, len(self.stream.experiences), steps,
-      c.consolidate.num_updates,
+      c.consolidate.num_updates, dreams if c.dream.on else '',
     )  # fmt: skip
     saved = checkpoint.Checkpoints(
       str(folder / 'checkpoints'), config={'name': name}, keep=99
@@ -203,6 +210,8 @@ class Town:
     return programs.Programs(
       self.config, self.model, kind, self.place, stems=self.stream.stems,
       bos=words.bos, eos=words.eos, judge=judges.match(words),
+      dream_stems=self.stream.dream_stems,
+      task=next(iter(self.stream.tasks.values()), None),
     )  # fmt: skip
 
 

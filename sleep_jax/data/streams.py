@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.data import sources, worlds
+from sleep_jax.data import sequences, sources, worlds
 from sleep_jax.data import tokenizer as tokenizer_lib
 
 
@@ -27,6 +27,8 @@ class Stream:
     open_probes: the probes of days behind their documents; absent where empty.
     guard: probes that may veto a night; None: none.
     stems: self-study templates; zero rows: none.
+    dream_stems: what a dream is asked, likewise.
+    tasks: what there is to dream about, by experience; absent where nothing is.
   """
 
   world: worlds.World
@@ -39,6 +41,8 @@ class Stream:
   open_probes: dict[str, types.Probes]
   guard: types.Probes | None
   stems: types.Stems
+  dream_stems: types.Stems
+  tasks: dict[str, types.Task]
 
 
 def build(
@@ -80,6 +84,7 @@ def build(
     *world.stem_probes.values(),
     *world.open_probes.values(),
     world.guard,
+    *(task.practice for task in world.tasks.values()),
   ]
   tables = _candidates(world, tokenizer, asked)
 
@@ -104,8 +109,19 @@ def build(
       key: probes(group, context) for key, group in world.open_probes.items()
     },
     guard=probes(world.guard) if world.guard else None,
-    stems=_stems(world, tokenizer, max_prompt, prefix),
-  )
+    stems=_stems(world.stems, world, tokenizer, max_prompt, prefix),
+    dream_stems=_stems(world.dreams, world, tokenizer, max_prompt, prefix),
+    tasks={
+      key: types.Task(
+        _documents(
+          task.documents, tokenizer, context=context, max_prompt=max_prompt,
+          loss_on=loss_on, prefix=prefix,
+        ),
+        probes(task.practice),
+      )
+      for key, task in world.tasks.items()
+    },
+  )  # fmt: skip
 
 
 def _candidates(
@@ -197,7 +213,32 @@ def _probes(
   )
 
 
+def _documents(
+  rows: list[worlds.Row], tokenizer: tokenizer_lib.Tokenizer, **settings
+) -> types.Prompts:
+  """What each document begins with, and the document without its EOS."""
+  made = [sequences.tokenise(row, tokenizer, **settings) for row in rows]
+  whole = [sequence for windows in made for sequence in windows]
+
+  def room(texts: list[list[int]], width: int) -> np.ndarray:
+    tokens = np.full((len(texts), width), tokenizer.eos, np.int32)
+    for place, text in enumerate(texts):
+      tokens[place, : len(text)] = text
+    return tokens
+
+  size = lambda texts: np.array([len(text) for text in texts], np.int32)
+  begun = [sequence.tokens[: sequence.prompt_length] for sequence in whole]
+  read = [sequence.tokens[:-1] for sequence in whole]
+  return types.Prompts(
+    tokens_BP=room(begun, settings['max_prompt']),
+    length_B=size(begun),
+    subject_B2=np.array([sequence.subject for sequence in whole], np.int32),
+    context=types.Texts(room(read, settings['context']), size(read)),
+  )
+
+
 def _stems(
+  templates: list[str],
   world: worlds.World,
   tokenizer: tokenizer_lib.Tokenizer,
   max_prompt: int,
@@ -208,13 +249,13 @@ def _stems(
     row.text[slice(*row.subject)]
     for rows in (world.birth, *(rows for _, rows in world.experiences))
     for row in rows
-    if world.stems and row.subject
+    if templates and row.subject
   }
   sizes = [len(tokenizer.encode(name)) for name in subjects]
   # A longer one does not fit into what is stored of a text, so is not asked.
   longest = max((size for size in sizes if size <= prefix), default=0)
   pairs = []
-  for stem in world.stems:
+  for stem in templates:
     if stem.count('{}') != 1:
       raise ValueError(
         f'Stem {stem!r} has {stem.count("{}")} slots: write exactly one {{}}.'

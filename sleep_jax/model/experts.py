@@ -35,7 +35,9 @@ class ExpertBank(nn.Module):
   gate_bias: float
 
   @nn.compact
-  def __call__(self, x_BTD: Array, active_E: Array, fresh=None) -> Array:
+  def __call__(
+    self, x_BTD: Array, active_E: Array, fresh=None, opened_BE=None
+  ) -> Array:
     """Args: x_BTD normed input; active_E this level's row, `slots` entries."""
     D = x_BTD.shape[-1]
     drawn = jax.vmap(
@@ -50,6 +52,9 @@ class ExpertBank(nn.Module):
       x_BTD, bank, active_E, router=self.router, top_k=self.top_k,
       spread=self.spread,
     )  # fmt: skip
+    if opened_BE is not None:
+      wide_BE = (opened_BE > 0) & (active_E > 0)[None]
+      gates_BTE = jnp.where(wide_BE[:, None], 1.0, gates_BTE)
     y_BTD = _active(x_BTD, bank, gates_BTE, active_E)
     if fresh is not None:
       one = {name: leaf[None] for name, leaf in fresh.items()}

@@ -7,6 +7,8 @@ References: RMSNorm 1910.07467, rotary positions 2104.09864, grouped queries
 2305.13245, SwiGLU 2002.05202.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -43,7 +45,9 @@ class SwiGLU(nn.Module):
     gate = self.param('gate', matrix_init, (width, self.hidden))
     up = self.param('up', matrix_init, (width, self.hidden))
     down = self.param('down', out_init, (self.hidden, width))
-    return (nn.silu(x @ gate) * (x @ up)) @ down
+    hidden = nn.silu(product(self, x, 'gate', gate))
+    hidden = hidden * product(self, x, 'up', up)
+    return product(self, hidden, 'down', down)
 
 
 class Attention(nn.Module):
@@ -69,7 +73,8 @@ class Attention(nn.Module):
 
     def heads(name, count):
       kernel = self.param(name, matrix_init, (width, count * self.head_size))
-      return (x_BTD @ kernel).reshape(*x_BTD.shape[:2], count, self.head_size)
+      x_BTF = product(self, x_BTD, name, kernel)
+      return x_BTF.reshape(*x_BTD.shape[:2], count, self.head_size)
 
     q_BTHK = heads('query', self.num_heads)
     k_BTHK = heads('key', self.num_kv_heads)
@@ -87,7 +92,7 @@ class Attention(nn.Module):
     """Whole rows. Returns the branch and this layer's keys and values."""
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT)
     y_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
-    return y_BTHK.reshape(*x_BTD.shape[:2], -1) @ out, (k_BTHK, v_BTHK)
+    return self._out(y_BTHK, out), (k_BTHK, v_BTHK)
 
   def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot):
     """One token per row (T = 1) against a cache `[B, S, H, K]` pair.
@@ -101,7 +106,20 @@ class Attention(nn.Module):
       for old, new in zip(cache, (k_BTHK, v_BTHK), strict=True)
     )
     y_BTHK = attend(q_BTHK, cache[0], cache[1], mask_BTS)
-    return y_BTHK.reshape(*x_BTD.shape[:2], -1) @ out, cache
+    return self._out(y_BTHK, out), cache
+
+  def _out(self, y_BTHK, kernel):
+    y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
+    return product(self, y_BTF, 'out', kernel)
+
+
+def product(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
+  """`x W`, and what an adapter beside that matrix adds, if there is one."""
+  y = x @ kernel
+  if module.has_variable('adapter', name):
+    low: Any = module.get_variable('adapter', name)
+    y = y + (x @ low['a']) @ low['b']
+  return y
 
 
 def attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> Array:

@@ -43,11 +43,12 @@ class Level(nn.Module):
         self.config.gate_bias,
       )
 
-  def __call__(self, x_BTD, active_E, fresh):
+  def __call__(self, x_BTD, active_E, fresh, opened_BE=None):
     y_BTD, x_BTD = self.base(x_BTD)
     slots = self.config.levels[self.number - 1].slots
     if slots:
-      y_BTD = y_BTD + self.experts(x_BTD, active_E[:slots], fresh)
+      opened_BE = None if opened_BE is None else opened_BE[:, :slots]
+      y_BTD = y_BTD + self.experts(x_BTD, active_E[:slots], fresh, opened_BE)
     return y_BTD
 
 
@@ -75,13 +76,17 @@ class Memory(nn.Module):
   numbers: tuple[int, ...]
 
   @nn.compact
-  def __call__(self, h_BTD: Array, active_NE: Array, fresh=None) -> Array:
+  def __call__(
+    self, h_BTD: Array, active_NE: Array, fresh=None, opened_BNE=None
+  ) -> Array:
     fresh, x_BTD = fresh or {}, None
     if self.config.arrangement == 'independent':
       x_BTD = layers.RMSNorm(self.config.norm_eps, name='norm')(h_BTD)
     for number in self.numbers:
       level = Level(self.config, number, name=str(number))
       read_BTD = h_BTD if x_BTD is None else x_BTD
-      branch = level(read_BTD, active_NE[number - 1], fresh.get(str(number)))
-      h_BTD = h_BTD + branch
+      opened_BE = None if opened_BNE is None else opened_BNE[:, number - 1]
+      h_BTD = h_BTD + level(
+        read_BTD, active_NE[number - 1], fresh.get(str(number)), opened_BE
+      )
     return h_BTD

@@ -37,17 +37,15 @@ class Block(nn.Module):
     )  # fmt: skip
     self.levels = memory.Memory(c, self.numbers)
 
-  def __call__(self, h_BTD, mask_BTT, positions_BT, active_NE, fresh):
+  def __call__(self, h_BTD, mask_BTT, positions_BT, *gates):
     branch, cache = self.attention(h_BTD, mask_BTT, positions_BT)
-    return self.levels(h_BTD + branch, active_NE, fresh), cache
+    return self.levels(h_BTD + branch, *gates), cache
 
-  def decode(
-    self, h_BTD, mask_BTS, positions_BT, active_NE, fresh, cache, slot
-  ):
+  def decode(self, h_BTD, mask_BTS, positions_BT, cache, slot, *gates):
     branch, cache = self.attention.decode(
       h_BTD, mask_BTS, positions_BT, cache, slot
     )
-    return self.levels(h_BTD + branch, active_NE, fresh), cache
+    return self.levels(h_BTD + branch, *gates), cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,10 +229,10 @@ class Transformer:
     h, new = self._embed(weights, token_B[:, None]), []
     for block, stack, layers_of_it in self._runs(weights):
       for place, layer in enumerate(layers_of_it):
-        params, fresh = jax.tree.map(operator.itemgetter(place), stack)
+        variables, fresh = jax.tree.map(operator.itemgetter(place), stack)
         h, kept = block.apply(
-          {'params': params}, h, mask_BS[:, None], position_B[:, None],
-          weights.active_NE, fresh, cache[layer], slot, method='decode',
+          variables, h, mask_BS[:, None], position_B[:, None], cache[layer],
+          slot, weights.active_NE, fresh, weights.opened_BNE, method='decode',
         )  # fmt: skip
         new.append(kept)
     return self._head(weights, h)[:, 0], tuple(new)
@@ -248,10 +246,10 @@ class Transformer:
       show = seen in block.numbers
 
       def body(h, layer, block=block, show=show):
-        params, fresh = layer
+        variables, fresh = layer
         (h, cache), shown = block.apply(
-          {'params': params}, h, mask_BTT, positions_BT, weights.active_NE,
-          fresh, mutable=['seen'] if show else [],
+          variables, h, mask_BTT, positions_BT, weights.active_NE, fresh,
+          weights.opened_BNE, mutable=['seen'] if show else [],
         )  # fmt: skip
         if show:
           (shown,) = shown['seen']['levels'][str(seen)]['experts']['inputs']
@@ -266,20 +264,28 @@ class Transformer:
     return h_BTD, _joined(caches), inputs
 
   def _runs(self, weights):
-    """Per run of like blocks: module, stacked parameters, numbers of layers."""
-    tree, fresh = self._tree(weights)['blocks'], weights.fresh or {}
+    """Per run of like blocks: module, stacked variables, numbers of layers."""
+    trees = {'params': _tree(weights.params)['blocks']}
+    if weights.adapter:
+      trees['adapter'] = _tree(weights.adapter)['blocks']
+    fresh = weights.fresh or {}
     for start, stop, numbers in self.config.groups:
-      attention = tree['attention']
-      if stop - start < self.config.num_layers:
-        attention = jax.tree.map(lambda x: x[start:stop], attention)  # noqa: B023
-      # The norm of independent levels is no level's own.
-      own = {
-        name: part for name, part in tree['levels'].items()
-        if not name.isdigit() or int(name) in numbers
-      }  # fmt: skip
       new = {name: part for name, part in fresh.items() if int(name) in numbers}
-      params = {'attention': attention, 'levels': own}
-      yield Block(self.config, numbers), (params, new), range(start, stop)
+      own = {name: self._part(tree, start, stop, numbers)
+             for name, tree in trees.items()}  # fmt: skip
+      yield Block(self.config, numbers), (own, new), range(start, stop)
+
+  def _part(self, tree, start, stop, numbers):
+    """What of all blocks belongs to a run of them."""
+    attention = tree.get('attention', {})
+    if stop - start < self.config.num_layers:
+      attention = jax.tree.map(lambda x: x[start:stop], attention)
+    # The norm of independent levels is no level's own.
+    levels = {
+      name: part for name, part in tree.get('levels', {}).items()
+      if not name.isdigit() or int(name) in numbers
+    }  # fmt: skip
+    return {'attention': attention, 'levels': levels}
 
   def _embed(self, weights, tokens_BT):
     return weights.params['embed'][tokens_BT]
@@ -292,9 +298,6 @@ class Transformer:
     norm = layers.RMSNorm(self.config.norm_eps)
     return norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
 
-  def _tree(self, weights):
-    return traverse_util.unflatten_dict(weights.params, sep='/')
-
   def _no_experts(self):
     return jnp.zeros((self.config.num_levels, max(self.config.max_slots, 1)))
 
@@ -305,6 +308,10 @@ def rows(tokens_BT: Array, length_B: Array) -> tuple[Array, Array, Array]:
   positions_BT = jnp.broadcast_to(place, tokens_BT.shape)
   segments_BT = jnp.where(place < length_B[:, None], 1, -1)
   return tokens_BT, segments_BT, positions_BT
+
+
+def _tree(flat):
+  return traverse_util.unflatten_dict(flat, sep='/')
 
 
 def _joined(stacks):

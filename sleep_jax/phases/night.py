@@ -152,6 +152,11 @@ class Settings:
     endings = pairs * m.cuts * m.completions if m.on else 0
     return endings + sum(teacher.sequences for teacher in self.teachers)
 
+  @property
+  def tokens(self) -> int:
+    """That one update reads, padding included."""
+    return self.max_length * self.rows
+
 
 def make(
   teachers: Sequence[Mapping[str, Any]],

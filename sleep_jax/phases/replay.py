@@ -186,8 +186,11 @@ def draw(
   cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
   length_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
   if stems.before_length_S.shape[0]:
-    asked_BP, asked_B, fits_B = _ask(
-      tokens_BP, subject_B2, stems, keys[3], width=width, bos=bos
+    stem_B = jax.random.randint(
+      keys[3], (num,), 0, stems.before_length_S.shape[0]
+    )
+    asked_BP, asked_B, fits_B = ask(
+      tokens_BP, subject_B2, stems, stem_B, width=width, bos=bos
     )
     ask_B = coin(keys[4], stem_share) & fits_B
     tokens_BP = jnp.where(ask_B[:, None], asked_BP, tokens_BP)
@@ -227,10 +230,22 @@ def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):
   return jnp.where(place < from_B1, tokens_BP, theirs_BP)
 
 
-def _ask(tokens_BP, subject_B2, stems, key, *, width, bos):
-  """Fills a random stem's slot with each row's subject."""
-  num, S = tokens_BP.shape[0], stems.before_length_S.shape[0]
-  stem_B = jax.random.randint(key, (num,), 0, S)
+def ask(
+  tokens_BP: Array,
+  subject_B2: Array,
+  stems: types.Stems,
+  stem_B: Array,
+  *,
+  width: int,
+  bos: int,
+) -> tuple[Array, Array, Array]:
+  """Fills the slot of each row's stem with its subject.
+
+  Returns:
+    tokens `[B, width]`, their number, and whether a row has a subject and its
+    question fits.
+  """
+  num = tokens_BP.shape[0]
   take = lambda x: jnp.take(x, stem_B, 0)
   before_B, after_B = take(stems.before_length_S), take(stems.after_length_S)
   start_B, stop_B = subject_B2[:, 0], subject_B2[:, 1]

@@ -11,6 +11,7 @@ docs/method.md, "Whose knowledge".
 
 import abc
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +50,6 @@ class Seeding(abc.ABC):
   settings: night_lib.Settings
 
   @abc.abstractmethod
-  def fall_asleep(self, state: State) -> State:
-    """The state with an empty night."""
-
-  @abc.abstractmethod
   def teacher(self, state: State, name: str) -> types.Weights:
     """The weights of a teacher."""
 
@@ -74,14 +71,10 @@ class Seeding(abc.ABC):
     self, state: State, fresh: dict[str, types.Params], **parts
   ) -> state_lib.Night:
     """An empty night that trains `fresh`."""
-    s, widths = self.settings, {}
-    for t in s.teachers:
-      for name in self.window(state, t.prompts)[0]:
-        if t.reads and name in state.replay:
-          widths[t.name] = state.replay[name].documents.tokens_BT.shape[1]
+    s = self.settings
 
     def room(teacher, num):
-      document = widths.get(teacher.name, 0)
+      document = self.document(state, teacher)
       return self.room(state.weights, num, document=document)
 
     return state_lib.Night(
@@ -93,6 +86,13 @@ class Seeding(abc.ABC):
       priorities={t.name: jnp.ones((s.rounds * t.draws,)) for t in s.teachers},
       **parts,
     )  # fmt: skip
+
+  def document(self, state: State, teacher: night_lib.Teacher) -> int:
+    """Tokens of the documents that a teacher has in front; 0: none."""
+    for name in self.window(state, teacher.prompts)[0]:
+      if teacher.reads and name in state.replay:
+        return state.replay[name].documents.tokens_BT.shape[1]
+    return 0
 
   def room(
     self, weights: types.Weights, num: int, *, document: int = 0
@@ -166,10 +166,27 @@ class Seeding(abc.ABC):
     self, state: State, teacher: night_lib.Teacher, key: Array
   ) -> types.Rollout:
     """What a teacher writes on newly drawn prompts, `[draws, T]`, and reads."""
-    draw_key, teacher_key = jax.random.split(key)
+    return self.rehearsal(state, teacher, *jax.random.split(key))[1]
+
+  def rehearsal(
+    self,
+    state: State,
+    teacher: night_lib.Teacher,
+    draw_key: Array,
+    write_key: Array,
+  ) -> tuple[types.Prompts, types.Rollout]:
+    """Newly drawn prompts, and what a teacher writes on them and reads."""
     prompts = self._prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
-    return self._read(weights, self._sample(weights, prompts, teacher_key))
+    new = self._sample(weights, prompts, write_key)
+    return prompts, self._read(weights, new)
+
+  def seen(
+    self, teacher: night_lib.Teacher, rollout: types.Rollout
+  ) -> types.Rollout:
+    """A teacher's sequence as the student has it: without the document."""
+    del teacher
+    return rollout.replace(context=None, states_BGD=None)
 
   def divergence(
     self,
@@ -196,9 +213,7 @@ class Seeding(abc.ABC):
       draw_key, teacher_key, student_key = jax.random.split(
         jax.random.fold_in(key, number), 3
       )
-      prompts = self._prompts(state, teacher, draw_key)
-      weights = self.teacher(state, teacher.teacher)
-      new = self._read(weights, self._sample(weights, prompts, teacher_key))
+      prompts, new = self.rehearsal(state, teacher, draw_key, teacher_key)
       written += _generated(new)
       pools[teacher.name] = jax.tree.map(
         lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
@@ -210,9 +225,10 @@ class Seeding(abc.ABC):
       own = night.rollouts[teacher.name]
       if s.on_policy:
 
-        def by_student(prompts=prompts, weights=weights, key=student_key):
+        def by_student(prompts=prompts, teacher=teacher, key=student_key):
           alone = prompts.replace(context=None)
           mine = self._sample(self.student(state), alone, key)
+          weights = self.teacher(state, teacher.teacher)
           return self._read(weights, mine.replace(context=prompts.context))
 
         own = jax.lax.cond(
@@ -303,17 +319,16 @@ class Seeding(abc.ABC):
     """
     s, parts, away = self.settings, {}, {}
     total, count = jnp.zeros(()), jnp.zeros(())
-    everything = jax.tree.map(
-      lambda *x: jnp.concatenate(x), *map(_alone, rows.values())
-    )
     state = state.replace(night=night.replace(fresh=fresh))
     student = self.student(state)
-    student_BGD, start = self.states(student, everything), 0
-    for teacher in s.teachers:
-      rollout, stop = rows[teacher.name], start + teacher.sequences
+    seen = [self.seen(t, rows[t.name]) for t in s.teachers]
+    for teacher, student_BGD in zip(
+      s.teachers, self._together(student, seen), strict=True
+    ):
+      rollout = rows[teacher.name]
       value_BG = self.divergence(
         self.teacher(state, teacher.teacher), student, rollout.states_BGD,
-        student_BGD[start:stop],
+        student_BGD,
       )  # fmt: skip
       mask_BG = losses.generated(rollout, s.max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
@@ -321,7 +336,7 @@ class Seeding(abc.ABC):
       away[teacher.name] = part_B / jnp.maximum(size_B, 1)
       part, size = jnp.sum(part_B), jnp.sum(size_B)
       parts[teacher.name] = part / jnp.maximum(size, 1)
-      total, count, start = total + part, count + size, stop
+      total, count = total + part, count + size
     loss, m = total / jnp.maximum(count, 1), s.imitation
     if mine is not None:
       own, advantage_B = mine
@@ -331,6 +346,20 @@ class Seeding(abc.ABC):
       )  # fmt: skip
       loss = m.alpha * loss - (1 - m.alpha) * gained
     return loss, (parts, away)
+
+  def _together(self, weights, rollouts):
+    """`states` of several; those of one width are read at once."""
+    widths = [rollout.tokens_BT.shape[1] for rollout in rollouts]
+    found: dict[int, Array] = {}
+    for width in sorted(set(widths)):
+      at = [i for i, own in enumerate(widths) if own == width]
+      rows = [rollouts[i] for i in at]
+      states_BGD = self.states(
+        weights, jax.tree.map(lambda *x: jnp.concatenate(x), *rows)
+      )
+      ends = list(itertools.accumulate(len(row.length_B) for row in rows))
+      found |= dict(zip(at, jnp.split(states_BGD, ends[:-1]), strict=True))
+    return [found[i] for i in range(len(rollouts))]
 
   def _reader(self, weights):
     return imitate.Reader(
@@ -349,11 +378,6 @@ class Seeding(abc.ABC):
     at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
     at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
     return self.model.states_at(weights, tokens, segments, positions, at_BG)
-
-
-def _alone(rollout):
-  """A sequence as the student has it."""
-  return rollout.replace(context=None, states_BGD=None)
 
 
 def _flat(x_BGD):

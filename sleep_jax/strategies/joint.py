@@ -31,10 +31,12 @@ def _plan(
   num_experiences: int,
   steps: int,
   night_updates: int,
+  dreams: str = '',
   *,
   budget: str,
 ) -> Sequence[schedule.Event]:
   """One long stretch of wake steps that counts as the last experience."""
+  del dreams
   total = num_experiences * steps
   if budget == 'night':
     nights = schedule.events(

@@ -23,7 +23,7 @@ class Strategy:
     owners: name of each optimizer -> the owners whose parameters it moves;
       a level's optimizer has the level's number as its name.
     sleeps: whether nights are consolidated.
-    plan: (levels, num_experiences, steps, night_updates) -> events.
+    plan: (levels, num_experiences, steps, night_updates, dreams) -> events.
     reading: see above.
     wrap: changes the wake step.
     memory: whether it stores whole rows.
@@ -45,14 +45,16 @@ def live_through(
   num_experiences: int,
   steps: int,
   night_updates: int,
+  dreams: str = '',
   *,
   sleeps: bool = False,
 ) -> Sequence[schedule.Event]:
   """One experience after the other."""
   del night_updates
   return schedule.events(
-    levels, num_experiences=num_experiences, steps=steps, sleeps=sleeps
-  )
+    levels, num_experiences=num_experiences, steps=steps, sleeps=sleeps,
+    dreams=dreams,
+  )  # fmt: skip
 
 
 def one_by_one(stream: streams.Stream) -> Callable[[int], sources.Source]:

@@ -49,6 +49,20 @@ class Probe:
 
 
 @dataclasses.dataclass(frozen=True)
+class Task:
+  """What a night dreams about.
+
+  Attributes:
+    documents: texts of the experience, each with its subject.
+    practice: questions about them that no probe of the world asks, in any
+      wording: what a dream is tried on.
+  """
+
+  documents: list[Row]
+  practice: list[Probe]
+
+
+@dataclasses.dataclass(frozen=True)
 class World:
   """Everything that a stream is made from.
 
@@ -64,6 +78,8 @@ class World:
       what can be answered with the text at hand.
     guard: probes of birth that are not among the scored ones.
     stems: self-study templates with one '{}'; the answer follows the end.
+    tasks: what there is to dream about, by experience; a key without is absent.
+    dreams: what a dream is asked about a document, likewise with one '{}'.
     candidates: sets of (text, since), since = experience that taught it.
     score: how probes are scored: 'greedy' or 'rank'.
   """
@@ -80,4 +96,6 @@ class World:
   candidates: dict[str, list[tuple[str, int]]] = dataclasses.field(
     default_factory=dict
   )
+  tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
+  dreams: list[str] = dataclasses.field(default_factory=list)
   score: str = 'greedy'

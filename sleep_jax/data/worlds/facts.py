@@ -26,6 +26,11 @@ class _Fact:
   attribute: names.Attribute
   value: str
 
+  @property
+  def about(self) -> tuple[str, str]:
+    """Who, and what of him."""
+    return self.person, self.attribute.name
+
   def statement(self, template: str, where: str) -> worlds.Row:
     before_value = template.rindex('{}')
     start = template.index('{}')
@@ -64,6 +69,7 @@ def make(
   attributes: int = 5,
   values: int = 40,
   readings: int = 0,
+  practice: int = 0,
   seed: int = 0,
   stream_seed: int | None = None,
 ) -> worlds.World:
@@ -78,11 +84,14 @@ def make(
       one of its facts asked or told again, that birth reads: so that it learns
       to answer from a text. With any, a day brings one document a person, all
       of its facts in a row, instead of single statements.
+    practice: facts of each person of a day that no probe asks about: they are
+      what dreams are tried on. Needs readings.
     seed: draws everything.
     stream_seed: draws the people of the days anew and leaves birth as it is,
       bit for bit: a stream to tune on.
   """
   _check(num_birth, num_days, people_per_day, attributes, values, readings)
+  _check_practice(practice, attributes, readings)
   kinds = [
     dataclasses.replace(kind, values=kind.values[:values])
     for kind in names.ATTRIBUTES[:attributes]
@@ -119,6 +128,8 @@ def make(
   arrivals = iter(rng.permutation(strangers)[: num_days * people_per_day])
   probes, stem_probes, experiences = {'birth': scored}, {'birth': stem}, []
   open_probes: dict[str, list[worlds.Probe]] = {}
+  tasks: dict[str, worlds.Task] = {}
+  apart_rng = np.random.default_rng([seed, 3, stream])
   for day in range(1, num_days + 1):
     newcomers = list(itertools.islice(arrivals, people_per_day))
     facts = [
@@ -132,7 +143,16 @@ def make(
       for fact in facts
       for template in fact.attribute.statements
     ]
-    probes[str(day)], stem_probes[str(day)], _ = _probes(rng, facts, where)
+    scored, stem, _ = _probes(rng, facts, where)
+    apart = _apart(apart_rng, facts, practice)
+    probes[str(day)], stem_probes[str(day)] = (
+      [
+        p
+        for fact, p in zip(facts, asked, strict=True)
+        if fact.about not in apart
+      ]
+      for asked in (scored, stem)
+    )
     if readings:
       documents = {
         name: _document(rng, [f for f in facts if f.person == name], where)
@@ -143,8 +163,16 @@ def make(
         dataclasses.replace(
           probe, prompt=f'{documents[fact.person].text} {probe.prompt}'
         )
-        for fact, probe in zip(facts, probes[str(day)], strict=True)
+        for fact, probe in zip(facts, scored, strict=True)
+        if fact.about not in apart
       ]
+    if practice:
+      tasks[str(day)] = worlds.Task(
+        documents=rows,
+        practice=[
+          p for fact, p in zip(facts, stem, strict=True) if fact.about in apart
+        ],
+      )
     experiences.append((f'day {day}', rows))
   return worlds.World(
     name='facts',
@@ -156,10 +184,32 @@ def make(
     open_probes=open_probes,
     guard=[guard[place] for place in chosen],
     stems=[stem for kind in kinds for stem in kind.stem_questions],
+    tasks=tasks,
+    dreams=[form for kind in kinds for form in _forms(kind)],
     candidates={
       kind.name: [(f' {value}', 0) for value in kind.values] for kind in kinds
     },
   )
+
+
+def _apart(rng, facts: list[_Fact], practice: int) -> set[tuple[str, str]]:
+  """Of each person, so many facts that no probe asks about."""
+  if not practice:
+    return set()
+  by_person: dict[str, list[_Fact]] = {}
+  for fact in facts:
+    by_person.setdefault(fact.person, []).append(fact)
+  return {
+    own[place].about
+    for own in by_person.values()
+    for place in rng.permutation(len(own))[:practice]
+  }
+
+
+def _forms(kind: names.Attribute) -> list[str]:
+  """What a dream may be asked: to answer, or to tell again."""
+  told = [form[: form.rindex('{}')].rstrip() for form in kind.statements]
+  return [*kind.stem_questions, *told]
 
 
 def _document(rng, facts: list[_Fact], where: str) -> worlds.Row:
@@ -254,6 +304,19 @@ def _birth_rows(rng, facts: list[_Fact], probes: list[worlds.Probe]):
       held_out.append(rows.pop(free[rng.integers(len(free))]))
     birth += rows
   return birth, held_out
+
+
+def _check_practice(practice: int, attributes: int, readings: int) -> None:
+  if not 0 <= practice < attributes:
+    raise ValueError(
+      f'facts: practice is {practice}, but {attributes} attributes must leave '
+      f'one to be asked about: set it to 0 to {attributes - 1}.'
+    )
+  if practice and not readings:
+    raise ValueError(
+      f'facts: practice is {practice}, but dreams are about documents, which '
+      'days bring with readings alone: set readings to 1 or more.'
+    )
 
 
 def _check(

@@ -1,0 +1,40 @@
+"""Dreaming, with everything else the same: which part does what.
+
+Days bring documents that are read and never trained on, as in
+configs/context.py, but the night rehearses statements alone: no stems. What is
+asked in questions has to be dreamt. One fact of each person is asked in no
+probe: dreams are tried on those.
+
+    python -m sleep_jax.main --config=configs/dream.py:none \
+      --workdir=runs/dream/none
+"""
+
+from configs import context
+
+ROWS = {
+  'full': {},
+  'none': {'on': False},
+  'chosen_at_random': {'importance': 'random', 'top': 0, 'random': 24},
+  'by_norm': {'importance': 'norm'},
+  'no_novelty': {'novelty': False},
+  'one_round': {'rounds': 1},
+  'before': {'order': 'before'},
+}
+
+
+def get_config(row='full'):
+  if row not in ROWS:
+    raise ValueError(
+      f'configs/dream.py:{row}: expected one of {", ".join(ROWS)}.'
+    )
+  c = context.get_config()
+  c.name = f'dream_{row}'
+  c.data.settings.practice = 1
+  c.consolidate.teachers = tuple(
+    teacher | dict(stem_share=0.0) for teacher in c.consolidate.teachers
+  )
+  c.consolidate.num_updates = 200
+  c.consolidate.on_policy = 0.0
+  c.dream.update(on=True, candidates=40, texts=6, top=16, random=8)
+  c.dream.update(ROWS[row])
+  return c

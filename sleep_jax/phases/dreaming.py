@@ -1,0 +1,348 @@
+"""Dreaming: the model writes about its day, and keeps what helps.
+
+With a document of the day in front it writes texts; the most important dreams
+are each tried alone; who writes learns from those that helped; and what the
+rewarded dreams hold, and the writing itself, is seeded into the newest expert.
+Nothing else moves. A night without a rewarded dream changes nothing.
+
+References: 2606.03979 v2 section 3.4 (Dreaming); 2506.10943 (SEAL);
+docs/method.md, "Dreaming".
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.model import lora
+from sleep_jax.objectives import answers, imitation
+from sleep_jax.phases import (
+  choosing,
+  consolidate,
+  context,
+  replay,
+  seeding,
+  trials,
+)
+from sleep_jax.phases import dreams as dreams_lib
+from sleep_jax.phases import night as night_lib
+
+Array = types.Array
+State = state_lib.State
+_APART = 2**30 + 2**29  # From the keys of the other nights.
+WRITER, MORNING = 'writer', 'morning'
+_DREAMS, _READING = 'dreams', 'reading'
+
+
+@dataclasses.dataclass(frozen=True)
+class Dreaming(seeding.Seeding):
+  """The programs of a dreaming night.
+
+  Attributes:
+    night: of the sender whose receiver has the newest expert.
+    dreams: how much of what.
+    width: most tokens of a document.
+    place: see `trials.gains`.
+  """
+
+  night: consolidate.Consolidation
+  dreams: dreams_lib.Settings
+  width: int
+  place: trials.Place = lambda tree: tree
+
+  def dream(
+    self, state: State, slot: Array, prompts: types.Stems, task: types.Task
+  ) -> tuple[State, dict]:
+    """Writes, tries and learns to write; lays out the seeding of the gain.
+
+    Args:
+      slot: int32, of the newest expert.
+      prompts: what a dream may be asked, with a slot for the subject.
+      task: what there is to dream about.
+
+    Returns:
+      The state, and the journal `[rounds, candidates, ...]`, see `_round`.
+    """
+    d, weights = self.dreams, state.weights
+    key = self.key(state, 0)
+    begin = lora.init(
+      jax.random.fold_in(key, 0), weights.params, rank=d.writer.rank,
+      targets=d.writer.targets,
+    )  # fmt: skip
+
+    def one(writer, number):
+      writer, kept, journal = self._round(
+        weights, writer, begin, jax.random.fold_in(key, 1 + number), prompts,
+        task,
+      )  # fmt: skip
+      return writer, (kept, journal)
+
+    writer, ((texts, weight), journal) = jax.lax.scan(
+      one, begin, jnp.arange(d.rounds)
+    )
+    texts, weight_B = jax.tree.map(
+      lambda x: x.reshape(-1, *x.shape[2:]), (texts, weight)
+    )
+    r = self.night.receiver
+    fresh = {
+      str(r): {
+        name: leaf[:, slot]
+        for name, leaf in self.model.bank(weights, r).items()
+      }
+    }
+    night = self.lay_out(
+      state, fresh, sender_next={}, opt_next=(),
+      dreams=state_lib.Dreams(texts, weight_B, writer, slot),
+    )  # fmt: skip
+    return state.replace(night=night), journal
+
+  def teacher(self, state: State, name: str) -> types.Weights:
+    """Who wrote the dreams, or the model as it is."""
+    if name != WRITER:
+      return state.weights
+    return lora.worn(
+      state.weights, state.night.dreams.writer, scale=self.dreams.writer.scale
+    )
+
+  def student(self, state: State) -> types.Weights:
+    """The model, its newest expert taken out of the bank and put beside it."""
+    r, weights = self.night.receiver, state.weights
+    slot = state.night.dreams.slot
+    return weights.replace(
+      active_NE=weights.active_NE.at[r - 1, slot].set(0),
+      fresh=state.night.fresh,
+    )
+
+  def window(
+    self, state: State, prompts: str
+  ) -> tuple[tuple[str, ...], Array, Array]:
+    """All that was ever met, today included."""
+    del prompts
+    return (replay.BIRTH, replay.PAST), jnp.int32(-1), state.step
+
+  def document(self, state: State, teacher: night_lib.Teacher) -> int:
+    del state
+    return self.width if teacher.teacher == WRITER else 0
+
+  def rehearsal(
+    self,
+    state: State,
+    teacher: night_lib.Teacher,
+    draw_key: Array,
+    write_key: Array,
+  ) -> tuple[types.Prompts | None, types.Rollout]:
+    """The writer's are rewarded dreams, as they were dreamt."""
+    if teacher.teacher != WRITER:
+      return super().rehearsal(state, teacher, draw_key, write_key)
+    dreamt = state.night.dreams
+    at_B = choosing.drawn(
+      dreamt.weight_B, len(dreamt.weight_B), draw_key, num=teacher.draws
+    )
+    rows = jax.tree.map(lambda x: x[at_B], dreamt.texts)
+    return None, self._read(self.teacher(state, WRITER), rows)
+
+  def seen(
+    self, teacher: night_lib.Teacher, rollout: types.Rollout
+  ) -> types.Rollout:
+    if teacher.prompts == _READING:
+      return context.read(rollout)
+    return super().seen(teacher, rollout)
+
+  def key(self, state: State, count: Array | int) -> Array:
+    return jax.random.fold_in(self.night.key(state, count), _APART)
+
+  def committed(self, state: State) -> types.Weights:
+    """The model with the newest expert as it would be."""
+    r, night = self.night.receiver, state.night
+    params = consolidate.written_to(
+      state.weights, r, night.dreams.slot, night.fresh[str(r)]
+    )
+    return state.weights.with_params(params)
+
+  def wake_up(self, state: State, accept: Array) -> State:
+    """Commits what the newest expert has learned, or nothing."""
+    weights = jax.tree.map(
+      lambda yes, no: choosing.where(accept, yes, no),
+      self.committed(state), state.weights,
+    )  # fmt: skip
+    return state.replace(weights=weights, night=None)
+
+  def _round(self, weights, writer, begin, key, prompts, task):
+    """One round: write, choose, try, learn to write.
+
+    Returns:
+      The writer; texts `[kept K, T]` with their weights; and the journal:
+      per candidate `texts` (tokens, prompt and whole lengths, document,
+      expert), `importance`, `valid`, `tried`, `gain` (mean over repeats) and
+      `rewarded`; of the round `nothing` (score of no dream), `entropy`,
+      `likelihood` (nats per token, of the writer and of the model without the
+      document), `repetition`, `distinct` and `written`.
+    """
+    d, size = self.dreams, self.settings.max_new
+    M, K = d.candidates, d.texts
+    write_key, weigh_key, choose_key, try_key, learn_key = jax.random.split(
+      key, 5
+    )
+    author = lora.worn(weights, writer, scale=d.writer.scale)
+    texts, about_M, expert_B = self._write(author, write_key, prompts, task)
+    valid_B = _whole(texts, self.eos)
+    valid_MK = valid_B.reshape(M, K).astype(jnp.float32)
+    alone = texts.replace(context=None)
+    with jax.named_scope('importance'):
+      importance_M = trials.importance(
+        self.model, weights, alone, valid_MK, task.practice, weigh_key,
+        size=size, how=d.importance, targets=d.trial.targets,
+      )  # fmt: skip
+    valid_M = jnp.any(valid_MK > 0, 1) & jnp.isfinite(importance_M)
+    at_C, there_C = trials.choose(
+      importance_M, valid_M, choose_key, top=d.top, random=d.random
+    )
+    row_B = (at_C[:, None] * K + jnp.arange(K)[None]).reshape(-1)
+    kept, own_B = jax.tree.map(lambda x: x[row_B], (alone, valid_B))
+    with jax.named_scope('trials'):
+      gain_CR, nothing = trials.gains(
+        self.model, weights, kept, own_B.reshape(-1, K), task.practice,
+        try_key, settings=d, size=size, place=self.place,
+      )  # fmt: skip
+    gain_C = jnp.mean(gain_CR, 1)
+    rewarded_C = there_C & (gain_C > d.margin)
+    weight_B = jnp.repeat(rewarded_C, K) * own_B.astype(jnp.float32)
+    kept = jax.tree.map(lambda x: x[row_B], texts)
+    start = begin if d.start == dreams_lib.BASE else writer
+    with jax.named_scope('learn_to_write'):
+      writer = trials.learn(
+        self.model, weights, context.read(kept), weight_B, learn_key,
+        adapter=start, settings=d.writer, size=size,
+      )  # fmt: skip
+    # Where no dream stands, its place may be that of one that does.
+    place_C = jnp.where(there_C, at_C, M)
+    put = lambda value: (
+      jnp.zeros((M,), value.dtype).at[place_C].set(value, mode='drop')
+    )
+    journal = {
+      'texts': {
+        'tokens': texts.tokens_BT.reshape(M, K, -1),
+        'prompt_length': texts.prompt_length_B.reshape(M, K),
+        'length': texts.length_B.reshape(M, K),
+        'whole': valid_B.reshape(M, K),
+        'expert': expert_B.reshape(M, K),
+      },
+      'document': about_M,
+      'importance': importance_M,
+      'valid': valid_M,
+      'tried': put(there_C),
+      'gain': put(gain_C),
+      'rewarded': put(rewarded_C),
+      'nothing': nothing,
+      **self._wording(weights, author, texts),
+    }
+    return writer, (kept, weight_B), journal
+
+  def _write(self, author, key, prompts, task):
+    """Texts `[M K, T]`, the document of each dream, the expert of each text."""
+    d, T = self.dreams, self.settings.prompt_width
+    M, K, N = d.candidates, d.texts, len(task.prompts.length_B)
+    order_key, stem_key, open_key, write_key = jax.random.split(key, 4)
+    about_M = jnp.resize(jax.random.permutation(order_key, N), (M,))
+    row_B = jnp.repeat(about_M, K)
+    of = jax.tree.map(lambda x: x[row_B], task.prompts)
+    # Different questions about one document, as far as there are any.
+    S = prompts.before_length_S.shape[0]
+    lot_MS = jnp.argsort(jax.random.uniform(stem_key, (M, S)), 1)
+    stem_B = lot_MS[:, jnp.arange(K) % S].reshape(-1)
+    wide_BP = jnp.pad(of.tokens_BP, ((0, 0), (0, T)))[:, :T]
+    asked_BP, asked_B, fits_B = replay.ask(
+      wide_BP, of.subject_B2, prompts, stem_B, width=T, bos=self.bos
+    )
+    asked = types.Prompts(
+      tokens_BP=asked_BP,
+      length_B=jnp.where(fits_B, asked_B, 1),  # Else from BOS alone.
+      subject_B2=jnp.zeros_like(of.subject_B2),
+      context=of.context,
+    )
+    active_NE = author.active_NE
+    flat_E = active_NE.reshape(-1)
+    expert_B = jax.random.categorical(
+      open_key, jnp.where(flat_E > 0, 0.0, -jnp.inf), shape=(M * K,)
+    )
+    some = jnp.any(flat_E > 0) & d.novelty
+    expert_B = jnp.where(some, expert_B, -1)
+    if d.novelty:
+      opened_BE = jax.nn.one_hot(expert_B, flat_E.shape[0])
+      author = author.replace(
+        opened_BNE=opened_BE.reshape(-1, *active_NE.shape)
+      )
+    return self._sample(author, asked, write_key), about_M, expert_B
+
+  def _wording(self, weights, author, texts):
+    """How a round's dreams read, as means."""
+    size = self.settings.max_new
+    own_BG, _ = answers.told(self.model, author, context.read(texts), size)
+    bare_BG, _ = answers.told(
+      self.model, weights, texts.replace(context=None), size
+    )
+    tokens_B = texts.length_B - texts.prompt_length_B
+    count = jnp.maximum(jnp.sum(tokens_B), 1)
+    at_BG = texts.prompt_length_B[:, None] + jnp.arange(size)[None]
+    said_BG = jnp.take_along_axis(
+      texts.tokens_BT, jnp.minimum(at_BG, texts.tokens_BT.shape[1] - 1), 1
+    )
+    same_BB = _same(texts)
+    first_B = ~jnp.any(jnp.tril(same_BB, -1), 1)
+    return {
+      'entropy': -jnp.sum(own_BG) / count,
+      'likelihood': jnp.sum(bare_BG) / count,
+      'repetition': jnp.mean(imitation.repetition(said_BG, tokens_B)),
+      'distinct': jnp.mean(first_B),
+      'written': jnp.sum(tokens_B),
+    }
+
+
+def settings(
+  night: night_lib.Settings, dreams: dreams_lib.Settings
+) -> night_lib.Settings:
+  """The seeding of a dreaming night: the night's own, with other teachers.
+
+  Raises:
+    ValueError: nobody of the night rehearses the old, or it has no experts.
+  """
+  old = [t for t in night.teachers if t.prompts == 'old']
+  if not old:
+    raise ValueError(
+      'dream.on needs what keeps the old: no entry of consolidate.teachers has '
+      "prompts 'old'. Add one."
+    )
+  if night.into != night_lib.EXPERT:
+    raise ValueError(
+      'dream.on: the gain is seeded into the newest expert, but '
+      "consolidate.into is 'base', which makes none. Set into to 'expert'."
+    )
+  teachers = [
+    dataclasses.replace(old[0], teacher=MORNING),
+    night_lib.Teacher(WRITER, _DREAMS, dreams.sequences, dreams.rows),
+  ]
+  if dreams.reading:
+    teachers.append(
+      night_lib.Teacher(WRITER, _READING, dreams.reading, dreams.rows)
+    )
+  return dataclasses.replace(
+    night, teachers=tuple(teachers), num_updates=dreams.num_updates,
+    updates_per_round=dreams.updates_per_round, on_policy=0.0,
+    imitation=dataclasses.replace(night.imitation, alpha=1.0),
+  )  # fmt: skip
+
+
+def _whole(texts, eos):
+  """Whether a text says something and comes to its end."""
+  last_B1 = jnp.maximum(texts.length_B - 1, 0)[:, None]
+  ended_B = jnp.take_along_axis(texts.tokens_BT, last_B1, 1)[:, 0] == eos
+  return ended_B & (texts.length_B - texts.prompt_length_B > 1)
+
+
+def _same(texts):
+  """Whether two texts are the same, `[B, B]`."""
+  place = jnp.arange(texts.tokens_BT.shape[1])[None]
+  said_BT = jnp.where(place < texts.length_B[:, None], texts.tokens_BT, -1)
+  return jnp.all(said_BT[:, None] == said_BT[None], -1)

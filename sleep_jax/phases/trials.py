@@ -1,0 +1,211 @@
+"""Trials: is a dream worth learning from?
+
+First by its gradient, for all dreams at once; then, for those that are kept, by
+learning from each of them alone: one low-rank adapter a dream, all trained
+together under `vmap` beside matrices that they share and never touch.
+
+References: 2606.03979 v2 section 3.4; 2506.10943 (SEAL), from which isolated
+trials come.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sleep_jax import types
+from sleep_jax.model import lora
+from sleep_jax.objectives import answers
+from sleep_jax.phases import dreams
+
+Array = types.Array
+Place = Callable[[Any], Any]
+
+
+def losses(
+  model: Any,
+  weights: types.Weights,
+  texts: types.Rollout,
+  valid_MK: Array,
+  size: int,
+) -> Array:
+  """Mean nats per generated token of each dream, `[M]`; 0 for an empty one.
+
+  Args:
+    texts: `[M K, T]`, those of a dream behind one another.
+    valid_MK: 1 for a text that counts.
+    size: most generated tokens.
+  """
+  M, K = valid_MK.shape
+  likely_BG, _ = answers.told(model, weights, texts, size)
+  fold = lambda x: jnp.sum(x.reshape(M, K) * valid_MK, 1)
+  tokens_M = fold(texts.length_B - texts.prompt_length_B)
+  return -fold(jnp.sum(likely_BG, 1)) / jnp.maximum(tokens_M, 1)
+
+
+def importance(
+  model: Any,
+  weights: types.Weights,
+  texts: types.Rollout,
+  valid_MK: Array,
+  practice: types.Probes,
+  key: Array,
+  *,
+  size: int,
+  how: str,
+  targets: tuple[str, ...],
+) -> Array:
+  """A number for each dream, `[M]`; more is more important.
+
+  By 'gradient', the product of the dream's gradient with that of the practice
+  (mean nats of the right answers), over the matrices that adapters stand
+  beside: one forward-mode derivative for all of them. Above 0, a small step
+  down the dream's loss makes right answers likelier.
+  """
+  own = lora.targeted(weights.params, targets)
+  dreamt = lambda own: losses(
+    model, weights.with_params(own), texts, valid_MK, size
+  )
+  if how == dreams.RANDOM:
+    return jax.random.uniform(key, valid_MK.shape[:1])
+  if how == dreams.NORM:
+
+    def one(rows, valid_K):
+      alone = lambda own: losses(
+        model, weights.with_params(own), rows, valid_K[None], size
+      )[0]
+      return optax.tree.norm(jax.grad(alone)(own))
+
+    M, K = valid_MK.shape
+    rows = jax.tree.map(lambda x: x.reshape(M, K, *x.shape[1:]), texts)
+    return jax.lax.map(lambda x: one(*x), (rows, valid_MK))
+
+  def missed(own):
+    nats_B, _ = answers.scores(model, weights.with_params(own), practice)
+    return -jnp.mean(nats_B)
+
+  _, importance_M = jax.jvp(dreamt, (own,), (jax.grad(missed)(own),))
+  return importance_M
+
+
+def choose(
+  importance_M: Array, valid_M: Array, key: Array, *, top: int, random: int
+) -> tuple[Array, Array]:
+  """Which dreams are tried: the most important, and some of the others.
+
+  Returns:
+    Their places `[top + random]`, and whether a dream stands there: fewer may
+    be valid.
+  """
+  rank_M = jnp.where(valid_M, importance_M, -jnp.inf)
+  first = jax.lax.top_k(rank_M, top)[1]
+  free_M = valid_M.at[first].set(False)
+  lot_M = jnp.where(free_M, jax.random.uniform(key, free_M.shape), -jnp.inf)
+  others = jax.lax.top_k(lot_M, random)[1]
+  return (
+    jnp.concatenate([first, others]),
+    jnp.concatenate([valid_M[first], free_M[others]]),
+  )
+
+
+def learn(
+  model: Any,
+  weights: types.Weights,
+  texts: types.Rollout,
+  weight_B: Array,
+  key: Array,
+  *,
+  adapter: lora.Adapter,
+  settings: dreams.Adapter,
+  size: int,
+) -> lora.Adapter:
+  """Supervised fine-tuning of an adapter on texts, by their weights.
+
+  Texts are taken in turn, `settings.batch` at a step, from a random order.
+  Where no text weighs anything the adapter stays as it was.
+  """
+  tx = optax.adam(settings.learning_rate)
+  order_B = jax.random.permutation(key, len(weight_B))
+  # Those that weigh nothing come last, so that steps are not spent on them.
+  order_B = order_B[jnp.argsort(weight_B[order_B] <= 0, stable=True)]
+  count = jnp.maximum(jnp.sum(weight_B > 0), 1)
+  batch = min(settings.batch, len(weight_B))
+
+  def loss(adapter, rows, weight):
+    worn = lora.worn(weights, adapter, scale=settings.scale)
+    likely_BG, _ = answers.told(model, worn, rows, size)
+    tokens_B = weight * (rows.length_B - rows.prompt_length_B)
+    total = -jnp.sum(weight * jnp.sum(likely_BG, 1))
+    return total / jnp.maximum(jnp.sum(tokens_B), 1)
+
+  def step(carry, index):
+    adapter, opt = carry
+    place = jnp.arange(batch)
+    turn = (index * batch + place) % count
+    at = order_B[jnp.where(count >= batch, turn, place)]
+    rows = jax.tree.map(lambda x: x[at], texts)
+    grads = jax.grad(loss)(adapter, rows, weight_B[at])
+    updates, opt = tx.update(grads, opt, adapter)
+    return (optax.apply_updates(adapter, updates), opt), None
+
+  (learned, _), _ = jax.lax.scan(
+    step, (adapter, tx.init(adapter)), jnp.arange(settings.steps)
+  )
+  anything = jnp.any(weight_B > 0)
+  return jax.tree.map(
+    lambda new, old: jnp.where(anything, new, old), learned, adapter
+  )
+
+
+def gains(
+  model: Any,
+  weights: types.Weights,
+  texts: types.Rollout,
+  valid_MK: Array,
+  practice: types.Probes,
+  key: Array,
+  *,
+  settings: dreams.Settings,
+  size: int,
+  place: Place = lambda tree: tree,
+) -> tuple[Array, Array]:
+  """What learning from each dream alone does to the practice.
+
+  Args:
+    texts, valid_MK: of the dreams that are tried, see `losses`.
+    place: spreads what has a leading axis of trials over the mesh.
+
+  Returns:
+    Gain over no dream `[M, repeats]`, and the score of no dream, in nats per
+    answer token or as a share of right answers.
+  """
+  trial, (M, K) = settings.trial, valid_MK.shape
+
+  def score(weights):
+    nats_B, right_B = answers.scores(model, weights, practice)
+    return jnp.mean(nats_B if settings.score == dreams.LIKELIHOOD else right_B)
+
+  def one(rows, valid_K, key):
+    begin_key, order_key = jax.random.split(key)
+    begin = lora.init(
+      begin_key, weights.params, rank=trial.rank, targets=trial.targets
+    )
+    learned = learn(
+      model, weights, rows, valid_K, order_key, adapter=begin, settings=trial,
+      size=size,
+    )  # fmt: skip
+    # Both in one program: a dream that moves nothing gains exactly nothing.
+    return tuple(
+      score(lora.worn(weights, adapter, scale=trial.scale))
+      for adapter in (learned, begin)
+    )
+
+  again = functools.partial(jnp.repeat, repeats=settings.repeats, axis=0)
+  rows = jax.tree.map(lambda x: x.reshape(M, K, *x.shape[1:]), texts)
+  each = jax.tree.map(again, (rows, valid_MK.astype(jnp.float32)))
+  keys = jax.random.split(key, M * settings.repeats)
+  found, nothing = jax.vmap(one)(*place((*each, keys)))
+  return (found - nothing).reshape(M, settings.repeats), nothing[0]

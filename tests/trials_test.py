@@ -1,0 +1,278 @@
+"""Trials: what a dream is worth, alone, and at nobody's cost."""
+
+import functools
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sleep_jax import types
+from sleep_jax.model import lora
+from sleep_jax.objectives import answers
+from sleep_jax.phases import dreams, trials
+from tests import testing
+
+M, K, SIZE = 4, 2, 5
+TARGETS = ('query', 'gate', 'down')
+TRIAL = dreams.Adapter(2, 4.0, TARGETS, 3, 2, 5e-2)
+
+
+@functools.cache
+def _model():
+  model = testing.tiny()
+  return model, testing.activate(testing.weights(model), 2, 0)
+
+
+def _texts(num=M * K, seed=0):
+  """Texts whose prompt is their first three tokens."""
+  batch = testing.batch(seed, num)
+  length_B = (batch.segments_BT > 0).sum(1)
+  return types.Rollout(batch.tokens_BT, jnp.full((num,), 3), length_B)
+
+
+VALID = jnp.array([[1.0, 1], [1, 0], [0, 0], [1, 1]])
+
+
+def _settings(**changes):
+  known = dict(
+    on=True, order='after', rounds=1, start='base', candidates=M, texts=K,
+    novelty=False, importance='gradient', top=2, random=1, repeats=1,
+    score='likelihood', margin=0.0, sequences=4, reading=0, num_updates=2,
+    updates_per_round=1, learning_rate=1e-2,
+  )  # fmt: skip
+  adapter = dict(
+    rank=2, alpha=4.0, targets=TARGETS, steps=3, batch=2, learning_rate=5e-2
+  )
+  return dreams.make(
+    **{'trial': adapter, 'writer': adapter, **known, **changes}
+  )
+
+
+def _losses(weights, valid=VALID):
+  return trials.losses(_model()[0], weights, _texts(), valid, SIZE)
+
+
+def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
+  model, weights = _model()
+  texts = _texts()
+  rows = (
+    texts.tokens_BT,
+    jnp.where(
+      jnp.arange(testing.CONTEXT)[None] < texts.length_B[:, None], 1, -1
+    ),
+    jnp.broadcast_to(jnp.arange(testing.CONTEXT), texts.tokens_BT.shape),
+  )
+  log_BTV = jax.nn.log_softmax(model.forward(weights, *rows))
+  found = np.asarray(_losses(weights))
+  for dream in range(M):
+    nats = [
+      float(log_BTV[row, place - 1, int(texts.tokens_BT[row, place])])
+      for text in range(K)
+      if VALID[dream, text]
+      for row in [dream * K + text]
+      for place in range(3, min(int(texts.length_B[row]), 3 + SIZE))
+    ]
+    tokens = sum(
+      int(texts.length_B[dream * K + text]) - 3
+      for text in range(K)
+      if VALID[dream, text]
+    )
+    wanted = -sum(nats) / tokens if tokens else 0.0
+    np.testing.assert_allclose(found[dream], wanted, rtol=1e-4, atol=1e-6)
+
+
+@functools.cache
+def _gradients():
+  """Of each dream's loss, and of the practice's, over what adapters target."""
+  model, weights = _model()
+  own = lora.targeted(weights.params, TARGETS)
+  each = jax.jacrev(lambda own: _losses(weights.with_params(own)))(own)
+
+  def missed(own):
+    nats_B, _ = answers.scores(
+      model, weights.with_params(own), testing.probes()
+    )
+    return -jnp.mean(nats_B)
+
+  return each, jax.grad(missed)(own)
+
+
+def _importance(how):
+  model, weights = _model()
+  return trials.importance(
+    model, weights, _texts(), VALID, testing.probes(), jax.random.key(3),
+    size=SIZE, how=how, targets=TARGETS,
+  )  # fmt: skip
+
+
+def test_importance_is_the_product_of_each_gradient_with_that_of_the_practice():
+  each, wanted = _gradients()
+  products = [
+    float(sum(jnp.vdot(each[path][dream], wanted[path]) for path in wanted))
+    for dream in range(M)
+  ]
+  found = np.asarray(_importance('gradient'))
+  np.testing.assert_allclose(found, products, rtol=1e-4, atol=1e-6)
+  assert found[2] == 0 and np.abs(found[[0, 1, 3]]).min() > 1e-4
+
+
+def test_importance_may_be_the_gradients_norm_or_chance():
+  each, _ = _gradients()
+  norms = [
+    float(optax.tree.norm(jax.tree.map(lambda x, d=d: x[d], each)))
+    for d in range(M)
+  ]
+  np.testing.assert_allclose(_importance('norm'), norms, rtol=1e-4, atol=1e-6)
+  lots = np.asarray(_importance('random'))
+  assert len(set(lots.tolist())) == M
+  np.testing.assert_array_equal(lots, _importance('random'))
+
+
+def test_the_most_important_are_tried_and_some_of_the_others():
+  importance = jnp.array([0.1, 5.0, -1.0, 3.0, 2.0, 9.0])
+  valid = jnp.array([True, True, True, True, True, False])
+  seen = set()
+  for seed in range(20):
+    at, there = trials.choose(
+      importance, valid, jax.random.key(seed), top=2, random=2
+    )
+    assert at[:2].tolist() == [1, 3] and there.all()
+    assert set(at[2:].tolist()) < {0, 2, 4}
+    seen |= set(at[2:].tolist())
+  assert seen == {0, 2, 4}
+  few = jnp.array([False, True, False, False, False, False])
+  at, there = trials.choose(importance, few, jax.random.key(0), top=2, random=2)
+  assert there.tolist() == [True, False, False, False]
+
+
+def _hash(params):
+  digest = hashlib.sha256()
+  for path in sorted(params):
+    digest.update(np.asarray(params[path]).tobytes())
+  return digest.hexdigest()
+
+
+@functools.cache
+def _gains(repeats=1, score='likelihood'):
+  model, weights = _model()
+  before = _hash(weights.params)
+  found = trials.gains(
+    model, weights, _texts(), VALID, testing.probes(), jax.random.key(5),
+    settings=_settings(repeats=repeats, score=score), size=SIZE,
+  )  # fmt: skip
+  assert _hash(weights.params) == before
+  return jax.device_get(found)
+
+
+def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
+  """One dream after the other, by hand, each from the untouched weights."""
+  model, weights = _model()
+  gain_MR, nothing = _gains()
+  keys, texts = jax.random.split(jax.random.key(5), M), _texts()
+  probes = testing.probes()
+  for dream in range(M):
+    rows = jax.tree.map(lambda x, d=dream: x[d * K : d * K + K], texts)
+    begin_key, _ = jax.random.split(keys[dream])
+    adapter = lora.init(begin_key, weights.params, rank=2, targets=TARGETS)
+    tx = optax.adam(TRIAL.learning_rate)
+    opt = tx.init(adapter)
+
+    def loss(adapter, rows=rows, valid=VALID[dream]):
+      worn = lora.worn(weights, adapter, scale=2.0)
+      return trials.losses(model, worn, rows, valid[None], SIZE)[0]
+
+    for _ in range(TRIAL.steps if VALID[dream].any() else 0):
+      updates, opt = tx.update(jax.grad(loss)(adapter), opt, adapter)
+      adapter = optax.apply_updates(adapter, updates)
+    worn = lora.worn(weights, adapter, scale=2.0)
+    wanted = jnp.mean(answers.scores(model, worn, probes)[0])
+    np.testing.assert_allclose(gain_MR[dream, 0] + nothing, wanted, rtol=1e-4)
+  assert gain_MR[2] == 0  # Nothing to learn from.
+  assert np.abs(gain_MR[[0, 1, 3]]).min() > 1e-4
+
+
+def test_trials_may_be_repeated_from_other_adapters():
+  gain_MR, _ = _gains(repeats=2)
+  assert gain_MR.shape == (M, 2)
+  assert (gain_MR[[0, 1, 3], 0] != gain_MR[[0, 1, 3], 1]).all()
+
+
+def test_the_score_is_what_a_reader_would_count():
+  """Greedy: an answer is right if each token is the likeliest."""
+  model, weights = _model()
+  probes = testing.probes()
+  rollout = answers.given(probes)
+  for row in range(4):
+    size = int(probes.prompts.length_B[row])
+    asked = probes.prompts.tokens_BP[row, :size].tolist()
+    answer = probes.answer_BA[row].tolist()
+    assert rollout.tokens_BT[row, : size + 2].tolist() == asked + answer
+  # An answer that the model gives: the likeliest token after the question.
+  at = probes.prompts.length_B - 1
+  states = model.states_at(
+    weights, rollout.tokens_BT, jnp.ones_like(rollout.tokens_BT),
+    jnp.broadcast_to(jnp.arange(8), (4, 8)), at[:, None],
+  )  # fmt: skip
+  best_B = jnp.argmax(states[:, 0] @ model.head(weights).T, -1)
+  known = probes.replace(
+    answer_BA=probes.answer_BA.at[:2, 0].set(best_B[:2]),
+    answer_length_B=jnp.ones((4,), jnp.int32),
+  )
+  nats_B, right_B = answers.scores(model, weights, known)
+  assert right_B.tolist()[:2] == [True, True] and not right_B[2:].any()
+  assert (nats_B < 0).all()
+  gain_MR, nothing = _gains(score='greedy')
+  assert 0 <= nothing <= 1 and ((gain_MR + nothing) * 4 % 1 == 0).all()
+
+
+def test_nobody_learns_from_what_was_not_rewarded():
+  model, weights = _model()
+  adapter = lora.init(
+    jax.random.key(0), weights.params, rank=2, targets=TARGETS
+  )
+
+  def learn(texts, weight_B):
+    return trials.learn(
+      model, weights, texts, weight_B, jax.random.key(1), adapter=adapter,
+      settings=TRIAL, size=SIZE,
+    )  # fmt: skip
+
+  assert testing.same(learn(_texts(), jnp.zeros(M * K)), adapter)
+  weight = jnp.zeros(M * K).at[3].set(1)
+  wild = _texts(seed=1)  # Other texts wherever nothing weighs anything.
+  same = jax.tree.map(lambda x, y: y.at[3].set(x[3]), _texts(), wild)
+  assert testing.same(learn(_texts(), weight), learn(same, weight))
+  assert not testing.same(learn(_texts(), weight), adapter)
+
+
+@pytest.mark.parametrize(
+  'change, said',
+  [
+    (dict(order='now'), "dream.order is 'now'"),
+    (dict(importance='size'), "dream.importance is 'size'"),
+    (dict(top=4, random=1), 'dream.candidates 4'),
+    (dict(margin=-1.0), 'dream.margin is -1.0'),
+    (dict(margin=float('nan')), 'dream.margin is nan'),
+    (dict(num_updates=3, updates_per_round=2), 'not a multiple'),
+    (dict(texts=0), 'dream.texts is 0'),
+  ],
+)
+def test_settings_that_cannot_be_are_said(change, said):
+  with pytest.raises(ValueError, match=said):
+    _settings(**change)
+
+
+def test_adapters_that_cannot_be_are_said():
+  adapter = dict(
+    rank=2, alpha=4.0, targets=('key',), steps=1, batch=1, learning_rate=1e-2
+  )
+  for change, said in (
+    (dict(rank=0), 'dream.trial.rank is 0'),
+    (dict(targets=('kea',)), "dream.trial.targets is .'kea'"),
+    (dict(targets=()), 'dream.trial.targets'),
+  ):
+    with pytest.raises(ValueError, match=said):
+      _settings(trial=adapter | change)
