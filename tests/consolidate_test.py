@@ -589,7 +589,7 @@ def _short():
     updates_per_round=1, sender_after_sleep='updated', max_new=8,
     teachers=[dict(teacher='now', prompts='old', sequences=3, draws=1)],
   )  # fmt: skip
-  asleep = night.fall_asleep(_evening())
+  asleep = jax.jit(night.fall_asleep)(_evening())
   return night, asleep, *jax.jit(night.seed)(asleep)
 
 
@@ -659,7 +659,7 @@ def _imitating():
     teachers=[t | dict(draws=24) for t in TEACHERS],
     tx=optimizer.make(learning_rate=0.05),
   )  # fmt: skip
-  state, seed, rows = night.fall_asleep(_evening()), jax.jit(night.seed), []
+  state, seed, rows = jax.jit(night.fall_asleep)(_evening()), jax.jit(night.seed), []
   states = [state]
   for _ in range(night.settings.rounds):
     state, metrics = seed(state)
@@ -731,7 +731,7 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
 def test_an_ending_begins_inside_what_the_teacher_wrote():
   night, states, _ = _imitating()
   asleep = states[1].night.replace(update=jnp.int32(0))  # Its first round.
-  (own, advantage), earned = night._imitate(
+  (own, advantage), earned = jax.jit(night._imitate)(
     states[1].replace(night=asleep), asleep.pools, jax.random.key(0)
   )
   assert own.tokens_BT.shape[:2] == advantage.shape == (8, 2 * 2 * 8)
@@ -744,7 +744,7 @@ def test_what_is_said_of_endings_is_what_a_reader_finds():
   """Entropy of the student, and the teachers' likelihood of its words."""
   night, states, _ = _imitating()
   state = states[1].replace(night=states[1].night.replace(update=jnp.int32(0)))
-  (own, _), earned = night._imitate(state, state.night.pools,
+  (own, _), earned = jax.jit(night._imitate)(state, state.night.pools,
                                     jax.random.key(0))  # fmt: skip
   half = own.tokens_BT.shape[1] // 2  # Of each update, by teacher.
   sums = {'entropy': 0.0, 'likelihood': 0.0}
@@ -861,7 +861,7 @@ def test_a_place_is_drawn_as_often_as_it_weighs():
 
 def test_what_was_read_is_worth_how_far_the_student_was_from_it():
   night = _consolidation(priority=1.0, on_policy=0.0)
-  state = night.fall_asleep(_evening())
+  state = jax.jit(night.fall_asleep)(_evening())
   after, _ = jax.jit(night.seed)(state)
   for teacher in night.settings.teachers:
     known = np.asarray(after.night.priorities[teacher.name])
@@ -873,7 +873,7 @@ def test_what_was_read_is_worth_how_far_the_student_was_from_it():
 def test_what_is_new_comes_first():
   """As far as the farthest so far; in the first round all are alike."""
   night = _consolidation(priority=1.0, on_policy=0.0)
-  state = night.fall_asleep(_evening())
+  state = jax.jit(night.fall_asleep)(_evening())
   known = {
     t.name: jnp.ones((night.settings.rounds * t.draws,))
     .at[: t.draws]
@@ -894,8 +894,8 @@ def test_what_is_new_comes_first():
 
 def test_rows_that_the_student_wrote_tell_nothing_of_the_teachers_rows():
   night = _consolidation(on_policy=0.5, on_policy_after=0.0)
-  state = night.fall_asleep(_evening())
-  pools, rollouts, _ = night._rehearse(state, jax.random.key(0))
+  state = jax.jit(night.fall_asleep)(_evening())
+  pools, rollouts, _ = jax.jit(night._rehearse)(state, jax.random.key(0))
   rows, places = choosing.choose(
     pools, rollouts, state.night.priorities, jax.random.key(1),
     night.settings, valid=jnp.int32(1), own=jnp.asarray(True),
