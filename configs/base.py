@@ -106,7 +106,7 @@ def get_config() -> ml_collections.ConfigDict:
         stem_share=0.5,
       ),
     ),
-    num_updates=280,
+    num_updates=320,
     updates_per_round=10,
     # Rows are drawn as this power of how far the student last was from them.
     priority=0.5,

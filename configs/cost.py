@@ -21,10 +21,11 @@ STEPS = {
   'priority': dict(priority=0.5),
   'fresh': dict(updates_per_round=10),
   'longer': dict(num_updates=280, draws=384),
+  'today': dict(num_updates=320),
 }  # fmt: skip
 
 
-def get_config(step='longer'):
+def get_config(step='today'):
   if step not in STEPS:
     raise ValueError(
       f'configs/cost.py:{step}: expected one of {", ".join(STEPS)}.'

@@ -7,6 +7,8 @@ probe: dreams are tried on those.
 
     python -m sleep_jax.main --config=configs/dream.py:none \
       --workdir=runs/dream/none
+
+`bash launch/rows.sh dream` runs every row and draws the table.
 """
 
 from configs import context
@@ -22,6 +24,10 @@ ROWS = {
 }
 
 
+def names():
+  return list(ROWS)
+
+
 def get_config(row='full'):
   if row not in ROWS:
     raise ValueError(
@@ -29,6 +35,7 @@ def get_config(row='full'):
     )
   c = context.get_config()
   c.name = f'dream_{row}'
+  c.seeds = (0, 1, 2)
   c.data.settings.practice = 1
   c.consolidate.teachers = tuple(
     teacher | dict(stem_share=0.0) for teacher in c.consolidate.teachers

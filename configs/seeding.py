@@ -3,7 +3,7 @@
     python -m sleep_jax.main --config=configs/seeding.py:no_stems \
       --workdir=runs/seeding/no_stems
 
-`bash launch/seeding.sh` runs every row and draws the table.
+`bash launch/rows.sh seeding` runs every row and draws the table.
 """
 
 from configs import base, facts_literal
@@ -46,6 +46,10 @@ def rows(old, day):
       'wake.optimizers': (dict(learning_rate=1e-2),),
     },
   }
+
+
+def names():
+  return list(rows(*base.get_config().consolidate.teachers))
 
 
 def get_config(row='full'):

@@ -659,7 +659,11 @@ def _imitating():
     teachers=[t | dict(draws=24) for t in TEACHERS],
     tx=optimizer.make(learning_rate=0.05),
   )  # fmt: skip
-  state, seed, rows = jax.jit(night.fall_asleep)(_evening()), jax.jit(night.seed), []
+  state, seed, rows = (
+    jax.jit(night.fall_asleep)(_evening()),
+    jax.jit(night.seed),
+    [],
+  )
   states = [state]
   for _ in range(night.settings.rounds):
     state, metrics = seed(state)

@@ -5,15 +5,16 @@ import json
 import ml_collections
 import pytest
 
-from benchmarks import seeding as benchmarks_seeding
 from configs import (
   base,
   cost,
+  dream,
   facts,
   facts_literal,
   intents,
   jsonl,
   levels,
+  seeding,
   smoke,
 )  # fmt: skip
 from sleep_jax import schedule, settings
@@ -155,7 +156,8 @@ def test_a_config_file_that_is_missing_lists_those_there_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'name', [f'seeding.py:{row}' for row in benchmarks_seeding.names()]
+  'name', [f'seeding.py:{row}' for row in seeding.names()]
+  + [f'dream.py:{row}' for row in dream.names()]
   + [f'cost.py:{step}' for step in cost.STEPS]
   + ['banks.py', 'context.py', 'documents.py', 'facts.py', 'smoke.py'],
 )  # fmt: skip

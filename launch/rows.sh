@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Which part does what: every row of a study (configs/seeding.py or
+# configs/dream.py) and the table of them:
+# bash launch/rows.sh seeding|dream [workdir] [row ...]
+#
+# Run again with the same workdir it goes on where it stopped. The workdir is
+# runs/STUDY in the repository unless named.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+study=${1:-}
+[[ $study == seeding || $study == dream ]] \
+  || fail "usage: bash launch/rows.sh seeding|dream [workdir] [row ...];" \
+    "got '$study'"
+shift
+workdir=$root/runs/$study
+if [[ $# -gt 0 ]]; then
+  workdir=$(absolute "$1")
+  shift
+fi
+rows=("$@")
+if [[ ${#rows[@]} -eq 0 ]]; then
+  mapfile -t rows < <("$python" -m benchmarks.rows --study="$study" --rows)
+fi
+for row in "${rows[@]}"; do
+  "$python" -m sleep_jax.main --config="configs/$study.py:$row" \
+    --config.compile_cache="$workdir/compiled" --workdir="$workdir/$row"
+done
+"$python" -m benchmarks.rows --study="$study" --folder="$workdir" \
+  --out="$workdir/table"
