@@ -100,6 +100,14 @@ def entry(number, event, slot, level=2):
   }
 
 
+def dream(number, kept, gain):
+  text = {'prompt': EVIL, 'text': EVIL, 'expert': 4, 'whole': True}
+  return {
+    'night': 1, 'round': 1, 'dream': number, 'document': 0, 'about': EVIL,
+    'texts': [text], 'importance': 0.5, 'gain': gain, 'kept': kept,
+  }  # fmt: skip
+
+
 @pytest.fixture
 def draw(tmp_path):
   """Writes a report and returns its markup and its text, tags checked."""
@@ -173,6 +181,23 @@ class TestPage:
     _, text = draw([imitating])
     for word in ('by imitation', 'length, wanted', '0.25 → 0.75', '3 → 3.5'):
       assert word in text
+
+  def test_dreams_that_were_tried_are_shown_the_best_first(self, draw):
+    dreaming = run()
+    assert 'What it dreams' not in draw([dreaming])[1]
+    numbers = dict(rewarded=[1, 2], gain=[None, 0.25], entropy=[0.5, 1.5])
+    dreaming['nights'][0]['dreams'] = numbers
+    dreaming['ledger'].append(entry(1, 'dreamt', 0))
+    dreaming['dreams'] = [
+      dream(1, 'no gain', -0.5), dream(2, 'not tried', None),
+      dream(3, 'rewarded', 0.25),
+    ]  # fmt: skip
+    markup, text = draw([dreaming])
+    assert 'night 1: 3 dreams, 2 tried, 1 rewarded' in text
+    assert 'dream 2' not in text and EVIL not in markup
+    assert text.index('dream 3: rewarded') < text.index('dream 1: no gain')
+    assert 'expert 4 open' in text and 'Rewarded dreams' in text
+    assert 'class="bar gone"' not in markup  # Dreaming empties no expert.
 
   def test_a_discarded_night_says_so_and_why(self, draw):
     discarded = run()

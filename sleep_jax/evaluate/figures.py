@@ -47,7 +47,7 @@ def curves(groups: Groups, styles: Styles) -> str:
     return None if _skips(begun[name]) else scores(_newest)(name)
 
   def harm(name: str) -> Series | None:
-    return _mean_of(name, styles[name], [_harms(run) for run in begun[name]])
+    return mean_of(name, styles[name], [_harms(run) for run in begun[name]])
 
   prior = draw(
     'Prior: accuracy on the birth probes', scores(_prior), large, (0, 1)
@@ -167,8 +167,8 @@ def _series(
   if _skips(runs):  # It has no way, only an end: a level to compare with.
     values = [line[-1][1] for line in ends if line]
     return {**_empty(name, style), 'level': _mean(values)} if values else None
-  one = _mean_of(name, style, ends)
-  evenings = _mean_of(name, style, [line['evenings'] for line in lines])
+  one = mean_of(name, style, ends)
+  evenings = mean_of(name, style, [line['evenings'] for line in lines])
   if one and evenings:
     one['evenings'] = evenings['mornings']
   return one or evenings
@@ -198,10 +198,10 @@ def _line(
   return lines
 
 
-def _mean_of(
+def mean_of(
   name: str, style: str, lines: list[list[plots.Point]]
 ) -> Series | None:
-  """A curve through the mean of lines, with them behind it."""
+  """A curve through the mean of lines, with them behind it; None if empty."""
   at = defaultdict(list)
   for line in lines:
     for cycle, value in line:
@@ -277,7 +277,7 @@ def _lives(
       bars.append(living[row])
     elif entry['event'] == 'discarded':
       marks.append({'row': row, 'night': night})
-    elif row in living:
+    elif entry['event'] == 'reset' and row in living:
       living.pop(row)['stop'] = night
   return bars, marks
 

@@ -10,7 +10,7 @@ import pathlib
 import re
 from typing import Any
 
-from sleep_jax.evaluate import figures, page, retention, tables
+from sleep_jax.evaluate import figures, journals, page, retention, tables
 
 Run = dict[str, Any]
 # What fits on a terminal: key in a summary, title.
@@ -59,7 +59,7 @@ def write(
   Args:
     runs: one dict per strategy and seed: 'strategy', 'seed', 'evaluations',
       'nights', 'ledger', 'summary', 'samples', 'status' ('finished', or what
-      to say instead).
+      to say instead), and 'dreams' where there are any.
     path: the file.
     study: the page's title.
     config: the resolved config, as text or as what JSON can show.
@@ -113,6 +113,15 @@ def write(
         '(the teacher’s) in nats per token; repetition: share of neighbours '
         'that stood together before. Wanted: what the teacher wrote.',
         tables.imitation(groups),
+      ),
+      page.section(
+        'dreams',
+        'What it dreams',
+        'Means over the rounds of each night of dreams, and the dreams that '
+        'were tried, the best first. Gain: what learning from a dream alone '
+        'does to the practice, in nats per answer token or as a share of '
+        'right answers. All dreams stand in dreams.jsonl.',
+        journals.trends(groups, styles) + journals.dreams(groups),
       ),
       page.section(
         'ledger',

@@ -158,7 +158,7 @@ def nights(groups: figures.Groups, teachers: list[str]) -> str:
     for night in run['nights']:
       last = night['divergence'][-1] if night['divergence'] else {}
       change = [
-        f'{_short(night["divergence_at_0"].get(t))} → {_short(last.get(t))}'
+        f'{short(night["divergence_at_0"].get(t))} → {short(last.get(t))}'
         for t in teachers
       ]
       guard = night.get('guard') or {}
@@ -173,7 +173,7 @@ def nights(groups: figures.Groups, teachers: list[str]) -> str:
           page.text(progress.duration(night['seconds'])),
           page.text('kept' if night['accepted'] else 'discarded'),
           f'<td class="words">{page.text(night["reason"] or "")} '
-          + page.text(', '.join(f'{k} {_short(v)}' for k, v in guard.items()))
+          + page.text(', '.join(f'{k} {short(v)}' for k, v in guard.items()))
           + '</td>',
         ]
       )
@@ -203,7 +203,7 @@ def imitation(groups: figures.Groups) -> str:
       page.text(f'{run["strategy"]}, seed {run["seed"]}'),
       page.text(night['night']),
       *(
-        page.text(f'{_short(first.get(key))} → {_short(last.get(key))}')
+        page.text(f'{short(first.get(key))} → {short(last.get(key))}')
         for key in keys
       ),
     ])  # fmt: skip
@@ -236,7 +236,7 @@ def gates(groups: figures.Groups) -> str:
   return parts
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
   if isinstance(value, float):
     return plots.short(value, 3)
   return '?' if value is None else str(value)
