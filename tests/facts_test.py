@@ -214,5 +214,41 @@ def test_a_day_of_documents_brings_one_a_person_with_all_of_its_facts():
       assert probe.answer in document
 
 
+def test_what_dreams_are_tried_on_is_asked_nowhere_else():
+  """No fact of the practice is probed, in whatever wording."""
+  world = facts.make(**READ, practice=2)
+  told = facts.make(**READ)
+  assert world.birth == told.birth and world.experiences == told.experiences
+  values = {
+    value: kind for kind, pairs in told.candidates.items() for value, _ in pairs
+  }
+  for key, task in world.tasks.items():
+    people = names(task.documents)
+    about = lambda probe, people=people: (
+      next(name for name in people if name in probe.prompt),
+      values[probe.answer],
+    )
+    practised = collections.Counter(map(about, task.practice))
+    tested = collections.Counter(map(about, world.probes[key]))
+    assert tested == collections.Counter(map(about, world.stem_probes[key]))
+    assert len(world.open_probes[key]) == len(world.probes[key])
+    assert not practised.keys() & tested.keys()
+    assert len(practised) == 2 * len(people)  # The five facts of each,
+    assert len(tested) == 3 * len(people)  # each on one side.
+    assert task.documents == world.experiences[int(key) - 1][1]
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    (dict(practice=5), 'practice is 5, but 5 attributes'),
+    (dict(practice=1, readings=0), 'with readings alone'),
+  ],
+)
+def test_practice_that_cannot_be_is_said(changes, said):
+  with pytest.raises(ValueError, match=said):
+    facts.make(**READ | changes)
+
+
 def test_another_stream_reads_the_same_at_birth():
   assert facts.make(**READ).birth == facts.make(**READ, stream_seed=0).birth

@@ -1,6 +1,7 @@
 """A whole world in tokens: probes, candidates and stems fit together."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -147,6 +148,47 @@ def test_a_validation_stream_leaves_birth_batches_as_they_are():
   np.testing.assert_array_equal(
     build().birth.batch(3).tokens_BT, build(other).birth.batch(3).tokens_BT
   )
+
+
+LO = worlds.Task(
+  documents=[worlds.Row(text='Lo has a dog.', answer_start=9, subject=(0, 2))],
+  practice=[worlds.Probe('Lo has?', ' dog', 'pet', where='q:1')],
+)
+
+
+def test_what_there_is_to_dream_about_is_whole_and_begins_as_it_was_stored():
+  stream = build(dataclasses.replace(WORLD, tasks={'1': LO}))
+  assert list(stream.tasks) == ['1'] and not build().tasks
+  found = stream.tasks['1']
+  (asked,), (size,) = found.prompts.tokens_BP, found.prompts.length_B
+  read, length = found.prompts.context.tokens_BT, found.prompts.context.length_B
+  assert text(stream, asked.tolist(), size).strip() == 'Lo has a'
+  whole = text(stream, read[0].tolist(), length[0])
+  assert (
+    whole == 'Lo has a dog.'
+    and stream.tokenizer.eos not in read[0, : length[0]]
+  )
+  start, stop = found.prompts.subject_B2[0]
+  assert stream.tokenizer.decode(asked[start:stop].tolist()) == 'Lo'
+  assert found.practice.prompts.tokens_BP.shape[0] == 1
+
+
+@pytest.mark.parametrize(
+  'probe', ['Pet of Lo?', 'Has Lo a?', 'Pet of Mi?', 'Has Mi a?']
+)
+def test_dreams_are_never_tried_on_what_is_asked_in_the_end(probe):
+  """In no wording: of scores, of stems, of birth, of the guard."""
+  task = dataclasses.replace(
+    LO, practice=[worlds.Probe(probe, ' dog', 'pet', where='q:7')]
+  )
+  with pytest.raises(ValueError, match=f'q:7.*{re.escape(repr(probe))}'):
+    build(dataclasses.replace(WORLD, tasks={'1': task}))
+
+
+def test_a_task_without_questions_is_said():
+  with pytest.raises(ValueError, match='experience 1 has 1 documents and 0'):
+    empty = dataclasses.replace(LO, practice=[])
+    build(dataclasses.replace(WORLD, tasks={'1': empty}))
 
 
 def test_what_does_not_fit_is_said():

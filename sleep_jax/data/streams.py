@@ -62,6 +62,7 @@ def build(
   """Tokenises a world; `sources.make` explains the settings."""
   if not world.experiences:
     raise ValueError(f'{world.name}: there are no experiences to live through.')
+  _check_tasks(world)
 
   def source(name: str, rows: list[worlds.Row]) -> sources.Source:
     return sources.make(
@@ -211,6 +212,34 @@ def _probes(
     gold_B=chosen[1],
     **tables,
   )
+
+
+def _check_tasks(world: worlds.World) -> None:
+  """Dreams are not tried on what is asked in the end.
+
+  Raises:
+    ValueError: names the question.
+  """
+  asked = {
+    probe.prompt: probe
+    for groups in (world.probes, world.stem_probes, {'guard': world.guard})
+    for group in groups.values()
+    for probe in group
+  }
+  for key, task in world.tasks.items():
+    if not task.practice or not task.documents:
+      raise ValueError(
+        f'{world.name}: the task of experience {key} has '
+        f'{len(task.documents)} documents and {len(task.practice)} practice '
+        'questions: expected one or more of each.'
+      )
+    for practice in task.practice:
+      if practice.prompt in asked:
+        raise ValueError(
+          f'{practice.where}: dreams of experience {key} would be tried on '
+          f'{practice.prompt!r}, which {asked[practice.prompt].where} asks as '
+          'a test: take it out of one of them.'
+        )
 
 
 def _documents(
