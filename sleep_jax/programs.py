@@ -323,10 +323,20 @@ class Programs:
     return {
       sender: dreaming.Dreaming(
         own.model, tx, stems, own.bos, own.eos, judge, settings, own,
-        self.dreams, width, self.placement.spread,
+        self.dreams, width, self._together(), self.placement.spread,
       )
       for sender, own in self._nights.items()
     }  # fmt: skip
+
+  def _together(self) -> int:
+    """How many trials are made at once.
+
+    All; but on a CPU one for each device, so that its work stays in the cache
+    (`benchmarks/trials.py`).
+    """
+    num = self.dreams.kept * self.dreams.repeats
+    few = self.placement.rows if jax.default_backend() == 'cpu' else num
+    return few if num % few == 0 else num
 
   def _run(self, name, function, state, *args, donate=True):
     if name not in self._jitted:

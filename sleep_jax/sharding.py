@@ -49,6 +49,11 @@ class Placement:
 
   mesh: Mesh
 
+  @property
+  def rows(self) -> int:
+    """Devices that rows are spread over."""
+    return int(np.prod([self.mesh.shape[axis] for axis in ROWS]))
+
   def shardings(self, tree: Any, *, prefix: str = '') -> Any:
     """A NamedSharding for every leaf, by its path.
 

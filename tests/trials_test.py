@@ -156,12 +156,12 @@ def _hash(params):
 
 
 @functools.cache
-def _gains(score='likelihood'):
+def _gains(score='likelihood', together=1):
   model, weights = _model()
   before = _hash(weights.params)
   found = trials.gains(
     model, weights, _texts(), VALID, testing.probes(), jax.random.key(5),
-    settings=_settings(repeats=2, score=score), size=SIZE,
+    settings=_settings(repeats=2, score=score), size=SIZE, together=together,
   )  # fmt: skip
   assert _hash(weights.params) == before
   return jax.device_get(found)
@@ -202,6 +202,12 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
     )
   assert (gain_MR[2] == 0).all()  # Nothing to learn from.
   assert np.abs(gain_MR[[0, 1, 3]]).min() > 1e-4
+
+
+def test_trials_side_by_side_are_those_one_after_the_other():
+  np.testing.assert_allclose(
+    _gains(together=4)[0], _gains()[0], rtol=1e-3, atol=1e-5
+  )
 
 
 def test_trials_may_be_repeated_from_other_adapters():

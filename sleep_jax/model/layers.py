@@ -118,8 +118,34 @@ def product(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
   y = x @ kernel
   if module.has_variable('adapter', name):
     low: Any = module.get_variable('adapter', name)
-    y = y + (x @ low['a']) @ low['b']
+    y = y + _low(x, low['a'], low['b'])
   return y
+
+
+@jax.custom_vjp
+def _low(x: Array, a: Array, b: Array) -> Array:
+  """`(x a) b`, narrow in the middle.
+
+  Its own gradient, for speed alone: the product that gives the gradient of `a`
+  is narrow as well, and on a CPU many times faster the other way round.
+  """
+  return (x @ a) @ b
+
+
+def _low_forward(x, a, b):
+  z = x @ a
+  return z @ b, (x, z, a, b)
+
+
+def _low_backward(kept, dy):
+  x, z, a, b = kept
+  flat = lambda v: v.reshape(-1, v.shape[-1])
+  dz = dy @ b.T
+  da = jax.lax.optimization_barrier(flat(dz).T @ flat(x))
+  return dz @ a.T, da.T, flat(z).T @ flat(dy)
+
+
+_low.defvjp(_low_forward, _low_backward)
 
 
 def attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> Array:
@@ -140,7 +166,8 @@ def rotate(x_BTHK: Array, positions_BT: Array, *, theta: float) -> Array:
   half = x_BTHK.shape[-1] // 2
   frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
   angle = positions_BT[..., None, None] * frequency[None, None, None, :]
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  # Else they are computed again for every head that they turn.
+  cos, sin = jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
   first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, -1)
   turned = (first * cos - second * sin, second * cos + first * sin)
   return jnp.concatenate(turned, -1).astype(x_BTHK.dtype)

@@ -256,7 +256,7 @@ class Transformer:
           return h, (cache, shown)
         return h, (cache, None)
 
-      h_BTD, (cache, shown) = jax.lax.scan(
+      h_BTD, (cache, shown) = _over(
         body, h_BTD, stack, unroll=self.config.unroll
       )
       caches.append(cache)
@@ -319,3 +319,19 @@ def _joined(stacks):
   if len(stacks) == 1:
     return stacks[0]
   return jax.tree.map(lambda *x: jnp.concatenate(x), *stacks)
+
+
+def _over(body, h, stack, *, unroll: int):
+  """`jax.lax.scan`, or all layers written out where `unroll` says so.
+
+  Written out, what backward needs is kept as it is; a scan, even an unrolled
+  one, copies it into one array of all layers and back.
+  """
+  num = jax.tree.leaves(stack)[0].shape[0]
+  if unroll < num:
+    return jax.lax.scan(body, h, stack, unroll=unroll)
+  made = []
+  for place in range(num):
+    h, y = body(h, jax.tree.map(lambda x, i=place: x[i], stack))
+    made.append(y)
+  return h, jax.tree.map(lambda *ys: jnp.stack(ys), *made)

@@ -44,12 +44,13 @@ class Dreaming(seeding.Seeding):
     night: of the sender whose receiver has the newest expert.
     dreams: how much of what.
     width: most tokens of a document.
-    place: see `trials.gains`.
+    together, place: see `trials.gains`.
   """
 
   night: consolidate.Consolidation
   dreams: dreams_lib.Settings
   width: int
+  together: int = 1
   place: trials.Place = lambda tree: tree
 
   def dream(
@@ -204,7 +205,8 @@ class Dreaming(seeding.Seeding):
     with jax.named_scope('trials'):
       gain_CR, nothing = trials.gains(
         self.model, weights, kept, own_B.reshape(-1, K), task.practice,
-        try_key, settings=d, size=size, place=self.place,
+        try_key, settings=d, size=size, together=self.together,
+        place=self.place,
       )  # fmt: skip
     gain_C = jnp.mean(gain_CR, 1)
     rewarded_C = there_C & (gain_C > d.margin)

@@ -1,8 +1,8 @@
 """Trials: is a dream worth learning from?
 
 First by its gradient, for all dreams at once; then, for those that are kept, by
-learning from each of them alone: one low-rank adapter a dream, all trained
-together under `vmap` beside matrices that they share and never touch.
+learning from each of them alone: one low-rank adapter a dream, trained side by
+side under `vmap` beside matrices that they share and never touch.
 
 References: 2606.03979 v2 section 3.4; 2506.10943 (SEAL), from which isolated
 trials come.
@@ -22,6 +22,7 @@ from sleep_jax.objectives import answers
 from sleep_jax.phases import dreams
 
 Array = types.Array
+_ROUNDING = 1e-5  # Of a score: what the order of additions alone may change.
 Place = Callable[[Any], Any]
 
 
@@ -170,17 +171,19 @@ def gains(
   *,
   settings: dreams.Settings,
   size: int,
+  together: int = 1,
   place: Place = lambda tree: tree,
 ) -> tuple[Array, Array]:
   """What learning from each dream alone does to the practice.
 
   Args:
     texts, valid_MK: of the dreams that are tried, see `losses`.
-    place: spreads what has a leading axis of trials over the mesh.
+    together: trials at once, side by side; divides all of them.
+    place: spreads what has a leading axis of such trials over the mesh.
 
   Returns:
-    Gain over no dream `[M, repeats]`, and the score of no dream, in nats per
-    answer token or as a share of right answers.
+    Gain over no dream `[M, repeats]`, 0 where it is within rounding; and the
+    score of no dream, in nats per answer token or as a share of right answers.
   """
   trial, (M, K) = settings.trial, valid_MK.shape
 
@@ -197,15 +200,17 @@ def gains(
       model, weights, rows, valid_K, order_key, adapter=begin, settings=trial,
       size=size,
     )  # fmt: skip
-    # Both in one program: a dream that moves nothing gains exactly nothing.
-    return tuple(
-      score(lora.worn(weights, adapter, scale=trial.scale))
-      for adapter in (learned, begin)
-    )
+    return score(lora.worn(weights, learned, scale=trial.scale))
 
   again = functools.partial(jnp.repeat, repeats=settings.repeats, axis=0)
   rows = jax.tree.map(lambda x: x.reshape(M, K, *x.shape[1:]), texts)
   each = jax.tree.map(again, (rows, valid_MK.astype(jnp.float32)))
   keys = jax.random.split(key, M * settings.repeats)
-  found, nothing = jax.vmap(one)(*place((*each, keys)))
-  return (found - nothing).reshape(M, settings.repeats), nothing[0]
+  groups = jax.tree.map(
+    lambda x: x.reshape(-1, together, *x.shape[1:]), (*each, keys)
+  )
+  found = jax.lax.map(lambda group: jax.vmap(one)(*place(group)), groups)
+  nothing = score(weights)
+  gain = found.reshape(M, settings.repeats) - nothing
+  rounding = _ROUNDING * jnp.abs(nothing)
+  return jnp.where(jnp.abs(gain) > rounding, gain, 0), nothing

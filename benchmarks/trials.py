@@ -1,0 +1,183 @@
+"""What trying a dream costs: importance of many, and isolated trials.
+
+'importance' is that of 64 dreams; 'forward_backward' the gradient of their mean
+loss over all weights that adapters stand beside, once. 'trials' are 16 adapters
+of rank 8, five steps each, scored, one after the other; a step of it is one
+trial. With --peft, a
+Python that has torch, transformers and peft makes the same trials one by one
+(attach, train, score, unload), taking turns with ours; see `peft_trials.py`.
+
+python -m benchmarks.trials --threads=one --out=TRIALS.json
+python -m benchmarks.trials --peft=PYTHON --out=PEFT.json
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import peft_trials, shapes, timing
+from sleep_jax import types
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import lora, transformer
+from sleep_jax.phases import dreams, trials
+
+S = peft_trials
+MANY = 64  # Dreams that are weighed.
+
+
+def measure(repeats: int):
+  model, weights = _model()
+  adapter = dict(
+    rank=S.RANK, alpha=2.0 * S.RANK, targets=tuple(lora.TARGETS),
+    steps=S.STEPS, batch=S.TEXTS, learning_rate=S.LEARNING_RATE,
+  )  # fmt: skip
+  settings = dreams.make(
+    trial=adapter, writer=adapter, on=True, order='after', rounds=1,
+    start='base', candidates=S.DREAMS, texts=S.TEXTS, novelty=False,
+    importance='gradient', top=S.DREAMS, random=0, repeats=1,
+    score='likelihood', margin=0.0, sequences=1, reading=0, num_updates=1,
+    updates_per_round=1, learning_rate=1e-3,
+  )  # fmt: skip
+  key = jax.random.key(0)
+  probes, own = _probes(key), lora.targeted(weights.params, lora.TARGETS)
+  size = S.LENGTH - 1
+
+  def importance(weights, texts, valid):
+    return trials.importance(
+      model, weights, texts, valid, probes, key, size=size, how='gradient',
+      targets=tuple(lora.TARGETS),
+    )  # fmt: skip
+
+  def forward_backward(own, texts, valid):
+    loss = lambda own: jnp.mean(
+      trials.losses(model, weights.with_params(own), texts, valid, size)
+    )
+    return jax.grad(loss)(own)
+
+  def try_all(weights, texts, valid, together=1):
+    return trials.gains(
+      model, weights, texts, valid, probes, key, settings=settings, size=size,
+      together=together,
+    )  # fmt: skip
+
+  few, many = _texts(key, S.DREAMS), _texts(key, MANY)
+  forward = functools.partial(_forward_flops, model, weights)
+  # Activations back, and into the adapters, which are small; then the scores.
+  trial = S.STEPS * S.TEXTS * S.LENGTH * 2 * forward()
+  trial += S.PROBES * S.PROBE_LENGTH * forward()
+  cases = [
+    timing.case('importance', importance, weights, *many),
+    timing.case('forward_backward', forward_backward, own, *many),
+    timing.case(
+      'trials', try_all, weights, *few, steps=S.DREAMS,
+      flops=S.DREAMS * trial,
+    ),
+    timing.case(
+      'trials_all_at_once', functools.partial(try_all, together=S.DREAMS),
+      weights, *few, steps=S.DREAMS, flops=S.DREAMS * trial,
+    ),
+  ]  # fmt: skip
+  found = timing.compare(cases, repeats=repeats)
+  rows = found['cases']
+  ratio = (
+    rows['importance']['cpu_ms_per_step']
+    / rows['forward_backward']['cpu_ms_per_step']
+  )
+  num = sum(x.size for x in jax.tree.leaves(weights.params))
+  return found | {'parameters': num, 'importance_in_forward_backwards': ratio}
+
+
+def _model():
+  c = shapes.config('larger')
+  c.model.update(
+    width=S.WIDTH, num_layers=S.LAYERS, head_size=S.HEAD, num_heads=S.HEADS,
+    num_kv_heads=S.KV_HEADS, unroll=S.LAYERS,
+  )  # fmt: skip
+  levels = [
+    level | {'hidden': S.HIDDEN // 2, 'rank': 0, 'slots': 0}
+    for level in c.to_dict()['levels']
+  ]
+  made = config_lib.make(c.model, levels, vocab_size=S.VOCAB)
+  model = transformer.Transformer(made)
+  return model, model.init(jax.random.key(0))
+
+
+def _texts(key, num):
+  tokens = jax.random.randint(key, (num * S.TEXTS, S.LENGTH), 8, S.VOCAB)
+  size = jnp.full((len(tokens),), S.LENGTH)
+  return types.Rollout(tokens, jnp.ones_like(size), size), jnp.ones(
+    (num, S.TEXTS)
+  )
+
+
+def _probes(key):
+  tokens = jax.random.randint(key, (S.PROBES, S.PROBE_LENGTH), 8, S.VOCAB)
+  size = jnp.full((S.PROBES,), S.PROBE_LENGTH - S.ANSWER)
+  none = jnp.full((S.PROBES,), -1)
+  return types.Probes(
+    prompts=types.Prompts(tokens[:, : -S.ANSWER], size,
+                          jnp.zeros((S.PROBES, 2), 'i4')),
+    answer_BA=tokens[:, -S.ANSWER :],
+    answer_length_B=jnp.full((S.PROBES,), S.ANSWER),
+    candidates_SCA=jnp.zeros((0, 0, 0), 'i4'),
+    candidate_length_SC=jnp.zeros((0, 0), 'i4'),
+    candidate_since_SC=jnp.zeros((0, 0), 'i4'), set_B=none, gold_B=none,
+  )  # fmt: skip
+
+
+def _forward_flops(model, weights):
+  """Of a token: two for each weight; attention's own is small here."""
+  return 2.0 * sum(x.size for x in jax.tree.leaves(weights.params))
+
+
+def beside_peft(python: str, repeats: int) -> dict:
+  """Ours and PEFT's, in processes of one core that take turns."""
+  core = min(os.sched_getaffinity(0))
+  ours, theirs = [], []
+  for _ in range(repeats):
+    for command, found in (
+      ([sys.executable, '-m', 'benchmarks.trials', '--child', '--repeats=3'],
+       ours),
+      ([python, peft_trials.__file__], theirs),
+    ):  # fmt: skip
+      done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+      )  # fmt: skip
+      found.append(json.loads(done.stdout.splitlines()[-1]))
+  mine = [row['cases']['trials']['cpu_ms_per_step'] / 1e3 for row in ours]
+  other = [row['cpu_seconds_per_trial'] for row in theirs]
+  return {
+    'cpu_seconds_per_trial': statistics.median(mine),
+    'peft_cpu_seconds_per_trial': statistics.median(other),
+    'ratio': statistics.median(
+      b / a for a, b in zip(mine, other, strict=True)
+    ),
+    'share_of_peak': statistics.median(
+      row['cases']['trials']['share_of_peak_by_cpu_time'] for row in ours
+    ),
+    'ours': mine, 'peft': theirs,
+  }  # fmt: skip
+
+
+if __name__ == '__main__':
+  parser = argparse.ArgumentParser(add_help=False)
+  parser.add_argument('--peft')
+  parser.add_argument('--repeats', type=int, default=5)
+  parser.add_argument('--out')
+  args, _ = parser.parse_known_args()
+  if args.peft:
+    text = json.dumps(beside_peft(args.peft, args.repeats), indent=1)
+    print(text)
+    if args.out:
+      pathlib.Path(args.out).write_text(text + '\n')
+  else:
+    timing.main('benchmarks.trials', __doc__, measure)
