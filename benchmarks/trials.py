@@ -41,7 +41,8 @@ def measure(repeats: int):
   )  # fmt: skip
   settings = dreams.make(
     trial=adapter, writer=adapter, on=True, order='after', rounds=1,
-    start='base', candidates=S.DREAMS, texts=S.TEXTS, novelty=False,
+    start='base', candidates=S.DREAMS, texts=S.TEXTS, temperature=1.0,
+    novelty=False,
     importance='gradient', top=S.DREAMS, random=0, repeats=1,
     score='likelihood', margin=0.0, sequences=1, reading=0, num_updates=1,
     updates_per_round=1, learning_rate=1e-3,

@@ -156,6 +156,7 @@ def get_config() -> ml_collections.ConfigDict:
     start='current',  # Or 'base': where the writer starts a round.
     candidates=64,  # Dreams of a round,
     texts=4,  # and texts of each.
+    temperature=1.0,
     novelty=True,  # One random expert stands wide open while it dreams.
     importance='gradient',  # Or 'norm', 'random'.
     top=12,  # Dreams that are tried: the most important,

@@ -276,7 +276,9 @@ class Dreaming(seeding.Seeding):
       author = author.replace(
         opened_BNE=opened_BE.reshape(-1, *active_NE.shape)
       )
-    return self._sample(author, asked, write_key), about_M, expert_B
+    warm = dataclasses.replace(self.settings, temperature=d.temperature)
+    writing = dataclasses.replace(self, settings=warm)
+    return writing._sample(author, asked, write_key), about_M, expert_B
 
   def _wording(self, weights, author, texts):
     """How a round's dreams read, as means."""

@@ -62,6 +62,7 @@ class Settings:
       as the last round left it ('current').
     candidates: dreams written in a round.
     texts: of each dream, all on one document.
+    temperature: that texts are sampled at.
     novelty: whether one random expert stands wide open while a text is written.
     importance: of a dream: its gradient's product with that of the task
       ('gradient'), its gradient's 'norm', or a 'random' number.
@@ -85,6 +86,7 @@ class Settings:
   start: str
   candidates: int
   texts: int
+  temperature: float
   novelty: bool
   importance: str
   top: int
@@ -152,6 +154,10 @@ def make(
       )
   for name, least in (*_LEAST.items(), ('repeats', 1), ('reading', 0)):
     _at_least(f'dream.{name}', getattr(made, name), least)
+  if not 0 < made.temperature < math.inf:
+    raise ValueError(
+      f'dream.temperature is {made.temperature}: expected more than 0.'
+    )
   if not 1 <= made.kept <= made.candidates:
     raise ValueError(
       f'dream.top {made.top} and dream.random {made.random} keep {made.kept} '
