@@ -39,8 +39,8 @@ VALID = jnp.array([[1.0, 1], [1, 0], [0, 0], [1, 1]])
 def _settings(**changes):
   known = dict(
     on=True, order='after', rounds=1, start='base', candidates=M, texts=K,
-    temperature=1.0, novelty=False, importance='gradient', top=2, random=1, repeats=1,
-    score='likelihood', margin=0.0, sequences=4, reading=0, num_updates=2,
+    temperature=1.0, novelty=False, importance='gradient', top=2, random=1,
+    repeats=1, score='likelihood', margin=0.0, sequences=4, reading=0, num_updates=2,
     updates_per_round=1, learning_rate=1e-2,
   )  # fmt: skip
   adapter = dict(
@@ -275,7 +275,7 @@ def test_nobody_learns_from_what_was_not_rewarded():
     (dict(margin=float('nan')), 'dream.margin is nan'),
     (dict(num_updates=3, updates_per_round=2), 'not a multiple'),
     (dict(texts=0), 'dream.texts is 0'),
-    (dict(temperature=0.0), 'dream.temperature is 0.0'),
+    (dict(temperature=-1.0), 'dream.temperature is -1.0'),
   ],
 )
 def test_settings_that_cannot_be_are_said(change, said):

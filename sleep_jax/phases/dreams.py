@@ -62,7 +62,7 @@ class Settings:
       as the last round left it ('current').
     candidates: dreams written in a round.
     texts: of each dream, all on one document.
-    temperature: that texts are sampled at.
+    temperature: that texts are sampled at; 0: the likeliest words.
     novelty: whether one random expert stands wide open while a text is written.
     importance: of a dream: its gradient's product with that of the task
       ('gradient'), its gradient's 'norm', or a 'random' number.
@@ -152,12 +152,13 @@ def make(
       raise ValueError(
         f'dream.{name} is {getattr(made, name)!r}: expected one of {known}.'
       )
-  for name, least in (*_LEAST.items(), ('repeats', 1), ('reading', 0)):
+  for name, least in (
+    *_LEAST.items(),
+    ('repeats', 1),
+    ('reading', 0),
+    ('temperature', 0),
+  ):
     _at_least(f'dream.{name}', getattr(made, name), least)
-  if not 0 < made.temperature < math.inf:
-    raise ValueError(
-      f'dream.temperature is {made.temperature}: expected more than 0.'
-    )
   if not 1 <= made.kept <= made.candidates:
     raise ValueError(
       f'dream.top {made.top} and dream.random {made.random} keep {made.kept} '
