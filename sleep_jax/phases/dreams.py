@@ -21,8 +21,8 @@ _WORDS = {
   'score': (LIKELIHOOD, GREEDY),
 }
 _LEAST = dict(
-  rounds=1, candidates=1, texts=1, top=0, random=0, margin=0.0, sequences=1,
-  num_updates=1, updates_per_round=1,
+  rounds=1, candidates=1, texts=1, temperature=0.0, top=0, random=0, repeats=1,
+  margin=0.0, sequences=1, reading=0, num_updates=1, updates_per_round=1,
 )  # fmt: skip
 
 
@@ -152,12 +152,7 @@ def make(
       raise ValueError(
         f'dream.{name} is {getattr(made, name)!r}: expected one of {known}.'
       )
-  for name, least in (
-    *_LEAST.items(),
-    ('repeats', 1),
-    ('reading', 0),
-    ('temperature', 0),
-  ):
+  for name, least in _LEAST.items():
     _at_least(f'dream.{name}', getattr(made, name), least)
   if not 1 <= made.kept <= made.candidates:
     raise ValueError(
