@@ -157,7 +157,7 @@ def get_config() -> ml_collections.ConfigDict:
     candidates=64,  # Dreams of a round,
     texts=4,  # and texts of each.
     temperature=1.0,
-    novelty=True,  # One random expert stands wide open while it dreams.
+    novelty=False,  # True: one random expert stands wide open meanwhile.
     importance='gradient',  # Or 'norm', 'random'.
     top=12,  # Dreams that are tried: the most important,
     random=4,  # and some of the others.

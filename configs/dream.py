@@ -13,12 +13,14 @@ probe: dreams are tried on those.
 
 from configs import context
 
+LONGER = 'none_longer'
 ROWS = {
   'full': {},
   'none': {'on': False},
+  LONGER: {'on': False},  # As many updates as with the dreams'.
   'chosen_at_random': {'importance': 'random', 'top': 0, 'random': 24},
   'by_norm': {'importance': 'norm'},
-  'no_novelty': {'novelty': False},
+  'random_expert': {'novelty': True},  # As in the paper.
   'one_round': {'rounds': 1},
   'before': {'order': 'before'},
 }
@@ -44,4 +46,6 @@ def get_config(row='full'):
   c.consolidate.on_policy = 0.0
   c.dream.update(on=True, candidates=40, texts=6, top=16, random=8)
   c.dream.update(ROWS[row])
+  if row == LONGER:
+    c.consolidate.num_updates += c.dream.num_updates
   return c
