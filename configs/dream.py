@@ -18,7 +18,7 @@ ROWS = {
   'full': {},
   'none': {'on': False},
   LONGER: {'on': False},  # As many updates as with the dreams'.
-  'chosen_at_random': {'importance': 'random', 'top': 0, 'random': 24},
+  'chosen_at_random': {'importance': 'random', 'top': 0, 'random': 40},
   'by_norm': {'importance': 'norm'},
   'random_expert': {'novelty': True},  # As in the paper.
   'one_round': {'rounds': 1},
@@ -44,7 +44,10 @@ def get_config(row='full'):
   )
   c.consolidate.num_updates = 200
   c.consolidate.on_policy = 0.0
-  c.dream.update(on=True, candidates=40, texts=6, top=16, random=8)
+  c.dream.update(
+    on=True, candidates=80, texts=6, temperature=0.6, top=30, random=10,
+    reading=16, num_updates=120,
+  )  # fmt: skip
   c.dream.update(ROWS[row])
   if row == LONGER:
     c.consolidate.num_updates += c.dream.num_updates
