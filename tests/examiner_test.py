@@ -47,6 +47,7 @@ def test_what_a_world_lacks_is_none_and_not_nought(here, weights):
   )
   assert judge.examine(weights, 0) == {
     'scores': {}, 'stem_scores': {}, 'open_scores': {},
+    'log_scores': {},
     'held_out_loss': None, 'kl_newborn': None,
   }  # fmt: skip
   assert judge.second(weights) == {}

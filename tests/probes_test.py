@@ -68,6 +68,26 @@ def _score(prompt, answer):
   return np.mean([log_p[start + i, token] for i, token in enumerate(answer)])
 
 
+def test_a_forced_answer_is_scored_token_by_token():
+  """The right tokens before each; EOS is no part of it."""
+  model, weights = _made()
+  answers = [[20, 21, EOS], [5, EOS], [6, 7, 8, EOS], [22, EOS], [9, 10, EOS]]
+  best = int(np.argmax(_read(ASKED[1])[-1]))  # One that it would give.
+  answers[1] = [best, EOS]
+  asked = _probes(answers)
+  shares, nats = (
+    jax.jit(probes.forced(model, nats=n))(weights, asked) for n in (False, True)
+  )
+  for row, (prompt, answer) in enumerate(zip(ASKED, answers, strict=True)):
+    log_p, start = _read(prompt + answer), len(prompt) - 1
+    told = list(enumerate(answer[:-1]))
+    right = [np.argmax(log_p[start + i]) == token for i, token in told]
+    np.testing.assert_allclose(shares[row], np.mean(right), atol=1e-6)
+    nats_of = [log_p[start + i, token] for i, token in told]
+    np.testing.assert_allclose(nats[row], np.mean(nats_of), rtol=1e-4)
+  assert shares[1] == 1
+
+
 @functools.cache
 def _ranked():
   return jax.jit(probes.rank(_made()[0].forward, probes.lay_out(_probes())))

@@ -44,6 +44,11 @@ class TestMatrix:
     assert retention.la(matrix) == pytest.approx(41.5, abs=0.05)
     assert retention.acc(matrix) == pytest.approx(24.8, abs=0.051)
     assert retention.bwt(matrix) == pytest.approx(-19.1, abs=0.05)
+    assert retention.start(matrix) == pytest.approx(30.8, abs=0.05)
+    assert retention.retained(matrix) == pytest.approx(-0.56, abs=0.01)
+
+  def test_of_nothing_learned_nothing_can_be_retained(self):
+    assert retention.retained(np.array([[0.5, 0.5]] * 3)) is None
 
   def test_a_small_matrix_gives_what_one_works_out_by_hand(self):
     matrix = np.array(

@@ -159,7 +159,8 @@ def test_a_config_file_that_is_missing_lists_those_there_are(tmp_path):
   'name', [f'seeding.py:{row}' for row in seeding.names()]
   + [f'dream.py:{row}' for row in dream.names()]
   + [f'cost.py:{step}' for step in cost.STEPS]
-  + ['banks.py', 'context.py', 'documents.py', 'facts.py', 'smoke.py'],
+  + ['banks.py', 'context.py', 'documents.py', 'facts.py', 'passages.py',
+     'smoke.py'],
 )  # fmt: skip
 def test_every_config_makes_a_night(name):
   config = settings.load(f'configs/{name}')

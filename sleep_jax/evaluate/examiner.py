@@ -88,10 +88,15 @@ class Examiner:
     if known:
       rank = probes.rank(model.forward, probes.lay_out(known[0]))
     first = rank if self._ranked else greedy
+    forced = stream.world.score == 'forced'
+    if forced:
+      first = probes.forced(model)
     make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
     self._score = make(first, stream.probes)
     self._score_stems = make(first, stream.stem_probes)
     self._score_open = make(first, stream.open_probes)
+    nats = probes.forced(model, nats=True)
+    self._score_nats = make(nats, stream.probes if forced else {})
     # The other way of scoring, asked for once at the end.
     rankable = all((p.set_B >= 0).all() for p in known)
     other = greedy if self._ranked else rank
@@ -137,6 +142,7 @@ class Examiner:
       'scores': self._score(weights, *args, sets=sets),
       'stem_scores': self._score_stems(weights, *args, sets=sets),
       'open_scores': self._score_open(weights, *args, sets=experience or None),
+      'log_scores': self._score_nats(weights, sets=sets),
       'held_out_loss': None,
       'kl_newborn': None,
     }

@@ -1,9 +1,10 @@
 """Closed-book probes: the question alone in the context, the cache empty.
 
-Two scores. Greedy: the continuation equals the answer, EOS included. Ranking:
+Three scores. Greedy: the continuation equals the answer, EOS included. Ranking:
 among the candidates met so far, the right one has the highest log-probability
 per token; all candidates of a probe stand in one row behind their prompt and
-see only the prompt and themselves, so that it is computed once.
+see only the prompt and themselves, so that it is computed once. Forced: the
+share of the answer's tokens that are the likeliest, each after the right ones.
 
 References: protocols of docs/method.md, "Evaluation".
 """
@@ -18,6 +19,7 @@ import numpy as np
 
 from sleep_jax import types
 from sleep_jax.model import sampling
+from sleep_jax.objectives import answers
 
 Array = types.Array
 
@@ -39,6 +41,25 @@ def greedy(model: Any, *, eos: int) -> Callable:
     return jnp.all((said_BA == probes.answer_BA) | beyond, 1)
 
   return correct
+
+
+def forced(model: Any, *, nats: bool = False) -> Callable:
+  """(weights, chunk of Probes) -> f32 [B]: share of right answer tokens.
+
+  Args:
+    nats: their mean log-probability instead. EOS is no part of either.
+  """
+
+  def share(weights, probes):
+    bare = probes.replace(answer_length_B=probes.answer_length_B - 1)
+    A = probes.answer_BA.shape[1]
+    likely_BA, best_BA = answers.told(model, weights, answers.given(bare), A)
+    inside_BA = jnp.arange(A)[None] < bare.answer_length_B[:, None]
+    value_BA = likely_BA if nats else best_BA.astype(jnp.float32)
+    total_B = jnp.sum(jnp.where(inside_BA, value_BA, 0), 1)
+    return total_B / jnp.maximum(bare.answer_length_B, 1)
+
+  return share
 
 
 def rank(forward: types.Forward, candidates: 'Candidates') -> Callable:
@@ -179,7 +200,7 @@ class Scorer:
   def __call__(
     self, weights: types.Weights, *args: Any, sets: int | None = None
   ) -> dict[str, float]:
-    """Accuracy by name of set; empty sets are left out.
+    """Mean score by name of set; empty sets are left out.
 
     Args:
       *args: further arguments of `correct`.
@@ -189,7 +210,7 @@ class Scorer:
     if not names:
       return {}
     sizes = self._sizes[: len(names)]
-    right = np.zeros((self._total,), bool)
+    right = np.zeros((self._total,), np.float32)
     for start, probes in self._chunks:
       if start >= sum(sizes):
         break

@@ -18,6 +18,7 @@ from scipy import special
 
 Evaluation = dict[str, Any]
 STEMS = 'stem_scores'  # Of questions worded like the stems.
+LOGS = 'log_scores'  # Mean nats of an answer's token, where those are scored.
 COSTS = (
   'seconds',
   'cpu_seconds',
@@ -53,6 +54,8 @@ def summarize(
     'bwt': bwt(matrix),
     'fwt': fwt(matrix),
     'forgetting': forgetting(matrix),
+    'start': start(matrix),
+    'retained': retained(matrix),
     'harm_of_sleep': _mean_known([c['harm'] for c in changes]),
     'cost_to_new': _mean_known([c['cost_to_new'] for c in changes]),
     'damage_awake': _mean_known([c['damage_awake'] for c in changes]),
@@ -60,6 +63,11 @@ def summarize(
   summary |= {
     'prior_stems': score(evaluations[-1], 'birth', STEMS) if prior else np.nan,
     'acc_stems': acc(r_matrix(evaluations, STEMS)),
+  }
+  logs = r_matrix(evaluations, LOGS)
+  summary |= {
+    f'{name}_log': of(logs)
+    for name, of in (('start', start), ('la', la), ('acc', acc), ('bwt', bwt))
   }
   summary = {name: _known(value) for name, value in summary.items()}
   return {**summary, **{name: (cost or {}).get(name) for name in COSTS}}
@@ -84,7 +92,7 @@ def r_matrix(evaluations: list[Evaluation], kind: str = 'scores') -> np.ndarray:
 
   Args:
     evaluations: records of one run, oldest first.
-    kind: 'scores' (wordings held apart) or 'stem_scores'.
+    kind: 'scores' (wordings held apart), 'stem_scores' or 'log_scores'.
 
   Returns:
     The matrix; NaN where nothing was measured. An evaluation in the middle of
@@ -115,6 +123,19 @@ def bwt(matrix: np.ndarray) -> float | None:
   """Backward transfer: the last row less the diagonal, without its end."""
   matrix = _finished(matrix)
   return _mean((matrix[-1] - np.diagonal(matrix[1:]))[:-1])
+
+
+def start(matrix: np.ndarray) -> float | None:
+  """Mean of the first row: what the newborn scores."""
+  return _mean(_finished(matrix)[0])
+
+
+def retained(matrix: np.ndarray) -> float | None:
+  """(ACC - start) / (LA - start); None where nothing was learned."""
+  begun, learned, kept = start(matrix), la(matrix), acc(matrix)
+  if begun is None or learned is None or kept is None or learned <= begun:
+    return None
+  return (kept - begun) / (learned - begun)
 
 
 def fwt(matrix: np.ndarray) -> float | None:

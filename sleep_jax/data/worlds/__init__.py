@@ -81,7 +81,7 @@ class World:
     tasks: what there is to dream about, by experience; a key without is absent.
     dreams: what a dream is asked about a document, likewise with one '{}'.
     candidates: sets of (text, since), since = experience that taught it.
-    score: how probes are scored: 'greedy' or 'rank'.
+    score: how probes are scored: 'greedy', 'rank' or 'forced'.
   """
 
   name: str

@@ -51,14 +51,10 @@ def make(
   """
   rng = np.random.default_rng(seed)
   groups = _groups(path, field)
-  birth_rows, held_out = [], []
+  birth_rows: list[worlds.Row] = []
+  held_out: list[worlds.Row] = []
   if birth:
-    birth_rows = [
-      _row(*row) for file in _find(birth) for row in files.read(file)
-    ]
-    if not birth_rows:
-      raise ValueError(f'jsonl: birth text {birth} holds no rows. {_ABOUT}')
-    birth_rows, held_out = _hold_out(rng, birth_rows)
+    birth_rows, held_out = born(birth, rng)
   else:
     for name, rows in groups.items():
       groups[name], held = _hold_out(rng, rows)
@@ -73,10 +69,20 @@ def make(
   )
 
 
+def born(
+  path: str | Sequence[str], rng: np.random.Generator
+) -> tuple[list[worlds.Row], list[worlds.Row]]:
+  """Text that is known from birth, and what is held out of it."""
+  rows = [_row(*row) for file in find(path) for row in files.read(file)]
+  if not rows:
+    raise ValueError(f'jsonl: birth text {path} holds no rows. {_ABOUT}')
+  return _hold_out(rng, rows)
+
+
 def _groups(path, field: str | None) -> dict[str, list[worlds.Row]]:
   """Experience -> rows, in the order of living."""
   groups: dict[str, list[worlds.Row]] = {}
-  for file in _find(path):
+  for file in find(path):
     rows = files.read(file)
     if not rows:
       raise ValueError(
@@ -102,7 +108,7 @@ def _groups(path, field: str | None) -> dict[str, list[worlds.Row]]:
   return groups
 
 
-def _find(path: str | Sequence[str] | None) -> list[str]:
+def find(path: str | Sequence[str] | None) -> list[str]:
   """The files of a path, sorted within each of its parts."""
   if not path:
     raise ValueError(f'jsonl: no data path is given. {_ABOUT}')
@@ -162,7 +168,7 @@ def _probes(path: str, names: list[str]) -> dict[str, list[worlds.Probe]]:
   keys = {'birth': 'birth'}
   keys.update((name, str(place)) for place, name in enumerate(names, 1))
   probes: dict[str, list[worlds.Probe]] = {key: [] for key in keys.values()}
-  rows = [row for file in _find(path) for row in files.read(file)]
+  rows = [row for file in find(path) for row in files.read(file)]
   if not rows:
     raise ValueError(
       f'jsonl: probe file {path} holds no rows: write {{"prompt": ..., '

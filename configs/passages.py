@@ -1,0 +1,51 @@
+"""Eight passages in a row, all asked again after each: SEAL's own test.
+
+SQuAD rows (Rajpurkar et al. 2016, CC BY-SA 4.0), {"title", "context",
+"question", "answers"}; a small model born on text of one's own ({"text"}, such
+as books). One question of each passage is kept for dreams to be tried on.
+
+    python -m sleep_jax.main --config=configs/passages.py \
+      --config.data.path=FILE --config.data.settings.birth=BOOKS \
+      --workdir=runs/passages
+
+One passage alone: --config.data.settings.num_days=1. Many at once, continued
+pretraining: and .passages_per_day=200, levels and steps to match.
+"""
+
+from ml_collections import config_dict
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'passages'
+  c.strategies = ('sleep', 'sft')
+  c.seeds = (0, 1, 2)
+  c.data.world = 'passages'
+  c.data.settings = dict(
+    birth=config_dict.placeholder(str), num_days=8, practice=1
+  )
+  c.data.context = 256
+  c.data.overlap = 32  # Longer texts are read in windows.
+  c.data.max_prompt = 96
+  c.data.prefix = 48
+  c.data.batch_size = 16
+  c.tokenizer.vocab_size = 4096
+  c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
+  c.birth.steps = 2000
+  c.birth.optimizer.decay_steps = 2000
+  c.wake.steps = 60
+  c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=24, draws=96, bos_share=0.3),
+    day | dict(sequences=8, draws=32, stem_share=0.0),
+  )
+  c.consolidate.num_updates = 200
+  c.consolidate.updates_per_round = 20
+  c.consolidate.max_length = 96
+  c.consolidate.prompt_width = 48
+  c.consolidate.max_new = 64
+  c.evaluate.chunk = 32
+  return c
