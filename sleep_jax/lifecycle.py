@@ -271,9 +271,14 @@ class Life:
     )
     night['dreams'] = journal.means(found)
     night['collapse'] = journal.nothing_kept(found)
-    about = self._stream.world.tasks[str(event.experience)].documents
+    read = task.prompts.context
+    decode = self._stream.tokenizer.decode
+    about = [
+      decode(tokens[:size].tolist())
+      for tokens, size in zip(read.tokens_BT, read.length_B, strict=True)
+    ]
     self._records['dreams'] += journal.rows(
-      found, self._stream.tokenizer.decode, [row.text for row in about],
+      found, decode, about,
       night=len(self._records['nights']) + 1,
     )  # fmt: skip
     return state, night

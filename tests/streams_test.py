@@ -173,6 +173,19 @@ def test_what_there_is_to_dream_about_is_whole_and_begins_as_it_was_stored():
   assert found.practice.prompts.tokens_BP.shape[0] == 1
 
 
+def test_tasks_are_of_one_shape_and_long_documents_are_windows():
+  long = worlds.Row(text='Bo has an ox. ' * 3, subject=(0, 2), where='q:3')
+  other = worlds.Task([long], [worlds.Probe('Bo has?', ' dog', 'pet')])
+  world = dataclasses.replace(WORLD, tasks={'1': LO, '2': other})
+  with pytest.raises(ValueError, match='q:3.*context is 32'):
+    build(world)
+  tasks = build(world, overlap=4).tasks
+  read = [tasks[key].prompts.context for key in '12']
+  assert read[0].tokens_BT.shape == read[1].tokens_BT.shape == (2, 32)
+  np.testing.assert_array_equal(read[0].tokens_BT[0], read[0].tokens_BT[1])
+  assert not np.array_equal(read[1].tokens_BT[0], read[1].tokens_BT[1])
+
+
 @pytest.mark.parametrize(
   'probe', ['Pet of Lo?', 'Has Lo a?', 'Pet of Mi?', 'Has Mi a?']
 )

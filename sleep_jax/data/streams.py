@@ -6,6 +6,7 @@ them are compiled once.
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from sleep_jax import types
@@ -112,16 +113,10 @@ def build(
     guard=probes(world.guard) if world.guard else None,
     stems=_stems(world.stems, world, tokenizer, max_prompt, prefix),
     dream_stems=_stems(world.dreams, world, tokenizer, max_prompt, prefix),
-    tasks={
-      key: types.Task(
-        _documents(
-          task.documents, tokenizer, context=context, max_prompt=max_prompt,
-          loss_on=loss_on, prefix=prefix,
-        ),
-        probes(task.practice),
-      )
-      for key, task in world.tasks.items()
-    },
+    tasks=_tasks(
+      world, probes, tokenizer, context=context, max_prompt=max_prompt,
+      loss_on=loss_on, prefix=prefix, overlap=overlap,
+    ),
   )  # fmt: skip
 
 
@@ -240,6 +235,22 @@ def _check_tasks(world: worlds.World) -> None:
           f'{practice.prompt!r}, which {asked[practice.prompt].where} asks as '
           'a test: take it out of one of them.'
         )
+
+
+def _tasks(world, probes, tokenizer, **settings) -> dict[str, types.Task]:
+  """All of one shape: where there are fewer documents, some come twice."""
+  made = {
+    key: _documents(task.documents, tokenizer, **settings)
+    for key, task in world.tasks.items()
+  }
+  most = max((len(found.length_B) for found in made.values()), default=0)
+  return {
+    key: types.Task(
+      jax.tree.map(lambda x: np.resize(x, (most, *x.shape[1:])), made[key]),
+      probes(task.practice),
+    )
+    for key, task in world.tasks.items()
+  }
 
 
 def _documents(
