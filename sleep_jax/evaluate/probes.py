@@ -210,7 +210,7 @@ class Scorer:
     if not names:
       return {}
     sizes = self._sizes[: len(names)]
-    right = np.zeros((self._total,), np.float32)
+    right = np.zeros((self._total,))
     for start, probes in self._chunks:
       if start >= sum(sizes):
         break
