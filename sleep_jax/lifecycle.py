@@ -274,7 +274,7 @@ class Life:
     read = task.prompts.context
     decode = self._stream.tokenizer.decode
     about = [
-      decode(tokens[:size].tolist())
+      decode(tokens[:size].tolist()).strip()
       for tokens, size in zip(read.tokens_BT, read.length_B, strict=True)
     ]
     self._records['dreams'] += journal.rows(
