@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from sleep_jax import types
+
 # Of a round, see `Dreaming.dream`: numbers that a night's record keeps.
 _MEANS = ('entropy', 'likelihood', 'repetition', 'distinct', 'nothing')
 REWARDED, TRIED, LEFT, BROKEN = (
@@ -16,7 +18,7 @@ REWARDED, TRIED, LEFT, BROKEN = (
 def rows(
   journal: Mapping[str, Any],
   decode: Callable[[Sequence[int]], str],
-  documents: Sequence[str],
+  documents: types.Texts,
   *,
   night: int,
 ) -> list[dict[str, Any]]:
@@ -24,8 +26,14 @@ def rows(
 
   Args:
     journal: see `Dreaming.dream`, fetched.
-    documents: of the task, as text.
+    documents: of the task, `[N, T]`.
   """
+  about = [
+    decode(tokens[:size].tolist()).strip()
+    for tokens, size in zip(
+      documents.tokens_BT, documents.length_B, strict=True
+    )
+  ]
   made = []
   for number, dream in np.ndindex(*journal['document'].shape):
     of = lambda name, at=(number, dream): journal[name][at]
@@ -35,7 +43,7 @@ def rows(
       'round': number + 1,
       'dream': dream + 1,
       'document': int(of('document')),
-      'about': documents[int(of('document'))],
+      'about': about[int(of('document'))],
       'texts': [_text(texts, place, decode) for place in range(len(
         texts['length']))],
       'importance': _number(of('importance')),

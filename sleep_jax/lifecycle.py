@@ -238,11 +238,7 @@ class Life:
       self._tools.progress.say(
         f'night {number}, of dreams, discarded: {reason}'
       )
-    row = {
-      'cycle': event.cycle, 'night': number, 'step': event.step,
-      'sender': sender, 'receiver': sender + 1, 'accepted': not reason,
-      'reason': reason, 'guard': guard, **night,
-    }  # fmt: skip
+    row = records.outcome(event, number, night, reason=reason, guard=guard)
     self._event += 1
     changes = [] if reason else [(night['slot'], 'dreamt')]
     self._record_night(row, changes, sender + 1)
@@ -271,14 +267,8 @@ class Life:
     )
     night['dreams'] = journal.means(found)
     night['collapse'] = journal.nothing_kept(found)
-    read = task.prompts.context
-    decode = self._stream.tokenizer.decode
-    about = [
-      decode(tokens[:size].tolist()).strip()
-      for tokens, size in zip(read.tokens_BT, read.length_B, strict=True)
-    ]
     self._records['dreams'] += journal.rows(
-      found, decode, about,
+      found, self._stream.tokenizer.decode, task.prompts.context,
       night=len(self._records['nights']) + 1,
     )  # fmt: skip
     return state, night
@@ -340,13 +330,11 @@ class Life:
     with self._cost.running():
       state = self._program.merged(state, sender)
       jax.block_until_ready(state.step)
-    row = {
-      'cycle': event.cycle, 'night': number, 'step': event.step,
-      'sender': sender + 1, 'receiver': sender + 1, 'slot': slot,
-      'accepted': True, 'reason': '', 'guard': None, 'known': known,
-      'merged': [slot, free], **night,
-    }  # fmt: skip
-    row.pop('collapse')
+    del night['collapse']
+    row = records.outcome(
+      event, number, night, sender=sender + 1, slot=slot, known=known,
+      merged=[slot, free],
+    )  # fmt: skip
     self._record_night(row, [(slot, 'merged'), (free, 'reset')], sender + 1)
     return state
 
@@ -372,11 +360,9 @@ class Life:
       jax.block_until_ready(state.step)
     if not accept:
       self._tools.progress.say(f'night {number} discarded: {reason}')
-    row = {
-      'cycle': event.cycle, 'night': number, 'step': event.step,
-      'sender': sender, 'receiver': sender + 1, 'slot': slot,
-      'accepted': accept, 'reason': reason, 'guard': guard, **night,
-    }  # fmt: skip
+    row = records.outcome(
+      event, number, night, slot=slot, reason=reason, guard=guard
+    )
     what = 'activated' if grows else 'rewritten'
     self._event += 1
     self._record_night(

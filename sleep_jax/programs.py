@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sleep_jax import optimizer, schedule, sharding, types
+from sleep_jax import nights, optimizer, schedule, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.data import sources
 from sleep_jax.model import transformer
@@ -104,31 +104,20 @@ class Programs:
       self.collapse = functools.partial(
         imitate.collapse, settings=night.imitation
       )
-      # The cosine ends with the night, unless the config says otherwise.
-      whole = {'decay_steps': night.num_updates}
-      tx = optimizer.make(**(whole | dict(config.expert_optimizer)))
-      self._nights = {
-        sender: consolidate.Consolidation(
-          model, tx, stems, bos, eos, judge, night, sender,
-          self._txs[str(sender)] if sender else None,
-        )
-        for sender in schedule.sleepers(levels)
-      }  # fmt: skip
-      if night.into == night_lib.BASE:
-        _check_base(self._nights, len(levels))
+      build = nights.Builder(
+        config, model, placement, stems, bos, eos, judge, night
+      )
+      self._nights = build.consolidations(self._txs)
       if night.full == night_lib.MERGE:
         self.settings[MERGE] = merge.settings(night)
-        self._merges = {
-          sender: merge.Merge(
-            model, tx, stems, bos, eos, judge, self.settings[MERGE], own
-          )
-          for sender, own in self._nights.items()
-          if levels[sender].slots > 1
-        }  # fmt: skip
+        self._merges = build.merges(self._nights, self.settings[MERGE])
       if self.dreams.on:
-        self._dreamings = self._dreamers(night)
+        self.settings[DREAM] = dreaming.settings(night, self.dreams)
+        self._dreamings, self.dream_tokens = build.dreamings(
+          self._nights, self.dreams, self.settings[DREAM], task
+        )
       if night.reads:
-        self._document = _document(config)
+        self._document = nights.document(config)
       if night.averaged:
         self._average_decay = night.average_decay
     self._tether = self._tied() if kind.sleeps else None
@@ -301,43 +290,6 @@ class Programs:
     dream = self._dreamings[sender].dream
     return jax.eval_shape(dream, shapes, slot, *self._dreamt)[0]
 
-  def _dreamers(self, night) -> dict[int, dreaming.Dreaming]:
-    """One for each sender of a night.
-
-    Raises:
-      ValueError: there is nothing to dream about, or nothing to keep it in.
-    """
-    c, (_, task) = self._config, self._dreamt
-    if task is None:
-      raise ValueError(
-        f'config.dream.on: the world {c.data.world!r} as it is set has nothing '
-        'to dream about: no documents with practice questions. Of facts, set '
-        'data.settings.readings and .practice; or set config.dream.on=False.'
-      )
-    settings = dreaming.settings(night, self.dreams)
-    self.settings[DREAM] = settings
-    width = task.prompts.context.tokens_BT.shape[1]
-    self.dream_tokens = self.dreams.tokens(settings.max_length, width)
-    tx = optimizer.make(**dreams_lib.optimizer(self.dreams, c.expert_optimizer))
-    stems, judge = self._asked
-    return {
-      sender: dreaming.Dreaming(
-        own.model, tx, stems, own.bos, own.eos, judge, settings, own,
-        self.dreams, width, self._together(), self.placement.spread,
-      )
-      for sender, own in self._nights.items()
-    }  # fmt: skip
-
-  def _together(self) -> int:
-    """How many trials are made at once.
-
-    All; but on a CPU one for each device, so that its work stays in the cache
-    (`benchmarks/trials.py`).
-    """
-    num = self.dreams.kept * self.dreams.repeats
-    few = self.placement.rows if jax.default_backend() == 'cpu' else num
-    return few if num % few == 0 else num
-
   def _run(self, name, function, state, *args, donate=True):
     if name not in self._jitted:
       self._jitted[name] = self.placement.jit(
@@ -397,37 +349,6 @@ class Programs:
         er.empty(room, width=c.data.context) if self.kind.memory else None
       ),
     )
-
-
-def _document(config) -> int:
-  """Tokens of a document that a teacher will read: a whole row."""
-  if config.data.pack:
-    raise ValueError(
-      "consolidate.teachers has 'context', which reads whole rows, but "
-      'data.pack puts several texts into one: set data.pack to False.'
-    )
-  if config.replay.store == 'none':
-    raise ValueError(
-      "consolidate.teachers has 'context', but replay.store is 'none': the "
-      "documents of a day are kept in its band. Set replay.store to 'prompts'."
-    )
-  if not config.replay.day:
-    raise ValueError(
-      "consolidate.teachers has 'context', but replay.day is 0: set it to as "
-      'many documents as a day brings, or more.'
-    )
-  return config.data.context
-
-
-def _check_base(senders, num_levels: int) -> None:
-  """A receiver's base may take a night only where it has no day of its own."""
-  for sender in senders:
-    if sender + 1 != num_levels:
-      raise ValueError(
-        f"consolidate.into is 'base', but level {sender} sleeps into level "
-        f'{sender + 1}, whose base moves awake and returns to its anchor: only '
-        "the slowest level can take a night in. Set into to 'expert'."
-      )
 
 
 def _optimizer(config, name):

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from sleep_jax import schedule, types
 from sleep_jax import state as state_lib
-from sleep_jax import types
 from sleep_jax.evaluate import cost
 from sleep_jax.model import config as config_lib
 
@@ -24,6 +24,30 @@ def night(phase: str, collapse: str, **more: Any) -> dict[str, Any]:
   return {
     'divergence_at_0': {}, 'divergence': [], 'imitation': [], 'phase': phase,
     'collapse': collapse, **dict.fromkeys(cost.TIMES, 0.0), **more,
+  }  # fmt: skip
+
+
+def outcome(
+  event: schedule.Event,
+  number: int,
+  night: Mapping[str, Any],
+  *,
+  reason: str = '',
+  guard: Mapping[str, float] | None = None,
+  **more: Any,
+) -> dict[str, Any]:
+  """The record of a night that is over.
+
+  Args:
+    night: see `night`, filled.
+    reason: why it was discarded; '': it was kept.
+    guard: scores 'before' and 'after', if it was asked.
+    more: what else there is to say, or to say otherwise.
+  """
+  return {
+    'cycle': event.cycle, 'night': number, 'step': event.step,
+    'sender': event.sender, 'receiver': event.sender + 1,
+    'accepted': not reason, 'reason': reason, 'guard': guard, **more, **night,
   }  # fmt: skip
 
 

@@ -1,0 +1,154 @@
+"""Nights: what a config asks for, of each kind, by sender."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+
+from sleep_jax import optimizer, schedule, sharding, types
+from sleep_jax.model import transformer
+from sleep_jax.objectives import judges
+from sleep_jax.phases import consolidate, dreaming, merge
+from sleep_jax.phases import dreams as dreams_lib
+from sleep_jax.phases import night as night_lib
+
+Nights = Mapping[int, consolidate.Consolidation]
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+  """What nights of all kinds share.
+
+  Attributes:
+    stems, judge: see `Seeding`.
+    night: settings of those that consolidate.
+  """
+
+  config: ml_collections.ConfigDict
+  model: transformer.Transformer
+  placement: sharding.Placement
+  stems: types.Stems
+  bos: int
+  eos: int
+  judge: judges.Judge
+  night: night_lib.Settings
+
+  def consolidations(
+    self, txs: Mapping[str, optax.GradientTransformation]
+  ) -> dict[int, consolidate.Consolidation]:
+    """One for each level that sleeps.
+
+    Args:
+      txs: optimizers awake, by owner.
+
+    Raises:
+      ValueError: a night would go into a base that moves awake.
+    """
+    levels = self.model.config.levels
+    senders = schedule.sleepers(levels)
+    if self.night.into == night_lib.BASE:
+      _check_base(senders, len(levels))
+    return {
+      sender: consolidate.Consolidation(
+        self.model, self._tx(), self.stems, self.bos, self.eos, self.judge,
+        self.night, sender, txs[str(sender)] if sender else None,
+      )
+      for sender in senders
+    }  # fmt: skip
+
+  def merges(
+    self, nights: Nights, settings: night_lib.Settings
+  ) -> dict[int, merge.Merge]:
+    """One for each receiver that has two slots or more."""
+    return {
+      sender: merge.Merge(
+        self.model, self._tx(), self.stems, self.bos, self.eos, self.judge,
+        settings, own,
+      )
+      for sender, own in nights.items()
+      if self.model.config.levels[sender].slots > 1
+    }  # fmt: skip
+
+  def dreamings(
+    self,
+    nights: Nights,
+    dreams: dreams_lib.Settings,
+    settings: night_lib.Settings,
+    task: types.Task | None,
+  ) -> tuple[dict[int, dreaming.Dreaming], int]:
+    """One for each sender, and tokens that its trials and its writer read.
+
+    Args:
+      settings: of the seeding that keeps the gain.
+      task: any, for its shapes.
+
+    Raises:
+      ValueError: there is nothing to dream about.
+    """
+    c = self.config
+    if task is None:
+      raise ValueError(
+        f'config.dream.on: the world {c.data.world!r} as it is set has nothing '
+        'to dream about: no documents with practice questions. Of facts, set '
+        'data.settings.readings and .practice; of passages, .practice; or set '
+        'config.dream.on=False.'
+      )
+    width = task.prompts.context.tokens_BT.shape[1]
+    tx = optimizer.make(**dreams_lib.optimizer(dreams, c.expert_optimizer))
+    made = {
+      sender: dreaming.Dreaming(
+        self.model, tx, self.stems, self.bos, self.eos, self.judge, settings,
+        own, dreams, width, self._together(dreams), self.placement.spread,
+      )
+      for sender, own in nights.items()
+    }  # fmt: skip
+    return made, dreams.tokens(settings.max_length, width)
+
+  def _tx(self) -> optax.GradientTransformation:
+    # The cosine ends with the night, unless the config says otherwise.
+    whole: dict[str, Any] = {'decay_steps': self.night.num_updates}
+    return optimizer.make(**(whole | dict(self.config.expert_optimizer)))
+
+  def _together(self, dreams: dreams_lib.Settings) -> int:
+    """How many trials are made at once.
+
+    All; but on a CPU one for each device, so that its work stays in the cache
+    (`benchmarks/trials.py`).
+    """
+    num = dreams.kept * dreams.repeats
+    few = self.placement.rows if jax.default_backend() == 'cpu' else num
+    return few if num % few == 0 else num
+
+
+def document(config) -> int:
+  """Tokens of a document that a teacher will read: a whole row."""
+  if config.data.pack:
+    raise ValueError(
+      "consolidate.teachers has 'context', which reads whole rows, but "
+      'data.pack puts several texts into one: set data.pack to False.'
+    )
+  if config.replay.store == 'none':
+    raise ValueError(
+      "consolidate.teachers has 'context', but replay.store is 'none': the "
+      "documents of a day are kept in its band. Set replay.store to 'prompts'."
+    )
+  if not config.replay.day:
+    raise ValueError(
+      "consolidate.teachers has 'context', but replay.day is 0: set it to as "
+      'many documents as a day brings, or more.'
+    )
+  return config.data.context
+
+
+def _check_base(senders, num_levels: int) -> None:
+  """A receiver's base may take a night only where it has no day of its own."""
+  for sender in senders:
+    if sender + 1 != num_levels:
+      raise ValueError(
+        f"consolidate.into is 'base', but level {sender} sleeps into level "
+        f'{sender + 1}, whose base moves awake and returns to its anchor: only '
+        "the slowest level can take a night in. Set into to 'expert'."
+      )
