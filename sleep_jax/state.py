@@ -36,12 +36,14 @@ class Dreams(struct.PyTreeNode):
 
   Attributes:
     texts: [B, T], those of all dreams that were tried, with their documents.
+    asked: what each was written on, [B, P], without its document.
     weight_B: 1 where a text's dream was rewarded, else 0.
     writer: adapter of who wrote them best.
     slot: int32, of the newest expert, which takes all of it in.
   """
 
   texts: types.Rollout
+  asked: types.Prompts
   weight_B: Array
   writer: Any
   slot: Array

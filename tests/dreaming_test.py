@@ -128,7 +128,7 @@ def test_an_open_expert_is_one_that_is_on_and_none_without_novelty():
     jax.jit(n._write)(state.weights, jax.random.key(0), stems, testing.task())
     for n in (night, plain)
   )
-  assert set(without[2].tolist()) == {-1}
+  assert set(without[3].tolist()) == {-1}
   said = [np.asarray(texts.tokens_BT) for texts, *_ in (with_, without)]
   assert not np.array_equal(*said)
 
@@ -168,8 +168,51 @@ def test_the_gain_goes_into_the_newest_expert_and_nowhere_else():
     np.testing.assert_array_equal(
       after[path][:, others], np.asarray(before[path])[:, others]
     )
-  still = morning.replace(weights=state.weights)
+  still = morning.replace(weights=state.weights, replay=state.replay)
   assert testing.same(still, jax.device_get(state))
+
+
+def test_what_rewarded_dreams_were_asked_is_remembered_once():
+  programs, state = _life()
+  seeded, _ = _seeded()
+  morning = jax.device_get(programs.dreamt(_copy(seeded), 1, accept=True))
+  dreams, past = seeded.night.dreams, morning.replay['past']
+  expected = {
+    tuple(tokens[:size])
+    for tokens, size, weight in zip(
+      dreams.asked.tokens_BP.tolist(), dreams.asked.length_B, dreams.weight_B,
+      strict=True,
+    )
+    if weight
+  }  # fmt: skip
+  before = int(state.replay['past'].count)
+  found = [
+    (tuple(past.tokens_CP[at, : past.length_C[at]].tolist()), past.step_C[at])
+    for at in range(before, int(past.count))
+  ]
+  assert sorted(tokens for tokens, _ in found) == sorted(expected)
+  assert {step for _, step in found} == {int(state.step)}
+  for tokens, (start, stop) in zip(
+    past.tokens_CP[before : int(past.count)],
+    past.subject_C2[before : int(past.count)], strict=True,
+  ):  # fmt: skip
+    subject = tokens[start:stop].tolist()
+    assert subject in [p.tolist() for p in _subjects()]
+  others = {name: b for name, b in morning.replay.items() if name != 'past'}
+  assert testing.same(
+    others, {name: jax.device_get(state).replay[name] for name in others}
+  )
+
+
+def _subjects():
+  """Of what there is to dream about."""
+  prompts = testing.task().prompts
+  return [
+    np.asarray(tokens[start:stop])
+    for tokens, (start, stop) in zip(
+      prompts.tokens_BP, np.asarray(prompts.subject_B2), strict=True
+    )
+  ]
 
 
 def test_who_teaches_is_the_model_as_it_was_and_who_wrote():

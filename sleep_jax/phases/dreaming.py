@@ -3,7 +3,9 @@
 With a document of the day in front it writes texts; the most important dreams
 are each tried alone; who writes learns from those that helped; and what the
 rewarded dreams hold, and the writing itself, is seeded into the newest expert.
-Nothing else moves. A night without a rewarded dream changes nothing.
+No other weight moves. What rewarded dreams were asked is remembered among the
+prompts of the past, so that later nights keep what was dreamt. A night without
+a rewarded dream changes nothing.
 
 References: 2606.03979 v2 section 3.4 (Dreaming); 2506.10943 (SEAL);
 docs/method.md, "Dreaming".
@@ -80,11 +82,9 @@ class Dreaming(seeding.Seeding):
       )  # fmt: skip
       return writer, (kept, journal)
 
-    writer, ((texts, weight), journal) = jax.lax.scan(
-      one, begin, jnp.arange(d.rounds)
-    )
-    texts, weight_B = jax.tree.map(
-      lambda x: x.reshape(-1, *x.shape[2:]), (texts, weight)
+    writer, (kept, journal) = jax.lax.scan(one, begin, jnp.arange(d.rounds))
+    texts, asked, weight_B = jax.tree.map(
+      lambda x: x.reshape(-1, *x.shape[2:]), kept
     )
     r = self.night.receiver
     fresh = {
@@ -95,7 +95,7 @@ class Dreaming(seeding.Seeding):
     }
     night = self.lay_out(
       state, fresh, sender_next={}, opt_next=(),
-      dreams=state_lib.Dreams(texts, weight_B, writer, slot),
+      dreams=state_lib.Dreams(texts, asked, weight_B, writer, slot),
     )  # fmt: skip
     return state.replace(night=night), journal
 
@@ -164,17 +164,38 @@ class Dreaming(seeding.Seeding):
 
   def wake_up(self, state: State, accept: Array) -> State:
     """Commits what the newest expert has learned, or nothing."""
-    weights = jax.tree.map(
-      lambda yes, no: choosing.where(accept, yes, no),
-      self.committed(state), state.weights,
-    )  # fmt: skip
-    return state.replace(weights=weights, night=None)
+    better = state.replace(
+      weights=self.committed(state), replay=self._remembered(state)
+    )
+    chosen = jax.tree.map(
+      lambda yes, no: choosing.where(accept, yes, no), better, state
+    )
+    return chosen.replace(night=None)
+
+  def _remembered(self, state):
+    """The bands, the past with what rewarded dreams were asked, each once."""
+    if replay.PAST not in state.replay:
+      return state.replay
+    dreamt, band = state.night.dreams, state.replay[replay.PAST]
+    asked, width = dreamt.asked, band.tokens_CP.shape[1]
+    there_B = (dreamt.weight_B > 0) & (asked.length_B <= width)
+    same_BB = _same(asked.tokens_BP, asked.length_B)
+    there_B &= ~jnp.any(jnp.tril(same_BB & there_B[None], -1), 1)
+    met = types.Prompts(
+      tokens_BP=jnp.pad(asked.tokens_BP, ((0, 0), (0, width)))[:, :width],
+      length_B=jnp.where(there_B, asked.length_B, 0),
+      subject_B2=asked.subject_B2,
+    )
+    key = self.key(state, 1 + self.settings.num_updates)
+    past = replay.insert(band, met, state.step, key)
+    return state.replay | {replay.PAST: past}
 
   def _round(self, weights, writer, begin, key, prompts, task):
     """One round: write, choose, try, learn to write.
 
     Returns:
-      The writer; texts `[kept K, T]` with their weights; and the journal:
+      The writer; texts `[kept K, T]`, what was asked and the weights of them;
+      and the journal:
       per candidate `texts` (tokens, prompt and whole lengths, document,
       expert), `importance`, `valid`, `tried`, `gain` (mean over repeats) and
       `rewarded`; of the round `nothing` (score of no dream), `entropy`,
@@ -187,7 +208,9 @@ class Dreaming(seeding.Seeding):
       key, 5
     )
     author = lora.worn(weights, writer, scale=d.writer.scale)
-    texts, about_M, expert_B = self._write(author, write_key, prompts, task)
+    texts, asked, about_M, expert_B = self._write(
+      author, write_key, prompts, task
+    )
     valid_B = _whole(texts, self.eos)
     valid_MK = valid_B.reshape(M, K).astype(jnp.float32)
     alone = texts.replace(context=None)
@@ -211,7 +234,7 @@ class Dreaming(seeding.Seeding):
     gain_C = jnp.mean(gain_CR, 1)
     rewarded_C = there_C & (gain_C > d.margin)
     weight_B = jnp.repeat(rewarded_C, K) * own_B.astype(jnp.float32)
-    kept = jax.tree.map(lambda x: x[row_B], texts)
+    kept, asked = jax.tree.map(lambda x: x[row_B], (texts, asked))
     start = begin if d.start == dreams_lib.BASE else writer
     with jax.named_scope('learn_to_write'):
       writer = trials.learn(
@@ -240,10 +263,13 @@ class Dreaming(seeding.Seeding):
       'nothing': nothing,
       **self._wording(weights, author, texts),
     }
-    return writer, (kept, weight_B), journal
+    return writer, (kept, asked, weight_B), journal
 
   def _write(self, author, key, prompts, task):
-    """Texts `[M K, T]`, the document of each dream, the expert of each text."""
+    """Texts `[M K, T]` and what each was asked; each dream's document.
+
+    And the expert that stood open while each text was written.
+    """
     d, T = self.dreams, self.settings.prompt_width
     M, K, N = d.candidates, d.texts, len(task.prompts.length_B)
     order_key, stem_key, open_key, write_key = jax.random.split(key, 4)
@@ -258,10 +284,13 @@ class Dreaming(seeding.Seeding):
     asked_BP, asked_B, fits_B = replay.ask(
       wide_BP, of.subject_B2, prompts, stem_B, width=T, bos=self.bos
     )
+    begin_B1 = 1 + prompts.before_length_S[stem_B][:, None]
+    size_B1 = of.subject_B2[:, 1:] - of.subject_B2[:, :1]
+    subject_B2 = jnp.concatenate([begin_B1, begin_B1 + size_B1], 1)
     asked = types.Prompts(
       tokens_BP=asked_BP,
       length_B=jnp.where(fits_B, asked_B, 1),  # Else from BOS alone.
-      subject_B2=jnp.zeros_like(of.subject_B2),
+      subject_B2=jnp.where(fits_B[:, None], subject_B2, 0),
       context=of.context,
     )
     active_NE = author.active_NE
@@ -278,7 +307,8 @@ class Dreaming(seeding.Seeding):
       )
     warm = dataclasses.replace(self.settings, temperature=d.temperature)
     writing = dataclasses.replace(self, settings=warm)
-    return writing._sample(author, asked, write_key), about_M, expert_B
+    texts = writing._sample(author, asked, write_key)
+    return texts, asked.replace(context=None), about_M, expert_B
 
   def _wording(self, weights, author, texts):
     """How a round's dreams read, as means."""
@@ -293,7 +323,7 @@ class Dreaming(seeding.Seeding):
     said_BG = jnp.take_along_axis(
       texts.tokens_BT, jnp.minimum(at_BG, texts.tokens_BT.shape[1] - 1), 1
     )
-    same_BB = _same(texts)
+    same_BB = _same(texts.tokens_BT, texts.length_B)
     first_B = ~jnp.any(jnp.tril(same_BB, -1), 1)
     return {
       'entropy': -jnp.sum(own_BG) / count,
@@ -345,8 +375,8 @@ def _whole(texts, eos):
   return ended_B & (texts.length_B - texts.prompt_length_B > 1)
 
 
-def _same(texts):
+def _same(tokens_BT, length_B):
   """Whether two texts are the same, `[B, B]`."""
-  place = jnp.arange(texts.tokens_BT.shape[1])[None]
-  said_BT = jnp.where(place < texts.length_B[:, None], texts.tokens_BT, -1)
+  place = jnp.arange(tokens_BT.shape[1])[None]
+  said_BT = jnp.where(place < length_B[:, None], tokens_BT, -1)
   return jnp.all(said_BT[:, None] == said_BT[None], -1)
