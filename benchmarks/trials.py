@@ -42,6 +42,7 @@ def measure(repeats: int):
   settings = dreams.make(
     trial=adapter, writer=adapter, on=True, order='after', rounds=1,
     start='base', candidates=S.DREAMS, texts=S.TEXTS, temperature=1.0,
+    whole=True,
     novelty=False,
     importance='gradient', top=S.DREAMS, random=0, repeats=1,
     score='likelihood', margin=0.0, sequences=1, reading=0, num_updates=1,

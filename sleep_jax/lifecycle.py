@@ -32,7 +32,8 @@ from sleep_jax.evaluate import examiner as examiner_lib
 _NO_ROOM = "no room: the receiver's bank is full of nights that it still holds"
 _NO_TASK = 'there is nothing to dream about: this experience has no task'
 _NO_EXPERT = 'there is no newest expert: no night before it was kept'
-CONSOLIDATE, MERGE, DREAM = programs.CONSOLIDATE, programs.MERGE, programs.DREAM
+CONSOLIDATE, MERGE = programs.CONSOLIDATE, programs.MERGE
+DREAM, EDIT = programs.DREAM, programs.EDIT
 RECORDS = ('evaluations', 'nights', 'ledger', 'samples', 'dreams')
 
 
@@ -109,6 +110,8 @@ class Life:
         state = self._sleep(state, event)
       elif event.kind == schedule.DREAM:
         state = self._dream(state, event)
+      elif event.kind == schedule.EDIT:
+        state = self._edit(state, event)
       else:
         self._event += 1
         self._save_cycle(state, event)
@@ -253,12 +256,17 @@ class Life:
     if task is None or slot is None:
       night['collapse'] = _NO_TASK if task is None else _NO_EXPERT
       return state, night
+    before = self._cost.totals()
     with self._cost.running():
-      before = self._cost.totals()
       state, found = self._program.dream(state, sender, slot, task)
       found = jax.device_get(found)
-      for name, spent in self._cost.spent_since(before).items():
-        night[name] += spent
+    night['collapse'] = self._journal(night, found, task, before)
+    return state, night
+
+  def _journal(self, night, found, task, before):
+    """Records what was dreamt; returns why nothing is kept of it, or ''."""
+    for name, spent in self._cost.spent_since(before).items():
+      night[name] += spent
     settings = self._program.dreams
     self._cost.add(
       tokens_generated=int(found['written'].sum()),
@@ -266,12 +274,29 @@ class Life:
       steps=settings.rounds * settings.writer.steps,
     )
     night['dreams'] = journal.means(found)
-    night['collapse'] = journal.nothing_kept(found)
     self._records['dreams'] += journal.rows(
       found, self._stream.tokenizer.decode, task.prompts.context,
       night=len(self._records['nights']) + 1,
     )  # fmt: skip
-    return state, night
+    return journal.nothing_kept(found)
+
+  def _edit(self, state, event):
+    """The model edits itself about an experience, if that has a task."""
+    task = self._stream.tasks.get(str(event.experience))
+    night = records.night(EDIT, '' if task else _NO_TASK, dreams={})
+    if task is not None:
+      before = self._cost.totals()
+      with self._cost.running():
+        state, found = self._program.edit(state, task)
+        found = jax.device_get(found)
+      self._cost.add(steps=self._program.edit_steps)
+      self._journal(night, found, task, before)
+    number, reason = len(self._records['nights']) + 1, night.pop('collapse')
+    self._event += 1
+    row = records.outcome(event, number, night, reason=reason)
+    self._record_night(row, [], 1)
+    self._maybe_save(state)
+    return state
 
   def _seed(self, state, event, night):
     """All rounds that are left of a night."""

@@ -11,7 +11,13 @@ import optax
 from sleep_jax import optimizer, schedule, sharding, types
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.phases import consolidate, dreaming, merge
+from sleep_jax.phases import (
+  consolidate,
+  curriculum,
+  dreaming,
+  merge,
+  self_edit,
+)
 from sleep_jax.phases import dreams as dreams_lib
 from sleep_jax.phases import night as night_lib
 
@@ -59,6 +65,21 @@ class Builder:
       for sender in senders
     }  # fmt: skip
 
+  def edit(
+    self, dreams: dreams_lib.Settings, learning_rate: float | None
+  ) -> self_edit.SelfEdit:
+    """Of a model that edits itself.
+
+    Args:
+      learning_rate: in place of the config's.
+    """
+    adapter = self.config.self_edit.to_dict()
+    if learning_rate is not None:
+      adapter['learning_rate'] = learning_rate
+    return self_edit.SelfEdit(
+      self.curriculum(dreams), dreams_lib.adapter(adapter, 'self_edit')
+    )
+
   def merges(
     self, nights: Nights, settings: night_lib.Settings
   ) -> dict[int, merge.Merge]:
@@ -77,35 +98,32 @@ class Builder:
     nights: Nights,
     dreams: dreams_lib.Settings,
     settings: night_lib.Settings,
-    task: types.Task | None,
-  ) -> tuple[dict[int, dreaming.Dreaming], int]:
-    """One for each sender, and tokens that its trials and its writer read.
+    task: types.Task,
+  ) -> dict[int, dreaming.Dreaming]:
+    """One for each sender.
 
     Args:
       settings: of the seeding that keeps the gain.
       task: any, for its shapes.
-
-    Raises:
-      ValueError: there is nothing to dream about.
     """
     c = self.config
-    if task is None:
-      raise ValueError(
-        f'config.dream.on: the world {c.data.world!r} as it is set has nothing '
-        'to dream about: no documents with practice questions. Of facts, set '
-        'data.settings.readings and .practice; of passages, .practice; or set '
-        'config.dream.on=False.'
-      )
-    width = task.prompts.context.tokens_BT.shape[1]
     tx = optimizer.make(**dreams_lib.optimizer(dreams, c.expert_optimizer))
     made = {
       sender: dreaming.Dreaming(
         self.model, tx, self.stems, self.bos, self.eos, self.judge, settings,
-        own, dreams, width, self._together(dreams), self.placement.spread,
+        own, self.curriculum(dreams),
+        task.prompts.context.tokens_BT.shape[1],
       )
       for sender, own in nights.items()
     }  # fmt: skip
-    return made, dreams.tokens(settings.max_length, width)
+    return made
+
+  def curriculum(self, dreams: dreams_lib.Settings) -> curriculum.Curriculum:
+    """How any task is dreamt about."""
+    return curriculum.Curriculum(
+      self.model, self.bos, self.eos, self.night, dreams,
+      self._together(dreams), self.placement.spread,
+    )  # fmt: skip
 
   def _tx(self) -> optax.GradientTransformation:
     # The cosine ends with the night, unless the config says otherwise.
@@ -121,6 +139,22 @@ class Builder:
     num = dreams.kept * dreams.repeats
     few = self.placement.rows if jax.default_backend() == 'cpu' else num
     return few if num % few == 0 else num
+
+
+def something(task: types.Task | None, config) -> types.Task:
+  """A task, if the world has any.
+
+  Raises:
+    ValueError: there is nothing to dream about.
+  """
+  if task is None:
+    raise ValueError(
+      f'The world {config.data.world!r} as it is set has nothing to dream '
+      'about: no documents with practice questions. Of facts, set '
+      'data.settings.readings and .practice; of passages, .practice; or do '
+      "without config.dream.on and the strategy 'seal'."
+    )
+  return task
 
 
 def document(config) -> int:

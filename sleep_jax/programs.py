@@ -31,7 +31,7 @@ from sleep_jax.strategies import er, strategy
 
 Array = types.Array
 # What a night may be.
-CONSOLIDATE, MERGE, DREAM = 'consolidate', 'merge', 'dream'
+CONSOLIDATE, MERGE, DREAM, EDIT = 'consolidate', 'merge', 'dream', 'edit'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Programs:
     birth_steps: batches that birth read.
     settings: of each kind of night that there is.
     dreams: whether and how nights dream.
-    dream_tokens: read by trials and writer in a night of dreams.
+    dream_tokens: read by trials and writer in a night of dreams, or an edit.
+    edit_steps: of learning an edit.
     grows: whether a night adds an expert.
     collapse: (first, now) -> why a night is to end, see `imitate.collapse`.
   """
@@ -97,15 +98,24 @@ class Programs:
     self.settings: dict[str, night_lib.Settings] = {}
     self.dreams = dreams_lib.make(**config.dream.to_dict())
     self._average_decay, self._document = 0.0, 0
+    night = night_lib.make(**config.consolidate.to_dict())
+    build = nights.Builder(
+      config, model, placement, stems, bos, eos, judge, night
+    )
+    if kind.edits or (kind.sleeps and self.dreams.on):
+      task = nights.something(task, config)
+      self.dream_tokens = self.dreams.tokens(
+        night.max_length, task.prompts.context.tokens_BT.shape[1]
+      )
+    if kind.edits:
+      self._self_edit = build.edit(self.dreams, learning_rate)
+      self.edit_steps = self._self_edit.adapter.steps
+      self.dream_tokens += self._self_edit.tokens(task)
     if kind.sleeps:
-      night = night_lib.make(**config.consolidate.to_dict())
       self.settings[CONSOLIDATE] = night
       self.grows = night.into == night_lib.EXPERT
       self.collapse = functools.partial(
         imitate.collapse, settings=night.imitation
-      )
-      build = nights.Builder(
-        config, model, placement, stems, bos, eos, judge, night
       )
       self._nights = build.consolidations(self._txs)
       if night.full == night_lib.MERGE:
@@ -113,7 +123,7 @@ class Programs:
         self._merges = build.merges(self._nights, self.settings[MERGE])
       if self.dreams.on:
         self.settings[DREAM] = dreaming.settings(night, self.dreams)
-        self._dreamings, self.dream_tokens = build.dreamings(
+        self._dreamings = build.dreamings(
           self._nights, self.dreams, self.settings[DREAM], task
         )
       if night.reads:
@@ -211,6 +221,11 @@ class Programs:
     return self._run(
       ('fall_asleep', sender, phase), night[sender].fall_asleep, state
     )
+
+  def edit(self, state, task: types.Task):
+    """The model edits itself, see `SelfEdit.edit`."""
+    edit = self._self_edit.edit
+    return self._run('edit', edit, state, self._dreamt[0], task)
 
   def dream(self, state, sender: int, slot: int, task: types.Task):
     """Falls asleep to dream, see `Dreaming.dream`."""

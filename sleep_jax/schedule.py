@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from sleep_jax.model import config as config_lib
 
 Level = config_lib.Level
-WAKE, SLEEP, DREAM = 'wake', 'sleep', 'dream'
+WAKE, SLEEP, DREAM, EDIT = 'wake', 'sleep', 'dream', 'edit'
 EVALUATE, SAVE = 'evaluate', 'save'
 AFTER, BEFORE = 'after', 'before'  # Consolidation: when to dream.
 EVENING, MORNING, NEWBORN = 'evening', 'morning', 'newborn'
@@ -26,8 +26,8 @@ class Event:
   """One thing that happens.
 
   Attributes:
-    kind: 'wake' (one step), 'sleep' (one sender's night), 'dream', 'evaluate'
-      or 'save'.
+    kind: 'wake' (one step), 'sleep' (one sender's night), 'dream', 'edit' (of
+      itself, see `strategies.seal`), 'evaluate' or 'save'.
     step: wake steps completed (a wake event completes its own).
     experience: number of the experience under way, from 1.
     cycle: number of the cycle (wake and sleep), from 1.

@@ -170,6 +170,7 @@ def _known(config):
       'trial': _arguments(dreams.Adapter),
       'writer': _arguments(dreams.Adapter),
     },
+    'self_edit': _arguments(dreams.Adapter),
     'guard': {'on': _NEEDED, 'tolerance': _NEEDED},
     'evaluate': _arguments(
       examiner.Examiner, but=('model', 'stream', 'newborn')

@@ -120,13 +120,13 @@ def test_an_open_expert_is_one_that_is_on_and_none_without_novelty():
   experts = set(found['texts']['expert'].ravel().tolist())
   assert experts == {slots + 0, slots + SLOT}  # Of levels 1 and 2, in a row.
   programs, state = _life()
-  night, (stems, _) = programs._dreamings[1], programs._dreamt
+  open_, (stems, _) = programs._dreamings[1].curriculum, programs._dreamt
   plain = dataclasses.replace(
-    night, dreams=dataclasses.replace(night.dreams, novelty=False)
+    open_, dreams=dataclasses.replace(open_.dreams, novelty=False)
   )
   with_, without = (
     jax.jit(n._write)(state.weights, jax.random.key(0), stems, testing.task())
-    for n in (night, plain)
+    for n in (open_, plain)
   )
   assert set(without[3].tolist()) == {-1}
   said = [np.asarray(texts.tokens_BT) for texts, *_ in (with_, without)]

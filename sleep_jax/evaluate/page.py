@@ -15,6 +15,7 @@ STRATEGIES = {
   'hope': ('#0a7f7a', '#4fd0c6'),
   'sft': ('#c8471a', '#ff9b70'),
   'er': ('#876500', '#e6c04d'),
+  'seal': ('#9c2f6f', '#f08fc4'),
   'joint_wake': ('#6b717d', '#a9afbb'),
   'joint_night': ('#3d434d', '#d3d8e0'),
 }

@@ -44,6 +44,17 @@ def init(
   return made
 
 
+def merged(
+  weights: types.Weights, adapter: Adapter, *, scale: float
+) -> types.Weights:
+  """Weights whose matrices are what `worn` computes with."""
+  params = {
+    path: weights.params[path] + scale * (low['a'] @ low['b'])
+    for path, low in adapter.items()
+  }
+  return weights.with_params(params)
+
+
 def worn(
   weights: types.Weights, adapter: Adapter, *, scale: float
 ) -> types.Weights:

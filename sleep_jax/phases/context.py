@@ -11,6 +11,8 @@ self-study, 2506.06266.
 import jax.numpy as jnp
 
 from sleep_jax import types
+from sleep_jax.model import sampling
+from sleep_jax.phases import night
 
 Array = types.Array
 
@@ -41,6 +43,26 @@ def asked(prompts: types.Prompts) -> types.Prompts:
     length_B=prompts.length_B + context.length_B - 1,
     subject_B2=jnp.zeros_like(prompts.subject_B2),
   )
+
+
+def write(
+  model: sampling.Cached,
+  weights: types.Weights,
+  prompts: types.Prompts,
+  key: Array,
+  *,
+  settings: night.Settings,
+  eos: int,
+  temperature: float,
+) -> types.Rollout:
+  """What is written on prompts, behind their documents if they have any."""
+  whole = asked(prompts)
+  more = whole.tokens_BP.shape[1] - prompts.tokens_BP.shape[1]
+  written = sampling.sample(
+    model, weights, whole, key, max_length=more + settings.max_length,
+    max_new=settings.max_new, eos=eos, temperature=temperature,
+  )  # fmt: skip
+  return taken_off(written, prompts.context, width=settings.max_length)
 
 
 def taken_off(

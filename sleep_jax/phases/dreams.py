@@ -63,6 +63,8 @@ class Settings:
     candidates: dreams written in a round.
     texts: of each dream, all on one document.
     temperature: that texts are sampled at; 0: the likeliest words.
+    whole: whether a text must come to its end; else it counts as far as it
+      goes.
     novelty: whether one random expert stands wide open while a text is written.
     importance: of a dream: its gradient's product with that of the task
       ('gradient'), its gradient's 'norm', or a 'random' number.
@@ -87,6 +89,7 @@ class Settings:
   candidates: int
   texts: int
   temperature: float
+  whole: bool
   novelty: bool
   importance: str
   top: int
@@ -142,11 +145,10 @@ def make(
   Raises:
     ValueError: names the field, what it is and what it may be.
   """
-  adapters = {
-    name: Adapter(**{**adapter, 'targets': tuple(adapter['targets'])})
-    for name, adapter in (('trial', trial), ('writer', writer))
-  }
-  made = Settings(**adapters, **fields)
+  made = Settings(
+    trial=adapter(trial, 'dream.trial'), writer=adapter(writer, 'dream.writer'),
+    **fields,
+  )  # fmt: skip
   for name, known in _WORDS.items():
     if getattr(made, name) not in known:
       raise ValueError(
@@ -164,15 +166,26 @@ def make(
       f'dream.num_updates {made.num_updates} is not a multiple of '
       f'dream.updates_per_round {made.updates_per_round}.'
     )
-  for name, adapter in adapters.items():
-    for field in ('rank', 'steps', 'batch'):
-      _at_least(f'dream.{name}.{field}', getattr(adapter, field), 1)
-    unknown = set(adapter.targets) - set(lora.TARGETS)
-    if unknown or not adapter.targets:
-      raise ValueError(
-        f'dream.{name}.targets is {adapter.targets}: expected some of '
-        f'{lora.TARGETS}.'
-      )
+  return made
+
+
+def adapter(fields: Mapping[str, Any], place: str) -> Adapter:
+  """Checks and freezes the settings of an adapter.
+
+  Args:
+    place: where they stand in the config.
+
+  Raises:
+    ValueError: names the field, what it is and what it may be.
+  """
+  made = Adapter(**{**fields, 'targets': tuple(fields['targets'])})
+  for field in ('rank', 'steps', 'batch'):
+    _at_least(f'{place}.{field}', getattr(made, field), 1)
+  unknown = set(made.targets) - set(lora.TARGETS)
+  if unknown or not made.targets:
+    raise ValueError(
+      f'{place}.targets is {made.targets}: expected some of {lora.TARGETS}.'
+    )
   return made
 
 

@@ -19,7 +19,7 @@ import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.model import sampling, transformer
+from sleep_jax.model import transformer
 from sleep_jax.objectives import blocked, judges, losses
 from sleep_jax.phases import choosing, context, imitate, replay
 from sleep_jax.phases import night as night_lib
@@ -253,13 +253,10 @@ class Seeding(abc.ABC):
 
   def _sample(self, weights, prompts, key):
     """What is written on prompts, behind their documents if they have any."""
-    s, asked = self.settings, context.asked(prompts)
-    more = asked.tokens_BP.shape[1] - prompts.tokens_BP.shape[1]
-    written = sampling.sample(
-      self.model, weights, asked, key, max_length=more + s.max_length,
-      max_new=s.max_new, eos=self.eos, temperature=s.temperature,
+    return context.write(
+      self.model, weights, prompts, key, settings=self.settings, eos=self.eos,
+      temperature=self.settings.temperature,
     )  # fmt: skip
-    return context.taken_off(written, prompts.context, width=s.max_length)
 
   def _read(self, weights, rollout):
     """With what a teacher's head reads; an update reads the student alone."""

@@ -1,9 +1,9 @@
 """Ways of learning from one and the same stream."""
 
-from sleep_jax.strategies import er, hope, joint, sft, sleep
+from sleep_jax.strategies import er, hope, joint, seal, sft, sleep
 from sleep_jax.strategies.strategy import Strategy
 
-NAMES = ('sleep', 'hope', 'sft', 'er', 'joint')
+NAMES = ('sleep', 'hope', 'sft', 'er', 'joint', 'seal')
 
 
 def make(name: str, *, num_levels: int) -> tuple[Strategy, ...]:
@@ -14,7 +14,9 @@ def make(name: str, *, num_levels: int) -> tuple[Strategy, ...]:
   """
   if name == 'joint':
     return tuple(joint.make(num_levels, budget) for budget in joint.BUDGETS)
-  known = {'sleep': sleep, 'hope': hope, 'sft': sft, 'er': er}
+  known = {
+    'sleep': sleep, 'hope': hope, 'sft': sft, 'er': er, 'seal': seal
+  }  # fmt: skip
   if name not in known:
     raise ValueError(f'Unknown strategy {name!r}: expected one of {NAMES}.')
   return (known[name].make(num_levels),)

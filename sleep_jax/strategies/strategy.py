@@ -27,6 +27,7 @@ class Strategy:
     reading: see above.
     wrap: changes the wake step.
     memory: whether it stores whole rows.
+    edits: whether it edits itself, see `phases.self_edit`.
     tuned: whether its learning rate is chosen on a validation stream.
   """
 
@@ -37,6 +38,7 @@ class Strategy:
   reading: Reading
   wrap: Wrap = lambda step: step
   memory: bool = False
+  edits: bool = False
   tuned: bool = False
 
 
