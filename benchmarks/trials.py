@@ -42,10 +42,8 @@ def measure(repeats: int):
   settings = dreams.make(
     trial=adapter, writer=adapter, on=True, order='after', rounds=1,
     start='base', candidates=S.DREAMS, texts=S.TEXTS, temperature=1.0,
-    whole=True,
-    novelty=False,
-    importance='gradient', top=S.DREAMS, random=0, repeats=1,
-    score='likelihood', margin=0.0, sequences=1, reading=0, num_updates=1,
+    whole=True, novelty=False, importance='gradient', top=S.DREAMS,
+    random=0, repeats=1, score='likelihood', margin=0.0, sequences=1, reading=0, num_updates=1,
     updates_per_round=1, learning_rate=1e-3,
   )  # fmt: skip
   key = jax.random.key(0)
@@ -54,20 +52,22 @@ def measure(repeats: int):
 
   def importance(weights, texts, valid):
     return trials.importance(
-      model, weights, texts, valid, probes, key, size=size, how='gradient',
-      targets=tuple(lora.TARGETS),
+      model, weights, trials.from_texts(texts, valid), probes, key, size=size,
+      how='gradient', targets=tuple(lora.TARGETS),
     )  # fmt: skip
 
   def forward_backward(own, texts, valid):
     loss = lambda own: jnp.mean(
-      trials.losses(model, weights.with_params(own), texts, valid, size)
+      trials.losses(
+        model, weights.with_params(own), trials.from_texts(texts, valid), size
+      )
     )
     return jax.grad(loss)(own)
 
   def try_all(weights, texts, valid, together=1):
     return trials.gains(
-      model, weights, texts, valid, probes, key, settings=settings, size=size,
-      together=together,
+      model, weights, trials.from_texts(texts, valid), probes, key,
+      settings=settings, size=size, together=together,
     )  # fmt: skip
 
   few, many = _texts(key, S.DREAMS), _texts(key, MANY)

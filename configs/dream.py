@@ -39,9 +39,10 @@ def get_config(row='full'):
   c.name = f'dream_{row}'
   c.seeds = (0, 1, 2)
   c.data.settings.practice = 1
-  c.consolidate.teachers = tuple(
-    teacher | dict(stem_share=0.0) for teacher in c.consolidate.teachers
-  )
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(stem_share=0.0, birth_share=0.6), day | dict(stem_share=0.0),
+  )  # fmt: skip
   c.consolidate.num_updates = 200
   c.consolidate.on_policy = 0.0
   c.dream.update(

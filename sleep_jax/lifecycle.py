@@ -293,7 +293,7 @@ class Life:
       self._journal(night, found, task, before)
     number, reason = len(self._records['nights']) + 1, night.pop('collapse')
     self._event += 1
-    row = records.outcome(event, number, night, reason=reason)
+    row = records.outcome(event, number, night, slot=None, reason=reason)
     self._record_night(row, [], 1)
     self._maybe_save(state)
     return state

@@ -145,7 +145,8 @@ def something(task: types.Task | None, config) -> types.Task:
   """A task, if the world has any.
 
   Raises:
-    ValueError: there is nothing to dream about.
+    ValueError: there is nothing to dream about, or what there is does not fit
+      what nights read and write.
   """
   if task is None:
     raise ValueError(
@@ -154,6 +155,27 @@ def something(task: types.Task | None, config) -> types.Task:
       'data.settings.readings and .practice; of passages, .practice; or do '
       "without config.dream.on and the strategy 'seal'."
     )
+  if task.choices is not None:
+    lessons = task.choices.lessons
+    told = max(
+      int((lessons.length_B - lessons.prompt_length_B).max()),
+      int(task.choices.length_C.max()),
+    )
+    for name, found, expected, fits in (
+      ('dream.texts', config.dream.texts, '1, a dream is one choice',
+       config.dream.texts == 1),
+      ('consolidate.max_length', config.consolidate.max_length,
+       f'data.context, {lessons.tokens_BT.shape[1]}',
+       config.consolidate.max_length == lessons.tokens_BT.shape[1]),
+      ('consolidate.max_new', config.consolidate.max_new,
+       f'{told} or more, the longest that is learned or chosen',
+       config.consolidate.max_new >= told),
+    ):  # fmt: skip
+      if not fits:
+        raise ValueError(
+          f'config.{name} is {found}, but the dreams of this world are choices '
+          f'of how to learn from lessons: expected {expected}.'
+        )
   return task
 
 

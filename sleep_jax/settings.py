@@ -15,13 +15,14 @@ from typing import Any
 
 from sleep_jax import checkpoint, optimizer, sharding, writers
 from sleep_jax.data import streams, tokenizer
-from sleep_jax.data.worlds import facts, intents, jsonl, passages
+from sleep_jax.data.worlds import arc, facts, intents, jsonl, passages
 from sleep_jax.evaluate import examiner
 from sleep_jax.model import config as model_config
 from sleep_jax.phases import dreams, night
 
 WORLDS = {
-  'facts': facts, 'intents': intents, 'jsonl': jsonl, 'passages': passages
+  'arc': arc, 'facts': facts, 'intents': intents, 'jsonl': jsonl,
+  'passages': passages,
 }  # fmt: skip
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
 

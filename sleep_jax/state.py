@@ -35,9 +35,10 @@ class Dreams(struct.PyTreeNode):
   """What a night has dreamt.
 
   Attributes:
-    texts: [B, T], those of all dreams that were tried, with their documents.
-    asked: what each was written on, [B, P], without its document.
-    weight_B: 1 where a text's dream was rewarded, else 0.
+    texts: [B, T], what dreams that were tried would have the model learn from,
+      with their documents.
+    asked: [A, P], what rewarded dreams were asked; of length 0: no such dream.
+    weight_B: 1 where a text is of a rewarded dream, else 0.
     writer: adapter of who wrote them best.
     slot: int32, of the newest expert, which takes all of it in.
   """

@@ -148,6 +148,26 @@ class Probes(struct.PyTreeNode):
   gold_B: Array
 
 
+class Choices(struct.PyTreeNode):
+  """What a dream may say where it is a choice of how to learn.
+
+  Attributes:
+    text_CG: int32, tokens of each, EOS included, padded on the right.
+    length_C: int32, of them.
+    lessons: [R, T], what there is to learn from, without documents.
+    weight_CR: f32, 1 where a choice learns from a lesson, else 0.
+    rate_C: f32, its learning rate, in units of a trial's.
+    share_C: f32, of a trial's steps, those that it takes.
+  """
+
+  text_CG: Array
+  length_C: Array
+  lessons: Rollout
+  weight_CR: Array
+  rate_C: Array
+  share_C: Array
+
+
 class Task(struct.PyTreeNode):
   """What a night dreams about.
 
@@ -155,10 +175,12 @@ class Task(struct.PyTreeNode):
     prompts: [N, P], one a document, with its subject; `context` holds the
       documents themselves.
     practice: questions about them that no other probe asks.
+    choices: what a dream may say; None: it is a text to learn from.
   """
 
   prompts: Prompts
   practice: Probes
+  choices: Choices | None = None
 
 
 # (weights, tokens_BT, segments_BT, positions_BT) -> logits_BTV

@@ -39,8 +39,8 @@ VALID = jnp.array([[1.0, 1], [1, 0], [0, 0], [1, 1]])
 def _settings(**changes):
   known = dict(
     on=True, order='after', rounds=1, start='base', candidates=M, texts=K,
-    temperature=1.0, whole=True, novelty=False, importance='gradient', top=2, random=1,
-    repeats=1, score='likelihood', margin=0.0, sequences=4, reading=0,
+    temperature=1.0, whole=True, novelty=False, importance='gradient', top=2,
+    random=1, repeats=1, score='likelihood', margin=0.0, sequences=4, reading=0,
     num_updates=2, updates_per_round=1, learning_rate=1e-2,
   )  # fmt: skip
   adapter = dict(
@@ -51,8 +51,12 @@ def _settings(**changes):
   )
 
 
-def _losses(weights, valid=VALID):
-  return trials.losses(_model()[0], weights, _texts(), valid, SIZE)
+def _own(valid=VALID):
+  return trials.from_texts(_texts(), valid)
+
+
+def _losses(weights, lessons=None):
+  return trials.losses(_model()[0], weights, lessons or _own(), SIZE)
 
 
 def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
@@ -100,10 +104,10 @@ def _gradients():
   return each, jax.jit(jax.grad(missed))(own)
 
 
-def _importance(how):
+def _importance(how, lessons=None):
   model, weights = _model()
   return trials.importance(
-    model, weights, _texts(), VALID, testing.probes(), jax.random.key(3),
+    model, weights, lessons or _own(), testing.probes(), jax.random.key(3),
     size=SIZE, how=how, targets=TARGETS,
   )  # fmt: skip
 
@@ -160,7 +164,7 @@ def _gains(score='likelihood', together=1):
   model, weights = _model()
   before = _hash(weights.params)
   found = trials.gains(
-    model, weights, _texts(), VALID, testing.probes(), jax.random.key(5),
+    model, weights, _own(), testing.probes(), jax.random.key(5),
     settings=_settings(repeats=2, score=score), size=SIZE, together=together,
   )  # fmt: skip
   assert _hash(weights.params) == before
@@ -180,7 +184,7 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
   @jax.jit
   def step(adapter, opt, rows, valid_K):
     loss = lambda adapter: trials.losses(
-      model, wear(adapter), rows, valid_K[None], SIZE
+      model, wear(adapter), trials.from_texts(rows, valid_K[None]), SIZE
     )[0]
     updates, opt = tx.update(jax.grad(loss)(adapter), opt, adapter)
     return optax.apply_updates(adapter, updates), opt
@@ -242,6 +246,50 @@ def test_the_score_is_what_a_reader_would_count():
   assert (nats_B < 0).all()
   gain_MR, nothing = _gains(score='greedy')
   assert 0 <= nothing <= 1 and ((gain_MR + nothing) * 4 % 1 == 0).all()
+
+
+def _shared():
+  """Dreams that choose among the same rows, and the same as rows of their own.
+
+  A dream of its own has all rows, and weighs them as it chose.
+  """
+  rows = _texts(M)
+  chosen = jnp.array([[1.0, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0]])
+  rate, share = jnp.array([1.0, 2, 1]), jnp.array([1.0, 1, 1])
+  alone = jax.tree.map(lambda x: jnp.stack([x] * 3), rows)
+  return tuple(
+    trials.Lessons(given, chosen, rate, share) for given in (rows, alone)
+  )
+
+
+@pytest.mark.parametrize('how', ['gradient', 'norm'])
+def test_lessons_that_all_share_weigh_what_everyones_own_would(how):
+  shared, alone = _shared()
+  found, wanted = (_importance(how, lessons) for lessons in (shared, alone))
+  np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+  assert found[2] == 0 and np.abs(found[:2]).min() > 1e-4
+
+
+def test_lessons_that_all_share_teach_what_everyones_own_would():
+  model, weights = _model()
+  shared, alone = _shared()
+
+  def gains(lessons):
+    return trials.gains(
+      model, weights, lessons, testing.probes(), jax.random.key(5),
+      settings=_settings(), size=SIZE,
+    )[0][:, 0]  # fmt: skip
+
+  found = gains(shared)
+  np.testing.assert_allclose(found, gains(alone), rtol=1e-4, atol=1e-6)
+  assert found[2] == 0 and np.abs(found[:2]).min() > 1e-4
+  # How fast and how long is the dream's own choice.
+  still = gains(shared.replace(rate_M=jnp.array([1.0, 0, 1])))
+  assert still[1] == 0 and still[0] == found[0]
+  never = gains(shared.replace(share_M=jnp.array([0.0, 1, 1])))
+  assert never[0] == 0 and never[1] == found[1]
+  part = gains(shared.replace(share_M=jnp.array([0.3, 1, 1])))
+  assert part[0] not in (0, float(found[0]))
 
 
 def test_nobody_learns_from_what_was_not_rewarded():

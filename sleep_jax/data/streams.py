@@ -244,13 +244,54 @@ def _tasks(world, probes, tokenizer, **settings) -> dict[str, types.Task]:
     for key, task in world.tasks.items()
   }
   most = max((len(found.length_B) for found in made.values()), default=0)
+  rows = max((len(task.lessons) for task in world.tasks.values()), default=0)
   return {
     key: types.Task(
       jax.tree.map(lambda x: np.resize(x, (most, *x.shape[1:])), made[key]),
       probes(task.practice),
+      _choices(task, tokenizer, rows=rows, width=settings['context']),
     )
     for key, task in world.tasks.items()
   }
+
+
+def _choices(
+  task: worlds.Task,
+  tokenizer: tokenizer_lib.Tokenizer,
+  *,
+  rows: int,
+  width: int,
+) -> types.Choices | None:
+  """What a dream may choose, its lessons padded to so many `rows`."""
+  if not task.choices:
+    return None
+  texts = [_answer(choice.text, tokenizer) for choice in task.choices]
+  text_CG = np.full((len(texts), max(map(len, texts))), tokenizer.eos, np.int32)
+  weight_CR = np.zeros((len(texts), rows), np.float32)
+  for place, (text, choice) in enumerate(zip(texts, task.choices, strict=True)):
+    text_CG[place, : len(text)] = text
+    weight_CR[place, list(choice.lessons)] = 1
+  tokens_RT = np.full((rows, width), tokenizer.eos, np.int32)
+  prompt_length_R, length_R = np.ones((2, rows), np.int32)
+  for place, row in enumerate(task.lessons):
+    begun = tokenizer.encode(row.text[: row.response_start])
+    tokens = [tokenizer.bos, *begun]
+    tokens += _answer(row.text[row.response_start :], tokenizer)
+    if len(tokens) > width:
+      raise ValueError(
+        f'{row.where}: a lesson has {len(tokens)} tokens, but data.context is '
+        f'{width}: raise it, or take shorter tasks.'
+      )
+    tokens_RT[place, : len(tokens)] = tokens
+    prompt_length_R[place], length_R[place] = 1 + len(begun), len(tokens)
+  return types.Choices(
+    text_CG=text_CG,
+    length_C=np.array([len(text) for text in texts], np.int32),
+    lessons=types.Rollout(tokens_RT, prompt_length_R, length_R),
+    weight_CR=weight_CR,
+    rate_C=np.array([choice.rate for choice in task.choices], np.float32),
+    share_C=np.array([choice.share for choice in task.choices], np.float32),
+  )
 
 
 def _documents(

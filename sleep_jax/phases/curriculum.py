@@ -21,8 +21,9 @@ from sleep_jax.phases import dreams as dreams_lib
 from sleep_jax.phases import night as night_lib
 
 Array = types.Array
-# Texts of dreams that were tried, what each was asked, and 1 where a text is
-# whole and its dream was rewarded: [B, T], [B, P], [B].
+# What dreams that were tried would have the model learn from, [B, T]: their own
+# texts, or the lessons of a task whose dreams are choices. What was asked, of
+# length 0 but for rewarded dreams, [A, P]. How much a row counts, [B].
 Kept = tuple[types.Rollout, types.Prompts, Array]
 
 
@@ -81,14 +82,43 @@ class Curriculum:
     texts, asked, weight_B = jax.tree.map(
       lambda x: x.reshape(-1, *x.shape[2:]), kept
     )
+    if task.choices is not None:  # Who teaches has learned what it chose.
+      writer = trials.learn(
+        self.model, weights, texts.replace(context=None), weight_B,
+        jax.random.fold_in(key, 1 + d.rounds), adapter=writer,
+        settings=d.writer, size=self.settings.max_new,
+      )  # fmt: skip
     return writer, (texts, asked, weight_B), journal
+
+  def _lessons(self, texts, choices):
+    """What each dream would have learned, and which texts are sound."""
+    d = self.dreams
+    valid_B = _sound(texts, self.eos if d.whole else None)
+    if choices is None:
+      valid_MK = valid_B.reshape(d.candidates, d.texts)
+      return trials.from_texts(texts.replace(context=None), valid_MK), valid_B
+    choice_B, known_B = chosen(texts, choices)
+    valid_B &= known_B
+    weight_BR = choices.weight_CR[choice_B] * valid_B[:, None]
+    lessons = trials.Lessons(
+      choices.lessons, weight_BR, choices.rate_C[choice_B],
+      choices.share_C[choice_B],
+    )  # fmt: skip
+    return lessons, valid_B
+
+  def _unread(self, rows):
+    """Rows with an empty document in front: no one need read one."""
+    num = len(rows.length_B)
+    bare = types.Texts(
+      jnp.full((num, 1), self.bos, jnp.int32), jnp.ones((num,), jnp.int32)
+    )
+    return rows.replace(context=bare)
 
   def _round(self, weights, writer, begin, key, prompts, task):
     """One round: write, choose, try, learn to write.
 
     Returns:
-      The writer; texts `[kept K, T]`, what was asked and the weights of them;
-      and the journal:
+      The writer; what is kept, see `Kept`; and the journal:
       per candidate `texts` (tokens, prompt and whole lengths, document,
       expert), `importance`, `valid`, `tried`, `gain` (mean over repeats) and
       `rewarded`; of the round `nothing` (score of no dream), `entropy`,
@@ -104,36 +134,40 @@ class Curriculum:
     texts, asked, about_M, expert_B = self._write(
       author, write_key, prompts, task
     )
-    valid_B = _sound(texts, self.eos if d.whole else None)
-    valid_MK = valid_B.reshape(M, K).astype(jnp.float32)
-    alone = texts.replace(context=None)
+    lessons, valid_B = self._lessons(texts, task.choices)
     with jax.named_scope('importance'):
       importance_M = trials.importance(
-        self.model, weights, alone, valid_MK, task.practice, weigh_key,
-        size=size, how=d.importance, targets=d.trial.targets,
+        self.model, weights, lessons, task.practice, weigh_key, size=size,
+        how=d.importance, targets=d.trial.targets,
       )  # fmt: skip
-    valid_M = jnp.any(valid_MK > 0, 1) & jnp.isfinite(importance_M)
+    valid_M = jnp.any(lessons.weight_MK > 0, 1) & jnp.isfinite(importance_M)
     at_C, there_C = trials.choose(
       importance_M, valid_M, choose_key, top=d.top, random=d.random
     )
-    row_B = (at_C[:, None] * K + jnp.arange(K)[None]).reshape(-1)
-    kept, own_B = jax.tree.map(lambda x: x[row_B], (alone, valid_B))
+    tried = lessons.of(at_C)
     with jax.named_scope('trials'):
       gain_CR, nothing = trials.gains(
-        self.model, weights, kept, own_B.reshape(-1, K), task.practice,
-        try_key, settings=d, size=size, together=self.together,
-        place=self.place,
+        self.model, weights, tried, task.practice, try_key, settings=d,
+        size=size, together=self.together, place=self.place,
       )  # fmt: skip
     gain_C = jnp.mean(gain_CR, 1)
     rewarded_C = there_C & (gain_C > d.margin)
+    row_B = (at_C[:, None] * K + jnp.arange(K)[None]).reshape(-1)
+    said, asked, own_B = jax.tree.map(
+      lambda x: x[row_B], (texts, asked, valid_B)
+    )
     weight_B = jnp.repeat(rewarded_C, K) * own_B.astype(jnp.float32)
-    kept, asked = jax.tree.map(lambda x: x[row_B], (texts, asked))
+    asked = asked.replace(length_B=jnp.where(weight_B > 0, asked.length_B, 0))
     start = begin if d.start == dreams_lib.BASE else writer
     with jax.named_scope('learn_to_write'):
       writer = trials.learn(
-        self.model, weights, context.read(kept), weight_B, learn_key,
+        self.model, weights, context.read(said), weight_B, learn_key,
         adapter=start, settings=d.writer, size=size,
       )  # fmt: skip
+    kept = said, asked, weight_B
+    if task.choices is not None:
+      weight_R = jnp.minimum(rewarded_C @ tried.weight_MK, 1)
+      kept = self._unread(tried.rows), asked, weight_R
     # Where no dream stands, its place may be that of one that does.
     place_C = jnp.where(there_C, at_C, M)
     put = lambda value: (
@@ -156,7 +190,7 @@ class Curriculum:
       'nothing': nothing,
       **self._wording(weights, author, texts),
     }
-    return writer, (kept, asked, weight_B), journal
+    return writer, kept, journal
 
   def _write(self, author, key, prompts, task):
     """Texts `[M K, T]` and what each was asked; each dream's document.
@@ -236,6 +270,22 @@ def _sound(texts, eos):
   last_B1 = jnp.maximum(texts.length_B - 1, 0)[:, None]
   ended_B = jnp.take_along_axis(texts.tokens_BT, last_B1, 1)[:, 0] == eos
   return ended_B & (tokens_B > 1)
+
+
+def chosen(texts: types.Rollout, choices: types.Choices) -> tuple[Array, Array]:
+  """Which choice each text is, `[B]`, and whether it is one."""
+  size_B = texts.length_B - texts.prompt_length_B
+  place_G = jnp.arange(choices.text_CG.shape[1])
+  at_BG = texts.prompt_length_B[:, None] + place_G[None]
+  said_BG = jnp.take_along_axis(
+    texts.tokens_BT, jnp.minimum(at_BG, texts.tokens_BT.shape[1] - 1), 1
+  )
+  beyond_CG = place_G[None] >= choices.length_C[:, None]
+  alike_BC = jnp.all(
+    (said_BG[:, None] == choices.text_CG[None]) | beyond_CG[None], -1
+  )
+  alike_BC &= size_B[:, None] == choices.length_C[None]
+  return jnp.argmax(alike_BC, 1), jnp.any(alike_BC, 1)
 
 
 def same(tokens_BT: Array, length_B: Array) -> Array:

@@ -162,7 +162,7 @@ class Dreaming(seeding.Seeding):
       return state.replay
     dreamt, band = state.night.dreams, state.replay[replay.PAST]
     asked, width = dreamt.asked, band.tokens_CP.shape[1]
-    there_B = (dreamt.weight_B > 0) & (asked.length_B <= width)
+    there_B = (asked.length_B > 0) & (asked.length_B <= width)
     same_BB = curriculum_lib.same(asked.tokens_BP, asked.length_B)
     there_B &= ~jnp.any(jnp.tril(same_BB & there_B[None], -1), 1)
     met = types.Prompts(

@@ -31,8 +31,8 @@ class Teacher:
     prompts: 'old' (from before the sender's day) or 'day'.
     sequences: rows per update that this teacher owns.
     draws: sequences it writes per round.
-    bos_share, splice_share, cut_share, stem_share: of its prompts, see
-      `replay.draw`.
+    bos_share, birth_share, splice_share, cut_share, stem_share: of its
+      prompts, see `replay.draw`.
   """
 
   teacher: str
@@ -40,6 +40,7 @@ class Teacher:
   sequences: int
   draws: int
   bos_share: float = 0.0
+  birth_share: float = 0.0
   splice_share: float = 0.0
   cut_share: float = 0.0
   stem_share: float = 0.0
@@ -263,11 +264,12 @@ def check_teacher(teacher: Teacher, place: str) -> None:
   """Refuses numbers that cannot be; `place` is where they stand."""
   for name, least, most in (
     ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
-    ('splice_share', 0, 1), ('cut_share', 0, 1), ('stem_share', 0, 1),
+    ('birth_share', 0, 0.99), ('splice_share', 0, 1), ('cut_share', 0, 1),
+    ('stem_share', 0, 1),
   ):  # fmt: skip
     value = getattr(teacher, name)
     if not least <= value <= most:
-      expected = '0 to 1' if most == 1 else '1 or more'
+      expected = '1 or more' if most == math.inf else f'0 to {most}'
       raise ValueError(f'{place}: {name} is {value}: expected {expected}.')
 
 

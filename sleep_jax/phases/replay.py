@@ -126,6 +126,7 @@ def draw(
   since: Array,
   until: Array,
   bos_share: float,
+  birth_share: float,
   splice_share: float,
   cut_share: float,
   stem_share: float,
@@ -142,6 +143,8 @@ def draw(
     bands: names of the bands to draw from.
     since, until: an entry's step must lie in (since, until]; birth is 0.
     bos_share: share of bare BOS prompts; all of them when no entry is valid.
+    birth_share: share of stored prompts that are of birth, at least; however
+      many days have passed.
     splice_share: share of stored prompts whose last tokens, a random number
       of them after the subject, are those of another one.
     cut_share: share of stored prompts that are cut at a random place, after
@@ -165,7 +168,7 @@ def draw(
   # Cut to size, a long prompt would ask for the rest of itself instead.
   valid_C &= band.length_C <= width
   keys = jax.random.split(key, 9)
-  score_C = jnp.where(valid_C, 0.0, -jnp.inf)
+  score_C = jnp.where(valid_C, _weighed(valid_C, band, birth_share), -jnp.inf)
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
   pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
   tokens_BP, length_B, subject_B2 = (
@@ -211,6 +214,14 @@ def draw(
 def stored_tokens(replay: Mapping[str, state_lib.Band]) -> int:
   """Room for tokens in all bands: what a replay buffer may use as well."""
   return sum(band.tokens_CP.size for band in replay.values())
+
+
+def _weighed(valid_C, band, birth_share):
+  """Log-weights that give birth its share, where it has less."""
+  born_C = valid_C & (band.step_C == 0)
+  born, later = jnp.sum(born_C), jnp.sum(valid_C & ~born_C)
+  wanted = birth_share * later / ((1 - birth_share) * jnp.maximum(born, 1))
+  return jnp.where(born_C, jnp.log(jnp.maximum(wanted, 1.0)), 0.0)
 
 
 def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):

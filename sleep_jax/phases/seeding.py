@@ -246,8 +246,8 @@ class Seeding(abc.ABC):
       state.replay, self.stems, key, num=teacher.draws,
       width=self.settings.prompt_width, bos=self.bos, bands=bands, since=since,
       until=until, bos_share=teacher.bos_share,
-      splice_share=teacher.splice_share, cut_share=teacher.cut_share,
-      stem_share=teacher.stem_share,
+      birth_share=teacher.birth_share, splice_share=teacher.splice_share,
+      cut_share=teacher.cut_share, stem_share=teacher.stem_share,
     )  # fmt: skip
     return prompts if teacher.reads else prompts.replace(context=None)
 

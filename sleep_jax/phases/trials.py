@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from sleep_jax import types
 from sleep_jax.model import lora
@@ -26,32 +27,72 @@ _ROUNDING = 1e-5  # Of a score: what the order of additions alone may change.
 Place = Callable[[Any], Any]
 
 
-def losses(
-  model: Any,
-  weights: types.Weights,
-  texts: types.Rollout,
-  valid_MK: Array,
-  size: int,
-) -> Array:
-  """Mean nats per generated token of each dream, `[M]`; 0 for an empty one.
+class Lessons(struct.PyTreeNode):
+  """What each of several dreams would have the model learn from.
+
+  Attributes:
+    rows: [M, K, T], of each dream its own; or [K, T], those of all.
+    weight_MK: how much a row counts for a dream; 0: not at all.
+    rate_M: the dream's learning rate, in units of the trial's.
+    share_M: of the trial's steps, those that the dream takes.
+  """
+
+  rows: types.Rollout
+  weight_MK: Array
+  rate_M: Array
+  share_M: Array
+
+  @property
+  def shared(self) -> bool:
+    return self.rows.tokens_BT.ndim == 2
+
+  def of(self, at_C: Array) -> 'Lessons':
+    """Those of some of the dreams."""
+    parts = self.replace(rows=None) if self.shared else self
+    found = jax.tree.map(lambda x: x[at_C], parts)
+    return found.replace(rows=self.rows) if self.shared else found
+
+
+def from_texts(texts: types.Rollout, valid_MK: Array) -> Lessons:
+  """Lessons that are the texts of dreams themselves.
 
   Args:
     texts: `[M K, T]`, those of a dream behind one another.
     valid_MK: 1 for a text that counts.
-    size: most generated tokens.
   """
   M, K = valid_MK.shape
-  likely_BG, _ = answers.told(model, weights, texts, size)
-  fold = lambda x: jnp.sum(x.reshape(M, K) * valid_MK, 1)
-  tokens_M = fold(texts.length_B - texts.prompt_length_B)
+  one_M = jnp.ones((M,))
+  rows = jax.tree.map(lambda x: x.reshape(M, K, *x.shape[1:]), texts)
+  return Lessons(rows, valid_MK.astype(jnp.float32), one_M, one_M)
+
+
+def losses(
+  model: Any, weights: types.Weights, lessons: Lessons, size: int
+) -> Array:
+  """Mean nats per generated token of each dream, `[M]`; 0 for an empty one.
+
+  Args:
+    size: most generated tokens.
+  """
+  flat = lessons.rows
+  if not lessons.shared:
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), flat)
+  likely_BG, _ = answers.told(model, weights, flat, size)
+  weight_MK = lessons.weight_MK
+
+  def fold(x_B):
+    if lessons.shared:
+      return weight_MK @ x_B.astype(weight_MK.dtype)
+    return jnp.sum(x_B.reshape(weight_MK.shape) * weight_MK, 1)
+
+  tokens_M = fold(flat.length_B - flat.prompt_length_B)
   return -fold(jnp.sum(likely_BG, 1)) / jnp.maximum(tokens_M, 1)
 
 
 def importance(
   model: Any,
   weights: types.Weights,
-  texts: types.Rollout,
-  valid_MK: Array,
+  lessons: Lessons,
   practice: types.Probes,
   key: Array,
   *,
@@ -67,22 +108,18 @@ def importance(
   down the dream's loss makes right answers likelier.
   """
   own = lora.targeted(weights.params, targets)
-  dreamt = lambda own: losses(
-    model, weights.with_params(own), texts, valid_MK, size
-  )
+  (M,) = lessons.rate_M.shape
+  dreamt = lambda own: losses(model, weights.with_params(own), lessons, size)
   if how == dreams.RANDOM:
-    return jax.random.uniform(key, valid_MK.shape[:1])
+    return jax.random.uniform(key, (M,))
   if how == dreams.NORM:
 
-    def one(rows, valid_K):
-      alone = lambda own: losses(
-        model, weights.with_params(own), rows, valid_K[None], size
-      )[0]
+    def one(place):
+      mine = lessons.of(place[None])
+      alone = lambda own: losses(model, weights.with_params(own), mine, size)[0]
       return optax.tree.norm(jax.grad(alone)(own))
 
-    M, K = valid_MK.shape
-    rows = jax.tree.map(lambda x: x.reshape(M, K, *x.shape[1:]), texts)
-    return jax.lax.map(lambda x: one(*x), (rows, valid_MK))
+    return jax.lax.map(one, jnp.arange(M))
 
   def missed(own):
     nats_B, _ = answers.scores(model, weights.with_params(own), practice)
@@ -122,11 +159,17 @@ def learn(
   adapter: lora.Adapter,
   settings: dreams.Adapter,
   size: int,
+  rate: Array | float = 1.0,
+  share: Array | float = 1.0,
 ) -> lora.Adapter:
   """Supervised fine-tuning of an adapter on texts, by their weights.
 
   Texts are taken in turn, `settings.batch` at a step, from a random order.
   Where no text weighs anything the adapter stays as it was.
+
+  Args:
+    rate: times the learning rate.
+    share: of the steps that are taken.
   """
   tx = optax.adam(settings.learning_rate)
   order_B = jax.random.permutation(key, len(weight_B))
@@ -150,6 +193,8 @@ def learn(
     rows = jax.tree.map(lambda x: x[at], texts)
     grads = jax.grad(loss)(adapter, rows, weight_B[at])
     updates, opt = tx.update(grads, opt, adapter)
+    goes = jnp.where(index < share * settings.steps, rate, 0.0)
+    updates = jax.tree.map(lambda x: x * goes, updates)
     return (optax.apply_updates(adapter, updates), opt), None
 
   (learned, _), _ = jax.lax.scan(
@@ -164,8 +209,7 @@ def learn(
 def gains(
   model: Any,
   weights: types.Weights,
-  texts: types.Rollout,
-  valid_MK: Array,
+  lessons: Lessons,
   practice: types.Probes,
   key: Array,
   *,
@@ -177,7 +221,8 @@ def gains(
   """What learning from each dream alone does to the practice.
 
   Args:
-    texts, valid_MK: of the dreams that are tried, see `losses`.
+    lessons: of the dreams that are tried.
+    size: most generated tokens of a lesson.
     together: trials at once, side by side; divides all of them.
     place: spreads what has a leading axis of such trials over the mesh.
 
@@ -185,29 +230,30 @@ def gains(
     Gain over no dream `[M, repeats]`, 0 where it is within rounding; and the
     score of no dream, in nats per answer token or as a share of right answers.
   """
-  trial, (M, K) = settings.trial, valid_MK.shape
+  trial, (M, _) = settings.trial, lessons.weight_MK.shape
 
   def score(weights):
     nats_B, right_B = answers.scores(model, weights, practice)
     return jnp.mean(nats_B if settings.score == dreams.LIKELIHOOD else right_B)
 
-  def one(rows, valid_K, key):
+  def one(own, key):
     begin_key, order_key = jax.random.split(key)
     begin = lora.init(
       begin_key, weights.params, rank=trial.rank, targets=trial.targets
     )
     learned = learn(
-      model, weights, rows, valid_K, order_key, adapter=begin, settings=trial,
-      size=size,
+      model, weights, lessons.rows if lessons.shared else own.rows,
+      own.weight_MK, order_key, adapter=begin, settings=trial, size=size,
+      rate=own.rate_M, share=own.share_M,
     )  # fmt: skip
     return score(lora.worn(weights, learned, scale=trial.scale))
 
+  own = lessons.replace(rows=None) if lessons.shared else lessons
   again = functools.partial(jnp.repeat, repeats=settings.repeats, axis=0)
-  rows = jax.tree.map(lambda x: x.reshape(M, K, *x.shape[1:]), texts)
-  each = jax.tree.map(again, (rows, valid_MK.astype(jnp.float32)))
+  each = jax.tree.map(again, own)
   keys = jax.random.split(key, M * settings.repeats)
   groups = jax.tree.map(
-    lambda x: x.reshape(-1, together, *x.shape[1:]), (*each, keys)
+    lambda x: x.reshape(-1, together, *x.shape[1:]), (each, keys)
   )
   found = jax.lax.map(lambda group: jax.vmap(one)(*place(group)), groups)
   nothing = score(weights)

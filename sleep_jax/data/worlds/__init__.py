@@ -49,6 +49,23 @@ class Probe:
 
 
 @dataclasses.dataclass(frozen=True)
+class Choice:
+  """A way to learn that a dream may choose.
+
+  Attributes:
+    text: how it is said.
+    lessons: places in the task's lessons, which it learns from.
+    rate: its learning rate, in units of a trial's.
+    share: of a trial's steps, those that it takes.
+  """
+
+  text: str
+  lessons: tuple[int, ...]
+  rate: float = 1.0
+  share: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
   """What a night dreams about.
 
@@ -56,10 +73,14 @@ class Task:
     documents: texts of the experience, each with its subject.
     practice: questions about them that no probe of the world asks, in any
       wording: what a dream is tried on.
+    choices: what a dream may say; none: it is a text to learn from.
+    lessons: what choices learn from: a row counts from its response on.
   """
 
   documents: list[Row]
   practice: list[Probe]
+  choices: list[Choice] = dataclasses.field(default_factory=list)
+  lessons: list[Row] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

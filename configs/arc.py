@@ -1,0 +1,52 @@
+"""ARC tasks one after the other: a dream chooses how to learn from each.
+
+ARC-AGI-1 rows (Chollet 2019, Apache-2.0), {"id", "train", "test"}; other tasks,
+solved, are known from birth. Sixty dreams of a task, fifteen tried, as in the
+paper.
+
+    python -m sleep_jax.main --config=configs/arc.py \
+      --config.data.path=FILE --config.data.settings.birth=FILE \
+      --workdir=runs/arc
+"""
+
+from ml_collections import config_dict
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'arc'
+  c.strategies = ('sleep', 'seal', 'sft')
+  c.data.world = 'arc'
+  c.data.settings = dict(birth=config_dict.placeholder(str), num_days=8)
+  c.data.context = 384
+  c.data.max_prompt = 384
+  c.data.prefix = 16  # 'Task 017c7c7b' and BOS.
+  c.data.batch_size = 8
+  c.tokenizer = dict(kind='bytes')
+  c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
+  c.birth.steps = 1000
+  c.birth.optimizer.decay_steps = 1000
+  c.wake.steps = 8
+  c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
+  c.replay.update(birth=256, past=64, day=16)
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=8, draws=24, bos_share=0.3, stem_share=0.0),
+    day | dict(sequences=4, draws=8, stem_share=0.0),
+  )
+  c.consolidate.num_updates = 60
+  c.consolidate.updates_per_round = 20
+  c.consolidate.max_length = 384
+  c.consolidate.prompt_width = 384
+  c.consolidate.max_new = 383
+  c.dream.update(
+    on=True, rounds=1, candidates=60, texts=1, top=12, random=3, sequences=8,
+    num_updates=40, updates_per_round=20,
+  )  # fmt: skip
+  c.dream.trial.update(steps=16, batch=4)
+  c.dream.writer.update(steps=20, batch=8)
+  c.self_edit.update(steps=40, batch=4)
+  c.evaluate.chunk = 8
+  return c
