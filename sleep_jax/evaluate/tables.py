@@ -166,9 +166,7 @@ def nights(groups: figures.Groups, teachers: list[str]) -> str:
         [
           page.text(f'{run["strategy"]}, seed {run["seed"]}'),
           page.text(night['night']),
-          page.text(
-            f'{night["sender"]} → {night["receiver"]}, expert {night["slot"]}'
-          ),
+          page.text(_whither(night)),
           *map(page.text, change),
           page.text(progress.duration(night['seconds'])),
           page.text('kept' if night['accepted'] else 'discarded'),
@@ -182,6 +180,13 @@ def nights(groups: figures.Groups, teachers: list[str]) -> str:
   return (
     page.folded('All nights', page.table([('', head)], rows)) if rows else ''
   )
+
+
+def _whither(night: dict[str, Any]) -> str:
+  """From which level a night went into which expert."""
+  if night.get('phase') == 'edit':
+    return 'all weights'
+  return f'{night["sender"]} → {night["receiver"]}, expert {night["slot"]}'
 
 
 def imitation(groups: figures.Groups) -> str:
