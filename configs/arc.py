@@ -24,6 +24,7 @@ def get_config():
   c.data.max_prompt = 384
   c.data.prefix = 16  # 'Task 017c7c7b' and BOS.
   c.data.batch_size = 8
+  c.data.day_batch_size = 1
   c.tokenizer = dict(kind='bytes')
   c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
   c.birth.steps = 1000
@@ -42,7 +43,8 @@ def get_config():
   c.consolidate.prompt_width = 384
   c.consolidate.max_new = 383
   c.dream.update(
-    on=True, rounds=1, candidates=60, texts=1, top=12, random=3, sequences=8,
+    on=True, rounds=1, candidates=60, texts=1, top=12, random=3, old=8,
+    sequences=8,
     num_updates=40, updates_per_round=20,
   )  # fmt: skip
   c.dream.trial.update(steps=16, batch=4)

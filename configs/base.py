@@ -15,7 +15,8 @@ def get_config() -> ml_collections.ConfigDict:
     settings=dict(),  # Arguments of the world, see sleep_jax/data/worlds.
     context=12,  # Tokens per row, BOS and EOS included.
     max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.
-    batch_size=64,  # Rows per wake step.
+    batch_size=64,  # Rows per step, of birth and
+    day_batch_size=0,  # of days; 0: as many.
     pack=False,  # Several short rows in one.
     loss_on='all',  # Or 'response'.
     prefix=8,  # Tokens of a plain text that may be stored as a prompt.
@@ -167,7 +168,8 @@ def get_config() -> ml_collections.ConfigDict:
     margin=0.0,  # A reward takes more gain than this.
     trial=adapter,
     writer=adapter | dict(steps=20, batch=32),
-    sequences=32,  # Rows of rewarded dreams per update,
+    old=64,  # Rows of what is known already per update,
+    sequences=32,  # rows of rewarded dreams,
     reading=0,  # and rows that are read with their document.
     num_updates=80,
     updates_per_round=10,

@@ -20,7 +20,7 @@ from configs import base
 def get_config():
   c = base.get_config()
   c.name = 'passages'
-  c.strategies = ('sleep', 'sft')
+  c.strategies = ('sleep', 'seal', 'sft')
   c.seeds = (0, 1, 2)
   c.data.world = 'passages'
   c.data.settings = dict(
@@ -31,10 +31,11 @@ def get_config():
   c.data.max_prompt = 96
   c.data.prefix = 48
   c.data.batch_size = 16
+  c.data.day_batch_size = 2  # A passage is one window, or two.
   c.tokenizer.vocab_size = 4096
   c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
-  c.birth.steps = 2000
-  c.birth.optimizer.decay_steps = 2000
+  c.birth.steps = 1000
+  c.birth.optimizer.decay_steps = 1000
   c.wake.steps = 60
   c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
   old, day = c.consolidate.teachers
@@ -42,10 +43,16 @@ def get_config():
     old | dict(sequences=24, draws=96, bos_share=0.3),
     day | dict(sequences=8, draws=32, stem_share=0.0),
   )
-  c.consolidate.num_updates = 200
+  c.consolidate.num_updates = 100
   c.consolidate.updates_per_round = 20
   c.consolidate.max_length = 96
   c.consolidate.prompt_width = 48
   c.consolidate.max_new = 64
+  # Five dreams of a passage, as in the paper; none comes to an end of its own.
+  c.dream.update(
+    rounds=2, candidates=10, texts=4, whole=False, top=4, random=1, repeats=2,
+    old=24, sequences=8, reading=4, num_updates=60, updates_per_round=20,
+  )  # fmt: skip
+  c.dream.writer.batch = 8
   c.evaluate.chunk = 32
   return c

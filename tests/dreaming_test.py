@@ -27,7 +27,8 @@ def _config(**dream):
     learning_rate=2e-2,
   )  # fmt: skip
   c.dream.update(
-    on=True, novelty=True, candidates=12, texts=4, top=4, random=4, sequences=8,
+    on=True, novelty=True, candidates=12, texts=4, top=4, random=4, old=8,
+    sequences=8,
     num_updates=4, updates_per_round=2, learning_rate=1e-2, trial=adapter,
     writer=adapter,
   )  # fmt: skip

@@ -116,6 +116,16 @@ def test_a_stem_filled_with_a_subject_reads_like_a_question(kind):
       )
 
 
+def test_days_may_be_read_in_smaller_batches_than_birth():
+  stream = build(batch_size=2, day_batch_size=1)
+  sizes = [
+    len(s.batch(0).tokens_BT) for s in (stream.birth, *stream.experiences)
+  ]
+  assert sizes == [2, 1, 1]
+  same = [len(s.batch(0).tokens_BT) for s in build().experiences]
+  assert same == [2, 2]
+
+
 def test_a_world_without_questions_still_runs():
   plain = worlds.World(
     name='plain',

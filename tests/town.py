@@ -81,7 +81,7 @@ def shrink(
   )  # fmt: skip
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.dream.update(
-    candidates=8, texts=2, top=2, random=2, sequences=8, num_updates=4,
+    candidates=8, texts=2, top=2, random=2, old=8, sequences=8, num_updates=4,
     updates_per_round=2, learning_rate=1e-2,
   )  # fmt: skip
   c.dream.writer.update(steps=2, batch=4)

@@ -59,13 +59,21 @@ def build(
   loss_on: str = 'all',
   prefix: int = 8,
   overlap: int = -1,
+  day_batch_size: int = 0,
 ) -> Stream:
-  """Tokenises a world; `sources.make` explains the settings."""
+  """Tokenises a world; `sources.make` explains the settings.
+
+  Args:
+    day_batch_size: rows of a batch of an experience, which may have few; 0: as
+      many as of birth.
+  """
   if not world.experiences:
     raise ValueError(f'{world.name}: there are no experiences to live through.')
   _check_tasks(world)
 
-  def source(name: str, rows: list[worlds.Row]) -> sources.Source:
+  def source(
+    name: str, rows: list[worlds.Row], batch_size: int = batch_size
+  ) -> sources.Source:
     return sources.make(
       name,
       rows,
@@ -102,7 +110,10 @@ def build(
     tokenizer=tokenizer,
     birth=source('birth', world.birth) if world.birth else None,
     held_out=source('held_out', world.held_out) if world.held_out else None,
-    experiences=tuple(source(name, rows) for name, rows in world.experiences),
+    experiences=tuple(
+      source(name, rows, day_batch_size or batch_size)
+      for name, rows in world.experiences
+    ),
     probes={key: probes(group) for key, group in world.probes.items()},
     stem_probes={
       key: probes(group) for key, group in world.stem_probes.items()

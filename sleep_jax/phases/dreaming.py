@@ -195,7 +195,7 @@ def settings(
       "consolidate.into is 'base', which makes none. Set into to 'expert'."
     )
   teachers = [
-    dataclasses.replace(old[0], teacher=MORNING),
+    dataclasses.replace(old[0], teacher=MORNING, sequences=dreams.old),
     night_lib.Teacher(WRITER, _DREAMS, dreams.sequences, dreams.rows),
   ]
   if dreams.reading:
