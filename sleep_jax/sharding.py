@@ -22,6 +22,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'embed$', (None, 'fsdp')),  # [V, D]
   (r'head$', ('fsdp', 'tensor')),  # [D, V]
   (r'attention/(query|key|value)$', (None, 'fsdp', 'tensor')),  # [L, D, H K]
+  (r'attention/(query|key|value)_bias$', (None, 'tensor')),  # [L, H K]
   (r'attention/out$', (None, 'tensor', 'fsdp')),  # [L, H K, D]
   (r'mlp/(gate|up)$', (None, 'fsdp', 'tensor')),  # [L, D, F]
   (r'mlp/down$', (None, 'tensor', 'fsdp')),  # [L, F, D]

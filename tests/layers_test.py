@@ -31,12 +31,35 @@ def test_rotated_products_depend_on_the_distance_alone():
   q, k = _draw(1, 1, 1, 8), _draw(1, 1, 1, 8, seed=1)
 
   def product(i, j):
-    at = lambda x, p: layers.rotate(x, jnp.array([[p]]), theta=100.0)
+    turns = layers.frequencies(8, theta=100.0)
+    at = lambda x, p: layers.rotate(x, jnp.array([[p]]), turns)
     return float(jnp.sum(at(q, i) * at(k, j)))
 
   assert product(7, 3) == pytest.approx(product(14, 10), abs=1e-5)
   assert product(7, 3) != pytest.approx(product(7, 4), abs=1e-3)
   assert product(5, 5) == pytest.approx(float(jnp.sum(q * k)), abs=1e-5)
+
+
+def test_slow_pairs_are_slowed_and_fast_ones_kept():
+  """Llama 3.1: by wavelength, with its published constants."""
+  plain = layers.frequencies(128, theta=5e5)
+  factor, low, high, positions = 8.0, 1.0, 4.0, 8192
+  found = layers.frequencies(
+    128, theta=5e5, scaling=(factor, low, high, positions)
+  )
+  for before, after in zip(plain, found, strict=True):
+    wavelength = 2 * np.pi / before
+    if wavelength < positions / high:
+      wanted = before
+    elif wavelength > positions / low:
+      wanted = before / factor
+    else:
+      smooth = (positions / wavelength - low) / (high - low)
+      wanted = (1 - smooth) * before / factor + smooth * before
+    assert after == pytest.approx(wanted, rel=1e-5)
+  assert found[0] == plain[0] and found[-1] == pytest.approx(plain[-1] / 8)
+  slower = layers.frequencies(128, theta=5e5, scaling=(4.0,))
+  np.testing.assert_allclose(slower, plain / 4, rtol=1e-6)
 
 
 def test_grouped_queries_equal_heads_whose_keys_are_repeated():

@@ -57,6 +57,8 @@ class Model:
     top_k: active experts that take part per token; 0 means all.
     gate_bias: initial offset of the sigmoid gate; 0 opens it half.
     tied: the head shares the embedding.
+    qkv_bias: what is added to queries, keys and values has an offset each.
+    rope_theta, rope_scaling: of rotary positions, see `layers.frequencies`.
     unroll: layers per step of the compiled loop over layers.
   """
 
@@ -74,8 +76,10 @@ class Model:
   top_k: int = 0
   gate_bias: float = 0.0
   qk_norm: bool = True
+  qkv_bias: bool = False
   tied: bool = True
   rope_theta: float = 10_000.0
+  rope_scaling: tuple[float, ...] = ()
   norm_eps: float = 1e-6
   unroll: int = 1
 
@@ -123,7 +127,11 @@ def make(
   config = Model(
     vocab_size=vocab_size,
     levels=tuple(Level(**level) for level in levels),
-    **{**settings, 'layer_levels': tuple(settings.get('layer_levels', ()))},
+    **{
+      **settings,
+      'layer_levels': tuple(settings.get('layer_levels', ())),
+      'rope_scaling': tuple(settings.get('rope_scaling', ())),
+    },
   )
   if config.num_heads % config.num_kv_heads:
     raise ValueError(
@@ -145,6 +153,11 @@ def make(
   if config.router_spread <= 0:
     raise ValueError(
       f'model.router_spread is {config.router_spread}: expected more than 0.'
+    )
+  if len(config.rope_scaling) not in (0, 1, 4):
+    raise ValueError(
+      f'model.rope_scaling is {config.rope_scaling}: expected nothing, one '
+      'factor, or four numbers as in layers.frequencies.'
     )
   _check_depth(config)
   for number, level in enumerate(config.levels, 1):

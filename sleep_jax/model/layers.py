@@ -3,7 +3,8 @@
 Attention comes in two forms that must agree: over whole rows, for training and
 prefill, and one token at a time against a cache, for sampling.
 
-References: RMSNorm 1910.07467, rotary positions 2104.09864, grouped queries
+References: RMSNorm 1910.07467, rotary positions 2104.09864 (scaled as
+in Llama 3.1, 2407.21783), grouped queries
 2305.13245, SwiGLU 2002.05202.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from sleep_jax import types
@@ -57,7 +59,9 @@ class Attention(nn.Module):
   num_kv_heads: int
   head_size: int
   qk_norm: bool
+  qkv_bias: bool
   theta: float
+  scaling: tuple[float, ...]
   eps: float
 
   def setup(self):
@@ -74,6 +78,10 @@ class Attention(nn.Module):
     def heads(name, count):
       kernel = self.param(name, matrix_init, (width, count * self.head_size))
       x_BTF = product(self, x_BTD, name, kernel)
+      if self.qkv_bias:
+        zero = nn.initializers.zeros
+        bias = self.param(f'{name}_bias', zero, (count * self.head_size,))
+        x_BTF = x_BTF + _like(bias, x_BTF)
       return x_BTF.reshape(*x_BTD.shape[:2], count, self.head_size)
 
     q_BTHK = heads('query', self.num_heads)
@@ -81,8 +89,9 @@ class Attention(nn.Module):
     v_BTHK = heads('value', self.num_kv_heads)
     if self.qk_norm:
       q_BTHK, k_BTHK = self.query_norm(q_BTHK), self.key_norm(k_BTHK)
-    q_BTHK = rotate(q_BTHK, positions_BT, theta=self.theta)
-    k_BTHK = rotate(k_BTHK, positions_BT, theta=self.theta)
+    turns = frequencies(self.head_size, theta=self.theta, scaling=self.scaling)
+    q_BTHK = rotate(q_BTHK, positions_BT, turns)
+    k_BTHK = rotate(k_BTHK, positions_BT, turns)
     out = self.param(
       'out', matrix_init, (self.num_heads * self.head_size, width)
     )
@@ -161,11 +170,37 @@ def attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> Array:
   return y.reshape(B, T, H, K)
 
 
-def rotate(x_BTHK: Array, positions_BT: Array, *, theta: float) -> Array:
-  """Rotary positions, first and second half of a head as pairs."""
-  half = x_BTHK.shape[-1] // 2
-  frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions_BT[..., None, None] * frequency[None, None, None, :]
+def frequencies(
+  head_size: int, *, theta: float, scaling: tuple[float, ...] = ()
+) -> np.ndarray:
+  """Radians per position of each pair of a head, `[head_size / 2]`, f32.
+
+  Args:
+    scaling: (); (factor,): all are that many times slower; or (factor, low,
+      high, positions), as in Llama 3.1: slower are those that turn less than
+      `low` times in `positions`, as before those that turn more than `high`
+      times, and in between it goes over linearly.
+  """
+  half = head_size // 2
+  plain = theta ** (-np.arange(half) / half)
+  if not scaling:
+    return plain.astype(np.float32)
+  factor, *bounds = scaling
+  if not bounds:
+    return (plain / factor).astype(np.float32)
+  low, high, positions = bounds
+  turns = positions * plain / (2 * np.pi)
+  kept = np.clip((turns - low) / (high - low), 0, 1)
+  return (kept * plain + (1 - kept) * plain / factor).astype(np.float32)
+
+
+def rotate(x_BTHK: Array, positions_BT: Array, turns: np.ndarray) -> Array:
+  """Rotary positions, first and second half of a head as pairs.
+
+  Args:
+    turns: see `frequencies`.
+  """
+  angle = positions_BT[..., None, None] * jnp.asarray(turns)[None, None, None]
   # Else they are computed again for every head that they turn.
   cos, sin = jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
   first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, -1)

@@ -32,8 +32,8 @@ class Block(nn.Module):
   def setup(self):
     c = self.config
     self.attention = layers.Attention(
-      c.num_heads, c.num_kv_heads, c.head_size, c.qk_norm, c.rope_theta,
-      c.norm_eps,
+      c.num_heads, c.num_kv_heads, c.head_size, c.qk_norm, c.qkv_bias,
+      c.rope_theta, c.rope_scaling, c.norm_eps,
     )  # fmt: skip
     self.levels = memory.Memory(c, self.numbers)
 

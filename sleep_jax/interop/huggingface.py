@@ -1,0 +1,399 @@
+"""Hugging Face checkpoints: a directory on disk becomes a host for levels.
+
+`config.json`, safetensors in one file or several, nothing else: no pickle, no
+code of a checkpoint, no network. Tensors are read slice by slice into the
+arrays of the device, each device its own part, so that beside the loaded model
+only one slice is ever held.
+
+Families whose blocks are attention and a SwiGLU behind one norm each: Llama
+(2307.09288, 2407.21783), Mistral (2310.06825), SmolLM, Qwen 2.5 (2412.15115),
+Qwen 3 (2505.09388).
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+
+from sleep_jax import sharding, types
+from sleep_jax.model import transformer
+
+FAMILIES = ('llama', 'mistral', 'qwen2', 'qwen3')
+_SLICE_BYTES = 2**26  # Read at a time.
+_INDEX, _WHOLE = 'model.safetensors.index.json', 'model.safetensors'
+_PICKLED = ('*.bin', '*.pt', '*.pth')
+_DTYPES = {'F64': 'f8', 'F32': 'f4', 'F16': 'f2', 'BF16': 'bf16'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+  """A checkpoint, checked but not yet read.
+
+  Attributes:
+    folder: where it lies.
+    config: its config.json.
+    settings: fields of `model.config.Model` that it determines.
+    vocab_size: rows of its embedding.
+    hidden: hidden units of a block's MLP, the slowest level's own.
+    files: tensor -> the file that holds it.
+  """
+
+  folder: pathlib.Path
+  config: Mapping[str, Any]
+  settings: Mapping[str, Any]
+  vocab_size: int
+  hidden: int
+  files: Mapping[str, pathlib.Path]
+
+
+def read(folder: str) -> Host:
+  """Reads what a directory holds; no tensor yet.
+
+  Raises:
+    FileNotFoundError: a file is missing; names it.
+    ValueError: the architecture is not known, or a part of it is not; names
+      the field of config.json.
+  """
+  home = pathlib.Path(folder).expanduser()
+  path = home / 'config.json'
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'{path} does not exist: expected a Hugging Face model directory with '
+      'config.json and safetensors.'
+    )
+  try:
+    config = json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is no JSON ({error}): fetch it again.') from error
+  kind = config.get('model_type')
+  if kind not in FAMILIES:
+    raise ValueError(
+      f'{path}: model_type is {kind!r}: expected one of {FAMILIES}.'
+    )
+  return Host(
+    folder=home, config=config, settings=_settings(config, path),
+    vocab_size=_number(config, 'vocab_size', path),
+    hidden=_number(config, 'intermediate_size', path), files=_files(home),
+  )  # fmt: skip
+
+
+def load(
+  host: Host,
+  model: transformer.Transformer,
+  placement: sharding.Placement,
+  *,
+  key: jax.Array,
+  dtype: str = 'float32',
+) -> types.Weights:
+  """The host's weights, with levels and experts that change nothing yet.
+
+  Args:
+    model: of the host's settings; its slowest level, or in 'depth' all of
+      them, are the host's MLPs.
+    key: of what the host has not: faster levels, experts.
+    dtype: of all parameters.
+
+  Raises:
+    ValueError: a tensor is missing, or of another shape or kind; names the
+      file and the tensor.
+    OSError: a file is broken; names it.
+  """
+  newborn = jax.eval_shape(model.init, key)
+  places = placement.shardings(newborn.params)
+  sources = dict(_sources(model))
+  with _Reader(host) as reader:
+    # All is looked at before anything is read.
+    for path, parts in sources.items():
+      for part in parts:
+        reader.check(part, newborn.params[path].shape[len(part.at) :])
+    params = {
+      path: _fill(
+        reader, parts, newborn.params[path].shape, places[path], dtype
+      )
+      for path, parts in sources.items()
+    }
+  missing = [path for path in newborn.params if path not in params]
+
+  @jax.jit
+  def fresh():
+    made = model.init(key).params
+    return {path: made[path].astype(dtype) for path in missing}
+
+  params |= jax.device_put(fresh(), {path: places[path] for path in missing})
+  nobody = jnp.zeros(newborn.active_NE.shape)
+  where = placement.shardings({'active_NE': nobody})['active_NE']
+  return types.Weights(params, jax.device_put(nobody, where))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+  """A tensor, turned or not, and its place along the layers of ours."""
+
+  name: str
+  at: tuple[int, ...] = ()
+  turned: bool = False
+
+
+def _sources(
+  model: transformer.Transformer,
+) -> Iterator[tuple[str, list[_Part]]]:
+  """Our parameters, and the tensors that each is made of."""
+  c = model.config
+  yield 'embed', [_Part('model.embed_tokens.weight')]
+  yield 'norm/scale', [_Part('model.norm.weight')]
+  if not c.tied:
+    yield 'head', [_Part('lm_head.weight', turned=True)]
+
+  def stack(name, layers, *, turned=False):
+    return [
+      _Part(f'model.layers.{layer}.{name}', (place,), turned)
+      for place, layer in enumerate(layers)
+    ]
+
+  everywhere = range(c.num_layers)
+  attention = 'blocks/attention/'
+  yield (
+    f'{attention}norm/scale',
+    stack('input_layernorm.weight', everywhere),
+  )
+  for ours, theirs in (
+    ('query', 'q_proj'), ('key', 'k_proj'), ('value', 'v_proj'),
+    ('out', 'o_proj'),
+  ):  # fmt: skip
+    name = f'self_attn.{theirs}'
+    yield attention + ours, stack(f'{name}.weight', everywhere, turned=True)
+    if c.qkv_bias and ours != 'out':
+      yield f'{attention}{ours}_bias', stack(f'{name}.bias', everywhere)
+  if c.qk_norm:
+    for ours, theirs in (('query_norm', 'q_norm'), ('key_norm', 'k_norm')):
+      path = f'{attention}{ours}/scale'
+      yield path, stack(f'self_attn.{theirs}.weight', everywhere)
+  norm = 'post_attention_layernorm.weight'
+  if c.arrangement == 'independent':
+    yield 'blocks/levels/norm/scale', stack(norm, everywhere)
+  for number, layers in _hosts(model):
+    base = f'blocks/levels/{number}/base/'
+    if c.arrangement != 'independent':
+      yield f'{base}norm/scale', stack(norm, layers)
+    for name in ('gate', 'up', 'down'):
+      path = f'{base}mlp/{name}'
+      yield path, stack(f'mlp.{name}_proj.weight', layers, turned=True)
+
+
+def _hosts(model) -> Iterator[tuple[int, range]]:
+  """Levels whose bases are the host's MLPs, and in which layers they stand."""
+  c = model.config
+  for start, stop, numbers in c.groups:
+    yield numbers[-1], range(start, stop)
+
+
+class _Reader:
+  """Slices of a checkpoint's tensors; files are opened once, on demand."""
+
+  def __init__(self, host: Host):
+    self._host = host
+    self._open: dict[pathlib.Path, Any] = {}
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._open.clear()
+
+  def check(self, part: _Part, shape: tuple[int, ...]) -> None:
+    """Whether a tensor is there and fits."""
+    file, found = self._slice(part)
+    has = tuple(found.get_shape())
+    wanted = shape[::-1] if part.turned else shape
+    if has != wanted:
+      raise ValueError(
+        f'{file}: tensor {part.name!r} has shape {has}, but config.json makes '
+        f'it {wanted}: the directory mixes two models; fetch it again.'
+      )
+    if found.get_dtype() not in _DTYPES:
+      raise ValueError(
+        f'{file}: tensor {part.name!r} is {found.get_dtype()}: expected one '
+        f'of {tuple(_DTYPES)}. Quantised checkpoints cannot be read: name the '
+        'original one.'
+      )
+
+  def rows(self, part: _Part, index: tuple[slice, ...]) -> Iterator[tuple]:
+    """A part of a tensor as ours, some rows of it at a time: (first, rows)."""
+    _, found = self._slice(part)
+    sizes = [s.stop - s.start for s in index]
+    each = max(int(np.prod(sizes[1:])) * 4, 1)
+    step = max(_SLICE_BYTES // each, 1)
+    for first in range(0, sizes[0], step):
+      start = index[0].start + first
+      few = slice(start, min(start + step, index[0].stop))
+      if part.turned:
+        yield first, found[index[1], few].T
+      else:
+        yield first, found[(few, *index[1:])]
+
+  def _slice(self, part):
+    file = self._host.files.get(part.name)
+    if file is None:
+      raise ValueError(
+        f'{self._host.folder}: no file holds tensor {part.name!r}, which '
+        'config.json asks for: the directory is not complete; fetch it again.'
+      )
+    if file not in self._open:
+      self._open[file] = safetensors.safe_open(file, 'numpy')
+    return file, self._open[file].get_slice(part.name)
+
+
+def _fill(reader, parts, shape, where, dtype) -> jax.Array:
+  """One of our arrays, each device's part of it written on that device."""
+  pieces = []
+  update = jax.jit(_write, donate_argnums=0)
+  for device, index in where.addressable_devices_indices_map(shape).items():
+    index = tuple(
+      slice(*s.indices(size)[:2]) for s, size in zip(index, shape, strict=True)
+    )
+    own = tuple(s.stop - s.start for s in index)
+    with jax.default_device(device):
+      piece = jnp.zeros(own, dtype)
+      for part in parts:
+        at = part.at
+        if at and not index[0].start <= at[0] < index[0].stop:
+          continue
+        front = tuple(a - s.start for a, s in zip(at, index, strict=False))
+        for first, rows in reader.rows(part, index[len(at) :]):
+          rows = np.asarray(rows, jnp.dtype(dtype))
+          begin = (*front, first, *(0,) * (rows.ndim - 1))
+          rows = rows.reshape((1,) * len(at) + rows.shape)
+          piece = update(piece, jax.device_put(rows, device), begin)
+          piece.block_until_ready()  # Else slices pile up.
+    pieces.append(piece)
+  return jax.make_array_from_single_device_arrays(shape, where, pieces)
+
+
+def _write(piece, rows, begin):
+  return jax.lax.dynamic_update_slice(piece, rows, begin)
+
+
+def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Tensor -> file, of one file or of the index of several."""
+  index = home / _INDEX
+  if index.is_file():
+    try:
+      named = json.loads(index.read_text(encoding='utf-8'))['weight_map']
+    except (ValueError, KeyError) as error:
+      raise ValueError(
+        f'{index} has no weight_map ({error}): fetch it again.'
+      ) from error
+    files = sorted(set(named.values()))
+  elif (home / _WHOLE).is_file():
+    files = [_WHOLE]
+  else:
+    pickled = [p.name for what in _PICKLED for p in sorted(home.glob(what))]
+    if pickled:
+      raise FileNotFoundError(
+        f'{home} has only pickled weights ({pickled[0]}), which may run code '
+        'as they are read: convert them to safetensors where you trust them.'
+      )
+    raise FileNotFoundError(
+      f'{home} has neither {_WHOLE} nor {_INDEX}: fetch the weights.'
+    )
+  found: dict[str, pathlib.Path] = {}
+  for name in files:
+    path = home / name
+    if not path.is_file():
+      raise FileNotFoundError(
+        f'{path} does not exist, but {_INDEX} names it: fetch it.'
+      )
+    try:
+      with safetensors.safe_open(path, 'numpy') as opened:
+        found |= dict.fromkeys(opened.keys(), path)
+    except safetensors.SafetensorError as error:
+      raise OSError(
+        f'{path} is broken or cut short ({error}): fetch it again.'
+      ) from error
+  return found
+
+
+def _settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
+  """Fields of our model that a config.json determines."""
+  kind = config['model_type']
+  act = config.get('hidden_act', config.get('hidden_activation', 'silu'))
+  for field, found, expected in (
+    ('hidden_act', act, 'silu'),
+    ('mlp_bias', config.get('mlp_bias') or False, False),
+    ('quantization_config', config.get('quantization_config'), None),
+  ):
+    if found != expected:
+      raise ValueError(
+        f'{path}: {field} is {found!r}: expected {expected!r}, nothing else '
+        'can be read.'
+      )
+  if kind != 'qwen2' and config.get('attention_bias'):
+    raise ValueError(
+      f'{path}: attention_bias is on, which adds an offset after attention '
+      'too: expected none.'
+    )
+  _no_window(config, path)
+  width = _number(config, 'hidden_size', path)
+  heads = _number(config, 'num_attention_heads', path)
+  theta, scaling = _rope(config, path)
+  return dict(
+    width=width,
+    num_layers=_number(config, 'num_hidden_layers', path),
+    num_heads=heads,
+    num_kv_heads=config.get('num_key_value_heads') or heads,
+    head_size=config.get('head_dim') or width // heads,
+    qk_norm=kind == 'qwen3',
+    qkv_bias=kind == 'qwen2',
+    tied=bool(config.get('tie_word_embeddings', False)),
+    rope_theta=theta,
+    rope_scaling=scaling,
+    norm_eps=float(config.get('rms_norm_eps', 1e-6)),
+  )
+
+
+def _no_window(config, path) -> None:
+  """Attention that sees only so far is not there; nor is it where it is off."""
+  window = config.get('sliding_window')
+  on = config.get('use_sliding_window', config['model_type'] == 'mistral')
+  kinds = set(config.get('layer_types') or ())
+  if (window and on) or kinds - {'full_attention'}:
+    raise ValueError(
+      f'{path}: sliding_window is {window}: attention that sees only so many '
+      'tokens cannot be read. Where your texts are shorter it changes nothing: '
+      'set it to null.'
+    )
+
+
+def _rope(config, path) -> tuple[float, tuple[float, ...]]:
+  """Theta and scaling, from the fields of old and of new."""
+  new = config.get('rope_parameters') or {}
+  old = config.get('rope_scaling') or {}
+  theta = float(new.get('rope_theta', config.get('rope_theta', 10_000.0)))
+  rope = new or old
+  kind = rope.get('rope_type', rope.get('type', 'default'))
+  if kind == 'default':
+    return theta, ()
+  if kind == 'linear':
+    return theta, (float(rope['factor']),)
+  if kind == 'llama3':
+    names = ('factor', 'low_freq_factor', 'high_freq_factor',
+             'original_max_position_embeddings')  # fmt: skip
+    return theta, tuple(float(rope[name]) for name in names)
+  raise ValueError(
+    f"{path}: rope_type is {kind!r}: expected 'default', 'linear' or 'llama3'."
+  )
+
+
+def _number(config, field, path) -> int:
+  value = config.get(field)
+  if not isinstance(value, int) or value < 1:
+    raise ValueError(
+      f'{path}: {field} is {value!r}: expected a whole number above 0.'
+    )
+  return value

@@ -1,0 +1,342 @@
+"""Checkpoints of others are read as they are, or not at all."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from sleep_jax.interop import huggingface
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import transformer
+from tests import testing
+
+V, D, F, L, K = 37, 16, 24, 3, 6
+LLAMA3 = dict(
+  rope_type='llama3', factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+  original_max_position_embeddings=16,
+)  # fmt: skip
+FAMILIES = {
+  'llama': dict(),
+  'llama3': dict(model_type='llama', rope_theta=500.0, rope_scaling=LLAMA3),
+  'llama_new': dict(
+    model_type='llama', rope_parameters=LLAMA3 | dict(rope_theta=500.0)
+  ),
+  'mistral': dict(num_key_value_heads=1, sliding_window=None),
+  'qwen2': dict(tie_word_embeddings=True, use_sliding_window=False),
+  'qwen3': dict(num_key_value_heads=4, tie_word_embeddings=True),
+}
+
+
+def _config(family):
+  made = dict(
+    model_type=family, vocab_size=V, hidden_size=D, intermediate_size=F,
+    num_hidden_layers=L, num_attention_heads=4, num_key_value_heads=2,
+    head_dim=K, hidden_act='silu', rms_norm_eps=1e-5, rope_theta=100.0,
+    tie_word_embeddings=False, max_position_embeddings=64,
+  )  # fmt: skip
+  return made | FAMILIES[family]
+
+
+def _tensors(config, seed=0):
+  """Random ones, in which no norm is 1 and no bias 0."""
+  random = np.random.default_rng(seed)
+  heads, kv = config['num_attention_heads'], config['num_key_value_heads']
+  kind = config['model_type']
+
+  def draw(*shape):
+    return random.normal(size=shape).astype('f4') * shape[-1] ** -0.5
+
+  def norm(size):
+    return random.uniform(0.5, 1.5, size).astype('f4')
+
+  made = {
+    'model.embed_tokens.weight': draw(V, D) * 4, 'model.norm.weight': norm(D)
+  }  # fmt: skip
+  if not config['tie_word_embeddings']:
+    made['lm_head.weight'] = draw(V, D)
+  for layer in range(L):
+    at = f'model.layers.{layer}.'
+    made[f'{at}input_layernorm.weight'] = norm(D)
+    made[f'{at}post_attention_layernorm.weight'] = norm(D)
+    for name, size in (('q', heads * K), ('k', kv * K), ('v', kv * K)):
+      made[f'{at}self_attn.{name}_proj.weight'] = draw(size, D)
+      if kind == 'qwen2':
+        made[f'{at}self_attn.{name}_proj.bias'] = draw(size)
+      if kind == 'qwen3' and name != 'v':
+        made[f'{at}self_attn.{name}_norm.weight'] = norm(K)
+    made[f'{at}self_attn.o_proj.weight'] = draw(D, heads * K)
+    for name, shape in (('gate', (F, D)), ('up', (F, D)), ('down', (D, F))):
+      made[f'{at}mlp.{name}_proj.weight'] = draw(*shape)
+  return made
+
+
+def _save(folder, family, *, files=1, dtype='f4', **changes):
+  folder.mkdir(exist_ok=True)
+  config = _config(family) | changes
+  tensors = {n: x.astype(dtype) for n, x in _tensors(config).items()}
+  (folder / 'config.json').write_text(json.dumps(config))
+  if files == 1:
+    safetensors.save_file(tensors, folder / 'model.safetensors')
+    return config, tensors
+  names = sorted(tensors)
+  index = {}
+  for number in range(files):
+    mine = names[number::files]
+    name = f'model-{number + 1:05d}-of-{files:05d}.safetensors'
+    safetensors.save_file({n: tensors[n] for n in mine}, folder / name)
+    index |= dict.fromkeys(mine, name)
+  (folder / 'model.safetensors.index.json').write_text(
+    json.dumps({'metadata': {}, 'weight_map': index})
+  )
+  return config, tensors
+
+
+def _levels(hidden=F):
+  fast, slow = testing.levels((1, 'experience'))
+  return fast, slow | dict(hidden=hidden)
+
+
+def _load(folder, *, arrangement='sequential', mesh=(1, 1, 1), **how):
+  host = huggingface.read(str(folder))
+  data, fsdp, tensor = mesh
+  place = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
+  more = {'layer_levels': (2, 2, 1)} if arrangement == 'depth' else {}
+  levels = _levels(host.hidden)
+  if arrangement == 'depth':
+    levels = (levels[0] | dict(hidden=host.hidden), levels[1])
+  made = config_lib.make(
+    {**host.settings, 'arrangement': arrangement, **more}, levels,
+    vocab_size=host.vocab_size,
+  )  # fmt: skip
+  model = transformer.Transformer(made)
+  return model, huggingface.load(
+    host, model, place, key=jax.random.key(0), **how
+  )
+
+
+def _batch(rows=3, width=11):
+  random = np.random.default_rng(7)
+  tokens = random.integers(0, V, (rows, width)).astype('i4')
+  return tokens, np.array([width, 5, 8][:rows])
+
+
+def _logits(model, weights, tokens, length):
+  rows = transformer.rows(jnp.asarray(tokens), jnp.asarray(length))
+  return np.asarray(model.forward(weights, *rows))
+
+
+def _second_writing(config, tensors, tokens):
+  """Logits of one row, in NumPy and f64, from the papers."""
+  t = {name: x.astype('f8') for name, x in tensors.items()}
+  heads, kv = config['num_attention_heads'], config['num_key_value_heads']
+  rope = config.get('rope_parameters') or config
+  theta = rope['rope_theta']
+  scaling = config.get('rope_parameters') or config.get('rope_scaling')
+  turn = theta ** (-np.arange(0, K, 2) / K)
+  if scaling:
+    whole = scaling['original_max_position_embeddings']
+    for i, frequency in enumerate(turn):
+      wavelength = 2 * np.pi / frequency
+      if wavelength > whole / scaling['low_freq_factor']:
+        turn[i] = frequency / scaling['factor']
+      elif wavelength > whole / scaling['high_freq_factor']:
+        low, high = scaling['low_freq_factor'], scaling['high_freq_factor']
+        smooth = (whole / wavelength - low) / (high - low)
+        turn[i] *= (1 - smooth) / scaling['factor'] + smooth
+
+  def norm(x, name):
+    size = np.sqrt((x**2).mean(-1, keepdims=True) + config['rms_norm_eps'])
+    return x / size * t[name]
+
+  def turned(x):  # [H, T, K]
+    angle = np.arange(x.shape[1])[:, None] * turn[None]
+    cos, sin = np.cos(angle), np.sin(angle)
+    a, b = x[..., : K // 2], x[..., K // 2 :]
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+  h = t['model.embed_tokens.weight'][tokens]
+  for layer in range(L):
+    at = f'model.layers.{layer}.'
+    x = norm(h, f'{at}input_layernorm.weight')
+
+    def split(name, count, x=x, at=at):
+      y = x @ t[f'{at}self_attn.{name}_proj.weight'].T
+      y = y + t.get(f'{at}self_attn.{name}_proj.bias', 0.0)
+      y = y.reshape(len(x), count, K).transpose(1, 0, 2)
+      if f'{at}self_attn.{name}_norm.weight' in t:
+        y = norm(y, f'{at}self_attn.{name}_norm.weight')
+      return y
+
+    q, k, v = split('q', heads), split('k', kv), split('v', kv)
+    k, v = (np.repeat(y, heads // kv, 0) for y in (turned(k), v))
+    score = turned(q) @ k.transpose(0, 2, 1) / np.sqrt(K)
+    score = np.where(np.tril(np.ones(score.shape[1:], bool)), score, -np.inf)
+    share = np.exp(score - score.max(-1, keepdims=True))
+    share /= share.sum(-1, keepdims=True)
+    seen = (share @ v).transpose(1, 0, 2).reshape(len(x), -1)
+    h = h + seen @ t[f'{at}self_attn.o_proj.weight'].T
+    x = norm(h, f'{at}post_attention_layernorm.weight')
+    gate, up = (x @ t[f'{at}mlp.{n}_proj.weight'].T for n in ('gate', 'up'))
+    h = h + gate / (1 + np.exp(-gate)) * up @ t[f'{at}mlp.down_proj.weight'].T
+  head = t.get('lm_head.weight', t['model.embed_tokens.weight'])
+  return norm(h, 'model.norm.weight') @ head.T
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_host_answers_as_its_papers_say(tmp_path, family):
+  """Ragged rows; levels and experts are there and change nothing."""
+  config, tensors = _save(tmp_path, family)
+  model, weights = _load(tmp_path)
+  assert model.config.num_levels == 2 and not weights.active_NE.any()
+  tokens, length = _batch()
+  found = _logits(model, weights, tokens, length)
+  for row, size in enumerate(length):
+    wanted = _second_writing(config, tensors, tokens[row, :size])
+    np.testing.assert_allclose(found[row, :size], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize('family', ['llama3', 'qwen2', 'qwen3', 'mistral'])
+def test_a_host_answers_as_transformers_does(tmp_path, family):
+  torch = pytest.importorskip('torch')
+  theirs = pytest.importorskip('transformers')
+  _save(tmp_path, family)
+  peer = theirs.AutoModelForCausalLM.from_pretrained(
+    tmp_path, dtype=torch.float32, attn_implementation='eager'
+  )
+  model, weights = _load(tmp_path)
+  tokens, length = _batch()
+  found = _logits(model, weights, tokens, length)
+  for row, size in enumerate(length):
+    with torch.no_grad():
+      wanted = peer(torch.tensor(tokens[row : row + 1, :size])).logits[0]
+    np.testing.assert_allclose(found[row, :size], wanted.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize('arrangement', ['independent', 'depth'])
+def test_wherever_levels_stand_the_host_answers_as_it_did(
+  tmp_path, arrangement
+):
+  _save(tmp_path, 'qwen3')
+  tokens, length = _batch()
+  plain = _logits(*_load(tmp_path), tokens, length)
+  model, weights = _load(tmp_path, arrangement=arrangement)
+  assert model.config.arrangement == arrangement
+  np.testing.assert_allclose(
+    _logits(model, weights, tokens, length), plain, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize('mesh', [(2, 2, 2), (1, 8, 1), (1, 2, 2)])
+def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
+  _save(tmp_path / 'one', 'qwen2', vocab_size=V)
+  _save(tmp_path / 'many', 'qwen2', files=4, vocab_size=V)
+  _, whole = _load(tmp_path / 'one')
+  _, parts = _load(tmp_path / 'many', mesh=mesh)
+  assert testing.same(jax.device_get(whole), jax.device_get(parts))
+  kernel = parts.params['blocks/levels/2/base/mlp/up']
+  data, fsdp, tensor = mesh
+  assert kernel.addressable_shards[0].data.size * fsdp * tensor == kernel.size
+  # Read in small slices as well.
+  huggingface_slices = huggingface._SLICE_BYTES
+  try:
+    huggingface._SLICE_BYTES = 200
+    _, few = _load(tmp_path / 'many', mesh=mesh)
+  finally:
+    huggingface._SLICE_BYTES = huggingface_slices
+  assert testing.same(jax.device_get(whole), jax.device_get(few))
+
+
+def test_the_kind_of_number_is_ours_to_choose(tmp_path):
+  _, tensors = _save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
+  _, kept = _load(tmp_path, dtype='bfloat16')
+  assert {str(x.dtype) for x in kept.params.values()} == {'bfloat16'}
+  _, wide = _load(tmp_path, dtype='float32')
+  embed = tensors['model.embed_tokens.weight']
+  np.testing.assert_array_equal(wide.params['embed'], embed.astype('f4'))
+  np.testing.assert_array_equal(kept.params['embed'], embed)
+
+
+def _break(folder, what):
+  """A checkpoint with something wrong, and what is said of it."""
+  config = json.loads((folder / 'config.json').read_text())
+  whole = folder / 'model.safetensors'
+  change = lambda **fields: (folder / 'config.json').write_text(
+    json.dumps(config | fields)
+  )
+  tensors = safetensors.load_file(whole)
+  save = lambda: safetensors.save_file(tensors, whole)
+  if what == 'no config':
+    (folder / 'config.json').unlink()
+    return 'config.json does not exist'
+  if what == 'no json':
+    (folder / 'config.json').write_text('{')
+    return 'config.json is no JSON'
+  if what == 'another architecture':
+    change(model_type='mamba')
+    return "model_type is 'mamba': expected one of"
+  if what == 'another activation':
+    change(hidden_act='relu')
+    return "hidden_act is 'relu'"
+  if what == 'another rope':
+    change(rope_scaling={'rope_type': 'yarn', 'factor': 2.0})
+    return "rope_type is 'yarn'"
+  if what == 'a window':
+    change(sliding_window=8, use_sliding_window=True)
+    return 'sliding_window is 8'
+  if what == 'quantised':
+    change(quantization_config={'bits': 4})
+    return 'quantization_config'
+  if what == 'a width that is none':
+    change(hidden_size='wide')
+    return "hidden_size is 'wide'"
+  if what == 'no weights':
+    whole.unlink()
+    return 'has neither model.safetensors nor'
+  if what == 'pickled alone':
+    whole.unlink()
+    (folder / 'pytorch_model.bin').write_bytes(b'no')
+    return 'only pickled weights .pytorch_model.bin'
+  if what == 'cut short':
+    whole.write_bytes(whole.read_bytes()[:-100])
+    return 'model.safetensors is broken or cut short'
+  if what == 'a missing tensor':
+    del tensors['model.layers.1.mlp.up_proj.weight']
+    save()
+    return "no file holds tensor 'model.layers.1.mlp.up_proj.weight'"
+  if what == 'a wrong shape':
+    name = 'model.layers.2.mlp.up_proj.weight'
+    tensors[name] = tensors[name][:-1]
+    save()
+    return rf"up_proj.weight' has shape \({F - 1}, {D}\).*\({F}, {D}\)"
+  if what == 'whole numbers':
+    tensors['model.norm.weight'] = np.ones(D, 'i4')
+    save()
+    return "'model.norm.weight' is I32"
+  raise AssertionError(what)
+
+
+@pytest.mark.parametrize(
+  'what',
+  [
+    'no config', 'no json', 'another architecture', 'another activation',
+    'another rope', 'a window', 'quantised', 'a width that is none',
+    'no weights', 'pickled alone', 'cut short', 'a missing tensor',
+    'a wrong shape', 'whole numbers',
+  ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named(tmp_path, what):
+  _save(tmp_path, 'llama')
+  said = _break(tmp_path, what)
+  with pytest.raises((ValueError, OSError), match=said):
+    _load(tmp_path)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+  _save(tmp_path, 'llama', files=3)
+  (tmp_path / 'model-00002-of-00003.safetensors').unlink()
+  with pytest.raises(FileNotFoundError, match='00002-of-00003.*index.json'):
+    _load(tmp_path)
