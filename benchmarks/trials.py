@@ -43,7 +43,8 @@ def measure(repeats: int):
     trial=adapter, writer=adapter, on=True, order='after', rounds=1,
     start='base', candidates=S.DREAMS, texts=S.TEXTS, temperature=1.0,
     whole=True, novelty=False, importance='gradient', top=S.DREAMS,
-    random=0, repeats=1, score='likelihood', margin=0.0, old=1, sequences=1,
+    random=0, repeats=1, score='likelihood', margin=0.0, old=1, stem_share=0.0,
+    sequences=1,
     reading=0, num_updates=1, updates_per_round=1, learning_rate=1e-3,
   )  # fmt: skip
   key = jax.random.key(0)

@@ -169,6 +169,7 @@ def get_config() -> ml_collections.ConfigDict:
     trial=adapter,
     writer=adapter | dict(steps=20, batch=32),
     old=64,  # Rows of what is known already per update,
+    stem_share=0.5,  # so many of them asked as dreams are;
     sequences=32,  # rows of rewarded dreams,
     reading=0,  # and rows that are read with their document.
     num_updates=80,

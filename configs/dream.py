@@ -47,7 +47,7 @@ def get_config(row='full'):
   c.consolidate.on_policy = 0.0
   c.dream.update(
     on=True, candidates=80, texts=6, temperature=0.6, top=30, random=10,
-    reading=16, old=120, num_updates=120, learning_rate=2.5e-3,
+    reading=16, old=72, num_updates=120,
   )  # fmt: skip
   c.dream.update(ROWS[row])
   if row == LONGER:

@@ -248,7 +248,10 @@ class Programs:
       # Arguments, so that one compiled night serves all vocabularies.
       return dataclasses.replace(night, stems=stems, judge=judge).seed(state)
 
-    return self._run(('seed', sender, phase), seed, state, *self._asked)
+    stems, judge = self._asked
+    if phase == DREAM:
+      stems = self._dreamt[0]
+    return self._run(('seed', sender, phase), seed, state, stems, judge)
 
   def merged(self, state, sender: int):
     """Commits a merge."""

@@ -40,9 +40,9 @@ def _settings(**changes):
   known = dict(
     on=True, order='after', rounds=1, start='base', candidates=M, texts=K,
     temperature=1.0, whole=True, novelty=False, importance='gradient', top=2,
-    random=1, repeats=1, score='likelihood', margin=0.0, old=4, sequences=4,
-    reading=0,
-    num_updates=2, updates_per_round=1, learning_rate=1e-2,
+    random=1, repeats=1, score='likelihood', margin=0.0, old=4,
+    stem_share=0.0, sequences=4, reading=0, num_updates=2,
+    updates_per_round=1, learning_rate=1e-2,
   )  # fmt: skip
   adapter = dict(
     rank=2, alpha=4.0, targets=TARGETS, steps=3, batch=2, learning_rate=5e-2

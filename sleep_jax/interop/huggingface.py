@@ -22,11 +22,22 @@ import numpy as np
 import safetensors
 
 from sleep_jax import sharding, types
+from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 
-FAMILIES = ('llama', 'mistral', 'qwen2', 'qwen3')
+ARCHITECTURES = {
+  'llama': 'LlamaForCausalLM',
+  'mistral': 'MistralForCausalLM',
+  'qwen2': 'Qwen2ForCausalLM',
+  'qwen3': 'Qwen3ForCausalLM',
+}
+FAMILIES = tuple(ARCHITECTURES)
 _SLICE_BYTES = 2**26  # Read at a time.
-_INDEX, _WHOLE = 'model.safetensors.index.json', 'model.safetensors'
+INDEX, WHOLE = 'model.safetensors.index.json', 'model.safetensors'
+_SCALING = (
+  'factor', 'low_freq_factor', 'high_freq_factor',
+  'original_max_position_embeddings',
+)  # fmt: skip
 _PICKLED = ('*.bin', '*.pt', '*.pth')
 _DTYPES = {'F64': 'f8', 'F32': 'f4', 'F16': 'f2', 'BF16': 'bf16'}
 
@@ -106,17 +117,17 @@ def load(
   """
   newborn = jax.eval_shape(model.init, key)
   places = placement.shardings(newborn.params)
-  sources = dict(_sources(model))
+  parts_of = dict(sources(model))
   with _Reader(host) as reader:
     # All is looked at before anything is read.
-    for path, parts in sources.items():
+    for path, parts in parts_of.items():
       for part in parts:
         reader.check(part, newborn.params[path].shape[len(part.at) :])
     params = {
       path: _fill(
         reader, parts, newborn.params[path].shape, places[path], dtype
       )
-      for path, parts in sources.items()
+      for path, parts in parts_of.items()
     }
   missing = [path for path in newborn.params if path not in params]
 
@@ -132,7 +143,7 @@ def load(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
+class Part:
   """A tensor, turned or not, and its place along the layers of ours."""
 
   name: str
@@ -140,19 +151,19 @@ class _Part:
   turned: bool = False
 
 
-def _sources(
+def sources(
   model: transformer.Transformer,
-) -> Iterator[tuple[str, list[_Part]]]:
-  """Our parameters, and the tensors that each is made of."""
+) -> Iterator[tuple[str, list[Part]]]:
+  """Our parameters that a host has, and the tensors that each is made of."""
   c = model.config
-  yield 'embed', [_Part('model.embed_tokens.weight')]
-  yield 'norm/scale', [_Part('model.norm.weight')]
+  yield 'embed', [Part('model.embed_tokens.weight')]
+  yield 'norm/scale', [Part('model.norm.weight')]
   if not c.tied:
-    yield 'head', [_Part('lm_head.weight', turned=True)]
+    yield 'head', [Part('lm_head.weight', turned=True)]
 
   def stack(name, layers, *, turned=False):
     return [
-      _Part(f'model.layers.{layer}.{name}', (place,), turned)
+      Part(f'model.layers.{layer}.{name}', (place,), turned)
       for place, layer in enumerate(layers)
     ]
 
@@ -177,7 +188,7 @@ def _sources(
   norm = 'post_attention_layernorm.weight'
   if c.arrangement == 'independent':
     yield 'blocks/levels/norm/scale', stack(norm, everywhere)
-  for number, layers in _hosts(model):
+  for number, layers in hosts(model):
     base = f'blocks/levels/{number}/base/'
     if c.arrangement != 'independent':
       yield f'{base}norm/scale', stack(norm, layers)
@@ -186,7 +197,7 @@ def _sources(
       yield path, stack(f'mlp.{name}_proj.weight', layers, turned=True)
 
 
-def _hosts(model) -> Iterator[tuple[int, range]]:
+def hosts(model) -> Iterator[tuple[int, range]]:
   """Levels whose bases are the host's MLPs, and in which layers they stand."""
   c = model.config
   for start, stop, numbers in c.groups:
@@ -206,7 +217,7 @@ class _Reader:
   def __exit__(self, *_):
     self._open.clear()
 
-  def check(self, part: _Part, shape: tuple[int, ...]) -> None:
+  def check(self, part: Part, shape: tuple[int, ...]) -> None:
     """Whether a tensor is there and fits."""
     file, found = self._slice(part)
     has = tuple(found.get_shape())
@@ -223,7 +234,7 @@ class _Reader:
         'original one.'
       )
 
-  def rows(self, part: _Part, index: tuple[slice, ...]) -> Iterator[tuple]:
+  def rows(self, part: Part, index: tuple[slice, ...]) -> Iterator[tuple]:
     """A part of a tensor as ours, some rows of it at a time: (first, rows)."""
     _, found = self._slice(part)
     sizes = [s.stop - s.start for s in index]
@@ -281,7 +292,7 @@ def _write(piece, rows, begin):
 
 def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
   """Tensor -> file, of one file or of the index of several."""
-  index = home / _INDEX
+  index = home / INDEX
   if index.is_file():
     try:
       named = json.loads(index.read_text(encoding='utf-8'))['weight_map']
@@ -290,8 +301,8 @@ def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
         f'{index} has no weight_map ({error}): fetch it again.'
       ) from error
     files = sorted(set(named.values()))
-  elif (home / _WHOLE).is_file():
-    files = [_WHOLE]
+  elif (home / WHOLE).is_file():
+    files = [WHOLE]
   else:
     pickled = [p.name for what in _PICKLED for p in sorted(home.glob(what))]
     if pickled:
@@ -300,14 +311,14 @@ def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
         'as they are read: convert them to safetensors where you trust them.'
       )
     raise FileNotFoundError(
-      f'{home} has neither {_WHOLE} nor {_INDEX}: fetch the weights.'
+      f'{home} has neither {WHOLE} nor {INDEX}: fetch the weights.'
     )
   found: dict[str, pathlib.Path] = {}
   for name in files:
     path = home / name
     if not path.is_file():
       raise FileNotFoundError(
-        f'{path} does not exist, but {_INDEX} names it: fetch it.'
+        f'{path} does not exist, but {INDEX} names it: fetch it.'
       )
     try:
       with safetensors.safe_open(path, 'numpy') as opened:
@@ -382,12 +393,20 @@ def _rope(config, path) -> tuple[float, tuple[float, ...]]:
   if kind == 'linear':
     return theta, (float(rope['factor']),)
   if kind == 'llama3':
-    names = ('factor', 'low_freq_factor', 'high_freq_factor',
-             'original_max_position_embeddings')  # fmt: skip
-    return theta, tuple(float(rope[name]) for name in names)
+    return theta, tuple(float(rope[name]) for name in _SCALING)
   raise ValueError(
     f"{path}: rope_type is {kind!r}: expected 'default', 'linear' or 'llama3'."
   )
+
+
+def rope(config: config_lib.Model) -> dict[str, Any]:
+  """Fields of config.json that say how positions turn, of old and of new."""
+  numbers = config.rope_scaling
+  kind = {0: 'default', 1: 'linear', 4: 'llama3'}[len(numbers)]
+  scaling = dict(zip(_SCALING, numbers, strict=False)) | {'rope_type': kind}
+  theta = {'rope_theta': config.rope_theta}
+  old = {'rope_scaling': scaling} if numbers else {}
+  return theta | old | {'rope_parameters': scaling | theta}
 
 
 def _number(config, field, path) -> int:

@@ -195,7 +195,12 @@ def settings(
       "consolidate.into is 'base', which makes none. Set into to 'expert'."
     )
   teachers = [
-    dataclasses.replace(old[0], teacher=MORNING, sequences=dreams.old),
+    dataclasses.replace(
+      old[0],
+      teacher=MORNING,
+      sequences=dreams.old,
+      stem_share=dreams.stem_share,
+    ),
     night_lib.Teacher(WRITER, _DREAMS, dreams.sequences, dreams.rows),
   ]
   if dreams.reading:

@@ -22,7 +22,8 @@ _WORDS = {
 }
 _LEAST = dict(
   rounds=1, candidates=1, texts=1, temperature=0.0, top=0, random=0, repeats=1,
-  margin=0.0, old=1, sequences=1, reading=0, num_updates=1, updates_per_round=1,
+  margin=0.0, old=1, stem_share=0.0, sequences=1, reading=0, num_updates=1,
+  updates_per_round=1,
 )  # fmt: skip
 
 
@@ -76,7 +77,8 @@ class Settings:
     trial, writer: adapters of the trials, and of who learns to write.
     old: rows per seeding update that the night's own teacher of 'old' prompts
       wrote,
-    sequences: and rows of rewarded dreams.
+    stem_share: of those prompts, the share that is asked as dreams are.
+    sequences: rows of rewarded dreams.
     reading: likewise, rows that the student reads with the document, so that
       it learns to write as the writer does; 0: none.
     num_updates, updates_per_round: of the seeding that keeps the gain.
@@ -101,6 +103,7 @@ class Settings:
   trial: Adapter
   writer: Adapter
   old: int
+  stem_share: float
   sequences: int
   reading: int
   num_updates: int
