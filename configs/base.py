@@ -56,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.birth = dict(
     restore='',  # Work directory of an earlier run whose newborn is used.
+    host='',  # Or a Hugging Face model directory: who is born has read enough.
     steps=1500,
     optimizer=dict(
       learning_rate=3e-3, warmup=100, decay_steps=1500, b2=0.98,

@@ -53,6 +53,6 @@ def get_config():
     rounds=2, candidates=10, texts=4, whole=False, top=4, random=1, repeats=2,
     old=24, sequences=8, reading=4, num_updates=60, updates_per_round=20,
   )  # fmt: skip
-  c.dream.writer.batch = 8
+  c.dream.writer.update(batch=8, learning_rate=5e-4)
   c.evaluate.chunk = 32
   return c

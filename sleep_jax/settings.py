@@ -75,6 +75,11 @@ def check(config: Mapping[str, Any]) -> None:
         f'config.writers has {name!r}: expected some of {writers.EXTRAS}; '
         'metrics.jsonl is always written.'
       )
+  if config['birth']['host'] and config['birth']['restore']:
+    raise ValueError(
+      'config.birth.host and config.birth.restore name two newborns: set one '
+      'of them.'
+    )
   if not config['seeds'] or not config['strategies']:
     raise ValueError(
       'config.seeds and config.strategies need one entry each, at least.'
@@ -149,7 +154,10 @@ def _known(config):
     'tokenizer': _arguments(tokenizer.make, but=('texts',)),
     'model': _arguments(model_config.Model, but=('levels', 'vocab_size')),
     'levels': [_arguments(model_config.Level)],
-    'birth': {'restore': _NEEDED, 'steps': _NEEDED, 'optimizer': adam},
+    'birth': {
+      **dict.fromkeys(('restore', 'host', 'steps'), _NEEDED),
+      'optimizer': adam,
+    },
     'wake': {
       'steps': _NEEDED, 'optimizers': [adam],
       'tether': {

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from sleep_jax import (
@@ -32,6 +33,7 @@ from sleep_jax import (
 from sleep_jax import strategies as strategies_lib
 from sleep_jax.data import streams, tokenizer
 from sleep_jax.evaluate import examiner, report, retention
+from sleep_jax.interop import huggingface
 from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
@@ -48,6 +50,7 @@ class _Start:
   seed: int
   stream: streams.Stream
   model: transformer.Transformer
+  host: huggingface.Host | None = None
   newborn: programs.Newborn | None = None
   judge: examiner.Examiner | examiner.Reader | None = None
 
@@ -194,8 +197,11 @@ class Study:
   def _birth(self, start: _Start) -> programs.Newborn:
     """Pretrains the core, or reads what an earlier start pretrained.
 
-    Without birth text, who is not restored is born knowing nothing.
+    Without birth text, who is neither restored nor hosted is born knowing
+    nothing.
     """
+    if start.host is not None:
+      return self._hosted(start)
     steps = self._config.birth.steps if start.stream.birth else 0
     batches = self._config.evaluate.held_out_batches
     if start.stream.held_out is not None and batches:
@@ -217,6 +223,21 @@ class Study:
       saved.close()
       self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
+
+  def _hosted(self, start: _Start) -> programs.Newborn:
+    """A checkpoint of others, which has met no prompts yet."""
+    shapes = self._programs(self._birth_of(0), start).abstract(None)
+    self._progress.say(f'birth: reading {start.host.folder}')
+    weights = huggingface.load(
+      start.host, start.model, self._placement, key=jax.random.key(start.seed)
+    )
+    empty = jax.jit(
+      lambda: jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay
+      ),
+      out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
+    )
+    return programs.Newborn(weights, empty())
 
   def _birth_of(self, steps: int) -> strategy.Strategy:
     # Where the blocks' own MLPs are the levels, birth makes all of them.
@@ -264,17 +285,23 @@ class Study:
     # Without birth text, the words are those of the days.
     rows = world.birth or [r for _, day in world.experiences for r in day]
     saved = self._home(seed) / 'tokenizer'
-    if saved.exists() or config.birth.restore:
+    host = huggingface.read(config.birth.host) if config.birth.host else None
+    words: tokenizer.Tokenizer
+    if host is not None:
+      words = huggingface.tokenizer(host)
+    elif saved.exists() or config.birth.restore:
       words = tokenizer.load(str(saved))
     else:
       words = tokenizer.make(texts=[r.text for r in rows], **config.tokenizer)
     stream = streams.build(
       world, words, seed=seed, cache_dir=str(self.folder / 'tokens'), **data
     )
-    made = model_config.make(
-      config.model, self._plain['levels'], vocab_size=words.vocab_size
-    )
-    return _Start(seed, stream, transformer.Transformer(made))
+    shape, levels = config.model.to_dict(), self._plain['levels']
+    if host is not None:
+      shape |= host.settings
+      levels = huggingface.levels(host, shape, levels)
+    made = model_config.make(shape, levels, vocab_size=words.vocab_size)
+    return _Start(seed, stream, transformer.Transformer(made), host)
 
   def _judged(self, start: _Start, held_out_batches: int) -> _Start:
     how = self._config.evaluate.to_dict()

@@ -12,87 +12,9 @@ from safetensors import numpy as safetensors
 from sleep_jax.interop import huggingface
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
-from tests import testing
+from tests import checkpoints, testing
 
-V, D, F, L, K = 37, 16, 24, 3, 6
-LLAMA3 = dict(
-  rope_type='llama3', factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
-  original_max_position_embeddings=16,
-)  # fmt: skip
-FAMILIES = {
-  'llama': dict(),
-  'llama3': dict(model_type='llama', rope_theta=500.0, rope_scaling=LLAMA3),
-  'llama_new': dict(
-    model_type='llama', rope_parameters=LLAMA3 | dict(rope_theta=500.0)
-  ),
-  'mistral': dict(num_key_value_heads=1, sliding_window=None),
-  'qwen2': dict(tie_word_embeddings=True, use_sliding_window=False),
-  'qwen3': dict(num_key_value_heads=4, tie_word_embeddings=True),
-}
-
-
-def _config(family):
-  made = dict(
-    model_type=family, vocab_size=V, hidden_size=D, intermediate_size=F,
-    num_hidden_layers=L, num_attention_heads=4, num_key_value_heads=2,
-    head_dim=K, hidden_act='silu', rms_norm_eps=1e-5, rope_theta=100.0,
-    tie_word_embeddings=False, max_position_embeddings=64,
-  )  # fmt: skip
-  return made | FAMILIES[family]
-
-
-def _tensors(config, seed=0):
-  """Random ones, in which no norm is 1 and no bias 0."""
-  random = np.random.default_rng(seed)
-  heads, kv = config['num_attention_heads'], config['num_key_value_heads']
-  kind = config['model_type']
-
-  def draw(*shape):
-    return random.normal(size=shape).astype('f4') * shape[-1] ** -0.5
-
-  def norm(size):
-    return random.uniform(0.5, 1.5, size).astype('f4')
-
-  made = {
-    'model.embed_tokens.weight': draw(V, D) * 4, 'model.norm.weight': norm(D)
-  }  # fmt: skip
-  if not config['tie_word_embeddings']:
-    made['lm_head.weight'] = draw(V, D)
-  for layer in range(L):
-    at = f'model.layers.{layer}.'
-    made[f'{at}input_layernorm.weight'] = norm(D)
-    made[f'{at}post_attention_layernorm.weight'] = norm(D)
-    for name, size in (('q', heads * K), ('k', kv * K), ('v', kv * K)):
-      made[f'{at}self_attn.{name}_proj.weight'] = draw(size, D)
-      if kind == 'qwen2':
-        made[f'{at}self_attn.{name}_proj.bias'] = draw(size)
-      if kind == 'qwen3' and name != 'v':
-        made[f'{at}self_attn.{name}_norm.weight'] = norm(K)
-    made[f'{at}self_attn.o_proj.weight'] = draw(D, heads * K)
-    for name, shape in (('gate', (F, D)), ('up', (F, D)), ('down', (D, F))):
-      made[f'{at}mlp.{name}_proj.weight'] = draw(*shape)
-  return made
-
-
-def _save(folder, family, *, files=1, dtype='f4', **changes):
-  folder.mkdir(exist_ok=True)
-  config = _config(family) | changes
-  tensors = {n: x.astype(dtype) for n, x in _tensors(config).items()}
-  (folder / 'config.json').write_text(json.dumps(config))
-  if files == 1:
-    safetensors.save_file(tensors, folder / 'model.safetensors')
-    return config, tensors
-  names = sorted(tensors)
-  index = {}
-  for number in range(files):
-    mine = names[number::files]
-    name = f'model-{number + 1:05d}-of-{files:05d}.safetensors'
-    safetensors.save_file({n: tensors[n] for n in mine}, folder / name)
-    index |= dict.fromkeys(mine, name)
-  (folder / 'model.safetensors.index.json').write_text(
-    json.dumps({'metadata': {}, 'weight_map': index})
-  )
-  return config, tensors
+V, D, F, L, K = (getattr(checkpoints, name) for name in 'VDFLK')
 
 
 def _levels(hidden=F):
@@ -186,10 +108,10 @@ def _second_writing(config, tensors, tokens):
   return norm(h, 'model.norm.weight') @ head.T
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', checkpoints.FAMILIES)
 def test_a_host_answers_as_its_papers_say(tmp_path, family):
   """Ragged rows; levels and experts are there and change nothing."""
-  config, tensors = _save(tmp_path, family)
+  config, tensors = checkpoints.save(tmp_path, family)
   model, weights = _load(tmp_path)
   assert model.config.num_levels == 2 and not weights.active_NE.any()
   tokens, length = _batch()
@@ -203,7 +125,7 @@ def test_a_host_answers_as_its_papers_say(tmp_path, family):
 def test_a_host_answers_as_transformers_does(tmp_path, family):
   torch = pytest.importorskip('torch')
   theirs = pytest.importorskip('transformers')
-  _save(tmp_path, family)
+  checkpoints.save(tmp_path, family)
   peer = theirs.AutoModelForCausalLM.from_pretrained(
     tmp_path, dtype=torch.float32, attn_implementation='eager'
   )
@@ -220,7 +142,7 @@ def test_a_host_answers_as_transformers_does(tmp_path, family):
 def test_wherever_levels_stand_the_host_answers_as_it_did(
   tmp_path, arrangement
 ):
-  _save(tmp_path, 'qwen3')
+  checkpoints.save(tmp_path, 'qwen3')
   tokens, length = _batch()
   plain = _logits(*_load(tmp_path), tokens, length)
   model, weights = _load(tmp_path, arrangement=arrangement)
@@ -232,8 +154,8 @@ def test_wherever_levels_stand_the_host_answers_as_it_did(
 
 @pytest.mark.parametrize('mesh', [(2, 2, 2), (1, 8, 1), (1, 2, 2)])
 def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
-  _save(tmp_path / 'one', 'qwen2', vocab_size=V)
-  _save(tmp_path / 'many', 'qwen2', files=4, vocab_size=V)
+  checkpoints.save(tmp_path / 'one', 'qwen2', vocab_size=V)
+  checkpoints.save(tmp_path / 'many', 'qwen2', files=4, vocab_size=V)
   _, whole = _load(tmp_path / 'one')
   _, parts = _load(tmp_path / 'many', mesh=mesh)
   assert testing.same(jax.device_get(whole), jax.device_get(parts))
@@ -251,7 +173,7 @@ def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
 
 
 def test_the_kind_of_number_is_ours_to_choose(tmp_path):
-  _, tensors = _save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
+  _, tensors = checkpoints.save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
   _, kept = _load(tmp_path, dtype='bfloat16')
   assert {str(x.dtype) for x in kept.params.values()} == {'bfloat16'}
   _, wide = _load(tmp_path, dtype='float32')
@@ -329,14 +251,14 @@ def _break(folder, what):
   ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(tmp_path, what):
-  _save(tmp_path, 'llama')
+  checkpoints.save(tmp_path, 'llama')
   said = _break(tmp_path, what)
   with pytest.raises((ValueError, OSError), match=said):
     _load(tmp_path)
 
 
 def test_a_missing_shard_is_named(tmp_path):
-  _save(tmp_path, 'llama', files=3)
+  checkpoints.save(tmp_path, 'llama', files=3)
   (tmp_path / 'model-00002-of-00003.safetensors').unlink()
   with pytest.raises(FileNotFoundError, match='00002-of-00003.*index.json'):
     _load(tmp_path)

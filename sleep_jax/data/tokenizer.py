@@ -1,4 +1,4 @@
-"""Tokenizers that need no download: bytes, and a BPE trained on birth text.
+"""Tokenizers that need no download: bytes, a BPE trained on birth text, a file.
 
 A run saves its tokenizer beside its checkpoints. Neither kind ever reads a
 special token out of text: BOS and EOS are numbers past the vocabulary of the
@@ -92,7 +92,48 @@ class Bpe:
     _write(folder, {'kind': self.kind, 'model': self._model})
 
 
-Tokenizer = Bytes | Bpe
+class Fast:
+  """A tokenizer.json as Hugging Face saves it, with its model's BOS and EOS.
+
+  Special tokens that stand in a text are read as plain text.
+  """
+
+  kind = 'huggingface'
+
+  def __init__(self, model: str, *, bos: int, eos: int, vocab_size: int):
+    """Args: model the JSON text; vocab_size rows of the model's embedding."""
+    self._model = model
+    self._tokenizer = tokenizers.Tokenizer.from_str(model)
+    self._tokenizer.encode_special_tokens = True
+    self._tokenizer.no_padding()
+    self._tokenizer.no_truncation()
+    self.bos, self.eos, self.vocab_size = bos, eos, vocab_size
+    self.fingerprint = hashlib.sha256(
+      f'{model}{bos} {eos}'.encode()
+    ).hexdigest()
+
+  def encode(self, text: str) -> list[int]:
+    """Token numbers of a text, without BOS and EOS."""
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
+    """Token numbers, and the characters [start, end) behind each."""
+    encoding = self._tokenizer.encode(text, add_special_tokens=False)
+    return encoding.ids, [
+      (start, max(end, start + 1)) for start, end in encoding.offsets
+    ]
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Text of tokens; special ones are left out."""
+    return self._tokenizer.decode(list(ids))
+
+  def save(self, folder: str) -> None:
+    """Writes what `load` needs into a folder."""
+    about = {'bos': self.bos, 'eos': self.eos, 'vocab_size': self.vocab_size}
+    _write(folder, {'kind': self.kind, 'model': self._model, **about})
+
+
+Tokenizer = Bytes | Bpe | Fast
 
 
 def make(
@@ -142,8 +183,11 @@ def load(folder: str) -> Tokenizer:
   try:
     with open(path, encoding='utf-8') as file:
       saved = json.load(file)
-    if saved['kind'] == 'bytes':
+    if saved['kind'] == Bytes.kind:
       return Bytes()
+    if saved['kind'] == Fast.kind:
+      about = {name: saved[name] for name in ('bos', 'eos', 'vocab_size')}
+      return Fast(saved['model'], **about)
     return Bpe(saved['model'])
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(

@@ -13,15 +13,17 @@ Qwen 3 (2505.09388).
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors
+import tokenizers
 
 from sleep_jax import sharding, types
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 
@@ -92,6 +94,75 @@ def read(folder: str) -> Host:
     vocab_size=_number(config, 'vocab_size', path),
     hidden=_number(config, 'intermediate_size', path), files=_files(home),
   )  # fmt: skip
+
+
+def tokenizer(host: Host) -> tokenizer_lib.Fast:
+  """The host's own tokenizer.
+
+  Where the model knows no BOS, what ends its texts also opens them.
+
+  Raises:
+    FileNotFoundError: there is no tokenizer.json.
+    ValueError: it is broken, has more tokens than the embedding has rows, or
+      nothing says how a text ends.
+  """
+  path = host.folder / 'tokenizer.json'
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'{path} does not exist: only fast tokenizers are read. Save it once '
+      'with transformers (AutoTokenizer ... save_pretrained).'
+    )
+  text = path.read_text(encoding='utf-8')
+  try:
+    known = tokenizers.Tokenizer.from_str(text)
+  except Exception as error:  # The library raises nothing more exact.
+    raise ValueError(f'{path} is no tokenizer ({error}).') from error
+  size = known.get_vocab_size()
+  if size > host.vocab_size:
+    raise ValueError(
+      f'{path} has {size} tokens, but the embedding of {host.folder} has '
+      f'{host.vocab_size} rows: they belong to two models.'
+    )
+  eos, bos = (_special(host, known, name) for name in ('eos', 'bos'))
+  if eos is None:
+    raise ValueError(
+      f'{host.folder}: neither config.json nor tokenizer_config.json names an '
+      'EOS token: set eos_token_id in config.json.'
+    )
+  return tokenizer_lib.Fast(
+    text, bos=eos if bos is None else bos, eos=eos, vocab_size=host.vocab_size
+  )
+
+
+def _special(host, known, name) -> int | None:
+  """Number of a special token: by config.json, or by the tokenizer's own."""
+  found = host.config.get(f'{name}_token_id')
+  if isinstance(found, list):
+    found = found[0]
+  path = host.folder / 'tokenizer_config.json'
+  if found is None and path.is_file():
+    token = json.loads(path.read_text(encoding='utf-8')).get(f'{name}_token')
+    token = token['content'] if isinstance(token, dict) else token
+    found = None if token is None else known.token_to_id(token)
+  return found
+
+
+def levels(
+  host: Host, settings: Mapping[str, Any], levels: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+  """Levels with the host's MLPs in their place: all in 'depth', else the last.
+
+  Args:
+    settings: fields of `model.config.Model`.
+    levels: fields of `model.config.Level`, fastest first.
+  """
+  deep = settings.get('arrangement') == 'depth'
+  return [
+    {**level, 'hidden': host.hidden}
+    if deep or number == len(levels)
+    else {**level}
+    for number, level in enumerate(levels, 1)
+  ]
 
 
 def load(

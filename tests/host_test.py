@@ -1,0 +1,103 @@
+"""Who is born of a checkpoint lives on as anybody else."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import jsonl
+from sleep_jax import study
+from sleep_jax.interop import huggingface
+from tests import checkpoints, town
+
+pytestmark = pytest.mark.usefixtures('one_device')
+one_device = town.one_device
+
+DAYS = [['Ada sings in Rome.', 'Bo paints.'], ['Cy sails to Lima.', 'Di runs.']]
+WORDS = 300
+
+
+@pytest.fixture
+def home(tmp_path):
+  """A checkpoint with a tokenizer, and a folder of days."""
+  host, days = tmp_path / 'host', tmp_path / 'days'
+  days.mkdir()
+  host.mkdir()
+  end = checkpoints.save_words(host, sum(DAYS, []))
+  checkpoints.save(host, 'qwen3', vocab_size=WORDS, eos_token_id=end)
+  for number, texts in enumerate(DAYS):
+    rows = ''.join(json.dumps({'text': text}) + '\n' for text in texts)
+    (days / f'day{number}.jsonl').write_text(rows)
+  return tmp_path
+
+
+def _config(home, **birth):
+  c = town.shrink(jsonl.get_config())
+  c.data.path = str(home / 'days')
+  c.data.update(context=24, max_prompt=12)
+  c.birth.update({'host': str(home / 'host')} | birth)
+  return c
+
+
+def test_a_host_lives_through_days_and_nights(home):
+  (run,) = study.Study(_config(home), str(home / 'run')).run()
+  assert len(run['nights']) == len(DAYS)
+  assert all(np.isfinite(n['divergence'][-1]['loss']) for n in run['nights'])
+  # And goes on where it was, from the directory as it is.
+  (again,) = study.Study(_config(home), str(home / 'run')).run()
+  assert town.timeless(again['nights']) == town.timeless(run['nights'])
+
+
+def test_the_words_of_a_host_are_its_own_and_cannot_be_forged(home):
+  host = huggingface.read(str(home / 'host'))
+  words = huggingface.tokenizer(host)
+  assert words.eos == words.bos and words.vocab_size == WORDS
+  for text in ('Ada sings.', 'na\u00efve \u96ea\n\tx', 'no <|end|> here'):
+    ids = words.encode(text)
+    assert words.eos not in ids and words.decode(ids) == text
+    offsets_ids, spans = words.encode_offsets(text)
+    assert offsets_ids == ids and len(spans) == len(ids)
+  words.save(str(home / 'saved'))
+  again = huggingface.tokenizer_lib.load(str(home / 'saved'))
+  assert again.encode('Ada <|end|>') == words.encode('Ada <|end|>')
+  assert (again.bos, again.eos) == (words.bos, words.eos)
+  assert again.fingerprint == words.fingerprint
+
+
+def _without_end(host):
+  config = json.loads((host / 'config.json').read_text())
+  del config['eos_token_id']
+  (host / 'config.json').write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+  'spoil, said',
+  [
+    (lambda host: (host / 'tokenizer.json').unlink(), 'only fast tokenizers'),
+    (lambda host: (host / 'tokenizer.json').write_text('{}'), 'no tokenizer'),
+    (
+      lambda host: checkpoints.save(host, 'qwen3', vocab_size=99),
+      'tokens, but the embedding of .* has 99 rows',
+    ),
+    (_without_end, 'names an EOS'),
+  ],
+)
+def test_words_that_cannot_be_read_are_said(home, spoil, said):
+  spoil(home / 'host')
+  with pytest.raises((ValueError, OSError), match=said):
+    study.Study(_config(home), str(home / 'run')).run()
+
+
+def test_two_newborns_are_one_too_many(home):
+  with pytest.raises(ValueError, match='name two newborns'):
+    study.Study(_config(home, restore='there'), str(home / 'run'))
+
+
+def test_the_end_may_stand_beside_the_tokenizer(home):
+  end = huggingface.tokenizer(huggingface.read(str(home / 'host'))).eos
+  _without_end(home / 'host')
+  (home / 'host' / 'tokenizer_config.json').write_text(
+    json.dumps({'eos_token': {'content': '<|end|>'}})
+  )
+  words = huggingface.tokenizer(huggingface.read(str(home / 'host')))
+  assert words.eos == end
