@@ -214,6 +214,49 @@ class Checkpoints:
     return self.folder / series / f'{PREFIX[series]}_{number}'
 
 
+def latest_weights(folder: str) -> dict[str, Any]:
+  """Weights alone of the most advanced checkpoint of a life, on one device.
+
+  Returns:
+    'params' and 'active_NE', see `types.Weights`.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: it cannot be read.
+  """
+  home = epath.Path(folder).expanduser().resolve()
+  reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+  found = [
+    (json.loads((path / 'progress' / 'metadata').read_text()), path)
+    for series, prefix in PREFIX.items()
+    for path in (home / series).glob(f'{prefix}_*')
+    if (path / 'progress' / 'metadata').exists()
+  ]
+  if not found:
+    raise FileNotFoundError(f'{home} holds no checkpoint.')
+  _, path = max(
+    found, key=lambda one: (one[0]['event'], one[0]['night_updates'])
+  )
+  place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  try:
+    tree = reader.metadata(path / 'state').item_metadata.tree['weights']
+    wanted = {
+      'weights': jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        {name: tree[name] for name in ('params', 'active_NE')},
+      )
+    }
+    how = ocp.args.PyTreeRestore(
+      item=wanted, partial_restore=True,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+    )  # fmt: skip
+    return reader.restore(path / 'state', args=how)['weights']
+  except Exception as error:  # Orbax and TensorStore raise a dozen kinds.
+    raise ValueError(
+      f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}).'
+    ) from error
+
+
 @dataclasses.dataclass
 class _NewestThatFit(ocp.checkpoint_managers.PreservationPolicy):
   """Keeps the newest cycles, as many as allowed and as fit the budget.

@@ -22,6 +22,7 @@ from sleep_jax import (
   checkpoint,
   lifecycle,
   lineage,
+  models,
   programs,
   progress,
   schedule,
@@ -296,12 +297,10 @@ class Study:
     stream = streams.build(
       world, words, seed=seed, cache_dir=str(self.folder / 'tokens'), **data
     )
-    shape, levels = config.model.to_dict(), self._plain['levels']
-    if host is not None:
-      shape |= host.settings
-      levels = huggingface.levels(host, shape, levels)
-    made = model_config.make(shape, levels, vocab_size=words.vocab_size)
-    return _Start(seed, stream, transformer.Transformer(made), host)
+    model = models.build(
+      config.model.to_dict(), self._plain['levels'], words, host
+    )
+    return _Start(seed, stream, model, host)
 
   def _judged(self, start: _Start, held_out_batches: int) -> _Start:
     how = self._config.evaluate.to_dict()

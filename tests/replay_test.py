@@ -25,8 +25,8 @@ def _band(capacity):
 
 
 def _draw(bands, stems=None, *, num=64, since=-1, until=99, width=8, **shares):
-  none = ('bos_share', 'birth_share', 'splice_share', 'cut_share', 'stem_share')
-  shares = dict.fromkeys(none, 0.0) | shares
+  none = ('bos_share', 'splice_share', 'cut_share', 'stem_share')
+  shares = {'birth_share': -1.0} | dict.fromkeys(none, 0.0) | shares
   made = replay.draw(
     bands, stems or testing.stems(), jax.random.key(0), num=num, width=width,
     bos=BOS, bands=tuple(bands), since=jnp.int32(since),
@@ -114,7 +114,7 @@ def test_with_nothing_to_ask_the_bare_beginning_is_asked():
   made = replay.draw(
     {}, testing.stems(), jax.random.key(0), num=3, width=8, bos=BOS,
     bands=('x',), since=jnp.int32(-1), until=jnp.int32(9), bos_share=0.0,
-    birth_share=0.0, splice_share=0.0, cut_share=0.0, stem_share=0.0,
+    birth_share=-1.0, splice_share=0.0, cut_share=0.0, stem_share=0.0,
   )  # fmt: skip
   np.testing.assert_array_equal(made.tokens_BP[:, 0], [BOS] * 3)
   np.testing.assert_array_equal(made.length_B, [1] * 3)
@@ -156,7 +156,7 @@ def test_a_cut_keeps_the_whole_subject():
 
 
 @pytest.mark.parametrize(
-  'share, expected', [(0.0, 0.1), (0.05, 0.1), (0.6, 0.6)]
+  'share, expected', [(-1.0, 0.1), (0.05, 0.05), (0.6, 0.6)]
 )
 def test_birth_has_its_share_however_many_days_have_passed(share, expected):
   born = _offer(_band(4), [[BOS, 3]], step=0)

@@ -134,6 +134,17 @@ def tokenizer(host: Host) -> tokenizer_lib.Fast:
   )
 
 
+def ends(host: Host, words: tokenizer_lib.Tokenizer) -> tuple[int, ...]:
+  """Tokens that end what the host says: there may be several."""
+  found = host.config.get('eos_token_id')
+  path = host.folder / 'generation_config.json'
+  if path.is_file():
+    more = json.loads(path.read_text(encoding='utf-8')).get('eos_token_id')
+    found = found if more is None else more
+  several = found if isinstance(found, list) else [found]
+  return tuple({words.eos, *(end for end in several if end is not None)})
+
+
 def _special(host, known, name) -> int | None:
   """Number of a special token: by config.json, or by the tokenizer's own."""
   found = host.config.get(f'{name}_token_id')

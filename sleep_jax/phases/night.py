@@ -40,7 +40,7 @@ class Teacher:
   sequences: int
   draws: int
   bos_share: float = 0.0
-  birth_share: float = 0.0
+  birth_share: float = -1.0
   splice_share: float = 0.0
   cut_share: float = 0.0
   stem_share: float = 0.0
@@ -264,7 +264,7 @@ def check_teacher(teacher: Teacher, place: str) -> None:
   """Refuses numbers that cannot be; `place` is where they stand."""
   for name, least, most in (
     ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
-    ('birth_share', 0, 0.99), ('splice_share', 0, 1), ('cut_share', 0, 1),
+    ('birth_share', -1, 1), ('splice_share', 0, 1), ('cut_share', 0, 1),
     ('stem_share', 0, 1),
   ):  # fmt: skip
     value = getattr(teacher, name)

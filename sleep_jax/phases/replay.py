@@ -143,8 +143,8 @@ def draw(
     bands: names of the bands to draw from.
     since, until: an entry's step must lie in (since, until]; birth is 0.
     bos_share: share of bare BOS prompts; all of them when no entry is valid.
-    birth_share: share of stored prompts that are of birth, at least; however
-      many days have passed.
+    birth_share: share of stored prompts that are of birth, where there are
+      others; negative: as many as there are.
     splice_share: share of stored prompts whose last tokens, a random number
       of them after the subject, are those of another one.
     cut_share: share of stored prompts that are cut at a random place, after
@@ -217,11 +217,14 @@ def stored_tokens(replay: Mapping[str, state_lib.Band]) -> int:
 
 
 def _weighed(valid_C, band, birth_share):
-  """Log-weights that give birth its share, where it has less."""
+  """Log-weights that give birth its share."""
   born_C = valid_C & (band.step_C == 0)
   born, later = jnp.sum(born_C), jnp.sum(valid_C & ~born_C)
-  wanted = birth_share * later / ((1 - birth_share) * jnp.maximum(born, 1))
-  return jnp.where(born_C, jnp.log(jnp.maximum(wanted, 1.0)), 0.0)
+  if birth_share < 0:
+    return jnp.zeros(valid_C.shape)
+  share_C = jnp.where(born_C, birth_share, 1 - birth_share)
+  log_C = jnp.log(share_C / jnp.maximum(jnp.where(born_C, born, later), 1))
+  return jnp.where((born > 0) & (later > 0), log_C, 0.0)
 
 
 def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):

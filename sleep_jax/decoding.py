@@ -1,0 +1,146 @@
+"""Decoding for people: token by token as it comes, many prompts at once.
+
+`model.sampling` writes whole rollouts on the device; here each token is handed
+out as soon as it is drawn, and text as soon as its bytes are complete.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sleep_jax import types
+from sleep_jax.data import tokenizer
+from sleep_jax.model import sampling, transformer
+
+Array = types.Array
+_STEP = 64  # Prompts and caches grow by so many tokens: few programs serve all.
+_BROKEN = '\ufffd'
+_BEFORE = 4  # Tokens that a piece of text is decoded behind.
+
+
+def stream(
+  model: transformer.Transformer,
+  weights: types.Weights,
+  prompts: Sequence[Sequence[int]],
+  key: Array,
+  *,
+  max_new: int,
+  ends: Sequence[int],
+  temperature: float = 1.0,
+  top_k: int = 0,
+  top_p: float = 1.0,
+) -> Iterator[list[int | None]]:
+  """One token for each prompt at a time; None where a text is over.
+
+  What ends a text is not handed out. It stops when all are over.
+
+  Args:
+    prompts: tokens, BOS first; at least one each.
+    key: consumed.
+    max_new: most tokens of each.
+    ends: tokens that end a text.
+    temperature, top_k, top_p: see `sampling.sample`.
+  """
+  length_B = np.array([len(prompt) for prompt in prompts], np.int32)
+  P = _up(int(length_B.max()))
+  tokens_BP = np.zeros((len(prompts), P), np.int32)
+  for row, prompt in enumerate(prompts):
+    tokens_BP[row, : len(prompt)] = prompt
+  how = (model, temperature, top_k, top_p)
+  token_B, cache = _begin(
+    *how, P + _up(max_new), weights, tokens_BP, length_B, key
+  )
+  over_B = np.zeros(len(prompts), bool)
+  for place in range(max_new):
+    found_B = np.asarray(token_B)
+    over_B |= np.isin(found_B, list(ends))
+    if over_B.all():
+      return
+    yield [None if over else int(token)
+           for token, over in zip(found_B, over_B, strict=True)]  # fmt: skip
+    if place + 1 < max_new:
+      token_B, cache = _step(
+        *how, weights, cache, token_B, length_B, jnp.int32(P),
+        jnp.int32(place), key,
+      )  # fmt: skip
+
+
+def _draw(logits_BV, key, place, temperature, top_k, top_p):
+  if temperature == 0:
+    return jnp.argmax(logits_BV, -1).astype(jnp.int32)
+  logits_BV = sampling.restrict(
+    logits_BV / temperature, top_k=top_k, top_p=top_p
+  )
+  key = jax.random.fold_in(key, place)
+  return sampling.pick(key, logits_BV).astype(jnp.int32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _begin(
+  model, temperature, top_k, top_p, size, weights, tokens_BP, length_B, key
+):
+  logits_BV, cache = model.prefill(
+    weights, tokens_BP, length_B, cache_size=size
+  )
+  return _draw(logits_BV, key, 0, temperature, top_k, top_p), cache
+
+
+@functools.partial(
+  jax.jit, static_argnums=(0, 1, 2, 3), donate_argnames='cache'
+)
+def _step(
+  model, temperature, top_k, top_p, weights, cache, token_B, length_B, P,
+  place, key,
+):  # fmt: skip
+  """The token after the one that stands `place` behind the prompt."""
+  slots = jnp.arange(cache[0][0].shape[1])[None]
+  mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= P + place))
+  logits_BV, cache = model.decode(
+    weights, token_B, length_B + place, mask_BS, cache, P + place
+  )
+  drawn_B = _draw(logits_BV, key, place + 1, temperature, top_k, top_p)
+  return drawn_B, cache
+
+
+def _up(size: int) -> int:
+  return -(-size // _STEP) * _STEP
+
+
+class Detokenizer:
+  """Text of tokens as they come; all pieces together are the text of all.
+
+  A piece is held back while its last character lacks bytes.
+  """
+
+  def __init__(self, words: tokenizer.Tokenizer):
+    self._words = words
+    self._known: list[int] = []
+    self._shown = 0  # Tokens whose text has been handed out.
+
+  def add(self, token: int) -> str:
+    """The text that is complete with one more token; '' if none is."""
+    self._known.append(token)
+    text = self._rest()
+    if text.endswith(_BROKEN):
+      return ''
+    self._shown = len(self._known)
+    return text
+
+  def end(self) -> str:
+    """What was held back."""
+    text = self._rest()
+    self._shown = len(self._known)
+    return text
+
+  def _rest(self) -> str:
+    """Text of tokens not shown yet, decoded behind those before them.
+
+    What opens a text is decoded otherwise than what goes on with it.
+    """
+    first = max(self._shown - _BEFORE, 0)
+    before = self._words.decode(self._known[first : self._shown])
+    whole = self._words.decode(self._known[first:])
+    return whole[len(before) :]

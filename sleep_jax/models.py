@@ -1,0 +1,116 @@
+"""A model to use: of a run, or of a Hugging Face directory."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from sleep_jax import checkpoint, sharding, types
+from sleep_jax.data import tokenizer
+from sleep_jax.interop import huggingface
+from sleep_jax.model import config as model_config
+from sleep_jax.model import transformer
+
+# Of a host that has not lived yet: its own MLPs, and nothing beside them.
+_ALONE = dict(
+  hidden=0, update_period='infinite', sleep_period='infinite', slots=0, rank=0
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+  """A model with its weights and its words.
+
+  Attributes:
+    ends: tokens that end a text.
+    host: the checkpoint of others that it was born of; None: born here.
+  """
+
+  model: transformer.Transformer
+  weights: types.Weights
+  words: tokenizer.Tokenizer
+  ends: tuple[int, ...]
+  host: huggingface.Host | None = None
+
+
+def open_model(
+  folder: str, *, strategy: str = 'sleep', seed: int = 0, dtype: str = 'float32'
+) -> Opened:
+  """Opens a model.
+
+  Args:
+    folder: a work directory, or a Hugging Face model directory.
+    strategy, seed: whose life, of a work directory; as far as it came.
+    dtype: of a Hugging Face model's parameters.
+
+  Raises:
+    FileNotFoundError: there is no such model; says what there is.
+    ValueError: what there is cannot be read.
+  """
+  home = pathlib.Path(folder).expanduser()
+  path = home / 'config.json'
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'{path} does not exist: expected the work directory of a run, or a '
+      'Hugging Face model directory.'
+    )
+  try:
+    config = json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is no JSON ({error}).') from error
+  if 'strategies' not in config:
+    return _of_host(huggingface.read(folder), dtype)
+  return _of_run(home, config, strategy, seed)
+
+
+def _of_host(host: huggingface.Host, dtype: str) -> Opened:
+  words = huggingface.tokenizer(host)
+  model = build(host.settings, [_ALONE], words, host)
+  weights = huggingface.load(
+    host, model, sharding.make(), key=jax.random.key(0), dtype=dtype
+  )
+  return Opened(model, weights, words, huggingface.ends(host, words), host)
+
+
+def _of_run(home, config, strategy, seed) -> Opened:
+  life = home / f'seed_{seed}' / strategy
+  if not (life / 'checkpoints').is_dir():
+    there = sorted(
+      str(p.parent.relative_to(home)) for p in home.glob('seed_*/*/checkpoints')
+    )
+    raise FileNotFoundError(
+      f'{life} holds no checkpoint: there are {there or "none"} (seed and '
+      'strategy).'
+    )
+  words = tokenizer.load(str(home / f'seed_{seed}' / 'tokenizer'))
+  named = config['birth'].get('host')
+  host = huggingface.read(named) if named else None
+  model = build(config['model'], config['levels'], words, host)
+  weights = types.Weights(
+    **checkpoint.latest_weights(str(life / 'checkpoints'))
+  )
+  ends = huggingface.ends(host, words) if host else (words.eos,)
+  return Opened(model, weights, words, ends, host)
+
+
+def build(
+  settings: Mapping[str, Any],
+  levels: Sequence[Mapping[str, Any]],
+  words: tokenizer.Tokenizer,
+  host: huggingface.Host | None,
+) -> transformer.Transformer:
+  """The network that a config describes.
+
+  Args:
+    settings, levels: see `model.config.make`.
+    host: whose shape it has, if it is born of one.
+  """
+  shape = dict(settings)
+  if host is not None:
+    shape |= host.settings
+    levels = huggingface.levels(host, shape, levels)
+  made = model_config.make(shape, levels, vocab_size=words.vocab_size)
+  return transformer.Transformer(made)
