@@ -214,11 +214,11 @@ class Checkpoints:
     return self.folder / series / f'{PREFIX[series]}_{number}'
 
 
-def latest_weights(folder: str) -> dict[str, Any]:
+def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
   """Weights alone of the most advanced checkpoint of a life, on one device.
 
   Returns:
-    'params' and 'active_NE', see `types.Weights`.
+    'params' and 'active_NE', see `types.Weights`; and the progress.
 
   Raises:
     FileNotFoundError: there is none.
@@ -234,7 +234,7 @@ def latest_weights(folder: str) -> dict[str, Any]:
   ]
   if not found:
     raise FileNotFoundError(f'{home} holds no checkpoint.')
-  _, path = max(
+  progress, path = max(
     found, key=lambda one: (one[0]['event'], one[0]['night_updates'])
   )
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -250,7 +250,7 @@ def latest_weights(folder: str) -> dict[str, Any]:
       item=wanted, partial_restore=True,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
-    return reader.restore(path / 'state', args=how)['weights']
+    return reader.restore(path / 'state', args=how)['weights'], progress
   except Exception as error:  # Orbax and TensorStore raise a dozen kinds.
     raise ValueError(
       f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}).'

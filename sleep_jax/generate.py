@@ -2,7 +2,7 @@
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 _MODEL = flags.DEFINE_string(
   'model', None, 'A work directory, or a Hugging Face model directory.'
@@ -20,6 +20,9 @@ _TEMPERATURE = flags.DEFINE_float(
 )
 _TOP_K = flags.DEFINE_integer('top_k', 0, 'Likeliest tokens; 0: all.', 0)
 _TOP_P = flags.DEFINE_float('top_p', 1.0, 'Mass of the likeliest.', 0.0, 1.0)
+_EXPERTS = flags.DEFINE_string(
+  'experts', None, 'A file of experts to put beside the model.'
+)
 _DTYPE = flags.DEFINE_enum(
   'dtype', 'float32', ['float32', 'bfloat16'], 'Of a Hugging Face model.'
 )
@@ -42,11 +45,16 @@ def _run():
   import jax
 
   from sleep_jax import decoding, models
+  from sleep_jax.interop import experts
 
+  logging.set_verbosity(logging.ERROR)
   opened = models.open_model(
     _MODEL.value, strategy=_STRATEGY.value, seed=_SEED.value,
     dtype=_DTYPE.value,
   )  # fmt: skip
+  model, weights = opened.model, opened.weights
+  if _EXPERTS.value:
+    model, weights = experts.attach(model, weights, _EXPERTS.value)
   words = opened.words
   prompts = [[words.bos, *words.encode(text)] for text in _PROMPT.value]
   said = [decoding.Detokenizer(words) for _ in prompts]
@@ -55,7 +63,7 @@ def _run():
   if alone:
     print(_PROMPT.value[0], end='', flush=True)
   for tokens in decoding.stream(
-    opened.model, opened.weights, prompts, jax.random.key(_SEED.value),
+    model, weights, prompts, jax.random.key(_SEED.value),
     max_new=_MAX_NEW.value, ends=opened.ends, temperature=_TEMPERATURE.value,
     top_k=_TOP_K.value, top_p=_TOP_P.value,
   ):  # fmt: skip

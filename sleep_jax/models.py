@@ -27,6 +27,7 @@ class Opened:
   Attributes:
     ends: tokens that end a text.
     host: the checkpoint of others that it was born of; None: born here.
+    ledger: which night lives where, of a run.
   """
 
   model: transformer.Transformer
@@ -34,6 +35,7 @@ class Opened:
   words: tokenizer.Tokenizer
   ends: tuple[int, ...]
   host: huggingface.Host | None = None
+  ledger: Sequence[Mapping[str, Any]] = ()
 
 
 def open_model(
@@ -89,11 +91,11 @@ def _of_run(home, config, strategy, seed) -> Opened:
   named = config['birth'].get('host')
   host = huggingface.read(named) if named else None
   model = build(config['model'], config['levels'], words, host)
-  weights = types.Weights(
-    **checkpoint.latest_weights(str(life / 'checkpoints'))
-  )
+  saved, progress = checkpoint.latest_weights(str(life / 'checkpoints'))
+  weights = types.Weights(**saved)
   ends = huggingface.ends(host, words) if host else (words.eos,)
-  return Opened(model, weights, words, ends, host)
+  ledger = progress.get('ledger', ())
+  return Opened(model, weights, words, ends, host, ledger)
 
 
 def build(

@@ -84,11 +84,9 @@ def test_transformers_loads_an_export(tmp_path, changes):
 def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
   model, weights = _grown()
   dense.save(model, weights, str(tmp_path / 'one'), shard_bytes=4000)
-  config = huggingface.read(str(tmp_path / 'one')).config
+  host = huggingface.read(str(tmp_path / 'one'))
   wider, again = _load(tmp_path / 'one')
-  dense.save(
-    wider, again, str(tmp_path / 'two'), config=config, shard_bytes=4000
-  )
+  dense.save(wider, again, str(tmp_path / 'two'), host=host, shard_bytes=4000)
   names = sorted(path.name for path in (tmp_path / 'one').iterdir())
   assert len(names) > 3 and not any('part-' in name for name in names)
   for name in names:

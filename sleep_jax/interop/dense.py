@@ -19,9 +19,15 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from sleep_jax import types
+from sleep_jax.data import tokenizer
 from sleep_jax.interop import huggingface
 from sleep_jax.model import transformer
 
+# What stands beside a host's weights and is kept as it is.
+_BESIDE = (
+  'tokenizer.json', 'tokenizer_config.json', 'generation_config.json',
+  'special_tokens_map.json', 'chat_template.jinja',
+)  # fmt: skip
 _SHARD_BYTES = 4 * 2**30
 
 
@@ -61,7 +67,8 @@ def save(
   weights: types.Weights,
   folder: str,
   *,
-  config: Mapping[str, Any] | None = None,
+  words: tokenizer.Tokenizer | None = None,
+  host: huggingface.Host | None = None,
   dtype: str = 'float32',
   shard_bytes: int = _SHARD_BYTES,
 ) -> None:
@@ -69,7 +76,9 @@ def save(
 
   Args:
     folder: made; must not be there, or be empty.
-    config: config.json of the host; None: of a model that was born here.
+    words: the model's tokenizer, written beside it.
+    host: what it was born of, whose config.json and tokenizer it keeps; None:
+      it was born here.
     dtype: of all tensors.
     shard_bytes: most of one file.
 
@@ -86,7 +95,7 @@ def save(
   part = home.with_name(home.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
   part.mkdir(parents=True)
-  made = dict(config or born(model))
+  made = dict(host.config if host else born(model))
   made['intermediate_size'] = _hidden(model, weights)
   made['architectures'] = made.get('architectures') or [
     huggingface.ARCHITECTURES[made['model_type']]
@@ -96,6 +105,12 @@ def save(
       made[field] = dtype
   _write(part / 'config.json', made)
   _shards(tensors(model, weights, np.dtype(dtype)), part, shard_bytes)
+  if host is not None:
+    for name in _BESIDE:
+      if (host.folder / name).is_file():
+        shutil.copyfile(host.folder / name, part / name)
+  elif words is not None:
+    _words(words, part)
   if home.exists():
     home.rmdir()
   part.rename(home)
@@ -182,6 +197,22 @@ def _experts(weights) -> list[tuple[int, int]]:
 def _host_alone(model, weights) -> bool:
   return _levels(model, weights) == [model.config.num_levels] and not _experts(
     weights
+  )
+
+
+def _words(words: tokenizer.Tokenizer, folder: pathlib.Path) -> None:
+  """A tokenizer that was made here, as others read it: BOS opens a text."""
+  if not isinstance(words, tokenizer.Bpe):
+    return  # Bytes are no tokenizer of others.
+  made = words.fast()
+  made.save(str(folder / 'tokenizer.json'))
+  _write(
+    folder / 'tokenizer_config.json',
+    {
+      'tokenizer_class': 'PreTrainedTokenizerFast',
+      'bos_token': tokenizer.BOS,
+      'eos_token': tokenizer.EOS,
+    },
   )
 
 

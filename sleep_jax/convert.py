@@ -1,0 +1,85 @@
+"""Entry: checkpoints in and out.
+
+python -m sleep_jax.convert inspect --model=FOLDER
+python -m sleep_jax.convert out --model=WORKDIR --to=FOLDER
+python -m sleep_jax.convert out --model=WORKDIR --to=FILE.safetensors --experts
+"""
+
+import sys
+
+from absl import app, flags, logging
+
+_MODEL = flags.DEFINE_string(
+  'model', None, 'A work directory, or a Hugging Face model directory.'
+)
+_STRATEGY = flags.DEFINE_string(
+  'strategy', 'sleep', 'Whose life, of a work directory.'
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Likewise.')
+_TO = flags.DEFINE_string('to', None, 'What is written; must not be there.')
+_EXPERTS = flags.DEFINE_bool(
+  'experts', False, 'Out: experts alone, as one file with a card.'
+)
+_DTYPE = flags.DEFINE_enum(
+  'dtype', 'float32', ['float32', 'bfloat16'], 'Of what is read and written.'
+)
+_WHAT = ('out', 'inspect')
+
+
+def main(argv):
+  if len(argv) != 2 or argv[1] not in _WHAT:
+    raise app.UsageError(f'Say one of {_WHAT} first; got {argv[1:]}.')
+  logging.set_verbosity(logging.ERROR)
+  if argv[1] == 'out' and not _TO.value:
+    raise app.UsageError('out needs --to.')
+  try:
+    _out() if argv[1] == 'out' else _inspect()
+  except (ValueError, OSError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(1)
+
+
+def _open():
+  from sleep_jax import models
+
+  return models.open_model(
+    _MODEL.value, strategy=_STRATEGY.value, seed=_SEED.value,
+    dtype=_DTYPE.value,
+  )  # fmt: skip
+
+
+def _inspect():
+  from sleep_jax.interop import dense, experts
+
+  opened = _open()
+  c, params = opened.model.config, opened.weights.params
+  count = sum(x.size for x in params.values())
+  print(f'{_MODEL.value}: {count:,} parameters, {c.num_layers} blocks, width')
+  print(f'  {c.width}, {c.num_heads} heads on {c.num_kv_heads}, {c.vocab_size}')
+  print(f'  words; levels {c.arrangement}, experts routed by {c.router}.')
+  for level, slots in experts.on(opened.weights).items():
+    print(f'  level {level}: experts {slots}')
+  for row in opened.ledger:
+    print(f'  night {row["night"]}: level {row["level"]}, expert '
+          f'{row["slot"]}, {row["event"]}')  # fmt: skip
+  reason = dense.why_not(opened.model, opened.weights)
+  print(f'  dense export: {reason or "exact"}')
+
+
+def _out():
+  from sleep_jax.interop import dense, experts
+
+  opened = _open()
+  if _EXPERTS.value:
+    experts.save(opened.model, opened.weights, _TO.value, ledger=opened.ledger)
+  else:
+    dense.save(
+      opened.model, opened.weights, _TO.value, words=opened.words,
+      host=opened.host, dtype=_DTYPE.value,
+    )  # fmt: skip
+  print(f'written: {_TO.value}')
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['model'])
+  app.run(main)
