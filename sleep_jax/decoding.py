@@ -50,8 +50,13 @@ def stream(
   for row, prompt in enumerate(prompts):
     tokens_BP[row, : len(prompt)] = prompt
   how = (model, temperature, top_k, top_p)
-  token_B, cache = _begin(
+  token_B, cache, apart = _begin(
     *how, P + _up(max_new), weights, tokens_BP, length_B, key
+  )
+  # Blocks are read from their parts alone.
+  rest = weights.with_params({})
+  rest = rest.replace(
+    params={p: x for p, x in rest.params.items() if 'blocks/' not in p}
   )
   over_B = np.zeros(len(prompts), bool)
   for place in range(max_new):
@@ -63,7 +68,7 @@ def stream(
            for token, over in zip(found_B, over_B, strict=True)]  # fmt: skip
     if place + 1 < max_new:
       token_B, cache = _step(
-        *how, weights, cache, token_B, length_B, jnp.int32(P),
+        *how, rest, apart, cache, token_B, length_B, jnp.int32(P),
         jnp.int32(place), key,
       )  # fmt: skip
 
@@ -85,21 +90,22 @@ def _begin(
   logits_BV, cache = model.prefill(
     weights, tokens_BP, length_B, cache_size=size
   )
-  return _draw(logits_BV, key, 0, temperature, top_k, top_p), cache
+  token_B = _draw(logits_BV, key, 0, temperature, top_k, top_p)
+  return token_B, cache, model.unstacked(weights)
 
 
 @functools.partial(
   jax.jit, static_argnums=(0, 1, 2, 3), donate_argnames='cache'
 )
 def _step(
-  model, temperature, top_k, top_p, weights, cache, token_B, length_B, P,
-  place, key,
+  model, temperature, top_k, top_p, weights, apart, cache, token_B, length_B,
+  P, place, key,
 ):  # fmt: skip
   """The token after the one that stands `place` behind the prompt."""
   slots = jnp.arange(cache[0][0].shape[1])[None]
   mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= P + place))
   logits_BV, cache = model.decode(
-    weights, token_B, length_B + place, mask_BS, cache, P + place
+    weights, token_B, length_B + place, mask_BS, cache, P + place, apart=apart
   )
   drawn_B = _draw(logits_BV, key, place + 1, temperature, top_k, top_p)
   return drawn_B, cache

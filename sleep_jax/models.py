@@ -15,7 +15,7 @@ from sleep_jax.model import config as model_config
 from sleep_jax.model import transformer
 
 # Of a host that has not lived yet: its own MLPs, and nothing beside them.
-_ALONE = dict(
+ALONE = dict(
   hidden=0, update_period='infinite', sleep_period='infinite', slots=0, rank=0
 )
 
@@ -70,7 +70,7 @@ def open_model(
 
 def _of_host(host: huggingface.Host, dtype: str) -> Opened:
   words = huggingface.tokenizer(host)
-  model = build(host.settings, [_ALONE], words, host)
+  model = build(host.settings, [ALONE], words, host)
   weights = huggingface.load(
     host, model, sharding.make(), key=jax.random.key(0), dtype=dtype
   )

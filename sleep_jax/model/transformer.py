@@ -216,26 +216,43 @@ class Transformer:
     mask_BS: Array,
     cache: Cache,
     slot: Array,
+    *,
+    apart: tuple[Any, ...] | None = None,
   ) -> tuple[Array, Cache]:
     """One more token per row, written to cache slot `slot`.
 
     Args:
       position_B: each token's place in its own sequence.
       mask_BS: cache slots that are valid, `slot` included.
+      apart: what `unstacked` gives, where a program is called for every token:
+        else each call copies every layer out of its stack.
 
     Returns:
       logits `[B, V]` and the caches.
     """
     h, new = self._embed(weights, token_B[:, None]), []
-    for block, stack, layers_of_it in self._runs(weights):
-      for place, layer in enumerate(layers_of_it):
-        variables, fresh = jax.tree.map(operator.itemgetter(place), stack)
-        h, kept = block.apply(
-          variables, h, mask_BS[:, None], position_B[:, None], cache[layer],
-          slot, weights.active_NE, fresh, weights.opened_BNE, method='decode',
-        )  # fmt: skip
-        new.append(kept)
+    blocks = [
+      Block(self.config, numbers)
+      for start, stop, numbers in self.config.groups
+      for _ in range(start, stop)
+    ]
+    for block, (variables, fresh), old in zip(
+      blocks, apart or self.unstacked(weights), cache, strict=True
+    ):
+      h, kept = block.apply(
+        variables, h, mask_BS[:, None], position_B[:, None], old, slot,
+        weights.active_NE, fresh, weights.opened_BNE, method='decode',
+      )  # fmt: skip
+      new.append(kept)
     return self._head(weights, h)[:, 0], tuple(new)
+
+  def unstacked(self, weights: types.Weights) -> tuple[Any, ...]:
+    """What each layer computes with, one after the other."""
+    return tuple(
+      jax.tree.map(operator.itemgetter(place), stack)
+      for _, stack, layers_of_it in self._runs(weights)
+      for place in range(len(layers_of_it))
+    )
 
   def _hidden(self, weights, tokens_BT, segments_BT, positions_BT, seen=0):
     """Last states, caches of all layers, and the inputs of one level."""

@@ -1,0 +1,207 @@
+"""Greedy decoding beside transformers: CPU-seconds, and the same tokens.
+
+    python -m benchmarks.decode --peer=PYTHON --repeats=5 --out=FILE
+
+Models of the same random weights, written as ordinary checkpoints; both sides
+decode on one core, in processes that take turns; the first decoding, which
+compiles or warms up, does not count.
+
+    python -m benchmarks.decode --peer=PYTHON --run=WORKDIR
+
+A run's model, exported, against itself: does it answer the questions of its
+days as transformers does with the export?
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PROMPT, NEW = 32, 64
+# Layers, width, rows: CPU-seconds that transformers may take, at least.
+CASES = {
+  (4, 256, 1): 2.0, (8, 512, 1): 2.0, (4, 256, 32): 1.0, (8, 512, 32): 1.2,
+}  # fmt: skip
+_VOCAB, _HEAD = 4096, 64
+
+
+def child(folder: str) -> dict:
+  """Ours, in a process of its own."""
+  import jax
+
+  from sleep_jax import decoding, models, sharding
+  from sleep_jax.data import tokenizer
+  from sleep_jax.interop import huggingface
+
+  home = pathlib.Path(folder)
+  ask = json.loads((home / 'ask.json').read_text())
+  host = huggingface.read(folder)
+  words = tokenizer.Bytes()
+  words.vocab_size = host.vocab_size
+  model = models.build(host.settings, [models.ALONE], words, host)
+  key = jax.random.key(0)
+  weights = huggingface.load(host, model, sharding.make(), key=key)
+  taken, made = [], []
+  for _ in range(ask['repeats'] + 1):
+    began = time.process_time()
+    made = list(
+      decoding.stream(
+        model, weights, ask['prompts'], key, max_new=ask['max_new'],
+        ends=ask['ends'], temperature=0.0,
+      )
+    )  # fmt: skip
+    taken.append(time.process_time() - began)
+  rows = [list(row) for row in zip(*made, strict=True)]
+  return {'tokens': rows, 'cpu_seconds': taken[1:]}
+
+
+def beside(peer: str, repeats: int) -> dict:
+  """All cases."""
+  found = {}
+  for (layers, width, rows), least in CASES.items():
+    with tempfile.TemporaryDirectory() as folder:
+      home = pathlib.Path(folder) / 'model'
+      _write(str(home), layers, width)
+      import numpy as np
+
+      random = np.random.default_rng(0)
+      prompts = random.integers(8, _VOCAB, (rows, PROMPT)).tolist()
+      ours, theirs = _turns(peer, home, prompts, repeats)
+    mine, other = (
+      [statistics.median(one['cpu_seconds']) for one in side]
+      for side in (ours, theirs)
+    )
+    found[f'{layers} layers, {width} wide, {rows} rows'] = {
+      'cpu_seconds': statistics.median(mine),
+      'transformers_cpu_seconds': statistics.median(other),
+      'ratio': statistics.median(
+        b / a for a, b in zip(mine, other, strict=True)
+      ),
+      'asked_for': least,
+      'same_tokens': ours[0]['tokens'] == theirs[0]['tokens'],
+      'ours': mine, 'theirs': other,
+    }  # fmt: skip
+  found['transformers'] = theirs[0]['transformers']
+  found['torch'] = theirs[0]['torch']
+  return found
+
+
+def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
+  """A run's answers, and those of transformers with its dense export."""
+  import jax
+
+  from sleep_jax import decoding, models
+  from sleep_jax.data.worlds import facts
+  from sleep_jax.interop import dense
+
+  opened = models.open_model(run, strategy=strategy, seed=seed)
+  config = json.loads((pathlib.Path(run) / 'config.json').read_text())
+  world = facts.make(seed=seed, **config['data']['settings'])
+  words, found = opened.words, {}
+  with tempfile.TemporaryDirectory() as folder:
+    home = pathlib.Path(folder) / 'model'
+    dense.save(opened.model, opened.weights, str(home), words=words)
+    for name, probes in world.probes.items():
+      prompts = [[words.bos, *words.encode(p.prompt)] for p in probes]
+      rows = list(
+        decoding.stream(
+          opened.model, opened.weights, prompts, jax.random.key(0), max_new=8,
+          ends=opened.ends, temperature=0.0,
+        )
+      )  # fmt: skip
+      ours = [[t for t in row if t is not None]
+              for row in zip(*rows, strict=True)]  # fmt: skip
+      theirs = _peer(peer, home, prompts, ends=list(opened.ends), max_new=8)
+      cut = lambda row: row[: next(
+        (i for i, t in enumerate(row) if t in opened.ends), len(row)
+      )]  # fmt: skip
+      theirs = [cut(row) for row in theirs['tokens']]
+      right = [words.decode(row).strip() == p.answer.strip()
+               for row, p in zip(ours, probes, strict=True)]  # fmt: skip
+      found[name] = {
+        'questions': len(probes), 'right': sum(right) / len(right),
+        'same_answers': sum(a == b for a, b in zip(ours, theirs, strict=True)),
+      }  # fmt: skip
+  return found
+
+
+def _write(folder: str, layers: int, width: int) -> None:
+  """A Llama's shape with random weights."""
+  import jax
+
+  from sleep_jax.interop import dense
+  from sleep_jax.model import config, transformer
+
+  level = dict(
+    hidden=width * 8 // 3, update_period='infinite', sleep_period='infinite'
+  )
+  made = config.make(
+    dict(
+      width=width, num_layers=layers, num_heads=width // _HEAD,
+      num_kv_heads=width // _HEAD // 2, head_size=_HEAD, qk_norm=False,
+      arrangement='independent', router='always',
+    ),
+    [level], vocab_size=_VOCAB,
+  )  # fmt: skip
+  model = transformer.Transformer(made)
+  dense.save(model, model.init(jax.random.key(1)), folder)
+
+
+def _turns(peer, home, prompts, repeats):
+  ours, theirs = [], []
+  for _ in range(repeats):
+    _ask(home, prompts, repeats=3, max_new=NEW, ends=[])
+    mine = [sys.executable, '-m', 'benchmarks.decode', f'--child={home}']
+    ours.append(_one_core(mine))
+    theirs.append(_one_core([peer, _SCRIPT, str(home)]))
+  return ours, theirs
+
+
+def _peer(peer, home, prompts, *, ends, max_new):
+  _ask(home, prompts, repeats=0, max_new=max_new, ends=ends)
+  return _one_core([peer, _SCRIPT, str(home)])
+
+
+def _ask(home, prompts, **how):
+  (home / 'ask.json').write_text(json.dumps({'prompts': prompts, **how}))
+
+
+def _one_core(command):
+  core = min(os.sched_getaffinity(0))
+  done = subprocess.run(
+    command, stdout=subprocess.PIPE, text=True, check=True,
+    preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+  )  # fmt: skip
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+_SCRIPT = str(pathlib.Path(__file__).with_name('hf_decode.py'))
+
+if __name__ == '__main__':
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--peer', help='a Python with torch and transformers')
+  parser.add_argument('--repeats', type=int, default=5)
+  parser.add_argument('--run')
+  parser.add_argument('--strategy', default='sleep')
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--child')
+  parser.add_argument('--out')
+  args = parser.parse_args()
+  if args.child:
+    print(json.dumps(child(args.child)))
+    sys.exit()
+  if not args.peer:
+    parser.error('--peer: name a Python with torch and transformers.')
+  if args.run:
+    result = round_trip(args.peer, args.run, args.strategy, args.seed)
+  else:
+    result = beside(args.peer, args.repeats)
+  text = json.dumps(result, indent=1)
+  print(text)
+  if args.out:
+    pathlib.Path(args.out).write_text(text + '\n')
