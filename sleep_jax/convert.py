@@ -54,9 +54,12 @@ def _inspect():
   opened = _open()
   c, params = opened.model.config, opened.weights.params
   count = sum(x.size for x in params.values())
-  print(f'{_MODEL.value}: {count:,} parameters, {c.num_layers} blocks, width')
-  print(f'  {c.width}, {c.num_heads} heads on {c.num_kv_heads}, {c.vocab_size}')
-  print(f'  words; levels {c.arrangement}, experts routed by {c.router}.')
+  print(
+    f'{_MODEL.value}: {count:,} parameters\n'
+    f'  {c.num_layers} blocks of width {c.width}, {c.num_heads} heads on '
+    f'{c.num_kv_heads}, {c.vocab_size} words\n'
+    f'  {c.num_levels} levels, {c.arrangement}; experts routed by {c.router}'
+  )
   for level, slots in experts.on(opened.weights).items():
     print(f'  level {level}: experts {slots}')
   for row in opened.ledger:

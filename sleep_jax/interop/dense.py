@@ -41,7 +41,7 @@ def why_not(model: transformer.Transformer, weights: types.Weights) -> str:
     return (
       f'model.router is {c.router!r}: how far an expert opens depends on what '
       "it reads, which no ordinary MLP can say. Only 'always' is exact; "
-      'otherwise distil into a dense student.'
+      'otherwise distil into a dense student'
     )
   if c.arrangement == 'depth':
     sizes = {level.hidden for level in c.levels}
@@ -57,7 +57,7 @@ def why_not(model: transformer.Transformer, weights: types.Weights) -> str:
   if c.arrangement != 'independent' and not _host_alone(model, weights):
     return (
       f'model.arrangement is {c.arrangement!r}: levels in a chain are no one '
-      "MLP. Only 'independent' levels are exact."
+      "MLP. Only 'independent' levels are exact"
     )
   return ''
 
