@@ -101,3 +101,16 @@ def test_the_end_may_stand_beside_the_tokenizer(home):
   )
   words = huggingface.tokenizer(huggingface.read(str(home / 'host')))
   assert words.eos == end
+
+
+def test_a_day_may_be_added_to_a_life_that_has_ended(home):
+  """And is lived as if it had been there from the start."""
+  (whole,) = study.Study(_config(home), str(home / 'run')).run()
+  later = home / 'days' / 'day1.jsonl'
+  kept = later.read_text()
+  later.unlink()
+  (first,) = study.Study(_config(home), str(home / 'other')).run()
+  assert len(first['nights']) == 1
+  later.write_text(kept)
+  (both,) = study.Study(_config(home), str(home / 'other')).run()
+  assert town.timeless(both['nights']) == town.timeless(whole['nights'])
