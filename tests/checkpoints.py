@@ -23,6 +23,18 @@ FAMILIES = {
   'mistral': dict(num_key_value_heads=1, sliding_window=None),
   'qwen2': dict(tie_word_embeddings=True, use_sliding_window=False),
   'qwen3': dict(num_key_value_heads=4, tie_word_embeddings=True),
+  'gemma3': dict(
+    model_type='gemma3_text',
+    hidden_activation='gelu_pytorch_tanh',
+    tie_word_embeddings=True,
+    query_pre_attn_scalar=10,
+    sliding_window=4,
+    layer_types=['sliding_attention', 'full_attention', 'sliding_attention'],
+    rope_parameters={
+      'full_attention': dict(rope_type='linear', factor=8.0, rope_theta=1000.0),
+      'sliding_attention': dict(rope_type='default', rope_theta=50.0),
+    },
+  ),
 }
 
 
@@ -41,12 +53,13 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
   random = np.random.default_rng(seed)
   heads, kv = config['num_attention_heads'], config['num_key_value_heads']
   kind, words = config['model_type'], config['vocab_size']
+  gemma = kind == 'gemma3_text'
 
   def draw(*shape):
     return random.normal(size=shape).astype('f4') * shape[-1] ** -0.5
 
   def norm(size):
-    return random.uniform(0.5, 1.5, size).astype('f4')
+    return random.uniform(0.5, 1.5, size).astype('f4') - gemma
 
   made = {'model.embed_tokens.weight': draw(words, D) * 4}
   made['model.norm.weight'] = norm(D)
@@ -56,11 +69,14 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
     at = f'model.layers.{layer}.'
     made[f'{at}input_layernorm.weight'] = norm(D)
     made[f'{at}post_attention_layernorm.weight'] = norm(D)
+    if gemma:
+      made[f'{at}pre_feedforward_layernorm.weight'] = norm(D)
+      made[f'{at}post_feedforward_layernorm.weight'] = norm(D)
     for name, size in (('q', heads * K), ('k', kv * K), ('v', kv * K)):
       made[f'{at}self_attn.{name}_proj.weight'] = draw(size, D)
       if kind == 'qwen2':
         made[f'{at}self_attn.{name}_proj.bias'] = draw(size)
-      if kind == 'qwen3' and name != 'v':
+      if (kind == 'qwen3' or gemma) and name != 'v':
         made[f'{at}self_attn.{name}_norm.weight'] = norm(K)
     made[f'{at}self_attn.o_proj.weight'] = draw(D, heads * K)
     for name, shape in (('gate', (F, D)), ('up', (F, D)), ('down', (D, F))):

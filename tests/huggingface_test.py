@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
+from sleep_jax import decoding
 from sleep_jax.interop import huggingface
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
@@ -51,15 +52,10 @@ def _logits(model, weights, tokens, length):
   return np.asarray(model.forward(weights, *rows))
 
 
-def _second_writing(config, tensors, tokens):
-  """Logits of one row, in NumPy and f64, from the papers."""
-  t = {name: x.astype('f8') for name, x in tensors.items()}
-  heads, kv = config['num_attention_heads'], config['num_key_value_heads']
-  rope = config.get('rope_parameters') or config
-  theta = rope['rope_theta']
-  scaling = config.get('rope_parameters') or config.get('rope_scaling')
-  turn = theta ** (-np.arange(0, K, 2) / K)
-  if scaling:
+def _turns(rope, scaling):
+  """Radians per position of each pair of a head."""
+  turn = rope['rope_theta'] ** (-np.arange(0, K, 2) / K)
+  if scaling and 'low_freq_factor' in scaling:
     whole = scaling['original_max_position_embeddings']
     for i, frequency in enumerate(turn):
       wavelength = 2 * np.pi / frequency
@@ -69,20 +65,45 @@ def _second_writing(config, tensors, tokens):
         low, high = scaling['low_freq_factor'], scaling['high_freq_factor']
         smooth = (whole / wavelength - low) / (high - low)
         turn[i] *= (1 - smooth) / scaling['factor'] + smooth
+    return turn
+  return turn / (scaling or {}).get('factor', 1.0)
+
+
+def _second_writing(config, tensors, tokens):
+  """Logits of one row, in NumPy and f64, from the papers."""
+  t = {name: x.astype('f8') for name, x in tensors.items()}
+  heads, kv = config['num_attention_heads'], config['num_key_value_heads']
+  gemma = config['model_type'] == 'gemma3_text'
+  rope = config.get('rope_parameters') or config
+  size = (config['query_pre_attn_scalar'] if gemma else K) ** 0.5
 
   def norm(x, name):
-    size = np.sqrt((x**2).mean(-1, keepdims=True) + config['rms_norm_eps'])
-    return x / size * t[name]
+    mean = np.sqrt((x**2).mean(-1, keepdims=True) + config['rms_norm_eps'])
+    return x / mean * (t[name] + gemma)
 
-  def turned(x):  # [H, T, K]
-    angle = np.arange(x.shape[1])[:, None] * turn[None]
-    cos, sin = np.cos(angle), np.sin(angle)
-    a, b = x[..., : K // 2], x[..., K // 2 :]
-    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+  def act(x):
+    if not gemma:
+      return x / (1 + np.exp(-x))
+    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + np.tanh(inner))
 
-  h = t['model.embed_tokens.weight'][tokens]
+  h = t['model.embed_tokens.weight'][tokens] * (D**0.5 if gemma else 1)
   for layer in range(L):
     at = f'model.layers.{layer}.'
+    far = not gemma or config['layer_types'][layer] == 'full_attention'
+    if gemma:
+      own = rope['full_attention' if far else 'sliding_attention']
+      turn = _turns(own, own)
+    else:
+      scaling = config.get('rope_parameters') or config.get('rope_scaling')
+      turn = _turns(rope, scaling)
+
+    def turned(x, turn=turn):  # [H, T, K]
+      angle = np.arange(x.shape[1])[:, None] * turn[None]
+      cos, sin = np.cos(angle), np.sin(angle)
+      a, b = x[..., : K // 2], x[..., K // 2 :]
+      return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
     x = norm(h, f'{at}input_layernorm.weight')
 
     def split(name, count, x=x, at=at):
@@ -95,15 +116,24 @@ def _second_writing(config, tensors, tokens):
 
     q, k, v = split('q', heads), split('k', kv), split('v', kv)
     k, v = (np.repeat(y, heads // kv, 0) for y in (turned(k), v))
-    score = turned(q) @ k.transpose(0, 2, 1) / np.sqrt(K)
-    score = np.where(np.tril(np.ones(score.shape[1:], bool)), score, -np.inf)
+    score = turned(q) @ k.transpose(0, 2, 1) / size
+    seen = np.tril(np.ones(score.shape[1:], bool))
+    if not far:
+      seen &= ~np.tril(seen, -config['sliding_window'])
+    score = np.where(seen, score, -np.inf)
     share = np.exp(score - score.max(-1, keepdims=True))
     share /= share.sum(-1, keepdims=True)
-    seen = (share @ v).transpose(1, 0, 2).reshape(len(x), -1)
-    h = h + seen @ t[f'{at}self_attn.o_proj.weight'].T
-    x = norm(h, f'{at}post_attention_layernorm.weight')
+    y = (share @ v).transpose(1, 0, 2).reshape(len(x), -1)
+    y = y @ t[f'{at}self_attn.o_proj.weight'].T
+    after = f'{at}post_attention_layernorm.weight'
+    h = h + (norm(y, after) if gemma else y)
+    before = f'{at}pre_feedforward_layernorm.weight' if gemma else after
+    x = norm(h, before)
     gate, up = (x @ t[f'{at}mlp.{n}_proj.weight'].T for n in ('gate', 'up'))
-    h = h + gate / (1 + np.exp(-gate)) * up @ t[f'{at}mlp.down_proj.weight'].T
+    y = act(gate) * up @ t[f'{at}mlp.down_proj.weight'].T
+    if gemma:
+      y = norm(y, f'{at}post_feedforward_layernorm.weight')
+    h = h + y
   head = t.get('lm_head.weight', t['model.embed_tokens.weight'])
   return norm(h, 'model.norm.weight') @ head.T
 
@@ -121,7 +151,9 @@ def test_a_host_answers_as_its_papers_say(tmp_path, family):
     np.testing.assert_allclose(found[row, :size], wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize('family', ['llama3', 'qwen2', 'qwen3', 'mistral'])
+@pytest.mark.parametrize(
+  'family', ['llama3', 'qwen2', 'qwen3', 'mistral', 'gemma3']
+)
 def test_a_host_answers_as_transformers_does(tmp_path, family):
   torch = pytest.importorskip('torch')
   theirs = pytest.importorskip('transformers')
@@ -136,6 +168,27 @@ def test_a_host_answers_as_transformers_does(tmp_path, family):
     with torch.no_grad():
       wanted = peer(torch.tensor(tokens[row : row + 1, :size])).logits[0]
     np.testing.assert_allclose(found[row, :size], wanted.numpy(), atol=1e-4)
+
+
+def test_blocks_that_see_only_so_far_decode_as_they_read(tmp_path):
+  """Token by token against the cache, behind a ragged prompt."""
+  checkpoints.save(tmp_path, 'gemma3')
+  model, weights = _load(tmp_path)
+  tokens, _ = _batch()
+  prompts = [
+    row[:size].tolist() for row, size in zip(tokens, (6, 2, 4), strict=True)
+  ]
+  rows = list(
+    decoding.stream(
+      model, weights, prompts, jax.random.key(0), max_new=8, ends=[],
+      temperature=0.0,
+    )
+  )  # fmt: skip
+  for prompt, said in zip(prompts, zip(*rows, strict=True), strict=True):
+    whole = np.array([[*prompt, *said]])
+    logits = _logits(model, weights, whole, [whole.shape[1]])[0]
+    best = logits.argmax(-1)[len(prompt) - 1 : -1]
+    assert best.tolist() == list(said)
 
 
 @pytest.mark.parametrize('arrangement', ['independent', 'depth'])

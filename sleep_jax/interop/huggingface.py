@@ -5,9 +5,10 @@ code of a checkpoint, no network. Tensors are read slice by slice into the
 arrays of the device, each device its own part, so that beside the loaded model
 only one slice is ever held.
 
-Families whose blocks are attention and a SwiGLU behind one norm each: Llama
-(2307.09288, 2407.21783), Mistral (2310.06825), SmolLM, Qwen 2.5 (2412.15115),
-Qwen 3 (2505.09388).
+Families whose blocks are attention and a gated MLP: Llama (2307.09288,
+2407.21783), Mistral (2310.06825), SmolLM, Qwen 2.5 (2412.15115), Qwen 3
+(2505.09388), and Gemma 3 as text (2503.19786), which norms each branch twice,
+scales embeddings, and sees only so far in most blocks.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ ARCHITECTURES = {
   'mistral': 'MistralForCausalLM',
   'qwen2': 'Qwen2ForCausalLM',
   'qwen3': 'Qwen3ForCausalLM',
+  'gemma3_text': 'Gemma3ForCausalLM',
 }
 FAMILIES = tuple(ARCHITECTURES)
 _SLICE_BYTES = 2**26  # Read at a time.
@@ -41,6 +43,8 @@ _SCALING = (
   'original_max_position_embeddings',
 )  # fmt: skip
 _PICKLED = ('*.bin', '*.pt', '*.pth')
+_GEMMA, _LOCAL = 'gemma3_text', 'sliding_attention'
+_ACTS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu'}
 _DTYPES = {'F64': 'f8', 'F32': 'f4', 'F16': 'f2', 'BF16': 'bf16'}
 
 
@@ -268,6 +272,11 @@ def sources(
       path = f'{attention}{ours}/scale'
       yield path, stack(f'self_attn.{theirs}.weight', everywhere)
   norm = 'post_attention_layernorm.weight'
+  if c.post_norms:
+    yield f'{attention}post_norm/scale', stack(norm, everywhere)
+    norm = 'pre_feedforward_layernorm.weight'
+    last = 'post_feedforward_layernorm.weight'
+    yield 'blocks/levels/post_norm/scale', stack(last, everywhere)
   if c.arrangement == 'independent':
     yield 'blocks/levels/norm/scale', stack(norm, everywhere)
   for number, layers in hosts(model):
@@ -415,12 +424,16 @@ def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
 def _settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
   """Fields of our model that a config.json determines."""
   kind = config['model_type']
-  act = config.get('hidden_act', config.get('hidden_activation', 'silu'))
-  for field, found, expected in (
-    ('hidden_act', act, 'silu'),
-    ('mlp_bias', config.get('mlp_bias') or False, False),
-    ('quantization_config', config.get('quantization_config'), None),
-  ):
+  act = config.get('hidden_activation') or config.get('hidden_act', 'silu')
+  if act not in _ACTS:
+    raise ValueError(
+      f'{path}: hidden_act is {act!r}: expected one of {tuple(_ACTS)}.'
+    )
+  for field, expected in (
+    ('mlp_bias', False), ('quantization_config', None),
+    ('final_logit_softcapping', None), ('use_bidirectional_attention', False),
+  ):  # fmt: skip
+    found = config.get(field) or expected
     if found != expected:
       raise ValueError(
         f'{path}: {field} is {found!r}: expected {expected!r}, nothing else '
@@ -431,22 +444,51 @@ def _settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
       f'{path}: attention_bias is on, which adds an offset after attention '
       'too: expected none.'
     )
-  _no_window(config, path)
+  gemma = kind == _GEMMA
+  if not gemma:
+    _no_window(config, path)
   width = _number(config, 'hidden_size', path)
   heads = _number(config, 'num_attention_heads', path)
   theta, scaling = _rope(config, path)
-  return dict(
+  more = _gemma(config, width, path) if gemma else {}
+  return more | dict(
     width=width,
     num_layers=_number(config, 'num_hidden_layers', path),
     num_heads=heads,
     num_kv_heads=config.get('num_key_value_heads') or heads,
     head_size=config.get('head_dim') or width // heads,
-    qk_norm=kind == 'qwen3',
+    qk_norm=kind in ('qwen3', _GEMMA),
+    act=_ACTS[act],
     qkv_bias=kind == 'qwen2',
-    tied=bool(config.get('tie_word_embeddings', False)),
+    tied=bool(config.get('tie_word_embeddings', gemma)),
     rope_theta=theta,
     rope_scaling=scaling,
     norm_eps=float(config.get('rms_norm_eps', 1e-6)),
+  )
+
+
+def _gemma(config, width, path) -> dict[str, Any]:
+  """What Gemma 3 has beside what all have."""
+  blocks = _number(config, 'num_hidden_layers', path)
+  kinds = config.get('layer_types')
+  if kinds is None:  # Older files say after how many blocks one sees all.
+    every = config.get('sliding_window_pattern', 6)
+    kinds = [
+      _LOCAL if (layer + 1) % every else 'full_attention'
+      for layer in range(blocks)
+    ]
+  near = (config.get('rope_parameters') or {}).get(_LOCAL) or {}
+  theta = near.get('rope_theta', config.get('rope_local_base_freq', 10_000.0))
+  window = config.get('sliding_window') or 0
+  return dict(
+    norm_offset=1.0,
+    post_norms=True,
+    embed_scale=width**0.5,
+    query_scale=float(config.get('query_pre_attn_scalar', 256)) ** -0.5,
+    attention_cap=float(config.get('attn_logit_softcapping') or 0.0),
+    window=window,
+    local=tuple(kind == _LOCAL for kind in kinds) if window else (),
+    local_theta=float(theta),
   )
 
 
@@ -466,8 +508,10 @@ def _no_window(config, path) -> None:
 def _rope(config, path) -> tuple[float, tuple[float, ...]]:
   """Theta and scaling, from the fields of old and of new."""
   new = config.get('rope_parameters') or {}
+  new = new.get('full_attention', new)  # Of the blocks that see all.
   old = config.get('rope_scaling') or {}
-  theta = float(new.get('rope_theta', config.get('rope_theta', 10_000.0)))
+  usual = 1_000_000.0 if config['model_type'] == _GEMMA else 10_000.0
+  theta = float(new.get('rope_theta', config.get('rope_theta', usual)))
   rope = new or old
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind == 'default':

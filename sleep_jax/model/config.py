@@ -13,6 +13,7 @@ from typing import Any
 INFINITE = 'infinite'
 EXPERIENCE = 'experience'
 ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
+ACTS = ('silu', 'gelu')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
 
 
@@ -59,6 +60,16 @@ class Model:
     tied: the head shares the embedding.
     qkv_bias: what is added to queries, keys and values has an offset each.
     rope_theta, rope_scaling: of rotary positions, see `layers.frequencies`.
+    act: of all MLPs and experts, 'silu' or 'gelu' (its tanh form).
+    norm_offset: what is added to the scale of every norm.
+    post_norms: whether a branch of the host is normed before it is added.
+    embed_scale: of embeddings as they are read.
+    query_scale: of queries; 0: 1 / sqrt(head_size).
+    attention_cap: bound that scores near but never reach; 0: none.
+    window: tokens that local blocks see, themselves included; 0: no block is
+      local.
+    local: of each block, whether it is.
+    local_theta: `rope_theta` of local blocks, which have no scaling.
     unroll: layers per step of the compiled loop over layers.
   """
 
@@ -81,6 +92,15 @@ class Model:
   rope_theta: float = 10_000.0
   rope_scaling: tuple[float, ...] = ()
   norm_eps: float = 1e-6
+  act: str = 'silu'
+  norm_offset: float = 0.0
+  post_norms: bool = False
+  embed_scale: float = 1.0
+  query_scale: float = 0.0
+  attention_cap: float = 0.0
+  window: int = 0
+  local: tuple[bool, ...] = ()
+  local_theta: float = 10_000.0
   unroll: int = 1
 
   @property
@@ -131,6 +151,7 @@ def make(
       **settings,
       'layer_levels': tuple(settings.get('layer_levels', ())),
       'rope_scaling': tuple(settings.get('rope_scaling', ())),
+      'local': tuple(settings.get('local', ())),
     },
   )
   if config.num_heads % config.num_kv_heads:
@@ -147,6 +168,7 @@ def make(
   for field, value, known in (
     ('router', config.router, ROUTERS),
     ('arrangement', config.arrangement, ARRANGEMENTS),
+    ('act', config.act, ACTS),
   ):
     if value not in known:
       raise ValueError(f'model.{field} is {value!r}: expected one of {known}.')
@@ -158,6 +180,12 @@ def make(
     raise ValueError(
       f'model.rope_scaling is {config.rope_scaling}: expected nothing, one '
       'factor, or four numbers as in layers.frequencies.'
+    )
+  if len(config.local) != (config.num_layers if config.window else 0):
+    raise ValueError(
+      f'model.window is {config.window} and model.local has '
+      f'{len(config.local)} entries: expected one for each of the '
+      f'{config.num_layers} blocks with a window, none without.'
     )
   _check_depth(config)
   for number, level in enumerate(config.levels, 1):

@@ -6,11 +6,14 @@ The fresh expert of a night stands outside the bank, with the same arrays less
 the slot axis: nothing else is in its optimizer's reach, and no selection can
 drop it while it is seeded.
 
-An expert's unit is `u * silu(u)`: a gated unit with a tied gate, so that with
-gates fixed to 1 a bank is just more hidden units of the host's SwiGLU.
+An expert's unit is `u * act(u)`, with the host's act: a gated unit with a tied
+gate, so that with gates fixed to 1 a bank is just more hidden units of the
+host's MLP.
 
 References: 2606.03979 section 3.2 (expansion); routing and the unit are ours.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +36,7 @@ class ExpertBank(nn.Module):
   spread: float
   top_k: int
   gate_bias: float
+  act: str = 'silu'
 
   @nn.compact
   def __call__(
@@ -55,13 +59,13 @@ class ExpertBank(nn.Module):
     if opened_BE is not None:
       wide_BE = (opened_BE > 0) & (active_E > 0)[None]
       gates_BTE = jnp.where(wide_BE[:, None], 1.0, gates_BTE)
-    y_BTD = _active(x_BTD, bank, gates_BTE, active_E)
+    y_BTD = _active(x_BTD, bank, gates_BTE, active_E, self.act)
     if fresh is not None:
       one = {name: leaf[None] for name, leaf in fresh.items()}
       # A lone gate also under softmax: the newcomer competes after commit.
       logits_BT1 = _logits(x_BTD, one, self.router, self.spread)
       gates_BT1 = _lone(logits_BT1, self.router)
-      y_BTD = y_BTD + apply(x_BTD, one['A'], one['B'], gates_BT1)
+      y_BTD = y_BTD + apply(x_BTD, one['A'], one['B'], gates_BT1, act=self.act)
     return y_BTD
 
 
@@ -115,33 +119,46 @@ def select(
   return jnp.where(on_BTE, gates_BTE, 0.0)
 
 
-def apply(x_BTD: Array, A_EDR: Array, B_ERD: Array, gates_BTE: Array) -> Array:
+def apply(
+  x_BTD: Array,
+  A_EDR: Array,
+  B_ERD: Array,
+  gates_BTE: Array,
+  *,
+  act: str = 'silu',
+) -> Array:
   """All experts as one wide hidden layer: two large products, not 2 E."""
   E, D, R = A_EDR.shape
   u = x_BTD @ A_EDR.transpose(1, 0, 2).reshape(D, E * R)
-  u = (u * jax.nn.silu(u)).reshape(*x_BTD.shape[:2], E, R)
+  u = (u * layers.act(act)(u)).reshape(*x_BTD.shape[:2], E, R)
   u = (u * gates_BTE[..., None]).reshape(*x_BTD.shape[:2], E * R)
   return u @ B_ERD.reshape(E * R, D)
 
 
-def _active(x_BTD, bank, gates_BTE, active_E):
+def _active(x_BTD, bank, gates_BTE, active_E, act):
   """`apply`, less the groups in which no slot is on: they cost nothing."""
   y_BTD = jnp.zeros_like(x_BTD)
   for start in range(0, len(active_E), _GROUP):
     of = slice(start, start + _GROUP)
     y_BTD += jax.lax.cond(
-      jnp.any(active_E[of] > 0), apply, lambda x, *_: jnp.zeros_like(x),
+      jnp.any(active_E[of] > 0), functools.partial(apply, act=act),
+      lambda x, *_: jnp.zeros_like(x),
       x_BTD, bank['A'][of], bank['B'][of], gates_BTE[..., of],
     )  # fmt: skip
   return y_BTD
 
 
 def outputs(
-  x_BTD: Array, A_EDR: Array, B_ERD: Array, gates_BTE: Array
+  x_BTD: Array,
+  A_EDR: Array,
+  B_ERD: Array,
+  gates_BTE: Array,
+  *,
+  act: str = 'silu',
 ) -> Array:
   """What each expert adds, `[B, T, E, D]`; their sum is `apply`."""
   u = jnp.einsum('btd,edr->bter', x_BTD, A_EDR)
-  u = u * jax.nn.silu(u) * gates_BTE[..., None]
+  u = u * layers.act(act)(u) * gates_BTE[..., None]
   return jnp.einsum('bter,erd->bted', u, B_ERD)
 
 

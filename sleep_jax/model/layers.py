@@ -8,6 +8,7 @@ in Llama 3.1, 2407.21783), grouped queries
 2305.13245, SwiGLU 2002.05202.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from sleep_jax import types
+from sleep_jax.model import config as config_lib
 
 Array = types.Array
 _MASKED = -1e30  # Finite: a row that may see nothing stays free of NaN.
@@ -24,21 +26,30 @@ matrix_init = nn.initializers.lecun_normal()
 
 class RMSNorm(nn.Module):
   eps: float = 1e-6
+  offset: float = 0.0  # Of the scale.
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    scale = self.param('scale', nn.initializers.ones, (x.shape[-1],))
+    one = nn.initializers.constant(1.0 - self.offset)
+    scale = self.param('scale', one, (x.shape[-1],))
+    scale = scale + self.offset if self.offset else scale
     mean = jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
     return (x * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype) * _like(
       scale, x
     )
 
 
+def act(name: str) -> Callable[[Array], Array]:
+  """'silu' or 'gelu'."""
+  return nn.silu if name == 'silu' else nn.gelu
+
+
 class SwiGLU(nn.Module):
-  """`down(silu(gate(x)) * up(x))`; `zero_out` makes it start as zero."""
+  """`down(act(gate(x)) * up(x))`; `zero_out` makes it start as zero."""
 
   hidden: int
   zero_out: bool = False
+  act: str = 'silu'
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -47,7 +58,7 @@ class SwiGLU(nn.Module):
     gate = self.param('gate', matrix_init, (width, self.hidden))
     up = self.param('up', matrix_init, (width, self.hidden))
     down = self.param('down', out_init, (self.hidden, width))
-    hidden = nn.silu(product(self, x, 'gate', gate))
+    hidden = act(self.act)(product(self, x, 'gate', gate))
     hidden = hidden * product(self, x, 'up', up)
     return product(self, hidden, 'down', down)
 
@@ -55,71 +66,88 @@ class SwiGLU(nn.Module):
 class Attention(nn.Module):
   """Causal grouped-query attention with rotary positions."""
 
-  num_heads: int
-  num_kv_heads: int
-  head_size: int
-  qk_norm: bool
-  qkv_bias: bool
-  theta: float
-  scaling: tuple[float, ...]
-  eps: float
+  config: config_lib.Model
 
   def setup(self):
-    self.norm = RMSNorm(self.eps)
-    if self.qk_norm:
-      self.query_norm = RMSNorm(self.eps)
-      self.key_norm = RMSNorm(self.eps)
+    c = self.config
+    self.norm = self._norm()
+    if c.qk_norm:
+      self.query_norm, self.key_norm = self._norm(), self._norm()
+    if c.post_norms:
+      self.post_norm = self._norm()
 
   @nn.compact
-  def _project(self, x_BTD, positions_BT):
-    width = x_BTD.shape[-1]
+  def _project(self, x_BTD, positions_BT, local):
+    c, width = self.config, x_BTD.shape[-1]
     x_BTD = self.norm(x_BTD)
 
     def heads(name, count):
-      kernel = self.param(name, matrix_init, (width, count * self.head_size))
+      kernel = self.param(name, matrix_init, (width, count * c.head_size))
       x_BTF = product(self, x_BTD, name, kernel)
-      if self.qkv_bias:
+      if c.qkv_bias:
         zero = nn.initializers.zeros
-        bias = self.param(f'{name}_bias', zero, (count * self.head_size,))
+        bias = self.param(f'{name}_bias', zero, (count * c.head_size,))
         x_BTF = x_BTF + _like(bias, x_BTF)
-      return x_BTF.reshape(*x_BTD.shape[:2], count, self.head_size)
+      return x_BTF.reshape(*x_BTD.shape[:2], count, c.head_size)
 
-    q_BTHK = heads('query', self.num_heads)
-    k_BTHK = heads('key', self.num_kv_heads)
-    v_BTHK = heads('value', self.num_kv_heads)
-    if self.qk_norm:
+    q_BTHK = heads('query', c.num_heads)
+    k_BTHK = heads('key', c.num_kv_heads)
+    v_BTHK = heads('value', c.num_kv_heads)
+    if c.qk_norm:
       q_BTHK, k_BTHK = self.query_norm(q_BTHK), self.key_norm(k_BTHK)
-    turns = frequencies(self.head_size, theta=self.theta, scaling=self.scaling)
+    turns: Any = frequencies(
+      c.head_size, theta=c.rope_theta, scaling=c.rope_scaling
+    )
+    if local is not None:
+      near = frequencies(c.head_size, theta=c.local_theta)
+      turns = jnp.where(local, near, turns)
     q_BTHK = rotate(q_BTHK, positions_BT, turns)
     k_BTHK = rotate(k_BTHK, positions_BT, turns)
-    out = self.param(
-      'out', matrix_init, (self.num_heads * self.head_size, width)
-    )
+    out = self.param('out', matrix_init, (c.num_heads * c.head_size, width))
     return q_BTHK, k_BTHK, v_BTHK, out
 
-  def __call__(self, x_BTD, mask_BTT, positions_BT):
+  def __call__(self, x_BTD, mask_BTT, positions_BT, local=None):
     """Whole rows. Returns the branch and this layer's keys and values."""
-    q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT)
-    y_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
-    return self._out(y_BTHK, out), (k_BTHK, v_BTHK)
+    q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
+    mask_BTT = self._near(mask_BTT, positions_BT, positions_BT, local)
+    return self._attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT, out), (k_BTHK, v_BTHK)
 
-  def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot):
+  def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot, local=None):
     """One token per row (T = 1) against a cache `[B, S, H, K]` pair.
 
     The token's keys and values go to `slot`, the same for all rows: gaps that
     ragged prompts leave are masked, so that the write is one cheap slice.
     """
-    q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT)
-    cache = tuple(
+    q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
+    k_BSGK, v_BSGK = (
       jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), slot, 1)
       for old, new in zip(cache, (k_BTHK, v_BTHK), strict=True)
     )
-    y_BTHK = attend(q_BTHK, cache[0], cache[1], mask_BTS)
-    return self._out(y_BTHK, out), cache
+    # Slots lie in the order of their tokens.
+    place_BS = jnp.cumsum(mask_BTS[:, 0], 1) - 1
+    mask_BTS = self._near(mask_BTS, positions_BT, place_BS, local)
+    y_BTD = self._attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, out)
+    return y_BTD, (k_BSGK, v_BSGK)
 
-  def _out(self, y_BTHK, kernel):
+  def _near(self, mask_BTS, positions_BT, places_BS, local):
+    """What a local block may see."""
+    if local is None:
+      return mask_BTS
+    away_BTS = positions_BT[:, :, None] - places_BS[:, None]
+    return mask_BTS & ((away_BTS < self.config.window) | ~local)
+
+  def _attend(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS, out):
+    c = self.config
+    y_BTHK = attend(
+      q_BTHK, k_BSGK, v_BSGK, mask_BTS, scale=c.query_scale,
+      cap=c.attention_cap,
+    )  # fmt: skip
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
-    return product(self, y_BTF, 'out', kernel)
+    y_BTD = product(self, y_BTF, 'out', out)
+    return self.post_norm(y_BTD) if c.post_norms else y_BTD
+
+  def _norm(self):
+    return RMSNorm(self.config.norm_eps, self.config.norm_offset)
 
 
 def product(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
@@ -157,17 +185,30 @@ def _low_backward(kept, dy):
 _low.defvjp(_low_forward, _low_backward)
 
 
-def attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> Array:
-  """Softmax attention; query heads share key heads in equal groups."""
+def attend(
+  q_BTHK, k_BSGK, v_BSGK, mask_BTS, *, scale: float = 0.0, cap: float = 0.0
+) -> Array:
+  """Softmax attention; query heads share key heads in equal groups.
+
+  Args:
+    scale: of queries; 0: 1 / sqrt(K).
+    cap: of scores, see `capped`.
+  """
   B, T, H, K = q_BTHK.shape
   G = k_BSGK.shape[2]
-  q = q_BTHK.reshape(B, T, G, H // G, K) * jnp.asarray(K**-0.5, q_BTHK.dtype)
+  q = q_BTHK.reshape(B, T, G, H // G, K)
+  q = q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
   scores = jnp.einsum('btghk,bsgk->bghts', q, k_BSGK)
-  scores = scores.astype(jnp.float32)
+  scores = capped(scores.astype(jnp.float32), cap)
   scores = jnp.where(mask_BTS[:, None, None], scores, _MASKED)
   weights = jax.nn.softmax(scores, -1).astype(v_BSGK.dtype)
   y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)
   return y.reshape(B, T, H, K)
+
+
+def capped(x: Array, cap: float) -> Array:
+  """Values that near `cap` and never reach it; 0: as they are."""
+  return cap * jnp.tanh(x / cap) if cap else x
 
 
 def frequencies(
@@ -194,7 +235,9 @@ def frequencies(
   return (kept * plain + (1 - kept) * plain / factor).astype(np.float32)
 
 
-def rotate(x_BTHK: Array, positions_BT: Array, turns: np.ndarray) -> Array:
+def rotate(
+  x_BTHK: Array, positions_BT: Array, turns: Array | np.ndarray
+) -> Array:
   """Rotary positions, first and second half of a head as pairs.
 
   Args:

@@ -9,6 +9,9 @@ References: 2512.24695 section 7 (Continuum Memory System), 2606.03979
 section 3.1.
 """
 
+import functools
+
+import jax.numpy as jnp
 from flax import linen as nn
 
 from sleep_jax import types
@@ -28,10 +31,9 @@ class Level(nn.Module):
     level = self.config.levels[self.number - 1]
     own = self.number == self.config.num_levels
     self.base = Base(
+      self.config,
       level.hidden,
-      normed=self.config.arrangement != 'independent',
       zero_out=not own and self.config.arrangement != 'depth',
-      eps=self.config.norm_eps,
     )
     if level.slots:
       self.experts = experts.ExpertBank(
@@ -41,6 +43,7 @@ class Level(nn.Module):
         self.config.router_spread,
         self.config.top_k,
         self.config.gate_bias,
+        self.config.act,
       )
 
   def __call__(self, x_BTD, active_E, fresh, opened_BE=None):
@@ -55,17 +58,17 @@ class Level(nn.Module):
 class Base(nn.Module):
   """What moves awake: the norm (of a chain) and the MLP of a level."""
 
+  config: config_lib.Model
   hidden: int
-  normed: bool
   zero_out: bool
-  eps: float
 
   @nn.compact
   def __call__(self, x_BTD):
     """Returns the branch and the normed input that the experts read too."""
-    if self.normed:
-      x_BTD = layers.RMSNorm(self.eps, name='norm')(x_BTD)
-    mlp = layers.SwiGLU(self.hidden, self.zero_out, name='mlp')
+    c = self.config
+    if c.arrangement != 'independent':
+      x_BTD = layers.RMSNorm(c.norm_eps, c.norm_offset, name='norm')(x_BTD)
+    mlp = layers.SwiGLU(self.hidden, self.zero_out, c.act, name='mlp')
     return mlp(x_BTD), x_BTD
 
 
@@ -79,14 +82,24 @@ class Memory(nn.Module):
   def __call__(
     self, h_BTD: Array, active_NE: Array, fresh=None, opened_BNE=None
   ) -> Array:
-    fresh, x_BTD = fresh or {}, None
-    if self.config.arrangement == 'independent':
-      x_BTD = layers.RMSNorm(self.config.norm_eps, name='norm')(h_BTD)
+    c, fresh = self.config, fresh or {}
+    norm = functools.partial(layers.RMSNorm, c.norm_eps, c.norm_offset)
+    if c.arrangement == 'independent':
+      x_BTD, branch_BTD = norm(name='norm')(h_BTD), jnp.zeros_like(h_BTD)
     for number in self.numbers:
-      level = Level(self.config, number, name=str(number))
-      read_BTD = h_BTD if x_BTD is None else x_BTD
+      level = Level(c, number, name=str(number))
       opened_BE = None if opened_BNE is None else opened_BNE[:, number - 1]
-      h_BTD = h_BTD + level(
-        read_BTD, active_NE[number - 1], fresh.get(str(number)), opened_BE
-      )
-    return h_BTD
+      how = active_NE[number - 1], fresh.get(str(number)), opened_BE
+      if c.arrangement == 'independent':
+        branch_BTD += level(x_BTD, *how)
+        continue
+      y_BTD = level(h_BTD, *how)
+      # The host's branch alone is normed: a faster level has no host.
+      if c.post_norms and number == self.numbers[-1]:
+        y_BTD = norm(name='post_norm')(y_BTD)
+      h_BTD = h_BTD + y_BTD
+    if c.arrangement != 'independent':
+      return h_BTD
+    if c.post_norms:
+      branch_BTD = norm(name='post_norm')(branch_BTD)
+    return h_BTD + branch_BTD

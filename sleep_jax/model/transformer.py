@@ -31,19 +31,16 @@ class Block(nn.Module):
 
   def setup(self):
     c = self.config
-    self.attention = layers.Attention(
-      c.num_heads, c.num_kv_heads, c.head_size, c.qk_norm, c.qkv_bias,
-      c.rope_theta, c.rope_scaling, c.norm_eps,
-    )  # fmt: skip
+    self.attention = layers.Attention(c)
     self.levels = memory.Memory(c, self.numbers)
 
-  def __call__(self, h_BTD, mask_BTT, positions_BT, *gates):
-    branch, cache = self.attention(h_BTD, mask_BTT, positions_BT)
+  def __call__(self, h_BTD, mask_BTT, positions_BT, local, *gates):
+    branch, cache = self.attention(h_BTD, mask_BTT, positions_BT, local)
     return self.levels(h_BTD + branch, *gates), cache
 
-  def decode(self, h_BTD, mask_BTS, positions_BT, cache, slot, *gates):
+  def decode(self, h_BTD, mask_BTS, positions_BT, cache, slot, local, *gates):
     branch, cache = self.attention.decode(
-      h_BTD, mask_BTS, positions_BT, cache, slot
+      h_BTD, mask_BTS, positions_BT, cache, slot, local
     )
     return self.levels(h_BTD + branch, *gates), cache
 
@@ -60,7 +57,7 @@ class Transformer:
     embed_key, head_key, block_key = jax.random.split(key, 3)
     h = jnp.zeros((1, 1, c.width))
     args = (
-      jnp.ones((1, 1, 1), bool), jnp.zeros((1, 1), jnp.int32),
+      jnp.ones((1, 1, 1), bool), jnp.zeros((1, 1), jnp.int32), None,
       self._no_experts(), None,
     )  # fmt: skip
 
@@ -74,7 +71,7 @@ class Transformer:
         'attention': _joined([run['attention'] for run in runs]),
         'levels': {k: v for run in runs for k, v in run['levels'].items()},
       },
-      'norm': {'scale': jnp.ones((c.width,))},
+      'norm': {'scale': jnp.full((c.width,), 1.0 - c.norm_offset)},
     }
     if not c.tied:
       shape = (c.width, c.vocab_size)
@@ -168,9 +165,8 @@ class Transformer:
         x_BTD, bank, active_E, router=c.router, top_k=c.top_k,
         spread=c.router_spread,
       )  # fmt: skip
-      return reduce(
-        gates_BTE, experts.outputs(x_BTD, bank['A'], bank['B'], gates_BTE)
-      )
+      added = experts.outputs(x_BTD, bank['A'], bank['B'], gates_BTE, act=c.act)
+      return reduce(gates_BTE, added)
 
     return jax.lax.map(block, (x_LBTD, self.bank(weights, level)))
 
@@ -236,11 +232,11 @@ class Transformer:
       for start, stop, numbers in self.config.groups
       for _ in range(start, stop)
     ]
-    for block, (variables, fresh), old in zip(
+    for block, (variables, fresh, local), old in zip(
       blocks, apart or self.unstacked(weights), cache, strict=True
     ):
       h, kept = block.apply(
-        variables, h, mask_BS[:, None], position_B[:, None], old, slot,
+        variables, h, mask_BS[:, None], position_B[:, None], old, slot, local,
         weights.active_NE, fresh, weights.opened_BNE, method='decode',
       )  # fmt: skip
       new.append(kept)
@@ -263,9 +259,9 @@ class Transformer:
       show = seen in block.numbers
 
       def body(h, layer, block=block, show=show):
-        variables, fresh = layer
+        variables, fresh, local = layer
         (h, cache), shown = block.apply(
-          variables, h, mask_BTT, positions_BT, weights.active_NE, fresh,
+          variables, h, mask_BTT, positions_BT, local, weights.active_NE, fresh,
           weights.opened_BNE, mutable=['seen'] if show else [],
         )  # fmt: skip
         if show:
@@ -290,7 +286,11 @@ class Transformer:
       new = {name: part for name, part in fresh.items() if int(name) in numbers}
       own = {name: self._part(tree, start, stop, numbers)
              for name, tree in trees.items()}  # fmt: skip
-      yield Block(self.config, numbers), (own, new), range(start, stop)
+      local = None
+      if self.config.window:
+        local = jnp.asarray(self.config.local[start:stop])
+      stack = own, new, local
+      yield Block(self.config, numbers), stack, range(start, stop)
 
   def _part(self, tree, start, stop, numbers):
     """What of all blocks belongs to a run of them."""
@@ -305,14 +305,16 @@ class Transformer:
     return {'attention': attention, 'levels': levels}
 
   def _embed(self, weights, tokens_BT):
-    return weights.params['embed'][tokens_BT]
+    h_BTD = weights.params['embed'][tokens_BT]
+    scale = self.config.embed_scale
+    return h_BTD if scale == 1 else h_BTD * jnp.asarray(scale, h_BTD.dtype)
 
   def _head(self, weights, h):
     states = self._normed(weights, h)
     return (states @ self.head(weights).T).astype(jnp.float32)
 
   def _normed(self, weights, h):
-    norm = layers.RMSNorm(self.config.norm_eps)
+    norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
     return norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
 
   def _no_experts(self):
