@@ -1,7 +1,6 @@
 """A model to use: of a run, or of a Hugging Face directory."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,16 +52,7 @@ def open_model(
     ValueError: what there is cannot be read.
   """
   home = pathlib.Path(folder).expanduser()
-  path = home / 'config.json'
-  if not path.is_file():
-    raise FileNotFoundError(
-      f'{path} does not exist: expected the work directory of a run, or a '
-      'Hugging Face model directory.'
-    )
-  try:
-    config = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is no JSON ({error}).') from error
+  config = huggingface.config_of(home)
   if 'strategies' not in config:
     return _of_host(huggingface.read(folder), dtype)
   return _of_run(home, config, strategy, seed)

@@ -78,16 +78,7 @@ def read(folder: str) -> Host:
       the field of config.json.
   """
   home = pathlib.Path(folder).expanduser()
-  path = home / 'config.json'
-  if not path.is_file():
-    raise FileNotFoundError(
-      f'{path} does not exist: expected a Hugging Face model directory with '
-      'config.json and safetensors.'
-    )
-  try:
-    config = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is no JSON ({error}): fetch it again.') from error
+  path, config = home / 'config.json', config_of(home)
   kind = config.get('model_type')
   if kind not in FAMILIES:
     raise ValueError(
@@ -98,6 +89,25 @@ def read(folder: str) -> Host:
     vocab_size=_number(config, 'vocab_size', path),
     hidden=_number(config, 'intermediate_size', path), files=_files(home),
   )  # fmt: skip
+
+
+def config_of(home: pathlib.Path) -> dict[str, Any]:
+  """What a folder's config.json says.
+
+  Raises:
+    FileNotFoundError, ValueError: it is not there, or is no JSON.
+  """
+  path = home / 'config.json'
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'{path} does not exist: expected a Hugging Face model directory '
+      '(config.json, safetensors, tokenizer.json), or the work directory of a '
+      'run.'
+    )
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{path} is no JSON ({error}): fetch it again.') from error
 
 
 def tokenizer(host: Host) -> tokenizer_lib.Fast:
