@@ -1,5 +1,6 @@
 """A harness asks: likelihoods, rolling ones, continuations, at any batch."""
 
+import json
 import sys
 
 import jax
@@ -102,44 +103,37 @@ def test_a_continuation_stops_at_its_stops(opened):
   assert stop and cut == whole[: whole.index(stop)]
 
 
-def test_the_harness_runs_a_task_of_its_own_making(opened):
-  """Offline: three questions that the test makes."""
+def test_the_harness_runs_a_local_task(opened, tmp_path, monkeypatch):
+  """Offline: questions in a file of the test's own."""
+  monkeypatch.setenv('HF_DATASETS_CACHE', str(tmp_path / 'cache'))
   harness = pytest.importorskip('lm_eval')
-  task = _task(harness)
-  results = {}
-  for batch in (1, 4):
-    model = lm_eval.adapter(_scorer(opened, batch_size=batch))
-    results[batch] = harness.evaluate(
-      lm=model, task_dict={'pets': task}, bootstrap_iters=0
-    )['results']['pets']
-  assert results[1]['acc,none'] == results[4]['acc,none']
-
-
-def _task(harness):
-  docs = [
+  tasks = pytest.importorskip('lm_eval.tasks')
+  rows = [
     {'q': 'the cat', 'choices': [' sat', ' ran'], 'gold': 0},
     {'q': 'the dog', 'choices': [' sat', ' ran'], 'gold': 1},
     {'q': 'a mat', 'choices': [' is', ' was'], 'gold': 0},
   ]
-
-  class Pets(harness.api.task.ConfigurableTask):
-    def __init__(self):
-      super().__init__(
-        config={
-          'task': 'pets', 'dataset_path': 'none',
-          'output_type': 'multiple_choice', 'doc_to_text': '{{q}}',
-          'doc_to_target': 'gold', 'doc_to_choice': 'choices',
-          'target_delimiter': '', 'test_split': 'test',
-          'metric_list': [{'metric': 'acc'}],
-        }
-      )  # fmt: skip
-
-    def download(self, *args, **kwargs):
-      del args, kwargs
-      datasets = pytest.importorskip('datasets')
-      self.dataset = {'test': datasets.Dataset.from_list(docs)}
-
-  return Pets()
+  file = tmp_path / 'pets.jsonl'
+  file.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  about = {
+    'task': 'pets', 'dataset_path': 'json',
+    'dataset_kwargs': {'data_files': {'test': str(file)}},
+    'output_type': 'multiple_choice', 'test_split': 'test',
+    'doc_to_text': '{{q}}', 'doc_to_target': 'gold', 'doc_to_choice': 'choices',
+    'target_delimiter': '', 'metric_list': [{'metric': 'acc'}],
+  }  # fmt: skip
+  found = {}
+  for batch in (1, 4):
+    model = lm_eval.adapter(_scorer(opened, batch_size=batch))
+    found[batch] = harness.evaluate(
+      lm=model, task_dict=tasks.get_task_dict([about]), bootstrap_iters=0
+    )['results']['pets']['acc,none']  # fmt: skip
+  right = 0
+  for row in rows:
+    pairs = [(row['q'], choice) for choice in row['choices']]
+    nats = [score for score, _ in _scorer(opened).likelihoods(pairs)]
+    right += int(np.argmax(nats) == row['gold'])
+  assert found[1] == found[4] == pytest.approx(right / len(rows))
 
 
 def test_without_the_harness_it_says_what_to_install(opened, monkeypatch):
