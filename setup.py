@@ -15,6 +15,7 @@ setuptools.setup(
     'flax>=0.12.8',
     'grain>=0.2.18',
     'jax>=0.10.2,<0.13',
+    'jinja2>=3.1',
     'ml-collections>=1.1',
     'numpy>=2.2',
     'scipy>=1.14',
@@ -34,10 +35,15 @@ setuptools.setup(
     ],
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],
-    'hf': ['jinja2>=3.1', 'transformers>=5.23'],
     'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.
     'cuda': ['jax[cuda13]'],
     # The peers that are measured beside us.
-    'bench': ['peft>=0.21', 'torch>=2.13', 'transformers>=5.23', 'trl>=1.16'],
+    'bench': [
+      'peft>=0.21',
+      'torch>=2.13',
+      'transformers>=5.23',
+      'trl>=1.16',
+      'lm-eval>=0.4.13',
+    ],
   },
 )
