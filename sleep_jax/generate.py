@@ -20,6 +20,9 @@ _TEMPERATURE = flags.DEFINE_float(
 )
 _TOP_K = flags.DEFINE_integer('top_k', 0, 'Likeliest tokens; 0: all.', 0)
 _TOP_P = flags.DEFINE_float('top_p', 1.0, 'Mass of the likeliest.', 0.0, 1.0)
+_CHAT = flags.DEFINE_bool(
+  'chat', False, 'Each prompt is a message to the model, in its own template.'
+)
 _EXPERTS = flags.DEFINE_string(
   'experts', None, 'A file of experts to put beside the model.'
 )
@@ -56,12 +59,13 @@ def _run():
   if _EXPERTS.value:
     model, weights = experts.attach(model, weights, _EXPERTS.value)
   words = opened.words
-  prompts = [[words.bos, *words.encode(text)] for text in _PROMPT.value]
+  prompts = [_asked(opened, text) for text in _PROMPT.value]
   said = [decoding.Detokenizer(words) for _ in prompts]
   texts = ['' for _ in prompts]
   alone = len(prompts) == 1  # Only one can be shown as it comes.
+  shown = ['' if _CHAT.value else text for text in _PROMPT.value]
   if alone:
-    print(_PROMPT.value[0], end='', flush=True)
+    print(shown[0], end='', flush=True)
   for tokens in decoding.stream(
     model, weights, prompts, jax.random.key(_SEED.value),
     max_new=_MAX_NEW.value, ends=opened.ends, temperature=_TEMPERATURE.value,
@@ -74,7 +78,21 @@ def _run():
         print(piece, end='', flush=True)
   for row, text in enumerate(texts):
     rest = said[row].end()
-    print(rest if alone else f'{_PROMPT.value[row]}{text}{rest}')
+    print(rest if alone else f'{shown[row]}{text}{rest}')
+
+
+def _asked(opened, text: str) -> list[int]:
+  """A prompt in tokens: to be gone on with, or to be answered."""
+  from sleep_jax.data import chat
+
+  if not _CHAT.value:
+    return [opened.words.bos, *opened.words.encode(text)]
+  if opened.host is None:
+    raise ValueError(
+      '--chat: a model that was born here has no chat template. Leave it out.'
+    )
+  template = chat.Template(str(opened.host.folder), opened.ends)
+  return template.encode([{'role': 'user', 'content': text}])
 
 
 if __name__ == '__main__':
