@@ -1,0 +1,80 @@
+"""Entry: python -m sleep_jax.chat --model=FOLDER --workdir=runs/chat.
+
+Talk; then /sleep (a night about what was said), /status, /save, /quit.
+Ctrl-C stops an answer, not the conversation.
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', 'configs/chat.py', 'How nights are spent.', lock_config=True
+)
+_MODEL = flags.DEFINE_string('model', None, 'A Hugging Face model directory.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Keeps the days, the life and what was said today.'
+)
+_MAX_NEW = flags.DEFINE_integer('max_new', 256, 'Tokens of an answer.', 1)
+_TEMPERATURE = flags.DEFINE_float(
+  'temperature', 0.0, '0: the likeliest words.', 0.0
+)
+_HELP = '/sleep, /status, /save, /quit; anything else is said to the model.'
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
+  logging.set_verbosity(logging.ERROR)
+  from sleep_jax import conversation
+
+  try:
+    talk = conversation.Conversation(
+      _CONFIG.value, _WORKDIR.value, _MODEL.value, max_new=_MAX_NEW.value,
+      temperature=_TEMPERATURE.value,
+    )  # fmt: skip
+  except (ValueError, OSError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(1)
+  print(_HELP)
+  while True:
+    try:
+      text = input('> ').strip()
+    except (EOFError, KeyboardInterrupt):
+      print()
+      break
+    if text == '/quit':
+      break
+    if text:
+      _turn(talk, text)
+  talk.save()
+
+
+def _turn(talk, text: str) -> None:
+  """One line of the user's."""
+  try:
+    if text == '/sleep':
+      nights = talk.sleep()
+      outcome = 'kept' if nights[-1]['accepted'] else 'discarded'
+      print(f'night {nights[-1]["night"]}: {outcome}')
+    elif text == '/status':
+      print(talk.status())
+    elif text == '/save':
+      talk.save()
+      print('saved')
+    elif text.startswith('/'):
+      print(f'{text} is no command: {_HELP}')
+    else:
+      for piece in talk.say(text):
+        print(piece, end='', flush=True)
+      print()
+  except KeyboardInterrupt:
+    print('\n(stopped)')
+  except (ValueError, OSError) as error:
+    print(f'error: {error}', file=sys.stderr)
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['model', 'workdir'])
+  app.run(main)

@@ -1,0 +1,138 @@
+"""A conversation that sleeps: what was said today is a document of the night.
+
+A day is what has been said since the last sleep. To sleep is to write it to the
+folder of days and to let the life go on, which begins where it stood (see
+`lifecycle`), so that a conversation is a study like any other.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+
+from sleep_jax import decoding, models, study
+from sleep_jax.data import chat
+
+_DAYS, _LIFE, _TODAY = 'days', 'life', 'today.json'
+
+
+@dataclasses.dataclass
+class Conversation:
+  """What is said, to whom, and how it is remembered.
+
+  Args:
+    config: of the life; see configs/chat.py.
+    workdir: keeps the days, the life, and what was said today.
+    model: Hugging Face directory of who has not lived yet.
+    max_new: tokens of an answer, at most.
+    temperature: 0: the likeliest words.
+    seed: of drawing.
+
+  Raises:
+    FileNotFoundError, ValueError: the model, its template, or what the work
+      directory holds cannot be read.
+  """
+
+  config: ml_collections.ConfigDict
+  workdir: str
+  model: str
+  max_new: int = 256
+  temperature: float = 0.0
+  seed: int = 0
+
+  def __post_init__(self):
+    self._home = pathlib.Path(self.workdir).expanduser()
+    (self._home / _DAYS).mkdir(parents=True, exist_ok=True)
+    today = self._home / _TODAY
+    self.messages: list[dict[str, str]] = (
+      json.loads(today.read_text()) if today.is_file() else []
+    )
+    self._open()
+    self._template = chat.Template(self.model, self._opened.ends)
+
+  @property
+  def days(self) -> int:
+    """Nights slept."""
+    return len(list((self._home / _DAYS).glob('*.jsonl')))
+
+  def say(self, text: str) -> Iterator[str]:
+    """The model's answer to a message, in pieces as they come.
+
+    Whoever stops listening keeps what was said so far.
+    """
+    self.messages.append({'role': 'user', 'content': text})
+    said, made = decoding.Detokenizer(self._opened.words), ''
+    opened, key = self._opened, jax.random.key(self.seed + len(self.messages))
+    try:
+      for (token,) in decoding.stream(
+        opened.model, opened.weights, [self._template.encode(self.messages)],
+        key, max_new=self.max_new, ends=opened.ends,
+        temperature=self.temperature,
+      ):  # fmt: skip
+        piece = '' if token is None else said.add(token)
+        made += piece
+        yield piece
+      piece = said.end()
+      made += piece
+      yield piece
+    finally:
+      self.messages.append({'role': 'assistant', 'content': made})
+      self.save()
+
+  def sleep(self) -> list[dict[str, Any]]:
+    """A night about what was said today; returns the life's nights so far.
+
+    Raises:
+      ValueError: nothing was said.
+    """
+    if not self.messages:
+      raise ValueError('Nothing was said today: there is nothing to sleep on.')
+    told = '\n'.join(f'{m["role"]}: {m["content"]}' for m in self.messages)
+    day = self._home / _DAYS / f'day_{self.days + 1:04d}.jsonl'
+    part = day.with_suffix('.part')
+    part.write_text(json.dumps({'text': told}) + '\n')
+    part.rename(day)  # From here on the day is lived, whatever happens.
+    self.messages = []
+    self.save()
+    return self.live()
+
+  def live(self) -> list[dict[str, Any]]:
+    """Lives through all days that were written; returns the nights."""
+    config = self.config.copy_and_resolve_references()
+    with config.unlocked():
+      config.data.path = str(self._home / _DAYS)
+      config.birth.host = self.model
+      config.strategies = ('sleep',)
+      config.seeds = (self.seed,)
+    (run,) = study.Study(config, str(self._home / _LIFE)).run()
+    self._open()
+    return run['nights']
+
+  def status(self) -> str:
+    """What is on, and which night lives where."""
+    rows = [
+      f'night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
+      f'{row["event"]}'
+      for row in self._opened.ledger
+    ]
+    today = (
+      f'{len(self.messages)} messages since the last of {self.days} nights'
+    )
+    return '\n'.join([today, *rows])
+
+  def save(self) -> None:
+    """Keeps what was said today."""
+    part = self._home / f'{_TODAY}.part'
+    part.write_text(json.dumps(self.messages))
+    part.rename(self._home / _TODAY)
+
+  def _open(self):
+    life = self._home / _LIFE
+    lived = (life / f'seed_{self.seed}' / 'sleep' / 'checkpoints').is_dir()
+    self._opened = models.open_model(
+      str(life) if lived else self.model, seed=self.seed
+    )
