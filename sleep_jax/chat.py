@@ -4,7 +4,10 @@ Talk; then /sleep (a night about what was said), /status, /save, /quit.
 Ctrl-C stops an answer, not the conversation.
 """
 
+import contextlib
+import io
 import sys
+import warnings
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -27,6 +30,8 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   logging.set_verbosity(logging.ERROR)
+  # A night gives away what it does not keep: that is meant.
+  warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
   from sleep_jax import conversation
 
   try:
@@ -55,7 +60,9 @@ def _turn(talk, text: str) -> None:
   """One line of the user's."""
   try:
     if text == '/sleep':
-      nights = talk.sleep()
+      # The table of a study has nothing to say without questions.
+      with contextlib.redirect_stdout(io.StringIO()):
+        nights = talk.sleep()
       outcome = 'kept' if nights[-1]['accepted'] else 'discarded'
       print(f'night {nights[-1]["night"]}: {outcome}')
     elif text == '/status':
