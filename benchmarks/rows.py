@@ -31,7 +31,9 @@ COLUMNS = (
   ('damage_awake', 'damage awake'),
   ('night_cpu_seconds', 'CPU-seconds of a night'),
 )
-_STUDY = flags.DEFINE_enum('study', 'seeding', ('seeding', 'dream'), 'Which.')
+_STUDY = flags.DEFINE_enum(
+  'study', 'seeding', ('seeding', 'dream', 'ten_dreams'), 'Which.'
+)
 _FOLDER = flags.DEFINE_string('folder', '', 'Where the rows were run.')
 _OUT = flags.DEFINE_string('out', '', 'Written to, .md and .json.')
 _ROWS = flags.DEFINE_bool('rows', False, 'Only say which rows there are.')

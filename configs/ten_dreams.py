@@ -3,10 +3,15 @@
     python -m sleep_jax.main --config=configs/ten_dreams.py:full \
       --workdir=runs/ten_dreams/full
 
-Rows as in configs/dream.py.
+Rows as in configs/dream.py; `bash launch/rows.sh ten_dreams [workdir] full none`
+runs the two that answer it.
 """
 
 from configs import dream
+
+
+def names():
+  return dream.names()
 
 
 def get_config(row='full'):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Which part does what: every row of a study (configs/seeding.py or
-# configs/dream.py) and the table of them:
-# bash launch/rows.sh seeding|dream [workdir] [row ...]
+# Which part does what: every row of a study (configs/seeding.py, dream.py or
+# ten_dreams.py) and the table of them:
+# bash launch/rows.sh seeding|dream|ten_dreams [workdir] [row ...]
 #
 # Run again with the same workdir it goes on where it stopped. The workdir is
 # runs/STUDY in the repository unless named.
@@ -9,9 +9,9 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 study=${1:-}
-[[ $study == seeding || $study == dream ]] \
-  || fail "usage: bash launch/rows.sh seeding|dream [workdir] [row ...];" \
-    "got '$study'"
+[[ $study =~ ^(seeding|dream|ten_dreams)$ ]] \
+  || fail "usage: bash launch/rows.sh seeding|dream|ten_dreams [workdir]" \
+    "[row ...]; got '$study'"
 shift
 workdir=$root/runs/$study
 if [[ $# -gt 0 ]]; then
