@@ -3,8 +3,8 @@
     python -m sleep_jax.main --config=configs/ten_dreams.py:full \
       --workdir=runs/ten_dreams/full
 
-Rows as in configs/dream.py; `bash launch/rows.sh ten_dreams [workdir] full none`
-runs the two that answer it.
+Rows as in configs/dream.py; the two that answer it are run by
+`bash launch/rows.sh ten_dreams [workdir] full none`.
 """
 
 from configs import dream
