@@ -65,7 +65,11 @@ def _seeded():
   asleep, _ = _dreamt()
   weight_B = np.zeros_like(asleep.night.dreams.weight_B)
   weight_B[2:6] = 1
-  dreams = asleep.night.dreams.replace(weight_B=weight_B)
+  dreams = asleep.night.dreams
+  length_B = np.where(weight_B > 0, dreams.texts.prompt_length_B, 0)
+  dreams = dreams.replace(
+    weight_B=weight_B, asked=dreams.asked.replace(length_B=length_B)
+  )
   asleep = _copy(asleep.replace(night=asleep.night.replace(dreams=dreams)))
   losses = []
   for _ in range(2):
