@@ -20,7 +20,7 @@ from safetensors import numpy as safetensors
 
 from sleep_jax import types
 from sleep_jax.data import tokenizer
-from sleep_jax.interop import huggingface
+from sleep_jax.interop import families, huggingface
 from sleep_jax.model import transformer
 
 # What stands beside a host's weights and is kept as it is.
@@ -98,7 +98,7 @@ def save(
   made = dict(host.config if host else born(model))
   made['intermediate_size'] = _hidden(model, weights)
   made['architectures'] = made.get('architectures') or [
-    huggingface.ARCHITECTURES[made['model_type']]
+    families.ARCHITECTURES[made['model_type']]
   ]
   for field in ('dtype', 'torch_dtype'):
     if field in made or field == 'dtype':
@@ -146,7 +146,7 @@ def born(model: transformer.Transformer) -> dict[str, Any]:
     tie_word_embeddings=c.tied, attention_bias=False,
     bos_token_id=c.vocab_size - 2, eos_token_id=c.vocab_size - 1,
   )  # fmt: skip
-  return made | huggingface.rope(c)
+  return made | families.rope(c)
 
 
 def _units(model, weights, layer, name) -> np.ndarray:
