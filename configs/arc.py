@@ -19,7 +19,9 @@ def get_config():
   c.name = 'arc'
   c.strategies = ('sleep', 'seal', 'sft')
   c.data.world = 'arc'
-  c.data.settings = dict(birth=config_dict.placeholder(str), num_days=8)
+  c.data.settings = dict(
+    birth=config_dict.placeholder(str), num_days=8, longest=380
+  )
   c.data.context = 384
   c.data.max_prompt = 384
   c.data.prefix = 16  # 'Task 017c7c7b' and BOS.

@@ -324,6 +324,7 @@ def test_nobody_learns_from_what_was_not_rewarded():
     (dict(margin=float('nan')), 'dream.margin is nan'),
     (dict(num_updates=3, updates_per_round=2), 'not a multiple'),
     (dict(texts=0), 'dream.texts is 0'),
+    (dict(stem_share=2.0), 'dream.stem_share is 2.0'),
     (dict(temperature=-1.0), 'dream.temperature is -1.0'),
   ],
 )

@@ -161,6 +161,10 @@ def make(
       )
   for name, least in _LEAST.items():
     _at_least(f'dream.{name}', getattr(made, name), least)
+  if made.stem_share > 1:
+    raise ValueError(
+      f'dream.stem_share is {made.stem_share}: expected a share, 0 to 1.'
+    )
   if not 1 <= made.kept <= made.candidates:
     raise ValueError(
       f'dream.top {made.top} and dream.random {made.random} keep {made.kept} '
