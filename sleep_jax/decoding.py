@@ -45,13 +45,13 @@ def stream(
     temperature, top_k, top_p: see `sampling.sample`.
   """
   length_B = np.array([len(prompt) for prompt in prompts], np.int32)
-  P = _up(int(length_B.max()))
+  P = padded(int(length_B.max()))
   tokens_BP = np.zeros((len(prompts), P), np.int32)
   for row, prompt in enumerate(prompts):
     tokens_BP[row, : len(prompt)] = prompt
   how = (model, temperature, top_k, top_p)
   token_B, cache, apart = _begin(
-    *how, P + _up(max_new), weights, tokens_BP, length_B, key
+    *how, P + padded(max_new), weights, tokens_BP, length_B, key
   )
   # Blocks are read from their parts alone.
   rest = weights.with_params({})
@@ -111,7 +111,8 @@ def _step(
   return drawn_B, cache
 
 
-def _up(size: int) -> int:
+def padded(size: int) -> int:
+  """Tokens that there is room for where `size` are needed."""
   return -(-size // _STEP) * _STEP
 
 

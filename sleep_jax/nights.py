@@ -108,7 +108,7 @@ class Builder:
     """
     c = self.config
     tx = optimizer.make(**dreams_lib.optimizer(dreams, c.expert_optimizer))
-    made = {
+    return {
       sender: dreaming.Dreaming(
         self.model, tx, self.stems, self.bos, self.eos, self.judge, settings,
         own, self.curriculum(dreams),
@@ -116,7 +116,6 @@ class Builder:
       )
       for sender, own in nights.items()
     }  # fmt: skip
-    return made
 
   def curriculum(self, dreams: dreams_lib.Settings) -> curriculum.Curriculum:
     """How any task is dreamt about."""
@@ -141,8 +140,8 @@ class Builder:
     return few if num % few == 0 else num
 
 
-def something(task: types.Task | None, config) -> types.Task:
-  """A task, if the world has any.
+def dreamt_about(task: types.Task | None, config) -> types.Task:
+  """The task, if there is one and nights can dream about it.
 
   Raises:
     ValueError: there is nothing to dream about, or what there is does not fit

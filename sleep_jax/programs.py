@@ -103,7 +103,7 @@ class Programs:
       config, model, placement, stems, bos, eos, judge, night
     )
     if kind.edits or (kind.sleeps and self.dreams.on):
-      task = nights.something(task, config)
+      task = nights.dreamt_about(task, config)
       self.dream_tokens = self.dreams.tokens(
         night.max_length, task.prompts.context.tokens_BT.shape[1]
       )

@@ -234,7 +234,7 @@ def _config():
 def test_nights_that_choices_do_not_fit_are_said(file, section, field, value):
   task = _stream(_world(file, num_days=1)).tasks['1']
   c = _config()
-  assert nights.something(task, c) is task
+  assert nights.dreamt_about(task, c) is task
   c[section][field] = value
   with pytest.raises(ValueError, match=f'{section}.{field} is {value}'):
-    nights.something(task, c)
+    nights.dreamt_about(task, c)

@@ -199,6 +199,14 @@ class TestPage:
     assert 'expert 4 open' in text and 'Rewarded dreams' in text
     assert 'class="bar gone"' not in markup  # Dreaming empties no expert.
 
+  def test_of_many_dreams_the_best_and_the_worst_are_shown(self, draw):
+    dreaming = run()
+    dreaming['dreams'] = [dream(k, 'rewarded', k / 100) for k in range(1, 31)]
+    _, text = draw([dreaming])
+    assert '30 dreams, 30 tried, 30 rewarded' in text
+    shown = [k for k in range(1, 31) if f'dream {k}: rewarded' in text]
+    assert shown == [1, 2, *range(25, 31)]
+
   def test_a_discarded_night_says_so_and_why(self, draw):
     discarded = run()
     discarded['nights'].append(night(3, accepted=False))

@@ -13,6 +13,7 @@ TRENDS = (
   ('distinct', 'Share of different texts'),
 )
 _SIZE = (344, 200)
+_BEST, _WORST = 6, 2  # Dreams of a night that are shown.
 
 
 def trends(groups: figures.Groups, styles: figures.Styles) -> str:
@@ -31,9 +32,9 @@ def trends(groups: figures.Groups, styles: figures.Styles) -> str:
 
 
 def dreams(groups: figures.Groups) -> str:
-  """Each night's dreams that were tried, the best first; nights are folded.
+  """The best and the worst dreams of each night that were tried; folded.
 
-  Those that were not tried are counted; `dreams.jsonl` has them all.
+  The others are counted; `dreams.jsonl` has them all.
   """
   parts = ''
   for name, runs in groups.items():
@@ -49,7 +50,10 @@ def dreams(groups: figures.Groups) -> str:
           f'{len(tried)} tried, {good} rewarded'
         )
         tried.sort(key=lambda row: -row['gain'])
-        parts += page.folded(title, ''.join(map(_dream, tried)))
+        last = max(len(tried) - _WORST, _BEST)
+        parts += page.folded(
+          title, ''.join(map(_dream, [*tried[:_BEST], *tried[last:]]))
+        )
   return parts
 
 

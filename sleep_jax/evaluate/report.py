@@ -117,10 +117,10 @@ def write(
       page.section(
         'dreams',
         'What it dreams',
-        'Means over the rounds of each night of dreams, and the dreams that '
-        'were tried, the best first. Gain: what learning from a dream alone '
-        'does to the practice, in nats per answer token or as a share of '
-        'right answers. All dreams stand in dreams.jsonl.',
+        'Means over the rounds of each night of dreams, and those that were '
+        'tried: the best six and the worst two. Gain: what learning from a '
+        'dream alone does to the practice, in nats per answer token or as a '
+        'share of right answers. All dreams stand in dreams.jsonl.',
         journals.trends(groups, styles) + journals.dreams(groups),
       ),
       page.section(

@@ -18,8 +18,6 @@ import numpy as np
 from sleep_jax import decoding, models, types
 from sleep_jax.objectives import answers
 
-_STEP = 64  # Rows are padded to so many tokens: few programs serve all.
-
 
 class Scorer:
   """Likelihoods and continuations of a model, in batches.
@@ -115,8 +113,8 @@ class Scorer:
     return [found[i] for i in range(len(cut))]
 
   def _one(self, rows) -> list[tuple[float, bool]]:
-    width = _up(max(len(before + after) for before, after in rows))
-    size = _up(max(len(after) for _, after in rows))
+    width = decoding.padded(max(len(before + after) for before, after in rows))
+    size = decoding.padded(max(len(after) for _, after in rows))
     tokens_BT = np.zeros((self._batch, width), np.int32)
     prompt_B, length_B = np.ones((2, self._batch), np.int32)
     for row, (before, after) in enumerate(rows):
@@ -167,7 +165,3 @@ def _told(model, size, weights, rollout):
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
   for start in range(0, len(items), size):
     yield items[start : start + size]
-
-
-def _up(size: int) -> int:
-  return -(-size // _STEP) * _STEP
