@@ -8,7 +8,7 @@ TRENDS = (
   ('rewarded', 'Rewarded dreams of a round'),
   ('gain', 'Mean gain of a trial'),
   ('entropy', 'Entropy of the writer, nats per token'),
-  ('likelihood', 'Log-likelihood without the document, nats per token'),
+  ('likelihood', 'Log-likelihood, no document, nats'),
   ('repetition', 'Share of repeated neighbours'),
   ('distinct', 'Share of different texts'),
 )
