@@ -5,7 +5,6 @@ the state, the number of the next event and what has been recorded so far, so
 that a life interrupted anywhere ends where an unbroken one does.
 """
 
-import copy
 import dataclasses
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import numpy as np
 from sleep_jax import (
   checkpoint,
   journal,
+  logbook,
   programs,
   progress,
   records,
@@ -25,7 +25,6 @@ from sleep_jax import (
 )
 from sleep_jax import state as state_lib
 from sleep_jax.data import streams
-from sleep_jax.evaluate import cost as cost_lib
 from sleep_jax.evaluate import examiner as examiner_lib
 
 # A level that could not sleep, for the guard, has not emptied its bank.
@@ -34,7 +33,6 @@ _NO_TASK = 'there is nothing to dream about: this experience has no task'
 _NO_EXPERT = 'there is no newest expert: no night before it was kept'
 CONSOLIDATE, MERGE = programs.CONSOLIDATE, programs.MERGE
 DREAM, EDIT = programs.DREAM, programs.EDIT
-RECORDS = ('evaluations', 'nights', 'ledger', 'samples', 'dreams')
 
 
 class Interrupted(Exception):
@@ -83,11 +81,12 @@ class Life:
     self._plan, self._key = plan, key
     self._tolerance = guard_tolerance
     self._guarded = guard_tolerance is not None and program.kind.sleeps
-    self._save_seconds, self._num_samples = save_seconds, num_samples
+    self._save_seconds = save_seconds
     self._reading = program.kind.reading(stream)
-    self._records: dict[str, list] = {name: [] for name in RECORDS}
-    self._cost = cost_lib.Cost()
-    self._event, self._rows = 0, 0
+    self._log = logbook.Logbook(
+      tools.writer, stream.tokenizer.decode, num_samples=num_samples
+    )
+    self._event = 0
     self._under_way: dict[str, Any] = {}  # What is recorded of a night so far.
     self._saved = time.monotonic()
 
@@ -120,7 +119,7 @@ class Life:
 
   def record(self) -> dict[str, Any]:
     """Everything that has been recorded so far, JSON-able."""
-    return {**self._records, 'cost': self._cost.totals()}
+    return self._log.record()
 
   def _start(self):
     saved = self._tools.checkpoints.latest_progress()
@@ -137,10 +136,8 @@ class Life:
     phase = kept['nights'][-1]['phase'] if kept['night'] else CONSOLIDATE
     shapes = self._program.abstract(self._newborn, night=asleep, phase=phase)
     state = self._tools.checkpoints.restore(series, number, shapes)
-    self._records = {name: kept[name] for name in RECORDS}
-    self._cost = cost_lib.Cost(kept['cost'])
-    self._event, self._rows = kept['event'], kept['rows']
-    self._tools.writer.truncate_after(self._rows)
+    self._event = kept['event']
+    self._log.go_on(kept)
     where = f'goes on from {series[:-1]} {number}, step {int(state.step)}'
     self._tools.progress.say(f'{self._program.kind.name}: {where}')
     return state
@@ -179,26 +176,26 @@ class Life:
           self._evaluate(state.weights, event)
           self._event += 1
           continue
-        with self._cost.running():
+        with self._log.cost.running():
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
           metrics = jax.device_get(metrics)
         loss = float(metrics['loss'])
-        self._cost.add(
+        self._log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
           tokens_generated=int(metrics['written']),
         )  # fmt: skip
         self._event += 1
         if event.step % 20 == 0 or self._event == stop:
           shown = {k: float(metrics[k]) for k in ('grad_norm', 'strain')}
-          self._write('wake', loss=loss, **shown, step=event.step)
+          self._log.write('wake', loss=loss, **shown, step=event.step)
         phase.advance(loss=loss)
         self._maybe_save(state)
     return state
 
   def _sleep(self, state, event):
     """A sender's night, and before it a merge if there is no room."""
-    night = self._records['nights'].pop() if state.night is not None else {}
+    night = self._log.take_up() if state.night is not None else {}
     must = self._program.must_merge
     merging = night['phase'] == MERGE if night else must(state, event.sender)
     if merging:
@@ -210,7 +207,7 @@ class Life:
   def _asleep(self, state, event, night, phase):
     """Falls asleep, unless it is; `night` is its record so far."""
     if not night:
-      with self._cost.running():
+      with self._log.cost.running():
         state = self._program.fall_asleep(state, event.sender, phase=phase)
       full = phase == CONSOLIDATE and self._program.is_full(state, event.sender)
       night = records.night(phase, _NO_ROOM * full)
@@ -220,21 +217,21 @@ class Life:
     """A night of dreams; what helped goes into the newest expert."""
     sender = event.sender
     if state.night is not None:
-      night = self._records['nights'].pop()
+      night = self._log.take_up()
     else:
       state, night = self._begin_to_dream(state, event)
     if state.night is not None:
       state, night = self._seed(state, event, night)
-    number = len(self._records['nights']) + 1
+    number = self._log.number
     reason, guard = night.pop('collapse'), None
     if not reason:
-      self._sample(state, number)
+      self._log.sample(state.night.pools)
     if self._guarded and not reason:
       larger = self._program.committed(state, sender, phase=DREAM)
       before = self._examiner.guard(state.weights, event.experience)
       guard, reason = self._vetoed(before, larger, event)
     if state.night is not None:
-      with self._cost.running():
+      with self._log.cost.running():
         state = self._program.dreamt(state, sender, accept=not reason)
         jax.block_until_ready(state.step)
     if reason:
@@ -244,40 +241,33 @@ class Life:
     row = records.outcome(event, number, night, reason=reason, guard=guard)
     self._event += 1
     changes = [] if reason else [(night['slot'], 'dreamt')]
-    self._record_night(row, changes, sender + 1)
+    self._log.night(row, changes, sender + 1)
     self._maybe_save(state)
     return state
 
   def _begin_to_dream(self, state, event):
     """Dreams, if it can; all of it goes into the journal."""
     sender, task = event.sender, self._stream.tasks.get(str(event.experience))
-    slot = records.newest(self._records['nights'], sender + 1)
+    slot = records.newest(self._log.records['nights'], sender + 1)
     night = records.night(DREAM, '', slot=slot, dreams={})
     if task is None or slot is None:
       night['collapse'] = _NO_TASK if task is None else _NO_EXPERT
       return state, night
-    before = self._cost.totals()
-    with self._cost.running():
+    with self._log.spent_on(night):
       state, found = self._program.dream(state, sender, slot, task)
       found = jax.device_get(found)
-    night['collapse'] = self._journal(night, found, task, before)
+    night['collapse'] = self._dreamt(night, found, task)
     return state, night
 
-  def _journal(self, night, found, task, before):
+  def _dreamt(self, night, found, task):
     """Records what was dreamt; returns why nothing is kept of it, or ''."""
-    for name, spent in self._cost.spent_since(before).items():
-      night[name] += spent
-    settings = self._program.dreams
-    self._cost.add(
+    dreams = self._program.dreams
+    self._log.cost.add(
       tokens_generated=int(found['written'].sum()),
       tokens_read=self._program.dream_tokens,
-      steps=settings.rounds * settings.writer.steps,
+      steps=dreams.rounds * dreams.writer.steps,
     )
-    night['dreams'] = journal.means(found)
-    self._records['dreams'] += journal.rows(
-      found, self._stream.tokenizer.decode, task.prompts.context,
-      night=len(self._records['nights']) + 1,
-    )  # fmt: skip
+    self._log.dreams(night, found, task)
     return journal.nothing_kept(found)
 
   def _edit(self, state, event):
@@ -285,16 +275,17 @@ class Life:
     task = self._stream.tasks.get(str(event.experience))
     night = records.night(EDIT, '' if task else _NO_TASK, dreams={})
     if task is not None:
-      before = self._cost.totals()
-      with self._cost.running():
+      with self._log.spent_on(night):
         state, found = self._program.edit(state, task)
         found = jax.device_get(found)
-      self._cost.add(steps=self._program.edit_steps)
-      self._journal(night, found, task, before)
-    number, reason = len(self._records['nights']) + 1, night.pop('collapse')
+      self._log.cost.add(steps=self._program.edit_steps)
+      self._dreamt(night, found, task)
+    reason = night.pop('collapse')
     self._event += 1
-    row = records.outcome(event, number, night, slot=None, reason=reason)
-    self._record_night(row, [], 1)
+    row = records.outcome(
+      event, self._log.number, night, slot=None, reason=reason
+    )
+    self._log.night(row, [], 1)
     self._maybe_save(state)
     return state
 
@@ -302,18 +293,15 @@ class Life:
     """All rounds that are left of a night."""
     sender, phase = event.sender, night['phase']
     self._under_way = night
-    number = len(self._records['nights']) + 1
-    label = f'{self._program.kind.name}: night {number}'
+    label = f'{self._program.kind.name}: night {self._log.number}'
     total = self._program.settings[phase].num_updates
     start = int(state.night.update)
     with self._tools.progress.phase(label, total, start=start) as bar:
       while int(state.night.update) < total and not night['collapse']:
-        first, before = int(state.night.update), self._cost.totals()
-        with self._cost.running():
+        first = int(state.night.update)
+        with self._log.spent_on(night):
           state, metrics = self._program.seed(state, sender, phase=phase)
           metrics = jax.device_get(metrics)
-        for name, spent in self._cost.spent_since(before).items():
-          night[name] += spent
         means = self._note(night, metrics, first, event)
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
@@ -321,30 +309,18 @@ class Life:
 
   def _note(self, night, metrics, first, event):
     """Records one round; returns the means of its losses."""
-    means, earned, written, num = records.round_of(metrics)
-    tokens = num * self._program.settings[night['phase']].tokens
-    self._cost.add(tokens_generated=written, steps=num, tokens_read=tokens)
-    if first == 0:
-      night['divergence_at_0'] = records.first_of(metrics)
-    night['divergence'].append({'update': first + num, **means})
-    if earned:
-      night['imitation'].append({'update': first + num, **earned})
-      first_row = night['imitation'][0]
-      night['collapse'] = self._program.collapse(first_row, earned)
-    more = {'imitation': earned} if earned else {}
-    self._write('seed', update=first + num, step=event.step, **means, **more)
-    return means
-
-  def _sample(self, state, number):
-    decode = self._stream.tokenizer.decode
-    self._records['samples'] += records.samples(
-      state.night.pools, decode, night=number, num=self._num_samples
+    tokens = self._program.settings[night['phase']].tokens
+    means, earned = self._log.round(
+      night, metrics, first, step=event.step, tokens=tokens
     )
+    if earned:
+      night['collapse'] = self._program.collapse(night['imitation'][0], earned)
+    return means
 
   def _merge(self, state, event, night):
     """Two experts of the receiver become one; what that cost is asked."""
-    sender, number = event.sender, len(self._records['nights']) + 1
-    self._sample(state, number)
+    sender, number = event.sender, self._log.number
+    self._log.sample(state.night.pools)
     slot, free = map(int, np.asarray(state.night.pair_2))
     known = {}
     if self._examiner is not None:
@@ -352,7 +328,7 @@ class Life:
       ask, met = self._examiner.known, event.experience - 1
       two, one = self._program.both(state, sender)
       known = {'before': ask(two, met), 'after': ask(one, met)}
-    with self._cost.running():
+    with self._log.cost.running():
       state = self._program.merged(state, sender)
       jax.block_until_ready(state.step)
     del night['collapse']
@@ -360,12 +336,12 @@ class Life:
       event, number, night, sender=sender + 1, slot=slot, known=known,
       merged=[slot, free],
     )  # fmt: skip
-    self._record_night(row, [(slot, 'merged'), (free, 'reset')], sender + 1)
+    self._log.night(row, [(slot, 'merged'), (free, 'reset')], sender + 1)
     return state
 
   def _wake_up(self, state, event, night):
-    sender, number = event.sender, len(self._records['nights']) + 1
-    self._sample(state, number)
+    sender, number = event.sender, self._log.number
+    self._log.sample(state.night.pools)
     active_NE = np.asarray(state.weights.active_NE)
     grows = self._program.grows
     slot = int(np.argmin(active_NE[sender])) if grows else None
@@ -378,7 +354,7 @@ class Life:
         before = self._examiner.guard(state.weights, event.experience)
       guard, reason = self._vetoed(before, larger, event)
     accept = not reason
-    with self._cost.running():
+    with self._log.cost.running():
       state = self._program.wake_up(
         state, sender, accept=accept, guard=guard['after'] if guard else -1.0
       )
@@ -390,11 +366,9 @@ class Life:
     )
     what = 'activated' if grows else 'rewritten'
     self._event += 1
-    self._record_night(
-      row, [(slot, what if accept else 'discarded')], sender + 1
-    )
+    self._log.night(row, [(slot, what if accept else 'discarded')], sender + 1)
     if accept:
-      self._enter(row, [(slot, 'reset') for slot in emptied], sender)
+      self._log.enter(row, [(slot, 'reset') for slot in emptied], sender)
     self._hold(state)
     self._maybe_save(state)
     return state
@@ -409,17 +383,6 @@ class Life:
     fell = before - after > self._tolerance
     return {'before': before, 'after': after}, reason if fell else ''
 
-  def _record_night(self, row, changes, level):
-    self._records['nights'].append(row)
-    self._enter(row, changes, level)
-    self._write('night', **{
-      k: v for k, v in row.items() if k not in ('divergence', 'imitation')
-    })  # fmt: skip
-
-  def _enter(self, row, changes, level):
-    """What became of a level's slots, into the ledger."""
-    self._records['ledger'] += records.entries(row, changes, level)
-
   def _evaluate(self, weights, event):
     if self._examiner is None:
       return
@@ -432,30 +395,18 @@ class Life:
     if last or event.moment == schedule.NEWBORN:
       row['second_scores'] = self._examiner.second(weights)
       row['gates'] = self._examiner.gates(weights)
-    self._records['evaluations'].append(row)
-    self._write('evaluation', **row)
-    self._tools.writer.journal(self._records['dreams'])
+    self._log.evaluation(row)
     self._tools.on_cycle(self.record())
 
   def _hold(self, state):
-    self._cost.hold(**records.sizes(state, self._program.model.config))
-
-  def _write(self, kind: str, **row: Any) -> None:
-    self._rows += 1
-    self._tools.writer.write({'event': self._rows, 'kind': kind, **row})
+    self._log.cost.hold(**records.sizes(state, self._program.model.config))
 
   def _progress(self, state, *, night: dict | None = None) -> dict[str, Any]:
-    kept = {name: list(rows) for name, rows in self._records.items()}
-    if night is not None:
-      # Written in the background, while the night goes on.
-      kept['nights'].append(copy.deepcopy(night))
     return {
       'event': self._event,
-      'rows': self._rows,
       'night': state.night is not None,
       'night_updates': 0 if state.night is None else int(state.night.update),
-      'cost': self._cost.totals(),
-      **kept,
+      **self._log.kept(night),
     }
 
   def _maybe_save(self, state):

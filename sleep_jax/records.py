@@ -112,7 +112,9 @@ def samples(
 
 
 def entries(
-  night: Mapping[str, Any], changes: Sequence[tuple[int, str]], level: int
+  night: Mapping[str, Any],
+  changes: Sequence[tuple[int | None, str]],
+  level: int,
 ) -> list[dict[str, Any]]:
   """Rows of the ledger: what a night did to a level's slots, (slot, what)."""
   return [
