@@ -1,6 +1,7 @@
 """Entry: python -m sleep_jax.chat --model=FOLDER --workdir=runs/chat.
 
-Talk; then /sleep (a night about what was said), /status, /save, /quit.
+Talk; then /sleep (a night about what was said), /forget NIGHT, /status, /save,
+/quit.
 Ctrl-C stops an answer, not the conversation.
 """
 
@@ -23,7 +24,10 @@ _MAX_NEW = flags.DEFINE_integer('max_new', 256, 'Tokens of an answer.', 1)
 _TEMPERATURE = flags.DEFINE_float(
   'temperature', 0.0, '0: the likeliest words.', 0.0
 )
-_HELP = '/sleep, /status, /save, /quit; anything else is said to the model.'
+_HELP = (
+  '/sleep, /status, /forget NIGHT, /save, /quit; anything else is said to the '
+  'model.'
+)
 
 
 def main(argv):
@@ -67,6 +71,8 @@ def _turn(talk, text: str) -> None:
       print(f'night {nights[-1]["night"]}: {outcome}')
     elif text == '/status':
       print(talk.status())
+    elif text.split()[0] == '/forget':
+      _forget(talk, text.split()[1:])
     elif text == '/save':
       talk.save()
       print('saved')
@@ -80,6 +86,16 @@ def _turn(talk, text: str) -> None:
     print('\n(stopped)')
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
+
+
+def _forget(talk, said: list[str]) -> None:
+  """Forgets the night that was named."""
+  if len(said) != 1 or not said[0].isdigit():
+    raise ValueError('/forget needs the number of a night, as in /forget 3.')
+  sure = lambda where: input(f'{where} Forget it? [y/N] ').strip() == 'y'
+  done = talk.forget(int(said[0]), sure)
+  kept = ' Its words stay in the folder of days.' if done else ''
+  print(f'{"forgotten." if done else "kept."}{kept}')
 
 
 if __name__ == '__main__':

@@ -26,8 +26,8 @@ class Checkpoints:
 
   A checkpoint is a `state` (any tree of jax arrays, typed keys included) and
   its `progress`, a JSON dict with the integers `event` and `night_updates`:
-  the larger this pair, the more advanced the checkpoint. So a cycle's end
-  needs a larger `event` than any moment before it.
+  the larger this pair, the more advanced the checkpoint; of equal ones it is
+  the moment. So a cycle's end needs a larger `event` than any moment before it.
 
   Saving returns when the arrays are copied, so they may be donated at once.
   Writing goes on in the background; its error is raised by the next call: an
@@ -104,11 +104,7 @@ class Checkpoints:
     """
     newest = [(s, self._numbers(s)[-1]) for s in PREFIX if self._numbers(s)]
     found = [(*which, self.progress(*which)) for which in newest]
-    return max(
-      found,
-      key=lambda entry: (entry[2]['event'], entry[2]['night_updates']),
-      default=None,
-    )
+    return max(found, key=lambda one: _advance(one[0], one[2]), default=None)
 
   def progress(self, series: str, number: int) -> dict[str, Any]:
     """The progress saved with one checkpoint of 'cycles' or 'moments'.
@@ -227,16 +223,14 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
   home = epath.Path(folder).expanduser().resolve()
   reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
   found = [
-    (json.loads((path / 'progress' / 'metadata').read_text()), path)
+    (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
     for series, prefix in PREFIX.items()
     for path in (home / series).glob(f'{prefix}_*')
     if (path / 'progress' / 'metadata').exists()
   ]
   if not found:
     raise FileNotFoundError(f'{home} holds no checkpoint.')
-  progress, path = max(
-    found, key=lambda one: (one[0]['event'], one[0]['night_updates'])
-  )
+  _, progress, path = max(found, key=lambda one: _advance(*one[:2]))
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   try:
     tree = reader.metadata(path / 'state').item_metadata.tree['weights']
@@ -282,6 +276,11 @@ class _NewestThatFit(ocp.checkpoint_managers.PreservationPolicy):
       fits = self.budget is None or total <= self.budget
       kept.append(fits and len(kept) < self.keep)
     return kept[::-1]
+
+
+def _advance(series, progress):
+  """How far a checkpoint has come; a moment may mend the cycle before it."""
+  return progress['event'], progress['night_updates'], series == 'moments'
 
 
 def _differences(saved: Any, now: Any, path: str = '') -> Iterator[str]:

@@ -8,13 +8,13 @@ folder of days and to let the life go on, which begins where it stood (see
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import ml_collections
 
-from sleep_jax import decoding, models, study
+from sleep_jax import decoding, ledger, models, study
 from sleep_jax.data import chat
 
 _DAYS, _LIFE, _TODAY = 'days', 'life', 'today.json'
@@ -102,15 +102,44 @@ class Conversation:
 
   def live(self) -> list[dict[str, Any]]:
     """Lives through all days that were written; returns the nights."""
+    (run,) = self._life().run()
+    self._open()
+    return run['nights']
+
+  def forget(self, night: int, sure: Callable[[str], bool]) -> bool:
+    """Switches the expert off that holds a night.
+
+    Args:
+      sure: asked, with a text that says where the night is, if it is not alone
+        or not where it was slept.
+
+    Returns:
+      Whether it was done.
+
+    Raises:
+      ValueError: no expert holds that night, or another night is under way.
+    """
+    rows = self._opened.ledger
+    level, slot = ledger.holder(rows, night)
+    others = [n for n in ledger.holders(rows)[level, slot] if n != night]
+    if others or ledger.birthplace(rows, night) != (level, slot):
+      also = f', with nights {others}: they would go too' if others else ''
+      where = f'Night {night} is now in expert {slot} of level {level}{also}.'
+      if not sure(where):
+        return False
+    self._life().forget(level, slot)
+    self._open()
+    return True
+
+  def _life(self) -> study.Study:
+    """The study that this conversation is."""
     config = self.config.copy_and_resolve_references()
     with config.unlocked():
       config.data.path = str(self._home / _DAYS)
       config.birth.host = self.model
       config.strategies = ('sleep',)
       config.seeds = (self.seed,)
-    (run,) = study.Study(config, str(self._home / _LIFE)).run()
-    self._open()
-    return run['nights']
+    return study.Study(config, str(self._home / _LIFE))
 
   def status(self) -> str:
     """What is on, and which night lives where."""

@@ -117,6 +117,22 @@ class Life:
     self._tools.checkpoints.wait()
     return state, self.record()
 
+  def forget(self, level: int, slot: int) -> None:
+    """Switches an expert off where the life stands, and saves that.
+
+    Raises:
+      ValueError: nothing has been lived yet, or a night is under way.
+    """
+    if self._tools.checkpoints.latest_progress() is None:
+      raise ValueError('Nothing has been lived yet: there is no expert.')
+    state = self._start()
+    if state.night is not None:
+      raise ValueError('A night is under way: let it end first.')
+    state = self._program.forgotten(state, level, slot)
+    self._log.forget(level, slot, step=int(state.step))
+    self._tools.checkpoints.save_moment(state, self._progress(state))
+    self._tools.checkpoints.wait()
+
   def record(self) -> dict[str, Any]:
     """Everything that has been recorded so far, JSON-able."""
     return self._log.record()
@@ -249,6 +265,8 @@ class Life:
     """Dreams, if it can; all of it goes into the journal."""
     sender, task = event.sender, self._stream.tasks.get(str(event.experience))
     slot = records.newest(self._log.records['nights'], sender + 1)
+    if slot is not None and not state.weights.active_NE[sender, slot]:
+      slot = None  # It has been forgotten since.
     night = records.night(DREAM, '', slot=slot, dreams={})
     if task is None or slot is None:
       night['collapse'] = _NO_TASK if task is None else _NO_EXPERT

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sleep_jax import journal, records, types, writers
+from sleep_jax import journal, ledger, records, types, writers
 from sleep_jax.evaluate import cost as cost_lib
 
 RECORDS = ('evaluations', 'nights', 'ledger', 'samples', 'dreams')
@@ -152,6 +152,11 @@ class Logbook:
   ) -> None:
     """What became of a level's slots, into the ledger."""
     self.records['ledger'] += records.entries(row, changes, level)
+
+  def forget(self, level: int, slot: int, *, step: int) -> None:
+    """An expert that was switched off by hand, into the ledger."""
+    row = {'night': len(self.records['nights']), 'step': step, 'sender': None}
+    self.enter(row, [(slot, ledger.FORGOTTEN)], level)
 
   def evaluation(self, row: dict[str, Any]) -> None:
     """What was answered; the journal of dreams is written with it."""

@@ -270,6 +270,17 @@ class Programs:
       jnp.asarray(guard, jnp.float32),
     )  # fmt: skip
 
+  def forgotten(self, state, level: int, slot: int):
+    """The same with an expert switched off; its slot is free again."""
+
+    def forget(state, level, slot):
+      active_NE = state.weights.active_NE.at[level - 1, slot].set(0)
+      return state.replace(weights=state.weights.replace(active_NE=active_NE))
+
+    return self._run(
+      'forgotten', forget, state, jnp.int32(level), jnp.int32(slot)
+    )
+
   def committed(
     self, state, sender: int, *, phase: str = CONSOLIDATE
   ) -> types.Weights:

@@ -112,6 +112,22 @@ class Study:
     print(f'report: {os.path.relpath(self.folder / "report.html")}')
     return runs
 
+  def forget(self, level: int, slot: int) -> None:
+    """Switches an expert off in every life, where it stands.
+
+    Raises:
+      ValueError: see `Life.forget`.
+    """
+    with jax.set_mesh(self._placement.mesh):
+      for seed in self._config.seeds:
+        start = self._make(int(seed))
+        start = dataclasses.replace(start, newborn=self._unborn(start))
+        for kind in self._kinds():
+          folder = self.folder / f'seed_{seed}' / kind.name
+          self._live(
+            kind, start, folder, act=lambda life: life.forget(level, slot)
+          )
+
   def _check(self) -> str:
     """Finds what is wrong before anything is computed; returns the audit.
 
@@ -135,11 +151,15 @@ class Study:
     rows = schedule.audit(self._levels, plan, overflow=overflow)
     batch = start.stream.experiences[0].batch(0)
     self._placement.shardings(batch, prefix='batch/')
-    born = self._programs(self._birth_of(0), start).abstract(None)
-    newborn = programs.Newborn(born.weights, born.replay)
+    newborn = self._unborn(start)
     for kind in self._kinds():
       self._programs(kind, start).check(newborn)
     return schedule.describe(rows)
+
+  def _unborn(self, start: _Start) -> programs.Newborn:
+    """Shapes of a newborn."""
+    born = self._programs(self._birth_of(0), start).abstract(None)
+    return programs.Newborn(born.weights, born.replay)
 
   def _seed(self, seed):
     start = self._make(seed)
@@ -165,8 +185,9 @@ class Study:
     rate: float | None = None,
     num_experiences: int | None = None,
     show: Callable[[dict[str, Any]], None] = lambda record: None,
+    act: Callable[[lifecycle.Life], Any] = lifecycle.Life.run,
   ):
-    """One life, from where it stands to its end."""
+    """One life, from where it stands to its end, unless it is to act else."""
     config = self._config
     plan = kind.plan(
       self._levels, num_experiences or len(start.stream.experiences),
@@ -191,7 +212,7 @@ class Study:
         save_seconds=config.checkpoint.every_seconds,
         num_samples=config.evaluate_samples,
       )  # fmt: skip
-      done = life.run()
+      done = act(life)
     checkpoints.close()
     return done
 

@@ -2,10 +2,13 @@
 
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import chat as chat_config
 from sleep_jax import conversation
+from sleep_jax.model import transformer
 from tests import checkpoints, town
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -29,13 +32,13 @@ def home(tmp_path):
   return tmp_path
 
 
-def _talk(home):
+def _talk(home, slots=3):
   c = town.shrink(chat_config.get_config())
   c.data.update(context=48, max_prompt=12, overlap=4, batch_size=1)
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.levels = (
     c.levels[0] | dict(
-      sleep_period='infinite', context_sleep_period='experience', slots=3,
+      sleep_period='infinite', context_sleep_period='experience', slots=slots,
       rank=4,
     ),
     c.levels[1] | dict(slots=0, rank=0),
@@ -65,6 +68,60 @@ def test_a_day_is_slept_on_and_the_next_begins_empty(home):
   days = sorted((home / 'work' / 'days').iterdir())
   (row,) = map(json.loads, days[0].read_text().splitlines())
   assert row['text'] == f'user: a cat\nassistant: {answer}'
+
+
+def _logits(talk):
+  opened = talk._opened
+  tokens = jnp.arange(8)[None]
+  rows = transformer.rows(tokens, jnp.array([8]))
+  return np.asarray(opened.model.forward(opened.weights, *rows))
+
+
+def _never(where):
+  raise AssertionError(f'asked: {where}')
+
+
+def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(home):
+  talk = _talk(home)
+  newborn = _logits(talk)
+  for day, text in enumerate(('a cat', 'a dog'), 1):
+    list(talk.say(text))
+    talk.sleep()
+    if day == 1:
+      first = _logits(talk)
+  assert not np.allclose(_logits(talk), first, atol=1e-6)
+  assert talk.forget(2, _never)
+  np.testing.assert_array_equal(_logits(talk), first)
+  # It stays forgotten, as long as the life goes on.
+  again = _talk(home)
+  np.testing.assert_array_equal(_logits(again), first)
+  with pytest.raises(ValueError, match=r'No expert holds night 2.*\[1\]'):
+    again.forget(2, _never)
+  list(again.say('a hat'))
+  again.sleep()
+  assert 'night 3: level 1, expert 1, activated' in again.status()
+  assert again.forget(1, _never) and again.forget(3, _never)
+  np.testing.assert_allclose(_logits(again), newborn, atol=1e-6)
+
+
+def test_who_would_forget_a_merged_night_is_asked(home):
+  talk = _talk(home, slots=2)
+  for text in ('a cat', 'a dog', 'a hat'):
+    list(talk.say(text))
+    talk.sleep()
+  assert 'night 3: level 1, expert 0, merged' in talk.status()
+  asked, before = [], _logits(talk)
+  assert not talk.forget(2, lambda where: asked.append(where) or False)
+  (where,) = asked
+  assert 'expert 0 of level 1, with nights [1]: they would go too' in where
+  np.testing.assert_array_equal(_logits(talk), before)
+  assert talk.forget(2, lambda where: True)
+  assert not np.allclose(_logits(talk), before, atol=1e-6)
+
+
+def test_nothing_can_be_forgotten_before_anything_was_slept(home):
+  with pytest.raises(ValueError, match='No expert holds night 1'):
+    _talk(home).forget(1, _never)
 
 
 def test_an_answer_that_nobody_hears_out_is_kept_as_far_as_it_came(home):
