@@ -1,6 +1,7 @@
 """Entry: checkpoints in and out.
 
 python -m sleep_jax.convert inspect --model=FOLDER
+python -m sleep_jax.convert in --model=FOLDER --to=WORKDIR [--config=FILE]
 python -m sleep_jax.convert out --model=WORKDIR --to=FOLDER
 python -m sleep_jax.convert out --model=WORKDIR --to=FILE.safetensors --experts
 """
@@ -8,6 +9,7 @@ python -m sleep_jax.convert out --model=WORKDIR --to=FILE.safetensors --experts
 import sys
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 _MODEL = flags.DEFINE_string(
   'model', None, 'A work directory, or a Hugging Face model directory.'
@@ -20,20 +22,24 @@ _TO = flags.DEFINE_string('to', None, 'What is written; must not be there.')
 _EXPERTS = flags.DEFINE_bool(
   'experts', False, 'Out: experts alone, as one file with a card.'
 )
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', 'configs/documents.py', 'In: levels and seeds of the studies that '
+  'will name it as config.birth.restore.', lock_config=True,
+)  # fmt: skip
 _DTYPE = flags.DEFINE_enum(
   'dtype', 'float32', ['float32', 'bfloat16'], 'Of what is read and written.'
 )
-_WHAT = ('out', 'inspect')
 
 
 def main(argv):
-  if len(argv) != 2 or argv[1] not in _WHAT:
-    raise app.UsageError(f'Say one of {_WHAT} first; got {argv[1:]}.')
+  what = {'in': _in, 'out': _out, 'inspect': _inspect}
+  if len(argv) != 2 or argv[1] not in what:
+    raise app.UsageError(f'Say one of {tuple(what)} first; got {argv[1:]}.')
   logging.set_verbosity(logging.ERROR)
-  if argv[1] == 'out' and not _TO.value:
-    raise app.UsageError('out needs --to.')
+  if argv[1] != 'inspect' and not _TO.value:
+    raise app.UsageError(f'{argv[1]} needs --to.')
   try:
-    _out() if argv[1] == 'out' else _inspect()
+    what[argv[1]]()
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(1)
@@ -67,6 +73,13 @@ def _inspect():
           f'{row["slot"]}, {row["event"]}')  # fmt: skip
   reason = dense.why_not(opened.model, opened.weights)
   print(f'  dense export: {reason or "exact"}')
+
+
+def _in():
+  from sleep_jax import adoption
+
+  adoption.adopt(_CONFIG.value, _TO.value, _MODEL.value)
+  print(f'written: {_TO.value}; live on from it with --config.birth.restore')
 
 
 def _out():

@@ -19,6 +19,9 @@ ALONE = dict(
 )
 
 
+HOST = 'host'  # Where a work directory describes what it has adopted.
+
+
 @dataclasses.dataclass(frozen=True)
 class Opened:
   """A model with its weights and its words.
@@ -78,14 +81,32 @@ def _of_run(home, config, strategy, seed) -> Opened:
       'strategy).'
     )
   words = tokenizer.load(str(home / f'seed_{seed}' / 'tokenizer'))
-  named = config['birth'].get('host')
-  host = huggingface.read(named) if named else None
+  host = host_of(config['birth'], home)
   model = build(config['model'], config['levels'], words, host)
   saved, progress = checkpoint.latest_weights(str(life / 'checkpoints'))
   weights = types.Weights(**saved)
   ends = huggingface.ends(host, words) if host else (words.eos,)
   ledger = progress.get('ledger', ())
   return Opened(model, weights, words, ends, host, ledger)
+
+
+def host_of(
+  birth: Mapping[str, Any], home: pathlib.Path | None = None
+) -> huggingface.Host | None:
+  """Whose shape and words a life has; None: its own.
+
+  Args:
+    birth: that part of its config.
+    home: its work directory, which may hold what has been adopted.
+
+  Raises:
+    FileNotFoundError, ValueError: see `huggingface.read`.
+  """
+  for folder in (home, birth.get('restore')):
+    described = folder and pathlib.Path(folder).expanduser() / HOST
+    if described and described.is_dir():
+      return huggingface.read(str(described), weights=False)
+  return huggingface.read(birth['host']) if birth.get('host') else None
 
 
 def build(

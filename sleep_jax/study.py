@@ -19,6 +19,7 @@ import ml_collections
 
 from sleep_jax import (
   about,
+  adoption,
   checkpoint,
   lifecycle,
   lineage,
@@ -222,15 +223,15 @@ class Study:
     Without birth text, who is neither restored nor hosted is born knowing
     nothing.
     """
+    home = self._home(start.seed)
     if start.host is not None:
-      return self._hosted(start)
+      return self._hosted(start, home)
     steps = self._config.birth.steps if start.stream.birth else 0
     batches = self._config.evaluate.held_out_batches
     if start.stream.held_out is not None and batches:
       reader = examiner.Reader(start.model, start.stream.held_out, batches)
       start = dataclasses.replace(start, judge=reader)
     kind = self._birth_of(steps)
-    home = self._home(start.seed)
     folder = home / _BIRTH
     if home.parent == self.folder:
       state, _ = self._live(kind, start, folder)
@@ -246,13 +247,19 @@ class Study:
       self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
 
-  def _hosted(self, start: _Start) -> programs.Newborn:
+  def _hosted(self, start: _Start, home: pathlib.Path) -> programs.Newborn:
     """A checkpoint of others, which has met no prompts yet."""
-    shapes = self._programs(self._birth_of(0), start).abstract(None)
-    self._progress.say(f'birth: reading {start.host.folder}')
-    weights = huggingface.load(
-      start.host, start.model, self._placement, key=jax.random.key(start.seed)
-    )
+    shapes = self._unborn(start)
+    if home.parent == self.folder:
+      self._progress.say(f'birth: reading {start.host.folder}')
+      weights = huggingface.load(
+        start.host, start.model, self._placement,
+        key=jax.random.key(start.seed),
+      )  # fmt: skip
+    else:
+      theirs = lineage.check_fits(home, self._plain)
+      weights = adoption.restored(home, theirs, shapes.weights)
+      self._progress.say(f'birth: restored from {home}')
     empty = jax.jit(
       lambda: jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay
@@ -307,7 +314,7 @@ class Study:
     # Without birth text, the words are those of the days.
     rows = world.birth or [r for _, day in world.experiences for r in day]
     saved = self._home(seed) / 'tokenizer'
-    host = huggingface.read(config.birth.host) if config.birth.host else None
+    host = models.host_of(config.birth)
     words: tokenizer.Tokenizer
     if host is not None:
       words = huggingface.tokenizer(host)

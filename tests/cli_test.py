@@ -48,6 +48,16 @@ def test_a_checkpoint_is_looked_at_written_again_and_goes_on(host, tmp_path):
     assert code == 0
     said.append(out)
   assert said[0] == said[1]
+  born = tmp_path / 'born'
+  code, out, _ = _call(
+    'convert', 'in', f'--model={host}', f'--to={born}',
+  )  # fmt: skip
+  assert code == 0 and 'birth.restore' in out
+  code, out, _ = _call(
+    'generate', f'--model={born}', '--strategy=birth', '--prompt=a cat',
+    '--prompt=a dog ran', '--max_new=4',
+  )  # fmt: skip
+  assert code == 0 and out == said[0]
   assert [line[:5] for line in said[0].splitlines()][0] == 'a cat'
 
 

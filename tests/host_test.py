@@ -1,12 +1,13 @@
 """Who is born of a checkpoint lives on as anybody else."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from configs import jsonl
-from sleep_jax import study
+from sleep_jax import adoption, models, study
 from sleep_jax.interop import huggingface
 from tests import checkpoints, town
 
@@ -114,3 +115,27 @@ def test_a_day_may_be_added_to_a_life_that_has_ended(home):
   later.write_text(kept)
   (both,) = study.Study(_config(home), str(home / 'other')).run()
   assert town.timeless(both['nights']) == town.timeless(whole['nights'])
+
+
+def test_an_adopted_newborn_lives_as_its_host_does(home):
+  """Nothing of the host's directory is needed any more."""
+  (whole,) = study.Study(_config(home), str(home / 'run')).run()
+  adoption.adopt(_config(home), str(home / 'born'), str(home / 'host'))
+  shutil.rmtree(home / 'host')
+  config = _config(home, host='', restore=str(home / 'born'))
+  (found,) = study.Study(config, str(home / 'other')).run()
+  assert town.timeless(found['nights']) == town.timeless(whole['nights'])
+  # And can be opened: as it was born, and as it has become.
+  born = models.open_model(str(home / 'born'), strategy='birth')
+  lived = models.open_model(str(home / 'other'))
+  assert born.ends == lived.ends and born.host is not None
+  assert not np.any(born.weights.active_NE) and np.any(lived.weights.active_NE)
+
+
+def test_a_newborn_is_written_where_nothing_is(home):
+  with pytest.raises(FileExistsError, match='not empty'):
+    adoption.adopt(_config(home), str(home / 'days'), str(home / 'host'))
+  (home / 'host' / 'model.safetensors').unlink()
+  with pytest.raises(FileNotFoundError, match='fetch the weights'):
+    adoption.adopt(_config(home), str(home / 'new'), str(home / 'host'))
+  assert not (home / 'new').exists()

@@ -24,7 +24,7 @@ from sleep_jax.interop import families, huggingface
 from sleep_jax.model import transformer
 
 # What stands beside a host's weights and is kept as it is.
-_BESIDE = (
+BESIDE = (
   'tokenizer.json', 'tokenizer_config.json', 'generation_config.json',
   'special_tokens_map.json', 'chat_template.jinja',
 )  # fmt: skip
@@ -106,7 +106,7 @@ def save(
   _write(part / 'config.json', made)
   _shards(tensors(model, weights, np.dtype(dtype)), part, shard_bytes)
   if host is not None:
-    for name in _BESIDE:
+    for name in BESIDE:
       if (host.folder / name).is_file():
         shutil.copyfile(host.folder / name, part / name)
   elif words is not None:

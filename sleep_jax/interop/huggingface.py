@@ -52,8 +52,11 @@ class Host:
   files: Mapping[str, pathlib.Path]
 
 
-def read(folder: str) -> Host:
+def read(folder: str, *, weights: bool = True) -> Host:
   """Reads what a directory holds; no tensor yet.
+
+  Args:
+    weights: whether there must be some; else it is a description alone.
 
   Raises:
     FileNotFoundError: a file is missing; names it.
@@ -66,7 +69,7 @@ def read(folder: str) -> Host:
     folder=home, config=config, settings=families.settings(config, path),
     vocab_size=families.number(config, 'vocab_size', path),
     hidden=families.number(config, 'intermediate_size', path),
-    files=_files(home),
+    files=_files(home) if weights else {},
   )  # fmt: skip
 
 
