@@ -220,8 +220,22 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     FileNotFoundError: there is none.
     ValueError: it cannot be read.
   """
+  progress, path = _most_advanced(folder)
+  return _part(path, 'weights', ('params', 'active_NE')), progress
+
+
+def latest_replay(folder: str) -> dict[str, Any]:
+  """Prompts alone of that checkpoint: band -> its fields, see `state.Band`.
+
+  Raises:
+    FileNotFoundError, ValueError: as of `latest_weights`.
+  """
+  return _part(_most_advanced(folder)[1], 'replay')
+
+
+def _most_advanced(folder):
+  """(progress, path) of the most advanced checkpoint of a life."""
   home = epath.Path(folder).expanduser().resolve()
-  reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
   found = [
     (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
     for series, prefix in PREFIX.items()
@@ -230,21 +244,26 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
   ]
   if not found:
     raise FileNotFoundError(f'{home} holds no checkpoint.')
-  _, progress, path = max(found, key=lambda one: _advance(*one[:2]))
+  return max(found, key=lambda one: _advance(*one[:2]))[1:]
+
+
+def _part(path, name, only=None):
+  """A part of the state that a checkpoint holds, on one device."""
   place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
   try:
-    tree = reader.metadata(path / 'state').item_metadata.tree['weights']
+    tree = reader.metadata(path / 'state').item_metadata.tree.get(name, {})
     wanted = {
-      'weights': jax.tree.map(
+      name: jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        {name: tree[name] for name in ('params', 'active_NE')},
+        {key: tree[key] for key in only or tree},
       )
     }
     how = ocp.args.PyTreeRestore(
       item=wanted, partial_restore=True,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
-    return reader.restore(path / 'state', args=how)['weights'], progress
+    return reader.restore(path / 'state', args=how)[name]
   except Exception as error:  # Orbax and TensorStore raise a dozen kinds.
     raise ValueError(
       f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}).'

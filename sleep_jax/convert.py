@@ -2,7 +2,7 @@
 
 python -m sleep_jax.convert inspect --model=FOLDER
 python -m sleep_jax.convert in --model=FOLDER --to=WORKDIR [--config=FILE]
-python -m sleep_jax.convert out --model=WORKDIR --to=FOLDER
+python -m sleep_jax.convert out --model=WORKDIR --to=FOLDER [--distil]
 python -m sleep_jax.convert out --model=WORKDIR --to=FILE.safetensors --experts
 """
 
@@ -26,6 +26,13 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', 'configs/documents.py', 'In: levels and seeds of the studies that '
   'will name it as config.birth.restore.', lock_config=True,
 )  # fmt: skip
+_DISTIL = flags.DEFINE_bool(
+  'distil', False, 'Out: where no exact export is, one that has learned to say '
+  'the same.',
+)  # fmt: skip
+_STEPS = flags.DEFINE_integer('steps', 400, 'Of distilling.', 1)
+_BATCH = flags.DEFINE_integer('batch', 32, 'Texts of one such step.', 1)
+_MAX_NEW = flags.DEFINE_integer('max_new', 64, 'Tokens of such a text.', 1)
 _DTYPE = flags.DEFINE_enum(
   'dtype', 'float32', ['float32', 'bfloat16'], 'Of what is read and written.'
 )
@@ -89,11 +96,32 @@ def _out():
   if _EXPERTS.value:
     experts.save(opened.model, opened.weights, _TO.value, ledger=opened.ledger)
   else:
+    model, weights = opened.model, opened.weights
+    if _DISTIL.value:
+      model, weights = _distilled(opened)
     dense.save(
-      opened.model, opened.weights, _TO.value, words=opened.words,
-      host=opened.host, dtype=_DTYPE.value,
+      model, weights, _TO.value, words=opened.words, host=opened.host,
+      dtype=_DTYPE.value,
     )  # fmt: skip
   print(f'written: {_TO.value}')
+
+
+def _distilled(opened):
+  import jax
+
+  from sleep_jax import models
+  from sleep_jax.interop import distil
+
+  prompts = models.prompts_of(
+    opened, _MODEL.value, strategy=_STRATEGY.value, seed=_SEED.value
+  )
+  return distil.distil(
+    opened.model, opened.weights, prompts, jax.random.key(_SEED.value),
+    eos=opened.words.eos, show=print,
+    settings=distil.Settings(
+      steps=_STEPS.value, batch=_BATCH.value, max_new=_MAX_NEW.value
+    ),
+  )  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from sleep_jax import checkpoint, sharding, types
 from sleep_jax.data import tokenizer
@@ -88,6 +89,24 @@ def _of_run(home, config, strategy, seed) -> Opened:
   ends = huggingface.ends(host, words) if host else (words.eos,)
   ledger = progress.get('ledger', ())
   return Opened(model, weights, words, ends, host, ledger)
+
+
+def prompts_of(
+  opened: Opened, folder: str, *, strategy: str, seed: int
+) -> list[list[int]]:
+  """Beginnings that a life has met and keeps, in tokens; its BOS, if none.
+
+  Args:
+    opened: what `open_model` gave of the same folder.
+  """
+  life = pathlib.Path(folder).expanduser() / f'seed_{seed}' / strategy
+  found = [[opened.words.bos]]
+  if (life / 'checkpoints').is_dir():
+    for band in checkpoint.latest_replay(str(life / 'checkpoints')).values():
+      lengths = np.asarray(band['length_C'])[: int(band['count'])]
+      rows = zip(np.asarray(band['tokens_CP']), lengths, strict=False)
+      found += [row[:length].tolist() for row, length in rows if length]
+  return found
 
 
 def host_of(

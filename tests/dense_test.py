@@ -63,6 +63,18 @@ def test_an_export_answers_as_the_model_does(tmp_path, changes):
   )
 
 
+def test_levels_across_depth_are_written_each_in_its_layer(tmp_path):
+  model = testing.tiny(arrangement='depth', layer_levels=(2, 1))
+  weights = testing.weights(model)
+  dense.save(model, weights, str(tmp_path / 'out'))
+  plain, again = _load(tmp_path / 'out')
+  still = 'blocks/levels/1/base/mlp/down'
+  again = again.with_params({still: again.params[still] * 0})
+  np.testing.assert_allclose(
+    _logits(plain, again), _logits(model, weights), atol=1e-4
+  )
+
+
 @pytest.mark.parametrize('changes', SHAPES)
 def test_transformers_loads_an_export(tmp_path, changes):
   torch = pytest.importorskip('torch')

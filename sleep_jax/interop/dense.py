@@ -88,7 +88,10 @@ def save(
   """
   reason = why_not(model, weights)
   if reason:
-    raise ValueError(f'No exact dense export: {reason}.')
+    raise ValueError(
+      f'No exact dense export: {reason}. A dense model can be taught to say '
+      'nearly the same: sleep_jax.convert out --distil.'
+    )
   home = pathlib.Path(folder).expanduser()
   if home.exists() and any(home.iterdir()):
     raise FileExistsError(f'{home} is not empty: name a new folder.')
@@ -125,7 +128,9 @@ def tensors(
     name = path.split('/')[-1]
     for source in parts:
       at = source.at
-      if name in wide and path.startswith('blocks/levels/'):
+      # In 'depth' a level's MLPs are the host's own.
+      several = model.config.arrangement != 'depth'
+      if several and name in wide and path.startswith('blocks/levels/'):
         value = _units(model, weights, at[0], name)
       else:
         value = np.asarray(weights.params[path][at] if at else
@@ -151,12 +156,6 @@ def born(model: transformer.Transformer) -> dict[str, Any]:
 
 def _units(model, weights, layer, name) -> np.ndarray:
   """A layer's gate, up or down with the units of all that is on."""
-  c = model.config
-  if c.arrangement == 'depth':
-    for number, layers in huggingface.hosts(model):
-      if layer in layers:
-        path = f'blocks/levels/{number}/base/mlp/{name}'
-        return np.asarray(weights.params[path][layer - layers.start])
   axis = 0 if name == 'down' else 1
   parts = [
     weights.params[f'blocks/levels/{number}/base/mlp/{name}'][layer]
