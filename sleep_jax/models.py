@@ -1,13 +1,12 @@
 """A model to use: of a run, or of a Hugging Face directory."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
-from sleep_jax import checkpoint, sharding, types
+from sleep_jax import checkpoint, sharding, types, workdir
 from sleep_jax.data import tokenizer
 from sleep_jax.interop import huggingface
 from sleep_jax.model import config as model_config
@@ -51,7 +50,7 @@ def open_model(
     FileNotFoundError: there is no such model; says what there is.
     ValueError: what there is cannot be read.
   """
-  home = pathlib.Path(folder).expanduser()
+  home = workdir.path(folder)
   config = huggingface.config_of(home)
   if 'strategies' not in config:
     return _of_host(huggingface.read(folder), dtype)
