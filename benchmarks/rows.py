@@ -11,14 +11,12 @@ all but the first, in which programs are compiled.
 """
 
 import importlib
-import json
-import pathlib
 import re
 import statistics
 
 from absl import app, flags
 
-from sleep_jax import writers
+from sleep_jax import workdir, writers
 from sleep_jax.evaluate import retention
 
 COLUMNS = (
@@ -40,7 +38,7 @@ _ROWS = flags.DEFINE_bool('rows', False, 'Only say which rows there are.')
 _SEED = re.compile(r'seed_(\d+)')
 
 
-def read(folder: pathlib.Path, names: list[str]) -> dict[str, list[dict]]:
+def read(folder: workdir.Folder, names: list[str]) -> dict[str, list[dict]]:
   """Row -> one summary per finished seed, of the rows that have any."""
   found = {}
   for row in names:
@@ -56,7 +54,7 @@ def read(folder: pathlib.Path, names: list[str]) -> dict[str, list[dict]]:
   return found
 
 
-def summary(log: pathlib.Path) -> dict:
+def summary(log: workdir.Folder) -> dict:
   """The numbers of a life, from its log."""
   rows = writers.read(log)
   evaluations = [row for row in rows if row['kind'] == 'evaluation']
@@ -112,7 +110,7 @@ def main(argv):
   if _ROWS.value:
     print('\n'.join(known))
     return
-  found = read(pathlib.Path(_FOLDER.value), known)
+  found = read(workdir.path(_FOLDER.value), known)
   if not found:
     raise app.UsageError(
       f'--folder={_FOLDER.value}: no row of configs/{_STUDY.value}.py is '
@@ -121,8 +119,8 @@ def main(argv):
   table = markdown(found)
   print(table)
   if _OUT.value:
-    pathlib.Path(_OUT.value + '.md').write_text(table)
-    pathlib.Path(_OUT.value + '.json').write_text(json.dumps(found, indent=1))
+    workdir.write_text(workdir.path(_OUT.value + '.md'), table)
+    workdir.write_whole(workdir.path(_OUT.value + '.json'), found)
 
 
 if __name__ == '__main__':

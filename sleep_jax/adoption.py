@@ -6,8 +6,6 @@ need the work directory alone.
 """
 
 import json
-import pathlib
-import shutil
 
 import jax
 import ml_collections
@@ -28,7 +26,7 @@ def adopt(config: ml_collections.ConfigDict, folder: str, host: str) -> None:
     FileExistsError: the folder holds something.
     FileNotFoundError, ValueError, OSError: the checkpoint cannot be read.
   """
-  home = pathlib.Path(folder).expanduser().resolve()
+  home = workdir.path(folder)
   if home.exists() and any(home.iterdir()):
     raise FileExistsError(f'{home} is not empty: name a new folder.')
   plain = json.loads(config.to_json_best_effort())
@@ -48,12 +46,13 @@ def adopt(config: ml_collections.ConfigDict, folder: str, host: str) -> None:
   (home / models.HOST).mkdir()
   for name in ('config.json', *dense.BESIDE):
     if (found.folder / name).is_file():
-      shutil.copyfile(found.folder / name, home / models.HOST / name)
+      text = (found.folder / name).read_text(encoding='utf-8')
+      (home / models.HOST / name).write_text(text, encoding='utf-8')
   workdir.write_whole(home / 'config.json', plain)  # Last: now it is whole.
 
 
 def restored(
-  home: pathlib.Path, config: dict, shapes: types.Weights
+  home: workdir.Folder, config: dict, shapes: types.Weights
 ) -> types.Weights:
   """Weights of a newborn that was adopted.
 

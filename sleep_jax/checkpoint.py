@@ -18,6 +18,8 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from sleep_jax import workdir
+
 PREFIX = {'cycles': 'cycle', 'moments': 'moment'}  # Series: names in it.
 
 
@@ -60,8 +62,9 @@ class Checkpoints:
     """
     if keep < 1:
       raise ValueError(f'keep={keep} checkpoints: must be 1 or more.')
-    self.folder = epath.Path(folder).expanduser().resolve()
-    _check_writable(self.folder)
+    home = workdir.path(folder)
+    workdir.check_writable(home)
+    self.folder = epath.Path(home)
     self._config = json.loads(json.dumps(config))  # As it will be read back.
     cycles = self.folder / 'cycles'
     policies = {
@@ -235,12 +238,12 @@ def latest_replay(folder: str) -> dict[str, Any]:
 
 def _most_advanced(folder):
   """(progress, path) of the most advanced checkpoint of a life."""
-  home = epath.Path(folder).expanduser().resolve()
+  home = epath.Path(workdir.path(folder))
   found = [
     (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
     for series, prefix in PREFIX.items()
     for path in (home / series).glob(f'{prefix}_*')
-    if (path / 'progress' / 'metadata').exists()
+    if ocp.utils.is_checkpoint_finalized(path)
   ]
   if not found:
     raise FileNotFoundError(f'{home} holds no checkpoint.')
@@ -286,14 +289,15 @@ class _NewestThatFit(ocp.checkpoint_managers.PreservationPolicy):
   ) -> list[bool]:
     del context
     earlier = [checkpoint.step for checkpoint in checkpoints[:-1]]
+    if self.budget is None:  # Measuring takes many requests in a bucket.
+      return [n < self.keep for n in reversed(range(len(checkpoints)))]
     sizes = [_size(self.folder / f'cycle_{number}') for number in earlier]
     # The new one and the moment will be about as large as the latest on disk.
     total = 2 * sizes[-1] if sizes else 0
     kept = [True]
     for size in reversed(sizes):
       total += size
-      fits = self.budget is None or total <= self.budget
-      kept.append(fits and len(kept) < self.keep)
+      kept.append(total <= self.budget and len(kept) < self.keep)
     return kept[::-1]
 
 
@@ -317,19 +321,6 @@ def _size(path):
   if path.is_dir():
     return sum(_size(inner) for inner in path.iterdir())
   return path.stat().length
-
-
-def _check_writable(folder):
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f'.writable_{jax.process_index()}'
-    probe.write_text('')
-    probe.unlink()
-  except OSError as error:
-    raise OSError(
-      f'Cannot write checkpoints to {folder}: {error.strerror}. Choose a '
-      '--workdir that can be written to.'
-    ) from error
 
 
 @contextlib.contextmanager

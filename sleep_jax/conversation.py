@@ -7,14 +7,13 @@ folder of days and to let the life go on, which begins where it stood (see
 
 import dataclasses
 import json
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import ml_collections
 
-from sleep_jax import decoding, ledger, models, study
+from sleep_jax import decoding, ledger, models, study, workdir
 from sleep_jax.data import chat
 
 _DAYS, _LIFE, _TODAY = 'days', 'life', 'today.json'
@@ -34,7 +33,7 @@ class Conversation:
 
   Raises:
     FileNotFoundError, ValueError: the model, its template, or what the work
-      directory holds cannot be read.
+      directory holds cannot be read; or that is in a bucket.
   """
 
   config: ml_collections.ConfigDict
@@ -45,7 +44,12 @@ class Conversation:
   seed: int = 0
 
   def __post_init__(self):
-    self._home = pathlib.Path(self.workdir).expanduser()
+    self._home = workdir.path(self.workdir)
+    if workdir.in_bucket(self._home):
+      raise ValueError(
+        f'{self.workdir} is in a bucket: a conversation is kept on the machine '
+        'it is held on. Give --workdir a path on disk.'
+      )
     (self._home / _DAYS).mkdir(parents=True, exist_ok=True)
     today = self._home / _TODAY
     self.messages: list[dict[str, str]] = (

@@ -433,6 +433,7 @@ class Life:
     if not stop and time.monotonic() - self._saved < self._save_seconds:
       return
     night = self._under_way if state.night is not None else None
+    self._tools.writer.flush()  # It will count on these rows.
     self._tools.checkpoints.save_moment(
       state, self._progress(state, night=night)
     )
@@ -444,6 +445,7 @@ class Life:
       )
 
   def _save_cycle(self, state, event):
+    self._tools.writer.flush()  # It will count on these rows.
     self._tools.checkpoints.save_cycle(
       event.cycle, state, self._progress(state)
     )

@@ -1,6 +1,5 @@
 """What of a config a checkpoint, a newborn and a work directory depend on."""
 
-import pathlib
 from typing import Any
 
 from sleep_jax import settings, workdir
@@ -33,7 +32,7 @@ def kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
   return found
 
 
-def check_fits(home: pathlib.Path, config: dict[str, Any]) -> dict[str, Any]:
+def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
   """The config of another run, whose newborn a config may live on with.
 
   Args:

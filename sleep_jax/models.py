@@ -1,14 +1,13 @@
 """A model to use: of a run, or of a Hugging Face directory."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from sleep_jax import checkpoint, sharding, types
+from sleep_jax import checkpoint, sharding, types, workdir
 from sleep_jax.data import tokenizer
 from sleep_jax.interop import huggingface
 from sleep_jax.model import config as model_config
@@ -55,7 +54,7 @@ def open_model(
     FileNotFoundError: there is no such model; says what there is.
     ValueError: what there is cannot be read.
   """
-  home = pathlib.Path(folder).expanduser()
+  home = workdir.path(folder)
   config = huggingface.config_of(home)
   if 'strategies' not in config:
     return _of_host(huggingface.read(folder), dtype)
@@ -99,7 +98,7 @@ def prompts_of(
   Args:
     opened: what `open_model` gave of the same folder.
   """
-  life = pathlib.Path(folder).expanduser() / f'seed_{seed}' / strategy
+  life = workdir.path(folder) / f'seed_{seed}' / strategy
   found = [[opened.words.bos]]
   if (life / 'checkpoints').is_dir():
     for band in checkpoint.latest_replay(str(life / 'checkpoints')).values():
@@ -110,7 +109,7 @@ def prompts_of(
 
 
 def host_of(
-  birth: Mapping[str, Any], home: pathlib.Path | None = None
+  birth: Mapping[str, Any], home: workdir.Folder | None = None
 ) -> huggingface.Host | None:
   """Whose shape and words a life has; None: its own.
 
@@ -122,7 +121,7 @@ def host_of(
     FileNotFoundError, ValueError: see `huggingface.read`.
   """
   for folder in (home, birth.get('restore')):
-    described = folder and pathlib.Path(folder).expanduser() / HOST
+    described = folder and workdir.path(folder) / HOST
     if described and described.is_dir():
       return huggingface.read(str(described), weights=False)
   return huggingface.read(birth['host']) if birth.get('host') else None

@@ -8,8 +8,6 @@ there is something new to see.
 import dataclasses
 import functools
 import json
-import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +88,7 @@ class Study:
     schedule.check(self._levels)
     self._steps = schedule.steps_per_experience(self._levels, config.wake.steps)
     self._placement = sharding.make(**config.mesh)
-    self.folder = pathlib.Path(folder).expanduser().resolve()
+    self.folder = workdir.path(folder)
     workdir.check(self.folder, self._plain, free=lineage.FREE)
 
   def run(self) -> list[dict[str, Any]]:
@@ -110,7 +108,7 @@ class Study:
       self._draw()
     runs = list(self._runs.values())
     print(report.table(runs))
-    print(f'report: {os.path.relpath(self.folder / "report.html")}')
+    print(f'report: {workdir.shown(self.folder / "report.html")}')
     return runs
 
   def forget(self, level: int, slot: int) -> None:
@@ -181,7 +179,7 @@ class Study:
     self,
     kind: strategy.Strategy,
     start: _Start,
-    folder: pathlib.Path,
+    folder: workdir.Folder,
     *,
     rate: float | None = None,
     num_experiences: int | None = None,
@@ -247,7 +245,7 @@ class Study:
       self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
 
-  def _hosted(self, start: _Start, home: pathlib.Path) -> programs.Newborn:
+  def _hosted(self, start: _Start, home: workdir.Folder) -> programs.Newborn:
     """A checkpoint of others, which has met no prompts yet."""
     shapes = self._unborn(start)
     if home.parent == self.folder:
@@ -322,9 +320,11 @@ class Study:
       words = tokenizer.load(str(saved))
     else:
       words = tokenizer.make(texts=[r.text for r in rows], **config.tokenizer)
+    here = not workdir.in_bucket(self.folder)
     stream = streams.build(
-      world, words, seed=seed, cache_dir=str(self.folder / 'tokens'), **data
-    )
+      world, words, seed=seed,
+      cache_dir=str(self.folder / 'tokens') if here else None, **data,
+    )  # fmt: skip
     model = models.build(
       config.model.to_dict(), self._plain['levels'], words, host
     )
@@ -367,11 +367,11 @@ class Study:
       learning_rate=rate,
     )  # fmt: skip
 
-  def _home(self, seed: int) -> pathlib.Path:
+  def _home(self, seed: int) -> workdir.Folder:
     """Where the newborn of a seed lives: here, or where it is restored from."""
     restore = self._config.birth.restore
-    home = pathlib.Path(restore).expanduser() if restore else self.folder
-    return home.resolve() / f'seed_{seed}'
+    home = workdir.path(restore) if restore else self.folder
+    return home / f'seed_{seed}'
 
   def _checkpoints(self, folder):
     how = self._config.checkpoint

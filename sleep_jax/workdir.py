@@ -2,36 +2,83 @@
 
 `config.json` says whose it is. It is written only once a run has been found
 sound, so that a config that is refused claims nothing.
+
+It lies on a disk, or in a bucket (`gs://...`), which has no folders, no
+appending and no renaming in one move; but what is written there appears whole
+or not at all.
 """
 
 import contextlib
 import errno
+import importlib.util
 import json
+import os
 import pathlib
 import tempfile
+import typing
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from etils import epath
 
-def read_config(folder: pathlib.Path) -> dict[str, Any] | None:
+# Or, in a bucket, an `epath.Path`, which has the methods that we use.
+Folder = pathlib.Path
+
+
+def path(name: str | os.PathLike[str]) -> Folder:
+  """A place on disk, absolute, or in a bucket.
+
+  `pathlib` would silently make a folder `gs:` of a bucket's name.
+
+  Raises:
+    ValueError: it names a bucket of another kind, or none.
+    ImportError: it is in a bucket, and what reads buckets is not installed.
+  """
+  name = os.fspath(name)
+  scheme, separator, rest = name.partition('://')
+  if not separator:
+    return pathlib.Path(name).expanduser().resolve()
+  if scheme != 'gs' or not rest.strip('/'):
+    raise ValueError(
+      f'{name} is no place to work in: expected a path or gs://BUCKET/FOLDER.'
+    )
+  if importlib.util.find_spec('gcsfs') is None:
+    raise ImportError(
+      f'{name} is in a bucket, and the package gcsfs, which reads buckets, is '
+      "not installed: pip install 'sleep-jax[gcs]', or name a path on disk."
+    )
+  return typing.cast(Folder, epath.Path(name))
+
+
+def in_bucket(place: Folder) -> bool:
+  return not isinstance(place, pathlib.Path)
+
+
+def shown(place: Folder) -> str:
+  """As one would write it here: on disk, from the current directory."""
+  return str(place) if in_bucket(place) else os.path.relpath(place)
+
+
+def read_config(folder: Folder) -> dict[str, Any] | None:
   """The config that a work directory belongs to; None: to nobody yet.
 
   Raises:
     ValueError: its config.json is damaged.
   """
-  path = folder / 'config.json'
-  if not path.exists():
+  file = folder / 'config.json'
+  if not file.exists():
     return None
   try:
-    return json.loads(path.read_text())
+    return json.loads(file.read_text())
   except ValueError as error:
     raise ValueError(
-      f'{path} is damaged ({error}): restore it, or choose another --workdir.'
+      f'{file} is damaged ({error}): restore it, or choose another --workdir.'
     ) from error
 
 
 def check(
-  folder: pathlib.Path, config: dict[str, Any], *, free: Iterable[str]
+  folder: Folder, config: dict[str, Any], *, free: Iterable[str]
 ) -> None:
   """Finds whether a config may use a work directory, made where missing.
 
@@ -44,15 +91,7 @@ def check(
     ValueError: it belongs to another config; names what differs.
     OSError: it cannot be written to.
   """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-      file.write(b'.')
-  except OSError as error:
-    raise OSError(
-      f'The work directory {folder} cannot be written to ({error.strerror}): '
-      'choose another --workdir, or make room.'
-    ) from error
+  check_writable(folder)
   old = read_config(folder)
   if old is None:
     return
@@ -66,6 +105,39 @@ def check(
       + more
       + '\nChoose another --workdir, or run with the config of its config.json.'
     )
+
+
+def check_writable(folder: Folder) -> None:
+  """Finds whether files can be made in a folder, made where missing.
+
+  Raises:
+    OSError: they cannot.
+  """
+  if in_bucket(folder):
+    return _check_bucket(folder)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+      file.write(b'.')
+  except OSError as error:
+    raise OSError(
+      f'The work directory {folder} cannot be written to ({error.strerror}): '
+      'choose another --workdir, or make room.'
+    ) from error
+
+
+def _check_bucket(folder):
+  probe = folder / f'.writable_{uuid.uuid4().hex}'
+  try:
+    probe.write_text('.')
+    probe.unlink()
+  except Exception as error:  # gcsfs and google.auth raise a dozen kinds.
+    raise OSError(
+      f'The work directory {folder} cannot be written to '
+      f'({type(error).__name__}: {str(error)[:200]}): the bucket must exist, '
+      'and the account of this machine must have the role Storage Object Admin '
+      'on it. Grant it, or choose another --workdir.'
+    ) from error
 
 
 def differences(old: Any, new: Any, place: str = 'config') -> Iterator[str]:
@@ -82,16 +154,24 @@ def differences(old: Any, new: Any, place: str = 'config') -> Iterator[str]:
     yield f'{place}: {old!r} there, {new!r} now'
 
 
-def write_whole(path: pathlib.Path, value: Any) -> None:
+def write_whole(file: Folder, value: Any) -> None:
   """Writes JSON in one move: whatever happens, no file is half there."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  new = path.with_name(path.name + '.new')
-  new.write_text(json.dumps(value, indent=1) + '\n')
-  new.replace(path)
+  write_text(file, json.dumps(value, indent=1) + '\n')
+
+
+def write_text(file: Folder, text: str) -> None:
+  """Writes a text in one move, its folder made where missing."""
+  if in_bucket(file):
+    file.write_text(text)
+    return
+  file.parent.mkdir(parents=True, exist_ok=True)
+  new = file.with_name(file.name + '.new')
+  new.write_text(text, encoding='utf-8')
+  new.replace(file)
 
 
 @contextlib.contextmanager
-def full_disk_in_words(folder: pathlib.Path) -> Iterator[None]:
+def full_disk_in_words(folder: Folder) -> Iterator[None]:
   """Says where a disk is full, for writers that do not say it themselves."""
   try:
     yield

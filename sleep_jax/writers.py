@@ -1,22 +1,26 @@
 """Writers: every number of a run, in a file and where else one looks.
 
 `metrics.jsonl` is the record: one row per line, flushed, so that whatever
-ends a run costs at most the line under way. TensorBoard and Weights & Biases
-see the same numbers when asked for. Rows carry an integer `event`; a run that
-goes back to a checkpoint drops the rows after it, and repeats them.
+ends a run costs at most the line under way; in a bucket, where nothing can be
+appended to, what came since it was last written. TensorBoard and Weights &
+Biases see the same numbers when asked for. Rows carry an integer `event`; a run
+that goes back to a checkpoint drops the rows after it, and repeats them.
 """
 
 import importlib
 import json
 import math
 import os
-import pathlib
 import time
 from collections.abc import Iterable
 from typing import Any, Self
 
+from sleep_jax import workdir
+
 Row = dict[str, Any]
 EXTRAS = ('tensorboard', 'wandb')
+# A bucket takes about one write a second to an object, and bills each.
+_REWRITE_SECONDS = 30.0
 
 
 class Writers:
@@ -37,20 +41,25 @@ class Writers:
       name: what W&B calls the run; by default the folder's name.
 
     Raises:
-      ValueError: an unknown writer, or a broken line inside the record.
+      ValueError: an unknown writer, one that cannot write to a bucket, or a
+        broken line inside the record.
       ImportError: a writer that was asked for is not installed.
     """
-    folder = pathlib.Path(folder)
+    folder = workdir.path(folder)
     unknown = [w for w in writers if w not in EXTRAS]
     if unknown:
       raise ValueError(
         f'Unknown writers {unknown}; known are {", ".join(EXTRAS)} '
         '(metrics.jsonl is always written).'
       )
-    folder.mkdir(parents=True, exist_ok=True)
+    if writers and workdir.in_bucket(folder):
+      raise ValueError(
+        f'config.writers={tuple(writers)}: they write to a disk, and {folder} '
+        'is in a bucket. Set config.writers=() (metrics.jsonl has all that '
+        'they would show), or choose a --workdir on disk.'
+      )
     self.path = folder / 'metrics.jsonl'
-    _rewrite(self.path, read(self.path))  # Sheds a half-written last line.
-    self._file = self.path.open('a')
+    self._open(read(self.path))  # Sheds a half-written last line.
     made: dict[str, Any] = {'tensorboard': _TensorBoard, 'wandb': _WandB}
     self._others = [made[w](folder, name or folder.name) for w in writers]
 
@@ -61,8 +70,7 @@ class Writers:
     """
     row = _plain(row)
     event = _event(row)
-    self._file.write(json.dumps(row, allow_nan=False) + '\n')
-    self._file.flush()
+    self._lines.add(json.dumps(row, allow_nan=False) + '\n')
     numbers = _flatten(row)
     for other in self._others:
       other.write(event, numbers)
@@ -71,25 +79,32 @@ class Writers:
     """Writes `dreams.jsonl` anew, whole or not at all; nothing if empty."""
     if not rows:
       return
-    path = self.path.with_name('dreams.jsonl')
-    new = path.with_suffix('.jsonl.new')
-    new.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-    new.replace(path)
+    text = ''.join(json.dumps(row) + '\n' for row in rows)
+    workdir.write_text(self.path.with_name('dreams.jsonl'), text)
+
+  def flush(self) -> None:
+    """Returns once all rows are where they last, before a checkpoint is."""
+    self._lines.flush()
 
   def truncate_after(self, event: int) -> list[Row]:
     """Drops the rows after `event`; returns those that stay."""
     rows = [row for row in read(self.path) if row['event'] <= event]
-    self._file.close()
-    _rewrite(self.path, rows)
-    self._file = self.path.open('a')
+    self._lines.close()
+    self._open(rows)
     for other in self._others:
       other.truncate_after(event)
     return rows
 
   def close(self) -> None:
-    self._file.close()
+    self._lines.close()
     for other in self._others:
       other.close()
+
+  def _open(self, rows):
+    text = ''.join(json.dumps(row) + '\n' for row in rows)
+    workdir.write_text(self.path, text)
+    kind = _Object if workdir.in_bucket(self.path) else _File
+    self._lines = kind(self.path, text)
 
   def __enter__(self) -> Self:
     return self
@@ -107,7 +122,7 @@ def read(path: str | os.PathLike[str]) -> list[Row]:
   Raises:
     ValueError: any other line that is no row; names file and line.
   """
-  path = pathlib.Path(path)
+  path = workdir.path(path)
   if not path.exists():
     return []
   rows = []
@@ -125,10 +140,49 @@ def read(path: str | os.PathLike[str]) -> list[Row]:
   return rows
 
 
+class _File:
+  """Lines on a disk: each is there as soon as it is added."""
+
+  def __init__(self, path: workdir.Folder, text: str):
+    del text  # Stands there already.
+    self._file = path.open('a')
+
+  def add(self, line: str) -> None:
+    self._file.write(line)
+    self._file.flush()
+
+  def flush(self) -> None:
+    """Nothing to do."""
+
+  def close(self) -> None:
+    self._file.close()
+
+
+class _Object:
+  """Lines in a bucket: all are written anew, now and then."""
+
+  def __init__(self, path: workdir.Folder, text: str):
+    self._path, self._text, self._written = path, text, len(text)
+    self._time = time.monotonic()
+
+  def add(self, line: str) -> None:
+    self._text += line
+    if time.monotonic() - self._time >= _REWRITE_SECONDS:
+      self.flush()
+
+  def flush(self) -> None:
+    if len(self._text) > self._written:
+      workdir.write_text(self._path, self._text)
+      self._written, self._time = len(self._text), time.monotonic()
+
+  def close(self) -> None:
+    self.flush()
+
+
 class _TensorBoard:
   """Event files by the `tensorboard` package alone, without TensorFlow."""
 
-  def __init__(self, folder: pathlib.Path, name: str):
+  def __init__(self, folder: workdir.Folder, name: str):
     del name  # TensorBoard names a run by its folder.
     _need('tensorboard')
     load = importlib.import_module
@@ -162,7 +216,7 @@ class _TensorBoard:
 class _WandB:
   """Weights & Biases, offline unless WANDB_MODE says otherwise."""
 
-  def __init__(self, folder: pathlib.Path, name: str):
+  def __init__(self, folder: workdir.Folder, name: str):
     wandb = _need('wandb')
     self._run = wandb.init(
       project='sleep-jax',
@@ -192,15 +246,6 @@ def _need(package: str) -> Any:
       f"not installed: pip install 'sleep-jax[{package}]', or take it out of "
       'the config.'
     ) from error
-
-
-def _rewrite(path: pathlib.Path, rows: list[Row]) -> None:
-  """Replaces the record in one move, so that no moment has half of it."""
-  if not path.exists():
-    return
-  new = path.with_suffix('.jsonl.new')
-  new.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-  new.replace(path)
 
 
 def _event(row: Row) -> int:

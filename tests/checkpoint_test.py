@@ -240,7 +240,7 @@ def test_a_missing_cycle_lists_those_there_are(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(OSError, match='Cannot write checkpoints to .*file/here'):
+  with pytest.raises(OSError, match='file/here cannot be written to'):
     _open(tmp_path / 'file' / 'here')
 
 

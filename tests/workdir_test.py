@@ -59,7 +59,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
   workdir.write_whole(path, {'old': 1})
   before = path.read_text()
 
-  def fill_up(self, text):
+  def fill_up(self, text, encoding):
     with self.open('w') as file:
       file.write(text[:3])
     raise OSError(errno.ENOSPC, 'No space left on device')

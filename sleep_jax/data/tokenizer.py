@@ -14,11 +14,12 @@ References:
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from sleep_jax import workdir
 
 Offsets = list[tuple[int, int]]
 _FILE = 'tokenizer.json'
@@ -189,15 +190,14 @@ def make(
 
 def load(folder: str) -> Tokenizer:
   """Reads the tokenizer that `save` wrote into a folder."""
-  path = os.path.join(folder, _FILE)
-  if not os.path.exists(path):
+  path = workdir.path(folder) / _FILE
+  if not path.exists():
     raise FileNotFoundError(
       f'{path} does not exist: a run saves its tokenizer there at birth. '
       'Point at the folder of a run that was born.'
     )
   try:
-    with open(path, encoding='utf-8') as file:
-      saved = json.load(file)
+    saved = json.loads(path.read_text(encoding='utf-8'))
     if saved['kind'] == Bytes.kind:
       return Bytes()
     if saved['kind'] == Fast.kind:
@@ -212,8 +212,5 @@ def load(folder: str) -> Tokenizer:
 
 
 def _write(folder: str, content: dict) -> None:
-  os.makedirs(folder, exist_ok=True)
-  path = os.path.join(folder, _FILE)
-  with open(path + '.part', 'w', encoding='utf-8') as file:
-    json.dump(content, file, ensure_ascii=False)
-  os.replace(path + '.part', path)  # A crash leaves the old one whole.
+  text = json.dumps(content, ensure_ascii=False)
+  workdir.write_text(workdir.path(folder) / _FILE, text)

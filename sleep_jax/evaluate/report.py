@@ -6,10 +6,10 @@ out while there is nothing to show: a newborn alone makes a page.
 
 import json
 import os
-import pathlib
 import re
 from typing import Any
 
+from sleep_jax import workdir
 from sleep_jax.evaluate import figures, journals, page, retention, tables
 
 Run = dict[str, Any]
@@ -164,10 +164,9 @@ def write(
   colours = page.colours(names, page.TEACHERS)
   paint |= {marks[name]: colour for name, colour in colours.items()}
   head = f'<h1>{page.text(study)}</h1>{_lede(groups)}'
-  path = pathlib.Path(path)
-  new = path.with_name(path.name + '.new')
-  new.write_text(page.document(study, head + body, paint), encoding='utf-8')
-  new.replace(path)
+  workdir.write_text(
+    workdir.path(path), page.document(study, head + body, paint)
+  )
 
 
 def table(runs: list[Run]) -> str:

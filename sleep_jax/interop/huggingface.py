@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 import tokenizers
 
-from sleep_jax import sharding, types
+from sleep_jax import sharding, types, workdir
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import families
 from sleep_jax.model import transformer
@@ -63,7 +63,7 @@ def read(folder: str, *, weights: bool = True) -> Host:
     ValueError: the architecture is not known, or a part of it is not; names
       the field of config.json.
   """
-  home = pathlib.Path(folder).expanduser()
+  home = workdir.path(folder)
   path, config = home / 'config.json', config_of(home)
   return Host(
     folder=home, config=config, settings=families.settings(config, path),
