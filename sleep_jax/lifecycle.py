@@ -17,6 +17,7 @@ from sleep_jax import (
   checkpoint,
   journal,
   logbook,
+  processes,
   programs,
   progress,
   records,
@@ -195,7 +196,7 @@ class Life:
         with self._log.cost.running():
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
-          metrics = jax.device_get(metrics)
+          metrics = processes.fetch(metrics)
         loss = float(metrics['loss'])
         self._log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
@@ -273,7 +274,7 @@ class Life:
       return state, night
     with self._log.spent_on(night):
       state, found = self._program.dream(state, sender, slot, task)
-      found = jax.device_get(found)
+      found = processes.fetch(found)
     night['collapse'] = self._dreamt(night, found, task)
     return state, night
 
@@ -295,7 +296,7 @@ class Life:
     if task is not None:
       with self._log.spent_on(night):
         state, found = self._program.edit(state, task)
-        found = jax.device_get(found)
+        found = processes.fetch(found)
       self._log.cost.add(steps=self._program.edit_steps)
       self._dreamt(night, found, task)
     reason = night.pop('collapse')
@@ -319,7 +320,7 @@ class Life:
         first = int(state.night.update)
         with self._log.spent_on(night):
           state, metrics = self._program.seed(state, sender, phase=phase)
-          metrics = jax.device_get(metrics)
+          metrics = processes.fetch(metrics)
         means = self._note(night, metrics, first, event)
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
@@ -429,8 +430,9 @@ class Life:
 
   def _maybe_save(self, state):
     """A moment, if it is time to, or if someone asked to stop."""
-    stop = self._tools.stop()
-    if not stop and time.monotonic() - self._saved < self._save_seconds:
+    due = time.monotonic() - self._saved >= self._save_seconds
+    stop, due = processes.any_of((self._tools.stop(), due))
+    if not stop and not due:
       return
     night = self._under_way if state.night is not None else None
     self._tools.writer.flush()  # It will count on these rows.
@@ -450,7 +452,7 @@ class Life:
       event.cycle, state, self._progress(state)
     )
     self._saved = time.monotonic()
-    if self._tools.stop():
+    if processes.any_of((self._tools.stop(),))[0]:
       self._tools.checkpoints.wait()
       raise Interrupted(f'stopped after cycle {event.cycle}: saved')
 

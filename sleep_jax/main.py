@@ -21,6 +21,16 @@ _RESTORE_CYCLE = flags.DEFINE_integer(
   'restore_cycle', None, 'Go back to the end of this cycle and on from there; '
   'later cycles are deleted.', lower_bound=1,
 )  # fmt: skip
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', '', 'Of several processes: HOST:PORT of the first, or auto '
+  '(TPU pods, Slurm). Or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and '
+  'JAX_PROCESS_ID.',
+)  # fmt: skip
+_PROCESSES = flags.DEFINE_integer('processes', None, 'How many.', 1)
+_PROCESS = flags.DEFINE_integer('process', None, 'Which, from 0.', 0)
+_TIMEOUT = flags.DEFINE_integer(
+  'coordinator_timeout', 300, 'Seconds to wait for the others.', 1
+)
 _SAVING = b'\nstopping: the moment is saved first\n'
 
 
@@ -45,7 +55,7 @@ def main(argv):
     print(reason, file=sys.stderr)
     if _RESTORE_CYCLE.value is not None:
       print('Go on without --restore_cycle.', file=sys.stderr)
-    sys.exit(128 + stopped[0])
+    sys.exit(128 + (stopped or [signal.SIGTERM])[0])
   except (ValueError, OSError, ImportError) as error:
     _fail(error)
 
@@ -62,8 +72,12 @@ def parse(argv):
 def _run(stop):
   import jax
 
-  from sleep_jax import study
+  from sleep_jax import processes, study
 
+  processes.start(
+    _COORDINATOR.value, _PROCESSES.value, _PROCESS.value,
+    timeout=_TIMEOUT.value,
+  )  # fmt: skip
   config = _CONFIG.value
   if config.compile_cache:
     jax.config.update('jax_compilation_cache_dir', config.compile_cache)

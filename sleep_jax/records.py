@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sleep_jax import schedule, types
+from sleep_jax import processes, schedule, types
 from sleep_jax import state as state_lib
 from sleep_jax.evaluate import cost
 from sleep_jax.model import config as config_lib
@@ -96,7 +96,7 @@ def samples(
   """A few rehearsals of a night, as text."""
   made = []
   for name, pool in pools.items():
-    rows = jax.device_get(jax.tree.map(lambda x: x[:num], pool))
+    rows = processes.fetch(jax.tree.map(lambda x: x[:num], pool))
     for tokens, prompt, end in zip(
       rows.tokens_BT, rows.prompt_length_B, rows.length_B, strict=True
     ):

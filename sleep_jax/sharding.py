@@ -67,7 +67,14 @@ class Placement:
 
   def put(self, tree: Any, *, prefix: str = '') -> Any:
     """The one transfer in: host arrays to their places."""
-    return jax.device_put(tree, self.shardings(tree, prefix=prefix))
+    places = self.shardings(tree, prefix=prefix)
+    if jax.process_count() == 1:
+      return jax.device_put(tree, places)
+    # Of what all processes hold, each brings the part of its own devices.
+    part = lambda x, place: jax.make_array_from_callback(
+      np.shape(x), place, np.asarray(x).__getitem__
+    )
+    return jax.tree.map(part, tree, places)
 
   def spread(self, tree: Any) -> Any:
     """Inside a program: the leading axis of every leaf over all devices' rows.

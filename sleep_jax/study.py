@@ -8,6 +8,8 @@ there is something new to see.
 import dataclasses
 import functools
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +24,7 @@ from sleep_jax import (
   lifecycle,
   lineage,
   models,
+  processes,
   programs,
   progress,
   schedule,
@@ -78,7 +81,8 @@ class Study:
   ):
     self._config, self._stop = config, stop
     self._restore_cycle = restore_cycle
-    self._progress = progress.Progress()
+    quiet = None if processes.first() else open(os.devnull, 'w')
+    self._progress = progress.Progress(quiet)
     self._runs: dict[tuple[str, int], dict[str, Any]] = {}
     self._plain = json.loads(config.to_json_best_effort())
     settings.check(self._plain)
@@ -90,6 +94,12 @@ class Study:
     self._placement = sharding.make(**config.mesh)
     self.folder = workdir.path(folder)
     workdir.check(self.folder, self._plain, free=lineage.FREE)
+    processes.check_same(json.dumps(self._plain), 'config')
+    # Where this process writes what is not an array: who is not the first
+    # writes for nobody.
+    self._own = self.folder
+    if not processes.first():
+      self._own = workdir.path(tempfile.mkdtemp(prefix='sleep_jax_'))
 
   def run(self) -> list[dict[str, Any]]:
     """Runs what is left to run; returns one record per strategy and seed."""
@@ -99,16 +109,17 @@ class Study:
     ):
       self._progress.say(self._check())
       self._about = about.describe(self._plain)
-      workdir.write_whole(self.folder / 'config.json', self._plain)
-      workdir.write_whole(self.folder / 'about.json', self._about)
+      workdir.write_whole(self._own / 'config.json', self._plain)
+      workdir.write_whole(self._own / 'about.json', self._about)
       if self._restore_cycle is not None:
         self._go_back(self._restore_cycle)
       for seed in self._config.seeds:
         self._seed(int(seed))
       self._draw()
     runs = list(self._runs.values())
-    print(report.table(runs))
-    print(f'report: {workdir.shown(self.folder / "report.html")}')
+    if processes.first():
+      print(report.table(runs))
+      print(f'report: {workdir.shown(self.folder / "report.html")}')
     return runs
 
   def forget(self, level: int, slot: int) -> None:
@@ -163,9 +174,7 @@ class Study:
   def _seed(self, seed):
     start = self._make(seed)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
-      start.stream.tokenizer.save(
-        str(self.folder / f'seed_{seed}' / 'tokenizer')
-      )
+      start.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
     start = dataclasses.replace(start, newborn=self._birth(start))
     start = self._judged(start, self._config.evaluate.held_out_batches)
     for kind in self._kinds():
@@ -195,7 +204,8 @@ class Study:
     )  # fmt: skip
     name = f'{config.name}_{kind.name}_{start.seed}'
     checkpoints = self._checkpoints(folder)
-    with writers.Writers(folder, writers=config.writers, name=name) as writer:
+    record = self._own / folder.relative_to(self.folder)
+    with writers.Writers(record, writers=config.writers, name=name) as writer:
       life = lifecycle.Life(
         self._programs(kind, start, rate),
         start.stream,
@@ -295,7 +305,10 @@ class Study:
       found[rate] = retention.summarize(record['evaluations'])['acc']
     chosen = max(found, key=lambda rate: found[rate] or 0.0)
     self._progress.say(f'{kind.name}: learning rate {chosen:g} of {found}')
-    workdir.write_whole(path, {'chosen': chosen, 'acc': found})
+    workdir.write_whole(
+      self._own / path.relative_to(self.folder),
+      {'chosen': chosen, 'acc': found},
+    )
     return chosen
 
   def _make(self, seed: int, *, validation: bool = False) -> _Start:
@@ -418,6 +431,8 @@ class Study:
 
   def _draw(self):
     """Writes summary.json and report.html, whole or not at all."""
+    if not processes.first():
+      return
     runs = list(self._runs.values())
     workdir.write_whole(
       self.folder / 'summary.json',

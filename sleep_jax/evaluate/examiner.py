@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import processes, types
 from sleep_jax.data import sources, streams
 from sleep_jax.evaluate import probes
 from sleep_jax.model import transformer
@@ -175,8 +175,10 @@ class Examiner:
       slots = np.flatnonzero(active_NE[number - 1, : level.slots])
       found[str(number)] = {
         name: {
-          key: np.asarray(value)[slots].tolist()
-          for key, value in self._activity(weights, prompts, number).items()
+          key: value[slots].tolist()
+          for key, value in processes.fetch(
+            self._activity(weights, prompts, number)
+          ).items()
         }
         for name, prompts in self._some.items()
       } | {'slots': slots.tolist()}

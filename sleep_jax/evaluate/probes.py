@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import processes, types
 from sleep_jax.model import sampling
 from sleep_jax.objectives import answers
 
@@ -215,7 +215,7 @@ class Scorer:
       if start >= sum(sizes):
         break
       answer = self._correct(weights, probes, *args)
-      right[start : start + self._chunk] = np.asarray(answer)
+      right[start : start + self._chunk] = processes.fetch(answer)
     scores, start = {}, 0
     for name, size in zip(names, sizes, strict=True):
       scores[name] = float(np.mean(right[start : start + size]))
