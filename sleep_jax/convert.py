@@ -78,7 +78,7 @@ def _inspect():
   for row in opened.ledger:
     print(f'  night {row["night"]}: level {row["level"]}, expert '
           f'{row["slot"]}, {row["event"]}')  # fmt: skip
-  reason = dense.why_not(opened.model, opened.weights)
+  reason = dense.why_not(opened.model, opened.weights, opened.host)
   print(f'  dense export: {reason or "exact"}')
 
 

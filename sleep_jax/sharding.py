@@ -32,7 +32,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'\d+/A$', (None, 'fsdp', None)),  # Fresh expert [L, D, R].
   (r'\d+/B$', (None, None, 'fsdp')),
   (r'\d+/(router|bias)$', ()),
-  (r'(scale|norm)$', ()),
+  (r'(scale|norm|out_bias)$', ()),
   (r'(pools|rollouts|tether)/.*', (ROWS,)),
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),
   # Small, or read by every device: counters, keys, prompts, memories, metrics.

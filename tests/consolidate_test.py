@@ -701,11 +701,10 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
     student = night.student(
       state.replace(night=state.night.replace(fresh=fresh))
     )
-    return night.states(student, rows), night.model.head(student)
+    return night.model.logits(student, night.states(student, rows))
 
   def odds(fresh):
-    states_BGD, head_VD = read(fresh, rows)
-    return jax.nn.softmax(states_BGD[0, 0] @ head_VD.T)
+    return jax.nn.softmax(read(fresh, rows)[0, 0])
 
   def counted(fresh):
     return jnp.sum(odds(fresh) * liked_V)
@@ -720,7 +719,7 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
 
   def earned(fresh):
     return imitate.gained(
-      *read(fresh, everyone), everyone, weight_V, temperature=1.0
+      read(fresh, everyone), everyone, weight_V, temperature=1.0
     )
 
   expected = jax.grad(counted)(state.night.fresh)

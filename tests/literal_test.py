@@ -311,13 +311,11 @@ def test_gradients_are_those_of_finite_differences_on_two_words(beta):
       ])
     )  # fmt: skip
     d = losses.divergence(jnp.asarray(TEACHER)[None], logits[None], beta=beta)
-    # Logits are the states, read by a head that changes nothing.
-    states_BGD = jnp.stack([jnp.stack([logits[0], logits[one]])
+    logits_BGV = jnp.stack([jnp.stack([logits[0], logits[one]])
                             for _, one, _ in ways])  # fmt: skip
     gained = imitate.gained(
-      states_BGD, jnp.eye(2), rollout, len(ways) * chance_B * reward_B,
-      temperature=1.0,
-    )  # fmt: skip
+      logits_BGV, rollout, len(ways) * chance_B * reward_B, temperature=1.0
+    )
     return ALPHA * jnp.mean(d) - (1 - ALPHA) * gained
 
   found = np.asarray(jax.grad(loss)(jnp.asarray(STUDENT, jnp.float32)))

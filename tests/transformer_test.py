@@ -71,7 +71,7 @@ def test_logits_at_some_places_are_those_of_all_places():
   states_BGD = jax.jit(model.states_at)(
     weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT, at_BG
   )
-  found = states_BGD @ model.head(weights).T
+  found = model.logits(weights, states_BGD)
   whole = _ask(forward, weights, batch)
   np.testing.assert_allclose(
     found, np.take_along_axis(whole, np.asarray(at_BG)[..., None], 1),

@@ -237,7 +237,7 @@ def test_the_score_is_what_a_reader_would_count():
     weights, rollout.tokens_BT, jnp.ones_like(rollout.tokens_BT),
     jnp.broadcast_to(jnp.arange(8), (4, 8)), at[:, None],
   )  # fmt: skip
-  best_B = jnp.argmax(states[:, 0] @ model.head(weights).T, -1)
+  best_B = jnp.argmax(model.logits(weights, states[:, 0]), -1)
   known = probes.replace(
     answer_BA=probes.answer_BA.at[:2, 0].set(best_B[:2]),
     answer_length_B=jnp.ones((4,), jnp.int32),

@@ -8,6 +8,7 @@ the export is exact, and whoever loads the checkpoint needs none of our code.
 References: docs/method.md, "Real models".
 """
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ from safetensors import numpy as safetensors
 from sleep_jax import types
 from sleep_jax.data import tokenizer
 from sleep_jax.interop import families, huggingface
+from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 
 # What stands beside a host's weights and is kept as it is.
@@ -29,10 +31,23 @@ BESIDE = (
   'special_tokens_map.json', 'chat_template.jinja',
 )  # fmt: skip
 _SHARD_BYTES = 4 * 2**30
+# Fields of a model of which an ordinary checkpoint knows nothing.
+_OURS = (
+  'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
+  'gate_bias', 'unroll',
+)  # fmt: skip
 
 
-def why_not(model: transformer.Transformer, weights: types.Weights) -> str:
-  """Why these weights are no ordinary checkpoint; '' if they are one."""
+def why_not(
+  model: transformer.Transformer,
+  weights: types.Weights,
+  host: huggingface.Host | None = None,
+) -> str:
+  """Why these weights are no ordinary checkpoint; '' if they are one.
+
+  Args:
+    host: what the model was born of; None: it was born here.
+  """
   c = model.config
   if weights.fresh or weights.adapter:
     return 'a night is under way: wake up first'
@@ -59,7 +74,7 @@ def why_not(model: transformer.Transformer, weights: types.Weights) -> str:
       f'model.arrangement is {c.arrangement!r}: levels in a chain are no one '
       "MLP. Only 'independent' levels are exact"
     )
-  return ''
+  return '' if host else _unsaid(c)
 
 
 def save(
@@ -86,7 +101,7 @@ def save(
     ValueError: the weights are no ordinary checkpoint; says why.
     FileExistsError: the folder holds something.
   """
-  reason = why_not(model, weights)
+  reason = why_not(model, weights, host)
   if reason:
     raise ValueError(
       f'No exact dense export: {reason}. A dense model can be taught to say '
@@ -98,7 +113,7 @@ def save(
   part = home.with_name(home.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
   part.mkdir(parents=True)
-  made = dict(host.config if host else born(model))
+  made = dict(host.config if host else born(model.config))
   made['intermediate_size'] = _hidden(model, weights)
   made['architectures'] = made.get('architectures') or [
     families.ARCHITECTURES[made['model_type']]
@@ -139,19 +154,39 @@ def tensors(
       yield source.name, np.ascontiguousarray(value, dtype)
 
 
-def born(model: transformer.Transformer) -> dict[str, Any]:
+def born(c: config_lib.Model) -> dict[str, Any]:
   """config.json of a model that was born here."""
-  c = model.config
-  kind = 'qwen3' if c.qk_norm else 'qwen2' if c.qkv_bias else 'llama'
+  kind = 'mistral' if c.window else 'llama'
+  if c.qk_norm:
+    kind = 'qwen3'
+  elif c.qkv_bias and not c.out_bias:
+    kind = 'qwen2'
   made: dict[str, Any] = dict(
     model_type=kind, vocab_size=c.vocab_size, hidden_size=c.width,
     num_hidden_layers=c.num_layers, num_attention_heads=c.num_heads,
     num_key_value_heads=c.num_kv_heads, head_dim=c.head_size,
     hidden_act='silu', rms_norm_eps=c.norm_eps, rope_theta=c.rope_theta,
-    tie_word_embeddings=c.tied, attention_bias=False,
+    tie_word_embeddings=c.tied, attention_bias=c.out_bias,
     bos_token_id=c.vocab_size - 2, eos_token_id=c.vocab_size - 1,
   )  # fmt: skip
-  return made | families.rope(c)
+  return made | families.rope(c) | families.window(c, kind)
+
+
+def _unsaid(c: config_lib.Model) -> str:
+  """What of a model its config.json would not say; '' if nothing."""
+  try:
+    said = families.settings(born(c), pathlib.Path('config.json'))
+  except ValueError as error:
+    return f'no family of checkpoints is like this model ({error})'
+  again = config_lib.make(said, (), vocab_size=c.vocab_size)
+  for field in dataclasses.fields(c):
+    mine, theirs = (getattr(x, field.name) for x in (c, again))
+    if field.name not in _OURS and mine != theirs:
+      return (
+        f'model.{field.name} is {mine!r}, where the rest makes it a '
+        f'{born(c)["model_type"]!r} with {theirs!r}: no family has both'
+      )
+  return ''
 
 
 def _units(model, weights, layer, name) -> np.ndarray:

@@ -3,7 +3,8 @@
 Those whose blocks are attention and a gated MLP: Llama (2307.09288,
 2407.21783), Mistral (2310.06825), SmolLM, Qwen 2.5 (2412.15115), Qwen 3
 (2505.09388), and Gemma 3 as text (2503.19786), which norms each branch twice,
-scales embeddings, and sees only so far in most blocks.
+scales embeddings, and may bound scores and logits. What a file leaves out is
+what transformers takes it for.
 """
 
 import pathlib
@@ -23,7 +24,9 @@ _SCALING = (
   'factor', 'low_freq_factor', 'high_freq_factor',
   'original_max_position_embeddings',
 )  # fmt: skip
-_GEMMA, _LOCAL = 'gemma3_text', 'sliding_attention'
+_GEMMA, _QWEN = 'gemma3_text', ('qwen2', 'qwen3')
+_LOCAL, _GLOBAL = 'sliding_attention', 'full_attention'
+_WINDOW, _FIRST_LOCAL, _EVERY = 4096, 28, 6  # Of files that do not say.
 _ACTS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu'}
 
 
@@ -47,29 +50,25 @@ def settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f'{path}: hidden_act is {act!r}: expected one of {tuple(_ACTS)}.'
     )
-  for field, expected in (
-    ('mlp_bias', False), ('quantization_config', None),
-    ('final_logit_softcapping', None), ('use_bidirectional_attention', False),
-  ):  # fmt: skip
+  gemma, bias = kind == _GEMMA, bool(config.get('attention_bias'))
+  refused: dict[str, Any] = dict(
+    mlp_bias=False, quantization_config=None, use_bidirectional_attention=False
+  )
+  if not gemma:
+    refused['final_logit_softcapping'] = None
+  if kind == 'mistral':
+    refused['attention_bias'] = False
+  for field, expected in refused.items():
     found = config.get(field) or expected
     if found != expected:
       raise ValueError(
         f'{path}: {field} is {found!r}: expected {expected!r}, nothing else '
         'can be read.'
       )
-  if kind != 'qwen2' and config.get('attention_bias'):
-    raise ValueError(
-      f'{path}: attention_bias is on, which adds an offset after attention '
-      'too: expected none.'
-    )
-  gemma = kind == _GEMMA
-  if not gemma:
-    _no_window(config, path)
   width = number(config, 'hidden_size', path)
   heads = number(config, 'num_attention_heads', path)
   theta, scaling = _rope(config, path)
-  more = _gemma(config, width, path) if gemma else {}
-  return more | dict(
+  return dict(
     width=width,
     num_layers=number(config, 'num_hidden_layers', path),
     num_heads=heads,
@@ -77,56 +76,70 @@ def settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     head_size=config.get('head_dim') or width // heads,
     qk_norm=kind in ('qwen3', _GEMMA),
     act=_ACTS[act],
-    qkv_bias=kind == 'qwen2',
+    qkv_bias=bias or kind == 'qwen2',
+    out_bias=bias and kind != 'qwen2',
     tied=bool(config.get('tie_word_embeddings', gemma)),
     rope_theta=theta,
     rope_scaling=scaling,
     norm_eps=float(config.get('rms_norm_eps', 1e-6)),
+    **_window(config, path),
+    **(_gemma(config, width) if gemma else {}),
   )
 
 
-def _gemma(config, width, path) -> dict[str, Any]:
+def _gemma(config, width) -> dict[str, Any]:
   """What Gemma 3 has beside what all have."""
-  blocks = number(config, 'num_hidden_layers', path)
-  kinds = config.get('layer_types')
-  if kinds is None:  # Older files say after how many blocks one sees all.
-    every = config.get('sliding_window_pattern', 6)
-    kinds = [
-      _LOCAL if (layer + 1) % every else 'full_attention'
-      for layer in range(blocks)
-    ]
   near = (config.get('rope_parameters') or {}).get(_LOCAL) or {}
   theta = near.get('rope_theta', config.get('rope_local_base_freq', 10_000.0))
-  window = config.get('sliding_window') or 0
   return dict(
     norm_offset=1.0,
     post_norms=True,
     embed_scale=width**0.5,
     query_scale=float(config.get('query_pre_attn_scalar', 256)) ** -0.5,
     attention_cap=float(config.get('attn_logit_softcapping') or 0.0),
-    window=window,
-    local=tuple(kind == _LOCAL for kind in kinds) if window else (),
+    logit_cap=float(config.get('final_logit_softcapping') or 0.0),
     local_theta=float(theta),
   )
 
 
-def _no_window(config, path) -> None:
-  """Attention that sees only so far is not there; nor is it where it is off."""
-  window = config.get('sliding_window')
-  on = config.get('use_sliding_window', config['model_type'] == 'mistral')
-  kinds = set(config.get('layer_types') or ())
-  if (window and on) or kinds - {'full_attention'}:
+def _window(config, path) -> dict[str, Any]:
+  """Which blocks are local, and how far those see."""
+  kind = config['model_type']
+  places = range(number(config, 'num_hidden_layers', path))
+  told = {'sliding_window': _WINDOW} | dict(config)
+  off = told['sliding_window'] is None or kind == 'llama'
+  if kind in _QWEN:
+    off = off or not config.get('use_sliding_window')
+  window = 0 if off else number(told, 'sliding_window', path)
+  if kind == _GEMMA:  # One in so many sees all.
+    every = config.get('sliding_window_pattern', _EVERY)
+    local = [(place + 1) % every != 0 for place in places]
+  else:
+    first = config.get('max_window_layers', _FIRST_LOCAL)
+    local = [not off and (kind not in _QWEN or place >= first)
+             for place in places]  # fmt: skip
+  named = config.get('layer_types')
+  if named is not None:
+    usual, local = local, [name == _LOCAL for name in named]
+    # transformers lets only some families mix them.
+    wrong = kind in ('llama', 'mistral') and local != usual
+    if wrong or len(named) != len(places) or set(named) - {_LOCAL, _GLOBAL}:
+      raise ValueError(
+        f'{path}: layer_types is {named}: expected {len(places)} times '
+        f'{_LOCAL!r} or {_GLOBAL!r}, in a {kind!r} as sliding_window says.'
+      )
+  if any(local) and off:
     raise ValueError(
-      f'{path}: sliding_window is {window}: attention that sees only so many '
-      'tokens cannot be read. Where your texts are shorter it changes nothing: '
-      'set it to null.'
+      f'{path}: some blocks are {_LOCAL!r}, but sliding_window is off or null: '
+      'say how many tokens they see.'
     )
+  return dict(window=window, local=tuple(local)) if any(local) else {}
 
 
 def _rope(config, path) -> tuple[float, tuple[float, ...]]:
   """Theta and scaling, from the fields of old and of new."""
   new = config.get('rope_parameters') or {}
-  new = new.get('full_attention', new)  # Of the blocks that see all.
+  new = new.get(_GLOBAL, new)  # Of the blocks that see all.
   old = config.get('rope_scaling') or {}
   usual = 1_000_000.0 if config['model_type'] == _GEMMA else 10_000.0
   theta = float(new.get('rope_theta', config.get('rope_theta', usual)))
@@ -151,6 +164,20 @@ def rope(config: config_lib.Model) -> dict[str, Any]:
   theta = {'rope_theta': config.rope_theta}
   old = {'rope_scaling': scaling} if numbers else {}
   return theta | old | {'rope_parameters': scaling | theta}
+
+
+def window(config: config_lib.Model, kind: str) -> dict[str, Any]:
+  """Fields of config.json that say how far blocks see, of old and of new."""
+  if not config.window:
+    return {}
+  if kind not in _QWEN:
+    return dict(sliding_window=config.window)
+  return dict(
+    sliding_window=config.window,
+    use_sliding_window=True,
+    max_window_layers=config.local.index(True),
+    layer_types=[_LOCAL if local else _GLOBAL for local in config.local],
+  )
 
 
 def number(config: Mapping[str, Any], field: str, path: pathlib.Path) -> int:

@@ -257,7 +257,7 @@ def sources(
   ):  # fmt: skip
     name = f'self_attn.{theirs}'
     yield attention + ours, stack(f'{name}.weight', everywhere, turned=True)
-    if c.qkv_bias and ours != 'out':
+    if c.out_bias if ours == 'out' else c.qkv_bias:
       yield f'{attention}{ours}_bias', stack(f'{name}.bias', everywhere)
   if c.qk_norm:
     for ours, theirs in (('query_norm', 'q_norm'), ('key_norm', 'k_norm')):

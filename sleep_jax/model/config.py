@@ -58,18 +58,21 @@ class Model:
     top_k: active experts that take part per token; 0 means all.
     gate_bias: initial offset of the sigmoid gate; 0 opens it half.
     tied: the head shares the embedding.
-    qkv_bias: what is added to queries, keys and values has an offset each.
+    qkv_bias, out_bias: queries, keys and values have an offset each, and what
+      attention adds has one.
     rope_theta, rope_scaling: of rotary positions, see `layers.frequencies`.
     act: of all MLPs and experts, 'silu' or 'gelu' (its tanh form).
     norm_offset: what is added to the scale of every norm.
     post_norms: whether a branch of the host is normed before it is added.
     embed_scale: of embeddings as they are read.
     query_scale: of queries; 0: 1 / sqrt(head_size).
-    attention_cap: bound that scores near but never reach; 0: none.
+    attention_cap, logit_cap: bounds that scores and logits near but never
+      reach; 0: none.
     window: tokens that local blocks see, themselves included; 0: no block is
       local.
     local: of each block, whether it is.
-    local_theta: `rope_theta` of local blocks, which have no scaling.
+    local_theta: `rope_theta` of local blocks, which have no scaling then; 0:
+      they turn as all others.
     unroll: layers per step of the compiled loop over layers.
   """
 
@@ -88,6 +91,7 @@ class Model:
   gate_bias: float = 0.0
   qk_norm: bool = True
   qkv_bias: bool = False
+  out_bias: bool = False
   tied: bool = True
   rope_theta: float = 10_000.0
   rope_scaling: tuple[float, ...] = ()
@@ -98,9 +102,10 @@ class Model:
   embed_scale: float = 1.0
   query_scale: float = 0.0
   attention_cap: float = 0.0
+  logit_cap: float = 0.0
   window: int = 0
   local: tuple[bool, ...] = ()
-  local_theta: float = 10_000.0
+  local_theta: float = 0.0
   unroll: int = 1
 
   @property

@@ -98,13 +98,16 @@ class Attention(nn.Module):
     turns: Any = frequencies(
       c.head_size, theta=c.rope_theta, scaling=c.rope_scaling
     )
-    if local is not None:
+    if local is not None and c.local_theta:
       near = frequencies(c.head_size, theta=c.local_theta)
       turns = jnp.where(local, near, turns)
     q_BTHK = rotate(q_BTHK, positions_BT, turns)
     k_BTHK = rotate(k_BTHK, positions_BT, turns)
     out = self.param('out', matrix_init, (c.num_heads * c.head_size, width))
-    return q_BTHK, k_BTHK, v_BTHK, out
+    bias = None
+    if c.out_bias:
+      bias = self.param('out_bias', nn.initializers.zeros, (width,))
+    return q_BTHK, k_BTHK, v_BTHK, (out, bias)
 
   def __call__(self, x_BTD, mask_BTT, positions_BT, local=None):
     """Whole rows. Returns the branch and this layer's keys and values."""
@@ -143,7 +146,10 @@ class Attention(nn.Module):
       cap=c.attention_cap,
     )  # fmt: skip
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
-    y_BTD = product(self, y_BTF, 'out', out)
+    kernel, bias = out
+    y_BTD = product(self, y_BTF, 'out', kernel)
+    if bias is not None:
+      y_BTD = y_BTD + _like(bias, y_BTD)
     return self.post_norm(y_BTD) if c.post_norms else y_BTD
 
   def _norm(self):

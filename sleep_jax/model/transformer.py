@@ -170,8 +170,13 @@ class Transformer:
 
     return jax.lax.map(block, (x_LBTD, self.bank(weights, level)))
 
+  def logits(self, weights: types.Weights, states: Array) -> Array:
+    """`[..., V]` in f32, of what `states_at` gives, `[..., D]`."""
+    logits = (states @ self.head(weights).T).astype(jnp.float32)
+    return layers.capped(logits, self.config.logit_cap)
+
   def head(self, weights: types.Weights) -> Array:
-    """`[V, D]`: logits are `states @ head.T`, in f32."""
+    """`[V, D]`: logits are `states @ head.T`, in f32 and capped."""
     if self.config.tied:
       return weights.params['embed']
     return weights.params['head'].T
@@ -310,8 +315,7 @@ class Transformer:
     return h_BTD if scale == 1 else h_BTD * jnp.asarray(scale, h_BTD.dtype)
 
   def _head(self, weights, h):
-    states = self._normed(weights, h)
-    return (states @ self.head(weights).T).astype(jnp.float32)
+    return self.logits(weights, self._normed(weights, h))
 
   def _normed(self, weights, h):
     norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)

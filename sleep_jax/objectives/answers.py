@@ -21,7 +21,7 @@ def told(
   """Of the first `size` generated tokens, `[B, G]` each.
 
   Args:
-    model: with `states_at` and `head`.
+    model: with `states_at` and `logits`.
 
   Returns:
     Log-probabilities in nats, and whether each token is the likeliest; 0 and
@@ -36,7 +36,7 @@ def told(
   states_BGD = model.states_at(
     weights, tokens, segments, positions, jnp.maximum(at_BG - 1, 0)
   )
-  logits_BGV = (states_BGD @ model.head(weights).T).astype(jnp.float32)
+  logits_BGV = model.logits(weights, states_BGD)
   said_BG = jnp.take_along_axis(tokens, at_BG, 1)
   mask_BG = losses.generated(rollout, size)
   likely_BG = losses.chosen(logits_BGV, said_BG)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
+from sleep_jax.model import layers
 
 Array = types.Array
 
@@ -30,8 +31,9 @@ def divergence(
   temperature: float = 1.0,
   tokens: int,
   words: int,
+  cap: float = 0.0,
 ) -> Array:
-  """`losses.divergence` of `x_ND @ x_VD.T`, nats per token, `[N]`.
+  """`losses.divergence` of `x_ND @ x_VD.T`, capped; nats per token, `[N]`.
 
   Its gradient goes to `student_ND` alone: teacher and heads are taken as they
   are.
@@ -41,6 +43,7 @@ def divergence(
     teacher_VD, student_VD: the heads.
     beta, temperature: see `losses.divergence`.
     tokens, words: most of N and of V that logits are made of at a time.
+    cap: of logits, see `layers.capped`.
   """
   types.check_shapes(
     teacher_ND=teacher_ND, student_ND=student_ND, teacher_VD=teacher_VD,
@@ -51,7 +54,7 @@ def divergence(
   pad = lambda x: jnp.pad(x, ((0, -size % rows), (0, 0)))
   fold = lambda x: pad(x).reshape(-1, rows, x.shape[1])
   given = jax.lax.stop_gradient((fold(teacher_ND), teacher_VD, student_VD))
-  settings = (beta, temperature, min(words, len(student_VD)))
+  settings = (beta, temperature, min(words, len(student_VD)), cap)
   return _divergence(settings, fold(student_ND), *given).reshape(-1)[:size]
 
 
@@ -80,7 +83,7 @@ _divergence.defvjp(_forward, _backward)
 
 def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
   """(divergence `[N]`, its gradient for `student_ND`) of a block of tokens."""
-  beta, temperature, words = settings
+  beta, temperature, words, cap = settings
   vocab = len(student_VD)
 
   def predict(index):
@@ -93,13 +96,14 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
       for x in (teacher_VD, student_VD)
     ]
     logits = [
-      jnp.dot(x, head.T, preferred_element_type=jnp.float32) / temperature
+      layers.capped(jnp.dot(x, head.T, preferred_element_type=jnp.float32), cap)
       for x, head in zip((teacher_ND, student_ND), heads, strict=True)
     ]
-    return *logits, new_V, heads[1]
+    slope = 1 - jnp.square(logits[1] / cap) if cap else 1.0
+    return *(x / temperature for x in logits), slope, new_V, heads[1]
 
   def normalise(lse, index):
-    *logits, new_V, _ = predict(index)
+    *logits, _, new_V, _ = predict(index)
     return tuple(
       jnp.logaddexp(old, jax.nn.logsumexp(x, -1, where=new_V))
       for old, x in zip(lse, logits, strict=True)
@@ -107,11 +111,11 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
 
   def compare(sums, index):
     value_N, grad_ND, mass_N, mean_ND = sums
-    p, q, new_V, head_VD = predict(index)
+    p, q, slope, new_V, head_VD = predict(index)
     p, q = p - lse[0][:, None], q - lse[1][:, None]
     f_NV, w_NV = (jnp.where(new_V, x, 0) for x in _pointwise(p, q, beta))
     read = lambda x_NV: jnp.dot(
-      x_NV, head_VD, preferred_element_type=jnp.float32
+      slope * x_NV, head_VD, preferred_element_type=jnp.float32
     )
     value_N, grad_ND = value_N + f_NV.sum(-1), grad_ND + read(w_NV)
     if beta:

@@ -32,7 +32,7 @@ class Curriculum:
   """How a task is dreamt about.
 
   Attributes:
-    model: with `states_at`, `head`, `prefill`, `decode`.
+    model: with `states_at`, `logits`, `prefill`, `decode`.
     bos, eos: token ids.
     settings: how long a text may be.
     dreams: how much of what.

@@ -28,11 +28,11 @@ class Reader(NamedTuple):
   Attributes:
     states: (rollout, shift) -> `[B, G, D]`, what the head reads at each
       generated token; with a shift of -1 before it, which foretells it.
-    head_VD: logits are `states @ head.T`.
+    logits: what the head makes of states, `[..., V]`.
   """
 
   states: Callable[[types.Rollout, int], Array]
-  head_VD: Array
+  logits: Callable[[Array], Array]
 
 
 def endings(
@@ -133,8 +133,7 @@ def collapse(
 
 
 def gained(
-  states_BGD: Array,
-  head_VD: Array,
+  logits_BGV: Array,
   own: types.Rollout,
   advantage_B: Array,
   *,
@@ -143,18 +142,16 @@ def gained(
   """A scalar whose gradient is that of the expected reward (REINFORCE).
 
   Args:
-    states_BGD: what foretells the tokens of each ending, first one first.
-    head_VD: logits are `states @ head.T`.
+    logits_BGV: what foretells the tokens of each ending, first one first.
     own: the endings.
     advantage_B: of each.
     temperature: at which they were sampled.
   """
   tokens_BG, _ = imitation.continuation(
-    own, own.prompt_length_B, size=states_BGD.shape[1]
+    own, own.prompt_length_B, size=logits_BGV.shape[1]
   )
-  logits_BGV = (states_BGD @ head_VD.T).astype(jnp.float32) / temperature
-  score_BG = losses.chosen(logits_BGV, tokens_BG)
-  mask_BG = losses.generated(own, states_BGD.shape[1])
+  score_BG = losses.chosen(logits_BGV / temperature, tokens_BG)
+  mask_BG = losses.generated(own, logits_BGV.shape[1])
   score_B = jnp.sum(jnp.where(mask_BG, score_BG, 0), 1)
   return jnp.mean(advantage_B * score_B)
 
@@ -190,11 +187,9 @@ def _wording(own, teacher, student, *, rows):
 
   def row(one):
     tokens_G, student_GD, teacher_GD = one
-    logits_GV = student_GD @ student.head_VD.T
-    log_GV = jax.nn.log_softmax(logits_GV.astype(jnp.float32))
-    judged_GV = (teacher_GD @ teacher.head_VD.T).astype(jnp.float32)
+    log_GV = jax.nn.log_softmax(student.logits(student_GD))
     return -jnp.sum(jnp.exp(log_GV) * log_GV, -1), losses.chosen(
-      judged_GV, tokens_G
+      teacher.logits(teacher_GD), tokens_G
     )
 
   student_BGD = student.states(own.replace(context=None), -1)

@@ -33,7 +33,7 @@ class Seeding(abc.ABC):
   """What the nights have in common.
 
   Attributes:
-    model: with `states_at`, `head`, `prefill`, `decode`, `fresh`.
+    model: with `states_at`, `head`, `logits`, `prefill`, `decode`, `fresh`.
     tx: the optimizer of what moves.
     stems: self-study templates.
     bos, eos: token ids.
@@ -200,7 +200,7 @@ class Seeding(abc.ABC):
     value_N = blocked.divergence(
       _flat(teacher_BGD), _flat(student_BGD), self.model.head(teacher),
       self.model.head(student), beta=s.beta, tokens=s.block_tokens,
-      words=s.block_words,
+      words=s.block_words, cap=self.model.config.logit_cap,
     )  # fmt: skip
     return value_N.reshape(student_BGD.shape[:2])
 
@@ -338,8 +338,8 @@ class Seeding(abc.ABC):
     if mine is not None:
       own, advantage_B = mine
       gained = imitate.gained(
-        self.states(student, own), self.model.head(student), own, advantage_B,
-        temperature=s.temperature,
+        self.model.logits(student, self.states(student, own)), own,
+        advantage_B, temperature=s.temperature,
       )  # fmt: skip
       loss = m.alpha * loss - (1 - m.alpha) * gained
     return loss, (parts, away)
@@ -361,7 +361,7 @@ class Seeding(abc.ABC):
   def _reader(self, weights):
     return imitate.Reader(
       lambda rollout, shift: self.states(weights, context.read(rollout), shift),
-      self.model.head(weights),
+      lambda states: self.model.logits(weights, states),
     )
 
   def states(
