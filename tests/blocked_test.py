@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sleep_jax.model import layers
 from sleep_jax.objectives import blocked, losses
 
 N, D, V = 23, 16, 50
@@ -16,8 +17,11 @@ def _case(seed=0):
   return draw(N, D), draw(N, D), draw(V, D), draw(V, D)
 
 
-def _whole(teacher_ND, student_ND, teacher_VD, student_VD, **settings):
+def _whole(
+  teacher_ND, student_ND, teacher_VD, student_VD, *, cap=0.0, **settings
+):
   logits = (teacher_ND @ teacher_VD.T)[None], (student_ND @ student_VD.T)[None]
+  logits = (layers.capped(x, cap) for x in logits)
   return losses.divergence(*logits, **settings)[0]
 
 
@@ -34,9 +38,20 @@ def _whole(teacher_ND, student_ND, teacher_VD, student_VD, **settings):
   ],
 )
 def test_blocks_change_neither_value_nor_gradient(beta, blocks):
+  _compare(blocks, beta=beta, temperature=1.7)
+
+
+@pytest.mark.parametrize('beta', [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+  'blocks', [dict(tokens=N, words=V), dict(tokens=7, words=16)]
+)
+def test_nor_do_they_where_logits_are_capped(beta, blocks):
+  _compare(blocks, beta=beta, temperature=1.7, cap=3.0)
+
+
+def _compare(blocks, **settings):
   teacher, student, *heads = _case()
   weight_N = jnp.linspace(-1, 2, N)
-  settings = dict(beta=beta, temperature=1.7)
 
   def loss(function, **more):
     def total(student):

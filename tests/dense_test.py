@@ -1,16 +1,18 @@
 """A dense export is the model, as anybody loads it."""
 
+import itertools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from sleep_jax.interop import dense, huggingface
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
-from tests import testing
+from tests import checkpoints, testing
 
 HIDDEN, RANK = testing.levels((1, 1))[0]['hidden'], testing.RANK
 
@@ -49,6 +51,10 @@ SHAPES = [
   dict(qk_norm=False, tied=False),
   dict(qk_norm=False, qkv_bias=True),
   dict(qk_norm=False, rope_scaling=(4.0, 1.0, 4.0, 16.0)),
+  dict(qk_norm=False, qkv_bias=True, out_bias=True),
+  dict(window=2, local=(True, False), rope_scaling=(4.0,)),
+  dict(qk_norm=False, window=2, local=(True, True)),
+  dict(qk_norm=False, qkv_bias=True, window=2, local=(False, True)),
 ]
 
 
@@ -106,6 +112,51 @@ def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
     assert one == two, name
 
 
+@pytest.mark.parametrize(
+  'family, how',
+  [
+    *((family, {}) for family in checkpoints.FAMILIES),
+    ('llama', dict(files=3, shard_bytes=4000)),
+    ('qwen2', dict(vocab_size=311, tie_word_embeddings=False)),
+    ('gemma3', dict(shard_bytes=9000, dtype='bfloat16')),
+    ('mistral_local', dict(num_key_value_heads=4, dtype='bfloat16')),
+  ],
+)
+def test_a_checkpoint_of_others_goes_out_as_it_came(tmp_path, family, how):
+  """The same tensors and files; and from then on byte for byte."""
+  how = dict(vocab_size=300) | how
+  out = dict(
+    dtype=how.setdefault('dtype', 'float32'),
+    shard_bytes=how.pop('shard_bytes', 2**30),
+  )
+  folders = [tmp_path / name for name in ('none', 'one', 'two')]
+  config, tensors = checkpoints.save(folders[0], family, **how)
+  checkpoints.save_words(folders[0], ['Ada sings.'])
+  for name in ('tokenizer_config.json', 'generation_config.json'):
+    (folders[0] / name).write_text('{ "eos_token_id":299}')
+  for before, after in itertools.pairwise(folders):
+    model, weights = checkpoints.load(before, dtype=out['dtype'])
+    host = huggingface.read(str(before))
+    dense.save(model, weights, str(after), host=host, **out)
+  none, one, two = (
+    {path.name: path.read_bytes() for path in folder.iterdir()}
+    for folder in folders
+  )
+  assert one == two
+  for name in none:
+    if 'token' in name or 'generation' in name:
+      assert none[name] == one[name]
+  written = json.loads(one['config.json'])
+  assert {name: written[name] for name in config} == config
+  kept: dict[str, np.ndarray] = {}
+  for path in folders[1].glob('*.safetensors'):
+    kept |= safetensors.load_file(path)
+  assert kept.keys() == tensors.keys()
+  for name, tensor in tensors.items():
+    assert kept[name].dtype == tensor.dtype
+    np.testing.assert_array_equal(kept[name], tensor)
+
+
 def test_a_host_that_has_learned_nothing_is_exported_as_it_was(tmp_path):
   model, weights = _grown()
   still = {
@@ -131,6 +182,10 @@ def test_a_host_that_has_learned_nothing_is_exported_as_it_was(tmp_path):
       dict(arrangement='depth', layer_levels=(2, 1)),
       "model.arrangement is 'depth'",
     ),
+    (dict(logit_cap=5.0), 'model.logit_cap is 5.0'),
+    (dict(act='gelu'), "model.act is 'gelu'"),
+    (dict(qkv_bias=True), 'model.qkv_bias is True'),
+    (dict(qk_norm=False, window=2, local=(True, False)), 'model.local is'),
   ],
 )
 def test_what_is_no_ordinary_checkpoint_is_refused(tmp_path, changes, said):
