@@ -103,10 +103,12 @@ def save(
   """
   reason = why_not(model, weights, host)
   if reason:
-    raise ValueError(
-      f'No exact dense export: {reason}. A dense model can be taught to say '
-      'nearly the same: sleep_jax.convert out --distil.'
+    more = (
+      ' A dense model can be taught to say nearly the same: '
+      'sleep_jax.convert out --distil.'
     )
+    lost = host is None and _unsaid(model.config)
+    raise ValueError(f'No exact dense export: {reason}.{"" if lost else more}')
   home = pathlib.Path(folder).expanduser()
   if home.exists() and any(home.iterdir()):
     raise FileExistsError(f'{home} is not empty: name a new folder.')
