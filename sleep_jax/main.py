@@ -39,7 +39,38 @@ def main(argv):
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   if not flags.FLAGS['verbosity'].present:
     _hush()
+  from sleep_jax import lifecycle, processes
+
   stopped: list[int] = []
+  try:
+    processes.start(
+      _COORDINATOR.value, _PROCESSES.value, _PROCESS.value,
+      timeout=_TIMEOUT.value,
+    )  # fmt: skip
+    _listen(stopped)  # After jax, which listens for SIGTERM too.
+    _run(lambda: bool(stopped))
+  except lifecycle.Interrupted as reason:
+    print(reason, file=sys.stderr)
+    if _RESTORE_CYCLE.value is not None:
+      print('Go on without --restore_cycle.', file=sys.stderr)
+    # Another process may have been told.
+    sys.exit(128 + (stopped or [signal.SIGTERM])[0])
+  except (ValueError, OSError, ImportError) as error:
+    _fail(error)
+  except RuntimeError as error:
+    if processes.alone():
+      raise
+    _fail(
+      ConnectionError(
+        'This process cannot go on without the others: one of them was lost, '
+        'or did not keep up. See their logs; the same command, for all of '
+        f'them, goes on from what was saved last. ({str(error)[:200]})'
+      )
+    )
+
+
+def _listen(stopped):
+  """Notes signals that ask us to stop."""
 
   def stop(number, frame):
     stopped.append(number)
@@ -47,17 +78,6 @@ def main(argv):
 
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, stop)
-  from sleep_jax import lifecycle
-
-  try:
-    _run(lambda: bool(stopped))
-  except lifecycle.Interrupted as reason:
-    print(reason, file=sys.stderr)
-    if _RESTORE_CYCLE.value is not None:
-      print('Go on without --restore_cycle.', file=sys.stderr)
-    sys.exit(128 + (stopped or [signal.SIGTERM])[0])
-  except (ValueError, OSError, ImportError) as error:
-    _fail(error)
 
 
 def parse(argv):
@@ -72,12 +92,8 @@ def parse(argv):
 def _run(stop):
   import jax
 
-  from sleep_jax import processes, study
+  from sleep_jax import study
 
-  processes.start(
-    _COORDINATOR.value, _PROCESSES.value, _PROCESS.value,
-    timeout=_TIMEOUT.value,
-  )  # fmt: skip
   config = _CONFIG.value
   if config.compile_cache:
     jax.config.update('jax_compilation_cache_dir', config.compile_cache)
@@ -113,6 +129,10 @@ def _fail(error):
   print(f'error: {error}', file=sys.stderr)
   if logging.level_debug():
     raise error
+  if 'jax' in sys.modules:
+    from sleep_jax import processes
+
+    processes.leave(1)
   sys.exit(1)
 
 

@@ -1,0 +1,84 @@
+"""What a distilled dense export keeps of a routed life's answers.
+
+python -m benchmarks.distil --run=runs/smoke > distil.json
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import jax
+
+from sleep_jax import decoding, models, types
+from sleep_jax.data.worlds import facts
+from sleep_jax.interop import distil
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--run', required=True, help='of the world of facts')
+  parser.add_argument('--strategy', default='sleep')
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--steps', type=int, nargs='+', default=[1, 400, 2000])
+  args = parser.parse_args()
+  opened = models.open_model(args.run, strategy=args.strategy, seed=args.seed)
+  config = json.loads((pathlib.Path(args.run) / 'config.json').read_text())
+  world = facts.make(seed=args.seed, **config['data']['settings'])
+  prompts = models.prompts_of(
+    opened, args.run, strategy=args.strategy, seed=args.seed
+  )
+  routed = _answers(opened, world, opened.model, opened.weights)
+  found = {'routed': _scores(world, routed, routed)}
+  found |= {'router': opened.model.config.router, 'prompts': len(prompts)}
+  for steps in args.steps:
+    said, begun = [], time.process_time()
+    student, weights = distil.distil(
+      opened.model, opened.weights, prompts, jax.random.key(0),
+      eos=opened.words.eos, settings=distil.Settings(steps=steps),
+      show=said.append,
+    )  # fmt: skip
+    spent = time.process_time() - begun
+    dense = _answers(opened, world, student, weights)
+    found[f'{steps} steps'] = {
+      'said': said, 'cpu_seconds': round(spent, 1),
+      **_scores(world, dense, routed),
+    }  # fmt: skip
+    print(steps, found[f'{steps} steps'], file=sys.stderr)
+  json.dump(found, sys.stdout, indent=1)
+  print()
+
+
+def _answers(opened, world, model, weights: types.Weights) -> dict:
+  """What is said to each probe, by set."""
+  words, found = opened.words, {}
+  for name, probes in world.probes.items():
+    asked = [[words.bos, *words.encode(p.prompt)] for p in probes]
+    rows = decoding.stream(
+      model, weights, asked, jax.random.key(0), max_new=8, ends=opened.ends,
+      temperature=0.0,
+    )  # fmt: skip
+    found[name] = [
+      words.decode([t for t in row if t is not None]).strip()
+      for row in zip(*rows, strict=True)
+    ]
+  return found
+
+
+def _scores(world, answers, routed) -> dict:
+
+  mean = lambda flags: sum(flags) / len(flags)
+  return {
+    name: {
+      'right': mean([a == p.answer.strip() for a, p in zip(
+        answers[name], probes, strict=True)]),
+      'as_routed': mean([a == b for a, b in zip(
+        answers[name], routed[name], strict=True)]),
+    }
+    for name, probes in world.probes.items()
+  }  # fmt: skip
+
+
+if __name__ == '__main__':
+  main()
