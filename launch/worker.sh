@@ -41,7 +41,7 @@ setup() {
   [[ -x sleep_jax.venv/bin/python ]] \
     || "$uv" venv --quiet --seed --python=3.12 sleep_jax.venv
   "$uv" pip install --quiet --python=sleep_jax.venv/bin/python \
-    --requirement=sleep_jax/requirements.txt --editable='sleep_jax[tpu,gcs]' \
+    --requirement=sleep_jax/requirements.txt --editable='./sleep_jax[tpu,gcs]' \
     || fail 'installing failed, see above. The same command tries again.'
   echo "$(hostname): set up."
 }
