@@ -283,6 +283,8 @@ def test_a_study_outlives_whoever_started_it_until_it_is_stopped(
 ):
   ran = worker('start', '--config=x', '--name=a b')  # Returns: it is detached.
   assert ran.returncode == 0, ran.stderr
+  process = int((tmp_path / 'sleep_jax.pid').read_text())
+  assert os.getsid(process) == process  # No hang-up of ours reaches it.
   again = worker('start', '--config=x')
   assert again.returncode == 1 and 'a study is running here' in again.stderr
   assert worker('setup').returncode == 1  # Its files are in use.

@@ -430,8 +430,19 @@ def test_a_study_in_a_bucket_writes_what_it_would_on_disk(
   def open_on_disk(self, folder, **how):
     opened(self, str(tmp_path / folder.removeprefix('gs://')), **how)
 
+  saved, counts = checkpoint.Checkpoints.save_cycle, []
+
+  def save_cycle(self, cycle, state, progress):
+    log = f'gs://mine/run/seed_0/{self.folder.parent.name}/metrics.jsonl'
+    counts.append((len(writers.read(log)), progress['rows']))
+    saved(self, cycle, state, progress)
+
   monkeypatch.setattr(checkpoint.Checkpoints, '__init__', open_on_disk)
+  monkeypatch.setattr(checkpoint.Checkpoints, 'save_cycle', save_cycle)
+  monkeypatch.setattr(writers, '_REWRITE_SECONDS', 1e9)
   study.Study(_config(), 'gs://mine/run').run()
+  # Or a life that goes on would have lost rows that it counts on.
+  assert counts and all(there == counted for there, counted in counts)
   names = {name.removeprefix('/mine/run/') for name in bucket}
   assert names == {
     'config.json', 'about.json', 'summary.json', 'report.html',
