@@ -53,7 +53,8 @@ start() {
   # A session and streams of its own: the end of ours is not its end.
   (
     cd sleep_jax
-    exec setsid nohup "$python" -u -m sleep_jax.main "$@" \
+    # The machine's metadata says which workers there are, on all slices.
+    exec setsid nohup "$python" -u -m sleep_jax.main --coordinator=auto "$@" \
       </dev/null >>../sleep_jax.log 2>&1
   ) &
   echo $! >sleep_jax.pid

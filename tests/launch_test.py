@@ -290,7 +290,8 @@ def test_a_study_outlives_whoever_started_it_until_it_is_stopped(
   assert worker('setup').returncode == 1  # Its files are in use.
   assert worker('stop').returncode == 0
   said = (tmp_path / 'sleep_jax.log').read_text().splitlines()
-  assert said == ['-u', '-m', 'sleep_jax.main', '--config=x', '--name=a b',
+  assert said == ['-u', '-m', 'sleep_jax.main', '--coordinator=auto',
+                  '--config=x', '--name=a b',
                   'saved']  # fmt: skip
   assert 'nothing is running' in worker('stop').stdout
 
