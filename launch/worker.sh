@@ -41,7 +41,7 @@ setup() {
   [[ -x sleep_jax.venv/bin/python ]] \
     || "$uv" venv --quiet --seed --python=3.12 sleep_jax.venv
   "$uv" pip install --quiet --python=sleep_jax.venv/bin/python \
-    --requirement=sleep_jax/requirements.txt --editable='sleep_jax[tpu,gcs]' \
+    --requirement=sleep_jax/requirements.txt --editable='./sleep_jax[tpu,gcs]' \
     || fail 'installing failed, see above. The same command tries again.'
   echo "$(hostname): set up."
 }
@@ -53,7 +53,8 @@ start() {
   # A session and streams of its own: the end of ours is not its end.
   (
     cd sleep_jax
-    exec setsid nohup "$python" -u -m sleep_jax.main "$@" \
+    # The machine's metadata says which workers there are, on all slices.
+    exec setsid nohup "$python" -u -m sleep_jax.main --coordinator=auto "$@" \
       </dev/null >>../sleep_jax.log 2>&1
   ) &
   echo $! >sleep_jax.pid

@@ -11,7 +11,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from configs import jsonl
-from sleep_jax import lifecycle, programs, study, writers
+from sleep_jax import checkpoint, lifecycle, programs, study, writers
+from tests import bucket as bucket_lib
 from tests import testing, town
 
 ALL = ('sleep', 'hope', 'sft', 'er', 'joint')
@@ -35,6 +36,7 @@ def _summary(folder):
 
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = town.one_device
+bucket = bucket_lib.bucket
 
 
 @pytest.fixture
@@ -416,3 +418,42 @@ def test_a_folder_of_another_config_is_left_as_it_is(finished):
   config.wake.steps = 5
   _refuse(config, folder, 'config.wake.steps: 4 there, 5 now')
   assert (folder / 'config.json').read_bytes() == before
+
+
+def test_a_study_in_a_bucket_writes_what_it_would_on_disk(
+  bucket, finished, tmp_path, monkeypatch
+):
+  """All but checkpoints, which Orbax and TensorStore bring to a bucket."""
+  opened = checkpoint.Checkpoints.__init__
+
+  @functools.wraps(opened)
+  def open_on_disk(self, folder, **how):
+    opened(self, str(tmp_path / folder.removeprefix('gs://')), **how)
+
+  saved, counts = checkpoint.Checkpoints.save_cycle, []
+
+  def save_cycle(self, cycle, state, progress):
+    log = f'gs://mine/run/seed_0/{self.folder.parent.name}/metrics.jsonl'
+    counts.append((len(writers.read(log)), progress['rows']))
+    saved(self, cycle, state, progress)
+
+  monkeypatch.setattr(checkpoint.Checkpoints, '__init__', open_on_disk)
+  monkeypatch.setattr(checkpoint.Checkpoints, 'save_cycle', save_cycle)
+  monkeypatch.setattr(writers, '_REWRITE_SECONDS', 1e9)
+  study.Study(_config(), 'gs://mine/run').run()
+  # Or a life that goes on would have lost rows that it counts on.
+  assert counts and all(there == counted for there, counted in counts)
+  names = {name.removeprefix('/mine/run/') for name in bucket}
+  assert names == {
+    'config.json', 'about.json', 'summary.json', 'report.html',
+    'seed_0/tokenizer/tokenizer.json', 'seed_0/birth/metrics.jsonl',
+    'seed_0/sleep/metrics.jsonl',
+  }  # fmt: skip
+  place = 'seed_0/sleep/metrics.jsonl'
+  ours = writers.read(f'gs://mine/run/{place}')
+  assert _untimed(ours) == _untimed(writers.read(finished / place))
+
+
+def _untimed(rows):
+  clock = ('seconds', 'cpu_seconds')
+  return [{k: v for k, v in row.items() if k not in clock} for row in rows]

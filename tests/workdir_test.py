@@ -1,11 +1,16 @@
 """A work directory belongs to one config, and its files are whole."""
 
 import errno
+import importlib.util
 import pathlib
 
 import pytest
 
-from sleep_jax import workdir
+from sleep_jax import conversation, workdir
+from sleep_jax.data import tokenizer
+from tests import bucket as bucket_lib
+
+bucket = bucket_lib.bucket
 
 CONFIG = {'seeds': [0], 'wake': {'steps': 3}, 'levels': [{'slots': 1}, {}]}
 
@@ -75,3 +80,64 @@ def test_other_errors_keep_their_own_words(tmp_path):
   with pytest.raises(PermissionError, match='mine'):
     with workdir.full_disk_in_words(tmp_path):
       raise PermissionError(errno.EACCES, 'mine')
+
+
+def test_a_place_on_disk_is_what_pathlib_makes_of_it(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  (tmp_path / 'link').symlink_to('runs')
+  for name, place in (('x', 'x'), ('link/x', 'runs/x'), ('~/x', 'home/x')):
+    assert workdir.path(name) == tmp_path.resolve() / place
+    assert isinstance(workdir.path(name), pathlib.Path)
+  assert workdir.shown(tmp_path / 'runs' / 'x') == 'runs/x'
+
+
+def test_a_place_in_a_bucket_keeps_its_name(bucket):
+  place = workdir.path('gs://mine/runs/x')
+  assert workdir.in_bucket(place)
+  assert str(place) == workdir.shown(place) == 'gs://mine/runs/x'
+  assert str(place / 'y') == 'gs://mine/runs/x/y'
+  assert workdir.path(place) == workdir.path(str(place)) == place
+
+
+def test_a_bucket_needs_its_extra(monkeypatch):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ImportError, match=r"'sleep-jax\[gcs\]'"):
+    workdir.path('gs://mine/runs/x')
+
+
+@pytest.mark.parametrize('name', ['s3://mine/x', 'gs://', 'http://a/b'])
+def test_other_schemes_are_refused(name):
+  with pytest.raises(ValueError, match=f'{name} .*expected .*gs://BUCKET'):
+    workdir.path(name)
+
+
+def test_a_bucket_works_as_a_folder_does(bucket):
+  folder = workdir.path('gs://mine/runs/x')
+  _check(folder, CONFIG)
+  assert not bucket  # Checking claims nothing.
+  workdir.write_whole(folder / 'config.json', CONFIG)
+  workdir.write_whole(folder / 'config.json', CONFIG)
+  assert list(bucket) == ['/mine/runs/x/config.json']
+  assert workdir.read_config(folder) == CONFIG
+  with pytest.raises(ValueError, match='gs://mine/runs/x belongs to another'):
+    _check(folder, CONFIG | {'wake': {'steps': 4}})
+
+
+def test_a_bucket_without_rights_is_told_in_words(bucket, monkeypatch):
+  for denied in (OSError('Forbidden: x'), RuntimeError('no credentials')):
+    monkeypatch.setattr(bucket_lib.Bucket, 'denied', denied)
+    with pytest.raises(OSError, match=f'gs://mine/x .*{denied}.*Object Admin'):
+      _check(workdir.path('gs://mine/x'), CONFIG)
+
+
+def test_a_tokenizer_comes_back_from_a_bucket(bucket):
+  words = tokenizer.make(texts=['one two two'], kind='bpe', vocab_size=300)
+  words.save('gs://mine/tokenizer')
+  again = tokenizer.load('gs://mine/tokenizer')
+  assert again.encode('two one') == words.encode('two one')
+
+
+def test_a_conversation_is_not_kept_in_a_bucket(bucket):
+  with pytest.raises(ValueError, match='gs://mine/chat is in a bucket'):
+    conversation.Conversation(None, 'gs://mine/chat', 'nobody')

@@ -5,7 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from sleep_jax import writers
+from sleep_jax import workdir, writers
+from tests import bucket as bucket_lib
+
+bucket = bucket_lib.bucket
 
 
 def test_what_is_written_is_read_and_appended_to(tmp_path):
@@ -113,3 +116,41 @@ def test_wandb_runs_offline_and_goes_back_without_complaint(tmp_path):
     record.truncate_after(0)
     record.write({'event': 1, 'loss': 2.0})
   assert list((tmp_path / 'wandb').glob('offline-run-*'))
+
+
+def test_a_record_in_a_bucket_is_the_same_as_on_disk(bucket, tmp_path):
+  for folder in (tmp_path / 'run', 'gs://mine/run'):
+    for first in (1, 3):  # The second goes on where the first ended.
+      with writers.Writers(folder) as record:
+        record.write({'event': first, 'loss': 0.5})
+        record.write({'event': first + 1, 'name': 'ä'})
+        record.journal([{'dream': first}])
+    with writers.Writers(folder) as record:
+      assert [r['event'] for r in record.truncate_after(3)] == [1, 2, 3]
+  for name in ('metrics.jsonl', 'dreams.jsonl'):
+    there = workdir.path(f'gs://mine/run/{name}').read_text()
+    assert there == (tmp_path / 'run' / name).read_text()
+  assert len(bucket) == 2
+
+
+def test_rows_are_in_the_bucket_when_asked_for_and_now_and_then(
+  bucket, monkeypatch
+):
+  now = 0.0
+  monkeypatch.setattr(writers.time, 'monotonic', lambda: now)
+  with writers.Writers('gs://mine/run') as record:
+    there = lambda: [row['event'] for row in writers.read(record.path)]
+    record.write({'event': 1})
+    assert there() == []  # A bucket takes about one write a second.
+    record.flush()
+    assert there() == [1]
+    record.write({'event': 2})
+    now = 60.0
+    record.write({'event': 3})
+    assert there() == [1, 2, 3]
+
+
+@pytest.mark.parametrize('package', writers.EXTRAS)
+def test_a_writer_that_needs_a_disk_is_refused_a_bucket(bucket, package):
+  with pytest.raises(ValueError, match=rf'{package}.*gs://mine/run'):
+    writers.Writers('gs://mine/run', writers=(package,))
