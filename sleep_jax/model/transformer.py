@@ -20,7 +20,7 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.model import experts, layers, memory
 
 Array = types.Array
-Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, S, H, K].
+Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, G, S, K].
 
 
 class Block(nn.Module):
@@ -202,7 +202,9 @@ class Transformer:
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
     h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
-    pad = lambda x: jnp.pad(x, ((0, 0), (0, extra), (0, 0), (0, 0)))
+    pad = lambda x_BPGK: jnp.pad(
+      x_BPGK.swapaxes(1, 2), ((0, 0), (0, 0), (0, extra), (0, 0))
+    )
     cache = tuple(
       (pad(caches[0][layer]), pad(caches[1][layer]))
       for layer in range(self.config.num_layers)
