@@ -117,7 +117,8 @@ def _step(
 
 def padded(size: int) -> int:
   """Tokens that there is room for where `size` are needed."""
-  return -(-size // _STEP) * _STEP
+  step = _STEP if size > _STEP // 2 else _STEP // 4  # 16, 32, 64, 128, 192...
+  return -(-size // step) * step
 
 
 class Detokenizer:
