@@ -38,6 +38,7 @@ def stream(
   What ends a text is not handed out. It stops when all are over.
 
   Args:
+    weights: made `ready` where they are streamed with more than once.
     prompts: tokens, BOS first; at least one each.
     key: consumed.
     max_new: most tokens of each.
@@ -74,7 +75,7 @@ def stream(
 def ready(
   model: transformer.Transformer, weights: types.Weights
 ) -> types.Weights:
-  """Weights to `stream` with more than once: it need not unstack them."""
+  """Weights to `stream` with, unstacked once for all streams."""
   return model.unstacked(weights)
 
 

@@ -337,7 +337,7 @@ class Transformer:
     """The head for one token per row; faster so than as rows of states."""
     states_BD = self._normed(weights, h_BD)
     logits_BV = jnp.einsum('vd,bd->bv', self.head(weights), states_BD)
-    return logits_BV.astype(jnp.float32)
+    return layers.capped(logits_BV.astype(jnp.float32), self.config.logit_cap)
 
   def _normed(self, weights, h):
     norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
