@@ -46,6 +46,7 @@ def child(folder: str) -> dict:
   model = models.build(host.settings, [models.ALONE], words, host)
   key = jax.random.key(0)
   weights = huggingface.load(host, model, sharding.make(), key=key)
+  weights = decoding.ready(model, weights)
   taken, made = [], []
   for _ in range(ask['repeats'] + 1):
     began = time.process_time()

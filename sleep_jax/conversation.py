@@ -166,6 +166,9 @@ class Conversation:
   def _open(self):
     life = self._home / _LIFE
     lived = (life / f'seed_{self.seed}' / 'sleep' / 'checkpoints').is_dir()
-    self._opened = models.open_model(
+    opened = models.open_model(
       str(life) if lived else self.model, seed=self.seed
+    )
+    self._opened = dataclasses.replace(
+      opened, weights=decoding.ready(opened.model, opened.weights)
     )

@@ -38,25 +38,24 @@ def stream(
   What ends a text is not handed out. It stops when all are over.
 
   Args:
+    weights: made `ready` where they are streamed with more than once.
     prompts: tokens, BOS first; at least one each.
     key: consumed.
     max_new: most tokens of each.
     ends: tokens that end a text.
     temperature, top_k, top_p: see `sampling.sample`.
   """
+  if not weights.blocks:
+    weights = ready(model, weights)
   length_B = np.array([len(prompt) for prompt in prompts], np.int32)
   P = padded(int(length_B.max()))
   tokens_BP = np.zeros((len(prompts), P), np.int32)
   for row, prompt in enumerate(prompts):
     tokens_BP[row, : len(prompt)] = prompt
   how = (model, temperature, top_k, top_p)
-  token_B, cache, apart = _begin(
+  length_B, at = jax.device_put((length_B, np.int32(P)))
+  token_B, cache = _begin(
     *how, P + padded(max_new), weights, tokens_BP, length_B, key
-  )
-  # Blocks are read from their parts alone.
-  rest = weights.with_params({})
-  rest = rest.replace(
-    params={p: x for p, x in rest.params.items() if 'blocks/' not in p}
   )
   over_B = np.zeros(len(prompts), bool)
   for place in range(max_new):
@@ -67,10 +66,17 @@ def stream(
     yield [None if over else int(token)
            for token, over in zip(found_B, over_B, strict=True)]  # fmt: skip
     if place + 1 < max_new:
-      token_B, cache = _step(
-        *how, rest, apart, cache, token_B, length_B, jnp.int32(P),
-        jnp.int32(place), key,
-      )  # fmt: skip
+      token_B, cache, at = _step(
+        *how, P, weights, cache, token_B, length_B, at, key
+      )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def ready(
+  model: transformer.Transformer, weights: types.Weights
+) -> types.Weights:
+  """Weights to `stream` with, unstacked once for all streams."""
+  return model.unstacked(weights)
 
 
 def _draw(logits_BV, key, place, temperature, top_k, top_p):
@@ -90,30 +96,30 @@ def _begin(
   logits_BV, cache = model.prefill(
     weights, tokens_BP, length_B, cache_size=size
   )
-  token_B = _draw(logits_BV, key, 0, temperature, top_k, top_p)
-  return token_B, cache, model.unstacked(weights)
+  return _draw(logits_BV, key, 0, temperature, top_k, top_p), cache
 
 
 @functools.partial(
-  jax.jit, static_argnums=(0, 1, 2, 3), donate_argnames='cache'
+  jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnames='cache'
 )
 def _step(
-  model, temperature, top_k, top_p, weights, apart, cache, token_B, length_B,
-  P, place, key,
+  model, temperature, top_k, top_p, P, weights, cache, token_B, length_B, at,
+  key,
 ):  # fmt: skip
-  """The token after the one that stands `place` behind the prompt."""
-  slots = jnp.arange(cache[0][0].shape[1])[None]
-  mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= P + place))
+  """The token after the one that goes to slot `at`; and the next slot."""
+  slots, place = jnp.arange(cache[0][0].shape[2])[None], at - P
+  mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= at))
   logits_BV, cache = model.decode(
-    weights, token_B, length_B + place, mask_BS, cache, P + place, apart=apart
+    weights, token_B, length_B + place, mask_BS, cache, at
   )
   drawn_B = _draw(logits_BV, key, place + 1, temperature, top_k, top_p)
-  return drawn_B, cache
+  return drawn_B, cache, at + 1
 
 
 def padded(size: int) -> int:
   """Tokens that there is room for where `size` are needed."""
-  return -(-size // _STEP) * _STEP
+  step = _STEP if size > _STEP // 2 else _STEP // 4  # 16, 32, 64, 128, 192...
+  return -(-size // step) * step
 
 
 class Detokenizer:

@@ -28,6 +28,8 @@ class Weights(struct.PyTreeNode):
     adapter: low-rank, beside matrices of the blocks, see `model.lora`.
     opened_BNE: 1 where a row's gate of an active expert stands wide open,
       whatever its router says.
+    blocks: what each layer computes with, one after the other, in place of
+      the stacks; see `Transformer.unstacked`.
   """
 
   params: Params
@@ -35,6 +37,7 @@ class Weights(struct.PyTreeNode):
   fresh: dict[str, Params] | None = None
   adapter: dict[str, Any] | None = None
   opened_BNE: Array | None = None
+  blocks: tuple[Any, ...] | None = None
 
   def with_params(self, params: Params) -> 'Weights':
     """These weights with some arrays replaced; all others are shared."""

@@ -1,12 +1,13 @@
 """Token by token it is what a rollout is, and its pieces are the text."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sleep_jax import decoding
 from sleep_jax.data import tokenizer
-from sleep_jax.model import sampling
+from sleep_jax.model import lora, sampling, transformer
 from tests import testing
 
 PROMPTS = [[1, 5, 6], [1, 9], [1, 20, 21, 22, 23]]
@@ -56,6 +57,41 @@ def test_a_stream_does_not_depend_on_who_else_is_asked(grown):
   # Nor on how far the prompts are padded.
   long = [[1, *range(3, 3 + 70 % 28), *[7] * 70], PROMPTS[0]]
   assert _stream(model, weights, long)[1] == together[0]
+
+
+def test_ready_weights_read_and_write_as_all_weights_do():
+  """With whatever weights carry, and a cap on logits."""
+  model = testing.tiny(logit_cap=2.0)
+  weights = testing.activate(testing.weights(model), 2, 0)
+  adapter = lora.init(
+    jax.random.key(0), weights.params, rank=2, targets=lora.TARGETS
+  )
+  adapter = jax.tree.map(lambda x: x + 0.3, adapter)
+  weights = lora.worn(weights, adapter, scale=0.5)
+  weights = weights.replace(fresh=testing.expert(model, 2))
+  prompts = testing.prompts(PROMPTS)
+  tokens, length = prompts.tokens_BP, prompts.length_B
+  found, cache = model.prefill(
+    decoding.ready(model, weights), tokens, length, cache_size=16
+  )
+  wanted, caches = model.prefill(weights, tokens, length, cache_size=16)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  assert np.abs(found).max() < 2
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, caches
+  )
+  plain = model.prefill(weights.replace(adapter=None), tokens, length,
+                        cache_size=16)[0]  # fmt: skip
+  assert np.abs(found - plain).max() > 1e-2
+  said = _stream(model, weights, PROMPTS, ends=[])
+  assert said == _stream(
+    model, decoding.ready(model, weights), PROMPTS, ends=[]
+  )
+  whole = jnp.asarray([[*PROMPTS[1], *said[1]]])
+  logits = model.forward(
+    weights, *transformer.rows(whole, jnp.array([whole.shape[1]]))
+  )
+  assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == said[1]
 
 
 def test_a_text_ends_at_any_of_its_ends(grown):

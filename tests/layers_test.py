@@ -91,6 +91,18 @@ def test_attention_equals_its_formula():
   )
 
 
+@pytest.mark.parametrize('how', [{}, dict(scale=0.7, cap=0.5)])
+def test_one_token_attends_to_a_cache_as_to_a_row(how):
+  q = _draw(2, 1, 6, 8)
+  k, v = (_draw(2, 5, 2, 8, seed=seed) for seed in (1, 2))
+  mask = jnp.asarray([[[True, False, True, True, False]], [[True] * 5]])
+  np.testing.assert_allclose(
+    layers.attend_cached(q, k.swapaxes(1, 2), v.swapaxes(1, 2), mask, **how),
+    layers.attend(q, k, v, mask, **how),
+    atol=1e-6,
+  )
+
+
 def test_a_token_that_sees_nothing_stays_finite():
   x = _draw(1, 2, 2, 4)
   y = layers.attend(x, x, x, jnp.zeros((1, 2, 2), bool))

@@ -35,6 +35,10 @@ class Scorer:
     self.words, self.longest = opened.words, longest
     self._opened, self._batch = opened, batch_size
 
+  @functools.cached_property
+  def _ready(self):
+    return decoding.ready(self._opened.model, self._opened.weights)
+
   def likelihoods(
     self, pairs: Sequence[tuple[str, str]]
   ) -> list[tuple[float, bool]]:
@@ -79,7 +83,7 @@ class Scorer:
     said, text = decoding.Detokenizer(self.words), ''
     opened = self._opened
     for (token,) in decoding.stream(
-      opened.model, opened.weights, [ids], jax.random.key(0), max_new=new,
+      opened.model, self._ready, [ids], jax.random.key(0), max_new=new,
       ends=opened.ends, temperature=warm,
     ):  # fmt: skip
       text += said.add(token) if token is not None else ''

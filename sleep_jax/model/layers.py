@@ -113,24 +113,27 @@ class Attention(nn.Module):
     """Whole rows. Returns the branch and this layer's keys and values."""
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
     mask_BTT = self._near(mask_BTT, positions_BT, positions_BT, local)
-    return self._attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT, out), (k_BTHK, v_BTHK)
+    y_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT, **self._scores())
+    return self._branch(y_BTHK, out), (k_BTHK, v_BTHK)
 
   def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot, local=None):
-    """One token per row (T = 1) against a cache `[B, S, H, K]` pair.
+    """One token per row (T = 1) against a cache `[B, G, S, K]` pair.
 
     The token's keys and values go to `slot`, the same for all rows: gaps that
     ragged prompts leave are masked, so that the write is one cheap slice.
     """
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
-    k_BSGK, v_BSGK = (
-      jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), slot, 1)
+    k_BGSK, v_BGSK = (
+      jax.lax.dynamic_update_slice_in_dim(
+        old, new.swapaxes(1, 2).astype(old.dtype), slot, 2
+      )
       for old, new in zip(cache, (k_BTHK, v_BTHK), strict=True)
     )
     # Slots lie in the order of their tokens.
     place_BS = jnp.cumsum(mask_BTS[:, 0], 1) - 1
     mask_BTS = self._near(mask_BTS, positions_BT, place_BS, local)
-    y_BTD = self._attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, out)
-    return y_BTD, (k_BSGK, v_BSGK)
+    y_BTHK = attend_cached(q_BTHK, k_BGSK, v_BGSK, mask_BTS, **self._scores())
+    return self._branch(y_BTHK, out), (k_BGSK, v_BGSK)
 
   def _near(self, mask_BTS, positions_BT, places_BS, local):
     """What a local block may see."""
@@ -139,18 +142,16 @@ class Attention(nn.Module):
     away_BTS = positions_BT[:, :, None] - places_BS[:, None]
     return mask_BTS & ((away_BTS < self.config.window) | ~local)
 
-  def _attend(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS, out):
-    c = self.config
-    y_BTHK = attend(
-      q_BTHK, k_BSGK, v_BSGK, mask_BTS, scale=c.query_scale,
-      cap=c.attention_cap,
-    )  # fmt: skip
+  def _scores(self):
+    return dict(scale=self.config.query_scale, cap=self.config.attention_cap)
+
+  def _branch(self, y_BTHK, out):
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
     kernel, bias = out
     y_BTD = product(self, y_BTF, 'out', kernel)
     if bias is not None:
       y_BTD = y_BTD + _like(bias, y_BTD)
-    return self.post_norm(y_BTD) if c.post_norms else y_BTD
+    return self.post_norm(y_BTD) if self.config.post_norms else y_BTD
 
   def _norm(self):
     return RMSNorm(self.config.norm_eps, self.config.norm_offset)
@@ -201,15 +202,40 @@ def attend(
     cap: of scores, see `capped`.
   """
   B, T, H, K = q_BTHK.shape
-  G = k_BSGK.shape[2]
-  q = q_BTHK.reshape(B, T, G, H // G, K)
-  q = q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
+  q = _grouped(q_BTHK, k_BSGK.shape[2], scale)
   scores = jnp.einsum('btghk,bsgk->bghts', q, k_BSGK)
-  scores = capped(scores.astype(jnp.float32), cap)
-  scores = jnp.where(mask_BTS[:, None, None], scores, _MASKED)
-  weights = jax.nn.softmax(scores, -1).astype(v_BSGK.dtype)
+  weights = _shares(scores, mask_BTS[:, None, None], cap).astype(v_BSGK.dtype)
   y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)
   return y.reshape(B, T, H, K)
+
+
+def attend_cached(
+  q_BTHK, k_BGSK, v_BGSK, mask_BTS, *, scale: float = 0.0, cap: float = 0.0
+) -> Array:
+  """`attend` of one token per row (T = 1) to a cache.
+
+  Sums, not products of matrices: for those a CPU turns or copies every cache
+  at every token.
+  """
+  G = k_BGSK.shape[1]
+  q = _grouped(q_BTHK, G, scale)[:, 0, :, :, None]
+  scores = jnp.sum(q * k_BGSK[:, :, None], -1)
+  weights = _shares(scores, mask_BTS[:, None], cap).astype(v_BGSK.dtype)
+  return jnp.sum(weights[..., None] * v_BGSK[:, :, None], 3).reshape(
+    q_BTHK.shape
+  )
+
+
+def _grouped(q_BTHK, G, scale):
+  B, T, H, K = q_BTHK.shape
+  q = q_BTHK.reshape(B, T, G, H // G, K)
+  return q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
+
+
+def _shares(scores, mask, cap):
+  """How much of each place is read, f32."""
+  scores = capped(scores.astype(jnp.float32), cap)
+  return jax.nn.softmax(jnp.where(mask, scores, _MASKED), -1)
 
 
 def capped(x: Array, cap: float) -> Array:

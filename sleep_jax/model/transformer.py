@@ -20,7 +20,7 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.model import experts, layers, memory
 
 Array = types.Array
-Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, S, H, K].
+Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, G, S, K].
 
 
 class Block(nn.Module):
@@ -196,18 +196,29 @@ class Transformer:
       `cache_size` slots whose first P hold the prompts.
     """
     tokens_BP, segments_BP, positions_BP = rows(tokens_BP, length_B)
-    h_BPD, caches, _ = self._hidden(
-      weights, tokens_BP, segments_BP, positions_BP
-    )
+    if weights.blocks:
+      h_BPD, cache = self._embed(weights, tokens_BP), []
+      mask_BPP = layers.visible(segments_BP)
+      for block, (variables, fresh, local) in self._each(weights):
+        h_BPD, kept = block.apply(
+          variables, h_BPD, mask_BPP, positions_BP, local, weights.active_NE,
+          fresh, weights.opened_BNE,
+        )  # fmt: skip
+        cache.append(kept)
+    else:
+      h_BPD, (keys, values), _ = self._hidden(
+        weights, tokens_BP, segments_BP, positions_BP
+      )
+      cache = list(zip(keys, values, strict=True))
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
-    h_B1D = jnp.take_along_axis(h_BPD, last, 1)
+    h_BD = jnp.take_along_axis(h_BPD, last, 1)[:, 0]
     extra = cache_size - tokens_BP.shape[1]
-    pad = lambda x: jnp.pad(x, ((0, 0), (0, extra), (0, 0), (0, 0)))
-    cache = tuple(
-      (pad(caches[0][layer]), pad(caches[1][layer]))
-      for layer in range(self.config.num_layers)
+    pad = lambda x_BPGK: jnp.pad(
+      x_BPGK.swapaxes(1, 2), ((0, 0), (0, 0), (0, extra), (0, 0))
     )
-    return self._head(weights, h_B1D)[:, 0], cache
+    return self._next(weights, h_BD), tuple(
+      (pad(keys), pad(values)) for keys, values in cache
+    )
 
   def decode(
     self,
@@ -217,43 +228,48 @@ class Transformer:
     mask_BS: Array,
     cache: Cache,
     slot: Array,
-    *,
-    apart: tuple[Any, ...] | None = None,
   ) -> tuple[Array, Cache]:
     """One more token per row, written to cache slot `slot`.
 
     Args:
+      weights: `unstacked`, where a program is called for every token: else each
+        call copies every layer out of its stack.
       position_B: each token's place in its own sequence.
       mask_BS: cache slots that are valid, `slot` included.
-      apart: what `unstacked` gives, where a program is called for every token:
-        else each call copies every layer out of its stack.
 
     Returns:
       logits `[B, V]` and the caches.
     """
+    weights = weights if weights.blocks else self.unstacked(weights)
     h, new = self._embed(weights, token_B[:, None]), []
-    blocks = [
-      Block(self.config, numbers)
-      for start, stop, numbers in self.config.groups
-      for _ in range(start, stop)
-    ]
-    for block, (variables, fresh, local), old in zip(
-      blocks, apart or self.unstacked(weights), cache, strict=True
+    for (block, (variables, fresh, local)), old in zip(
+      self._each(weights), cache, strict=True
     ):
       h, kept = block.apply(
         variables, h, mask_BS[:, None], position_B[:, None], old, slot, local,
         weights.active_NE, fresh, weights.opened_BNE, method='decode',
       )  # fmt: skip
       new.append(kept)
-    return self._head(weights, h)[:, 0], tuple(new)
+    return self._next(weights, h[:, 0]), tuple(new)
 
-  def unstacked(self, weights: types.Weights) -> tuple[Any, ...]:
-    """What each layer computes with, one after the other."""
-    return tuple(
+  def unstacked(self, weights: types.Weights) -> types.Weights:
+    """Weights for `prefill` and `decode` alone, with each layer by itself."""
+    blocks = tuple(
       jax.tree.map(operator.itemgetter(place), stack)
       for _, stack, layers_of_it in self._runs(weights)
       for place in range(len(layers_of_it))
     )
+    rest = {p: x for p, x in weights.params.items() if 'blocks/' not in p}
+    return weights.replace(params=rest, adapter=None, fresh=None, blocks=blocks)
+
+  def _each(self, weights):
+    """Each layer's module, and what it computes with."""
+    modules = (
+      Block(self.config, numbers)
+      for start, stop, numbers in self.config.groups
+      for _ in range(start, stop)
+    )
+    return zip(modules, weights.blocks, strict=True)
 
   def _hidden(self, weights, tokens_BT, segments_BT, positions_BT, seen=0):
     """Last states, caches of all layers, and the inputs of one level."""
@@ -316,6 +332,12 @@ class Transformer:
 
   def _head(self, weights, h):
     return self.logits(weights, self._normed(weights, h))
+
+  def _next(self, weights, h_BD):
+    """The head for one token per row; faster so than as rows of states."""
+    states_BD = self._normed(weights, h_BD)
+    logits_BV = jnp.einsum('vd,bd->bv', self.head(weights), states_BD)
+    return layers.capped(logits_BV.astype(jnp.float32), self.config.logit_cap)
 
   def _normed(self, weights, h):
     norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
