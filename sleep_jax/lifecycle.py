@@ -18,6 +18,7 @@ from sleep_jax import (
   journal,
   logbook,
   processes,
+  profiling,
   programs,
   progress,
   records,
@@ -49,6 +50,7 @@ class Tools:
     writer: its metrics.
     checkpoints: its folder.
     stop: whether someone asked to stop.
+    profile: traces the first calls of a wake step and of a round.
     on_cycle: called with the record after each evaluation.
   """
 
@@ -57,6 +59,7 @@ class Tools:
   checkpoints: checkpoint.Checkpoints
   stop: Callable[[], bool] = lambda: False
   on_cycle: Callable[[dict[str, Any]], None] = lambda record: None
+  profile: profiling.Profile = profiling.Profile('', 0)
 
 
 class Life:
@@ -197,6 +200,7 @@ class Life:
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
           metrics = processes.fetch(metrics)
+        self._tools.profile.called('wake')
         loss = float(metrics['loss'])
         self._log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
@@ -321,6 +325,7 @@ class Life:
         with self._log.spent_on(night):
           state, metrics = self._program.seed(state, sender, phase=phase)
           metrics = processes.fetch(metrics)
+        self._tools.profile.called(phase)
         means = self._note(night, metrics, first, event)
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)

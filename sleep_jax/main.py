@@ -21,6 +21,10 @@ _RESTORE_CYCLE = flags.DEFINE_integer(
   'restore_cycle', None, 'Go back to the end of this cycle and on from there; '
   'later cycles are deleted.', lower_bound=1,
 )  # fmt: skip
+_PROFILE = flags.DEFINE_integer(
+  'profile', 0, 'Traces so many wake steps, and rounds of a night, into '
+  'profile/ of the work directory; read them with xprof or Perfetto.', 0,
+)  # fmt: skip
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', '', 'Of several processes: HOST:PORT of the first, or auto '
   '(TPU pods, Slurm). Or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and '
@@ -99,8 +103,9 @@ def _run(stop):
     jax.config.update('jax_compilation_cache_dir', config.compile_cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   study.Study(
-    config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value
-  ).run()
+    config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
+    profile=_PROFILE.value,
+  ).run()  # fmt: skip
 
 
 def _check_overrides(argv):

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from absl import logging
 
-from sleep_jax import nights, optimizer, schedule, sharding, types
+from sleep_jax import nights, optimizer, profiling, schedule, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.data import sources
 from sleep_jax.model import transformer
@@ -320,11 +321,15 @@ class Programs:
     return jax.eval_shape(dream, shapes, slot, *self._dreamt)[0]
 
   def _run(self, name, function, state, *args, donate=True):
-    if name not in self._jitted:
-      self._jitted[name] = self.placement.jit(
-        function, state, *args, donate=donate
-      )
-    return self._jitted[name](state, *args)
+    if name in self._jitted:
+      return self._jitted[name](state, *args)
+    self._jitted[name] = self.placement.jit(
+      function, state, *args, donate=donate
+    )
+    with profiling.Compiling() as compiling:
+      found = self._jitted[name](state, *args)
+    logging.info('compiled %s in %.2f s', name, compiling.seconds)
+    return found
 
   def _tied(self) -> tether.Tether | None:
     """What holds the fastest level's day, if anything does."""

@@ -25,6 +25,7 @@ from sleep_jax import (
   lineage,
   models,
   processes,
+  profiling,
   programs,
   progress,
   schedule,
@@ -66,6 +67,7 @@ class Study:
     workdir: made where it is missing.
     stop: whether someone asked to stop.
     restore_cycle: every life that came so far goes back to this cycle first.
+    profile: wake steps, and rounds of a night, to trace.
 
   Raises:
     ValueError, OSError: the config or the work directory is not sound.
@@ -78,6 +80,7 @@ class Study:
     *,
     stop: Callable[[], bool] = lambda: False,
     restore_cycle: int | None = None,
+    profile: int = 0,
   ):
     self._config, self._stop = config, stop
     self._restore_cycle = restore_cycle
@@ -100,6 +103,7 @@ class Study:
     self._own = self.folder
     if not processes.first():
       self._own = workdir.path(tempfile.mkdtemp(prefix='sleep_jax_'))
+    self._profile = profiling.Profile(str(self._own / 'profile'), profile)
 
   def run(self) -> list[dict[str, Any]]:
     """Runs what is left to run; returns one record per strategy and seed."""
@@ -213,7 +217,7 @@ class Study:
         start.judge,
         lifecycle.Tools(
           progress=self._progress, writer=writer, checkpoints=checkpoints,
-          stop=self._stop, on_cycle=show,
+          stop=self._stop, on_cycle=show, profile=self._profile,
         ),
         plan=tuple(plan),
         key=jax.random.key(start.seed),
@@ -222,6 +226,7 @@ class Study:
         num_samples=config.evaluate_samples,
       )  # fmt: skip
       done = act(life)
+      self._profile.stop()
     checkpoints.close()
     return done
 
