@@ -40,7 +40,7 @@ class Settings:
   """
 
   steps: int = 400
-  rollouts: int = 1024
+  rollouts: int = 4096
   batch: int = 32
   max_new: int = 64
   learning_rate: float = 1e-3
@@ -222,9 +222,13 @@ def _divergence(model, student, settings, teacher, weights, rollout):
 
 
 def _prompts(prompts, count, batch) -> Iterator[types.Prompts]:
-  """Prompts in turn, so many of them, a batch at a time."""
+  """So many prompts, all as often, a batch at a time."""
   width = max(map(len, prompts))
-  rows = [prompts[i % len(prompts)] for i in range(-(-count // batch) * batch)]
+  # They come in the order of a life: any part of them should be of all of it.
+  order = np.random.default_rng(0).permutation(len(prompts))
+  rows = [
+    prompts[order[i % len(prompts)]] for i in range(-(-count // batch) * batch)
+  ]
   tokens_BP = np.zeros((len(rows), width), np.int32)
   for number, row in enumerate(rows):
     tokens_BP[number, : len(row)] = row
