@@ -155,11 +155,12 @@ def _known(config):
     'model': _arguments(model_config.Model, but=('levels', 'vocab_size')),
     'levels': [_arguments(model_config.Level)],
     'birth': {
-      **dict.fromkeys(('restore', 'host', 'steps'), _NEEDED),
+      **dict.fromkeys(('restore', 'host', 'dtype', 'steps'), _NEEDED),
       'optimizer': adam,
     },
     'wake': {
-      'steps': _NEEDED, 'optimizers': [adam],
+      'steps': _NEEDED, 'micro_batches': _NEEDED, 'block_tokens': _NEEDED,
+      'optimizers': [adam],
       'tether': {
         'weight': _NEEDED,
         **_arguments(night.Teacher, but=('teacher', 'prompts')),
@@ -188,7 +189,7 @@ def _known(config):
       **_arguments(checkpoint.Checkpoints, but=('folder', 'config')),
       'every_seconds': _NEEDED,
     },
-    'mesh': _arguments(sharding.make),
+    'mesh': _arguments(sharding.make, but=('devices',)),
   }  # fmt: skip
 
 

@@ -157,11 +157,14 @@ class Attention(nn.Module):
 
 
 def product(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
-  """`x W`, and what an adapter beside that matrix adds, if there is one."""
-  y = x @ kernel
+  """`x W`, and what an adapter beside that matrix adds, if there is one.
+
+  In the type of `x`: what learns is kept in f32, whatever is computed in.
+  """
+  y = x @ kernel.astype(x.dtype)
   if module.has_variable('adapter', name):
     low: Any = module.get_variable('adapter', name)
-    y = y + _low(x, low['a'], low['b'])
+    y = y + _low(x, low['a'].astype(x.dtype), low['b'].astype(x.dtype))
   return y
 
 
@@ -204,8 +207,10 @@ def attend(
   G = k_BSGK.shape[2]
   q = q_BTHK.reshape(B, T, G, H // G, K)
   q = q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
-  scores = jnp.einsum('btghk,bsgk->bghts', q, k_BSGK)
-  scores = capped(scores.astype(jnp.float32), cap)
+  scores = jnp.einsum(
+    'btghk,bsgk->bghts', q, k_BSGK, preferred_element_type=jnp.float32
+  )
+  scores = capped(scores, cap)
   scores = jnp.where(mask_BTS[:, None, None], scores, _MASKED)
   weights = jax.nn.softmax(scores, -1).astype(v_BSGK.dtype)
   y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)

@@ -20,6 +20,10 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.model import experts, layers, memory
 
 Array = types.Array
+_POLICIES = {  # By `config.Model.remat`.
+  'full': jax.checkpoint_policies.nothing_saveable,
+  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, S, H, K].
 
 
@@ -47,9 +51,20 @@ class Block(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Transformer:
-  """A model as functions of its weights."""
+  """A model as functions of its weights.
+
+  Attributes:
+    place: (name, array) -> the array, where it is to lie on a mesh, see
+      `sharding.Placement.inside`: 'states' between blocks, or of one 'token'
+      of each row; a layer's 'cache'; the 'head'.
+  """
 
   config: config_lib.Model
+  place: Callable[[str, Array], Array] = lambda name, x: x
+
+  def anywhere(self) -> 'Transformer':
+    """For many side by side, which lie where each of them has its place."""
+    return Transformer(self.config)
 
   def init(self, key: Array) -> types.Weights:
     """Newborn weights, f32; no expert is active."""
@@ -120,6 +135,17 @@ class Transformer:
       weights, tokens_BT, segments_BT, positions_BT, seen=level
     )[2]
 
+  def states(
+    self,
+    weights: types.Weights,
+    tokens_BT: Array,
+    segments_BT: Array,
+    positions_BT: Array,
+  ) -> Array:
+    """What the head reads, `[B, T, D]`."""
+    h_BTD, *_ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
+    return self._normed(weights, h_BTD)
+
   def states_at(
     self,
     weights: types.Weights,
@@ -172,14 +198,15 @@ class Transformer:
 
   def logits(self, weights: types.Weights, states: Array) -> Array:
     """`[..., V]` in f32, of what `states_at` gives, `[..., D]`."""
-    logits = (states @ self.head(weights).T).astype(jnp.float32)
+    logits = jnp.dot(
+      states, self.head(weights).T, preferred_element_type=jnp.float32
+    )
     return layers.capped(logits, self.config.logit_cap)
 
   def head(self, weights: types.Weights) -> Array:
     """`[V, D]`: logits are `states @ head.T`, in f32 and capped."""
-    if self.config.tied:
-      return weights.params['embed']
-    return weights.params['head'].T
+    params, tied = weights.params, self.config.tied
+    return self.place('head', params['embed'] if tied else params['head'].T)
 
   def prefill(
     self,
@@ -202,7 +229,9 @@ class Transformer:
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
     h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
-    pad = lambda x: jnp.pad(x, ((0, 0), (0, extra), (0, 0), (0, 0)))
+    pad = lambda x: self.place(
+      'cache', jnp.pad(x, ((0, 0), (0, extra), (0, 0), (0, 0)))
+    )
     cache = tuple(
       (pad(caches[0][layer]), pad(caches[1][layer]))
       for layer in range(self.config.num_layers)
@@ -240,11 +269,12 @@ class Transformer:
     for block, (variables, fresh, local), old in zip(
       blocks, apart or self.unstacked(weights), cache, strict=True
     ):
+      h = self.place('token', h)
       h, kept = block.apply(
         variables, h, mask_BS[:, None], position_B[:, None], old, slot, local,
         weights.active_NE, fresh, weights.opened_BNE, method='decode',
       )  # fmt: skip
-      new.append(kept)
+      new.append(tuple(self.place('cache', x) for x in kept))
     return self._head(weights, h)[:, 0], tuple(new)
 
   def unstacked(self, weights: types.Weights) -> tuple[Any, ...]:
@@ -265,6 +295,7 @@ class Transformer:
 
       def body(h, layer, block=block, show=show):
         variables, fresh, local = layer
+        h = self.place('states', h)
         (h, cache), shown = block.apply(
           variables, h, mask_BTT, positions_BT, local, weights.active_NE, fresh,
           weights.opened_BNE, mutable=['seen'] if show else [],
@@ -275,7 +306,7 @@ class Transformer:
         return h, (cache, None)
 
       h_BTD, (cache, shown) = _over(
-        body, h_BTD, stack, unroll=self.config.unroll
+        body, h_BTD, stack, unroll=self.config.unroll, remat=self.config.remat
       )
       caches.append(cache)
       inputs = shown if show else inputs
@@ -318,6 +349,7 @@ class Transformer:
     return self.logits(weights, self._normed(weights, h))
 
   def _normed(self, weights, h):
+    h = self.place('token' if h.shape[1] == 1 else 'states', h)
     norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
     return norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
 
@@ -344,13 +376,18 @@ def _joined(stacks):
   return jax.tree.map(lambda *x: jnp.concatenate(x), *stacks)
 
 
-def _over(body, h, stack, *, unroll: int):
+def _over(body, h, stack, *, unroll: int, remat: str):
   """`jax.lax.scan`, or all layers written out where `unroll` says so.
 
   Written out, what backward needs is kept as it is; a scan, even an unrolled
   one, copies it into one array of all layers and back.
   """
   num = jax.tree.leaves(stack)[0].shape[0]
+  if remat != 'none':
+    # Inside a scan nothing is common to forward and backward.
+    body = jax.checkpoint(
+      body, policy=_POLICIES[remat], prevent_cse=unroll >= num
+    )
   if unroll < num:
     return jax.lax.scan(body, h, stack, unroll=unroll)
   made = []
