@@ -33,13 +33,13 @@ def get_config(size: str = 'llama3-8b'):
     head_size=128, qk_norm=qwen, tied=qwen, unroll=1,
   )  # fmt: skip
   c.model.rope_theta = 1e6 if qwen else 5e5
-  c.model.remat = 'full'
+  c.model.update(remat='full', looped=True)
   day, own = c.levels
   c.levels = (
     day | dict(hidden=width // 4),
     own | dict(hidden=hidden, slots=10, rank=64),
   )
-  c.birth.dtype = 'bfloat16'
+  c.birth.update(dtype='bfloat16', steps=0)
   c.data.update(context=1024, max_prompt=256, batch_size=64)
   c.wake.update(micro_batches=4, block_tokens=2048)
   old, new = c.consolidate.teachers

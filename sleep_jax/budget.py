@@ -29,7 +29,7 @@ _KINDS = (
   (r'^(anchor|average)/', 'anchors'),
   (r'^night/(sender_next|fresh)/', 'what a night proposes'),
   (r'^night/|^tether/', 'rehearsals'),
-  (r'^(replay|memory)/', 'replay'),
+  (r'^(?!weights/params/)', 'replay and counters'),
 )
 # What to turn when a kind is too large.
 KNOBS = {
@@ -41,7 +41,7 @@ KNOBS = {
   'what a night proposes': 'lower levels[].hidden, or raise mesh.fsdp',
   'rehearsals': 'lower draws of consolidate.teachers, or raise '
   'consolidate.updates_per_round',
-  'replay': 'lower replay.day, .past or .birth',
+  'replay and counters': 'lower replay.day, .past or .birth',
   ACTIVATIONS: 'raise micro_batches (of wake, or of consolidate), shorten rows '
   "(data.context, consolidate.max_length), or set model.remat='full'",
   CACHES: 'lower draws of consolidate.teachers, or consolidate.max_new',

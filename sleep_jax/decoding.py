@@ -102,7 +102,7 @@ def _step(
   P, place, key,
 ):  # fmt: skip
   """The token after the one that stands `place` behind the prompt."""
-  slots = jnp.arange(cache[0][0].shape[1])[None]
+  slots = jnp.arange(cache[0][0].shape[-3])[None]
   mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= P + place))
   logits_BV, cache = model.decode(
     weights, token_B, length_B + place, mask_BS, cache, P + place, apart=apart

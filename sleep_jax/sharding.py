@@ -36,12 +36,16 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'\d+/B$', (None, None, 'fsdp')),
   (r'\d+/(router|bias)$', ()),
   (r'(scale|norm|out_bias)$', ()),
-  (r'(pools|rollouts|tether)/.*', (ROWS,)),
+  # Rows are written and read where a number says: whole on each device, or as
+  # wide as its part of the model, so that none of them has to be sent for.
+  (r'(pools|rollouts|tether)/(.*/)?states_BGD$', (None, None, 'fsdp')),
+  (r'(pools|rollouts|tether)/.*', ()),
   # Inside a program: what goes from block to block. Where many tokens meet a
   # matrix, it is gathered; where few do, they are, and their sums.
   (r'^inside/states$', (ROWS,)),  # [B, T, D]
   (r'^inside/token$', ('data', None, 'fsdp')),  # [B, 1, D]
   (r'^inside/cache$', (ROWS, None, 'tensor')),  # [B, S, H, K]
+  (r'^inside/caches$', (None, ROWS, None, 'tensor')),  # [L, B, S, H, K]
   (r'^inside/head$', (('fsdp', 'tensor'), None)),  # [V, D]
   (r'^inside/block$', ('data',)),  # [N, D], tokens that meet the head.
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),

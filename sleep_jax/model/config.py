@@ -75,6 +75,8 @@ class Model:
     local_theta: `rope_theta` of local blocks, which have no scaling then; 0:
       they turn as all others.
     unroll: layers per step of the compiled loop over layers.
+    looped: whether decoding loops over layers as well: slower on a CPU, but a
+      deep model compiles in a fraction of the time.
     remat: what backward computes anew of a block: 'none', 'full' (all but the
       block's input is) or 'dots' (all but its matrix products).
   """
@@ -110,6 +112,7 @@ class Model:
   local: tuple[bool, ...] = ()
   local_theta: float = 0.0
   unroll: int = 1
+  looped: bool = False
   remat: str = 'none'
 
   @property

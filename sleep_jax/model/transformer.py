@@ -7,7 +7,7 @@ them over a tuple of per-layer caches, which is twice as fast on a CPU.
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,9 @@ _POLICIES = {  # By `config.Model.remat`.
   'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
-Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, S, H, K].
+# Per layer: keys, values [B, S, H, K]; where layers are looped over, per run of
+# like layers, [L, B, S, H, K].
+Cache = tuple[tuple[Array, Array], ...]
 
 
 class Block(nn.Module):
@@ -229,14 +231,20 @@ class Transformer:
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
     h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
-    pad = lambda x: self.place(
-      'cache', jnp.pad(x, ((0, 0), (0, extra), (0, 0), (0, 0)))
-    )
+    if self.config.looped:
+      places: Sequence[Any] = [slice(a, b) for a, b, _ in self.config.groups]
+    else:
+      places = range(self.config.num_layers)
     cache = tuple(
-      (pad(caches[0][layer]), pad(caches[1][layer]))
-      for layer in range(self.config.num_layers)
+      (self._room(caches[0][at], extra), self._room(caches[1][at], extra))
+      for at in places
     )
     return self._head(weights, h_B1D)[:, 0], cache
+
+  def _room(self, x, extra):
+    """Keys or values of a layer, or of several, with so many free slots."""
+    x = jnp.pad(x, ((0, 0),) * (x.ndim - 3) + ((0, extra), (0, 0), (0, 0)))
+    return self.place('caches' if x.ndim == 5 else 'cache', x)
 
   def decode(
     self,
@@ -261,6 +269,9 @@ class Transformer:
       logits `[B, V]` and the caches.
     """
     h, new = self._embed(weights, token_B[:, None]), []
+    how = mask_BS[:, None], position_B[:, None]
+    if self.config.looped:
+      return self._looped(weights, h, how, cache, slot, apart)
     blocks = [
       Block(self.config, numbers)
       for start, stop, numbers in self.config.groups
@@ -271,14 +282,48 @@ class Transformer:
     ):
       h = self.place('token', h)
       h, kept = block.apply(
-        variables, h, mask_BS[:, None], position_B[:, None], old, slot, local,
-        weights.active_NE, fresh, weights.opened_BNE, method='decode',
+        variables, h, *how, old, slot, local, weights.active_NE, fresh,
+        weights.opened_BNE, method='decode',
       )  # fmt: skip
       new.append(tuple(self.place('cache', x) for x in kept))
     return self._head(weights, h)[:, 0], tuple(new)
 
+  def _looped(self, weights, h, how, cache, slot, apart):
+    """`decode`, with a loop over the layers of each run of like ones."""
+    new = []
+    for (start, stop, numbers), stack, pair in zip(
+      self.config.groups, apart or self.unstacked(weights), cache, strict=True
+    ):
+      block = Block(self.config, numbers)
+
+      def body(carry, layer, block=block):
+        h, pair = carry
+        (variables, fresh, local), place = layer
+        old = tuple(x[place] for x in pair)
+        h, kept = block.apply(
+          variables, self.place('token', h), *how, old, slot, local,
+          weights.active_NE, fresh, weights.opened_BNE, method='decode',
+        )  # fmt: skip
+        pair = tuple(
+          jax.lax.dynamic_update_index_in_dim(
+            x, self.place('cache', one), place, 0
+          )
+          for x, one in zip(pair, kept, strict=True)
+        )
+        return (h, pair), None
+
+      places = jnp.arange(stop - start)
+      (h, pair), _ = jax.lax.scan(body, (h, pair), (stack, places))
+      new.append(pair)
+    return self._head(weights, h)[:, 0], tuple(new)
+
   def unstacked(self, weights: types.Weights) -> tuple[Any, ...]:
-    """What each layer computes with, one after the other."""
+    """What each layer computes with, one after the other.
+
+    Where layers are looped over, it stays in its stacks.
+    """
+    if self.config.looped:
+      return tuple(stack for _, stack, _ in self._runs(weights))
     return tuple(
       jax.tree.map(operator.itemgetter(place), stack)
       for _, stack, layers_of_it in self._runs(weights)
