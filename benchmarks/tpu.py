@@ -5,9 +5,9 @@ compile of a wake step, a round of a night and a night's dreams; and beside an
 8B night a distillation that keeps teacher and student apart and trains all of
 the student, as peers do.
 
-A case that stands in the file already is not compiled again.
+What stands in the file already is not compiled again.
 
-python -m benchmarks.tpu --out=docs/results/tpu [--cases=8b-v5e,...]
+python -m benchmarks.tpu --out=docs/results/tpu
 """
 
 import argparse
@@ -22,6 +22,7 @@ from configs import scale
 from sleep_jax import plan, tpu
 
 GIB = 2**30
+TWO = 'two copies'
 # Name: size, topology, what differs from the config.
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
@@ -32,7 +33,15 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '70b-v5p': ('llama3-70b', 'v5p:4x4x4', {'mesh.fsdp': 64}),
   '70b-v6e': ('llama3-70b', 'v6e:8x8', {'mesh.fsdp': 64}),
 }
-_CONTRAST = '8b-v5e'
+# What of them is compiled, the most telling first.
+PROGRAMS = (
+  ('8b-v5e', 'night'), ('8b-v5e', 'wake'), ('8b-v5e', TWO),
+  ('70b-v5p', 'night'), ('8b-two-slices', 'wake'), ('0.6b-v5e', 'dream'),
+  ('0.6b-v5e', 'night'), ('0.6b-v5e', 'wake'), ('8b-two-slices', 'night'),
+  ('8b-v6e', 'night'), ('70b-v5p', 'wake'), ('70b-v6e', 'night'),
+  ('8b-v5p', 'night'), ('8b-v5e', 'dream'), ('8b-v6e', 'wake'),
+  ('8b-v5p', 'wake'), ('70b-v5p', 'dream'), ('8b-v6e', 'dream'),
+)  # fmt: skip
 
 
 def config(name: str) -> Any:
@@ -44,57 +53,68 @@ def config(name: str) -> Any:
   return c
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, program: str) -> dict[str, Any]:
+  """One row of the table."""
   topology = tpu.parse(CASES[name][1])
-  found = plan.plan(config(name), topology, ahead=True)
-  if name == _CONTRAST:
-    found['two_copies'] = plan.compiled(
+  found = plan.plan(
+    config(name), topology, ahead=() if program == TWO else (program,)
+  )
+  about = {
+    key: found[key]
+    for key in ('name', 'topology', 'mesh', 'chip_bytes', 'parameters')
+  } | {'case': name, 'program': program, 'jax': jax.__version__}
+  if program != TWO:
+    return about | found['programs'][program]
+  return about | {
+    'kept': {}, 'needed': {},
+    'compiled': plan.compiled(
       lambda: two_copies.compiled(config(name), topology.devices())
-    )
-  return found
+    ),
+  }  # fmt: skip
 
 
-def table(plans: dict[str, Any]) -> str:
-  """All cases, a row for each program."""
-  rows = [
-    '| model | topology | mesh (data, fsdp, tensor) | program | kept, GiB | '
-    "compiler's peak, GiB | of | compiled in, s |",
-    '|' + '---|' * 8,
+def table(rows: list[dict[str, Any]]) -> str:
+  """All that was compiled."""
+  lines = [
+    '| model | topology | data, fsdp, tensor | program | kept, GiB | and '
+    "reckoned, GiB | compiler's peak, GiB | of | compiled in, s |",
+    '|' + '---|' * 9,
   ]
-  for found in plans.values():
-    programs = dict(found['programs'])
-    if 'two_copies' in found:
-      programs['two copies'] = {'compiled': found['two_copies']}
-    for name, row in programs.items():
-      made = row['compiled']
-      peak = f'{made["peak"] / GIB:.2f}' if 'peak' in made else made['refused']
-      kept = made.get('arguments', sum(row.get('kept', {}).values())) / GIB
-      rows.append(
-        f'| {found["name"]} | {found["topology"]} | '
-        f'{", ".join(map(str, found["mesh"].values()))} | {name} | {kept:.2f} '
-        f'| {peak} | {found["chip_bytes"] / GIB:.2f} | {made["seconds"]:.0f} |'
-      )
-  return '\n'.join(rows) + '\n'
+  order = [*CASES]
+  for row in sorted(rows, key=lambda row: order.index(row['case'])):
+    made = row['compiled']
+    peak = f'{made["peak"] / GIB:.2f}' if 'peak' in made else 'refused'
+    kept = made.get('arguments', sum(row['kept'].values()))
+    needed = sum(row['needed'].values())
+    cells = (
+      row['name'], row['topology'],
+      ', '.join(str(size) for size in row['mesh'].values()), row['program'],
+      f'{kept / GIB:.2f}', f'{needed / GIB:.2f}' if needed else '', peak,
+      f'{row["chip_bytes"] / GIB:.2f}', f'{made["seconds"]:.0f}',
+    )  # fmt: skip
+    lines.append(f'| {" | ".join(cells)} |')
+  return '\n'.join(lines) + '\n'
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--out', required=True)
-  parser.add_argument('--cases', default=','.join(CASES))
+  parser.add_argument('--programs', type=int, default=len(PROGRAMS),
+                      help='how many of them, from the first on')  # fmt: skip
   asked = parser.parse_args()
   if tpu.missing():
     raise SystemExit(tpu.missing())
   folder = pathlib.Path(asked.out)
   folder.mkdir(parents=True, exist_ok=True)
-  path = folder / 'plans.json'
-  plans = json.loads(path.read_text()) if path.exists() else {}
-  for name in asked.cases.split(','):
-    if name not in plans:
-      plans[name] = measure(name) | {'jax': jax.__version__}
-      plans = {case: plans[case] for case in CASES if case in plans}
-      path.write_text(json.dumps(plans, indent=1) + '\n')
-      (folder / 'table.md').write_text(table(plans))
-      print(plan.text(plans[name]), flush=True)
+  path = folder / 'compiled.json'
+  rows = json.loads(path.read_text()) if path.exists() else []
+  done = {(row['case'], row['program']) for row in rows}
+  for name, program in PROGRAMS[: asked.programs]:
+    if (name, program) not in done:
+      rows.append(measure(name, program))
+      path.write_text(json.dumps(rows, indent=1) + '\n')
+      (folder / 'table.md').write_text(table(rows))
+      print(table(rows[-1:]).splitlines()[-1], flush=True)
 
 
 if __name__ == '__main__':

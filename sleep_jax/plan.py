@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Collection
 from typing import Any
 
 from absl import app, flags
@@ -21,12 +22,14 @@ from sleep_jax import tpu
 os.environ.update(tpu.ALONE)  # Before JAX is imported, below.
 
 GIB = 2**30
+PROGRAMS = ('wake', 'night', 'dream')
 _TOPOLOGY = flags.DEFINE_string(
   'topology', None, "Of which TPUs: 'v5e:4x4', or slices as '2*v5e:4x4'."
 )
-_COMPILE = flags.DEFINE_bool(
-  'compile', True, "Ask the compiler for its own peak, if there is 'libtpu'."
-)
+_COMPILE = flags.DEFINE_list(
+  'compile', [*PROGRAMS], "Whose peak the compiler is asked for, if there is "
+  "'libtpu'; it takes minutes. Empty: it is not asked.",
+)  # fmt: skip
 
 
 def main(argv):
@@ -35,28 +38,28 @@ def main(argv):
   config = flags.FLAGS.config
   try:
     topology = tpu.parse(_TOPOLOGY.value)
-    ahead = _COMPILE.value and not tpu.missing()
-    found = plan(config, topology, ahead=bool(ahead))
+    ahead = () if tpu.missing() else tuple(_COMPILE.value)
+    found = plan(config, topology, ahead=ahead)
   except (ValueError, OSError, ImportError) as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(1)
   print(text(found))
   if not ahead:
-    print(f'Not compiled: {tpu.missing() or "--nocompile"}.')
+    print(f'Not compiled: {tpu.missing() or "--compile is empty"}.')
   sys.exit(bool(found['too_much']))
 
 
 def plan(
-  config: Any, topology: tpu.Topology, *, ahead: bool = False
+  config: Any, topology: tpu.Topology, *, ahead: Collection[str] = ()
 ) -> dict[str, Any]:
   """What the life of a sleeper needs on a topology, as numbers.
 
   Args:
-    ahead: whether to compile as well, which takes minutes.
+    ahead: of `PROGRAMS`, those to compile as well, which takes minutes.
 
   Returns:
     `programs`: by name `kept` and `needed` (bytes per device, by kind), `flops`
-    and `seconds` at best of a call; with `ahead` also `compiled`, see
+    and `seconds` at best of a call; if compiled also `compiled`, see
     `compiled`. `too_much`: sentences, one for each program that does not fit.
 
   Raises:
@@ -117,7 +120,7 @@ def plan(
       'needed': needed, 'flops': work.flops,
       'seconds': work.seconds(topology.chip, mesh, size),
     }  # fmt: skip
-    if ahead:
+    if name in ahead:
       row['compiled'] = compiled(compile_it)
     found['programs'][name] = row
     found['too_much'] += _too_much(name, row, topology.chip.bytes)
@@ -200,15 +203,19 @@ def text(found: dict[str, Any]) -> str:
     lines.append(_row(
       f'{part}, in all', _gib(sum(r[part].values()) for r in programs.values())
     ))  # fmt: skip
-  made = [row['compiled'] for row in programs.values() if 'compiled' in row]
-  if made:
+  made = [row.get('compiled', {}) for row in programs.values()]
+  if any(made):
     lines.append(
       _row(
         "compiler's peak",
-        [f'{x["peak"] / GIB:.2f}' if 'peak' in x else 'refused' for x in made],
+        [f'{x["peak"] / GIB:.2f}' if 'peak' in x else '-' for x in made],
       )
     )
-    lines.append(_row('compiled in, s', [f'{x["seconds"]:.0f}' for x in made]))
+    lines.append(
+      _row(
+        'compiled in, s', [f'{x["seconds"]:.0f}' if x else '-' for x in made]
+      )
+    )
   lines += [
     '',
     _row('of a step, or round', programs),
