@@ -23,15 +23,17 @@ from sleep_jax import plan, tpu
 
 GIB = 2**30
 TWO = 'two copies'
+# As many trials of dreams as chips.
+_SIXTY_FOUR = {'mesh.fsdp': 64, 'dream.top': 48, 'dream.random': 16}
 # Name: size, topology, what differs from the config.
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
   '8b-v5e': ('llama3-8b', 'v5e:4x4', {}),
   '8b-v6e': ('llama3-8b', 'v6e:4x4', {}),
   '8b-v5p': ('llama3-8b', 'v5p:2x2x4', {}),
-  '8b-two-slices': ('llama3-8b', '2*v5e:4x4', {}),
-  '70b-v5p': ('llama3-70b', 'v5p:4x4x4', {'mesh.fsdp': 64}),
-  '70b-v6e': ('llama3-70b', 'v6e:8x8', {'mesh.fsdp': 64}),
+  '8b-two-slices': ('llama3-8b', '2*v5e:4x4', {'dream.top': 28}),
+  '70b-v5p': ('llama3-70b', 'v5p:4x4x4', _SIXTY_FOUR),
+  '70b-v6e': ('llama3-70b', 'v6e:8x8', _SIXTY_FOUR),
 }
 # What of them is compiled, the most telling first.
 PROGRAMS = (

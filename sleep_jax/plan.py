@@ -60,7 +60,8 @@ def plan(
   Returns:
     `programs`: by name `kept` and `needed` (bytes per device, by kind), `flops`
     and `seconds` at best of a call; if compiled also `compiled`, see
-    `compiled`. `too_much`: sentences, one for each program that does not fit.
+    `compiled`. `newborn`: its bytes, beside them. `too_much`: sentences, one
+    for each program that does not fit.
 
   Raises:
     ValueError: the config, or its mesh on this topology, is not sound.
@@ -113,6 +114,9 @@ def plan(
     'dtype': config.birth.dtype, 'rows': reckoned.day_rows,
     'context': config.data.context, 'rounds': reckoned.night.rounds,
     'wake_steps': config.wake.steps, 'programs': {}, 'too_much': [],
+    'newborn': sum(
+      budget.kept(life.newborn, num_levels=model.num_levels).values()
+    ),
   }  # fmt: skip
   for name, (state, needed, work, compile_it) in rows.items():
     row: dict[str, Any] = {
@@ -123,7 +127,8 @@ def plan(
     if name in ahead:
       row['compiled'] = compiled(compile_it)
     found['programs'][name] = row
-    found['too_much'] += _too_much(name, row, topology.chip.bytes)
+    room = topology.chip.bytes - found['newborn']
+    found['too_much'] += _too_much(name, row, room)
   return found
 
 
@@ -156,7 +161,7 @@ def compiled(program: Any) -> dict[str, Any]:
   }
 
 
-def _too_much(name, row, chip_bytes):
+def _too_much(name, row, room):
   from sleep_jax import budget
 
   made = row.get('compiled', {})
@@ -165,9 +170,9 @@ def _too_much(name, row, chip_bytes):
   else:
     whole = made.get('peak') or sum([*row['kept'].values(),
                                      *row['needed'].values()])  # fmt: skip
-    if whole <= chip_bytes:
+    if whole <= room:
       return []
-    why = f'{whole / GIB:.2f} of {chip_bytes / GIB:.2f} GiB'
+    why = f'{whole / GIB:.2f} GiB where there are {room / GIB:.2f}'
   largest = sorted((row['kept'] | row['needed']).items(), key=lambda x: -x[1])[
     :2
   ]
@@ -203,6 +208,10 @@ def text(found: dict[str, Any]) -> str:
     lines.append(_row(
       f'{part}, in all', _gib(sum(r[part].values()) for r in programs.values())
     ))  # fmt: skip
+  lines.append(
+    f'and beside all of them the newborn, to measure drift from: '
+    f'{found["newborn"] / GIB:.2f}'
+  )
   made = [row.get('compiled', {}) for row in programs.values()]
   if any(made):
     lines.append(
