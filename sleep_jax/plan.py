@@ -115,7 +115,7 @@ def plan(
     'context': config.data.context, 'rounds': reckoned.night.rounds,
     'wake_steps': config.wake.steps, 'programs': {}, 'too_much': [],
     'newborn': sum(
-      budget.kept(life.newborn, num_levels=model.num_levels).values()
+      budget.kept(life.newborn.weights, num_levels=model.num_levels).values()
     ),
   }  # fmt: skip
   for name, (state, needed, work, compile_it) in rows.items():
