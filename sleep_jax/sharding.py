@@ -21,7 +21,7 @@ ROWS = ('data', 'fsdp')
 _AUTO = (jax.sharding.AxisType.Auto,) * len(AXES)
 RULES: tuple[tuple[str, tuple], ...] = (
   # Small, or read by every device: what a night has dreamt.
-  (r'dreams/.*', ()),
+  (r'(^|/)dreams/.*', ()),
   (r'embed$', (None, 'fsdp')),  # [V, D]
   (r'head$', ('fsdp', 'tensor')),  # [D, V]
   (r'attention/(query|key|value)$', (None, 'fsdp', 'tensor')),  # [L, D, H K]
