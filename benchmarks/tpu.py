@@ -37,8 +37,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 # What of them is compiled, the most telling first.
 PROGRAMS = (
-  ('8b-v5e', 'night'), ('8b-v5e', 'wake'), ('8b-v5e', TWO),
-  ('70b-v5p', 'night'), ('8b-two-slices', 'wake'), ('0.6b-v5e', 'dream'),
+  ('8b-v5e', 'night'), ('8b-v5e', TWO), ('8b-v5e', 'wake'),
+  ('0.6b-v5e', 'dream'), ('8b-two-slices', 'wake'), ('70b-v5p', 'night'),
   ('0.6b-v5e', 'night'), ('0.6b-v5e', 'wake'), ('8b-two-slices', 'night'),
   ('8b-v6e', 'night'), ('70b-v5p', 'wake'), ('70b-v6e', 'night'),
   ('8b-v5p', 'night'), ('8b-v5e', 'dream'), ('8b-v6e', 'wake'),

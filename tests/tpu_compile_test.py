@@ -69,7 +69,10 @@ def test_a_topology_that_the_compiler_does_not_know_is_answered():
 
 def test_an_argument_without_a_place_is_not_compiled_for_the_host():
   place = sharding.make(fsdp=4, devices=tpu.parse('v5e:2x2').devices())
-  made = ahead.Ahead(place.mesh).jit(lambda x: x + 1, 1.0)(1.0)
-  ((there,), _) = made.input_shardings
+  args = {'count': 1.0}
+  made = ahead.Ahead(place.mesh).jit(lambda x: {'count': x['count'] + 1}, args)(
+    args
+  )
+  (there,) = jax.tree.leaves(made.input_shardings)
   assert {device.platform for device in there.device_set} == {'tpu'}
   assert there.num_devices == 4
