@@ -57,6 +57,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.birth = dict(
     restore='',  # Work directory of an earlier run whose newborn is used.
     host='',  # Or a Hugging Face model directory: who is born has read enough.
+    dtype='float32',  # Of its core, which never moves then, or 'bfloat16'.
     steps=1500,
     optimizer=dict(
       learning_rate=3e-3, warmup=100, decay_steps=1500, b2=0.98,
@@ -66,6 +67,8 @@ def get_config() -> ml_collections.ConfigDict:
   # One optimizer per level but the slowest.
   c.wake = dict(
     steps=120,  # Per experience.
+    micro_batches=1,  # In which a step reads its rows, to need less room.
+    block_tokens=0,  # Whose logits are held at a time; 0: of all.
     optimizers=(dict(learning_rate=1e-3),),
     # Holds the day to the morning: a divergence from the anchor on rehearsals
     # that it wrote as it woke, beside the loss. Weight 0: no tether.
@@ -109,6 +112,7 @@ def get_config() -> ml_collections.ConfigDict:
       ),
     ),
     num_updates=320,
+    micro_batches=1,  # In which an update reads its rows.
     updates_per_round=10,
     # Rows are drawn as this power of how far the student last was from them.
     priority=0.5,

@@ -71,11 +71,15 @@ def stream(
       )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def ready(
   model: transformer.Transformer, weights: types.Weights
 ) -> types.Weights:
   """Weights to `stream` with, unstacked once for all streams."""
+  return weights if model.config.looped else _unstacked(model, weights)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _unstacked(model, weights):
   return model.unstacked(weights)
 
 
@@ -107,7 +111,7 @@ def _step(
   key,
 ):  # fmt: skip
   """The token after the one that goes to slot `at`; and the next slot."""
-  slots, place = jnp.arange(cache[0][0].shape[2])[None], at - P
+  slots, place = jnp.arange(cache[0][0].shape[-2])[None], at - P
   mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= at))
   logits_BV, cache = model.decode(
     weights, token_B, length_B + place, mask_BS, cache, at

@@ -13,8 +13,8 @@ _BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
 _FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
 # but not how experts are chosen, of which it has none on, or its days.
 _LATER = (
-  'router', 'router_spread', 'top_k', 'gate_bias', 'unroll', 'update_period',
-  'sleep_period', 'context_sleep_period',
+  'router', 'router_spread', 'top_k', 'gate_bias', 'unroll', 'looped', 'remat',
+  'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip
 
 

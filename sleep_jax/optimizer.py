@@ -59,6 +59,13 @@ def owner(path: str, *, num_levels: int) -> str:
   return 'core'
 
 
+def dtype(path: str, core: str, *, num_levels: int) -> str:
+  """Of a parameter: `core` for the core, 'float32' for all that learns awake
+  or asleep, so that a small step is not lost to rounding.
+  """
+  return core if owner(path, num_levels=num_levels) == 'core' else 'float32'
+
+
 def owned(
   params: types.Params, owners: tuple[str, ...], *, num_levels: int
 ) -> types.Params:

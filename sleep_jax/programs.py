@@ -15,12 +15,13 @@ from sleep_jax import nights, optimizer, profiling, schedule, sharding, types
 from sleep_jax import state as state_lib
 from sleep_jax.data import sources
 from sleep_jax.model import transformer
-from sleep_jax.objectives import judges
+from sleep_jax.objectives import blocked, judges, losses
 from sleep_jax.phases import (
   consolidate,
   dreaming,
   imitate,
   merge,
+  micro,
   replay,
   seeding,
   tether,
@@ -74,6 +75,7 @@ class Programs:
     learning_rate: float | None = None,
   ):
     """Args: task any, for its shapes; with `dream_stems`, where it dreams."""
+    model = dataclasses.replace(model, place=placement.inside)
     self.model, self.kind, self.placement = model, kind, placement
     levels = model.config.levels
     self._txs, self._periods, self._moving = {}, {}, {}
@@ -132,14 +134,25 @@ class Programs:
       if night.averaged:
         self._average_decay = night.average_decay
     self._tether = self._tied() if kind.sleeps else None
+    micro.check(
+      config.wake.micro_batches,
+      {'data.batch_size': config.data.day_batch_size or config.data.batch_size},
+      'wake.micro_batches',
+    )
     step = wake.make(
-      model.forward, self._moving, self._txs, self._periods,
+      self._likelihood, self._moving, self._txs, self._periods,
       bands=tuple(self._capacities),
       hold=None if self._tether is None else self._tether.hold,
       average_decay=self._average_decay,
+      micro_batches=config.wake.micro_batches,
     )  # fmt: skip
     self._wake = kind.wrap(step)
     self._jitted: dict[Any, Callable] = {}
+
+  @property
+  def senders(self) -> tuple[int, ...]:
+    """Levels that sleep; 0 is the context."""
+    return tuple(self._nights)
 
   def begin(
     self, newborn: Newborn | None, key: Array, *, guard: float = -1.0
@@ -161,6 +174,19 @@ class Programs:
     given = None if newborn is None else (newborn.weights, newborn.replay)
     args = (given, key, jnp.float32(guard))
     return self.placement.jit(make, *args, donate=False)(*args)
+
+  def unborn(self) -> Newborn:
+    """Shapes and places of what this birth will leave, see `birth.dtype`."""
+    born, num = self.abstract(None), self.model.config.num_levels
+    params = {
+      path: jax.ShapeDtypeStruct(
+        leaf.shape,
+        optimizer.dtype(path, self._config.birth.dtype, num_levels=num),
+        sharding=leaf.sharding,
+      )
+      for path, leaf in born.weights.params.items()
+    }
+    return Newborn(born.weights.replace(params=params), born.replay)
 
   def check(self, newborn: Newborn) -> None:
     """Lays out every state of a life as shapes, to find what cannot be."""
@@ -330,6 +356,21 @@ class Programs:
       found = self._jitted[name](state, *args)
     logging.info('compiled %s in %.2f s', name, compiling.seconds)
     return found
+
+  def _likelihood(self, weights, tokens_BT, *where):
+    tokens = self._config.wake.block_tokens
+    if not tokens:
+      logits_BTV = self.model.forward(weights, tokens_BT, *where)
+      return losses.log_likelihood(logits_BTV, tokens_BT)
+    states_BTD = self.model.states(weights, tokens_BT, *where)
+    # All places, so that rows are of a round size; the last foretells nothing.
+    said_BT = jnp.roll(tokens_BT, -1, 1)
+    score_N = blocked.log_likelihood(
+      states_BTD.reshape(-1, states_BTD.shape[-1]), said_BT.reshape(-1),
+      functools.partial(self.model.logits, weights), tokens=tokens,
+      place=functools.partial(self.model.place, 'block'),
+    )  # fmt: skip
+    return score_N.reshape(tokens_BT.shape)[:, :-1]
 
   def _tied(self) -> tether.Tether | None:
     """What holds the fastest level's day, if anything does."""

@@ -24,6 +24,7 @@ WORLDS = {
   'arc': arc, 'facts': facts, 'intents': intents, 'jsonl': jsonl,
   'passages': passages,
 }  # fmt: skip
+_DTYPES = ('float32', 'bfloat16')
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
 
 
@@ -80,10 +81,35 @@ def check(config: Mapping[str, Any]) -> None:
       'config.birth.host and config.birth.restore name two newborns: set one '
       'of them.'
     )
+  _check_dtype(config)
   if not config['seeds'] or not config['strategies']:
     raise ValueError(
       'config.seeds and config.strategies need one entry each, at least.'
     )
+
+
+def _check_dtype(config):
+  """Small steps are lost in 16 bits: who learns is kept in 32."""
+  found, born = config['birth']['dtype'], config['birth']
+  if found not in _DTYPES:
+    raise ValueError(
+      f'config.birth.dtype is {found!r}: expected one of {_DTYPES}.'
+    )
+  if found == 'float32':
+    return
+  moves = [s for s in config['strategies'] if s not in ('sleep', 'hope')]
+  for wrong, why in (
+    (moves, f'config.strategies has {moves}, which move it'),
+    (config['consolidate']['into'] == night.BASE,
+     "config.consolidate.into is 'base', which moves it"),
+    (born['steps'] and not (born['host'] or born['restore']),
+     f'config.birth.steps is {born["steps"]}, which train it'),
+  ):  # fmt: skip
+    if wrong:
+      raise ValueError(
+        f'config.birth.dtype is {found!r}, for a core that never moves, but '
+        f"{why}: set birth.dtype to 'float32', or change that."
+      )
 
 
 def load(path: str) -> Any:
@@ -155,11 +181,12 @@ def _known(config):
     'model': _arguments(model_config.Model, but=('levels', 'vocab_size')),
     'levels': [_arguments(model_config.Level)],
     'birth': {
-      **dict.fromkeys(('restore', 'host', 'steps'), _NEEDED),
+      **dict.fromkeys(('restore', 'host', 'dtype', 'steps'), _NEEDED),
       'optimizer': adam,
     },
     'wake': {
-      'steps': _NEEDED, 'optimizers': [adam],
+      'steps': _NEEDED, 'micro_batches': _NEEDED, 'block_tokens': _NEEDED,
+      'optimizers': [adam],
       'tether': {
         'weight': _NEEDED,
         **_arguments(night.Teacher, but=('teacher', 'prompts')),
@@ -188,7 +215,7 @@ def _known(config):
       **_arguments(checkpoint.Checkpoints, but=('folder', 'config')),
       'every_seconds': _NEEDED,
     },
-    'mesh': _arguments(sharding.make),
+    'mesh': _arguments(sharding.make, but=('devices',)),
   }  # fmt: skip
 
 

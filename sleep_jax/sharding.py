@@ -6,19 +6,22 @@ axes of its dimensions; the first match wins and every array must match.
 """
 
 import dataclasses
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import mesh_utils
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 AXES = ('data', 'fsdp', 'tensor')
 ROWS = ('data', 'fsdp')
+_AUTO = (jax.sharding.AxisType.Auto,) * len(AXES)
 RULES: tuple[tuple[str, tuple], ...] = (
   # Small, or read by every device: what a night has dreamt.
-  (r'dreams/.*', ()),
+  (r'(^|/)dreams/.*', ()),
   (r'embed$', (None, 'fsdp')),  # [V, D]
   (r'head$', ('fsdp', 'tensor')),  # [D, V]
   (r'attention/(query|key|value)$', (None, 'fsdp', 'tensor')),  # [L, D, H K]
@@ -33,7 +36,18 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'\d+/B$', (None, None, 'fsdp')),
   (r'\d+/(router|bias)$', ()),
   (r'(scale|norm|out_bias)$', ()),
-  (r'(pools|rollouts|tether)/.*', (ROWS,)),
+  # Rows are written and read where a number says: whole on each device, or as
+  # wide as its part of the model, so that none of them has to be sent for.
+  (r'(pools|rollouts|tether)/(.*/)?states_BGD$', (None, None, 'fsdp')),
+  (r'(pools|rollouts|tether)/.*', ()),
+  # Inside a program: what goes from block to block. Where many tokens meet a
+  # matrix, it is gathered; where few do, they are, and their sums.
+  (r'^inside/states$', (ROWS,)),  # [B, T, D]
+  (r'^inside/token$', ('data', None, 'fsdp')),  # [B, 1, D]
+  (r'^inside/cache$', (ROWS, 'tensor')),  # [B, H, S, K]
+  (r'^inside/caches$', (None, ROWS, 'tensor')),  # [L, B, H, S, K]
+  (r'^inside/head$', (('fsdp', 'tensor'), None)),  # [V, D]
+  (r'^inside/block$', ('data',)),  # [N, D], tokens that meet the head.
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),
   # Small, or read by every device: counters, keys, prompts, memories, metrics.
   (
@@ -48,7 +62,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
 class Placement:
   """A mesh and the table that places every tree on it."""
 
-  mesh: Mesh
+  mesh: Mesh | AbstractMesh
 
   @property
   def rows(self) -> int:
@@ -62,7 +76,7 @@ class Placement:
       ValueError: no rule matches, or an axis does not divide a dimension.
     """
     return jax.tree_util.tree_map_with_path(
-      lambda path, leaf: self._one(_name(path, prefix), leaf), tree
+      lambda path, leaf: self._one(name(path, prefix), leaf), tree
     )
 
   def put(self, tree: Any, *, prefix: str = '') -> Any:
@@ -84,10 +98,18 @@ class Placement:
     """
     return jax.tree_util.tree_map_with_path(
       lambda path, leaf: jax.lax.with_sharding_constraint(
-        leaf, self._check(_name(path, 'trials/'), leaf, (ROWS,))
+        leaf, self._check(name(path, 'trials/'), leaf, (ROWS,))
       ),
       tree,
     )
+
+  def inside(self, name: str, x: jax.Array) -> jax.Array:
+    """Inside a program: an array where the table has it, if that can be."""
+    axes = self._axes(f'inside/{name}', x)
+    if self._undivided(x, axes):
+      return x  # A few rows, less than devices.
+    there = NamedSharding(self.mesh, PartitionSpec(*axes))
+    return jax.lax.with_sharding_constraint(x, there)
 
   def jit(self, function: Callable, *args: Any, donate: bool = True):
     """Compiles `function(state, ...) -> state` or `(state, metrics)`.
@@ -111,53 +133,118 @@ class Placement:
     )
 
   def _one(self, name, leaf):
+    return self._check(name, leaf, self._axes(name, leaf))
+
+  def _axes(self, name, leaf):
     for pattern, axes in RULES:
       if re.search(pattern, name):
-        return self._check(name, leaf, axes)
+        return axes[: leaf.ndim]
     raise ValueError(
       f'No sharding rule matches {name!r} of shape {leaf.shape}: add one to '
       'sharding.RULES.'
     )
 
+  def _undivided(self, leaf, axes):
+    """Dimensions that their axes do not divide: (axis, its size, dimension)."""
+    sizes = [math.prod(self.mesh.shape[a] for a in _tuple(x)) for x in axes]
+    return [
+      (axis, size, dimension)
+      for axis, size, dimension in zip(axes, sizes, leaf.shape, strict=False)
+      if dimension % size
+    ]
+
   def _check(self, name, leaf, axes):
-    axes = axes[: leaf.ndim]
-    for dimension, axis in zip(leaf.shape, axes, strict=False):
-      size = int(np.prod([self.mesh.shape[a] for a in _tuple(axis)]))
-      if dimension % size:
-        raise ValueError(
-          f'Mesh axis {axis} of {size} devices does not divide a dimension of '
-          f'{dimension} in {name!r} of shape {leaf.shape}: choose a mesh whose '
-          f'{axis} divides it, or change the size.'
-        )
-    return NamedSharding(self.mesh, PartitionSpec(*axes))
+    for axis, size, dimension in self._undivided(leaf, axes[: leaf.ndim]):
+      near = [n for n in range(size, 0, -1) if not dimension % n][0]
+      raise ValueError(
+        f'Mesh axis {axis} of {size} devices does not divide a dimension of '
+        f'{dimension} in {name!r} of shape {leaf.shape}: choose a mesh whose '
+        f'{axis} divides it (the next lower that does is {near}), or change '
+        'the size.'
+      )
+    return NamedSharding(self.mesh, PartitionSpec(*axes[: leaf.ndim]))
 
 
-def make(*, data: int = -1, fsdp: int = 1, tensor: int = 1) -> Placement:
+def make(
+  *,
+  data: int = -1,
+  fsdp: int = 1,
+  tensor: int = 1,
+  devices: Sequence[jax.Device] | None = None,
+) -> Placement:
   """Lays the devices out as a mesh.
+
+  Slices, between which there is only the data centre's network, share out
+  `data`: nothing but a sum of gradients goes from one to another.
 
   Args:
     data: devices along `data`; -1 takes all that are left.
+    devices: all, if None.
 
   Raises:
-    ValueError: the product is not the number of devices.
+    ValueError: see `shape`.
   """
-  devices = len(jax.devices())
+  given = list(jax.devices() if devices is None else devices)
+  slices = len({getattr(d, 'slice_index', None) for d in given})
+  data, *inner = shape(
+    len(given), slices=slices, data=data, fsdp=fsdp, tensor=tensor
+  )
+  if slices > 1:
+    grid = mesh_utils.create_hybrid_device_mesh(
+      (data // slices, *inner), (slices, 1, 1), given,
+      allow_split_physical_axes=True,
+    )  # fmt: skip
+  else:
+    grid = mesh_utils.create_device_mesh(
+      (data, *inner), given, allow_split_physical_axes=True
+    )
+  return Placement(Mesh(grid, AXES, axis_types=_AUTO))
+
+
+def imagined(num: int, *, slices: int = 1, **axes: int) -> Placement:
+  """A placement on so many devices that nobody has: for shapes alone.
+
+  Raises:
+    ValueError: see `shape`.
+  """
+  sizes = shape(num, slices=slices, **axes)
+  return Placement(AbstractMesh(sizes, AXES, axis_types=_AUTO))
+
+
+def shape(
+  num: int,
+  *,
+  slices: int = 1,
+  data: int = -1,
+  fsdp: int = 1,
+  tensor: int = 1,
+) -> tuple[int, int, int]:
+  """Sizes of the axes of a mesh of `num` devices, in `slices`.
+
+  Raises:
+    ValueError: the product is not the number of devices, or the slices do not
+      divide `data`.
+  """
   if data == -1:
-    data = max(devices // (fsdp * tensor), 1)
-  if data * fsdp * tensor != devices:
+    data = max(num // (fsdp * tensor), 1)
+  if data * fsdp * tensor != num:
     raise ValueError(
       f'mesh data={data} x fsdp={fsdp} x tensor={tensor} needs '
-      f'{data * fsdp * tensor} devices, but there are {devices}: change '
-      'config.mesh so that the product agrees.'
+      f'{data * fsdp * tensor} devices, but there are {num}: change '
+      'config.mesh so that the product agrees. Nearest: '
+      f'{_nearest(num, fsdp, tensor)}.'
     )
-  mesh = jax.make_mesh(
-    (data, fsdp, tensor), AXES,
-    axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
-  )  # fmt: skip
-  return Placement(mesh)
+  if data % slices:
+    raise ValueError(
+      f'mesh data={data}: {slices} slices share it out, so that it must be a '
+      'multiple of them. Lower config.mesh.fsdp or .tensor. Nearest: '
+      f'{_nearest(num // slices, fsdp, tensor, slices)}.'
+    )
+  return data, fsdp, tensor
 
 
-def _name(path, prefix):
+def name(path, prefix: str = '') -> str:
+  """Of a leaf, as the table knows it: a path of a tree, joined by '/'."""
   parts = []
   for entry in path:
     for field in ('name', 'key', 'idx'):
@@ -165,6 +252,17 @@ def _name(path, prefix):
         parts.append(str(getattr(entry, field)))
         break
   return prefix + '/'.join(parts)
+
+
+def _nearest(devices: int, fsdp: int, tensor: int, slices: int = 1) -> str:
+  """The mesh of all devices whose inner axes are nearest to these."""
+  divisors = [n for n in range(1, devices + 1) if not devices % n]
+  shapes = [(f, t) for f in divisors for t in divisors if not devices % (f * t)]
+  away = lambda shape: (
+    abs(math.log(shape[0] / fsdp)) + abs(math.log(shape[1] / tensor))
+  )
+  f, t = min(shapes, key=away)
+  return f'data={slices * devices // (f * t)}, fsdp={f}, tensor={t}'
 
 
 def _tuple(axis):

@@ -172,8 +172,7 @@ class Study:
 
   def _unborn(self, start: _Start) -> programs.Newborn:
     """Shapes of a newborn."""
-    born = self._programs(self._birth_of(0), start).abstract(None)
-    return programs.Newborn(born.weights, born.replay)
+    return self._programs(self._birth_of(0), start).unborn()
 
   def _seed(self, seed):
     start = self._make(seed)
@@ -267,7 +266,7 @@ class Study:
       self._progress.say(f'birth: reading {start.host.folder}')
       weights = huggingface.load(
         start.host, start.model, self._placement,
-        key=jax.random.key(start.seed),
+        key=jax.random.key(start.seed), dtype=self._config.birth.dtype,
       )  # fmt: skip
     else:
       theirs = lineage.check_fits(home, self._plain)

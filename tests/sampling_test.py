@@ -145,8 +145,19 @@ def test_cached_decoding_says_what_uncached_reading_would():
   assert len({tuple(x) for x in _said(made)}) > 2
 
 
-def test_cached_logits_equal_uncached_ones():
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {},
+    dict(looped=True),
+    dict(looped=True, arrangement='depth', layer_levels=(2, 1)),
+  ],
+)
+def test_cached_logits_equal_uncached_ones(changes):
   model, weights = _made()
+  if changes:
+    model = testing.tiny(**changes)
+    weights = testing.weights(model)
   tokens = testing.batch().tokens_BT[:4]
   length_B = jnp.array([1, 3, 4, 6])
   last, steps = 3, 4

@@ -14,6 +14,7 @@ import pytest
 
 from sleep_jax import optimizer, types
 from sleep_jax import state as state_lib
+from sleep_jax.objectives import losses
 from sleep_jax.phases import replay, wake
 from tests import testing
 
@@ -22,10 +23,10 @@ DEEP = {3: (1, 2, 4), 4: (1, 3, 6, 12), 5: (2, 4, 8, 16, 16)}
 RATES, FACTORS = (0.5, 0.3, 0.2, 0.1, 0.05), (1.0, -0.7, 0.5, 1.3, 0.9)
 
 
-def _forward(weights, tokens_BT, segments_BT, positions_BT):
+def _likelihood(weights, tokens_BT, segments_BT, positions_BT):
   del segments_BT, positions_BT
   total = sum(FACTORS[int(name) - 1] * w for name, w in weights.params.items())
-  return total[tokens_BT]
+  return losses.log_likelihood(total[tokens_BT], tokens_BT)
 
 
 def _start(depth, txs, *, bands=None, seed=0):
@@ -46,7 +47,7 @@ def _start(depth, txs, *, bands=None, seed=0):
 
 def _step(txs, periods, bands=()):
   moving = {name: (name,) for name in txs}
-  made = jax.jit(wake.make(_forward, moving, txs, periods, bands=bands))
+  made = jax.jit(wake.make(_likelihood, moving, txs, periods, bands=bands))
 
   def step(state, batch, held=()):
     flags = {name: jnp.asarray(name in held) for name in txs}
@@ -208,20 +209,21 @@ def test_in_the_model_only_the_bases_that_are_due_move():
   }
   own = lambda n: {p: weights.params[p] for p in moving[n]}
   txs = dict.fromkeys(moving, optimizer.make(learning_rate=1e-2))
-  step = jax.jit(
-    wake.make(model.forward, moving, txs, {'1': 1, '2': 2}, bands=())
+  likelihood = lambda weights, tokens_BT, *where: losses.log_likelihood(
+    model.forward(weights, tokens_BT, *where), tokens_BT
   )
+  step = jax.jit(wake.make(likelihood, moving, txs, {'1': 1, '2': 2}, bands=()))
   state = _start(3, {}).replace(
     weights=weights,
     sums={n: jax.tree.map(jnp.zeros_like, own(n)) for n in moving},
     opt={n: txs[n].init(own(n)) for n in moving},
   )
   held = dict.fromkeys(moving, jnp.asarray(False))
-  losses = []
+  found = []
   for i in range(1, 5):
     before = state.weights.params
     state, metrics = step(state, testing.batch(0), held)
     due = {*moving['1'], *(moving['2'] if i % 2 == 0 else ())}
     assert testing.changed(before, state.weights.params) == due
-    losses.append(float(metrics['loss']))
-  assert losses == sorted(losses, reverse=True)  # And it learns.
+    found.append(float(metrics['loss']))
+  assert found == sorted(found, reverse=True)  # And it learns.

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 import tokenizers
 
-from sleep_jax import sharding, types, workdir
+from sleep_jax import optimizer, sharding, types, workdir
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import families
 from sleep_jax.model import transformer
@@ -186,7 +186,7 @@ def load(
     model: of the host's settings; its slowest level, or in 'depth' all of
       them, are the host's MLPs.
     key: of what the host has not: faster levels, experts.
-    dtype: of all parameters.
+    dtype: of the core, see `optimizer.dtype`.
 
   Raises:
     ValueError: a tensor is missing, or of another shape or kind; names the
@@ -196,6 +196,8 @@ def load(
   newborn = jax.eval_shape(model.init, key)
   places = placement.shardings(newborn.params)
   parts_of = dict(sources(model))
+  num_levels = model.config.num_levels
+  kind = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
   with _Reader(host) as reader:
     # All is looked at before anything is read.
     for path, parts in parts_of.items():
@@ -203,7 +205,7 @@ def load(
         reader.check(part, newborn.params[path].shape[len(part.at) :])
     params = {
       path: _fill(
-        reader, parts, newborn.params[path].shape, places[path], dtype
+        reader, parts, newborn.params[path].shape, places[path], kind(path)
       )
       for path, parts in parts_of.items()
     }
@@ -212,7 +214,7 @@ def load(
   @jax.jit
   def fresh():
     made = model.init(key).params
-    return {path: made[path].astype(dtype) for path in missing}
+    return {path: made[path].astype(kind(path)) for path in missing}
 
   params |= jax.device_put(fresh(), {path: places[path] for path in missing})
   nobody = jnp.zeros(newborn.active_NE.shape)

@@ -14,6 +14,7 @@ INFINITE = 'infinite'
 EXPERIENCE = 'experience'
 ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
 ACTS = ('silu', 'gelu')
+REMATS = ('none', 'full', 'dots')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
 
 
@@ -74,6 +75,10 @@ class Model:
     local_theta: `rope_theta` of local blocks, which have no scaling then; 0:
       they turn as all others.
     unroll: layers per step of the compiled loop over layers.
+    looped: whether decoding loops over layers as well: slower on a CPU, but a
+      deep model compiles in a fraction of the time.
+    remat: what backward computes anew of a block: 'none', 'full' (all but the
+      block's input is) or 'dots' (all but its matrix products).
   """
 
   vocab_size: int
@@ -107,6 +112,8 @@ class Model:
   local: tuple[bool, ...] = ()
   local_theta: float = 0.0
   unroll: int = 1
+  looped: bool = False
+  remat: str = 'none'
 
   @property
   def num_levels(self) -> int:
@@ -174,6 +181,7 @@ def make(
     ('router', config.router, ROUTERS),
     ('arrangement', config.arrangement, ARRANGEMENTS),
     ('act', config.act, ACTS),
+    ('remat', config.remat, REMATS),
   ):
     if value not in known:
       raise ValueError(f'model.{field} is {value!r}: expected one of {known}.')

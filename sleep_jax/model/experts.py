@@ -129,6 +129,7 @@ def apply(
 ) -> Array:
   """All experts as one wide hidden layer: two large products, not 2 E."""
   E, D, R = A_EDR.shape
+  A_EDR, B_ERD, gates_BTE = _as(x_BTD, A_EDR, B_ERD, gates_BTE)
   u = x_BTD @ A_EDR.transpose(1, 0, 2).reshape(D, E * R)
   u = (u * layers.act(act)(u)).reshape(*x_BTD.shape[:2], E, R)
   u = (u * gates_BTE[..., None]).reshape(*x_BTD.shape[:2], E * R)
@@ -157,13 +158,20 @@ def outputs(
   act: str = 'silu',
 ) -> Array:
   """What each expert adds, `[B, T, E, D]`; their sum is `apply`."""
+  A_EDR, B_ERD, gates_BTE = _as(x_BTD, A_EDR, B_ERD, gates_BTE)
   u = jnp.einsum('btd,edr->bter', x_BTD, A_EDR)
   u = u * layers.act(act)(u) * gates_BTE[..., None]
   return jnp.einsum('bter,erd->bted', u, B_ERD)
 
 
+def _as(x, *others):
+  """What is computed with x is of its type; gates are reckoned in f32."""
+  return tuple(other.astype(x.dtype) for other in others)
+
+
 def _logits(x_BTD, bank, router, spread):
-  """Scores of all slots; of a centroid, minus half a squared distance."""
+  """Scores of all slots, f32; of a centroid, minus half a squared distance."""
+  x_BTD = x_BTD.astype(jnp.float32)
   if router != 'centroid':
     return x_BTD @ bank['router'].T + bank['bias'][None, None]
   centre_ED = jax.lax.stop_gradient(bank['router'])

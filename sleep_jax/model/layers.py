@@ -158,11 +158,14 @@ class Attention(nn.Module):
 
 
 def product(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
-  """`x W`, and what an adapter beside that matrix adds, if there is one."""
-  y = x @ kernel
+  """`x W`, and what an adapter beside that matrix adds, if there is one.
+
+  In the type of `x`: what learns is kept in f32, whatever is computed in.
+  """
+  y = x @ kernel.astype(x.dtype)
   if module.has_variable('adapter', name):
     low: Any = module.get_variable('adapter', name)
-    y = y + _low(x, low['a'], low['b'])
+    y = y + _low(x, low['a'].astype(x.dtype), low['b'].astype(x.dtype))
   return y
 
 
@@ -203,7 +206,9 @@ def attend(
   """
   B, T, H, K = q_BTHK.shape
   q = _grouped(q_BTHK, k_BSGK.shape[2], scale)
-  scores = jnp.einsum('btghk,bsgk->bghts', q, k_BSGK)
+  scores = jnp.einsum(
+    'btghk,bsgk->bghts', q, k_BSGK, preferred_element_type=jnp.float32
+  )
   weights = _shares(scores, mask_BTS[:, None, None], cap).astype(v_BSGK.dtype)
   y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)
   return y.reshape(B, T, H, K)
@@ -219,7 +224,7 @@ def attend_cached(
   """
   G = k_BGSK.shape[1]
   q = _grouped(q_BTHK, G, scale)[:, 0, :, :, None]
-  scores = jnp.sum(q * k_BGSK[:, :, None], -1)
+  scores = jnp.sum(q * k_BGSK[:, :, None], -1, dtype=jnp.float32)
   weights = _shares(scores, mask_BTS[:, None], cap).astype(v_BGSK.dtype)
   return jnp.sum(weights[..., None] * v_BGSK[:, :, None], 3).reshape(
     q_BTHK.shape
@@ -234,8 +239,7 @@ def _grouped(q_BTHK, G, scale):
 
 def _shares(scores, mask, cap):
   """How much of each place is read, f32."""
-  scores = capped(scores.astype(jnp.float32), cap)
-  return jax.nn.softmax(jnp.where(mask, scores, _MASKED), -1)
+  return jax.nn.softmax(jnp.where(mask, capped(scores, cap), _MASKED), -1)
 
 
 def capped(x: Array, cap: float) -> Array:

@@ -7,7 +7,7 @@ them over a tuple of per-layer caches, which is twice as fast on a CPU.
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,13 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.model import experts, layers, memory
 
 Array = types.Array
-Cache = tuple[tuple[Array, Array], ...]  # Per layer: keys, values [B, G, S, K].
+_POLICIES = {  # By `config.Model.remat`.
+  'full': jax.checkpoint_policies.nothing_saveable,
+  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+# Per layer: keys, values [B, G, S, K]; where layers are looped over, per run of
+# like layers, [L, B, G, S, K].
+Cache = tuple[tuple[Array, Array], ...]
 
 
 class Block(nn.Module):
@@ -47,9 +53,20 @@ class Block(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Transformer:
-  """A model as functions of its weights."""
+  """A model as functions of its weights.
+
+  Attributes:
+    place: (name, array) -> the array, where it is to lie on a mesh, see
+      `sharding.Placement.inside`: 'states' between blocks, or of one 'token'
+      of each row; a layer's 'cache'; the 'head'.
+  """
 
   config: config_lib.Model
+  place: Callable[[str, Array], Array] = lambda name, x: x
+
+  def anywhere(self) -> 'Transformer':
+    """For many side by side, which lie where each of them has its place."""
+    return Transformer(self.config)
 
   def init(self, key: Array) -> types.Weights:
     """Newborn weights, f32; no expert is active."""
@@ -120,6 +137,17 @@ class Transformer:
       weights, tokens_BT, segments_BT, positions_BT, seen=level
     )[2]
 
+  def states(
+    self,
+    weights: types.Weights,
+    tokens_BT: Array,
+    segments_BT: Array,
+    positions_BT: Array,
+  ) -> Array:
+    """What the head reads, `[B, T, D]`."""
+    h_BTD, *_ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
+    return self._normed(weights, h_BTD)
+
   def states_at(
     self,
     weights: types.Weights,
@@ -172,14 +200,15 @@ class Transformer:
 
   def logits(self, weights: types.Weights, states: Array) -> Array:
     """`[..., V]` in f32, of what `states_at` gives, `[..., D]`."""
-    logits = (states @ self.head(weights).T).astype(jnp.float32)
+    logits = jnp.dot(
+      states, self.head(weights).T, preferred_element_type=jnp.float32
+    )
     return layers.capped(logits, self.config.logit_cap)
 
   def head(self, weights: types.Weights) -> Array:
     """`[V, D]`: logits are `states @ head.T`, in f32 and capped."""
-    if self.config.tied:
-      return weights.params['embed']
-    return weights.params['head'].T
+    params, tied = weights.params, self.config.tied
+    return self.place('head', params['embed'] if tied else params['head'].T)
 
   def prefill(
     self,
@@ -209,16 +238,23 @@ class Transformer:
       h_BPD, (keys, values), _ = self._hidden(
         weights, tokens_BP, segments_BP, positions_BP
       )
-      cache = list(zip(keys, values, strict=True))
+      places: Sequence[Any] = range(self.config.num_layers)
+      if self.config.looped:
+        places = [slice(start, stop) for start, stop, _ in self.config.groups]
+      cache = [(keys[at], values[at]) for at in places]
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
-    h_BD = jnp.take_along_axis(h_BPD, last, 1)[:, 0]
+    h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
-    pad = lambda x_BPGK: jnp.pad(
-      x_BPGK.swapaxes(1, 2), ((0, 0), (0, 0), (0, extra), (0, 0))
+    return self._next(weights, h_B1D), tuple(
+      (self._room(keys, extra), self._room(values, extra))
+      for keys, values in cache
     )
-    return self._next(weights, h_BD), tuple(
-      (pad(keys), pad(values)) for keys, values in cache
-    )
+
+  def _room(self, x, extra):
+    """Keys or values of a layer, or of several, with so many free slots."""
+    x = x.swapaxes(-3, -2)
+    x = jnp.pad(x, ((0, 0),) * (x.ndim - 2) + ((0, extra), (0, 0)))
+    return self.place('caches' if x.ndim == 5 else 'cache', x)
 
   def decode(
     self,
@@ -240,20 +276,55 @@ class Transformer:
     Returns:
       logits `[B, V]` and the caches.
     """
+    how = mask_BS[:, None], position_B[:, None], slot
+    if self.config.looped:
+      return self._looped(weights, token_B, how, cache)
     weights = weights if weights.blocks else self.unstacked(weights)
     h, new = self._embed(weights, token_B[:, None]), []
-    for (block, (variables, fresh, local)), old in zip(
-      self._each(weights), cache, strict=True
-    ):
-      h, kept = block.apply(
-        variables, h, mask_BS[:, None], position_B[:, None], old, slot, local,
-        weights.active_NE, fresh, weights.opened_BNE, method='decode',
-      )  # fmt: skip
+    for (block, layer), old in zip(self._each(weights), cache, strict=True):
+      h, kept = self._one(weights, block, layer, h, how, old)
       new.append(kept)
-    return self._next(weights, h[:, 0]), tuple(new)
+    return self._next(weights, h), tuple(new)
+
+  def _looped(self, weights, token_B, how, cache):
+    """`decode`, with a loop over the layers of each run of like ones."""
+    h, new = self._embed(weights, token_B[:, None]), []
+    for (block, stack, numbers), pair in zip(
+      self._runs(weights), cache, strict=True
+    ):
+
+      def body(carry, layer, block=block):
+        h, pair = carry
+        layer, place = layer
+        old = tuple(x[place] for x in pair)
+        h, kept = self._one(weights, block, layer, h, how, old)
+        pair = tuple(
+          jax.lax.dynamic_update_index_in_dim(x, one, place, 0)
+          for x, one in zip(pair, kept, strict=True)
+        )
+        return (h, pair), None
+
+      places = jnp.arange(len(numbers))
+      (h, pair), _ = jax.lax.scan(body, (h, pair), (stack, places))
+      new.append(pair)
+    return self._next(weights, h), tuple(new)
+
+  def _one(self, weights, block, layer, h, how, old):
+    """One token through one layer."""
+    (variables, fresh, local), (mask, position, slot) = layer, how
+    h, kept = block.apply(
+      variables, self.place('token', h), mask, position, old, slot, local,
+      weights.active_NE, fresh, weights.opened_BNE, method='decode',
+    )  # fmt: skip
+    return h, tuple(self.place('cache', x) for x in kept)
 
   def unstacked(self, weights: types.Weights) -> types.Weights:
-    """Weights for `prefill` and `decode` alone, with each layer by itself."""
+    """Weights for `prefill` and `decode` alone, with each layer by itself.
+
+    Where layers are looped over, they stay in their stacks.
+    """
+    if self.config.looped:
+      return weights
     blocks = tuple(
       jax.tree.map(operator.itemgetter(place), stack)
       for _, stack, layers_of_it in self._runs(weights)
@@ -281,6 +352,7 @@ class Transformer:
 
       def body(h, layer, block=block, show=show):
         variables, fresh, local = layer
+        h = self.place('states', h)
         (h, cache), shown = block.apply(
           variables, h, mask_BTT, positions_BT, local, weights.active_NE, fresh,
           weights.opened_BNE, mutable=['seen'] if show else [],
@@ -291,7 +363,7 @@ class Transformer:
         return h, (cache, None)
 
       h_BTD, (cache, shown) = _over(
-        body, h_BTD, stack, unroll=self.config.unroll
+        body, h_BTD, stack, unroll=self.config.unroll, remat=self.config.remat
       )
       caches.append(cache)
       inputs = shown if show else inputs
@@ -333,13 +405,19 @@ class Transformer:
   def _head(self, weights, h):
     return self.logits(weights, self._normed(weights, h))
 
-  def _next(self, weights, h_BD):
+  def _next(self, weights, h_B1D):
     """The head for one token per row; faster so than as rows of states."""
-    states_BD = self._normed(weights, h_BD)
-    logits_BV = jnp.einsum('vd,bd->bv', self.head(weights), states_BD)
-    return layers.capped(logits_BV.astype(jnp.float32), self.config.logit_cap)
+    states_BD = self._norm(weights, self.place('token', h_B1D))[:, 0]
+    logits_BV = jnp.einsum(
+      'vd,bd->bv', self.head(weights), states_BD,
+      preferred_element_type=jnp.float32,
+    )  # fmt: skip
+    return layers.capped(logits_BV, self.config.logit_cap)
 
-  def _normed(self, weights, h):
+  def _normed(self, weights, h_BTD):
+    return self._norm(weights, self.place('states', h_BTD))
+
+  def _norm(self, weights, h):
     norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
     return norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
 
@@ -366,13 +444,18 @@ def _joined(stacks):
   return jax.tree.map(lambda *x: jnp.concatenate(x), *stacks)
 
 
-def _over(body, h, stack, *, unroll: int):
+def _over(body, h, stack, *, unroll: int, remat: str):
   """`jax.lax.scan`, or all layers written out where `unroll` says so.
 
   Written out, what backward needs is kept as it is; a scan, even an unrolled
   one, copies it into one array of all layers and back.
   """
   num = jax.tree.leaves(stack)[0].shape[0]
+  if remat != 'none':
+    # Inside a scan nothing is common to forward and backward.
+    body = jax.checkpoint(
+      body, policy=_POLICIES[remat], prevent_cse=unroll >= num
+    )
   if unroll < num:
     return jax.lax.scan(body, h, stack, unroll=unroll)
   made = []

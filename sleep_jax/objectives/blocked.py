@@ -11,12 +11,14 @@ with its value, 2410.10989 (Liger).
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
 from sleep_jax.model import layers
+from sleep_jax.objectives import losses
 
 Array = types.Array
 
@@ -32,6 +34,7 @@ def divergence(
   tokens: int,
   words: int,
   cap: float = 0.0,
+  place: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
   """`losses.divergence` of `x_ND @ x_VD.T`, capped; nats per token, `[N]`.
 
@@ -44,6 +47,7 @@ def divergence(
     beta, temperature: see `losses.divergence`.
     tokens, words: most of N and of V that logits are made of at a time.
     cap: of logits, see `layers.capped`.
+    place: where what the heads read of a block, `[N, D]`, lies on a mesh.
   """
   types.check_shapes(
     teacher_ND=teacher_ND, student_ND=student_ND, teacher_VD=teacher_VD,
@@ -52,10 +56,43 @@ def divergence(
   size = len(student_ND)
   rows = -(-size // -(-size // tokens))  # Blocks of equal size, the last less.
   pad = lambda x: jnp.pad(x, ((0, -size % rows), (0, 0)))
-  fold = lambda x: pad(x).reshape(-1, rows, x.shape[1])
+  # A block has its share of every part of N, so that rows which are spread
+  # over devices stay where they are.
+  fold = lambda x: pad(x).reshape(rows, -1, x.shape[1]).swapaxes(0, 1)
   given = jax.lax.stop_gradient((fold(teacher_ND), teacher_VD, student_VD))
-  settings = (beta, temperature, min(words, len(student_VD)), cap)
-  return _divergence(settings, fold(student_ND), *given).reshape(-1)[:size]
+  settings = (beta, temperature, min(words, len(student_VD)), cap, place)
+  value = _divergence(settings, fold(student_ND), *given)
+  return value.swapaxes(0, 1).reshape(-1)[:size]
+
+
+def log_likelihood(
+  states_ND: Array,
+  said_N: Array,
+  logits: Callable[[Array], Array],
+  *,
+  tokens: int,
+  place: Callable[[Array], Array] = lambda x: x,
+) -> Array:
+  """Log-probability `[N]` of words; backward makes the logits again.
+
+  Args:
+    logits: `[N, D]` -> `[N, V]`.
+    tokens, place: see `divergence`.
+  """
+  size = len(states_ND)
+  rows = -(-size // -(-size // tokens))
+
+  @jax.checkpoint
+  def block(one):
+    x_ND, word_N = one
+    return losses.chosen(logits(place(x_ND))[None], word_N[None])[0]
+
+  def fold(x):
+    x = jnp.pad(x, ((0, -size % rows), *((0, 0),) * (x.ndim - 1)))
+    return x.reshape(rows, -1, *x.shape[1:]).swapaxes(0, 1)
+
+  score = jax.lax.map(block, (fold(states_ND), fold(said_N)))
+  return score.swapaxes(0, 1).reshape(-1)[:size]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -65,7 +102,7 @@ def _divergence(settings, student, teacher, teacher_VD, student_VD):
 
 def _forward(settings, student, teacher, teacher_VD, student_VD):
   def block(states):
-    student_ND, teacher_ND = states
+    student_ND, teacher_ND = map(settings[-1], states)
     return _block(settings, student_ND, teacher_ND, teacher_VD, student_VD)
 
   value, grad = jax.lax.map(block, (student, teacher))
@@ -75,7 +112,8 @@ def _forward(settings, student, teacher, teacher_VD, student_VD):
 def _backward(settings, kept, value):
   del settings
   grad, *given = kept
-  return value[..., None] * grad, *jax.tree.map(jnp.zeros_like, given)
+  grad = (value[..., None] * grad).astype(grad.dtype)
+  return grad, *jax.tree.map(jnp.zeros_like, given)
 
 
 _divergence.defvjp(_forward, _backward)
@@ -83,7 +121,7 @@ _divergence.defvjp(_forward, _backward)
 
 def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
   """(divergence `[N]`, its gradient for `student_ND`) of a block of tokens."""
-  beta, temperature, words, cap = settings
+  beta, temperature, words, cap, _ = settings
   vocab = len(student_VD)
 
   def predict(index):
@@ -115,7 +153,9 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
     p, q = p - lse[0][:, None], q - lse[1][:, None]
     f_NV, w_NV = (jnp.where(new_V, x, 0) for x in _pointwise(p, q, beta))
     read = lambda x_NV: jnp.dot(
-      slope * x_NV, head_VD, preferred_element_type=jnp.float32
+      (slope * x_NV).astype(head_VD.dtype),
+      head_VD,
+      preferred_element_type=jnp.float32,
     )
     value_N, grad_ND = value_N + f_NV.sum(-1), grad_ND + read(w_NV)
     if beta:

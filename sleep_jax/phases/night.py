@@ -11,6 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from sleep_jax import types
+from sleep_jax.phases import micro
 
 TEACHERS = ('anchor', 'next', 'now', 'average', 'context')
 PROMPTS = ('old', 'day')
@@ -94,6 +95,7 @@ class Settings:
   Attributes:
     teachers: see `Teacher`.
     num_updates: of the fresh expert.
+    micro_batches: in which an update reads its rows, see `micro`.
     updates_per_round: between two refreshments of the pools.
     priority: a sequence is drawn for an update as the power of its last
       divergence that this is; 0: all alike.
@@ -117,6 +119,7 @@ class Settings:
 
   teachers: tuple[Teacher, ...]
   num_updates: int
+  micro_batches: int
   updates_per_round: int
   priority: float
   sender_after_sleep: str
@@ -241,6 +244,14 @@ def make(
         f'consolidate.{name} is {getattr(made, name)}: expected 1 or more.'
       )
   _check_imitation(made)
+  m = made.imitation
+  rows = {
+    f'consolidate.teachers ({t.name})': t.sequences for t in made.teachers
+  }
+  if m.on:
+    endings = len(made.teachers) * m.cuts * m.completions
+    rows['consolidate.imitation (an update)'] = endings
+  micro.check(made.micro_batches, rows, 'consolidate.micro_batches')
   return made
 
 

@@ -11,6 +11,7 @@ docs/method.md, "Whose knowledge".
 
 import abc
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -21,7 +22,7 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import transformer
 from sleep_jax.objectives import blocked, judges, losses
-from sleep_jax.phases import choosing, context, imitate, replay
+from sleep_jax.phases import choosing, context, imitate, micro, replay
 from sleep_jax.phases import night as night_lib
 
 Array = types.Array
@@ -135,9 +136,11 @@ class Seeding(abc.ABC):
       rows, places = choosing.choose(
         pools, rollouts, priorities, update_key, s, valid=valid, own=own
       )
-      (loss, (parts, away)), grads = jax.value_and_grad(
-        self._loss, has_aux=True
-      )(fresh, frozen, night, rows, mine)
+      sizes = {name: _size(row, s.max_new) for name, row in rows.items()}
+      (loss, (parts, away)), grads = micro.value_and_grad(
+        lambda fresh, some: self._loss(fresh, frozen, night, sizes, *some),
+        fresh, (rows, mine), num=s.micro_batches,
+      )  # fmt: skip
       priorities = {
         name: known.at[places[name]].set(away[name], mode='drop')
         for name, known in priorities.items()
@@ -201,6 +204,7 @@ class Seeding(abc.ABC):
       _flat(teacher_BGD), _flat(student_BGD), self.model.head(teacher),
       self.model.head(student), beta=s.beta, tokens=s.block_tokens,
       words=s.block_words, cap=self.model.config.logit_cap,
+      place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
     return value_N.reshape(student_BGD.shape[:2])
 
@@ -309,10 +313,13 @@ class Seeding(abc.ABC):
       max_new=s.max_new, settings=m,
     )  # fmt: skip
 
-  def _loss(self, fresh, state, night, rows, mine):
+  def _loss(self, fresh, state, night, sizes, rows, mine):
     """GKD, the mean divergence over generated tokens of all rows; and reward.
 
-    Minimises `alpha GKD - (1 - alpha) E[reward]`.
+    Minimises `alpha GKD - (1 - alpha) E[reward]`. Of a micro-batch, its part.
+
+    Args:
+      sizes: generated tokens of all rows, by teacher.
     """
     s, parts, away = self.settings, {}, {}
     total, count = jnp.zeros(()), jnp.zeros(())
@@ -329,9 +336,8 @@ class Seeding(abc.ABC):
       )  # fmt: skip
       mask_BG = losses.generated(rollout, s.max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
-      size_B = jnp.sum(mask_BG, 1)
-      away[teacher.name] = part_B / jnp.maximum(size_B, 1)
-      part, size = jnp.sum(part_B), jnp.sum(size_B)
+      away[teacher.name] = part_B / jnp.maximum(jnp.sum(mask_BG, 1), 1)
+      part, size = jnp.sum(part_B), sizes[teacher.name]
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count = total + part, count + size
     loss, m = total / jnp.maximum(count, 1), s.imitation
@@ -341,7 +347,7 @@ class Seeding(abc.ABC):
         self.model.logits(student, self.states(student, own)), own,
         advantage_B, temperature=s.temperature,
       )  # fmt: skip
-      loss = m.alpha * loss - (1 - m.alpha) * gained
+      loss = m.alpha * loss - (1 - m.alpha) * gained / s.micro_batches
     return loss, (parts, away)
 
   def _together(self, weights, rollouts):
@@ -379,6 +385,10 @@ class Seeding(abc.ABC):
 
 def _flat(x_BGD):
   return x_BGD.reshape(-1, x_BGD.shape[-1])
+
+
+def _size(rollout, max_new):
+  return jnp.sum(losses.generated(rollout, max_new))
 
 
 def _generated(rollout):

@@ -231,6 +231,7 @@ def gains(
     score of no dream, in nats per answer token or as a share of right answers.
   """
   trial, (M, _) = settings.trial, lessons.weight_MK.shape
+  model = model.anywhere()
 
   def score(weights):
     nats_B, right_B = answers.scores(model, weights, practice)

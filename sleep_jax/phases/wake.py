@@ -18,11 +18,13 @@ import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.objectives import losses
-from sleep_jax.phases import replay
+from sleep_jax.phases import micro, replay
 
 Array = types.Array
 State = state_lib.State
+# (weights, tokens_BT, segments_BT, positions_BT) -> log-probability of each
+# token but the first, `[B, T - 1]`.
+Likelihood = Callable[[types.Weights, Array, Array, Array], Array]
 # (state) -> the state, what the loss has besides (of the weights), and counts
 # of `tokens` read and `written` for it.
 Hold = Callable[
@@ -31,7 +33,7 @@ Hold = Callable[
 
 
 def make(
-  forward: types.Forward,
+  likelihood: Likelihood,
   moving: Mapping[str, Sequence[str]],
   txs: Mapping[str, optax.GradientTransformation],
   periods: Mapping[str, int],
@@ -39,17 +41,19 @@ def make(
   bands: Sequence[str],
   hold: Hold | None = None,
   average_decay: float = 0.0,
+  micro_batches: int = 1,
 ) -> Callable[[State, types.Batch, Mapping[str, Array]], tuple[State, dict]]:
   """Builds the wake step.
 
   Args:
-    forward: see `types.Forward`.
+    likelihood: see above.
     moving: owner -> paths of its parameters.
     txs: owner -> its optimizer, fed the sum of a chunk's gradients.
     periods: owner -> chunk size in steps.
     bands: replay bands that are offered the batch's prompts.
     hold: a further part of the loss, see `tether`.
     average_decay: of the running means in `state.average`.
+    micro_batches: in which the rows are read, see `micro`.
 
   Returns:
     step(state, batch, held) -> (state, metrics); `held` is a bool per owner.
@@ -57,25 +61,34 @@ def make(
   owner_of = {path: name for name, paths in moving.items() for path in paths}
 
   def step(state, batch, held):
-    strain: Callable[[types.Weights], Array] = lambda weights: jnp.zeros(())
+    strain: Callable[[types.Weights], Array] | None = None
     zero = jnp.zeros((), jnp.int32)
     counts = {'tokens': zero, 'written': zero}
     if hold is not None:
       with jax.named_scope('hold'):
         state, strain, counts = hold(state)
 
-    def loss_fn(params):
-      weights = state.weights.with_params(params)
-      logits_BTV = forward(
-        weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT
-      )
-      loss = losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
-      held_back = strain(weights)
-      return loss + held_back, (loss, held_back)
+    targets = jnp.maximum(jnp.sum(batch.loss_BT[:, 1:]), 1)
+
+    def loss_fn(params, rows):
+      *read, loss_BT = rows
+      score_BT = likelihood(state.weights.with_params(params), *read)
+      return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
 
     params = {path: state.weights.params[path] for path in owner_of}
+    rows = (
+      batch.tokens_BT, batch.segments_BT, batch.positions_BT, batch.loss_BT
+    )  # fmt: skip
     with jax.named_scope('wake'):
-      grads, (loss, strained) = jax.grad(loss_fn, has_aux=True)(params)
+      (loss, _), grads = micro.value_and_grad(
+        loss_fn, params, rows, num=micro_batches
+      )
+    strained = jnp.zeros(())
+    if strain is not None:
+      strained, more = jax.value_and_grad(
+        lambda params: strain(state.weights.with_params(params))
+      )(params)
+      grads = jax.tree.map(jnp.add, grads, more)
     now = state.step + 1
     sums, opts = {}, {}
     moved: types.Params = {}

@@ -1,0 +1,123 @@
+"""What programs need of TPUs that are not here, by the TPU compiler itself.
+
+Hosts of configs/scale.py on several topologies: bytes per device and time to
+compile of a wake step, a round of a night and a night's dreams; and beside an
+8B night a distillation that keeps teacher and student apart and trains all of
+the student, as peers do.
+
+What stands in the file already is not compiled again.
+
+python -m benchmarks.tpu --out=docs/results/tpu
+"""
+
+import argparse
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from benchmarks import two_copies
+from configs import scale
+from sleep_jax import plan, tpu
+
+GIB = 2**30
+TWO = 'two copies'
+# As many trials of dreams as chips.
+_SIXTY_FOUR = {'mesh.fsdp': 64, 'dream.top': 48, 'dream.random': 16}
+# Name: size, topology, what differs from the config.
+CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
+  '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
+  '8b-v5e': ('llama3-8b', 'v5e:4x4', {}),
+  '8b-v6e': ('llama3-8b', 'v6e:4x4', {}),
+  '8b-v5p': ('llama3-8b', 'v5p:2x2x4', {}),
+  '8b-two-slices': ('llama3-8b', '2*v5e:4x4', {'dream.top': 28}),
+  '70b-v5p': ('llama3-70b', 'v5p:4x4x4', _SIXTY_FOUR),
+  '70b-v6e': ('llama3-70b', 'v6e:8x8', _SIXTY_FOUR),
+}
+# What of them is compiled, the most telling first.
+PROGRAMS = (
+  ('8b-v5e', 'night'), ('8b-v5e', TWO), ('8b-v5e', 'wake'),
+  ('0.6b-v5e', 'dream'), ('8b-two-slices', 'wake'), ('70b-v5p', 'night'),
+  ('0.6b-v5e', 'night'), ('0.6b-v5e', 'wake'), ('8b-two-slices', 'night'),
+  ('8b-v6e', 'night'), ('70b-v5p', 'wake'), ('70b-v6e', 'night'),
+  ('8b-v5p', 'night'), ('8b-v5e', 'dream'), ('8b-v6e', 'wake'),
+  ('8b-v5p', 'wake'), ('70b-v5p', 'dream'), ('8b-v6e', 'dream'),
+)  # fmt: skip
+
+
+def config(name: str) -> Any:
+  """The config of a case."""
+  size, _, changes = CASES[name]
+  c = scale.get_config(size)
+  c.dream.on = True
+  c.update_from_flattened_dict(changes)
+  return c
+
+
+def measure(name: str, program: str) -> dict[str, Any]:
+  """One row of the table."""
+  topology = tpu.parse(CASES[name][1])
+  found = plan.plan(
+    config(name), topology, ahead=() if program == TWO else (program,)
+  )
+  about = {
+    key: found[key]
+    for key in ('name', 'topology', 'mesh', 'chip_bytes', 'parameters')
+  } | {'case': name, 'program': program, 'jax': jax.__version__}
+  if program != TWO:
+    return about | found['programs'][program]
+  return about | {
+    'kept': {}, 'needed': {},
+    'compiled': plan.compiled(
+      lambda: two_copies.compiled(config(name), topology.devices())
+    ),
+  }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+  """All that was compiled."""
+  lines = [
+    '| model | topology | data, fsdp, tensor | program | kept, GiB | and '
+    "reckoned, GiB | compiler's peak, GiB | of | compiled in, s |",
+    '|' + '---|' * 9,
+  ]
+  order = [*CASES]
+  for row in sorted(rows, key=lambda row: order.index(row['case'])):
+    made = row['compiled']
+    peak = f'{made["peak"] / GIB:.2f}' if 'peak' in made else 'refused'
+    kept = made.get('arguments', sum(row['kept'].values()))
+    needed = sum(row['needed'].values())
+    cells = (
+      row['name'], row['topology'],
+      ', '.join(str(size) for size in row['mesh'].values()), row['program'],
+      f'{kept / GIB:.2f}', f'{needed / GIB:.2f}' if needed else '', peak,
+      f'{row["chip_bytes"] / GIB:.2f}', f'{made["seconds"]:.0f}',
+    )  # fmt: skip
+    lines.append(f'| {" | ".join(cells)} |')
+  return '\n'.join(lines) + '\n'
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--out', required=True)
+  parser.add_argument('--programs', type=int, default=len(PROGRAMS),
+                      help='how many of them, from the first on')  # fmt: skip
+  asked = parser.parse_args()
+  if tpu.missing():
+    raise SystemExit(tpu.missing())
+  folder = pathlib.Path(asked.out)
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / 'compiled.json'
+  rows = json.loads(path.read_text()) if path.exists() else []
+  done = {(row['case'], row['program']) for row in rows}
+  for name, program in PROGRAMS[: asked.programs]:
+    if (name, program) not in done:
+      rows.append(measure(name, program))
+      path.write_text(json.dumps(rows, indent=1) + '\n')
+      (folder / 'table.md').write_text(table(rows))
+      print(table(rows[-1:]).splitlines()[-1], flush=True)
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,76 @@
+"""For contrast: distillation with a teacher beside a student that learns whole.
+
+The same host, the same rows and losses in the same blocks and micro-batches as
+a night's, but the student is a second copy of the model in f32, with a gradient
+and two moments for each of its parameters.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sleep_jax import ahead, optimizer, sharding, types
+from sleep_jax.model import transformer
+from sleep_jax.objectives import blocked
+from sleep_jax.phases import micro
+from sleep_jax.phases import night as night_lib
+
+
+def compiled(config: Any, devices: Sequence[jax.Device]) -> Any:
+  """One update, compiled for devices that need not be here."""
+  place = ahead.Ahead(
+    sharding.make(**config.mesh.to_dict(), devices=devices).mesh
+  )
+  life = ahead.life(config, place)
+  model, s = life.programs.model, night_lib.make(**config.consolidate.to_dict())
+  tx = optimizer.make(learning_rate=1e-5)
+  born = life.newborn.weights
+
+  def update(state, rows):
+    teacher, student, opt = state['weights'], state['params'], state['opt']
+    whole = jnp.float32(s.rows * s.max_new)
+
+    def loss(student, rows):
+      read = transformer.rows(rows.tokens_BT, rows.length_B)
+      at_BG = rows.prompt_length_B[:, None] + jnp.arange(s.max_new)[None] - 1
+      at_BG = jnp.minimum(at_BG, s.max_length - 1)
+      low = {
+        path: x.astype(teacher.params[path].dtype)
+        for path, x in student.items()
+      }
+      both = [
+        model.states_at(w, *read, at_BG).reshape(-1, model.config.width)
+        for w in (teacher, teacher.with_params(low))
+      ]
+      value_N = blocked.divergence(
+        *both, model.head(teacher), model.head(teacher), beta=s.beta,
+        tokens=s.block_tokens, words=s.block_words,
+        place=lambda x: place.inside('block', x),
+      )  # fmt: skip
+      return jnp.sum(value_N) / whole, ((), ())
+
+    (value, _), grads = micro.value_and_grad(
+      loss, student, rows, num=s.micro_batches
+    )
+    updates, opt = tx.update(grads, opt, student)
+    student = optax.apply_updates(student, updates)
+    return {'weights': teacher, 'params': student, 'opt': opt}, {'loss': value}
+
+  params = {
+    path: jax.ShapeDtypeStruct(x.shape, jnp.float32)
+    for path, x in born.params.items()
+  }
+  state = {
+    'weights': born, 'params': params, 'opt': jax.eval_shape(tx.init, params)
+  }  # fmt: skip
+  state = place.put(state)
+  ints = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+  rows = types.Rollout(
+    tokens_BT=ints(s.rows, s.max_length), prompt_length_B=ints(s.rows),
+    length_B=ints(s.rows),
+  )  # fmt: skip
+  rows = place.put(rows, prefix='pools/')
+  return place.jit(update, state, rows)(state, rows)

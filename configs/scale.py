@@ -1,0 +1,54 @@
+"""Hosts of the sizes that TPUs are for, by name, as shapes.
+
+    python -m sleep_jax.plan --config=configs/scale.py:llama3-8b \
+      --topology=v5e:4x4
+
+To live with the weights themselves, name their directory and days as well:
+--config.birth.host=DIR --config.data.path=DAYS, see configs/jsonl.py.
+"""
+
+from configs import jsonl
+
+# Vocabulary, width, blocks, heads, key heads, hidden units.
+_SIZES = {
+  'qwen3-0.6b': (151_936, 1024, 28, 16, 8, 3072),
+  'llama3-8b': (128_256, 4096, 32, 32, 8, 14_336),
+  'llama3-70b': (128_256, 8192, 80, 64, 8, 28_672),
+}
+# Of the core: devices of a slice that share it out, see the results.
+_FSDP = 16
+
+
+def get_config(size: str = 'llama3-8b'):
+  if size not in _SIZES:
+    raise ValueError(f'size {size!r} is unknown: expected one of {(*_SIZES,)}.')
+  words, width, blocks, heads, key_heads, hidden = _SIZES[size]
+  qwen = size.startswith('qwen3')
+  c = jsonl.get_config()
+  c.name = size
+  c.strategies = ('sleep',)
+  c.tokenizer.vocab_size = words
+  c.model.update(
+    width=width, num_layers=blocks, num_heads=heads, num_kv_heads=key_heads,
+    head_size=128, qk_norm=qwen, tied=qwen, unroll=1,
+  )  # fmt: skip
+  c.model.rope_theta = 1e6 if qwen else 5e5
+  c.model.update(remat='full', looped=True)
+  day, own = c.levels
+  c.levels = (
+    day | dict(hidden=width // 4),
+    own | dict(hidden=hidden, slots=10, rank=64),
+  )
+  c.birth.update(dtype='bfloat16', steps=0)
+  c.data.update(context=1024, max_prompt=256, batch_size=64)
+  c.wake.update(micro_batches=4, block_tokens=2048)
+  old, new = c.consolidate.teachers
+  c.consolidate.teachers = (
+    old | dict(sequences=32, draws=64), new | dict(sequences=32, draws=64)
+  )  # fmt: skip
+  c.consolidate.update(
+    num_updates=256, updates_per_round=8, micro_batches=4, max_length=512,
+    prompt_width=256, max_new=256, block_tokens=2048, block_words=words,
+  )  # fmt: skip
+  c.mesh.update(data=-1, fsdp=_FSDP, tensor=1)
+  return c

@@ -1,0 +1,104 @@
+"""A plan says what a life needs, and is right where it can be checked."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import scale
+from sleep_jax import ahead, budget, plan, sharding, tpu
+from sleep_jax.phases import night as night_lib
+from tests import testing
+
+
+def _config(**birth):
+  c = testing.config((1, 2))
+  c.model.update(width=16, num_layers=2, num_heads=4, head_size=4, unroll=2)
+  c.tokenizer.vocab_size = testing.VOCAB
+  c.strategies = ('sleep',)
+  c.birth.update(steps=0, **birth)
+  return c
+
+
+def _kept(num=1, **birth):
+  place = sharding.imagined(num, fsdp=num)
+  state = ahead.life(_config(**birth), place).state(night=1)
+  return budget.kept(state, num_levels=2)
+
+
+def test_four_devices_hold_a_quarter_of_what_is_large():
+  one, four = _kept(), _kept(4)
+  for kind in ('gradient sums', 'anchors', budget.FROZEN):
+    # Norms, which are whole everywhere, are small but not nothing.
+    assert 0.25 * one[kind] <= four[kind] < 0.28 * one[kind], kind
+
+
+def test_a_core_of_half_the_width_leaves_what_learns_as_it_was():
+  wide, narrow = _kept(), _kept(dtype='bfloat16')
+  assert narrow.pop(budget.FROZEN) == wide.pop(budget.FROZEN) / 2
+  # Rehearsals hold what the head reads, in the type of the core.
+  assert narrow.pop('rehearsals') < wide.pop('rehearsals')
+  assert narrow == wide
+
+
+def test_products_are_as_many_as_the_compiler_counts():
+  c, rows = _config(), 8
+  model = ahead.build(c)
+  reckoned = budget.Reckoning(
+    model.config, c, night_lib.make(**c.consolidate.to_dict()), 4,
+    {'data': 1, 'fsdp': 1, 'tensor': 1},
+  )  # fmt: skip
+  ints = jax.ShapeDtypeStruct((rows, 32), jnp.int32)
+  weights = jax.eval_shape(model.init, jax.random.key(0))
+  made = jax.jit(model.forward).lower(weights, *[ints] * 3).compile()
+  counted = made.cost_analysis()['flops']
+  expected = reckoned.forward(rows * 32, 32)
+  assert 0.8 * counted < expected < 1.05 * counted
+
+
+@pytest.mark.parametrize(
+  'size, name, mesh',
+  [
+    ('qwen3-0.6b', 'v5e:2x2', dict(fsdp=4)),
+    ('llama3-8b', 'v5e:4x4', {}),
+    ('llama3-8b', '2*v5e:4x4', {}),
+    ('llama3-70b', 'v5p:4x4x4', dict(fsdp=64)),
+  ],
+)
+def test_large_hosts_fit(size, name, mesh):
+  c = scale.get_config(size)
+  c.mesh.update(mesh)
+  found = plan.plan(c, tpu.parse(name))
+  assert not found['too_much']
+  assert {'wake', 'night'} == set(found['programs'])
+  assert 'nights per day' in plan.text(found)
+
+
+def test_what_does_not_fit_is_named_with_what_to_turn():
+  c = scale.get_config('llama3-70b')
+  c.mesh.fsdp = 4
+  wake, night = plan.plan(c, tpu.parse('v5e:2x2'))['too_much']
+  assert 'wake does not fit' in wake and 'night does not fit' in night
+  assert f'{budget.FROZEN} take 32.' in wake
+  assert budget.KNOBS[budget.FROZEN] in wake
+
+
+def test_a_mesh_that_does_not_fit_the_topology_is_answered_with_one_that_does():
+  c = scale.get_config('llama3-8b')
+  c.mesh.update(data=1, fsdp=12)
+  with pytest.raises(ValueError, match='16: change .* data=1, fsdp=16'):
+    plan.plan(c, tpu.parse('v5e:4x4'))
+  c.mesh.update(data=1, fsdp=32)
+  with pytest.raises(ValueError, match='2 slices share .* data=2, fsdp=16'):
+    plan.plan(c, tpu.parse('2*v5e:4x4'))
+
+
+def test_an_axis_that_divides_no_width_is_named_with_the_next_that_does():
+  c = _config()
+  with pytest.raises(ValueError, match='fsdp of 32 .*16 in .*is 16'):
+    ahead.life(c, sharding.imagined(32, fsdp=32))
+
+
+@pytest.mark.parametrize('name', ['v9:2x2', 'v5e:3x5', 'v5e', '', 'v5p:4x4'])
+def test_an_unknown_topology_is_answered_with_those_known(name):
+  with pytest.raises(ValueError, match=f'{name!r} is unknown: .*v5e:4x4.*v6e'):
+    tpu.parse(name)

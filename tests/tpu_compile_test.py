@@ -1,0 +1,78 @@
+"""Programs of large hosts, by the TPU compiler itself: they fit, and how well.
+
+Slow, and only where libtpu is: launch/tpu_compile.sh.
+"""
+
+import functools
+
+import jax
+import pytest
+
+from benchmarks import tpu as cases
+from benchmarks import two_copies
+from sleep_jax import ahead, plan, sharding, tpu
+
+pytestmark = pytest.mark.skipif(bool(tpu.missing()), reason=tpu.missing())
+
+
+@pytest.fixture(scope='module', autouse=True)
+def real_compiler():
+  """As outside of tests: all optimisations, and nothing is kept on disk."""
+  names = 'jax_disable_most_optimizations', 'jax_compilation_cache_dir'
+  before = [getattr(jax.config, name) for name in names]
+  for name, value in zip(names, (False, None), strict=True):
+    jax.config.update(name, value)
+  yield
+  for name, value in zip(names, before, strict=True):
+    jax.config.update(name, value)
+
+
+@functools.cache
+def _found(case, program):
+  return cases.measure(case, program)
+
+
+@pytest.mark.parametrize('case, program', cases.PROGRAMS)
+def test_it_fits_and_is_given_its_room(case, program):
+  found = _found(case, program)
+  made = found['compiled']
+  assert 'refused' not in made and made['peak'] < found['chip_bytes']
+  # What comes in is given away: what goes out lies where it lay.
+  if program in ('wake', 'night'):
+    assert made['donated'] > 0.99 * sum(found['kept'].values())
+    assert made['arguments'] == pytest.approx(
+      sum(found['kept'].values()), rel=0.01
+    )
+
+
+def test_a_night_needs_no_second_model():
+  """Its peak is that of what is kept, and one micro-batch."""
+  night, two = _found('8b-v5e', 'night'), _found('8b-v5e', cases.TWO)
+  room = sum(night['kept'].values()) + night['needed']['activations']
+  assert night['compiled']['peak'] < 1.15 * room
+  assert two['compiled']['peak'] > 2 * night['compiled']['peak']
+
+
+def test_what_cannot_fit_is_refused_in_words():
+  """A student that learns whole, on a quarter of the chips."""
+  c = cases.config('8b-v5e')
+  c.mesh.fsdp = 4
+  devices = tpu.parse('v5e:2x2').devices()
+  made = plan.compiled(lambda: two_copies.compiled(c, devices))
+  assert 'memory' in made['refused']
+
+
+def test_a_topology_that_the_compiler_does_not_know_is_answered():
+  with pytest.raises(ValueError, match='libtpu knows no topology .*v5e:4x4'):
+    tpu.Topology('v9:2x2', tpu.CHIPS['v5e'], '2x2').devices()
+
+
+def test_an_argument_without_a_place_is_not_compiled_for_the_host():
+  place = sharding.make(fsdp=4, devices=tpu.parse('v5e:2x2').devices())
+  args = {'count': 1.0}
+  made = ahead.Ahead(place.mesh).jit(lambda x: {'count': x['count'] + 1}, args)(
+    args
+  )
+  (there,) = jax.tree.leaves(made.input_shardings)
+  assert {device.platform for device in there.device_set} == {'tpu'}
+  assert there.num_devices == 4
