@@ -24,7 +24,9 @@ from sleep_jax import plan, tpu
 GIB = 2**30
 TWO = 'two copies'
 # As many trials of dreams as chips.
-_SIXTY_FOUR = {'mesh.fsdp': 64, 'dream.top': 48, 'dream.random': 16}
+_SIXTY_FOUR = {
+  'mesh.fsdp': 64, 'dream.candidates': 64, 'dream.top': 48, 'dream.random': 16,
+}  # fmt: skip
 # Name: size, topology, what differs from the config.
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
@@ -38,10 +40,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 # What of them is compiled, the most telling first.
 PROGRAMS = (
   ('8b-v5e', 'night'), ('8b-v5e', TWO), ('8b-v5e', 'wake'),
-  ('0.6b-v5e', 'dream'), ('8b-two-slices', 'wake'), ('70b-v5p', 'night'),
-  ('0.6b-v5e', 'night'), ('0.6b-v5e', 'wake'), ('8b-two-slices', 'night'),
-  ('8b-v6e', 'night'), ('70b-v5p', 'wake'), ('70b-v6e', 'night'),
-  ('8b-v5p', 'night'), ('8b-v5e', 'dream'), ('8b-v6e', 'wake'),
+  ('8b-two-slices', 'wake'), ('70b-v5p', 'night'), ('8b-v5e', 'dream'),
+  ('0.6b-v5e', 'night'), ('8b-v6e', 'night'), ('0.6b-v5e', 'wake'),
+  ('0.6b-v5e', 'dream'), ('8b-two-slices', 'night'), ('70b-v5p', 'wake'),
+  ('70b-v6e', 'night'), ('8b-v5p', 'night'), ('8b-v6e', 'wake'),
   ('8b-v5p', 'wake'), ('70b-v5p', 'dream'), ('8b-v6e', 'dream'),
 )  # fmt: skip
 

@@ -50,5 +50,9 @@ def get_config(size: str = 'llama3-8b'):
     num_updates=256, updates_per_round=8, micro_batches=4, max_length=512,
     prompt_width=256, max_new=256, block_tokens=2048, block_words=words,
   )  # fmt: skip
+  # Logits of all its texts are held at once: few are written and tried.
+  c.dream.update(candidates=32, texts=1)
+  c.dream.trial.batch = 1
+  c.dream.writer.batch = 16
   c.mesh.update(data=-1, fsdp=_FSDP, tensor=1)
   return c

@@ -185,8 +185,8 @@ def _known(config):
       'optimizer': adam,
     },
     'wake': {
-      'steps': _NEEDED, 'micro_batches': _NEEDED, 'block_tokens': _NEEDED,
-      'optimizers': [adam],
+      'steps': _NEEDED, 'optimizers': [adam],
+      'micro_batches': _NEEDED, 'block_tokens': _NEEDED,
       'tether': {
         'weight': _NEEDED,
         **_arguments(night.Teacher, but=('teacher', 'prompts')),

@@ -21,7 +21,13 @@ from sleep_jax import schedule, settings
 from sleep_jax.model import config as model_config
 from sleep_jax.phases import night
 
-TETHER = dict(weight=0.0, sequences=1, draws=1)
+WAKE = dict(
+  steps=3,
+  optimizers=(),
+  micro_batches=1,
+  block_tokens=0,
+  tether=dict(weight=0.0, sequences=1, draws=1),
+)
 
 
 def _plain(config):
@@ -70,13 +76,11 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(place, key, said):
     (dict(model=3), 'config.model is 3: expected a dict of width'),
     (dict(wake=dict(steps=3)), 'config.wake.optimizers is missing'),
     (
-      dict(wake=dict(steps=3, optimizers=(), tether=TETHER)),
+      dict(wake=WAKE | dict(optimizers=())),
       'optimizers has 0 entries, but 1 levels move',
     ),
     (
-      dict(
-        wake=dict(steps=0, optimizers=(dict(learning_rate=1.0),), tether=TETHER)
-      ),
+      dict(wake=WAKE | dict(steps=0, optimizers=(dict(learning_rate=1.0),))),
       'config.wake.steps is 0: set it to 1',
     ),
     (dict(seeds=()), 'config.seeds and config.strategies need one'),
