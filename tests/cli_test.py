@@ -76,8 +76,9 @@ def test_what_cannot_be_is_said_in_words(name, arguments, said):
 
 
 def test_who_leaves_when_asked_forgets_nothing():
+  asked = 'chat._sure("Night 1 is gone then.")'
   done = subprocess.run(
-    [sys.executable, '-c', 'from sleep_jax import chat; print(chat._sure("?"))'],
+    [sys.executable, '-c', f'from sleep_jax import chat; print({asked})'],
     cwd=ROOT, input='', capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode == 0 and done.stdout.endswith('\nFalse\n')
