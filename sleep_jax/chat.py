@@ -83,7 +83,8 @@ def _turn(talk, text: str) -> None:
         print(piece, end='', flush=True)
       print()
   except KeyboardInterrupt:
-    print('\n(stopped)')
+    night = text == '/sleep'
+    print(f'\n(stopped{"; the next /sleep goes on" if night else ""})')
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
 
@@ -92,10 +93,17 @@ def _forget(talk, said: list[str]) -> None:
   """Forgets the night that was named."""
   if len(said) != 1 or not said[0].isdigit():
     raise ValueError('/forget needs the number of a night, as in /forget 3.')
-  sure = lambda where: input(f'{where} Forget it? [y/N] ').strip() == 'y'
-  done = talk.forget(int(said[0]), sure)
+  done = talk.forget(int(said[0]), _sure)
   kept = ' Its words stay in the folder of days.' if done else ''
   print(f'{"forgotten." if done else "kept."}{kept}')
+
+
+def _sure(where: str) -> bool:
+  try:
+    return input(f'{where} Forget it? [y/N] ').strip().lower() in ('y', 'yes')
+  except EOFError:
+    print()
+    return False
 
 
 if __name__ == '__main__':

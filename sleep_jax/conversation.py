@@ -51,31 +51,32 @@ class Conversation:
         'it is held on. Give --workdir a path on disk.'
       )
     (self._home / _DAYS).mkdir(parents=True, exist_ok=True)
-    today = self._home / _TODAY
-    self.messages: list[dict[str, str]] = (
-      json.loads(today.read_text()) if today.is_file() else []
-    )
+    self.messages: list[dict[str, str]] = _said(self._home / _TODAY)
     self._open()
     self._template = chat.Template(self.model, self._opened.ends)
 
   @property
   def days(self) -> int:
-    """Nights slept."""
+    """Days that are over; the night of the last one may still be under way."""
     return len(list((self._home / _DAYS).glob('*.jsonl')))
 
   def say(self, text: str) -> Iterator[str]:
     """The model's answer to a message, in pieces as they come.
 
     Whoever stops listening keeps what was said so far.
+
+    Raises:
+      ValueError: the template refuses the conversation; nothing was said.
     """
-    self.messages.append({'role': 'user', 'content': text})
+    asked = [*self.messages, {'role': 'user', 'content': text}]
+    prompt = self._template.encode(asked)
+    self.messages = asked
     said, made = decoding.Detokenizer(self._opened.words), ''
     opened, key = self._opened, jax.random.key(self.seed + len(self.messages))
     try:
       for (token,) in decoding.stream(
-        opened.model, opened.weights, [self._template.encode(self.messages)],
-        key, max_new=self.max_new, ends=opened.ends,
-        temperature=self.temperature,
+        opened.model, opened.weights, [prompt], key, max_new=self.max_new,
+        ends=opened.ends, temperature=self.temperature,
       ):  # fmt: skip
         piece = '' if token is None else said.add(token)
         made += piece
@@ -90,12 +91,18 @@ class Conversation:
   def sleep(self) -> list[dict[str, Any]]:
     """A night about what was said today; returns the life's nights so far.
 
+    Where nothing was said, it goes on with a night that was interrupted.
+
     Raises:
-      ValueError: nothing was said.
+      ValueError: nothing was said, and no night is under way.
     """
     if not self.messages:
+      if self._unslept:
+        return self.live()
       raise ValueError('Nothing was said today: there is nothing to sleep on.')
-    told = '\n'.join(f'{m["role"]}: {m["content"]}' for m in self.messages)
+    told = '\n'.join(
+      f'{m["role"]}: {m["content"].strip()}' for m in self.messages
+    )
     day = self._home / _DAYS / f'day_{self.days + 1:04d}.jsonl'
     part = day.with_suffix('.part')
     part.write_text(json.dumps({'text': told}) + '\n')
@@ -155,6 +162,8 @@ class Conversation:
     today = (
       f'{len(self.messages)} messages since the last of {self.days} nights'
     )
+    if self._unslept:
+      today += ', which is not over: /sleep goes on with it'
     return '\n'.join([today, *rows])
 
   def save(self) -> None:
@@ -162,6 +171,10 @@ class Conversation:
     part = self._home / f'{_TODAY}.part'
     part.write_text(json.dumps(self.messages))
     part.rename(self._home / _TODAY)
+
+  @property
+  def _unslept(self) -> bool:
+    return self._opened.nights < self.days
 
   def _open(self):
     life = self._home / _LIFE
@@ -172,3 +185,16 @@ class Conversation:
     self._opened = dataclasses.replace(
       opened, weights=decoding.ready(opened.model, opened.weights)
     )
+
+
+def _said(path) -> list[dict[str, str]]:
+  """What was said today, as `save` left it."""
+  if not path.is_file():
+    return []
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(
+      f'{path} is no JSON ({error}): it holds what was said today. Repair it, '
+      'or delete it to begin the day anew.'
+    ) from error

@@ -30,6 +30,7 @@ class Opened:
     ends: tokens that end a text.
     host: the checkpoint of others that it was born of; None: born here.
     ledger: which night lives where, of a run.
+    nights: that are over, likewise.
   """
 
   model: transformer.Transformer
@@ -38,6 +39,7 @@ class Opened:
   ends: tuple[int, ...]
   host: huggingface.Host | None = None
   ledger: Sequence[Mapping[str, Any]] = ()
+  nights: int = 0
 
 
 def open_model(
@@ -87,7 +89,9 @@ def _of_run(home, config, strategy, seed) -> Opened:
   weights = types.Weights(**saved)
   ends = huggingface.ends(host, words) if host else (words.eos,)
   ledger = progress.get('ledger', ())
-  return Opened(model, weights, words, ends, host, ledger)
+  # The last one of those recorded may be under way.
+  nights = len(progress.get('nights', ())) - bool(progress.get('night'))
+  return Opened(model, weights, words, ends, host, ledger, nights)
 
 
 def prompts_of(

@@ -73,3 +73,12 @@ def test_what_cannot_be_is_said_in_words(name, arguments, said):
   code, out, error = _call(name, *arguments)
   assert code != 0 and said in out + error
   assert 'Traceback' not in error
+
+
+def test_who_leaves_when_asked_forgets_nothing():
+  asked = 'chat._sure("Night 1 is gone then.")'
+  done = subprocess.run(
+    [sys.executable, '-c', f'from sleep_jax import chat; print({asked})'],
+    cwd=ROOT, input='', capture_output=True, text=True,
+  )  # fmt: skip
+  assert done.returncode == 0 and done.stdout.endswith('\nFalse\n')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import chat as chat_config
-from sleep_jax import conversation
+from sleep_jax import conversation, study
 from sleep_jax.model import transformer
 from tests import checkpoints, town
 
@@ -131,6 +131,54 @@ def test_an_answer_that_nobody_hears_out_is_kept_as_far_as_it_came(home):
   answer.close()
   assert talk.messages[-1] == {'role': 'assistant', 'content': first}
   assert _talk(home).messages == talk.messages
+
+
+def _interrupted(life):
+  raise KeyboardInterrupt
+
+
+def test_a_night_that_was_interrupted_is_slept_without_a_word_more(
+  home, monkeypatch
+):
+  talk = _talk(home)
+  talk.messages = [
+    {'role': 'user', 'content': 'a cat'},
+    {'role': 'assistant', 'content': ' sat\n'},
+  ]
+  with monkeypatch.context() as patch:
+    patch.setattr(study.Study, 'run', _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      talk.sleep()
+  again = _talk(home)
+  assert 'not over: /sleep goes on' in again.status()
+  assert len(again.sleep()) == again.days == 1
+  assert 'not over' not in again.status()
+  (day,) = (home / 'work' / 'days').iterdir()
+  assert json.loads(day.read_text())['text'] == 'user: a cat\nassistant: sat'
+  with pytest.raises(ValueError, match='Nothing was said today'):
+    again.sleep()
+
+
+def test_what_the_template_refuses_was_never_said(home):
+  short = (
+    "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}"
+  )
+  (home / 'host' / 'tokenizer_config.json').write_text(
+    json.dumps({'chat_template': short + TEMPLATE})
+  )
+  talk = _talk(home)
+  list(talk.say('a cat'))
+  said = list(talk.messages)
+  with pytest.raises(ValueError, match='too long'):
+    list(talk.say('a dog'))
+  assert talk.messages == _talk(home).messages == said
+
+
+def test_a_broken_day_is_named(home):
+  _talk(home)
+  (home / 'work' / 'today.json').write_text('[{"role": "us')
+  with pytest.raises(ValueError, match=r'today\.json is no JSON.*delete it'):
+    _talk(home)
 
 
 def test_there_is_no_night_without_a_day(home):
