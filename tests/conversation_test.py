@@ -8,7 +8,6 @@ import pytest
 
 from configs import chat as chat_config
 from sleep_jax import conversation, study
-from sleep_jax.model import transformer
 from tests import checkpoints, town
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -71,10 +70,12 @@ def test_a_day_is_slept_on_and_the_next_begins_empty(home):
 
 
 def _logits(talk):
+  """Of what would be said next, to some tokens."""
   opened = talk._opened
-  tokens = jnp.arange(8)[None]
-  rows = transformer.rows(tokens, jnp.array([8]))
-  return np.asarray(opened.model.forward(opened.weights, *rows))
+  said, _ = opened.model.prefill(
+    opened.weights, jnp.arange(8)[None], jnp.array([8]), cache_size=8
+  )
+  return np.asarray(said)
 
 
 def _never(where):
