@@ -47,7 +47,12 @@ class Ahead(sharding.Placement):
         x, there if isinstance(there, NamedSharding) else everywhere
       )
 
-    return lambda *args: compiled.lower(*jax.tree.map(placed, args)).compile()
+    def compile_it(*args):
+      # Kernels that are not split look for it.
+      with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
+        return compiled.lower(*jax.tree.map(placed, args)).compile()
+
+    return compile_it
 
 
 @dataclasses.dataclass(frozen=True)

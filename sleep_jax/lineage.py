@@ -14,7 +14,7 @@ _FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
 # but not how experts are chosen, of which it has none on, or its days.
 _LATER = (
   'router', 'router_spread', 'top_k', 'gate_bias', 'unroll', 'looped', 'remat',
-  'update_period', 'sleep_period', 'context_sleep_period',
+  'attention', 'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.model import layers
+from sleep_jax.model import attention
 from sleep_jax.objectives import blocked, losses
 
 N, D, V = 23, 16, 50
@@ -21,7 +21,7 @@ def _whole(
   teacher_ND, student_ND, teacher_VD, student_VD, *, cap=0.0, **settings
 ):
   logits = (teacher_ND @ teacher_VD.T)[None], (student_ND @ student_VD.T)[None]
-  logits = (layers.capped(x, cap) for x in logits)
+  logits = (attention.capped(x, cap) for x in logits)
   return losses.divergence(*logits, **settings)[0]
 
 

@@ -1,4 +1,4 @@
-"""Who sees whom, what a rotation means, and how heads are shared."""
+"""What a rotation means, what a norm does, and how a level begins."""
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +10,6 @@ from sleep_jax.model import layers
 
 def _draw(*shape, seed=0):
   return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
-
-
-def test_a_token_sees_the_prefix_and_its_own_past():
-  seen = layers.visible(jnp.array([[0, 0, 1, 1, 2, -1]]))[0].astype(int)
-  np.testing.assert_array_equal(
-    seen,
-    [
-      [1, 0, 0, 0, 0, 0],
-      [1, 1, 0, 0, 0, 0],
-      [1, 1, 1, 0, 0, 0],
-      [1, 1, 1, 1, 0, 0],
-      [1, 1, 0, 0, 1, 0],
-      [1, 1, 0, 0, 0, 0],  # Padding is seen by nobody, itself included.
-    ],
-  )
 
 
 def test_rotated_products_depend_on_the_distance_alone():
@@ -60,53 +45,6 @@ def test_slow_pairs_are_slowed_and_fast_ones_kept():
   assert found[0] == plain[0] and found[-1] == pytest.approx(plain[-1] / 8)
   slower = layers.frequencies(128, theta=5e5, scaling=(4.0,))
   np.testing.assert_allclose(slower, plain / 4, rtol=1e-6)
-
-
-def test_grouped_queries_equal_heads_whose_keys_are_repeated():
-  q, k, v = (
-    _draw(2, 3, 4, 8),
-    _draw(2, 5, 2, 8, seed=1),
-    _draw(2, 5, 2, 8, seed=2),
-  )
-  mask = jnp.asarray(np.random.default_rng(3).random((2, 3, 5)) < 0.7)
-  mask = mask.at[:, :, 0].set(True)
-  whole = lambda x: jnp.repeat(x, 2, axis=2)
-  np.testing.assert_allclose(
-    layers.attend(q, k, v, mask),
-    layers.attend(q, whole(k), whole(v), mask),
-    atol=1e-6,
-  )
-
-
-def test_attention_equals_its_formula():
-  q, k, v = (_draw(1, 3, 1, 4, seed=s) for s in range(3))
-  mask = np.tril(np.ones((3, 3), bool))
-  scores = np.asarray(q)[0, :, 0] @ np.asarray(k)[0, :, 0].T / 2
-  scores = np.where(mask, scores, -np.inf)
-  weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-  np.testing.assert_allclose(
-    layers.attend(q, k, v, jnp.asarray(mask)[None])[0, :, 0],
-    weights @ np.asarray(v)[0, :, 0],
-    atol=1e-6,
-  )
-
-
-@pytest.mark.parametrize('how', [{}, dict(scale=0.7, cap=0.5)])
-def test_one_token_attends_to_a_cache_as_to_a_row(how):
-  q = _draw(2, 1, 6, 8)
-  k, v = (_draw(2, 5, 2, 8, seed=seed) for seed in (1, 2))
-  mask = jnp.asarray([[[True, False, True, True, False]], [[True] * 5]])
-  np.testing.assert_allclose(
-    layers.attend_cached(q, k.swapaxes(1, 2), v.swapaxes(1, 2), mask, **how),
-    layers.attend(q, k, v, mask, **how),
-    atol=1e-6,
-  )
-
-
-def test_a_token_that_sees_nothing_stays_finite():
-  x = _draw(1, 2, 2, 4)
-  y = layers.attend(x, x, x, jnp.zeros((1, 2, 2), bool))
-  assert np.isfinite(np.asarray(y)).all()
 
 
 def test_a_norm_gives_unit_size_at_any_scale():

@@ -14,6 +14,7 @@ INFINITE = 'infinite'
 EXPERIENCE = 'experience'
 ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
 ACTS = ('silu', 'gelu')
+ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 REMATS = ('none', 'full', 'dots')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
 
@@ -67,6 +68,8 @@ class Model:
     post_norms: whether a branch of the host is normed before it is added.
     embed_scale: of embeddings as they are read.
     query_scale: of queries; 0: 1 / sqrt(head_size).
+    attention: kernel of whole rows: 'xla', 'splash' (TPUs), 'cudnn' (GPUs; bf16
+      without a cap, else as 'xla'), or 'auto': the one of this machine.
     attention_cap, logit_cap: bounds that scores and logits near but never
       reach; 0: none.
     window: tokens that local blocks see, themselves included; 0: no block is
@@ -106,6 +109,7 @@ class Model:
   post_norms: bool = False
   embed_scale: float = 1.0
   query_scale: float = 0.0
+  attention: str = 'auto'
   attention_cap: float = 0.0
   logit_cap: float = 0.0
   window: int = 0
@@ -182,6 +186,7 @@ def make(
     ('arrangement', config.arrangement, ARRANGEMENTS),
     ('act', config.act, ACTS),
     ('remat', config.remat, REMATS),
+    ('attention', config.attention, ATTENTIONS),
   ):
     if value not in known:
       raise ValueError(f'model.{field} is {value!r}: expected one of {known}.')

@@ -1,7 +1,7 @@
 """Norm, rotary attention and the gated MLP: a block's ordinary parts.
 
 Attention comes in two forms that must agree: over whole rows, for training and
-prefill, and one token at a time against a cache, for sampling.
+prefill, and one token at a time against a cache, for sampling (`attention`).
 
 References: RMSNorm 1910.07467, rotary positions 2104.09864 (scaled as
 in Llama 3.1, 2407.21783), grouped queries
@@ -17,10 +17,10 @@ import numpy as np
 from flax import linen as nn
 
 from sleep_jax import types
+from sleep_jax.model import attention
 from sleep_jax.model import config as config_lib
 
 Array = types.Array
-_MASKED = -1e30  # Finite: a row that may see nothing stays free of NaN.
 matrix_init = nn.initializers.lecun_normal()
 
 
@@ -109,11 +109,17 @@ class Attention(nn.Module):
       bias = self.param('out_bias', nn.initializers.zeros, (width,))
     return q_BTHK, k_BTHK, v_BTHK, (out, bias)
 
-  def __call__(self, x_BTD, mask_BTT, positions_BT, local=None):
-    """Whole rows. Returns the branch and this layer's keys and values."""
+  def __call__(self, x_BTD, seen, positions_BT, local=None):
+    """Whole rows. Returns the branch and this layer's keys and values.
+
+    Args:
+      seen: see `attention.seen`.
+      local: bool scalar, whether only a window is seen; None: never.
+    """
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
-    mask_BTT = self._near(mask_BTT, positions_BT, positions_BT, local)
-    y_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT, **self._scores())
+    y_BTHK = attention.whole(
+      q_BTHK, k_BTHK, v_BTHK, seen, positions_BT, local, self.config
+    )
     return self._branch(y_BTHK, out), (k_BTHK, v_BTHK)
 
   def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot, local=None):
@@ -131,19 +137,14 @@ class Attention(nn.Module):
     )
     # Slots lie in the order of their tokens.
     place_BS = jnp.cumsum(mask_BTS[:, 0], 1) - 1
-    mask_BTS = self._near(mask_BTS, positions_BT, place_BS, local)
-    y_BTHK = attend_cached(q_BTHK, k_BGSK, v_BGSK, mask_BTS, **self._scores())
+    mask_BTS = attention.near(
+      mask_BTS, positions_BT, place_BS, local, self.config.window
+    )
+    y_BTHK = attention.attend_cached(
+      q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale=self.config.query_scale,
+      cap=self.config.attention_cap,
+    )  # fmt: skip
     return self._branch(y_BTHK, out), (k_BGSK, v_BGSK)
-
-  def _near(self, mask_BTS, positions_BT, places_BS, local):
-    """What a local block may see."""
-    if local is None:
-      return mask_BTS
-    away_BTS = positions_BT[:, :, None] - places_BS[:, None]
-    return mask_BTS & ((away_BTS < self.config.window) | ~local)
-
-  def _scores(self):
-    return dict(scale=self.config.query_scale, cap=self.config.attention_cap)
 
   def _branch(self, y_BTHK, out):
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
@@ -195,58 +196,6 @@ def _low_backward(kept, dy):
 _low.defvjp(_low_forward, _low_backward)
 
 
-def attend(
-  q_BTHK, k_BSGK, v_BSGK, mask_BTS, *, scale: float = 0.0, cap: float = 0.0
-) -> Array:
-  """Softmax attention; query heads share key heads in equal groups.
-
-  Args:
-    scale: of queries; 0: 1 / sqrt(K).
-    cap: of scores, see `capped`.
-  """
-  B, T, H, K = q_BTHK.shape
-  q = _grouped(q_BTHK, k_BSGK.shape[2], scale)
-  scores = jnp.einsum(
-    'btghk,bsgk->bghts', q, k_BSGK, preferred_element_type=jnp.float32
-  )
-  weights = _shares(scores, mask_BTS[:, None, None], cap).astype(v_BSGK.dtype)
-  y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)
-  return y.reshape(B, T, H, K)
-
-
-def attend_cached(
-  q_BTHK, k_BGSK, v_BGSK, mask_BTS, *, scale: float = 0.0, cap: float = 0.0
-) -> Array:
-  """`attend` of one token per row (T = 1) to a cache.
-
-  Sums, not products of matrices: for those a CPU turns or copies every cache
-  at every token.
-  """
-  G = k_BGSK.shape[1]
-  q = _grouped(q_BTHK, G, scale)[:, 0, :, :, None]
-  scores = jnp.sum(q * k_BGSK[:, :, None], -1, dtype=jnp.float32)
-  weights = _shares(scores, mask_BTS[:, None], cap).astype(v_BGSK.dtype)
-  return jnp.sum(weights[..., None] * v_BGSK[:, :, None], 3).reshape(
-    q_BTHK.shape
-  )
-
-
-def _grouped(q_BTHK, G, scale):
-  B, T, H, K = q_BTHK.shape
-  q = q_BTHK.reshape(B, T, G, H // G, K)
-  return q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
-
-
-def _shares(scores, mask, cap):
-  """How much of each place is read, f32."""
-  return jax.nn.softmax(jnp.where(mask, capped(scores, cap), _MASKED), -1)
-
-
-def capped(x: Array, cap: float) -> Array:
-  """Values that near `cap` and never reach it; 0: as they are."""
-  return cap * jnp.tanh(x / cap) if cap else x
-
-
 def frequencies(
   head_size: int, *, theta: float, scaling: tuple[float, ...] = ()
 ) -> np.ndarray:
@@ -285,23 +234,6 @@ def rotate(
   first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, -1)
   turned = (first * cos - second * sin, second * cos + first * sin)
   return jnp.concatenate(turned, -1).astype(x_BTHK.dtype)
-
-
-def visible(segments_BT: Array) -> Array:
-  """Who may see whom: earlier tokens of one's own segment or the prefix.
-
-  Args:
-    segments_BT: as in `types.Batch`; -1 is seen by nobody.
-
-  Returns:
-    bool [B, T, T], queries first.
-  """
-  T = segments_BT.shape[1]
-  own = segments_BT[:, :, None] == segments_BT[:, None, :]
-  prefix = (segments_BT == 0)[:, None, :]
-  valid = (segments_BT >= 0)[:, None, :]
-  causal = jnp.tril(jnp.ones((T, T), bool))[None]
-  return (own | prefix) & valid & causal
 
 
 def _like(scale: Array, x: Array) -> Array:

@@ -16,8 +16,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from sleep_jax import types
+from sleep_jax.model import attention, experts, layers, memory
 from sleep_jax.model import config as config_lib
-from sleep_jax.model import experts, layers, memory
 
 Array = types.Array
 _POLICIES = {  # By `config.Model.remat`.
@@ -40,8 +40,8 @@ class Block(nn.Module):
     self.attention = layers.Attention(c)
     self.levels = memory.Memory(c, self.numbers)
 
-  def __call__(self, h_BTD, mask_BTT, positions_BT, local, *gates):
-    branch, cache = self.attention(h_BTD, mask_BTT, positions_BT, local)
+  def __call__(self, h_BTD, seen, positions_BT, local, *gates):
+    branch, cache = self.attention(h_BTD, seen, positions_BT, local)
     return self.levels(h_BTD + branch, *gates), cache
 
   def decode(self, h_BTD, mask_BTS, positions_BT, cache, slot, local, *gates):
@@ -74,7 +74,8 @@ class Transformer:
     embed_key, head_key, block_key = jax.random.split(key, 3)
     h = jnp.zeros((1, 1, c.width))
     args = (
-      jnp.ones((1, 1, 1), bool), jnp.zeros((1, 1), jnp.int32), None,
+      attention.seen(jnp.ones((1, 1), jnp.int32), c.attention),
+      jnp.zeros((1, 1), jnp.int32), None,
       self._no_experts(), None,
     )  # fmt: skip
 
@@ -203,7 +204,7 @@ class Transformer:
     logits = jnp.dot(
       states, self.head(weights).T, preferred_element_type=jnp.float32
     )
-    return layers.capped(logits, self.config.logit_cap)
+    return attention.capped(logits, self.config.logit_cap)
 
   def head(self, weights: types.Weights) -> Array:
     """`[V, D]`: logits are `states @ head.T`, in f32 and capped."""
@@ -227,10 +228,10 @@ class Transformer:
     tokens_BP, segments_BP, positions_BP = rows(tokens_BP, length_B)
     if weights.blocks:
       h_BPD, cache = self._embed(weights, tokens_BP), []
-      mask_BPP = layers.visible(segments_BP)
+      seen = attention.seen(segments_BP, self.config.attention)
       for block, (variables, fresh, local) in self._each(weights):
         h_BPD, kept = block.apply(
-          variables, h_BPD, mask_BPP, positions_BP, local, weights.active_NE,
+          variables, h_BPD, seen, positions_BP, local, weights.active_NE,
           fresh, weights.opened_BNE,
         )  # fmt: skip
         cache.append(kept)
@@ -344,7 +345,7 @@ class Transformer:
 
   def _hidden(self, weights, tokens_BT, segments_BT, positions_BT, seen=0):
     """Last states, caches of all layers, and the inputs of one level."""
-    mask_BTT = layers.visible(segments_BT)
+    given = attention.seen(segments_BT, self.config.attention)
     h_BTD, caches, inputs = self._embed(weights, tokens_BT), [], None
 
     for block, stack, _ in self._runs(weights):
@@ -354,7 +355,7 @@ class Transformer:
         variables, fresh, local = layer
         h = self.place('states', h)
         (h, cache), shown = block.apply(
-          variables, h, mask_BTT, positions_BT, local, weights.active_NE, fresh,
+          variables, h, given, positions_BT, local, weights.active_NE, fresh,
           weights.opened_BNE, mutable=['seen'] if show else [],
         )  # fmt: skip
         if show:
@@ -412,7 +413,7 @@ class Transformer:
       'vd,bd->bv', self.head(weights), states_BD,
       preferred_element_type=jnp.float32,
     )  # fmt: skip
-    return layers.capped(logits_BV, self.config.logit_cap)
+    return attention.capped(logits_BV, self.config.logit_cap)
 
   def _normed(self, weights, h_BTD):
     return self._norm(weights, self.place('states', h_BTD))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
-from sleep_jax.model import layers
+from sleep_jax.model import attention
 from sleep_jax.objectives import losses
 
 Array = types.Array
@@ -46,7 +46,7 @@ def divergence(
     teacher_VD, student_VD: the heads.
     beta, temperature: see `losses.divergence`.
     tokens, words: most of N and of V that logits are made of at a time.
-    cap: of logits, see `layers.capped`.
+    cap: of logits, see `attention.capped`.
     place: where what the heads read of a block, `[N, D]`, lies on a mesh.
   """
   types.check_shapes(
@@ -134,7 +134,9 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
       for x in (teacher_VD, student_VD)
     ]
     logits = [
-      layers.capped(jnp.dot(x, head.T, preferred_element_type=jnp.float32), cap)
+      attention.capped(
+        jnp.dot(x, head.T, preferred_element_type=jnp.float32), cap
+      )
       for x, head in zip((teacher_ND, student_ND), heads, strict=True)
     ]
     slope = 1 - jnp.square(logits[1] / cap) if cap else 1.0
