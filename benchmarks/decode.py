@@ -4,7 +4,8 @@
 
 Models of the same random weights, written as ordinary checkpoints; both sides
 decode on one core, in processes that take turns; the first decoding, which
-compiles or warms up, does not count.
+compiles or warms up, does not count, nor does loading, of which unstacking our
+layers is a part.
 
     python -m benchmarks.decode --peer=PYTHON --run=WORKDIR
 

@@ -75,7 +75,7 @@ class Conversation:
     opened, key = self._opened, jax.random.key(self.seed + len(self.messages))
     try:
       for (token,) in decoding.stream(
-        opened.model, opened.weights, [prompt], key, max_new=self.max_new,
+        opened.model, self._ready, [prompt], key, max_new=self.max_new,
         ends=opened.ends, temperature=self.temperature,
       ):  # fmt: skip
         piece = '' if token is None else said.add(token)
@@ -179,12 +179,10 @@ class Conversation:
   def _open(self):
     life = self._home / _LIFE
     lived = (life / f'seed_{self.seed}' / 'sleep' / 'checkpoints').is_dir()
-    opened = models.open_model(
+    self._opened = models.open_model(
       str(life) if lived else self.model, seed=self.seed
     )
-    self._opened = dataclasses.replace(
-      opened, weights=decoding.ready(opened.model, opened.weights)
-    )
+    self._ready = decoding.ready(self._opened.model, self._opened.weights)
 
 
 def _said(path) -> list[dict[str, str]]:
