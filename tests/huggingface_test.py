@@ -201,8 +201,11 @@ def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
 
 def test_the_kind_of_number_is_ours_to_choose(tmp_path):
   _, tensors = checkpoints.save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
-  _, kept = checkpoints.load(tmp_path, dtype='bfloat16')
-  assert {str(x.dtype) for x in kept.params.values()} == {'bfloat16'}
+  model, kept = checkpoints.load(tmp_path, dtype='bfloat16')
+  # What learns beside the host is kept in f32.
+  theirs = dict(huggingface.sources(model))
+  for path, leaf in kept.params.items():
+    assert leaf.dtype == ('bfloat16' if path in theirs else 'float32'), path
   _, wide = checkpoints.load(tmp_path, dtype='float32')
   embed = tensors['model.embed_tokens.weight']
   np.testing.assert_array_equal(wide.params['embed'], embed.astype('f4'))
