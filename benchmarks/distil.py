@@ -21,7 +21,7 @@ def main():
   parser.add_argument('--run', required=True, help='of the world of facts')
   parser.add_argument('--strategy', default='sleep')
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--steps', type=int, nargs='+', default=[1, 400, 2000])
+  parser.add_argument('--steps', type=int, nargs='+', default=[400, 2000])
   args = parser.parse_args()
   opened = models.open_model(args.run, strategy=args.strategy, seed=args.seed)
   config = json.loads((pathlib.Path(args.run) / 'config.json').read_text())
