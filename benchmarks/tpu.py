@@ -31,6 +31,10 @@ _SIXTY_FOUR = {
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
   '8b-v5e': ('llama3-8b', 'v5e:4x4', {}),
+  # As many rows on each chip, on ever more chips.
+  '8b-64': ('llama3-8b', 'v5e:8x8', {'data.batch_size': 256}),
+  '8b-256': ('llama3-8b', 'v5e:16x16', {'data.batch_size': 1024}),
+  '8b-512': ('llama3-8b', '2*v5e:16x16', {'data.batch_size': 2048}),
   '8b-v6e': ('llama3-8b', 'v6e:4x4', {}),
   '8b-v5p': ('llama3-8b', 'v5p:2x2x4', {}),
   '8b-two-slices': ('llama3-8b', '2*v5e:4x4', {'dream.top': 28}),
@@ -39,8 +43,9 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 # What of them is compiled, the most telling first.
 PROGRAMS = (
-  ('8b-v5e', 'night'), ('8b-v5e', TWO), ('8b-v5e', 'wake'),
-  ('8b-two-slices', 'wake'), ('70b-v5p', 'night'), ('8b-v5e', 'dream'),
+  ('8b-v5e', 'wake'), ('8b-v5e', 'night'), ('8b-64', 'wake'),
+  ('8b-256', 'wake'), ('8b-v5e', TWO), ('8b-two-slices', 'wake'),
+  ('8b-512', 'wake'), ('70b-v5p', 'night'), ('8b-v5e', 'dream'),
   ('0.6b-v5e', 'night'), ('8b-v6e', 'night'), ('0.6b-v5e', 'wake'),
   ('0.6b-v5e', 'dream'), ('8b-two-slices', 'night'), ('70b-v5p', 'wake'),
   ('70b-v6e', 'night'), ('8b-v5p', 'night'), ('8b-v6e', 'wake'),

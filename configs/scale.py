@@ -33,7 +33,7 @@ def get_config(size: str = 'llama3-8b'):
     head_size=128, qk_norm=qwen, tied=qwen, unroll=1,
   )  # fmt: skip
   c.model.rope_theta = 1e6 if qwen else 5e5
-  c.model.update(remat='full', looped=True)
+  c.model.update(remat='full', looped=True, attention='splash')
   day, own = c.levels
   c.levels = (
     day | dict(hidden=width // 4),

@@ -17,7 +17,7 @@ from typing import Any
 from absl import app, flags
 
 from sleep_jax import main as main_lib
-from sleep_jax import tpu
+from sleep_jax import tpu, traffic
 
 os.environ.update(tpu.ALONE)  # Before JAX is imported, below.
 
@@ -137,7 +137,7 @@ def compiled(program: Any) -> dict[str, Any]:
 
   Returns:
     `seconds` of compiling; bytes per device: `peak`, `arguments`, `temporary`,
-    and `donated` of the arguments; or, where it refuses, `refused`: why.
+    `donated` of the arguments, and `sent` to others in a call, by collective; or, where it refuses, `refused`: why.
   """
   import jax
 
@@ -158,6 +158,7 @@ def compiled(program: Any) -> dict[str, Any]:
     'arguments': used.argument_size_in_bytes,
     'temporary': used.temp_size_in_bytes,
     'donated': used.alias_size_in_bytes,
+    'sent': traffic.sent(made.as_text()),
   }
 
 
