@@ -137,7 +137,8 @@ def compiled(program: Any) -> dict[str, Any]:
 
   Returns:
     `seconds` of compiling; bytes per device: `peak`, `arguments`, `temporary`,
-    `donated` of the arguments, and `sent` to others in a call, by collective; or, where it refuses, `refused`: why.
+    `donated` of the arguments, and `sent` to others in a call, by collective;
+    or, where it refuses, `refused`: why.
   """
   import jax
 

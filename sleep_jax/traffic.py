@@ -39,7 +39,7 @@ def sent(text: str) -> dict[str, float]:
   bodies, entry = _computations(text)
 
   def of(name):
-    found: dict[str, float] = collections.Counter()
+    found: dict[str, float] = collections.defaultdict(float)
     for line in bodies[name]:
       match = _COLLECTIVE.search(line)
       if match:

@@ -221,6 +221,33 @@ def test_trials_may_be_repeated_from_other_adapters():
   assert (gain_MR[[0, 1, 3], 0] != gain_MR[[0, 1, 3], 1]).all()
 
 
+def test_logits_row_by_row_are_those_of_all_rows(monkeypatch):
+  """What is told, its derivative forward, and its gradient."""
+  model, weights = _model()
+  own = lora.targeted(weights.params, TARGETS)
+
+  def told(own):
+    likely_BG, best_BG = answers.told(
+      model, weights.with_params(own), _texts(), SIZE
+    )
+    return jnp.sum(jnp.sin(likely_BG), 1), best_BG
+
+  def all_of_it():
+    # Anew, for what is compiled depends on the room.
+    tangent = jax.tree.map(jnp.ones_like, own)
+    value, moved, best = jax.jvp(lambda x: told(x), (own,), (tangent,),
+                                 has_aux=True)  # fmt: skip
+    grads = jax.grad(lambda x: jnp.sum(told(x)[0]))(own)
+    return value, moved, best, grads
+
+  whole = all_of_it()
+  monkeypatch.setattr(answers, '_ROOM', 0)
+  for ours, wanted in zip(
+    jax.tree.leaves(all_of_it()), jax.tree.leaves(whole), strict=True
+  ):
+    np.testing.assert_allclose(ours, wanted, atol=1e-5)
+
+
 def test_the_score_is_what_a_reader_would_count():
   """Greedy: an answer is right if each token is the likeliest."""
   model, weights = _model()

@@ -6,6 +6,7 @@ the likeliest after those before it, so nothing need be sampled.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
@@ -13,6 +14,7 @@ from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 
 Array = types.Array
+_ROOM = 2**27  # Logits that are held at once; of more, those of a row.
 
 
 def told(
@@ -21,7 +23,7 @@ def told(
   """Of the first `size` generated tokens, `[B, G]` each.
 
   Args:
-    model: with `states_at` and `logits`.
+    model: with `states_at`, `head` and `logits`.
 
   Returns:
     Log-probabilities in nats, and whether each token is the likeliest; 0 and
@@ -36,11 +38,24 @@ def told(
   states_BGD = model.states_at(
     weights, tokens, segments, positions, jnp.maximum(at_BG - 1, 0)
   )
-  logits_BGV = model.logits(weights, states_BGD)
   said_BG = jnp.take_along_axis(tokens, at_BG, 1)
   mask_BG = losses.generated(rollout, size)
-  likely_BG = losses.chosen(logits_BGV, said_BG)
-  best_BG = jnp.argmax(logits_BGV, -1) == said_BG
+
+  def judged(states_BGD, said_BG):
+    logits_BGV = model.logits(weights, states_BGD)
+    best_BG = jnp.argmax(logits_BGV, -1) == said_BG
+    return losses.chosen(logits_BGV, said_BG), best_BG
+
+  if said_BG.size * len(model.head(weights)) <= _ROOM:
+    likely_BG, best_BG = judged(states_BGD, said_BG)
+  else:
+
+    def row(one):
+      states_GD, said_G = one
+      return tuple(x[0] for x in judged(states_GD[None], said_G[None]))
+
+    # Anew in backward: else those of all rows would be kept for it.
+    likely_BG, best_BG = jax.lax.map(jax.checkpoint(row), (states_BGD, said_BG))
   return jnp.where(mask_BG, likely_BG, 0), best_BG | ~mask_BG
 
 
