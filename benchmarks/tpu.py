@@ -53,11 +53,11 @@ PROGRAMS = (
 )  # fmt: skip
 
 
-def config(name: str) -> Any:
-  """The config of a case."""
+def config(name: str, program: str = '') -> Any:
+  """The config of a case; it dreams where a night's dreams are compiled."""
   size, _, changes = CASES[name]
   c = scale.get_config(size)
-  c.dream.on = True
+  c.dream.on = program == 'dream'
   c.update_from_flattened_dict(changes)
   return c
 
@@ -66,7 +66,7 @@ def measure(name: str, program: str) -> dict[str, Any]:
   """One row of the table."""
   topology = tpu.parse(CASES[name][1])
   found = plan.plan(
-    config(name), topology, ahead=() if program == TWO else (program,)
+    config(name, program), topology, ahead=() if program == TWO else (program,)
   )
   about = {
     key: found[key]

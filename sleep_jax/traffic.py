@@ -27,6 +27,8 @@ _COLLECTIVE = re.compile(
 _SHAPE = re.compile(r'(\w+)\[([\d,]*)\]')
 _LOOP = re.compile(r'condition=%?([\w.\-]+), body=%?([\w.\-]+)')
 _CALL = re.compile(r'(?:calls|to_apply)=%?([\w.\-]+)')
+# Goes on, beside products, with a collective that was begun elsewhere.
+_GOES_ON = 'async_collective_fusion'
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 
 
@@ -77,7 +79,7 @@ def _called(line, bodies):
   branches = _BRANCHES.search(line)
   names = branches[1].replace('%', '').split(', ') if branches else []
   for name in (*names, *_CALL.findall(line)):
-    if name in bodies:
+    if name in bodies and not name.startswith(_GOES_ON):
       yield name, 1
 
 
