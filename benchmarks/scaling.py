@@ -1,9 +1,11 @@
-"""Step time against chips, on paper: an 8B wake step, as it was compiled.
+"""Step time against chips, on paper: an 8B wake step on TPU v5e.
 
-Of each compiled size, products and bytes that leave a chip (see `traffic`) are
-put beside the chip's published speeds. At best products, memory and links work
-at the same time, at worst one after the other; a real step lies between, if
-all run at their peak.
+Products and the reading of weights as the plan reckons them; beside them what
+leaves a chip. Weights lie spread over the 16 chips of an `fsdp` group and are
+gathered anew for every pass over them (forward, forward again, backward, for
+each micro-batch), whatever the number of rows; gradients of what learns meet
+once a step. On 16 chips that is compared with what the compiler made (`sent`).
+At best products and links work at the same time, at worst one after the other.
 
 python -m benchmarks.scaling --results=docs/results/tpu
 
@@ -13,72 +15,97 @@ per chip in both directions, 6.4 Tb/s of data-centre network for a pod of 256.
 
 import argparse
 import json
-import math
 import pathlib
-from typing import Any
 
 from benchmarks import tpu as cases
-from sleep_jax import tpu
+from sleep_jax import ahead, budget, plan, sharding, tpu
 
 LINKS = 200e9  # Bytes per second that leave a chip within a slice.
 NETWORK = 6.4e12 / 8 / 256  # Likewise, to another slice.
-CASES = ('8b-v5e', '8b-64', '8b-256', '8b-512')
+POD = 256
+SIZES = (16, 32, 64, 128, 256, 512)
+STRONG, WEAK = 'as many rows in all', 'as many rows on each chip'
 
 
-def row(found: dict[str, Any]) -> dict[str, float]:
-  """One compiled wake step."""
-  chips = math.prod(found['mesh'].values())
-  slices = (
-    int(found['topology'].split('*')[0]) if '*' in found['topology'] else 1
+def row(chips: int, rows: int) -> dict[str, float]:
+  """One wake step of `rows` rows."""
+  c = cases.config('8b-v5e')
+  fsdp = c.mesh.fsdp
+  c.data.batch_size = rows
+  # A row for each chip at a time, if there are more.
+  c.wake.micro_batches = max(rows // chips, 1)
+  slices = max(chips // POD, 1)
+  place = sharding.imagined(chips, slices=slices, **c.mesh.to_dict())
+  life = ahead.life(c, place)
+  model = life.programs.model.config
+  night = life.programs.settings['consolidate']
+  mesh = dict(place.mesh.shape)
+  work = budget.Reckoning(model, c, night, 2, mesh).wake()
+  weights = sum(
+    x.size * x.dtype.itemsize for x in life.newborn.weights.params.values()
   )
-  chip = tpu.CHIPS['v5e']
-  sent = sum(found['compiled']['sent'].values())
-  # Gradients of what learns meet across slices; all else stays within one.
-  across = 0.0
-  if slices > 1:
-    across = 2 * (slices - 1) / slices * found['kept']['gradient sums']
-  compute = found['flops'] / chips / chip.flops
-  links, network = (sent - across) / LINKS, across / NETWORK
-  # The plan's time is the longer of products and reading weights.
-  alone = max(compute, found['seconds'])
-  data = cases.config(found['case']).data
-  rows = data.batch_size
-  tokens = rows * data.context
+  alone = work.seconds(tpu.CHIPS['v5e'], mesh, weights)
+  kept = budget.kept(life.state(), num_levels=model.num_levels)
+  meeting = 2 * kept['gradient sums']
+  gathered = work.passes * weights * (fsdp - 1) / fsdp
+  groups = chips // fsdp
+  links = (gathered + meeting * (groups - 1) / groups) / LINKS
+  network = meeting * (slices - 1) / slices / NETWORK
   best, worst = max(alone, links, network), alone + links + network
+  tokens = rows * c.data.context
   return {
-    'chips': chips, 'rows': rows, 'compute': alone, 'links': links,
-    'network': network, 'best': best, 'worst': worst,
-    'tokens_at_best': tokens / best, 'tokens_at_worst': tokens / worst,
-    'gib_sent': sent / 2**30,
+    'chips': chips, 'rows': rows, 'alone': alone, 'links': links,
+    'network': network, 'best': best, 'worst': worst, 'gathered': gathered,
+    'slowest': tokens / worst, 'fastest': tokens / best,
   }  # fmt: skip
+
+
+def table(made: list[dict[str, float]]) -> str:
+  """See above; shares are of as many times 16 chips."""
+  lines = [
+    '| chips | rows a step | chip alone, s | links, s | network, s | step, s | '
+    'thousand tokens per second | of 16 chips, each |',
+    '|' + '---|' * 8,
+  ]
+  each = [made[0][x] / made[0]['chips'] for x in ('slowest', 'fastest')]
+  for r in made:
+    shares = [
+      r[x] / r['chips'] / one
+      for x, one in zip(('slowest', 'fastest'), each, strict=True)
+    ]
+    lines.append(
+      f'| {r["chips"]} | {r["rows"]} | {r["alone"]:.3f} | {r["links"]:.3f} | '
+      f'{r["network"]:.3f} | {r["best"]:.2f} to {r["worst"]:.2f} | '
+      f'{r["slowest"] / 1e3:.0f} to {r["fastest"] / 1e3:.0f} | '
+      f'{shares[0]:.2f} to {shares[1]:.2f} |'
+    )
+  return '\n'.join(lines) + '\n'
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--results', required=True)
   folder = pathlib.Path(parser.parse_args().results)
-  rows = {
-    (r['case'], r['program']): r
-    for r in json.loads((folder / 'compiled.json').read_text())
+  made = {
+    WEAK: [row(chips, 4 * chips) for chips in SIZES],
+    # A row is not shared out: with fewer rows than chips, chips are idle.
+    STRONG: [row(chips, 64) for chips in SIZES if chips <= 64],
   }
-  made = [row(rows[c, 'wake']) for c in CASES if (c, 'wake') in rows]
-  lines = [
-    '| chips | rows a step | products, s | links, s | network, s | step, s, at '
-    'best to worst | tokens per second, at worst to best | of 16 chips |',
-    '|' + '---|' * 8,
+  compiled = [
+    sum(found['compiled']['sent'].values())
+    for found in json.loads((folder / 'compiled.json').read_text())
+    if (found['case'], found['program']) == ('8b-v5e', 'wake')
   ]
-  first = made[0]['tokens_at_best'] / made[0]['chips']
-  for r in made:
-    share = r['tokens_at_worst'] / r['chips'] / first
-    lines.append(
-      f'| {r["chips"]} | {r["rows"]} | {r["compute"]:.3f} | {r["links"]:.3f} | '
-      f'{r["network"]:.3f} | {r["best"]:.3f} to {r["worst"]:.3f} | '
-      f'{r["tokens_at_worst"]:,.0f} to {r["tokens_at_best"]:,.0f} | '
-      f'{share:.2f} |'
-    )
+  text = '\n'.join(f'{name}:\n\n{table(rows)}' for name, rows in made.items())
+  reckoned = made[WEAK][0]['gathered']
+  text += '\n' + ''.join(
+    f'On 16 chips {reckoned / plan.GIB:.0f} GiB are reckoned to leave each, '
+    f'and {size / plan.GIB:.0f} in the compiled program.\n'
+    for size in compiled
+  )
   (folder / 'scaling.json').write_text(json.dumps(made, indent=1) + '\n')
-  (folder / 'scaling.md').write_text('\n'.join(lines) + '\n')
-  print('\n'.join(lines))
+  (folder / 'scaling.md').write_text(text)
+  print(text)
 
 
 if __name__ == '__main__':
