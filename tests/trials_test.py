@@ -1,5 +1,6 @@
 """Trials: what a dream is worth, alone, and at nobody's cost."""
 
+import dataclasses
 import functools
 import hashlib
 
@@ -122,6 +123,21 @@ def test_importance_is_the_product_of_each_gradient_with_that_of_the_practice():
   found = np.asarray(_importance('gradient'))
   np.testing.assert_allclose(found, products, rtol=1e-4, atol=1e-6)
   assert found[2] == 0 and np.abs(found[[0, 1, 3]]).min() > 1e-4
+
+
+def test_importance_is_the_same_by_any_kernel_of_attention():
+  """Forward derivatives are not for all of them."""
+  model, weights = _model()
+  config = dataclasses.replace(model.config, attention='splash')
+  other = dataclasses.replace(model, config=config)
+  found = [
+    trials.importance(
+      net, weights, _own(), testing.probes(), jax.random.key(0), size=SIZE,
+      how='gradient', targets=TARGETS,
+    )
+    for net in (model, other)
+  ]  # fmt: skip
+  np.testing.assert_allclose(*found, atol=1e-4)
 
 
 def test_importance_may_be_the_gradients_norm_or_chance():

@@ -68,6 +68,11 @@ class Transformer:
     """For many side by side, which lie where each of them has its place."""
     return Transformer(self.config)
 
+  def plain(self) -> 'Transformer':
+    """By XLA's attention alone: other kernels have no forward derivative."""
+    config = dataclasses.replace(self.config, attention='xla')
+    return dataclasses.replace(self, config=config)
+
   def init(self, key: Array) -> types.Weights:
     """Newborn weights, f32; no expert is active."""
     c = self.config

@@ -109,7 +109,8 @@ def importance(
   """
   own = lora.targeted(weights.params, targets)
   (M,) = lessons.rate_M.shape
-  dreamt = lambda own: losses(model, weights.with_params(own), lessons, size)
+  plain = model.plain()
+  dreamt = lambda own: losses(plain, weights.with_params(own), lessons, size)
   if how == dreams.RANDOM:
     return jax.random.uniform(key, (M,))
   if how == dreams.NORM:
