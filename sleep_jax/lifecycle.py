@@ -200,7 +200,7 @@ class Life:
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
           metrics = processes.fetch(metrics)
-        self._tools.profile.called('wake')
+        self._tools.profile.after('wake')
         loss = float(metrics['loss'])
         self._log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
@@ -325,7 +325,7 @@ class Life:
         with self._log.spent_on(night):
           state, metrics = self._program.seed(state, sender, phase=phase)
           metrics = processes.fetch(metrics)
-        self._tools.profile.called(phase)
+        self._tools.profile.after(phase)
         means = self._note(night, metrics, first, event)
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)

@@ -5,7 +5,9 @@ from typing import Any
 from sleep_jax import settings, workdir
 
 # What may differ between two parts of one run.
-FREE = ('strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache')
+FREE = (
+  'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh'
+)  # fmt: skip
 # What a newborn depends on.
 _BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
 # What a newborn of another run must have in common with us: its arrays'

@@ -26,7 +26,7 @@ class Profile:
     self._calls: dict[str, int] = collections.Counter()
     self._tracing = ''
 
-  def called(self, kind: str) -> None:
+  def after(self, kind: str) -> None:
     """A program of a kind has been called, and its results have been seen."""
     self._calls[kind] += 1
     if self._tracing and (

@@ -25,19 +25,19 @@ def test_a_trace_holds_the_calls_after_the_first(tmp_path):
 
   for _ in range(5):
     call()
-    profile.called('wake')
+    profile.after('wake')
   assert _traced(tmp_path / 'wake') == 2
   # Another kind ends a trace that is under way, and has its own.
   for kind in ('seed', 'merge', 'merge'):
     call()
-    profile.called(kind)
+    profile.after(kind)
   profile.stop()
   assert _traced(tmp_path / 'seed') == 1 and _traced(tmp_path / 'merge') == 1
 
 
 def test_nothing_is_traced_unasked(tmp_path):
   profile = profiling.Profile(str(tmp_path), 0)
-  profile.called('wake')
+  profile.after('wake')
   profile.stop()
   assert not list(tmp_path.iterdir())
 
