@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import NamedSharding, PartitionSpec
 
+from sleep_jax import models, sharding, types
 from sleep_jax import programs as programs_lib
-from sleep_jax import sharding, types
 from sleep_jax import strategies as strategies_lib
 from sleep_jax.interop import huggingface
 from sleep_jax.model import config as model_config
@@ -118,8 +118,8 @@ def build(config: ml_collections.ConfigDict) -> transformer.Transformer:
   """The network of a config, whose tokenizer is only counted."""
   shape, levels = config.model.to_dict(), config.to_dict()['levels']
   words = config.tokenizer.vocab_size
-  if config.birth.host:
-    host = huggingface.read(config.birth.host)
+  host = models.host_of(config.birth)
+  if host is not None:
     shape, words = shape | host.settings, host.vocab_size
     levels = huggingface.levels(host, shape, levels)
   made = model_config.make(shape, levels, vocab_size=words)

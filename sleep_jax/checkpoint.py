@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from sleep_jax import workdir
+from sleep_jax import processes, workdir
 
 PREFIX = {'cycles': 'cycle', 'moments': 'moment'}  # Series: names in it.
 
@@ -154,9 +154,11 @@ class Checkpoints:
     """
     self._check_exists('cycles', cycle)
     # Latest first: interrupted anywhere, what is left is still one history.
-    for number in self._numbers('moments'):
+    moments, cycles = self._numbers('moments'), self._numbers('cycles')
+    processes.wait_for_all('rewind')  # All must have seen the same.
+    for number in moments:
       self._managers['moments'].delete(number)
-    for number in reversed(self._numbers('cycles')):
+    for number in reversed(cycles):
       if number > cycle:
         self._managers['cycles'].delete(number)
 
@@ -236,18 +238,28 @@ def latest_replay(folder: str) -> dict[str, Any]:
   return _part(_most_advanced(folder)[1], 'replay')
 
 
+def is_there(folder: str) -> bool:
+  """Whether a life has saved anything yet."""
+  return bool(_finished(epath.Path(workdir.path(folder))))
+
+
 def _most_advanced(folder):
   """(progress, path) of the most advanced checkpoint of a life."""
   home = epath.Path(workdir.path(folder))
-  found = [
+  found = _finished(home)
+  if not found:
+    raise FileNotFoundError(f'{home} holds no checkpoint.')
+  return max(found, key=lambda one: _advance(*one[:2]))[1:]
+
+
+def _finished(home):
+  """(series, progress, path) of all that was saved whole."""
+  return [
     (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
     for series, prefix in PREFIX.items()
     for path in (home / series).glob(f'{prefix}_*')
     if ocp.utils.is_checkpoint_finalized(path)
   ]
-  if not found:
-    raise FileNotFoundError(f'{home} holds no checkpoint.')
-  return max(found, key=lambda one: _advance(*one[:2]))[1:]
 
 
 def _part(path, name, only=None):

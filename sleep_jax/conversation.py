@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from sleep_jax import decoding, ledger, models, study, workdir
+from sleep_jax import checkpoint, decoding, ledger, models, study, workdir
 from sleep_jax.data import chat
 
 _DAYS, _LIFE, _TODAY = 'days', 'life', 'today.json'
@@ -178,7 +178,8 @@ class Conversation:
 
   def _open(self):
     life = self._home / _LIFE
-    lived = (life / f'seed_{self.seed}' / 'sleep' / 'checkpoints').is_dir()
+    saved = life / f'seed_{self.seed}' / 'sleep' / 'checkpoints'
+    lived = checkpoint.is_there(str(saved))
     self._opened = models.open_model(
       str(life) if lived else self.model, seed=self.seed
     )

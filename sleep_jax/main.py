@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 import warnings
 
 from absl import app, flags, logging
@@ -62,8 +63,10 @@ def main(argv):
   except (ValueError, OSError, ImportError) as error:
     _fail(error)
   except RuntimeError as error:
-    if processes.alone():
+    if not processes.joined():
       raise
+    if 'RESOURCE_EXHAUSTED' in str(error):
+      _fail(error)
     _fail(
       ConnectionError(
         'This process cannot go on without the others: one of them was lost, '
@@ -71,6 +74,13 @@ def main(argv):
         f'them, goes on from what was saved last. ({str(error)[:200]})'
       )
     )
+
+  except Exception:
+    if not processes.joined():
+      raise
+    # Those who are left would wait for us, and we for them.
+    traceback.print_exc()
+    processes.leave(1)
 
 
 def _listen(stopped):

@@ -38,6 +38,12 @@ def main(argv):
   config = flags.FLAGS.config
   try:
     topology = tpu.parse(_TOPOLOGY.value)
+    unknown = set(_COMPILE.value) - {*PROGRAMS, ''}
+    if unknown:
+      raise ValueError(
+        f'--compile: {sorted(unknown)} is no program: expected some of '
+        f'{PROGRAMS}.'
+      )
     ahead = () if tpu.missing() else tuple(_COMPILE.value)
     found = plan(config, topology, ahead=ahead)
   except (ValueError, OSError, ImportError) as error:

@@ -43,10 +43,7 @@ def start(
     ConnectionError: nobody answers there, or not all came.
   """
   if coordinator == AUTO:
-    jax.distributed.initialize(
-      initialization_timeout=int(timeout),
-      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-    )
+    _join(timeout, 'the address that the cloud names')
     return
   given = [os.environ.get(name) for name in _ENVIRONMENT]
   coordinator = coordinator or given[0] or ''
@@ -66,22 +63,17 @@ def start(
       else '--coordinator needs --processes and --process too.'
     )
   _check_address(coordinator, index, timeout)
-  try:
-    jax.distributed.initialize(
-      coordinator, num, index, initialization_timeout=int(timeout),
-      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-    )  # fmt: skip
-  except RuntimeError as error:
-    raise ConnectionError(
-      f'Not all of {num} processes came to {coordinator} within {timeout:g} '
-      'seconds: start all of them, with the same --coordinator and '
-      f'--processes. ({str(error)[:200]})'
-    ) from error
+  _join(timeout, coordinator, coordinator, num, index)
 
 
 def first() -> bool:
   """Whether this process writes what is not an array."""
   return jax.process_index() == 0
+
+
+def joined() -> bool:
+  """Whether others have been joined; asks no device."""
+  return jax.distributed.is_initialized()
 
 
 def alone() -> bool:
@@ -93,7 +85,7 @@ def leave(code: int) -> None:
 
   They would be waited for, and they, who wait for us, notice our end alone.
   """
-  if not alone():
+  if joined():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -143,6 +135,20 @@ def fetch(tree: Any) -> Any:
     return np.asarray(x)
 
   return jax.tree.map(whole, tree)
+
+
+def _join(timeout, where, coordinator=None, num=None, index=None):
+  try:
+    jax.distributed.initialize(
+      coordinator, num, index, initialization_timeout=int(timeout),
+      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+    )  # fmt: skip
+  except (RuntimeError, ValueError) as error:
+    raise ConnectionError(
+      f'Not all processes came to {where} within {timeout:g} seconds: start '
+      'all of them, with the same --coordinator and --processes. '
+      f'({str(error)[:200]})'
+    ) from error
 
 
 def _check_address(coordinator: str, index: int, timeout: float) -> None:

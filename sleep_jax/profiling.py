@@ -32,12 +32,12 @@ class Profile:
     if self._tracing and (
       self._tracing != kind or self._calls[kind] > self._num
     ):
-      self.stop()
+      self.close()
     if self._calls[kind] == 1 and self._num:
       jax.profiler.start_trace(str(self._folder / kind))
       self._tracing = kind
 
-  def stop(self) -> None:
+  def close(self) -> None:
     """Writes what is being traced."""
     if self._tracing:
       jax.profiler.stop_trace()

@@ -134,11 +134,10 @@ class Programs:
       if night.averaged:
         self._average_decay = night.average_decay
     self._tether = self._tied() if kind.sleeps else None
-    micro.check(
-      config.wake.micro_batches,
-      {'data.batch_size': config.data.day_batch_size or config.data.batch_size},
-      'wake.micro_batches',
-    )
+    sizes = {'data.batch_size': config.data.batch_size}
+    if config.data.day_batch_size:
+      sizes['data.day_batch_size'] = config.data.day_batch_size
+    micro.check(config.wake.micro_batches, sizes, 'wake.micro_batches')
     step = wake.make(
       self._likelihood, self._moving, self._txs, self._periods,
       bands=tuple(self._capacities),

@@ -5,6 +5,7 @@ life run (or go on), and writes the report and `summary.json` again whenever
 there is something new to see.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -98,6 +99,11 @@ class Study:
     self.folder = workdir.path(folder)
     workdir.check(self.folder, self._plain, free=lineage.FREE)
     processes.check_same(json.dumps(self._plain), 'config')
+    if profile and workdir.in_bucket(self.folder):
+      raise ValueError(
+        f'--profile={profile} writes to a disk, and {self.folder} is in a '
+        'bucket: choose a --workdir on disk.'
+      )
     # Where this process writes what is not an array: who is not the first
     # writes for nobody.
     self._own = self.folder
@@ -206,9 +212,13 @@ class Study:
       config.dream.order if config.dream.on else '',
     )  # fmt: skip
     name = f'{config.name}_{kind.name}_{start.seed}'
-    checkpoints = self._checkpoints(folder)
     record = self._own / folder.relative_to(self.folder)
-    with writers.Writers(record, writers=config.writers, name=name) as writer:
+    more = config.writers if processes.first() else ()
+    with (
+      contextlib.closing(self._checkpoints(folder)) as checkpoints,
+      writers.Writers(record, writers=more, name=name) as writer,
+      contextlib.closing(self._profile),
+    ):
       life = lifecycle.Life(
         self._programs(kind, start, rate),
         start.stream,
@@ -224,10 +234,7 @@ class Study:
         save_seconds=config.checkpoint.every_seconds,
         num_samples=config.evaluate_samples,
       )  # fmt: skip
-      done = act(life)
-      self._profile.stop()
-    checkpoints.close()
-    return done
+      return act(life)
 
   def _birth(self, start: _Start) -> programs.Newborn:
     """Pretrains the core, or reads what an earlier start pretrained.

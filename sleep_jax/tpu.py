@@ -100,7 +100,7 @@ def parse(name: str) -> Topology:
   Raises:
     ValueError: there is none; lists those that are known.
   """
-  match = re.fullmatch(r'(?:(\d+)\*)?(\w+):(\w+)', name)
+  match = re.fullmatch(r'(?:([1-9]\d*)\*)?(\w+):(\w+)', name)
   slices, chip, layout = match.groups() if match else (None, '', '')
   if chip not in CHIPS or layout not in CHIPS[chip].layouts:
     raise ValueError(

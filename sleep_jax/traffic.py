@@ -90,7 +90,7 @@ def _trips(condition):
 
 
 def _size(shapes, started):
-  """Bytes of a result; of one that was begun, its last part is the result."""
+  """Bytes of a result; of one that was begun, its largest part."""
   found = [
     math.prod(int(n) for n in dims.split(',') if n) * _BYTES[kind]
     for kind, dims in _SHAPE.findall(shapes)

@@ -120,6 +120,14 @@ def test_who_would_forget_a_merged_night_is_asked(home):
   assert not np.allclose(_logits(talk), before, atol=1e-6)
 
 
+def test_a_first_night_that_saved_nothing_leaves_a_model_to_talk_to(home):
+  folder = home / 'work' / 'life' / 'seed_0' / 'sleep' / 'checkpoints'
+  folder.mkdir(parents=True)
+  talk = _talk(home)
+  list(talk.say('a cat'))
+  assert talk.messages[1]['role'] == 'assistant'
+
+
 def test_nothing_can_be_forgotten_before_anything_was_slept(home):
   with pytest.raises(ValueError, match='No expert holds night 1'):
     _talk(home).forget(1, _never)

@@ -31,14 +31,14 @@ def test_a_trace_holds_the_calls_after_the_first(tmp_path):
   for kind in ('seed', 'merge', 'merge'):
     call()
     profile.after(kind)
-  profile.stop()
+  profile.close()
   assert _traced(tmp_path / 'seed') == 1 and _traced(tmp_path / 'merge') == 1
 
 
 def test_nothing_is_traced_unasked(tmp_path):
   profile = profiling.Profile(str(tmp_path), 0)
   profile.after('wake')
-  profile.stop()
+  profile.close()
   assert not list(tmp_path.iterdir())
 
 

@@ -107,7 +107,8 @@ def save(
       ' A dense model can be taught to say nearly the same: '
       'sleep_jax.convert out --distil.'
     )
-    lost = host is None and _unsaid(model.config)
+    on = np.asarray(weights.active_NE).any()  # Else there is nothing to teach.
+    lost = not on or (host is None and _unsaid(model.config))
     raise ValueError(f'No exact dense export: {reason}.{"" if lost else more}')
   home = pathlib.Path(folder).expanduser()
   if home.exists() and any(home.iterdir()):

@@ -58,6 +58,9 @@ def distil(
 ) -> tuple[transformer.Transformer, types.Weights]:
   """A model of one level that says what a routed one does.
 
+  What faster levels have learned awake is taught as well, but begins with no
+  units of its own.
+
   Args:
     prompts: beginnings, BOS first, to be gone on with; each as often.
     eos: ends a text.

@@ -20,6 +20,11 @@ ARCHITECTURES = {
   'qwen3': 'Qwen3ForCausalLM',
   'gemma3_text': 'Gemma3ForCausalLM',
 }
+# What transformers takes where a file leaves it out: key heads, head size.
+_LEFT_OUT = {
+  'mistral': (8, None), 'qwen2': (32, None), 'qwen3': (32, 128),
+  'gemma3_text': (4, 256),
+}  # fmt: skip
 _SCALING = (
   'factor', 'low_freq_factor', 'high_freq_factor',
   'original_max_position_embeddings',
@@ -45,7 +50,8 @@ def settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f'{path}: model_type is {kind!r}: expected one of {tuple(ARCHITECTURES)}.'
     )
-  act = config.get('hidden_activation') or config.get('hidden_act', 'silu')
+  usual = 'gelu_pytorch_tanh' if kind == _GEMMA else 'silu'
+  act = config.get('hidden_activation') or config.get('hidden_act', usual)
   if act not in _ACTS:
     raise ValueError(
       f'{path}: hidden_act is {act!r}: expected one of {tuple(_ACTS)}.'
@@ -68,12 +74,13 @@ def settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
   width = number(config, 'hidden_size', path)
   heads = number(config, 'num_attention_heads', path)
   theta, scaling = _rope(config, path)
+  key_heads, head = _LEFT_OUT.get(kind, (None, None))
   return dict(
     width=width,
     num_layers=number(config, 'num_hidden_layers', path),
     num_heads=heads,
-    num_kv_heads=config.get('num_key_value_heads') or heads,
-    head_size=config.get('head_dim') or width // heads,
+    num_kv_heads=config.get('num_key_value_heads', key_heads) or heads,
+    head_size=config.get('head_dim', head) or width // heads,
     qk_norm=kind in ('qwen3', _GEMMA),
     act=_ACTS[act],
     qkv_bias=bias or kind == 'qwen2',
