@@ -37,6 +37,7 @@ setuptools.setup(
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],
     'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.
+    'cuda': ['jax[cuda13]'],  # As cuda13.
     'cuda13': ['jax[cuda13]'],  # For drivers from 580 on.
     'cuda12': ['jax[cuda12]'],  # From 525 on.
     'gcs': ['etils[epath-gcs]'],  # Work directories in a bucket, gs://.
