@@ -12,43 +12,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from flax import traverse_util
 
 from sleep_jax import types
-from sleep_jax.model import attention, experts, layers, memory
+from sleep_jax.model import attention, blocks, experts, layers
 from sleep_jax.model import config as config_lib
 
 Array = types.Array
-_POLICIES = {  # By `config.Model.remat`.
-  'full': jax.checkpoint_policies.nothing_saveable,
-  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
 # Per layer: keys, values [B, G, S, K]; where layers are looped over, per run of
 # like layers, [L, B, G, S, K].
 Cache = tuple[tuple[Array, Array], ...]
-
-
-class Block(nn.Module):
-  """Attention (the level of infinite frequency), then the levels."""
-
-  config: config_lib.Model
-  numbers: tuple[int, ...]  # Of its levels.
-
-  def setup(self):
-    c = self.config
-    self.attention = layers.Attention(c)
-    self.levels = memory.Memory(c, self.numbers)
-
-  def __call__(self, h_BTD, seen, positions_BT, local, *gates):
-    branch, cache = self.attention(h_BTD, seen, positions_BT, local)
-    return self.levels(h_BTD + branch, *gates), cache
-
-  def decode(self, h_BTD, mask_BTS, positions_BT, cache, slot, local, *gates):
-    branch, cache = self.attention.decode(
-      h_BTD, mask_BTS, positions_BT, cache, slot, local
-    )
-    return self.levels(h_BTD + branch, *gates), cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +59,14 @@ class Transformer:
 
     keys, runs = jax.random.split(block_key, c.num_layers), []
     for start, stop, numbers in c.groups:
-      make = lambda key, n=numbers: Block(c, n).init(key, h, *args)['params']
+      make = lambda key, n=numbers: blocks.Block(c, n).init(key, h, *args)[
+        'params'
+      ]
       runs.append(jax.vmap(make)(keys[start:stop]))
     tree = {
       'embed': 0.02 * jax.random.normal(embed_key, (c.vocab_size, c.width)),
       'blocks': {
-        'attention': _joined([run['attention'] for run in runs]),
+        'attention': blocks.joined([run['attention'] for run in runs]),
         'levels': {k: v for run in runs for k, v in run['levels'].items()},
       },
       'norm': {'scale': jnp.full((c.width,), 1.0 - c.norm_offset)},
@@ -124,8 +99,8 @@ class Transformer:
     positions_BT: Array,
   ) -> Array:
     """Logits `[B, T, V]` in f32 of the token after each position."""
-    h_BTD, *_ = self._hidden(weights, tokens_BT, segments_BT, positions_BT)
-    return self._head(weights, h_BTD)
+    states_BTD = self.states(weights, tokens_BT, segments_BT, positions_BT)
+    return self.logits(weights, states_BTD)
 
   def inputs(
     self,
@@ -296,7 +271,7 @@ class Transformer:
     """`decode`, with a loop over the layers of each run of like ones."""
     h, new = self._embed(weights, token_B[:, None]), []
     for (block, stack, numbers), pair in zip(
-      self._runs(weights), cache, strict=True
+      blocks.runs(self.config, weights), cache, strict=True
     ):
 
       def body(carry, layer, block=block):
@@ -331,18 +306,18 @@ class Transformer:
     """
     if self.config.looped:
       return weights
-    blocks = tuple(
+    each = tuple(
       jax.tree.map(operator.itemgetter(place), stack)
-      for _, stack, layers_of_it in self._runs(weights)
+      for _, stack, layers_of_it in blocks.runs(self.config, weights)
       for place in range(len(layers_of_it))
     )
     rest = {p: x for p, x in weights.params.items() if 'blocks/' not in p}
-    return weights.replace(params=rest, adapter=None, fresh=None, blocks=blocks)
+    return weights.replace(params=rest, adapter=None, fresh=None, blocks=each)
 
   def _each(self, weights):
     """Each layer's module, and what it computes with."""
     modules = (
-      Block(self.config, numbers)
+      blocks.Block(self.config, numbers)
       for start, stop, numbers in self.config.groups
       for _ in range(start, stop)
     )
@@ -353,7 +328,7 @@ class Transformer:
     given = attention.seen(segments_BT, self.config.attention)
     h_BTD, caches, inputs = self._embed(weights, tokens_BT), [], None
 
-    for block, stack, _ in self._runs(weights):
+    for block, stack, _ in blocks.runs(self.config, weights):
       show = seen in block.numbers
 
       def body(h, layer, block=block, show=show):
@@ -368,48 +343,17 @@ class Transformer:
           return h, (cache, shown)
         return h, (cache, None)
 
-      h_BTD, (cache, shown) = _over(
+      h_BTD, (cache, shown) = blocks.over(
         body, h_BTD, stack, unroll=self.config.unroll, remat=self.config.remat
       )
       caches.append(cache)
       inputs = shown if show else inputs
-    return h_BTD, _joined(caches), inputs
-
-  def _runs(self, weights):
-    """Per run of like blocks: module, stacked variables, numbers of layers."""
-    trees = {'params': _tree(weights.params)['blocks']}
-    if weights.adapter:
-      trees['adapter'] = _tree(weights.adapter)['blocks']
-    fresh = weights.fresh or {}
-    for start, stop, numbers in self.config.groups:
-      new = {name: part for name, part in fresh.items() if int(name) in numbers}
-      own = {name: self._part(tree, start, stop, numbers)
-             for name, tree in trees.items()}  # fmt: skip
-      local = None
-      if self.config.window:
-        local = jnp.asarray(self.config.local[start:stop])
-      stack = own, new, local
-      yield Block(self.config, numbers), stack, range(start, stop)
-
-  def _part(self, tree, start, stop, numbers):
-    """What of all blocks belongs to a run of them."""
-    attention = tree.get('attention', {})
-    if stop - start < self.config.num_layers:
-      attention = jax.tree.map(lambda x: x[start:stop], attention)
-    # The norm of independent levels is no level's own.
-    levels = {
-      name: part for name, part in tree.get('levels', {}).items()
-      if not name.isdigit() or int(name) in numbers
-    }  # fmt: skip
-    return {'attention': attention, 'levels': levels}
+    return h_BTD, blocks.joined(caches), inputs
 
   def _embed(self, weights, tokens_BT):
     h_BTD = weights.params['embed'][tokens_BT]
     scale = self.config.embed_scale
     return h_BTD if scale == 1 else h_BTD * jnp.asarray(scale, h_BTD.dtype)
-
-  def _head(self, weights, h):
-    return self.logits(weights, self._normed(weights, h))
 
   def _next(self, weights, h_B1D):
     """The head for one token per row; faster so than as rows of states."""
@@ -437,35 +381,3 @@ def rows(tokens_BT: Array, length_B: Array) -> tuple[Array, Array, Array]:
   positions_BT = jnp.broadcast_to(place, tokens_BT.shape)
   segments_BT = jnp.where(place < length_B[:, None], 1, -1)
   return tokens_BT, segments_BT, positions_BT
-
-
-def _tree(flat):
-  return traverse_util.unflatten_dict(flat, sep='/')
-
-
-def _joined(stacks):
-  """Stacks of layers, one upon the other."""
-  if len(stacks) == 1:
-    return stacks[0]
-  return jax.tree.map(lambda *x: jnp.concatenate(x), *stacks)
-
-
-def _over(body, h, stack, *, unroll: int, remat: str):
-  """`jax.lax.scan`, or all layers written out where `unroll` says so.
-
-  Written out, what backward needs is kept as it is; a scan, even an unrolled
-  one, copies it into one array of all layers and back.
-  """
-  num = jax.tree.leaves(stack)[0].shape[0]
-  if remat != 'none':
-    # Inside a scan nothing is common to forward and backward.
-    body = jax.checkpoint(
-      body, policy=_POLICIES[remat], prevent_cse=unroll >= num
-    )
-  if unroll < num:
-    return jax.lax.scan(body, h, stack, unroll=unroll)
-  made = []
-  for place in range(num):
-    h, y = body(h, jax.tree.map(lambda x, i=place: x[i], stack))
-    made.append(y)
-  return h, jax.tree.map(lambda *ys: jnp.stack(ys), *made)
