@@ -8,9 +8,19 @@ need the work directory alone.
 import json
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 
-from sleep_jax import checkpoint, lineage, models, sharding, types, workdir
+from sleep_jax import (
+  checkpoint,
+  lineage,
+  models,
+  programs,
+  sharding,
+  starts,
+  types,
+  workdir,
+)
 from sleep_jax.interop import dense, huggingface
 
 
@@ -36,8 +46,9 @@ def adopt(config: ml_collections.ConfigDict, folder: str, host: str) -> None:
   placement = sharding.make(**config.mesh)
   for seed in plain['seeds']:
     weights = huggingface.load(
-      found, model, placement, key=jax.random.key(seed)
-    )
+      found, model, placement, key=jax.random.key(seed),
+      dtype=plain['birth']['dtype'],
+    )  # fmt: skip
     own = home / f'seed_{seed}'
     words.save(str(own / 'tokenizer'))
     saved = _saved(own, plain)
@@ -68,6 +79,39 @@ def restored(
   found = saved.restore('cycles', 0, {'weights': shapes})['weights']
   saved.close()
   return found
+
+
+def newborn(
+  start: starts.Start,
+  shapes: programs.Newborn,
+  config: dict,
+  placement: sharding.Placement,
+  home: workdir.Folder | None,
+) -> programs.Newborn:
+  """A checkpoint of others, which has met no prompts yet.
+
+  Args:
+    start: with its host.
+    shapes: of the newborn, with their places.
+    config: as JSON gives it back.
+    home: where it was adopted; None: it is read from its own directory.
+
+  Raises:
+    ValueError, OSError: it cannot be read, or does not fit.
+  """
+  if home is None:
+    weights = huggingface.load(
+      start.host, start.model, placement, key=jax.random.key(start.seed),
+      dtype=config['birth']['dtype'],
+    )  # fmt: skip
+  else:
+    theirs = lineage.check_fits(home, config)
+    weights = restored(home, theirs, shapes.weights)
+  empty = jax.jit(
+    lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay),
+    out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
+  )
+  return programs.Newborn(weights, empty())
 
 
 def _saved(home, config):

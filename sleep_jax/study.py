@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 
 from sleep_jax import (
@@ -24,7 +23,6 @@ from sleep_jax import (
   checkpoint,
   lifecycle,
   lineage,
-  models,
   processes,
   profiling,
   programs,
@@ -32,32 +30,18 @@ from sleep_jax import (
   schedule,
   settings,
   sharding,
+  starts,
   workdir,
   writers,
 )  # fmt: skip
 from sleep_jax import strategies as strategies_lib
-from sleep_jax.data import streams, tokenizer
 from sleep_jax.evaluate import examiner, report, retention
-from sleep_jax.interop import huggingface
 from sleep_jax.model import config as model_config
-from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
 from sleep_jax.phases import night as night_lib
 from sleep_jax.strategies import birth, strategy
 
 _BIRTH = 'birth'
-
-
-@dataclasses.dataclass(frozen=True)
-class _Start:
-  """What the lives of one seed have in common."""
-
-  seed: int
-  stream: streams.Stream
-  model: transformer.Transformer
-  host: huggingface.Host | None = None
-  newborn: programs.Newborn | None = None
-  judge: examiner.Examiner | examiner.Reader | None = None
 
 
 class Study:
@@ -140,7 +124,7 @@ class Study:
     """
     with jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
-        start = self._make(int(seed))
+        start = starts.make(self._config, self.folder, int(seed))
         start = dataclasses.replace(start, newborn=self._unborn(start))
         for kind in self._kinds():
           folder = self.folder / f'seed_{seed}' / kind.name
@@ -156,7 +140,7 @@ class Study:
     """
     config = self._config
     for seed in config.seeds:
-      start = self._make(int(seed))
+      start = starts.make(self._config, self.folder, int(seed))
     if config.guard.on and start.stream.guard is None:
       raise ValueError(
         f'config.guard.on: the world {config.data.world!r} has no probes for '
@@ -176,16 +160,18 @@ class Study:
       self._programs(kind, start).check(newborn)
     return schedule.describe(rows)
 
-  def _unborn(self, start: _Start) -> programs.Newborn:
+  def _unborn(self, start: starts.Start) -> programs.Newborn:
     """Shapes of a newborn."""
     return self._programs(self._birth_of(0), start).unborn()
 
   def _seed(self, seed):
-    start = self._make(seed)
+    start = starts.make(self._config, self.folder, seed)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
       start.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
     start = dataclasses.replace(start, newborn=self._birth(start))
-    start = self._judged(start, self._config.evaluate.held_out_batches)
+    start = starts.judged(
+      self._config, start, self._config.evaluate.held_out_batches
+    )
     for kind in self._kinds():
       rate = self._tuned(kind, start) if kind.tuned else None
       folder = self.folder / f'seed_{seed}' / kind.name
@@ -196,7 +182,7 @@ class Study:
   def _live(
     self,
     kind: strategy.Strategy,
-    start: _Start,
+    start: starts.Start,
     folder: workdir.Folder,
     *,
     rate: float | None = None,
@@ -236,15 +222,19 @@ class Study:
       )  # fmt: skip
       return act(life)
 
-  def _birth(self, start: _Start) -> programs.Newborn:
+  def _birth(self, start: starts.Start) -> programs.Newborn:
     """Pretrains the core, or reads what an earlier start pretrained.
 
     Without birth text, who is neither restored nor hosted is born knowing
     nothing.
     """
-    home = self._home(start.seed)
+    home = starts.home(self._config, self.folder, start.seed)
     if start.host is not None:
-      return self._hosted(start, home)
+      there = None if home.parent == self.folder else home
+      self._progress.say(f'birth: reading {there or start.host.folder}')
+      return adoption.newborn(
+        start, self._unborn(start), self._plain, self._placement, there
+      )
     steps = self._config.birth.steps if start.stream.birth else 0
     batches = self._config.evaluate.held_out_batches
     if start.stream.held_out is not None and batches:
@@ -266,33 +256,12 @@ class Study:
       self._progress.say(f'birth: restored from {folder}')
     return programs.Newborn(weights=state.weights, replay=state.replay)
 
-  def _hosted(self, start: _Start, home: workdir.Folder) -> programs.Newborn:
-    """A checkpoint of others, which has met no prompts yet."""
-    shapes = self._unborn(start)
-    if home.parent == self.folder:
-      self._progress.say(f'birth: reading {start.host.folder}')
-      weights = huggingface.load(
-        start.host, start.model, self._placement,
-        key=jax.random.key(start.seed), dtype=self._config.birth.dtype,
-      )  # fmt: skip
-    else:
-      theirs = lineage.check_fits(home, self._plain)
-      weights = adoption.restored(home, theirs, shapes.weights)
-      self._progress.say(f'birth: restored from {home}')
-    empty = jax.jit(
-      lambda: jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay
-      ),
-      out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
-    )
-    return programs.Newborn(weights, empty())
-
   def _birth_of(self, steps: int) -> strategy.Strategy:
     # Where the blocks' own MLPs are the levels, birth makes all of them.
     deep = self._config.model.arrangement == 'depth'
     return birth.make(steps, num_levels=len(self._levels) if deep else 1)
 
-  def _tuned(self, kind: strategy.Strategy, start: _Start) -> float:
+  def _tuned(self, kind: strategy.Strategy, start: starts.Start) -> float:
     """The best learning rate by ACC on a validation stream.
 
     Chosen once a study, with its first seed and the first experiences of a
@@ -305,8 +274,10 @@ class Study:
     path = self.folder / 'tuning' / kind.name / 'chosen.json'
     if path.exists():
       return json.loads(path.read_text())['chosen']
-    trial = self._make(start.seed, validation=True)
-    trial = self._judged(dataclasses.replace(trial, newborn=start.newborn), 0)
+    trial = starts.make(self._config, self.folder, start.seed, validation=True)
+    trial = starts.judged(
+      self._config, dataclasses.replace(trial, newborn=start.newborn), 0
+    )
     found = {}
     for rate in rates:
       _, record = self._live(
@@ -321,46 +292,6 @@ class Study:
       {'chosen': chosen, 'acc': found},
     )
     return chosen
-
-  def _make(self, seed: int, *, validation: bool = False) -> _Start:
-    """World, tokens and model of a seed."""
-    config = self._config
-    data = config.data.to_dict()
-    name, path = data.pop('world'), data.pop('path')
-    about_world = data.pop('settings')
-    if name != 'facts':
-      about_world['path'] = path
-    if validation:
-      about_world['stream_seed'] = seed + 1
-    world = settings.WORLDS[name].make(seed=seed, **about_world)
-    # Without birth text, the words are those of the days.
-    rows = world.birth or [r for _, day in world.experiences for r in day]
-    saved = self._home(seed) / 'tokenizer'
-    host = models.host_of(config.birth)
-    words: tokenizer.Tokenizer
-    if host is not None:
-      words = huggingface.tokenizer(host)
-    elif saved.exists() or config.birth.restore:
-      words = tokenizer.load(str(saved))
-    else:
-      words = tokenizer.make(texts=[r.text for r in rows], **config.tokenizer)
-    here = not workdir.in_bucket(self.folder)
-    stream = streams.build(
-      world, words, seed=seed,
-      cache_dir=str(self.folder / 'tokens') if here else None, **data,
-    )  # fmt: skip
-    model = models.build(
-      config.model.to_dict(), self._plain['levels'], words, host
-    )
-    return _Start(seed, stream, model, host)
-
-  def _judged(self, start: _Start, held_out_batches: int) -> _Start:
-    how = self._config.evaluate.to_dict()
-    judge = examiner.Examiner(
-      start.model, start.stream, start.newborn.weights,
-      **(how | {'held_out_batches': held_out_batches}),
-    )  # fmt: skip
-    return dataclasses.replace(start, judge=judge)
 
   def _kinds(self) -> list[strategy.Strategy]:
     """The lives of one seed."""
@@ -380,7 +311,9 @@ class Study:
           )
     return kinds
 
-  def _programs(self, kind, start: _Start, rate=None) -> programs.Programs:
+  def _programs(
+    self, kind, start: starts.Start, rate=None
+  ) -> programs.Programs:
     words = start.stream.tokenizer
     return programs.Programs(
       self._config, start.model, kind, self._placement,
@@ -390,12 +323,6 @@ class Study:
       judge=judges.make(self._config.consolidate.imitation.judge, words),
       learning_rate=rate,
     )  # fmt: skip
-
-  def _home(self, seed: int) -> workdir.Folder:
-    """Where the newborn of a seed lives: here, or where it is restored from."""
-    restore = self._config.birth.restore
-    home = workdir.path(restore) if restore else self.folder
-    return home / f'seed_{seed}'
 
   def _checkpoints(self, folder):
     how = self._config.checkpoint

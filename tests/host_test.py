@@ -119,10 +119,11 @@ def test_a_day_may_be_added_to_a_life_that_has_ended(home):
 
 def test_an_adopted_newborn_lives_as_its_host_does(home):
   """Nothing of the host's directory is needed any more."""
-  (whole,) = study.Study(_config(home), str(home / 'run')).run()
-  adoption.adopt(_config(home), str(home / 'born'), str(home / 'host'))
+  half = dict(dtype='bfloat16')
+  (whole,) = study.Study(_config(home, **half), str(home / 'run')).run()
+  adoption.adopt(_config(home, **half), str(home / 'born'), str(home / 'host'))
   shutil.rmtree(home / 'host')
-  config = _config(home, host='', restore=str(home / 'born'))
+  config = _config(home, host='', restore=str(home / 'born'), **half)
   (found,) = study.Study(config, str(home / 'other')).run()
   assert town.timeless(found['nights']) == town.timeless(whole['nights'])
   # And can be opened: as it was born, and as it has become.

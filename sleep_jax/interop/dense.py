@@ -55,8 +55,7 @@ def why_not(
   if on and c.router != 'always':
     return (
       f'model.router is {c.router!r}: how far an expert opens depends on what '
-      "it reads, which no ordinary MLP can say. Only 'always' is exact; "
-      'otherwise distil into a dense student'
+      "it reads, which no ordinary MLP can say. Only 'always' is exact"
     )
   if c.arrangement == 'depth':
     sizes = {level.hidden for level in c.levels}
