@@ -19,8 +19,8 @@ from sleep_jax.phases import micro
 from sleep_jax.phases import night as night_lib
 
 
-def compiled(config: Any, devices: Sequence[jax.Device]) -> Any:
-  """One update, compiled for devices that need not be here."""
+def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
+  """One update, for devices that need not be here."""
   place = ahead.Ahead(
     sharding.make(**config.mesh.to_dict(), devices=devices).mesh
   )

@@ -29,16 +29,17 @@ _DOCUMENTS, _QUESTIONS, _ANSWER = 8, 32, 16
 
 
 class Ahead(sharding.Placement):
-  """A placement under which programs are compiled and never run.
+  """A placement under which programs are lowered and never run.
 
-  What they take may be shapes; what they give is the compiled program.
+  What they take may be shapes; what they give is the lowered program, ready to
+  be compiled.
   """
 
   def put(self, tree: Any, *, prefix: str = '') -> Any:
     return jax.tree.map(_shape, tree, self.shardings(tree, prefix=prefix))
 
   def jit(self, function: Callable, *args: Any, donate: bool = True):
-    compiled = super().jit(function, *args, donate=donate)
+    jitted = super().jit(function, *args, donate=donate)
     everywhere = NamedSharding(self.mesh, PartitionSpec())
 
     def placed(x):
@@ -47,12 +48,12 @@ class Ahead(sharding.Placement):
         x, there if isinstance(there, NamedSharding) else everywhere
       )
 
-    def compile_it(*args):
+    def lower(*args):
       # Kernels that are not split look for it.
       with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
-        return compiled.lower(*jax.tree.map(placed, args)).compile()
+        return jitted.lower(*jax.tree.map(placed, args))
 
-    return compile_it
+    return lower
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Life:
   """One strategy's life, as shapes.
 
   Attributes:
-    programs: whose calls give compiled programs, if placed by `Ahead`.
+    programs: whose calls give lowered programs, if placed by `Ahead`.
     newborn: what it begins with.
     batch: what one wake step reads.
     task: what is dreamt about.

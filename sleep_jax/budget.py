@@ -17,11 +17,12 @@ import jax
 
 from sleep_jax import optimizer, sharding, tpu
 from sleep_jax.model import config as model_config
+from sleep_jax.phases import dreams
 from sleep_jax.phases import night as night_lib
 
 FROZEN, LEARNED = 'frozen model', 'levels and experts'
 ACTIVATIONS, CACHES, GATHERED = 'activations', 'caches', 'gathered weights'
-LOGITS, GRADIENTS = 'logits', 'gradients'
+LOGITS, GRADIENTS, ADAPTERS = 'logits', 'gradients', 'adapters'
 # First match wins, by the name of an array in a state.
 _KINDS = (
   (r'^(opt|night/opt|night/opt_next)/', 'moments'),
@@ -47,7 +48,9 @@ KNOBS = {
   CACHES: 'lower draws of consolidate.teachers, or consolidate.max_new',
   GATHERED: 'raise mesh.tensor',
   LOGITS: 'lower block_tokens (of wake, or of consolidate)',
-  GRADIENTS: 'lower levels[].hidden, or raise mesh.fsdp',
+  GRADIENTS: 'lower levels[].hidden, or raise mesh.fsdp; of dreams, lower '
+  "dream.trial.targets, or set dream.importance to 'random'",
+  ADAPTERS: 'lower dream.trial.rank and .writer.rank, or name fewer .targets',
 }
 
 
@@ -233,19 +236,76 @@ class Reckoning:
 
   def asleep(self) -> dict[str, float]:
     """Likewise of a round of a night: its updates, or its writing."""
-    s, m = self.night, self.model
+    s = self.night
     own = s.rows / s.micro_batches / self.rows
     learning = self._learning(own, s.max_length, s.block_tokens, self.fresh)
     draws = max(t.draws for t in s.teachers) / self.rows
+    writing = self._writing(draws, s.prompt_width + s.max_new, s.max_length)
+    return max(learning, writing, key=lambda x: sum(x.values()))
+
+  def _writing(self, rows, places, length):
+    """Rows written with caches of so many places, and read as a whole."""
+    m = self.model
     keys = m.num_kv_heads * m.head_size / self.mesh['tensor']
-    places = s.prompt_width + s.max_new
-    caches = 2 * draws * places * m.num_layers * keys * self.width
-    reading = {
-      CACHES: caches,
-      ACTIVATIONS: self._block(draws, s.max_length),
-      GATHERED: learning[GATHERED],
+    return {
+      CACHES: 2 * rows * places * m.num_layers * keys * self.width,
+      ACTIVATIONS: self._block(rows, length),
+      GATHERED: self._gathered,
     }
-    return max(learning, reading, key=lambda x: sum(x.values()))
+
+  @property
+  def _gathered(self):
+    return 2 * self.block_parameters * self.width / self.mesh['tensor']
+
+  def dreaming(self) -> dict[str, float]:
+    """Likewise of a night's dreams: their importance, a trial, or the writer.
+
+    Trials stand side by side, one on each device and whole; the gradient that
+    importance asks for is as large as the matrices, and spread as they are.
+    """
+    d, s, m = self.config.dream, self.night, self.model
+    inner = self.mesh['fsdp'] * self.mesh['tensor']
+    texts = d.candidates * d.texts / self.rows
+    read = self.config.data.context + s.max_length  # With the document.
+    tokens = s.max_new  # Logits are made row by row.
+
+    def learned(adapter, rows, length, tokens):
+      numbers = sum(D + F for D, F in self._targeted(adapter.targets))
+      numbers *= adapter.rank * m.num_layers
+      # With two moments, and its own gradient.
+      return self._learning(rows, length, tokens, 0.0) | {
+        ADAPTERS: 4 * 4 * numbers
+      }
+
+    grads = sum(D * F for D, F in self._targeted(d.trial.targets))
+    grads *= (d.importance != dreams.RANDOM) * m.num_layers / inner
+    everywhere = tokens * math.prod(self.mesh.values())
+    plain = dataclasses.replace(  # As `Transformer.plain`.
+      self, model=dataclasses.replace(m, attention='xla')
+    )
+    parts = (
+      plain._learning(texts, s.max_length, tokens, 0.0)
+      | {GRADIENTS: 2 * self.width * grads},
+      learned(
+        d.trial, min(d.trial.batch, d.texts), s.max_length, everywhere
+      ),
+      learned(d.writer, d.writer.batch / self.rows, read, tokens),
+      self._writing(texts, read, read),
+    )  # fmt: skip
+    return max(parts, key=lambda x: sum(x.values()))
+
+  def _targeted(self, names):
+    """Sides of one block's matrices that adapters stand beside."""
+    m = self.model
+    heads, keys = m.num_heads * m.head_size, m.num_kv_heads * m.head_size
+    sides = {
+      'query': [(m.width, heads)], 'out': [(heads, m.width)],
+      'key': [(m.width, keys)], 'value': [(m.width, keys)],
+      'gate': [(m.width, x.hidden) for x in m.levels],
+      'up': [(m.width, x.hidden) for x in m.levels],
+      'down': [(x.hidden, m.width) for x in m.levels],
+    }  # fmt: skip
+    return [pair for name in names for pair in sides[name]]
 
   def _learning(self, rows, length, tokens, moving):
     m, mesh = self.model, self.mesh
@@ -257,7 +317,7 @@ class Reckoning:
     inner = mesh['fsdp'] * mesh['tensor']
     return {
       ACTIVATIONS: kept + 2 * once,
-      GATHERED: 2 * self.block_parameters * self.width / mesh['tensor'],
+      GATHERED: self._gathered,
       LOGITS: 3 * 4 * min(tokens, rows * length * self.rows)
       / mesh['data'] * m.vocab_size / inner,
       GRADIENTS: 4 * moving / inner,
@@ -268,6 +328,9 @@ class Reckoning:
     m, share = self.model, self.mesh['tensor']
     hidden = 3 * sum(x.hidden + x.slots * x.rank for x in m.levels) / share
     heads = (m.num_heads + 2 * m.num_kv_heads) * m.head_size / share
-    scores = (4 + self.width) * m.num_heads * length / share
+    # Other kernels than XLA's never hold them.
+    scores = 0.0
+    if m.attention == 'xla':
+      scores = (4 + self.width) * m.num_heads * length / share
     place = self.width * (4 * m.width + hidden + 2 * heads) + scores
     return rows * length * place

@@ -7,11 +7,12 @@ Bytes per device by kind, awake and asleep; with `libtpu`, the compiler's own
 peak as well; time per step at best; and what to turn where it does not fit.
 """
 
+import hashlib
 import math
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from absl import app, flags
@@ -56,12 +57,17 @@ def main(argv):
 
 
 def plan(
-  config: Any, topology: tpu.Topology, *, ahead: Collection[str] = ()
+  config: Any,
+  topology: tpu.Topology,
+  *,
+  ahead: Collection[str] = (),
+  known: Collection[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
   """What the life of a sleeper needs on a topology, as numbers.
 
   Args:
     ahead: of `PROGRAMS`, those to compile as well, which takes minutes.
+    known: see `compiled`.
 
   Returns:
     `programs`: by name `kept` and `needed` (bytes per device, by kind), `flops`
@@ -103,7 +109,7 @@ def plan(
   }  # fmt: skip
   if config.dream.on:
     rows['dream'] = (
-      life.state(**asleep, phase=programs.DREAM), reckoned.asleep(),
+      life.state(**asleep, phase=programs.DREAM), reckoned.dreaming(),
       reckoned.dream(), lambda: life.dream(sender),
     )  # fmt: skip
   parameters: dict[str, float] = {}
@@ -124,42 +130,56 @@ def plan(
       budget.kept(life.newborn.weights, num_levels=model.num_levels).values()
     ),
   }  # fmt: skip
-  for name, (state, needed, work, compile_it) in rows.items():
+  for name, (state, needed, work, lower) in rows.items():
     row: dict[str, Any] = {
       'kept': budget.kept(state, num_levels=model.num_levels),
       'needed': needed, 'flops': work.flops,
       'seconds': work.seconds(topology.chip, mesh, size),
     }  # fmt: skip
     if name in ahead:
-      row['compiled'] = compiled(compile_it)
+      row['compiled'] = compiled(lower(), topology.name, known)
     found['programs'][name] = row
     room = topology.chip.bytes - found['newborn']
     found['too_much'] += _too_much(name, row, room)
   return found
 
 
-def compiled(program: Any) -> dict[str, Any]:
-  """What the compiler says of a program: () -> compiled.
+def compiled(
+  program: Any, topology: str, known: Collection[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+  """What the compiler says of a lowered program.
+
+  Args:
+    topology: that it is for.
+    known: what it has said before; who is among them is not compiled again.
 
   Returns:
-    `seconds` of compiling; bytes per device: `peak`, `arguments`, `temporary`,
-    `donated` of the arguments, and `sent` to others in a call, by collective;
-    or, where it refuses, `refused`: why.
+    `fingerprint` of program, topology and compiler; `seconds` of compiling;
+    bytes per device: `peak`, `arguments`, `temporary`, `donated` of the
+    arguments, and `sent` to others in a call, by collective; or, where it
+    refuses, `refused`: why.
   """
   import jax
 
+  text = f'{tpu.compiler()} {topology} {program.as_text()}'
+  fingerprint = hashlib.sha256(text.encode()).hexdigest()
+  for said in known:
+    if said.get('fingerprint') == fingerprint:
+      return dict(said)
   start = time.perf_counter()
   try:
-    made = program()
+    made = program.compile()
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
     return {
+      'fingerprint': fingerprint,
       'seconds': time.perf_counter() - start,
       'refused': str(error).split('\n', 1)[0],
     }
   used = made.memory_analysis()
   return {
+    'fingerprint': fingerprint,
     'seconds': time.perf_counter() - start,
     'peak': used.peak_memory_in_bytes,
     'arguments': used.argument_size_in_bytes,

@@ -8,6 +8,7 @@ Cloud's TPU documentation (system architecture of v5e, v5p and v6e).
 """
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -115,6 +116,16 @@ def known() -> str:
     f'{kind}:{layout}'
     for kind, chip in CHIPS.items()
     for layout in chip.layouts
+  )
+
+
+def compiler() -> str:
+  """Versions of what compiles."""
+  names = ('jax', 'jaxlib', 'libtpu')
+  return ', '.join(
+    f'{name} {importlib.metadata.version(name)}'
+    for name in names
+    if importlib.util.find_spec(name)
   )
 
 

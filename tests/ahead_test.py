@@ -28,7 +28,7 @@ def night():
   life = ahead.life(_config(), place)
   found = [
     (math.prod(int(n) for n in shape.split(',') if n), name)
-    for shape, name in _GATHER.findall(life.seed(1).as_text())
+    for shape, name in _GATHER.findall(life.seed(1).compile().as_text())
   ]
   return life.state(night=1), found
 
@@ -37,7 +37,7 @@ def test_what_comes_out_is_a_program_for_the_devices_of_the_mesh():
   place = ahead.Ahead(sharding.make(data=2, fsdp=4).mesh)
   args = {'count': 1.0}  # Not placed by anyone.
   made = place.jit(lambda x: {'count': x['count'] + 1}, args)(args)
-  (there,) = jax.tree.leaves(made.input_shardings)
+  (there,) = jax.tree.leaves(made.compile().input_shardings)
   assert there.device_set == set(jax.devices())
 
 

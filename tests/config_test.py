@@ -39,3 +39,10 @@ def test_experts_of_no_rank_are_refused():
   levels[1]['rank'] = 0
   with pytest.raises(ValueError, match=r'levels\[2\] has 4 .* of rank 0'):
     config.make(SIZES, levels, vocab_size=32)
+
+
+def test_a_level_without_hidden_units_is_refused():
+  levels = [dict(level) for level in testing.levels((1, 1))]
+  levels[0]['hidden'] = 0
+  with pytest.raises(ValueError, match=r'levels\[1\].hidden is 0'):
+    config.make(SIZES, levels, vocab_size=32)

@@ -236,6 +236,9 @@ def _break(folder, what):
   if what == 'another rope':
     change(rope_scaling={'rope_type': 'yarn', 'factor': 2.0})
     return "rope_type is 'yarn'"
+  if what == 'half a rope':
+    change(rope_scaling={'rope_type': 'llama3', 'factor': 2.0})
+    return 'low_freq_factor, high_freq_factor, .* of its 4 numbers'
   if what == 'another attention':
     change(layer_types=['chunked_attention'] * L)
     return "layer_types is .'chunked_attention'"
@@ -281,7 +284,7 @@ def _break(folder, what):
   'what',
   [
     'no config', 'no json', 'another architecture', 'another activation',
-    'another rope', 'another attention', 'no window',
+    'another rope', 'half a rope', 'another attention', 'no window',
     'a cap that the family has not', 'quantised', 'a width that is none',
     'no weights', 'pickled alone', 'cut short', 'a missing tensor',
     'a wrong shape', 'whole numbers',

@@ -55,6 +55,14 @@ def test_products_are_as_many_as_the_compiler_counts():
   assert 0.8 * counted < expected < 1.05 * counted
 
 
+def test_what_was_compiled_is_not_compiled_again_unless_it_is_another():
+  lower = lambda times: jax.jit(lambda x: times * x).lower(1.0)
+  said = plan.compiled(lower(2), 'here') | {'seconds': -1.0}
+  assert plan.compiled(lower(2), 'here', [said]) == said
+  for program, where in ((lower(3), 'here'), (lower(2), 'there')):
+    assert plan.compiled(program, where, [said])['seconds'] > 0
+
+
 @pytest.mark.parametrize(
   'size, name, mesh',
   [

@@ -125,6 +125,23 @@ def test_importance_is_the_product_of_each_gradient_with_that_of_the_practice():
   assert found[2] == 0 and np.abs(found[[0, 1, 3]]).min() > 1e-4
 
 
+def test_the_gradient_is_spread_as_the_matrices_are():
+  """Whole on each device, it would be as large as the model."""
+  model, weights = _model()
+  place = testing.placement(data=1, fsdp=8, tensor=1)
+  spread = dataclasses.replace(model, place=place.inside)
+  weigh = lambda weights: trials.importance(
+    spread, weights, _own(), testing.probes(), jax.random.key(0), size=SIZE,
+    how='gradient', targets=TARGETS,
+  )  # fmt: skip
+  there = place.put(weights)
+  made = jax.jit(weigh).lower(there).compile()
+  L, D, F = weights.params['blocks/levels/1/base/mlp/gate'].shape
+  assert f'[{L},{D // 8},{F}]' in made.as_text()
+  assert f'[{L},{D},{F}]' not in made.as_text()
+  np.testing.assert_allclose(made(there), _importance('gradient'), rtol=1e-4)
+
+
 def test_importance_is_the_same_by_any_kernel_of_attention():
   """Forward derivatives are not for all of them."""
   model, weights = _model()

@@ -154,13 +154,19 @@ def _rope(config, path) -> tuple[float, tuple[float, ...]]:
   kind = rope.get('rope_type', rope.get('type', 'default'))
   if kind == 'default':
     return theta, ()
-  if kind == 'linear':
-    return theta, (float(rope['factor']),)
-  if kind == 'llama3':
-    return theta, tuple(float(rope[name]) for name in _SCALING)
-  raise ValueError(
-    f"{path}: rope_type is {kind!r}: expected 'default', 'linear' or 'llama3'."
-  )
+  needed = {'linear': _SCALING[:1], 'llama3': _SCALING}.get(kind)
+  if needed is None:
+    raise ValueError(
+      f"{path}: rope_type is {kind!r}: expected 'default', 'linear' or "
+      "'llama3'."
+    )
+  missing = [name for name in needed if name not in rope]
+  if missing:
+    raise ValueError(
+      f'{path}: rope_type is {kind!r}, but {", ".join(missing)} of its '
+      f'{len(needed)} numbers are not there: expected {", ".join(needed)}.'
+    )
+  return theta, tuple(float(rope[name]) for name in needed)
 
 
 def rope(config: config_lib.Model) -> dict[str, Any]:

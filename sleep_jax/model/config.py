@@ -207,6 +207,11 @@ def make(
     )
   _check_depth(config)
   for number, level in enumerate(config.levels, 1):
+    if level.hidden < 1:
+      raise ValueError(
+        f'levels[{number}].hidden is {level.hidden}: expected 1 or more hidden '
+        'units.'
+      )
     if level.slots and not level.rank:
       raise ValueError(
         f'levels[{number}] has {level.slots} expert slots of rank 0: '

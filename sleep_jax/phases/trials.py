@@ -126,7 +126,12 @@ def importance(
     nats_B, _ = answers.scores(model, weights.with_params(own), practice)
     return -jnp.mean(nats_B)
 
-  _, importance_M = jax.jvp(dreamt, (own,), (jax.grad(missed)(own),))
+  # As large as the matrices, and spread as they are.
+  grads = {
+    path: model.place(path, leaf)
+    for path, leaf in jax.grad(missed)(own).items()
+  }
+  _, importance_M = jax.jvp(dreamt, (own,), (grads,))
   return importance_M
 
 

@@ -1,0 +1,44 @@
+"""A whole life at a size at which only compiling takes time.
+
+Days, nights with an expert each, and dreams that are tried and rewarded: for
+trying meshes, several processes and machines, not for numbers.
+
+    python -m sleep_jax.main --config=configs/tiny.py --workdir=runs/tiny
+"""
+
+from configs import base
+
+
+def get_config():
+  c = base.get_config()
+  c.name = 'tiny'
+  c.strategies = ('sleep',)
+  c.data.settings = dict(
+    num_birth=16, num_days=2, people_per_day=4, attributes=3, values=4,
+    practice=1, readings=64,
+  )  # fmt: skip
+  c.data.update(context=40, batch_size=16)
+  c.tokenizer.vocab_size = 512
+  c.model.update(
+    width=32, num_layers=2, num_heads=8, num_kv_heads=4, head_size=8, unroll=1
+  )
+  day, own = c.levels
+  c.levels = (day | dict(hidden=64), own | dict(hidden=64, slots=4, rank=8))
+  c.birth.steps = 40
+  c.birth.optimizer.update(learning_rate=1e-2, warmup=4, decay_steps=40)
+  c.wake.steps = 8
+  c.replay.update(birth=64, past=64, day=64)
+  c.consolidate.teachers = tuple(
+    teacher | dict(sequences=16, draws=16) for teacher in c.consolidate.teachers
+  )
+  c.consolidate.update(num_updates=8, updates_per_round=4)
+  c.expert_optimizer.warmup = 1
+  # No text comes to its end after so short a birth: each counts as it is.
+  c.dream.update(
+    on=True, whole=False, candidates=16, texts=2, top=6, random=2, old=16,
+    sequences=16, num_updates=8, updates_per_round=4,
+  )  # fmt: skip
+  c.dream.writer.update(steps=4, batch=8)
+  c.evaluate.update(chunk=64, held_out_batches=1)
+  c.evaluate_samples = 1
+  return c
