@@ -29,6 +29,12 @@ TWO = 'two copies'
 _SIXTY_FOUR = {
   'mesh.fsdp': 64, 'dream.candidates': 64, 'dream.top': 48, 'dream.random': 16,
 }  # fmt: skip
+# A row of 32,768 tokens for each chip; or a quarter of one at a time, in the
+# same step.
+_LONG = {
+  'data.context': 32768, 'data.batch_size': 64, 'wake.micro_batches': 1
+}  # fmt: skip
+_SHARED = _LONG | {'mesh.sequence': 4, 'wake.micro_batches': 4}
 # Name: size, topology, what differs from the config.
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
@@ -42,6 +48,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '8b-two-slices': ('llama3-8b', '2*v5e:4x4', {'dream.top': 28}),
   '70b-v5p': ('llama3-70b', 'v5p:4x4x4', _SIXTY_FOUR),
   '70b-v6e': ('llama3-70b', 'v6e:8x8', _SIXTY_FOUR),
+  '8b-32k-whole': ('llama3-8b', 'v5e:8x8', _LONG),
+  '8b-32k': ('llama3-8b', 'v5e:8x8', _SHARED),
 }
 # What of them is compiled, the most telling first.
 PROGRAMS = (

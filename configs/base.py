@@ -189,6 +189,6 @@ def get_config() -> ml_collections.ConfigDict:
   c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
   c.checkpoint = dict(keep=3, disk_budget_bytes=2**30, every_seconds=120.0)
   c.writers = ()  # 'tensorboard', 'wandb'.
-  c.mesh = dict(data=-1, fsdp=1, tensor=1)
+  c.mesh = dict(data=-1, fsdp=1, sequence=1, tensor=1)
   c.compile_cache = ''  # A folder that keeps compiled programs, if any.
   return c

@@ -364,12 +364,11 @@ class Programs:
     states_BTD = self.model.states(weights, tokens_BT, *where)
     # All places, so that rows are of a round size; the last foretells nothing.
     said_BT = jnp.roll(tokens_BT, -1, 1)
-    score_N = blocked.log_likelihood(
-      states_BTD.reshape(-1, states_BTD.shape[-1]), said_BT.reshape(-1),
-      functools.partial(self.model.logits, weights), tokens=tokens,
-      place=functools.partial(self.model.place, 'block'),
+    score_BT = blocked.log_likelihood(
+      states_BTD, said_BT, functools.partial(self.model.logits, weights),
+      tokens=tokens, place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
-    return score_N.reshape(tokens_BT.shape)[:, :-1]
+    return score_BT[:, :-1]
 
   def _tied(self) -> tether.Tether | None:
     """What holds the fastest level's day, if anything does."""

@@ -1,11 +1,12 @@
 """Where arrays live: one mesh, one table; model code is written for one device.
 
-Axes: `data` (rows), `fsdp` (rows too, and the width of parameters), `tensor`
-(heads and hidden units). A rule is a pattern of an array's path and the mesh
+Axes: `data` (rows), `fsdp` (rows too, and the width of parameters), `sequence`
+(places of rows, and the width too), `tensor` (heads and hidden units). A rule is a pattern of an array's path and the mesh
 axes of its dimensions; the first match wins and every array must match.
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -16,38 +17,40 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-AXES = ('data', 'fsdp', 'tensor')
-ROWS = ('data', 'fsdp')
+AXES = ('data', 'fsdp', 'sequence', 'tensor')
+ROWS, PLACES = ('data', 'fsdp'), 'sequence'
+WIDTH = ('fsdp', 'sequence')  # What shares out tokens shares out parameters.
 _AUTO = (jax.sharding.AxisType.Auto,) * len(AXES)
 RULES: tuple[tuple[str, tuple], ...] = (
   # Small, or read by every device: what a night has dreamt.
   (r'(^|/)dreams/.*', ()),
-  (r'embed$', (None, 'fsdp')),  # [V, D]
-  (r'head$', ('fsdp', 'tensor')),  # [D, V]
-  (r'attention/(query|key|value)$', (None, 'fsdp', 'tensor')),  # [L, D, H K]
+  (r'embed$', (None, WIDTH)),  # [V, D]
+  (r'head$', (WIDTH, 'tensor')),  # [D, V]
+  (r'attention/(query|key|value)$', (None, WIDTH, 'tensor')),  # [L, D, H K]
   (r'attention/(query|key|value)_bias$', (None, 'tensor')),  # [L, H K]
-  (r'attention/out$', (None, 'tensor', 'fsdp')),  # [L, H K, D]
-  (r'mlp/(gate|up)$', (None, 'fsdp', 'tensor')),  # [L, D, F]
-  (r'mlp/down$', (None, 'tensor', 'fsdp')),  # [L, F, D]
-  (r'experts/A$', (None, None, 'fsdp', None)),  # [L, E, D, R]
-  (r'experts/B$', (None, None, None, 'fsdp')),  # [L, E, R, D]
+  (r'attention/out$', (None, 'tensor', WIDTH)),  # [L, H K, D]
+  (r'mlp/(gate|up)$', (None, WIDTH, 'tensor')),  # [L, D, F]
+  (r'mlp/down$', (None, 'tensor', WIDTH)),  # [L, F, D]
+  (r'experts/A$', (None, None, WIDTH, None)),  # [L, E, D, R]
+  (r'experts/B$', (None, None, None, WIDTH)),  # [L, E, R, D]
   (r'experts/(router|bias)$', ()),
-  (r'\d+/A$', (None, 'fsdp', None)),  # Fresh expert [L, D, R].
-  (r'\d+/B$', (None, None, 'fsdp')),
+  (r'\d+/A$', (None, WIDTH, None)),  # Fresh expert [L, D, R].
+  (r'\d+/B$', (None, None, WIDTH)),
   (r'\d+/(router|bias)$', ()),
   (r'(scale|norm|out_bias)$', ()),
   # Rows are written and read where a number says: whole on each device, or as
   # wide as its part of the model, so that none of them has to be sent for.
-  (r'(pools|rollouts|tether)/(.*/)?states_BGD$', (None, None, 'fsdp')),
+  (r'(pools|rollouts|tether)/(.*/)?states_BGD$', (None, None, WIDTH)),
   (r'(pools|rollouts|tether)/.*', ()),
   # Inside a program: what goes from block to block. Where many tokens meet a
   # matrix, it is gathered; where few do, they are, and their sums.
-  (r'^inside/states$', (ROWS,)),  # [B, T, D]
-  (r'^inside/token$', ('data', None, 'fsdp')),  # [B, 1, D]
-  (r'^inside/cache$', (ROWS, 'tensor')),  # [B, H, S, K]
-  (r'^inside/caches$', (None, ROWS, 'tensor')),  # [L, B, H, S, K]
-  (r'^inside/head$', (('fsdp', 'tensor'), None)),  # [V, D]
-  (r'^inside/block$', ('data',)),  # [N, D], tokens that meet the head.
+  (r'^inside/states$', (ROWS, PLACES)),  # [B, T, D]
+  (r'^inside/token$', ('data', None, WIDTH)),  # [B, 1, D]
+  (r'^inside/cache$', (ROWS, 'tensor', PLACES)),  # [B, H, S, K]
+  (r'^inside/caches$', (None, ROWS, 'tensor', PLACES)),  # [L, B, H, S, K]
+  (r'^inside/head$', ((*WIDTH, 'tensor'), None)),  # [V, D]
+  (r'^inside/block$', ('data',)),  # [N, D] or [B, T, D], tokens that meet the head.
+  (r'^batch/\w+_BT$', (ROWS, PLACES)),
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),
   # Small, or read by every device: counters, keys, prompts, memories, metrics.
   (
@@ -106,6 +109,9 @@ class Placement:
   def inside(self, name: str, x: jax.Array) -> jax.Array:
     """Inside a program: an array where the table has it, if that can be."""
     axes = self._axes(f'inside/{name}', x)
+    if PLACES in [axis for axis, *_ in self._undivided(x, axes)]:
+      # Short, or of an odd length: each device has all of its rows' places.
+      axes = tuple(None if axis == PLACES else axis for axis in axes)
     if self._undivided(x, axes):
       return x  # A few rows, less than devices.
     there = NamedSharding(self.mesh, PartitionSpec(*axes))
@@ -156,6 +162,7 @@ class Placement:
   def _check(self, name, leaf, axes):
     for axis, size, dimension in self._undivided(leaf, axes[: leaf.ndim]):
       near = [n for n in range(size, 0, -1) if not dimension % n][0]
+      axis = ' x '.join(a for a in _tuple(axis) if self.mesh.shape[a] > 1)
       raise ValueError(
         f'Mesh axis {axis} of {size} devices does not divide a dimension of '
         f'{dimension} in {name!r} of shape {leaf.shape}: choose a mesh whose '
@@ -169,6 +176,7 @@ def make(
   *,
   data: int = -1,
   fsdp: int = 1,
+  sequence: int = 1,
   tensor: int = 1,
   devices: Sequence[jax.Device] | None = None,
 ) -> Placement:
@@ -179,6 +187,7 @@ def make(
 
   Args:
     data: devices along `data`; -1 takes all that are left.
+    sequence: devices that share out each row of a batch.
     devices: all, if None.
 
   Raises:
@@ -187,11 +196,12 @@ def make(
   given = list(jax.devices() if devices is None else devices)
   slices = len({getattr(d, 'slice_index', None) for d in given})
   data, *inner = shape(
-    len(given), slices=slices, data=data, fsdp=fsdp, tensor=tensor
-  )
+    len(given), slices=slices, data=data, fsdp=fsdp, sequence=sequence,
+    tensor=tensor,
+  )  # fmt: skip
   if slices > 1:
     grid = mesh_utils.create_hybrid_device_mesh(
-      (data // slices, *inner), (slices, 1, 1), given,
+      (data // slices, *inner), (slices, 1, 1, 1), given,
       allow_split_physical_axes=True,
     )  # fmt: skip
   else:
@@ -217,30 +227,33 @@ def shape(
   slices: int = 1,
   data: int = -1,
   fsdp: int = 1,
+  sequence: int = 1,
   tensor: int = 1,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
   """Sizes of the axes of a mesh of `num` devices, in `slices`.
 
   Raises:
     ValueError: the product is not the number of devices, or the slices do not
       divide `data`.
   """
+  inner = fsdp, sequence, tensor
   if data == -1:
-    data = max(num // (fsdp * tensor), 1)
-  if data * fsdp * tensor != num:
+    data = max(num // math.prod(inner), 1)
+  needed = data * math.prod(inner)
+  if needed != num:
     raise ValueError(
-      f'mesh data={data} x fsdp={fsdp} x tensor={tensor} needs '
-      f'{data * fsdp * tensor} devices, but there are {num}: change '
+      f'mesh data={data} x fsdp={fsdp} x sequence={sequence} x '
+      f'tensor={tensor} needs {needed} devices, but there are {num}: change '
       'config.mesh so that the product agrees. Nearest: '
-      f'{_nearest(num, fsdp, tensor)}.'
+      f'{_nearest(num, inner)}.'
     )
   if data % slices:
     raise ValueError(
       f'mesh data={data}: {slices} slices share it out, so that it must be a '
-      'multiple of them. Lower config.mesh.fsdp or .tensor. Nearest: '
-      f'{_nearest(num // slices, fsdp, tensor, slices)}.'
+      'multiple of them. Lower config.mesh.fsdp, .sequence or .tensor. '
+      f'Nearest: {_nearest(num // slices, inner, slices)}.'
     )
-  return data, fsdp, tensor
+  return data, *inner
 
 
 def name(path, prefix: str = '') -> str:
@@ -254,15 +267,23 @@ def name(path, prefix: str = '') -> str:
   return prefix + '/'.join(parts)
 
 
-def _nearest(devices: int, fsdp: int, tensor: int, slices: int = 1) -> str:
+def _nearest(devices: int, inner: tuple[int, ...], slices: int = 1) -> str:
   """The mesh of all devices whose inner axes are nearest to these."""
   divisors = [n for n in range(1, devices + 1) if not devices % n]
-  shapes = [(f, t) for f in divisors for t in divisors if not devices % (f * t)]
-  away = lambda shape: (
-    abs(math.log(shape[0] / fsdp)) + abs(math.log(shape[1] / tensor))
+  shapes = [
+    shape
+    for shape in itertools.product(divisors, repeat=len(inner))
+    if not devices % math.prod(shape)
+  ]
+  away = lambda shape: sum(
+    abs(math.log(size / wanted))
+    for size, wanted in zip(shape, inner, strict=True)
   )
-  f, t = min(shapes, key=away)
-  return f'data={slices * devices // (f * t)}, fsdp={f}, tensor={t}'
+  found = min(shapes, key=away)
+  sizes = slices * devices // math.prod(found), *found
+  return ', '.join(
+    f'{axis}={size}' for axis, size in zip(AXES, sizes, strict=True)
+  )
 
 
 def _tuple(axis):

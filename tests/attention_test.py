@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.model import attention
+from sleep_jax.model import attention, splash
 from tests import testing
 
 
@@ -96,7 +96,7 @@ def _plain(q, k, v, *, window=0, local=None, **how):
 
 def _splash(q, k, v, *, window=0, local=None, **how):
   local = None if local is None else jnp.asarray(local)
-  return attention.splash(q, k, v, SEGMENTS, local, window=window, **how)
+  return splash.attend(q, k, v, SEGMENTS, local, window=window, **how)
 
 
 def _read(function, how):
@@ -120,13 +120,20 @@ def test_a_kernel_for_tpus_reads_as_plain_attention_does(how):
     np.testing.assert_allclose(ours, plain, atol=2e-5)
 
 
-def test_each_device_reads_its_own_rows_and_heads():
-  place = testing.placement(data=2, fsdp=1, tensor=2)
-  alone = _read(_splash, {})
+@pytest.mark.parametrize(
+  'mesh, how',
+  [
+    (dict(data=2, fsdp=1, tensor=2), {}),
+    (dict(data=1, fsdp=2, tensor=1, sequence=2), HOW[1]),
+    (dict(data=1, fsdp=1, tensor=2, sequence=4), HOW[2]),
+  ],
+)
+def test_each_device_reads_its_own_rows_heads_and_places(mesh, how):
+  place = testing.placement(**mesh)
   with jax.set_mesh(place.mesh):
-    spread = _read(_splash, {})
-  for ours, whole in zip(spread, alone, strict=True):
-    np.testing.assert_allclose(ours, whole, atol=1e-5)
+    spread = _read(_splash, how)
+  for ours, whole in zip(spread, _read(_plain, how), strict=True):
+    np.testing.assert_allclose(ours, whole, atol=2e-5)
 
 
 def test_a_model_says_the_same_by_either_kernel():

@@ -79,21 +79,22 @@ def test_what_is_not_remembered_is_computed_anew(remat, unroll):
   _close(grad(plain), grad(other))
 
 
-@pytest.mark.parametrize('tokens', [1, 7, 64])
-def test_likelihoods_in_blocks_are_those_of_all_logits(tokens):
+@pytest.mark.parametrize('num, tokens', [(1, 1), (2, 7), (2, 64), (11, 1)])
+def test_likelihoods_in_blocks_are_those_of_all_logits(num, tokens):
   random = np.random.default_rng(0)
   draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
-  x_ND, head_VD, said_N = draw(23, 8), draw(11, 8), jnp.arange(23) % 11
-  weight_N = draw(23)
+  x_ND, head_VD, said_N = draw(22, 8), draw(11, 8), jnp.arange(22) % 11
+  weight_N = draw(22)
 
   def whole(x_ND, head_VD):
     return weight_N @ losses.chosen((x_ND @ head_VD.T)[None], said_N[None])[0]
 
   def blocks(x_ND, head_VD):
     logits = lambda x: x @ head_VD.T
+    rows = lambda x: x.reshape(num, -1, *x.shape[1:])
     return weight_N @ blocked.log_likelihood(
-      x_ND, said_N, logits, tokens=tokens
-    )
+      rows(x_ND), rows(said_N), logits, tokens=tokens
+    ).reshape(-1)
 
   for function in (whole, blocks):
     found = jax.value_and_grad(function, argnums=(0, 1))(x_ND, head_VD)

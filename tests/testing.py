@@ -4,6 +4,7 @@ Small enough to compile in seconds, large enough to have every part: two layers,
 grouped queries, ragged rows, several levels, banks with free slots.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -184,12 +185,14 @@ def stems(
   )  # fmt: skip
 
 
-def placement(*, data: int, fsdp: int, tensor: int) -> sharding.Placement:
+def placement(
+  *, data: int, fsdp: int, tensor: int, sequence: int = 1
+) -> sharding.Placement:
   """A mesh of the first devices; `sharding.make` insists on all of them."""
+  shape = data, fsdp, sequence, tensor
   mesh = jax.make_mesh(
-    (data, fsdp, tensor), sharding.AXES,
-    devices=jax.devices()[: data * fsdp * tensor],
-    axis_types=(jax.sharding.AxisType.Auto,) * 3,
+    shape, sharding.AXES, devices=jax.devices()[: math.prod(shape)],
+    axis_types=(jax.sharding.AxisType.Auto,) * len(shape),
   )  # fmt: skip
   return sharding.Placement(mesh)
 

@@ -4,24 +4,26 @@ One interface over whole rows: plain XLA anywhere, splash attention on a TPU,
 cuDNN's on a GPU. The plain form holds scores of all pairs of places, `[B, H, T,
 T]`; the others never do.
 
+Where devices share out the places of a row, each keeps the queries of its own
+and gathers keys and values, which are few: any mask is as it was.
+
 References: grouped queries 2305.13245; blockwise softmax 2205.14135 (splash is
-its form for TPUs, with masks known beforehand).
+its form for TPUs, with masks known beforehand); gathered keys and values
+2407.21783, section 3.3.2.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu import splash_attention as splash_lib
 from jax.sharding import PartitionSpec
 
 from sleep_jax import types
 from sleep_jax.model import config as config_lib
+from sleep_jax.model import splash
 
 Array = types.Array
 _MASKED = -1e30  # Finite: a row that may see nothing stays free of NaN.
-_LANES = 128  # Of a TPU: rows and heads are padded to so many.
-_NOBODY = -2  # A segment that no row has.
 
 
 def seen(segments_BT: Array, kind: str) -> Array:
@@ -60,15 +62,54 @@ def whole(
   c, how = config, dict(scale=config.query_scale, cap=config.attention_cap)
   kind = by(c.attention)
   if kind == 'splash':
-    return splash(q_BTHK, k_BTHK, v_BTHK, seen, local, window=c.window, **how)
+    return splash.attend(
+      q_BTHK, k_BTHK, v_BTHK, seen, local, window=c.window, **how
+    )
   mask_BTT = near(seen, positions_BT, positions_BT, local, c.window)
   # cuDNN's knows no cap, and no f32.
   if kind == 'cudnn' and not c.attention_cap and q_BTHK.dtype != jnp.float32:
+    _refuse_shared()
     return jax.nn.dot_product_attention(
       q_BTHK, k_BTHK, v_BTHK, mask=mask_BTT[:, None],
       scale=c.query_scale or None, implementation='cudnn',
     )  # fmt: skip
-  return attend(q_BTHK, k_BTHK, v_BTHK, mask_BTT, **how)
+  return _shared(
+    functools.partial(attend, **how), q_BTHK, k_BTHK, v_BTHK, mask_BTT
+  )
+
+
+def _shared(read, q_BTHK, k_BTHK, v_BTHK, mask_BTT):
+  """`read`, by each device for the queries of its own places.
+
+  The compiler alone would choose now and then to send queries or scores.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  shards = mesh.shape.get('sequence', 1)
+  if shards == 1 or q_BTHK.shape[1] % shards:
+    return read(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
+
+  def own(q, k, v, mask):
+    k, v = (
+      jax.lax.all_gather(x, 'sequence', axis=1, tiled=True) for x in (k, v)
+    )
+    return read(q, k, v, mask)
+
+  places = PartitionSpec(None, 'sequence')
+  # Rows and heads are left to the compiler.
+  return jax.shard_map(
+    own, mesh=mesh, in_specs=(places,) * 4, out_specs=places,
+    axis_names={'sequence'}, check_vma=False,
+  )(q_BTHK, k_BTHK, v_BTHK, mask_BTT)  # fmt: skip
+
+
+def _refuse_shared():
+  shards = jax.sharding.get_abstract_mesh().shape.get('sequence', 1)
+  if shards > 1:
+    raise ValueError(
+      f'config.mesh.sequence is {shards}, but cuDNN attention does not share '
+      "out the places of a row: set config.model.attention='xla', or "
+      'config.mesh.sequence=1.'
+    )
 
 
 def near(mask_BTS, positions_BT, places_BS, local, window: int):
@@ -77,94 +118,6 @@ def near(mask_BTS, positions_BT, places_BS, local, window: int):
     return mask_BTS
   away_BTS = positions_BT[:, :, None] - places_BS[:, None]
   return mask_BTS & ((away_BTS < window) | ~local)
-
-
-def splash(
-  q_BTHK: Array,
-  k_BTHK: Array,
-  v_BTHK: Array,
-  segments_BT: Array,
-  local: Array | None,
-  *,
-  window: int,
-  scale: float = 0.0,
-  cap: float = 0.0,
-) -> Array:
-  """`attend`, causal and within segments, in blocks that stay on the chip.
-
-  Padding sees padding. Prefixes that all segments see are not known here.
-
-  Args:
-    window: tokens that a local block sees.
-  """
-  q_BTGRK = _grouped(q_BTHK, k_BTHK.shape[2], scale)
-  # Heads of one key head are neighbours; places are the axis that is blocked.
-  q, k, v = (
-    _padded(q_BTGRK.transpose(0, 2, 3, 1, 4), -1, -2),
-    _padded(k_BTHK.swapaxes(1, 2), -1, -2),
-    _padded(v_BTHK.swapaxes(1, 2), -1, -2),
-  )
-  segments_BT = _padded(segments_BT, -1, fill=_NOBODY)
-  R, T = q.shape[2:4]
-
-  def all_rows(kernel, q, k, v, segments_BT):
-    def heads(q_GRTK, k_GTK, v_GTK, segments_T):
-      ids = splash_lib.SegmentIds(segments_T, segments_T)
-      return jax.vmap(functools.partial(kernel, segment_ids=ids))(
-        q_GRTK, k_GTK, v_GTK
-      )
-
-    return jax.vmap(heads)(q, k, v, segments_BT)
-
-  def reads(mask, *args):
-    mask = splash_lib.MultiHeadMask([mask] * R)
-    make = lambda **how: functools.partial(
-      all_rows,
-      splash_lib.make_splash_mqa_single_device(
-        mask, attn_logits_soft_cap=cap or None, **how
-      ),
-    )
-    return jax.lax.platform_dependent(
-      *args, tpu=make(), default=make(interpret=True)
-    )
-
-  def read(q, k, v, segments_BT, local):
-    args = q, k, v, segments_BT
-    far = functools.partial(reads, splash_lib.CausalMask((T, T)))
-    if not window:
-      return far(*args)
-    window_mask = splash_lib.LocalMask((T, T), (window - 1, 0), 0)
-    return jax.lax.cond(
-      local, functools.partial(reads, window_mask), far, *args
-    )
-
-  local = jnp.zeros((), bool) if local is None else local
-  y = _on_mesh(read, q, k, v, segments_BT, local)
-  T, K = q_BTHK.shape[1], q_BTHK.shape[3]
-  return y.transpose(0, 3, 1, 2, 4)[:, :T, ..., :K].reshape(q_BTHK.shape)
-
-
-def _on_mesh(read, q, k, v, segments_BT, local):
-  """`read`, by each device for its own rows and heads: no kernel is split."""
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.size == 1:
-    return read(q, k, v, segments_BT, local)
-  rows, heads = ('data', 'fsdp'), 'tensor'
-  if q.shape[0] % (mesh.shape['data'] * mesh.shape['fsdp']):
-    rows = None
-  if q.shape[1] % mesh.shape['tensor']:
-    heads = None
-  by_head = PartitionSpec(rows, heads)
-  return jax.shard_map(
-    read, mesh=mesh, out_specs=by_head, check_vma=False,
-    in_specs=(by_head, by_head, by_head, PartitionSpec(rows), PartitionSpec()),
-  )(q, k, v, segments_BT, local)  # fmt: skip
-
-
-def _padded(x, *axes, fill=0):
-  at = [axis % x.ndim for axis in axes]
-  room = [(0, -x.shape[a] % _LANES * (a in at)) for a in range(x.ndim)]
-  return jnp.pad(x, room, constant_values=fill)
 
 
 def attend(
@@ -177,7 +130,7 @@ def attend(
     cap: of scores, see `capped`.
   """
   B, T, H, K = q_BTHK.shape
-  q = _grouped(q_BTHK, k_BSGK.shape[2], scale)
+  q = splash.grouped(q_BTHK, k_BSGK.shape[2], scale)
   scores = jnp.einsum(
     'btghk,bsgk->bghts', q, k_BSGK, preferred_element_type=jnp.float32
   )
@@ -195,18 +148,12 @@ def attend_cached(
   at every token.
   """
   G = k_BGSK.shape[1]
-  q = _grouped(q_BTHK, G, scale)[:, 0, :, :, None]
+  q = splash.grouped(q_BTHK, G, scale)[:, 0, :, :, None]
   scores = jnp.sum(q * k_BGSK[:, :, None], -1, dtype=jnp.float32)
   weights = _shares(scores, mask_BTS[:, None], cap).astype(v_BGSK.dtype)
   return jnp.sum(weights[..., None] * v_BGSK[:, :, None], 3).reshape(
     q_BTHK.shape
   )
-
-
-def _grouped(q_BTHK, G, scale):
-  B, T, H, K = q_BTHK.shape
-  q = q_BTHK.reshape(B, T, G, H // G, K)
-  return q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
 
 
 def _shares(scores, mask, cap):

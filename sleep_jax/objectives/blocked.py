@@ -66,33 +66,36 @@ def divergence(
 
 
 def log_likelihood(
-  states_ND: Array,
-  said_N: Array,
+  states_BTD: Array,
+  said_BT: Array,
   logits: Callable[[Array], Array],
   *,
   tokens: int,
   place: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
-  """Log-probability `[N]` of words; backward makes the logits again.
+  """Log-probability `[B, T]` of words; backward makes the logits again.
 
   Args:
-    logits: `[N, D]` -> `[N, V]`.
-    tokens, place: see `divergence`.
+    logits: `[B, T, D]` -> `[B, T, V]`.
+    tokens: most that logits are made of at a time, but one of each row.
+    place: where what the head reads of a block, `[B, T, D]`, lies on a mesh.
   """
-  size = len(states_ND)
-  rows = -(-size // -(-size // tokens))
+  B, T = said_BT.shape
+  places = -(-T // min(-(-B * T // tokens), T))  # Of a block, in each row.
 
   @jax.checkpoint
   def block(one):
-    x_ND, word_N = one
-    return losses.chosen(logits(place(x_ND))[None], word_N[None])[0]
+    x_BTD, word_BT = one
+    return losses.chosen(logits(place(x_BTD)), word_BT)
 
+  # A block has its share of every part of a row, as of every row: neither rows
+  # nor places that are spread over devices are sent for.
   def fold(x):
-    x = jnp.pad(x, ((0, -size % rows), *((0, 0),) * (x.ndim - 1)))
-    return x.reshape(rows, -1, *x.shape[1:]).swapaxes(0, 1)
+    x = jnp.pad(x, ((0, 0), (0, -T % places), *((0, 0),) * (x.ndim - 2)))
+    return jnp.moveaxis(x.reshape(B, places, -1, *x.shape[2:]), 2, 0)
 
-  score = jax.lax.map(block, (fold(states_ND), fold(said_N)))
-  return score.swapaxes(0, 1).reshape(-1)[:size]
+  score = jax.lax.map(block, (fold(states_BTD), fold(said_BT)))
+  return jnp.moveaxis(score, 0, 2).reshape(B, -1)[:, :T]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
