@@ -45,6 +45,8 @@ RULES: tuple[tuple[str, tuple], ...] = (
   # Inside a program: what goes from block to block. Where many tokens meet a
   # matrix, it is gathered; where few do, they are, and their sums.
   (r'^inside/states$', (ROWS, PLACES)),  # [B, T, D]
+  # On the way there, one axis at a time: else all devices hold all of it.
+  (r'^inside/embeddings$', ('data', PLACES, 'fsdp')),  # [B, T, D]
   (r'^inside/token$', ('data', None, WIDTH)),  # [B, 1, D]
   (r'^inside/cache$', (ROWS, 'tensor', PLACES)),  # [B, H, S, K]
   (r'^inside/caches$', (None, ROWS, 'tensor', PLACES)),  # [L, B, H, S, K]

@@ -81,25 +81,20 @@ def whole(
 def _shared(read, q_BTHK, k_BTHK, v_BTHK, mask_BTT):
   """`read`, by each device for the queries of its own places.
 
-  The compiler alone would choose now and then to send queries or scores.
+  The compiler alone sends scores, where no two heads share a key head.
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  shards = mesh.shape.get('sequence', 1)
+  shards = jax.sharding.get_abstract_mesh().shape.get('sequence', 1)
   if shards == 1 or q_BTHK.shape[1] % shards:
     return read(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
-
-  def own(q, k, v, mask):
-    k, v = (
-      jax.lax.all_gather(x, 'sequence', axis=1, tiled=True) for x in (k, v)
-    )
-    return read(q, k, v, mask)
-
-  places = PartitionSpec(None, 'sequence')
-  # Rows and heads are left to the compiler.
-  return jax.shard_map(
-    own, mesh=mesh, in_specs=(places,) * 4, out_specs=places,
-    axis_names={'sequence'}, check_vma=False,
-  )(q_BTHK, k_BTHK, v_BTHK, mask_BTT)  # fmt: skip
+  as_it_is = PartitionSpec.UNCONSTRAINED  # Rows and heads.
+  there = lambda x, places: jax.lax.with_sharding_constraint(
+    x, PartitionSpec(as_it_is, places, as_it_is, as_it_is)
+  )
+  y_BTHK = read(
+    there(q_BTHK, 'sequence'), there(k_BTHK, None), there(v_BTHK, None),
+    mask_BTT,
+  )  # fmt: skip
+  return there(y_BTHK, 'sequence')
 
 
 def _refuse_shared():

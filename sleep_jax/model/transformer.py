@@ -30,8 +30,8 @@ class Transformer:
 
   Attributes:
     place: (name, array) -> the array, where it is to lie on a mesh, see
-      `sharding.Placement.inside`: 'states' between blocks, or of one 'token'
-      of each row; a layer's 'cache'; the 'head'.
+      `sharding.Placement.inside`: 'embeddings', 'states' between blocks, or of
+      one 'token' of each row; a layer's 'cache'; the 'head'.
   """
 
   config: config_lib.Model
@@ -326,7 +326,8 @@ class Transformer:
   def _hidden(self, weights, tokens_BT, segments_BT, positions_BT, seen=0):
     """Last states, caches of all layers, and the inputs of one level."""
     given = attention.seen(segments_BT, self.config.attention)
-    h_BTD, caches, inputs = self._embed(weights, tokens_BT), [], None
+    h_BTD = self.place('embeddings', self._embed(weights, tokens_BT))
+    caches, inputs = [], None
 
     for block, stack, _ in blocks.runs(self.config, weights):
       show = seen in block.numbers
