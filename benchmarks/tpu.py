@@ -21,7 +21,7 @@ import jax
 
 from benchmarks import two_copies
 from configs import scale
-from sleep_jax import plan, tpu
+from sleep_jax import plan, sharding, tpu
 
 GIB = 2**30
 TWO = 'two copies'
@@ -108,9 +108,9 @@ def measure(
 def table(rows: list[dict[str, Any]]) -> str:
   """All that was compiled."""
   lines = [
-    '| model | topology | data, fsdp, tensor | program | kept, GiB | and '
+    f'| model | topology | {", ".join(sharding.AXES)} | context | program | kept, GiB | and '
     "reckoned, GiB | compiler's peak, GiB | of | compiled in, s |",
-    '|' + '---|' * 9,
+    '|' + '---|' * 10,
   ]
   order = [*CASES]
   for row in sorted(rows, key=lambda row: order.index(row['case'])):
@@ -120,7 +120,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     needed = sum(row['needed'].values())
     cells = (
       row['name'], row['topology'],
-      ', '.join(str(size) for size in row['mesh'].values()), row['program'],
+      ', '.join(str(row['mesh'].get(axis, 1)) for axis in sharding.AXES),
+      f'{config(row["case"]).data.context:,}', row['program'],
       f'{kept / GIB:.2f}', f'{needed / GIB:.2f}' if needed else '', peak,
       f'{row["chip_bytes"] / GIB:.2f}', f'{made["seconds"]:.0f}',
     )  # fmt: skip

@@ -43,9 +43,11 @@ KNOBS = {
   'rehearsals': 'lower draws of consolidate.teachers, or raise '
   'consolidate.updates_per_round',
   'replay and counters': 'lower replay.day, .past or .birth',
-  ACTIVATIONS: 'raise micro_batches (of wake, or of consolidate), shorten rows '
-  "(data.context, consolidate.max_length), or set model.remat='full'",
-  CACHES: 'lower draws of consolidate.teachers, or consolidate.max_new',
+  ACTIVATIONS: 'raise micro_batches (of wake, or of consolidate) or '
+  'mesh.sequence, shorten rows (data.context, consolidate.max_length), or set '
+  "model.remat='full'",
+  CACHES: 'lower draws of consolidate.teachers, or consolidate.max_new, or '
+  'raise mesh.sequence',
   GATHERED: 'raise mesh.tensor',
   LOGITS: 'lower block_tokens (of wake, or of consolidate)',
   GRADIENTS: 'lower levels[].hidden, or raise mesh.fsdp; of dreams, lower '
@@ -85,7 +87,8 @@ class Work:
       weights: bytes of the model.
     """
     whole = weights / mesh['tensor']
-    read = self.passes * whole + self.reads * whole / mesh['fsdp']
+    own = whole / mesh['fsdp'] / mesh['sequence']
+    read = self.passes * whole + self.reads * own
     return max(
       self.flops / chip.flops / math.prod(mesh.values()), read / chip.bandwidth
     )
@@ -247,6 +250,7 @@ class Reckoning:
     """Rows written with caches of so many places, and read as a whole."""
     m = self.model
     keys = m.num_kv_heads * m.head_size / self.mesh['tensor']
+    places = places / self.mesh['sequence']
     return {
       CACHES: 2 * rows * places * m.num_layers * keys * self.width,
       ACTIVATIONS: self._block(rows, length),
@@ -264,7 +268,7 @@ class Reckoning:
     importance asks for is as large as the matrices, and spread as they are.
     """
     d, s, m = self.config.dream, self.night, self.model
-    inner = self.mesh['fsdp'] * self.mesh['tensor']
+    inner = math.prod(self.mesh.values()) / self.mesh['data']
     texts = d.candidates * d.texts / self.rows
     read = self.config.data.context + s.max_length  # With the document.
     tokens = s.max_new  # Logits are made row by row.
@@ -310,11 +314,12 @@ class Reckoning:
   def _learning(self, rows, length, tokens, moving):
     m, mesh = self.model, self.mesh
     rows = max(rows, 1.0)
-    kept = rows * length * m.width * self.width * m.num_layers
+    places = rows * length / mesh['sequence']
+    kept = places * m.width * self.width * m.num_layers
     once = self._block(rows, length)
     if m.remat != 'full':
       kept, once = once * m.num_layers, 0.0
-    inner = mesh['fsdp'] * mesh['tensor']
+    inner = mesh['fsdp'] * mesh['sequence'] * mesh['tensor']
     return {
       ACTIVATIONS: kept + 2 * once,
       GATHERED: self._gathered,
@@ -325,12 +330,15 @@ class Reckoning:
 
   def _block(self, rows, length):
     """What one block makes of rows."""
-    m, share = self.model, self.mesh['tensor']
+    m, share, shards = self.model, self.mesh['tensor'], self.mesh['sequence']
     hidden = 3 * sum(x.hidden + x.slots * x.rank for x in m.levels) / share
-    heads = (m.num_heads + 2 * m.num_kv_heads) * m.head_size / share
+    keys = 2 * m.num_kv_heads * m.head_size / share
+    heads = m.num_heads * m.head_size / share + keys
     # Other kernels than XLA's never hold them.
     scores = 0.0
     if m.attention == 'xla':
       scores = (4 + self.width) * m.num_heads * length / share
     place = self.width * (4 * m.width + hidden + 2 * heads) + scores
-    return rows * length * place
+    # Keys and values of whole rows are gathered for a while.
+    gathered = keys * self.width if shards > 1 else 0.0
+    return rows * length * (place / shards + gathered)

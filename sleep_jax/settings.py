@@ -25,6 +25,11 @@ WORLDS = {
   'passages': passages,
 }  # fmt: skip
 _DTYPES = ('float32', 'bfloat16')
+# Lengths of what the mesh's axis `sequence` shares out: rows, and caches.
+_SHARED = (
+  ('data', 'context'), ('consolidate', 'max_length'),
+  ('consolidate', 'prompt_width'), ('consolidate', 'max_new'),
+)  # fmt: skip
 _NEEDED, _MAY = True, False  # Of a key: has no default, has one.
 
 
@@ -33,7 +38,7 @@ def check(config: Mapping[str, Any]) -> None:
 
   Raises:
     ValueError: an unknown key, with the nearest known one; a missing key; a
-      number of optimizers, or a warm-up, that does not fit.
+      number of optimizers, a warm-up, or a length of rows, that does not fit.
   """
   _check(config, _known(config), 'config')
   fast = len(config['levels']) - 1
@@ -82,6 +87,7 @@ def check(config: Mapping[str, Any]) -> None:
       'of them.'
     )
   _check_dtype(config)
+  _check_lengths(config)
   if not config['seeds'] or not config['strategies']:
     raise ValueError(
       'config.seeds and config.strategies need one entry each, at least.'
@@ -109,6 +115,20 @@ def _check_dtype(config):
       raise ValueError(
         f'config.birth.dtype is {found!r}, for a core that never moves, but '
         f"{why}: set birth.dtype to 'float32', or change that."
+      )
+
+
+def _check_lengths(config):
+  """Rows of another length would silently be whole on each device."""
+  shards = config['mesh'].get('sequence', 1)
+  for section, key in _SHARED:
+    size = config[section][key]
+    if size % shards:
+      near = max(n for n in range(1, shards) if not size % n)
+      raise ValueError(
+        f'config.mesh.sequence is {shards} devices, which do not divide the '
+        f'{size} places of config.{section}.{key}: set that to '
+        f'{size + -size % shards}, or mesh.sequence to {near}.'
       )
 
 

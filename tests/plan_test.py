@@ -45,7 +45,7 @@ def test_products_are_as_many_as_the_compiler_counts():
   model = ahead.build(c)
   reckoned = budget.Reckoning(
     model.config, c, night_lib.make(**c.consolidate.to_dict()), 4,
-    {'data': 1, 'fsdp': 1, 'tensor': 1},
+    dict.fromkeys(sharding.AXES, 1),
   )  # fmt: skip
   ints = jax.ShapeDtypeStruct((rows, 32), jnp.int32)
   weights = jax.eval_shape(model.init, jax.random.key(0))
@@ -79,6 +79,29 @@ def test_large_hosts_fit(size, name, mesh):
   assert not found['too_much']
   assert {'wake', 'night'} == set(found['programs'])
   assert 'nights per day' in plan.text(found)
+
+
+def test_devices_that_share_out_a_row_share_out_what_it_leaves():
+  c = scale.get_config('llama3-8b')
+  # As many rows to a device at a time.
+  c.data.update(context=32768, batch_size=16)
+  c.wake.micro_batches = 1
+  whole, shared = (
+    plan.plan(c, tpu.parse(name))
+    for name, c.mesh.sequence in (('v5e:4x4', 1), ('v5e:8x8', 4))
+  )
+  assert 'sequence=4' in plan.text(shared)
+  assert [x for x in whole['too_much'] if 'or mesh.sequence' in x]
+  assert not shared['too_much']
+  for program, part, kind, most in (
+    ('wake', 'needed', budget.ACTIVATIONS, 0.27),  # And keys and values.
+    ('night', 'needed', budget.ACTIVATIONS, 0.27),
+    ('wake', 'kept', budget.FROZEN, 0.26),
+  ):
+    one, four = (
+      found['programs'][program][part][kind] for found in (whole, shared)
+    )
+    assert 0.25 * one <= four < most * one, kind
 
 
 def test_what_does_not_fit_is_named_with_what_to_turn():

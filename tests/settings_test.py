@@ -69,6 +69,21 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(place, key, said):
 
 
 @pytest.mark.parametrize(
+  ('shards', 'said'),
+  [
+    (5, '5 devices, .* the 24 places of config.data.context: .* 25, or .* to 4'),
+    (8, '8 devices, .* 12 places of config.consolidate.max_length: .* 16, or'),
+  ],
+)
+def test_rows_that_devices_cannot_share_out_are_named(shards, said):
+  config = base.get_config()
+  config.data.context = 24
+  config.mesh.sequence = shards
+  with pytest.raises(ValueError, match=said):
+    settings.check(_plain(config))
+
+
+@pytest.mark.parametrize(
   ('change', 'said'),
   [
     (dict(levels=(dict(hiden=3),)), r'config.levels\[0\].hiden is no key.*hid'),

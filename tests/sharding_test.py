@@ -151,7 +151,16 @@ def test_a_dimension_that_a_mesh_does_not_divide_is_named():
     _place((1, 4, 1)).shardings(tree)
 
 
+def test_rows_that_an_axis_does_not_divide_are_named():
+  place = testing.placement(data=1, fsdp=1, sequence=4, tensor=1)
+  with pytest.raises(ValueError, match="sequence of 4 .* of 10 in 'batch/tok"):
+    place.shardings(testing.batch(), prefix='batch/')
+
+
 def test_the_mesh_takes_all_devices_or_says_how_many_there_are():
-  assert sharding.make(fsdp=2).mesh.shape == {'data': 4, 'fsdp': 2, 'tensor': 1}
+  made = sharding.make(fsdp=2, sequence=2)
+  assert made.mesh.shape == {'data': 2, 'fsdp': 2, 'sequence': 2, 'tensor': 1}
   with pytest.raises(ValueError, match='needs 3 devices, but there are 8'):
     sharding.make(data=3)
+  with pytest.raises(ValueError, match='data=1, fsdp=2, sequence=4, tensor=1'):
+    sharding.make(fsdp=2, sequence=3)

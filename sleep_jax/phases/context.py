@@ -92,9 +92,10 @@ def taken_off(
 
 def _joined(context: types.Texts, tokens_BT: Array) -> Array:
   length_B1, tokens = context.length_B[:, None], context.tokens_BT
-  size = tokens.shape[1] + tokens_BT.shape[1] - 1
+  # A place more than is read: a mesh that divides both divides it.
+  size = tokens.shape[1] + tokens_BT.shape[1]
   place = jnp.arange(size)[None]
   own = jnp.clip(place - length_B1 + 1, 0, tokens_BT.shape[1] - 1)
   own_BT = jnp.take_along_axis(tokens_BT, own, 1)
-  padded_BT = jnp.pad(tokens, ((0, 0), (0, tokens_BT.shape[1] - 1)))
+  padded_BT = jnp.pad(tokens, ((0, 0), (0, tokens_BT.shape[1])))
   return jnp.where(place < length_B1, padded_BT, own_BT)
