@@ -37,10 +37,12 @@ def _config(**dream):
 
 
 @functools.cache
-def _life(mesh=(1, 1, 1)):
+def _life(mesh=(1, 1, 1), sequence=1):
   """Programs, and a state with two experts on, the second the newest."""
   data, fsdp, tensor = mesh
-  place = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
+  place = testing.placement(
+    data=data, fsdp=fsdp, sequence=sequence, tensor=tensor
+  )
   programs, state = testing.life(_config(), place)
   return programs, state.replace(
     weights=testing.activate(state.weights, 2, 0, SLOT)
@@ -52,9 +54,10 @@ def _copy(state):
 
 
 @functools.cache
-def _dreamt(mesh=(1, 1, 1)):
-  programs, state = _life(mesh)
-  asleep, found = programs.dream(_copy(state), 1, SLOT, testing.task())
+def _dreamt(*mesh):
+  programs, state = _life(*mesh)
+  with jax.set_mesh(programs.placement.mesh):
+    asleep, found = programs.dream(_copy(state), 1, SLOT, testing.task())
   return jax.device_get(asleep), jax.device_get(found)
 
 
@@ -240,7 +243,7 @@ def test_who_teaches_is_the_model_as_it_was_and_who_wrote():
 
 def test_dreams_on_many_devices_are_those_of_one():
   whole, found = _dreamt()
-  shared, other = _dreamt((2, 2, 2))
+  shared, other = _dreamt((2, 1, 2), 2)
   np.testing.assert_array_equal(
     found['texts']['tokens'], other['texts']['tokens']
   )
