@@ -31,7 +31,11 @@ def get_config():
   c.consolidate.teachers = tuple(
     teacher | dict(sequences=16, draws=16) for teacher in c.consolidate.teachers
   )
-  c.consolidate.update(num_updates=8, updates_per_round=4)
+  # Lengths that every axis of eight devices divides.
+  c.consolidate.update(
+    num_updates=8, updates_per_round=4, max_length=16, prompt_width=16,
+    max_new=8,
+  )  # fmt: skip
   c.expert_optimizer.warmup = 1
   # No text comes to its end after so short a birth: each counts as it is.
   c.dream.update(

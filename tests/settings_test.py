@@ -71,7 +71,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(place, key, said):
 @pytest.mark.parametrize(
   ('shards', 'said'),
   [
-    (5, '5 devices, .* the 24 places of config.data.context: .* 25, or .* to 4'),
+    (
+      5,
+      '5 devices, .* the 24 places of config.data.context: .* 25, or .* to 4',
+    ),
     (8, '8 devices, .* 12 places of config.consolidate.max_length: .* 16, or'),
   ],
 )

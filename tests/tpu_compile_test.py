@@ -48,6 +48,11 @@ def test_it_fits_and_is_given_its_room(case, program):
     )
 
 
+@pytest.mark.parametrize('case, program', cases.REFUSED)
+def test_what_does_not_fit_is_refused(case, program):
+  assert 'memory' in _found(case, program)['compiled']['refused']
+
+
 def test_a_night_needs_no_second_model():
   """Its peak is that of what is kept, and of the rows that one pass reads."""
   night, two = _found('8b-v5e', 'night'), _found('8b-v5e', cases.TWO)

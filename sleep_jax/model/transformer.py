@@ -327,6 +327,7 @@ class Transformer:
     """Last states, caches of all layers, and the inputs of one level."""
     given = attention.seen(segments_BT, self.config.attention)
     h_BTD = self.place('embeddings', self._embed(weights, tokens_BT))
+    h_BTD = self.place('states', h_BTD)
     caches, inputs = [], None
 
     for block, stack, _ in blocks.runs(self.config, weights):
