@@ -1,9 +1,9 @@
 """Where arrays live: one mesh, one table; model code is written for one device.
 
 Axes: `data` (rows), `fsdp` (rows too, and the width of parameters), `sequence`
-(places of rows, and the width too), `tensor` (heads and hidden units). A rule is
-a pattern of an array's path and the mesh axes of its dimensions; the first match
-wins and every array must match.
+(places of rows, and the width too), `tensor` (heads and hidden units). A rule
+is a pattern of an array's path and the mesh axes of its dimensions; the first
+match wins and every array must match.
 """
 
 import dataclasses
@@ -52,10 +52,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'^inside/cache$', (ROWS, 'tensor', PLACES)),  # [B, H, S, K]
   (r'^inside/caches$', (None, ROWS, 'tensor', PLACES)),  # [L, B, H, S, K]
   (r'^inside/head$', ((*WIDTH, 'tensor'), None)),  # [V, D]
-  (
-    r'^inside/block$',
-    ('data',),
-  ),  # [N, D] or [B, T, D], tokens that meet the head.
+  (r'^inside/block$', ('data',)),  # [N or B, ..., D], tokens that meet it.
   (r'^batch/\w+_BT$', (ROWS, PLACES)),
   (r'^batch/(.*/)?\w+_B\w*$', (ROWS,)),
   # Small, or read by every device: counters, keys, prompts, memories, metrics.
