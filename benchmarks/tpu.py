@@ -112,8 +112,8 @@ def table(rows: list[dict[str, Any]]) -> str:
   """All that was compiled."""
   lines = [
     f'| model | topology | {", ".join(sharding.AXES)} | context | program | '
-    "kept, GiB | and reckoned, GiB | compiler's peak, GiB | of | compiled in, s "
-    '|',
+    "kept, GiB | and reckoned, GiB | compiler's peak, GiB | of | compiled in, "
+    's |',
     '|' + '---|' * 10,
   ]
   order = [*CASES]
