@@ -95,7 +95,7 @@ def shrink(
 def one_device(monkeypatch):
   """Studies as on a machine with one device: eight take longer to compile."""
   place = testing.placement(data=1, fsdp=1, tensor=1)
-  make = lambda data=-1, fsdp=1, tensor=1: place
+  make = lambda data=-1, fsdp=1, sequence=1, tensor=1: place
   monkeypatch.setattr(sharding, 'make', make)
 
 
