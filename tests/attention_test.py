@@ -148,3 +148,12 @@ def test_a_model_says_the_same_by_either_kernel():
     np.asarray(model.forward(weights, *rows))[inside],
     atol=1e-4,
   )
+
+
+def test_a_kernel_that_is_not_split_is_left_where_no_mesh_is_known(monkeypatch):
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
+  assert attention.by('auto') == 'xla'
+  with jax.set_mesh(testing.placement(data=8, fsdp=1, tensor=1).mesh):
+    assert attention.by('auto') == 'splash'
+  monkeypatch.setattr(jax, 'device_count', lambda: 1)
+  assert attention.by('auto') == 'splash'
