@@ -157,3 +157,16 @@ def test_a_kernel_that_is_not_split_is_left_where_no_mesh_is_known(monkeypatch):
     assert attention.by('auto') == 'splash'
   monkeypatch.setattr(jax, 'device_count', lambda: 1)
   assert attention.by('auto') == 'splash'
+
+
+def test_a_kernel_that_does_not_share_out_rows_says_so():
+  q = _draw(2, 4, 2, 8).astype(jnp.bfloat16)
+  place = jnp.broadcast_to(jnp.arange(4)[None], (2, 4))
+  seen = attention.visible(jnp.ones((2, 4), jnp.int32))
+  config = testing.tiny(attention='cudnn').config
+  mesh = testing.placement(data=1, fsdp=1, sequence=2, tensor=1).mesh
+  with (
+    jax.set_mesh(mesh),
+    pytest.raises(ValueError, match="sequence is 2, but cuDNN.*ion='xla'"),
+  ):
+    attention.whole(q, q, q, seen, place, None, config)

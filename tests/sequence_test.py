@@ -22,7 +22,7 @@ LENGTH = 16  # Places of a row, the last of them padding.
 def _config():
   c = testing.short_config()
   c.wake.update(micro_batches=2, block_tokens=32)
-  c.consolidate.update(micro_batches=2, block_tokens=10)
+  c.consolidate.update(micro_batches=2, block_tokens=10, on_policy=0.0)
   return c
 
 
