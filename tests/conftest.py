@@ -5,6 +5,7 @@ Programs that several tests (or two worker processes) compile alike are compiled
 once: they meet in a cache that lives and dies with the session.
 """
 
+import gc
 import os
 
 # Tests compile much and run little: half the time of the whole suite. What they
@@ -21,6 +22,8 @@ import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
+# What is compiled stays, and would be looked through again and again.
+gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -111,7 +111,7 @@ def test_rows_that_cannot_be_dealt_out_are_named():
 
 
 def test_a_frozen_core_in_16_bits_leaves_what_learns_in_32():
-  c = testing.config((1, 2))
+  c = testing.short_config()
   program, state = testing.life(c, testing.placement(**ONE))
   num = program.model.config.num_levels
   kinds = {p: x.dtype for p, x in program.unborn().weights.params.items()}
