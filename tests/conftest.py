@@ -25,6 +25,17 @@ jax.config.update('jax_debug_key_reuse', True)
 # What is compiled stays, and would be looked through again and again.
 gc.set_threshold(50_000, 20, 100)
 
+# Minutes each. They come first, lest one worker waits for another's last file.
+LONG = (
+  'processes_test', 'dreaming_test', 'consolidate_test', 'lifecycle_test',
+  'trials_test', 'merge_test', 'study_test', 'conversation_test',
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+  order = {name: place for place, name in enumerate(LONG)}
+  items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope='session', autouse=True)
 def compile_cache(tmp_path_factory):
