@@ -5,9 +5,13 @@ Programs that several tests (or two worker processes) compile alike are compiled
 once: they meet in a cache that lives and dies with the session.
 """
 
+import gc
 import os
 
+# Tests compile much and run little: half the time of the whole suite. What they
+# start inherits it.
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
 os.environ['XLA_FLAGS'] = ' '.join([
   os.environ.get('XLA_FLAGS', ''), '--xla_force_host_platform_device_count=8',
   '--xla_cpu_use_fusion_emitters=false',  # A third less to compile.
@@ -18,8 +22,19 @@ import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
-# Tests compile much and run little: half the time of the whole suite.
-jax.config.update('jax_disable_most_optimizations', True)
+# What is compiled stays, and would be looked through again and again.
+gc.set_threshold(50_000, 20, 100)
+
+# Minutes each. They come first, lest one worker waits for another's last file.
+LONG = (
+  'processes_test', 'dreaming_test', 'consolidate_test', 'lifecycle_test',
+  'trials_test', 'merge_test', 'study_test', 'conversation_test',
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+  order = {name: place for place, name in enumerate(LONG)}
+  items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -28,6 +43,10 @@ def compile_cache(tmp_path_factory):
   folder = tmp_path_factory.getbasetemp()
   if 'PYTEST_XDIST_WORKER' in os.environ:
     folder = folder.parent
-  jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  for name, value in (
+    ('jax_compilation_cache_dir', str(folder / 'compiled')),
+    ('jax_persistent_cache_min_compile_time_secs', 0.1),
+  ):
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
   return folder

@@ -715,15 +715,15 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
     tokens_BT=everyone.tokens_BT.at[:, start[0]].set(jnp.arange(vocab)),
     length_B=everyone.prompt_length_B + 1,
   )
-  weight_V = vocab * odds(state.night.fresh) * liked_V
+  weight_V = vocab * jax.jit(odds)(state.night.fresh) * liked_V
 
   def earned(fresh):
     return imitate.gained(
       read(fresh, everyone), everyone, weight_V, temperature=1.0
     )
 
-  expected = jax.grad(counted)(state.night.fresh)
-  found = jax.grad(earned)(state.night.fresh)
+  expected = jax.jit(jax.grad(counted))(state.night.fresh)
+  found = jax.jit(jax.grad(earned))(state.night.fresh)
   for here, there in zip(
     jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
   ):

@@ -1,6 +1,10 @@
 """A conversation sleeps, wakes up with an empty context, and goes on."""
 
+import dataclasses
+import functools
 import json
+import pathlib
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,25 +23,28 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture
-def home(tmp_path):
-  folder = tmp_path / 'host'
+def _host(folder):
   folder.mkdir()
   end = checkpoints.save_words(folder, ['user: a cat', 'assistant: sat'])
   checkpoints.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
   (folder / 'tokenizer_config.json').write_text(
     json.dumps({'chat_template': TEMPLATE})
   )
+
+
+@pytest.fixture
+def home(tmp_path):
+  _host(tmp_path / 'host')
   return tmp_path
 
 
-def _talk(home, slots=3):
+def _talk(home):
   c = town.shrink(chat_config.get_config())
   c.data.update(context=48, max_prompt=12, overlap=4, batch_size=1)
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.levels = (
     c.levels[0] | dict(
-      sleep_period='infinite', context_sleep_period='experience', slots=slots,
+      sleep_period='infinite', context_sleep_period='experience', slots=2,
       rank=4,
     ),
     c.levels[1] | dict(slots=0, rank=0),
@@ -50,25 +57,6 @@ def _talk(home, slots=3):
   )
 
 
-def test_a_day_is_slept_on_and_the_next_begins_empty(home):
-  talk = _talk(home)
-  answer = ''.join(talk.say('a cat'))
-  assert [m['role'] for m in talk.messages] == ['user', 'assistant']
-  assert talk.messages[1]['content'] == answer
-  # Closed and opened again in the middle of the day.
-  again = _talk(home)
-  assert again.messages == talk.messages
-  nights = again.sleep()
-  assert len(nights) == again.days == 1 and again.messages == []
-  assert 'night 1: level 1, expert 0, activated' in again.status()
-  list(again.say('a dog'))
-  assert len(again.sleep()) == again.days == 2
-  assert len(_talk(home).status().splitlines()) == 3
-  days = sorted((home / 'work' / 'days').iterdir())
-  (row,) = map(json.loads, days[0].read_text().splitlines())
-  assert row['text'] == f'user: a cat\nassistant: {answer}'
-
-
 def _logits(talk):
   """Of what would be said next, to some tokens."""
   opened = talk._opened
@@ -78,23 +66,74 @@ def _logits(talk):
   return np.asarray(said)
 
 
+@dataclasses.dataclass
+class _Lived:
+  """Two days and nights of a conversation, and what was seen on the way."""
+
+  home: pathlib.Path
+  answer: str  # To the first thing said.
+  messages: list  # Then,
+  reopened: list  # and after it was closed and opened again.
+  mornings: list = dataclasses.field(default_factory=list)
+  logits: list = dataclasses.field(default_factory=list)  # Each, from birth on.
+
+
+@functools.cache
+def _lived(home):
+  home.mkdir()
+  _host(home / 'host')
+  talk = _talk(home)
+  answer = ''.join(talk.say('a cat'))
+  again = _talk(home)  # In the middle of the day.
+  lived = _Lived(home, answer, talk.messages, list(again.messages))
+  lived.logits.append(_logits(talk))
+  for _ in range(2):
+    nights = again.sleep()
+    lived.mornings.append(
+      (len(nights), again.days, list(again.messages), again.status())
+    )
+    lived.logits.append(_logits(again))
+    if again.days == 1:
+      list(again.say('a dog'))
+  shutil.copytree(home / 'work', home / 'kept')
+  return lived
+
+
+@pytest.fixture
+def lived(tmp_path_factory, one_device):
+  """The morning after the second night, each time anew."""
+  lived = _lived(tmp_path_factory.getbasetemp() / 'conversation')
+  shutil.rmtree(lived.home / 'work')
+  shutil.copytree(lived.home / 'kept', lived.home / 'work')
+  return lived
+
+
+def test_a_day_is_slept_on_and_the_next_begins_empty(lived):
+  assert [m['role'] for m in lived.messages] == ['user', 'assistant']
+  assert lived.messages[1]['content'] == lived.answer
+  assert lived.reopened == lived.messages
+  for night, (nights, days, messages, status) in enumerate(lived.mornings, 1):
+    assert nights == days == night and messages == []
+    assert 'night 1: level 1, expert 0, activated' in status
+  assert len(_talk(lived.home).status().splitlines()) == 3
+  days = sorted((lived.home / 'work' / 'days').iterdir())
+  (row,) = map(json.loads, days[0].read_text().splitlines())
+  assert row['text'] == f'user: a cat\nassistant: {lived.answer}'
+
+
 def _never(where):
   raise AssertionError(f'asked: {where}')
 
 
-def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(home):
-  talk = _talk(home)
-  newborn = _logits(talk)
-  for day, text in enumerate(('a cat', 'a dog'), 1):
-    list(talk.say(text))
-    talk.sleep()
-    if day == 1:
-      first = _logits(talk)
-  assert not np.allclose(_logits(talk), first, atol=1e-6)
+def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(lived):
+  newborn, first, second = lived.logits
+  talk = _talk(lived.home)
+  np.testing.assert_array_equal(_logits(talk), second)
+  assert not np.allclose(second, first, atol=1e-6)
   assert talk.forget(2, _never)
   np.testing.assert_array_equal(_logits(talk), first)
   # It stays forgotten, as long as the life goes on.
-  again = _talk(home)
+  again = _talk(lived.home)
   np.testing.assert_array_equal(_logits(again), first)
   with pytest.raises(ValueError, match=r'No expert holds night 2.*\[1\]'):
     again.forget(2, _never)
@@ -105,11 +144,10 @@ def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(home):
   np.testing.assert_allclose(_logits(again), newborn, atol=1e-6)
 
 
-def test_who_would_forget_a_merged_night_is_asked(home):
-  talk = _talk(home, slots=2)
-  for text in ('a cat', 'a dog', 'a hat'):
-    list(talk.say(text))
-    talk.sleep()
+def test_who_would_forget_a_merged_night_is_asked(lived):
+  talk = _talk(lived.home)
+  list(talk.say('a hat'))
+  talk.sleep()
   assert 'night 3: level 1, expert 0, merged' in talk.status()
   asked, before = [], _logits(talk)
   assert not talk.forget(2, lambda where: asked.append(where) or False)

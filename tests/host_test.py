@@ -1,5 +1,6 @@
 """Who is born of a checkpoint lives on as anybody else."""
 
+import functools
 import json
 import shutil
 
@@ -20,8 +21,12 @@ WORDS = 300
 
 @pytest.fixture
 def home(tmp_path):
+  return _home(tmp_path)
+
+
+def _home(folder):
   """A checkpoint with a tokenizer, and a folder of days."""
-  host, days = tmp_path / 'host', tmp_path / 'days'
+  host, days = folder / 'host', folder / 'days'
   days.mkdir()
   host.mkdir()
   end = checkpoints.save_words(host, sum(DAYS, []))
@@ -29,19 +34,35 @@ def home(tmp_path):
   for number, texts in enumerate(DAYS):
     rows = ''.join(json.dumps({'text': text}) + '\n' for text in texts)
     (days / f'day{number}.jsonl').write_text(rows)
-  return tmp_path
+  return folder
 
 
 def _config(home, **birth):
   c = town.shrink(jsonl.get_config())
   c.data.path = str(home / 'days')
   c.data.update(context=24, max_prompt=12)
-  c.birth.update({'host': str(home / 'host')} | birth)
+  # A core in half precision has all that one in f32 has, and casts.
+  host = {'host': str(home / 'host'), 'dtype': 'bfloat16'}
+  c.birth.update(host | birth)
   return c
 
 
-def test_a_host_lives_through_days_and_nights(home):
+@functools.cache
+def _whole(folder):
+  """A life of two days, and its home; change nothing in it."""
+  folder.mkdir()
+  home = _home(folder)
   (run,) = study.Study(_config(home), str(home / 'run')).run()
+  return home, run
+
+
+@pytest.fixture
+def whole(tmp_path_factory, one_device):
+  return _whole(tmp_path_factory.getbasetemp() / 'host')
+
+
+def test_a_host_lives_through_days_and_nights(whole):
+  home, run = whole
   assert len(run['nights']) == len(DAYS)
   assert all(np.isfinite(n['divergence'][-1]['loss']) for n in run['nights'])
   # And goes on where it was, from the directory as it is.
@@ -104,9 +125,8 @@ def test_the_end_may_stand_beside_the_tokenizer(home):
   assert words.eos == end
 
 
-def test_a_day_may_be_added_to_a_life_that_has_ended(home):
+def test_a_day_may_be_added_to_a_life_that_has_ended(home, whole):
   """And is lived as if it had been there from the start."""
-  (whole,) = study.Study(_config(home), str(home / 'run')).run()
   later = home / 'days' / 'day1.jsonl'
   kept = later.read_text()
   later.unlink()
@@ -114,18 +134,16 @@ def test_a_day_may_be_added_to_a_life_that_has_ended(home):
   assert len(first['nights']) == 1
   later.write_text(kept)
   (both,) = study.Study(_config(home), str(home / 'other')).run()
-  assert town.timeless(both['nights']) == town.timeless(whole['nights'])
+  assert town.timeless(both['nights']) == town.timeless(whole[1]['nights'])
 
 
-def test_an_adopted_newborn_lives_as_its_host_does(home):
+def test_an_adopted_newborn_lives_as_its_host_does(home, whole):
   """Nothing of the host's directory is needed any more."""
-  half = dict(dtype='bfloat16')
-  (whole,) = study.Study(_config(home, **half), str(home / 'run')).run()
-  adoption.adopt(_config(home, **half), str(home / 'born'), str(home / 'host'))
+  adoption.adopt(_config(home), str(home / 'born'), str(home / 'host'))
   shutil.rmtree(home / 'host')
-  config = _config(home, host='', restore=str(home / 'born'), **half)
+  config = _config(home, host='', restore=str(home / 'born'))
   (found,) = study.Study(config, str(home / 'other')).run()
-  assert town.timeless(found['nights']) == town.timeless(whole['nights'])
+  assert town.timeless(found['nights']) == town.timeless(whole[1]['nights'])
   # And can be opened: as it was born, and as it has become.
   born = models.open_model(str(home / 'born'), strategy='birth')
   lived = models.open_model(str(home / 'other'))

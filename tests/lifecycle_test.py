@@ -140,10 +140,14 @@ def test_a_life_ended_without_warning_repeats_what_was_not_saved(
 def test_what_is_saved_of_a_night_does_not_change_while_it_is_written(
   unbroken, tmp_path, monkeypatch
 ):
-  """The record of a night grows; its checkpoint holds it as it was."""
+  """The record of a night grows; its checkpoint holds it as it was.
+
+  So do its types, lest what is restored needs programs of its own.
+  """
   saved, save = [], checkpoint.Checkpoints.save_moment
 
   def look(self, state, progress):
+    assert not any(jax.typeof(x).weak_type for x in jax.tree.leaves(state))
     if state.night is not None:
       saved.append((progress, int(state.night.update)))
     save(self, state, progress)

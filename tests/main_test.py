@@ -70,7 +70,7 @@ def call(config, one_device, monkeypatch, capfd):
 @pytest.fixture
 def finished(tmp_path_factory, one_device):
   """The work directory of a finished run."""
-  return town.finished(tmp_path_factory.getbasetemp())
+  return town.finished(tmp_path_factory.getbasetemp(), 'sleep')
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,7 @@ def test_a_signal_saves_first_and_the_same_command_goes_on(
   call, config, tmp_path
 ):
   """Ctrl-C by day and SIGTERM by night, each to a process of its own."""
-  variables = dict(
-    os.environ, PYTHONPATH=str(ROOT), XLA_FLAGS='',
-    JAX_DISABLE_MOST_OPTIMIZATIONS='1',
-  )  # fmt: skip
+  variables = dict(os.environ, PYTHONPATH=str(ROOT), JAX_NUM_CPU_DEVICES='1')
   command = [
     sys.executable, '-m', 'sleep_jax.main', f'--config={config}',
     f'--workdir={tmp_path}',

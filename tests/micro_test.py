@@ -1,6 +1,7 @@
 """In parts or at once, remembered or computed anew: the same learning."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -59,24 +60,26 @@ def test_a_life_in_micro_batches_is_that_life():
   _close(night, night_too, 1e-4)
 
 
+@functools.cache
+def _grad(**changes):
+  """Of a batch's loss, by the same weights whatever is remembered."""
+  model, batch = testing.tiny(**changes), testing.batch()
+  weights = testing.weights(model)
+
+  def loss(params):
+    logits_BTV = model.forward(
+      weights.with_params(params), batch.tokens_BT, batch.segments_BT,
+      batch.positions_BT,
+    )  # fmt: skip
+    return losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
+
+  return jax.jit(jax.grad(loss))(weights.params)
+
+
 @pytest.mark.parametrize('remat', ['full', 'dots'])
 @pytest.mark.parametrize('unroll', [1, 2])
 def test_what_is_not_remembered_is_computed_anew(remat, unroll):
-  plain = testing.tiny()
-  other = testing.tiny(remat=remat, unroll=unroll)
-  weights, batch = testing.weights(plain), testing.batch()
-
-  def grad(model):
-    def loss(params):
-      logits_BTV = model.forward(
-        weights.with_params(params), batch.tokens_BT, batch.segments_BT,
-        batch.positions_BT,
-      )  # fmt: skip
-      return losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
-
-    return jax.jit(jax.grad(loss))(weights.params)
-
-  _close(grad(plain), grad(other))
+  _close(_grad(), _grad(remat=remat, unroll=unroll))
 
 
 @pytest.mark.parametrize('num, tokens', [(1, 1), (2, 7), (2, 64), (11, 1)])
@@ -112,7 +115,7 @@ def test_rows_that_cannot_be_dealt_out_are_named():
 
 
 def test_a_frozen_core_in_16_bits_leaves_what_learns_in_32():
-  c = testing.config((1, 2))
+  c = testing.short_config()
   program, state = testing.life(c, testing.placement(**ONE))
   num = program.model.config.num_levels
   kinds = {p: x.dtype for p, x in program.unborn().weights.params.items()}

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from sleep_jax import checkpoint, study
+from sleep_jax import checkpoint, processes, study
 from tests import town
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -21,11 +21,11 @@ one_device = town.one_device
 ROOT = pathlib.Path(__file__).parent.parent
 # A file of its own: a process reads its config as anybody's does.
 CONFIG = """
-from tests import town
+from tests import processes_test
 
 
 def get_config():
-  c = town.config()
+  c = processes_test.config()
   c.mesh = {mesh}
   return c
 """
@@ -40,7 +40,16 @@ def home(tmp_path_factory):
   return folder
 
 
-def _start(home, workdir, *, num, devices, config='spread', **flags):
+def config():
+  """A town with less to compile, as each process does."""
+  c = town.config()
+  c.consolidate.teachers = c.consolidate.teachers[1:]
+  c.consolidate.on_policy = 0.0
+  c.evaluate_samples = 0
+  return c
+
+
+def _start(home, workdir, *, num, devices, configs=('spread',), **flags):
   """All processes of a run, and what each says."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
@@ -54,14 +63,12 @@ def _start(home, workdir, *, num, devices, config='spread', **flags):
     log = (home / f'{workdir}.{num}.{number}.log').open('w+')
     started.append((subprocess.Popen(
       [sys.executable, '-m', 'sleep_jax.main',
-       f'--config={home / config}.py' if isinstance(config, str)
-       else f'--config={home / config[number]}.py',
+       f'--config={home / configs[number % len(configs)]}.py',
        f'--workdir={home / workdir}', f'--processes={num}',
-       f'--process={number}', f'--config.compile_cache={home / "compiled"}',
+       f'--process={number}',
        *(f'--{name}={value}' for name, value in flags.items())],
       cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
-      env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '',
-                        'JAX_NUM_CPU_DEVICES': str(devices)},
+      env=os.environ | {'JAX_NUM_CPU_DEVICES': str(devices)},
     ), log))  # fmt: skip
   return started
 
@@ -93,14 +100,13 @@ def _rows(folder):
 
 def test_stopped_and_gone_on_elsewhere_they_live_as_one(home):
   """Two processes of two devices, told to stop; then four of one."""
-  c = town.config()
-  study.Study(c, str(home / 'whole')).run()
+  study.Study(config(), str(home / 'whole')).run()
   pair = _start(home, 'run', num=2, devices=2)
   _until(pair[0][1], 'night 1: ', pair[0][0])
   pair[1][0].send_signal(signal.SIGTERM)  # To one of them.
   for code, said in _ended(pair):
     assert code == 128 + signal.SIGTERM and 'saved' in said, said
-  four = _start(home, 'run', num=4, devices=1, config='rows')
+  four = _start(home, 'run', num=4, devices=1, configs=('rows',))
   for code, said in _ended(four):
     assert code == 0, said
   assert (home / 'run' / 'report.html').exists()
@@ -127,22 +133,28 @@ def test_who_lost_another_says_so(home):
 
 
 def test_another_config_is_refused(home):
-  pair = _start(home, 'two', num=2, devices=1, config=('spread', 'rows'))
+  pair = _start(home, 'two', num=2, devices=1, configs=('spread', 'rows'))
   for code, said in _ended(pair, 90):
     assert code == 1 and 'have another config than process 0' in said
   assert not (home / 'two' / 'config.json').exists()
 
 
+def test_who_cannot_be_reached_is_said_soon(home):
+  started = _start(
+    home, 'alone', num=1, devices=1, coordinator='localhost:1',
+    coordinator_timeout=2, processes=2, process=1,
+  )  # fmt: skip
+  ((code, said),) = _ended(started, 60)
+  assert code == 1 and 'Nobody answers' in said and 'Traceback' not in said
+
+
 @pytest.mark.parametrize(
-  'flags, said',
+  'coordinator, process, said',
   [
-    (dict(coordinator='localhost:1', coordinator_timeout=2, processes=2,
-          process=1), 'Nobody answers'),
-    (dict(coordinator='localhost'), 'expected HOST:PORT'),
-    (dict(process=5), 'expected 0 to 1 - 1'),
+    ('localhost', 0, 'expected HOST:PORT'),
+    ('localhost:1', 5, 'expected 0 to 1 - 1'),
   ],
-)  # fmt: skip
-def test_who_cannot_be_reached_is_said_soon(home, flags, said):
-  ((process, log),) = _start(home, 'alone', num=1, devices=1, **flags)
-  ((code, out),) = _ended([(process, log)], 60)
-  assert code == 1 and said in out and 'Traceback' not in out
+)
+def test_what_is_no_address_is_said_at_once(coordinator, process, said):
+  with pytest.raises(ValueError, match=said):
+    processes.start(coordinator, 1, process, timeout=60)

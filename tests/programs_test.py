@@ -30,6 +30,8 @@ def test_a_state_begins_as_its_blueprint_says(here, name):
   ):
     assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
     assert leaf.sharding.is_equivalent_to(shape.sharding, leaf.ndim)
+    # Nor will one from a checkpoint be: it is to meet the same programs.
+    assert not jax.typeof(leaf).weak_type
   assert np.asarray(state.guard_N).tolist() == [0.5] * 3
   assert testing.same(
     jax.device_get(state.weights), jax.device_get(here.newborn.weights)

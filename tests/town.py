@@ -13,12 +13,14 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 import pytest
 
 from configs import base
 from sleep_jax import (
   checkpoint,
   lifecycle,
+  lineage,
   programs,
   progress,
   schedule,
@@ -93,23 +95,54 @@ def shrink(
 
 @pytest.fixture
 def one_device(monkeypatch):
-  """Studies as on a machine with one device: eight take longer to compile."""
+  """Studies as on a machine with one device: eight take longer to compile.
+
+  Those that would compile the same have it in common.
+  """
   place = testing.placement(data=1, fsdp=1, tensor=1)
   make = lambda data=-1, fsdp=1, sequence=1, tensor=1: place
   monkeypatch.setattr(sharding, 'make', make)
+  alone = study.Study._programs
+
+  def shared(self, kind, start, rate=None):
+    if kind.name == 'birth':  # Of which there are several of one name.
+      return alone(self, kind, start, rate)
+    plain = lineage.kept(self._plain, born=False)
+    for part, name in (
+      ('birth', 'host'),
+      ('birth', 'restore'),
+      ('data', 'path'),
+    ):
+      plain[part] = plain[part] | {name: ''}
+    stream = start.stream
+    arrays = stream.stems, stream.dream_stems, [*stream.tasks.values()][:1]
+    key = (
+      kind.name, rate, start.model, stream.tokenizer.fingerprint,
+      json.dumps(plain), jax.tree.structure(arrays),
+      *(np.asarray(x).tobytes() for x in jax.tree.leaves(arrays)),
+    )  # fmt: skip
+    if key not in _COMPILED:
+      _COMPILED[key] = alone(self, kind, start, rate)
+    return _COMPILED[key]
+
+  monkeypatch.setattr(study.Study, '_programs', shared)
+
+
+_COMPILED: dict[tuple, programs.Programs] = {}
 
 
 @functools.cache
-def finished(base: pathlib.Path) -> pathlib.Path:
-  """The work directory of a study of all strategies, run once a session.
+def finished(base: pathlib.Path, *names: str) -> pathlib.Path:
+  """The work directory of a study, run once a session.
 
   Args:
     base: temporary folder of the session. Change nothing in what is returned.
+    *names: of strategies; none: all of them.
   """
-  folder = base / 'finished'
+  folder = base / '_'.join(['finished', *names])
   c = config()
   # Who edits itself needs something to dream about.
-  c.strategies = tuple(n for n in strategies.NAMES if n != 'seal')
+  c.strategies = names or tuple(n for n in strategies.NAMES if n != 'seal')
   study.Study(c, str(folder)).run()
   return folder
 

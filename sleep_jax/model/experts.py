@@ -44,11 +44,9 @@ class ExpertBank(nn.Module):
   ) -> Array:
     """Args: x_BTD normed input; active_E this level's row, `slots` entries."""
     D = x_BTD.shape[-1]
-    drawn = jax.vmap(
-      lambda key: init(key, D, self.rank, gate_bias=self.gate_bias)
-    )
+    sizes = self.slots, D, self.rank, self.gate_bias
     bank = {
-      name: self.param(name, _drawn_bank, drawn, name, self.slots)
+      name: self.param(name, _drawn, name, *sizes)
       for name in ('A', 'B', 'router', 'bias')
     }
     self.sow('seen', 'inputs', x_BTD)
@@ -188,5 +186,8 @@ def _lone(logits, router):
   return jnp.exp(logits) if router == 'centroid' else jax.nn.sigmoid(logits)
 
 
-def _drawn_bank(key, drawn, name, slots):
-  return drawn(jax.random.split(key, slots))[name]
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _drawn(key, name, slots, width, rank, gate_bias):
+  """One array of a bank; jitted for the reason that `matrix_init` is."""
+  draw = lambda key: init(key, width, rank, gate_bias=gate_bias)[name]
+  return jax.vmap(draw)(jax.random.split(key, slots))

@@ -21,7 +21,8 @@ from sleep_jax.model import attention
 from sleep_jax.model import config as config_lib
 
 Array = types.Array
-matrix_init = nn.initializers.lecun_normal()
+# Flax asks for the shape of each parameter wherever it is used: traced once.
+matrix_init = jax.jit(nn.initializers.lecun_normal(), static_argnums=1)
 
 
 class RMSNorm(nn.Module):

@@ -69,7 +69,7 @@ class Transformer:
         'attention': blocks.joined([run['attention'] for run in runs]),
         'levels': {k: v for run in runs for k, v in run['levels'].items()},
       },
-      'norm': {'scale': jnp.full((c.width,), 1.0 - c.norm_offset)},
+      'norm': {'scale': jnp.full((c.width,), 1.0 - c.norm_offset, jnp.float32)},
     }
     if not c.tied:
       shape = (c.width, c.vocab_size)
