@@ -60,7 +60,7 @@ PROGRAMS = (
   ('0.6b-v5e', 'dream'), ('8b-two-slices', 'night'), ('70b-v5p', 'wake'),
   ('70b-v6e', 'night'), ('8b-v5p', 'night'), ('8b-v6e', 'wake'),
   ('8b-v5p', 'wake'), ('70b-v5p', 'dream'), ('8b-v6e', 'dream'),
-  ('8b-32k', 'wake'), ('8b-32k-whole', 'wake'),
+  ('8b-32k', 'wake'), ('8b-32k-whole', 'wake'), ('8b-32k', 'night'),
 )  # fmt: skip
 
 
