@@ -161,11 +161,11 @@ def apart(folder: pathlib.Path, other: pathlib.Path) -> dict[str, Any]:
     (x / 'run/seed_0/sleep/dreams.jsonl').read_text().splitlines()
     for x in (folder, other)
   )
-  gain = lambda rows: sum(json.loads(row)['gain'] > 0 for row in rows)
+  kept = lambda rows: sum(json.loads(r)['kept'] == 'rewarded' for r in rows)
   return {
     'same_events': same, 'loss': max(far), 'weights': weights,
-    'dreams': len(dreams), 'dreams_gained': gain(dreams),
-    'gained_on_one_device': gain(expected_dreams),
+    'dreams': len(dreams), 'rewarded': kept(dreams),
+    'rewarded_on_one_device': kept(expected_dreams),
   }  # fmt: skip
 
 
