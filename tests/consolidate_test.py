@@ -130,8 +130,8 @@ def _night(seed=0):
   return states, metrics
 
 
-def _morning(accept, seed=0):
-  states, _ = _night(seed)
+def _morning(accept):
+  states, _ = _night()
   return _programs()[3](states[-1], jnp.asarray(accept), jnp.float32(0.6))
 
 
@@ -456,7 +456,7 @@ def test_levels_that_sleep_together_go_fastest_first_with_fresh_teachers():
   """What level 1 hands to level 2, level 2 can hand on the same night."""
   evening = _evening()
   _, fall_asleep, _, wake_up = _programs(1)
-  _, fall_asleep_2, _, wake_up_2 = _programs(2)
+  _, fall_asleep_2, _, wake_up_2 = _programs()
   yes, model = jnp.asarray(True), testing.tiny(*PERIODS)
   learned = testing.expert(model, 2)
   asleep = fall_asleep(evening)
@@ -471,7 +471,7 @@ def test_levels_that_sleep_together_go_fastest_first_with_fresh_teachers():
   assert testing.same(
     second.night.sender_next, fall_asleep_2(evening).night.sender_next
   )
-  teacher = _programs(2)[0].teacher(second, 'next')
+  teacher = _programs()[0].teacher(second, 'next')
   for name, leaf in learned['2'].items():
     np.testing.assert_array_equal(
       teacher.params[BANK.format(2) + name][:, 2], leaf

@@ -44,8 +44,7 @@ def config():
   """A town with less to compile, as each process does."""
   c = town.config()
   c.consolidate.teachers = c.consolidate.teachers[1:]
-  c.consolidate.on_policy = 0.0
-  c.evaluate_samples = 0
+  c.wake.steps = 12  # A day that leaves more to learn than rounding.
   return c
 
 
