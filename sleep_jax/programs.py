@@ -11,7 +11,14 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from sleep_jax import nights, optimizer, profiling, schedule, sharding, types
+from sleep_jax import (
+  beginning,
+  nights,
+  optimizer,
+  profiling,
+  sharding,
+  types,
+)
 from sleep_jax import state as state_lib
 from sleep_jax.data import sources
 from sleep_jax.model import transformer
@@ -22,7 +29,6 @@ from sleep_jax.phases import (
   imitate,
   merge,
   micro,
-  replay,
   seeding,
   tether,
   wake,
@@ -78,21 +84,20 @@ class Programs:
     model = dataclasses.replace(model, place=placement.inside)
     self.model, self.kind, self.placement = model, kind, placement
     levels = model.config.levels
-    self._txs, self._periods, self._moving = {}, {}, {}
+    txs, periods, moving = {}, {}, {}
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     for name, owners in kind.owners.items():
       settings = dict(_optimizer(config, name))
       if learning_rate is not None:
         settings['learning_rate'] = learning_rate
-      self._txs[name] = optimizer.make(**settings)
+      txs[name] = optimizer.make(**settings)
       own = name.isdigit()
-      self._periods[name] = levels[int(name) - 1].update_period if own else 1
-      self._moving[name] = tuple(
+      periods[name] = levels[int(name) - 1].update_period if own else 1
+      moving[name] = tuple(
         optimizer.owned(shapes.params, owners, num_levels=len(levels))
       )
     self._config = config
     self.birth_steps = config.birth.steps
-    self._capacities = _capacities(config, levels, kind)
     self._asked = stems, judge
     self._nights: dict[int, consolidate.Consolidation] = {}
     self._merges: dict[int, merge.Merge] = {}
@@ -100,7 +105,7 @@ class Programs:
     self._dreamt = dream_stems, task
     self.settings: dict[str, night_lib.Settings] = {}
     self.dreams = dreams_lib.make(**config.dream.to_dict())
-    self._average_decay, self._document = 0.0, 0
+    average_decay, document = 0.0, 0
     night = night_lib.make(**config.consolidate.to_dict())
     build = nights.Builder(
       config, model, placement, stems, bos, eos, judge, night
@@ -120,7 +125,7 @@ class Programs:
       self.collapse = functools.partial(
         imitate.collapse, settings=night.imitation
       )
-      self._nights = build.consolidations(self._txs)
+      self._nights = build.consolidations(txs)
       if night.full == night_lib.MERGE:
         self.settings[MERGE] = merge.settings(night)
         self._merges = build.merges(self._nights, self.settings[MERGE])
@@ -130,19 +135,23 @@ class Programs:
           self._nights, self.dreams, self.settings[DREAM], task
         )
       if night.reads:
-        self._document = nights.document(config)
+        document = nights.document(config)
       if night.averaged:
-        self._average_decay = night.average_decay
-    self._tether = self._tied() if kind.sleeps else None
+        average_decay = night.average_decay
+    tied = self._tied() if kind.sleeps else None
+    self._first = beginning.Beginning(
+      config, levels, kind, txs, moving, self.senders, document,
+      bool(average_decay), tied,
+    )  # fmt: skip
+    self._owners = tuple(txs)
     sizes = {'data.batch_size': config.data.batch_size}
     if config.data.day_batch_size:
       sizes['data.day_batch_size'] = config.data.day_batch_size
     micro.check(config.wake.micro_batches, sizes, 'wake.micro_batches')
     step = wake.make(
-      self._likelihood, self._moving, self._txs, self._periods,
-      bands=tuple(self._capacities),
-      hold=None if self._tether is None else self._tether.hold,
-      average_decay=self._average_decay,
+      self._likelihood, moving, txs, periods,
+      bands=tuple(beginning.capacities(config, levels, kind)),
+      hold=None if tied is None else tied.hold, average_decay=average_decay,
       micro_batches=config.wake.micro_batches,
     )  # fmt: skip
     self._wake = kind.wrap(step)
@@ -166,9 +175,11 @@ class Programs:
 
     def make(newborn, key, guard):
       if newborn is None:
-        return self._begin(self.model.init(key), {}, key, guard)
+        return self._first.state(self.model.init(key), {}, key, guard)
       weights, bands = newborn
-      return self._begin(jax.tree.map(jnp.copy, weights), bands, key, guard)
+      return self._first.state(
+        jax.tree.map(jnp.copy, weights), bands, key, guard
+      )
 
     given = None if newborn is None else (newborn.weights, newborn.replay)
     args = (given, key, jnp.float32(guard))
@@ -213,11 +224,11 @@ class Programs:
     """
     key = jax.random.key(0)
     if newborn is None:
-      make = lambda: self._begin(self.model.init(key), {}, key, -1.0)
+      make = lambda: self._first.state(self.model.init(key), {}, key, -1.0)
       shapes = jax.eval_shape(make)
     else:
       shapes = jax.eval_shape(
-        self._begin, newborn.weights, newborn.replay, key, -1.0
+        self._first.state, newborn.weights, newborn.replay, key, -1.0
       )
     if night is not None:
       shapes = self._asleep(shapes, night, phase)
@@ -229,7 +240,7 @@ class Programs:
 
   def wake(self, state, batch, held: Sequence[int]):
     """One wake step; `held` levels keep their update for the night."""
-    flags = {name: jnp.asarray(name in map(str, held)) for name in self._txs}
+    flags = {name: jnp.asarray(name in map(str, held)) for name in self._owners}
     batch = self.placement.put(batch, prefix='batch/')
     return self._run('wake', self._wake, state, batch, flags)
 
@@ -388,41 +399,6 @@ class Programs:
       )
     return tether.Tether(self._nights[1], weight, author)
 
-  def _begin(self, weights, bands, key, guard):
-    c, levels = self._config, self.model.config.levels
-    num_levels = len(levels)
-    own = {
-      name: {path: weights.params[path] for path in paths}
-      for name, paths in self._moving.items()
-    }
-    sleepers = [str(sender) for sender in self._nights if sender]
-    made = replay.empty(
-      self._capacities, width=c.data.max_prompt, document=self._document
-    )
-    room = replay.stored_tokens(
-      replay.empty(_ring(c, levels), width=c.data.max_prompt)
-    )
-    return state_lib.State(
-      step=jnp.zeros((), jnp.int32),
-      key=jax.random.fold_in(key, 1),
-      weights=weights,
-      sums={n: jax.tree.map(jnp.zeros_like, own[n]) for n in own},
-      opt={n: self._txs[n].init(own[n]) for n in own},
-      anchor={n: jax.tree.map(jnp.copy, own[n]) for n in sleepers},
-      woke_N=jnp.zeros((num_levels,), jnp.int32),
-      guard_N=jnp.full((num_levels,), guard, jnp.float32),
-      replay=made | (jax.tree.map(jnp.copy, bands) if self._nights else {}),
-      tether=None if self._tether is None else self._tether.empty(weights),
-      average={
-        n: jax.tree.map(jnp.copy, own[n])
-        for n in sleepers
-        if self._average_decay
-      },
-      memory=(
-        er.empty(room, width=c.data.context) if self.kind.memory else None
-      ),
-    )
-
 
 def _optimizer(config, name):
   """Settings of an owner's optimizer."""
@@ -431,28 +407,3 @@ def _optimizer(config, name):
   if name == 'all':
     return config.fine_tune
   return config.wake.optimizers[int(name) - 1]
-
-
-def _ring(config, levels) -> dict[str, int]:
-  """Capacities of sleep's bands."""
-  if config.replay.store == 'none':
-    return {}
-  days = {
-    replay.day(number): config.replay.day
-    for number in schedule.sleepers(levels)
-  }
-  return {
-    replay.BIRTH: config.replay.birth,
-    replay.PAST: config.replay.past,
-    **days,
-  }
-
-
-def _capacities(config, levels, kind) -> dict[str, int]:
-  """Bands that a strategy fills itself."""
-  ring = _ring(config, levels)
-  if kind.name == 'birth':
-    return {name: ring[name] for name in ring if name == replay.BIRTH}
-  if kind.sleeps:
-    return {name: ring[name] for name in ring if name != replay.BIRTH}
-  return {}
