@@ -1,10 +1,10 @@
 """One life on one device, and on many: the same numbers, wherever it is lived.
 
-The life of configs/tiny.py (days, nights, rewarded dreams) on one device; on
-eight pretend ones in every mesh; by two and four processes; stopped in a night
-and gone on with by others; and after a process was killed. Of each: how far its
-losses and its last weights are from those of one device. What stands in the file
-already is not lived again.
+The life of configs/tiny.py (days, nights, rewarded dreams) on one device; by two
+and four processes; stopped in a night and gone on with by others; after a
+process was killed; and on eight pretend devices in every mesh. Of each: how far
+its losses and its last weights are from those of one device. What stands in the
+file already is not lived again.
 
 python -m benchmarks.meshes --out=docs/results/tpu/meshes.json
 """
