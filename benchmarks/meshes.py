@@ -1,7 +1,7 @@
 """One life on one device, and on many: the same numbers, wherever it is lived.
 
-The life of configs/tiny.py (days, nights, rewarded dreams) on one device; by two
-and four processes; stopped in a night and gone on with by others; after a
+The life of configs/tiny.py (days, nights, rewarded dreams) on one device; by 2
+and 4 processes; stopped in a night and gone on with by others; after a
 process was killed; and on eight pretend devices in every mesh. Of each: how far
 its losses and its last weights are from those of one device. What stands in the
 file already is not lived again.
