@@ -1,5 +1,7 @@
 """A cap on logits holds wherever logits are made."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,10 +39,12 @@ def test_logits_near_the_cap_and_keep_their_order(capped):
 def test_decoding_is_reading(capped):
   model, weights = capped
   tokens, _, _ = _rows()
-  whole = model.forward(weights, *_rows())
+  whole = jax.jit(model.forward)(weights, *_rows())
   size = jnp.full((len(tokens),), 3)  # Rows have four tokens, and more.
-  first_BV, cache = model.prefill(weights, tokens[:, :3], size, cache_size=4)
-  next_BV, _ = model.decode(
+  first_BV, cache = jax.jit(functools.partial(model.prefill, cache_size=4))(
+    weights, tokens[:, :3], size
+  )
+  next_BV, _ = jax.jit(model.decode)(
     weights, tokens[:, 3], size, jnp.ones((len(tokens), 4), bool), cache,
     jnp.int32(3),
   )  # fmt: skip

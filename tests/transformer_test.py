@@ -270,9 +270,11 @@ def test_across_depth_decoding_is_reading():
   weights = weights.replace(fresh=testing.expert(model, 2))
   tokens = testing.batch().tokens_BT[:, :5]
   length_B = jnp.full((8,), 5)
-  whole = model.forward(weights, *transformer.rows(tokens, length_B))
-  _, cache = model.prefill(weights, tokens[:, :4], length_B - 1, cache_size=5)
-  last, _ = model.decode(
+  whole = jax.jit(model.forward)(weights, *transformer.rows(tokens, length_B))
+  _, cache = jax.jit(functools.partial(model.prefill, cache_size=5))(
+    weights, tokens[:, :4], length_B - 1
+  )
+  last, _ = jax.jit(model.decode)(
     weights, tokens[:, 4], length_B - 1, jnp.ones((8, 5), bool), cache, 4
   )
   np.testing.assert_allclose(last, whole[:, 4], rtol=1e-5, atol=1e-5)
