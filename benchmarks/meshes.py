@@ -133,7 +133,8 @@ def _started(place, folder, name):
          *([*together, f'--process={number}'] if place.processes > 1 else [])],
         cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
         # Most of the time is spent on compiling.
-        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '',
+        env=os.environ | {'JAX_PLATFORMS': 'cpu',
+                          'XLA_FLAGS': '--xla_cpu_use_fusion_emitters=false',
                           'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
                           'JAX_NUM_CPU_DEVICES': str(place.devices)},
       )))  # fmt: skip
