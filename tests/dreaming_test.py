@@ -241,9 +241,10 @@ def test_who_teaches_is_the_model_as_it_was_and_who_wrote():
   assert np.abs(programs.model.forward(writer, *rows) - plain).max() > 1e-3
 
 
-def test_dreams_on_many_devices_are_those_of_one():
+@pytest.mark.parametrize('mesh', [((2, 2, 2),), ((2, 1, 2), 2)])
+def test_dreams_on_many_devices_are_those_of_one(mesh):
   whole, found = _dreamt()
-  shared, other = _dreamt((2, 1, 2), 2)
+  shared, other = _dreamt(*mesh)
   np.testing.assert_array_equal(
     found['texts']['tokens'], other['texts']['tokens']
   )

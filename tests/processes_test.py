@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from sleep_jax import checkpoint, processes, study
+from sleep_jax import checkpoint, study
 from tests import town
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -21,11 +21,11 @@ one_device = town.one_device
 ROOT = pathlib.Path(__file__).parent.parent
 # A file of its own: a process reads its config as anybody's does.
 CONFIG = """
-from tests import processes_test
+from tests import town
 
 
 def get_config():
-  c = processes_test.config()
+  c = town.config()
   c.mesh = {mesh}
   return c
 """
@@ -38,14 +38,6 @@ def home(tmp_path_factory):
                      ('rows', dict(data=-1, fsdp=1, tensor=1))):  # fmt: skip
     (folder / f'{name}.py').write_text(CONFIG.format(mesh=mesh))
   return folder
-
-
-def config():
-  """A town with less to compile, as each process does."""
-  c = town.config()
-  c.consolidate.teachers = c.consolidate.teachers[1:]
-  c.wake.steps = 12  # A day that leaves more to learn than rounding.
-  return c
 
 
 def _start(home, workdir, *, num, devices, configs=('spread',), **flags):
@@ -99,7 +91,7 @@ def _rows(folder):
 
 def test_stopped_and_gone_on_elsewhere_they_live_as_one(home):
   """Two processes of two devices, told to stop; then four of one."""
-  study.Study(config(), str(home / 'whole')).run()
+  study.Study(town.config(), str(home / 'whole')).run()
   pair = _start(home, 'run', num=2, devices=2)
   _until(pair[0][1], 'night 1: ', pair[0][0])
   pair[1][0].send_signal(signal.SIGTERM)  # To one of them.
@@ -138,22 +130,16 @@ def test_another_config_is_refused(home):
   assert not (home / 'two' / 'config.json').exists()
 
 
-def test_who_cannot_be_reached_is_said_soon(home):
-  started = _start(
-    home, 'alone', num=1, devices=1, coordinator='localhost:1',
-    coordinator_timeout=2, processes=2, process=1,
-  )  # fmt: skip
-  ((code, said),) = _ended(started, 60)
-  assert code == 1 and 'Nobody answers' in said and 'Traceback' not in said
-
-
 @pytest.mark.parametrize(
-  'coordinator, process, said',
+  'flags, said',
   [
-    ('localhost', 0, 'expected HOST:PORT'),
-    ('localhost:1', 5, 'expected 0 to 1 - 1'),
+    (dict(coordinator='localhost:1', coordinator_timeout=2, processes=2,
+          process=1), 'Nobody answers'),
+    (dict(coordinator='localhost'), 'expected HOST:PORT'),
+    (dict(process=5), 'expected 0 to 1 - 1'),
   ],
-)
-def test_what_is_no_address_is_said_at_once(coordinator, process, said):
-  with pytest.raises(ValueError, match=said):
-    processes.start(coordinator, 1, process, timeout=60)
+)  # fmt: skip
+def test_who_cannot_be_reached_is_said_soon(home, flags, said):
+  started = _start(home, 'alone', num=1, devices=1, **flags)
+  ((code, out),) = _ended(started, 60)
+  assert code == 1 and said in out and 'Traceback' not in out

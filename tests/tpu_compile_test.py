@@ -58,13 +58,13 @@ def test_rows_that_are_shared_out_need_a_third_of_the_room():
 
 
 def test_a_night_needs_no_second_model():
-  """Its peak is little more than what is kept, and the rows of one pass.
+  """Its peak is that of what is kept, and of the rows that one pass reads.
 
-  What is more are the weights of a block, gathered: 1.22 times, measured.
+  Not reached: 1.22 times, see docs/results/README.md.
   """
   night, two = _found('8b-v5e', 'night'), _found('8b-v5e', cases.TWO)
   room = sum(night['kept'].values()) + night['needed']['activations']
-  assert night['compiled']['peak'] < 1.25 * room
+  assert night['compiled']['peak'] < 1.15 * room
   assert two['compiled']['peak'] > 2 * night['compiled']['peak']
 
 
