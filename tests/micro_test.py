@@ -15,16 +15,6 @@ from tests import testing
 ONE = dict(data=1, fsdp=1, tensor=1)
 
 
-def _close(a, b, tolerance=1e-5):
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(
-      x, y, rtol=tolerance, atol=tolerance
-    ),
-    a,
-    b,
-  )
-
-
 def test_parts_sum_to_the_whole_and_rows_come_back_in_order():
   x_BD = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), 'f4')
   w = jnp.ones((3,))
@@ -35,7 +25,7 @@ def test_parts_sum_to_the_whole_and_rows_come_back_in_order():
 
   whole = micro.value_and_grad(function, w, x_BD)
   for num in (2, 4, 8):
-    _close(whole, micro.value_and_grad(function, w, x_BD, num=num))
+    testing.close(whole, micro.value_and_grad(function, w, x_BD, num=num))
 
 
 def _after(c):
@@ -56,8 +46,8 @@ def test_a_life_in_micro_batches_is_that_life():
   # The student's rows too, and a block of each is made anew by backward.
   parts.model.remat = 'full'
   (day, night), (other, night_too) = _after(whole), _after(parts)
-  _close(day, other, 1e-4)
-  _close(night, night_too, 1e-4)
+  testing.close(day, other, 1e-4)
+  testing.close(night, night_too, 1e-4)
 
 
 @functools.cache
@@ -79,7 +69,7 @@ def _grad(**changes):
 @pytest.mark.parametrize('remat', ['full', 'dots'])
 @pytest.mark.parametrize('unroll', [1, 2])
 def test_what_is_not_remembered_is_computed_anew(remat, unroll):
-  _close(_grad(), _grad(remat=remat, unroll=unroll))
+  testing.close(_grad(), _grad(remat=remat, unroll=unroll))
 
 
 @pytest.mark.parametrize('num, tokens', [(1, 1), (2, 7), (2, 64), (11, 1)])
@@ -101,7 +91,9 @@ def test_likelihoods_in_blocks_are_those_of_all_logits(num, tokens):
 
   for function in (whole, blocks):
     found = jax.value_and_grad(function, argnums=(0, 1))(x_ND, head_VD)
-    _close(found, jax.value_and_grad(whole, argnums=(0, 1))(x_ND, head_VD))
+    testing.close(
+      found, jax.value_and_grad(whole, argnums=(0, 1))(x_ND, head_VD)
+    )
 
 
 def test_rows_that_cannot_be_dealt_out_are_named():

@@ -21,11 +21,11 @@ one_device = town.one_device
 ROOT = pathlib.Path(__file__).parent.parent
 # A file of its own: a process reads its config as anybody's does.
 CONFIG = """
-from tests import town
+from tests import processes_test
 
 
 def get_config():
-  c = town.config()
+  c = processes_test.config()
   c.mesh = {mesh}
   return c
 """
@@ -38,6 +38,13 @@ def home(tmp_path_factory):
                      ('rows', dict(data=-1, fsdp=1, tensor=1))):  # fmt: skip
     (folder / f'{name}.py').write_text(CONFIG.format(mesh=mesh))
   return folder
+
+
+def config():
+  """A town whose days leave more to learn than rounding."""
+  c = town.config()
+  c.wake.steps = 12
+  return c
 
 
 def _start(home, workdir, *, num, devices, configs=('spread',), **flags):
@@ -91,7 +98,7 @@ def _rows(folder):
 
 def test_stopped_and_gone_on_elsewhere_they_live_as_one(home):
   """Two processes of two devices, told to stop; then four of one."""
-  study.Study(town.config(), str(home / 'whole')).run()
+  study.Study(config(), str(home / 'whole')).run()
   pair = _start(home, 'run', num=2, devices=2)
   _until(pair[0][1], 'night 1: ', pair[0][0])
   pair[1][0].send_signal(signal.SIGTERM)  # To one of them.

@@ -62,25 +62,16 @@ def _life(shape):
   return evening, _plain((state.night, found))
 
 
-def _close(a, b, tolerance):
-  for (path, x), y in zip(
-    jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
-  ):
-    np.testing.assert_allclose(
-      x, y, rtol=tolerance, atol=tolerance, err_msg=jax.tree_util.keystr(path)
-    )
-
-
 @pytest.mark.parametrize('mesh', MESHES)
 def test_a_day_and_a_night_of_shared_rows_are_those_of_whole_ones(mesh):
   (evening, loss), (night, found) = _life(tuple(ONE.items()))
   (evening_too, loss_too), (night_too, found_too) = _life(tuple(mesh.items()))
-  _close((evening, loss), (evening_too, loss_too), 1e-5)
+  testing.close((evening, loss), (evening_too, loss_too), 1e-5)
   written = lambda night: {
     name: pool.replace(states_BGD=None) for name, pool in night.pools.items()
   }
   assert testing.same(written(night), written(night_too))  # Every word.
-  _close((night.fresh, found), (night_too.fresh, found_too), 1e-4)
+  testing.close((night.fresh, found), (night_too.fresh, found_too), 1e-4)
 
 
 def _sent(function, model, mesh, *shapes):

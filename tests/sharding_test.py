@@ -67,21 +67,12 @@ def _apart(pools):
   return written, {n: pool.states_BGD for n, pool in pools.items()}
 
 
-def _close(a, b, tolerance=1e-5):
-  for (path, x), y in zip(
-    jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
-  ):
-    np.testing.assert_allclose(
-      x, y, rtol=tolerance, atol=tolerance, err_msg=jax.tree_util.keystr(path)
-    )
-
-
 @pytest.mark.parametrize('shape', MESHES)
 def test_a_day_on_many_devices_is_the_day_on_one(shape):
   (one, loss), (many, other) = _life(ONE)[2], _life(shape)[2]
-  _close(one.weights, many.weights)
-  _close(one.sums, many.sums)
-  _close(loss, other)
+  testing.close(one.weights, many.weights)
+  testing.close(one.sums, many.sums)
+  testing.close(loss, other)
   # Prompts are drawn, not computed: the same to the last token.
   assert testing.same(one.replay, many.replay)
   assert int(one.replay['past'].count) == 2 * testing.ROWS
@@ -113,9 +104,9 @@ def test_a_night_on_many_devices_is_the_night_on_one():
   written, read = _apart(pools)
   written_too, read_too = _apart(pools_too)
   assert testing.same(written, written_too)  # Every word.
-  _close(read, read_too, 1e-4)
-  _close(divergence, other, 1e-4)
-  _close(one.weights.params, many.weights.params, 1e-4)
+  testing.close(read, read_too, 1e-4)
+  testing.close(divergence, other, 1e-4)
+  testing.close(one.weights.params, many.weights.params, 1e-4)
   assert one.weights.active_NE[1].sum() == 2
   assert testing.same(one.weights.active_NE, many.weights.active_NE)
 

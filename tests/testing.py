@@ -254,6 +254,17 @@ def newborn(model: transformer.Transformer) -> programs.Newborn:
   return programs.Newborn(weights(model), {})
 
 
+def close(a: Any, b: Any, tolerance: float = 1e-5) -> None:
+  """Fails where two trees are further apart, and says at which leaf."""
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for (path, x), y in zip(
+    jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
+  ):
+    np.testing.assert_allclose(
+      x, y, rtol=tolerance, atol=tolerance, err_msg=jax.tree_util.keystr(path)
+    )
+
+
 def same(a: Any, b: Any) -> bool:
   """Whether two trees are equal bit for bit."""
   raw = lambda x: (
