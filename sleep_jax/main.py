@@ -1,10 +1,12 @@
 """Entry: python -m sleep_jax.main --config=configs/smoke.py --workdir=x."""
 
+import contextlib
 import logging as standard_logging
 import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 
@@ -36,7 +38,15 @@ _PROCESS = flags.DEFINE_integer('process', None, 'Which, from 0.', 0)
 _TIMEOUT = flags.DEFINE_integer(
   'coordinator_timeout', 300, 'Seconds to wait for the others.', 1
 )
-_SAVING = b'\nstopping: the moment is saved first\n'
+_GRACE = flags.DEFINE_float(
+  'grace', 0, 'Seconds to save in after SIGTERM or SIGINT; then it ends, and '
+  'goes on from what was saved before. 0: as many as it takes.', 0,
+)  # fmt: skip
+_SAVING = '\nstopping: the moment is saved first'
+_LATE = (
+  'ended: not saved within --grace={:g} seconds; the same command goes on from '
+  'what was saved before'
+)
 
 
 def main(argv):
@@ -52,8 +62,9 @@ def main(argv):
       _COORDINATOR.value, _PROCESSES.value, _PROCESS.value,
       timeout=_TIMEOUT.value,
     )  # fmt: skip
-    _listen(stopped)  # After jax, which listens for SIGTERM too.
-    _run(lambda: bool(stopped))
+    # After jax, which listens for SIGTERM too.
+    with _listening(stopped, _GRACE.value):
+      _run(lambda: bool(stopped))
   except lifecycle.Interrupted as reason:
     print(reason, file=sys.stderr)
     if _RESTORE_CYCLE.value is not None:
@@ -83,15 +94,43 @@ def main(argv):
     processes.leave(1)
 
 
-def _listen(stopped):
-  """Notes signals that ask us to stop."""
+@contextlib.contextmanager
+def _listening(stopped, grace):
+  """Notes signals that ask us to stop; ends us if that takes too long.
 
-  def stop(number, frame):
-    stopped.append(number)
-    os.write(sys.stderr.fileno(), _SAVING)  # A handler may not print.
+  Python's own handlers wait for the compiler and for devices. A thread does
+  not.
+  """
+  told, tell = os.pipe()
+  os.set_blocking(tell, False)
 
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, stop)
+  def watch():
+    while number := os.read(told, 1):
+      print(_SAVING, file=sys.stderr, flush=True)
+      if grace and not stopped:
+        timer = threading.Timer(grace, end, number)
+        timer.daemon = True
+        timer.start()
+      stopped.append(number[0])
+    os.close(told)
+
+  def end(number):
+    print(_LATE.format(grace), file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+  before = signal.set_wakeup_fd(tell)
+  handlers = {
+    number: signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM)
+  }
+  threading.Thread(target=watch, daemon=True).start()
+  try:
+    yield
+  finally:
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
+    signal.set_wakeup_fd(before)
+    os.close(tell)  # Which ends the thread.
 
 
 def parse(argv):

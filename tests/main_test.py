@@ -44,7 +44,6 @@ def config(tmp_path_factory):
 def call(config, one_device, monkeypatch, capfd):
   """Calls main with arguments: its exit code, and what it said."""
   monkeypatch.syspath_prepend(str(ROOT))
-  handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
   verbosity = logging.get_verbosity()
 
   def called(*arguments, config=config):
@@ -63,8 +62,6 @@ def call(config, one_device, monkeypatch, capfd):
   flags.FLAGS.unparse_flags()
   logging.set_verbosity(verbosity)
   standard_logging.getLogger('asyncio').setLevel(standard_logging.NOTSET)
-  for number, handler in handlers.items():
-    signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -196,3 +193,21 @@ def test_a_signal_saves_first_and_the_same_command_goes_on(
   assert [row['event'] for row in rows] == list(range(1, len(rows) + 1))
   kinds = [row['kind'] for row in rows]
   assert kinds.count('night') == 2 and kinds.count('evaluation') == 5
+
+
+def test_who_is_not_saved_in_time_is_ended_whatever_it_does():
+  """Also amid a call that python cannot interrupt, as a compiler's is."""
+  text = """
+import hashlib, os, signal
+from sleep_jax import main
+
+with main._listening([], 0.2):
+  os.kill(os.getpid(), signal.SIGTERM)
+  hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
+"""
+  job = subprocess.run(
+    [sys.executable, '-c', text], cwd=ROOT, capture_output=True, timeout=60,
+    text=True,
+  )  # fmt: skip
+  assert job.returncode == 128 + signal.SIGTERM
+  assert 'not saved within --grace=0.2 seconds' in job.stderr

@@ -57,8 +57,9 @@ def _own(valid=VALID):
   return trials.from_texts(_texts(), valid)
 
 
-def _losses(weights, lessons=None):
-  return trials.losses(_model()[0], weights, lessons or _own(), SIZE)
+@jax.jit
+def _losses(weights):
+  return trials.losses(_model()[0], weights, _own(), SIZE)
 
 
 def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
@@ -106,12 +107,17 @@ def _gradients():
   return each, jax.jit(jax.grad(missed))(own)
 
 
-def _importance(how, lessons=None):
-  model, weights = _model()
-  return trials.importance(
-    model, weights, lessons or _own(), testing.probes(), jax.random.key(3),
-    size=SIZE, how=how, targets=TARGETS,
-  )  # fmt: skip
+@functools.cache
+def _weigh(how, model):
+  return jax.jit(functools.partial(
+    trials.importance, model, size=SIZE, how=how, targets=TARGETS
+  ))  # fmt: skip
+
+
+def _importance(how, lessons=None, model=None):
+  return _weigh(how, model or _model()[0])(
+    _model()[1], lessons or _own(), testing.probes(), jax.random.key(3)
+  )
 
 
 def test_importance_is_the_product_of_each_gradient_with_that_of_the_practice():
@@ -144,17 +150,12 @@ def test_the_gradient_is_spread_as_the_matrices_are():
 
 def test_importance_is_the_same_by_any_kernel_of_attention():
   """Forward derivatives are not for all of them."""
-  model, weights = _model()
+  model, _ = _model()
   config = dataclasses.replace(model.config, attention='splash')
   other = dataclasses.replace(model, config=config)
-  found = [
-    trials.importance(
-      net, weights, _own(), testing.probes(), jax.random.key(0), size=SIZE,
-      how='gradient', targets=TARGETS,
-    )
-    for net in (model, other)
-  ]  # fmt: skip
-  np.testing.assert_allclose(*found, atol=1e-4)
+  np.testing.assert_allclose(
+    _importance('gradient', model=other), _importance('gradient'), atol=1e-4
+  )
 
 
 def test_importance_may_be_the_gradients_norm_or_chance():
@@ -197,10 +198,11 @@ def _hash(params):
 def _gains(score='likelihood', together=1):
   model, weights = _model()
   before = _hash(weights.params)
-  found = trials.gains(
-    model, weights, _own(), testing.probes(), jax.random.key(5),
-    settings=_settings(repeats=2, score=score), size=SIZE, together=together,
+  tried = functools.partial(
+    trials.gains, model, settings=_settings(repeats=2, score=score), size=SIZE,
+    together=together,
   )  # fmt: skip
+  found = jax.jit(tried)(weights, _own(), testing.probes(), jax.random.key(5))
   assert _hash(weights.params) == before
   return jax.device_get(found)
 
@@ -265,18 +267,19 @@ def test_logits_row_by_row_are_those_of_all_rows(monkeypatch):
     )
     return jnp.sum(jnp.sin(likely_BG), 1), best_BG
 
-  def all_of_it():
-    # Anew, for what is compiled depends on the room.
+  def all_of_it(own):
     tangent = jax.tree.map(jnp.ones_like, own)
     value, moved, best = jax.jvp(lambda x: told(x), (own,), (tangent,),
                                  has_aux=True)  # fmt: skip
     grads = jax.grad(lambda x: jnp.sum(told(x)[0]))(own)
     return value, moved, best, grads
 
-  whole = all_of_it()
+  # Each anew, for what is compiled depends on the room.
+  whole = jax.jit(lambda own: all_of_it(own))(own)
   monkeypatch.setattr(answers, '_ROOM', 0)
+  in_parts = jax.jit(lambda own: all_of_it(own))(own)
   for ours, wanted in zip(
-    jax.tree.leaves(all_of_it()), jax.tree.leaves(whole), strict=True
+    jax.tree.leaves(in_parts), jax.tree.leaves(whole), strict=True
   ):
     np.testing.assert_allclose(ours, wanted, atol=1e-5)
 
@@ -335,6 +338,7 @@ def test_lessons_that_all_share_teach_what_everyones_own_would():
   model, weights = _model()
   shared, alone = _shared()
 
+  @jax.jit
   def gains(lessons):
     return trials.gains(
       model, weights, lessons, testing.probes(), jax.random.key(5),
