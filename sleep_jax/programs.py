@@ -183,7 +183,7 @@ class Programs:
 
     given = None if newborn is None else (newborn.weights, newborn.replay)
     args = (given, key, jnp.float32(guard))
-    return self.placement.jit(make, *args, donate=False)(*args)
+    return self._run(('begin', newborn is None), make, *args, donate=False)
 
   def unborn(self) -> Newborn:
     """Shapes and places of what this birth will leave, see `birth.dtype`."""

@@ -16,6 +16,9 @@ os.environ['XLA_FLAGS'] = ' '.join([
   os.environ.get('XLA_FLAGS', ''), '--xla_force_host_platform_device_count=8',
   '--xla_cpu_use_fusion_emitters=false',  # A third less to compile.
 ])  # fmt: skip
+# Where in our sources an operation stands is of no use to a test.
+os.environ['JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS'] = '0'
+os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -28,7 +28,7 @@ def _grown(**changes):
 def _logits(model, weights):
   batch = testing.batch()
   rows = batch.tokens_BT, batch.segments_BT, batch.positions_BT
-  return np.asarray(model.forward(weights, *rows))[
+  return np.asarray(testing.forward(model)(weights, *rows))[
     np.asarray(batch.segments_BT) > 0
   ]
 

@@ -143,7 +143,8 @@ def test_an_open_expert_is_one_that_is_on_and_none_without_novelty():
 
 def test_the_same_night_dreams_the_same():
   programs, state = _life()
-  again, found = programs.dream(_copy(state), 1, SLOT, testing.task())
+  with jax.set_mesh(programs.placement.mesh):
+    again, found = programs.dream(_copy(state), 1, SLOT, testing.task())
   asleep, first = _dreamt()
   assert testing.same(jax.device_get(again), asleep)
   assert testing.same(jax.device_get(found), first)
@@ -232,13 +233,12 @@ def test_who_teaches_is_the_model_as_it_was_and_who_wrote():
   assert float(student.active_NE[1, SLOT]) == 0
   batch = testing.batch()
   rows = batch.tokens_BT, batch.segments_BT, batch.positions_BT
-  plain = programs.model.forward(state.weights, *rows)
-  np.testing.assert_allclose(
-    programs.model.forward(student, *rows), plain, atol=1e-5
-  )
+  forward = testing.forward(programs.model)
+  plain = forward(state.weights, *rows)
+  np.testing.assert_allclose(forward(student, *rows), plain, atol=1e-5)
   assert night.teacher(asleep, 'morning') is asleep.weights
   writer = night.teacher(asleep, dreaming.WRITER)
-  assert np.abs(programs.model.forward(writer, *rows) - plain).max() > 1e-3
+  assert np.abs(forward(writer, *rows) - plain).max() > 1e-3
 
 
 @pytest.mark.parametrize('mesh', [((2, 2, 2),), ((2, 1, 2), 2)])

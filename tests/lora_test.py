@@ -51,10 +51,13 @@ def test_an_adapter_is_as_its_product_added_to_the_matrix(changes, targets):
     for path, low in adapter.items()
   })  # fmt: skip
   worn = lora.worn(weights, adapter, scale=SCALE)
-  wanted = model.forward(merged, *_rows())
-  found = model.forward(worn, *_rows())
+  wanted = testing.forward(model)(merged, *_rows())
+  found = testing.forward(model)(worn, *_rows())
   np.testing.assert_allclose(found, wanted, atol=1e-4)
-  assert float(jnp.abs(found - model.forward(weights, *_rows())).max()) > 0.1
+  assert (
+    float(jnp.abs(found - testing.forward(model)(weights, *_rows())).max())
+    > 0.1
+  )
 
 
 def test_who_wears_an_adapter_writes_as_it_reads():
@@ -68,7 +71,7 @@ def test_who_wears_an_adapter_writes_as_it_reads():
     worn, prompts.tokens_BP, prompts.length_B, cache_size=8
   )
   rows = transformer.rows(written, jnp.array([6]))
-  whole = model.forward(worn, *rows)
+  whole = testing.forward(model)(worn, *rows)
   np.testing.assert_allclose(logits, whole[:, 3], atol=1e-4)
 
 
@@ -86,20 +89,20 @@ def _opened(weights, slot, row=0):
 
 def test_an_opened_gate_is_one_for_that_row_alone():
   model, weights = _gated()
-  plain = model.forward(weights, *_rows())
-  found = model.forward(_opened(weights, 2, row=3), *_rows())
+  plain = testing.forward(model)(weights, *_rows())
+  found = testing.forward(model)(_opened(weights, 2, row=3), *_rows())
   others = np.flatnonzero(np.arange(testing.ROWS) != 3)
   np.testing.assert_array_equal(found[others], plain[others])
   assert float(jnp.abs(found[3] - plain[3]).max()) > 1e-3
   # As if its router said yes to everything.
   path = 'blocks/levels/2/experts/bias'
   bias = weights.params[path].at[:, 2].set(1e4)
-  sure = model.forward(weights.with_params({path: bias}), *_rows())
+  sure = testing.forward(model)(weights.with_params({path: bias}), *_rows())
   np.testing.assert_allclose(found[3], sure[3], atol=1e-4)
 
 
 def test_what_is_not_active_cannot_be_opened():
   model, weights = _gated()
-  plain = model.forward(weights, *_rows())
-  found = model.forward(_opened(weights, 1), *_rows())
+  plain = testing.forward(model)(weights, *_rows())
+  found = testing.forward(model)(_opened(weights, 1), *_rows())
   np.testing.assert_array_equal(found, plain)

@@ -12,6 +12,7 @@ from sleep_jax.phases import replay
 from tests import testing
 
 BOS, EOS = testing.BOS, testing.EOS
+DRAWS = 4000  # Of one shape: what is compiled for one test serves all.
 
 
 def _offer(band, rows, step=1, seed=0):
@@ -24,11 +25,11 @@ def _band(capacity):
   return replay.empty({'x': capacity}, width=testing.PROMPT)['x']
 
 
-def _draw(bands, stems=None, *, num=64, since=-1, until=99, width=8, **shares):
+def _draw(bands, stems=None, *, since=-1, until=99, width=8, **shares):
   none = ('bos_share', 'splice_share', 'cut_share', 'stem_share')
   shares = {'birth_share': -1.0} | dict.fromkeys(none, 0.0) | shares
   made = replay.draw(
-    bands, stems or testing.stems(), jax.random.key(0), num=num, width=width,
+    bands, stems or testing.stems(), jax.random.key(0), num=DRAWS, width=width,
     bos=BOS, bands=tuple(bands), since=jnp.int32(since),
     until=jnp.int32(until), **shares,
   )  # fmt: skip
@@ -123,9 +124,9 @@ def test_with_nothing_to_ask_the_bare_beginning_is_asked():
 @pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
 def test_shares_are_kept(share):
   bands = {'x': _offer(_band(4), [[BOS, 3, 4, 5, 6]])}
-  bare = _draw(bands, num=2000, bos_share=share)
+  bare = _draw(bands, bos_share=share)
   assert np.mean([p == (BOS,) for p in bare]) == pytest.approx(share, abs=0.05)
-  cut = [len(p) for p in _draw(bands, num=2000, cut_share=share)]
+  cut = [len(p) for p in _draw(bands, cut_share=share)]
   # A cut falls anywhere from behind BOS to the end: one in five is whole.
   assert np.mean([n < 5 for n in cut]) == pytest.approx(0.8 * share, abs=0.05)
   assert set(cut) == ({5} if not share else {1, 2, 3, 4, 5})
@@ -138,12 +139,12 @@ def test_stems_are_filled_with_the_subject():
     subject_B2=jnp.array([[1, 3], [3, 4]])
   )
   band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  assert set(_draw({'x': band}, stems, num=300, stem_share=1.0)) == {
+  assert set(_draw({'x': band}, stems, stem_share=1.0)) == {
     (BOS, 20, 21, 3, 4, 22), (BOS, 3, 4, 23, 24), (BOS, 25, 3, 4),
     (BOS, 20, 21, 8, 22), (BOS, 8, 23, 24), (BOS, 25, 8),
   }  # fmt: skip
   # A stem asks for the whole subject even where the prompt would be cut.
-  both = _draw({'x': band}, stems, num=300, stem_share=1.0, cut_share=1.0)
+  both = _draw({'x': band}, stems, stem_share=1.0, cut_share=1.0)
   assert all(len(p) > 2 for p in both)
 
 
@@ -151,7 +152,7 @@ def test_a_cut_keeps_the_whole_subject():
   rows = [[BOS, 3, 4, 5, 6, 7]]
   prompts = testing.prompts(rows).replace(subject_B2=jnp.array([[2, 4]]))
   band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  drawn = _draw({'x': band}, num=200, cut_share=1.0)
+  drawn = _draw({'x': band}, cut_share=1.0)
   assert {len(p) for p in drawn} == {4, 5, 6}
 
 
@@ -162,26 +163,26 @@ def test_birth_has_its_share_however_many_days_have_passed(share, expected):
   born = _offer(_band(4), [[BOS, 3]], step=0)
   later = _offer(_band(16), [[BOS, token] for token in range(4, 13)], step=5)
   both = {'birth': born, 'past': later}
-  drawn = _draw(both, num=4000, birth_share=share)
+  drawn = _draw(both, birth_share=share)
   assert np.mean([row == (BOS, 3) for row in drawn]) == pytest.approx(
     expected, abs=0.03
   )
   # Who is asked for days alone, or for birth alone, has no share to give.
-  days = _draw(both, num=64, since=0, birth_share=share)
+  days = _draw(both, since=0, birth_share=share)
   assert (BOS, 3) not in days
-  assert set(_draw(both, num=64, until=0, birth_share=share)) == {(BOS, 3)}
+  assert set(_draw(both, until=0, birth_share=share)) == {(BOS, 3)}
 
 
 def test_a_splice_ends_as_another_prompt_does():
   """Every beginning of one with as many tokens as it lacks of the other."""
   rows = [[BOS, 3, 4, 5, 9], [BOS, 6, 7, 9]]
   band = _offer(_band(4), rows)
-  drawn = set(_draw({'x': band}, num=400, splice_share=1.0))
+  drawn = set(_draw({'x': band}, splice_share=1.0))
   assert drawn == {
     (BOS, 3, 4, 5, 9), (BOS, 3, 4, 7, 9), (BOS, 3, 6, 7, 9),
     (BOS, 6, 7, 9), (BOS, 6, 5, 9), (BOS, 4, 5, 9),
   }  # fmt: skip
-  half = _draw({'x': band}, num=4000, splice_share=0.5)
+  half = _draw({'x': band}, splice_share=0.5)
   # Half of the pairs are of one prompt, a quarter of the rest splice nothing.
   changed = np.mean([list(row) not in rows for row in half])
   long = 0.5 * (1 - 2 / 4)  # No tokens or one: the same text as before.
@@ -194,7 +195,7 @@ def test_a_splice_keeps_the_whole_subject():
     subject_B2=jnp.array([[2, 4], [1, 2]])
   )
   band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  assert set(_draw({'x': band}, num=200, splice_share=1.0)) == {
+  assert set(_draw({'x': band}, splice_share=1.0)) == {
     (BOS, 3, 4, 5, 6), (BOS, 3, 4, 5, 8), (BOS, 7, 8), (BOS, 7, 6),
   }  # fmt: skip
 

@@ -4,7 +4,9 @@ Small enough to compile in seconds, large enough to have every part: two layers,
 grouped queries, ragged rows, several levels, banks with free slots.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,6 +54,12 @@ def tiny(*periods: tuple[Any, Any], **changes: Any) -> transformer.Transformer:
     vocab_size=VOCAB,
   )  # fmt: skip
   return transformer.Transformer(made)
+
+
+@functools.cache
+def forward(model: transformer.Transformer) -> Callable[..., jax.Array]:
+  """`model.forward`, compiled as a whole: by parts takes longer."""
+  return jax.jit(model.forward)
 
 
 def config(
