@@ -93,13 +93,13 @@ def lived(case: Case, folder: pathlib.Path) -> dict[str, Any]:
     with _started(case.first, folder, 'first') as processes:
       codes = [process.wait() for process in processes]
     if any(codes):
-      raise RuntimeError((folder / 'first.0.log').read_text()[-2000:])
+      raise RuntimeError((folder / 'first.0.log').read_text()[-9000:])
     return {'codes': codes}
   with _started(case.first, folder, 'first') as processes:
     log = folder / 'first.0.log'
     while _NIGHT not in log.read_text():
       if processes[0].poll() is not None:
-        raise RuntimeError(log.read_text()[-2000:])
+        raise RuntimeError(log.read_text()[-9000:])
       time.sleep(0.1)
     sent = time.perf_counter()
     processes[-1].send_signal(getattr(signal, case.ended))
@@ -135,9 +135,14 @@ def _started(place, folder, name):
          *([*together, f'--process={number}'] if place.processes > 1 else [])],
         cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
         # All optimisations: without them, eight devices of one process may
-        # wait for each other forever, in collectives of different order.
-        env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '',
-                          'JAX_NUM_CPU_DEVICES': str(place.devices)},
+        # wait for each other forever, in collectives of different order. And
+        # on a busy machine they may have to wait for longer than 40 seconds.
+        env=os.environ | {
+          'JAX_PLATFORMS': 'cpu', 'TF_CPP_MIN_LOG_LEVEL': '2',
+          'XLA_FLAGS':
+            '--xla_cpu_collective_call_terminate_timeout_seconds=600',
+          'JAX_NUM_CPU_DEVICES': str(place.devices),
+        },
       )))  # fmt: skip
     yield started
 

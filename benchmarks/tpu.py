@@ -25,9 +25,10 @@ from sleep_jax import plan, sharding, tpu
 
 GIB = 2**30
 TWO = 'two copies'
-# As many trials of dreams as chips.
+# As many trials of dreams as chips, and as many rows to learn writing from.
 _SIXTY_FOUR = {
   'mesh.fsdp': 64, 'dream.candidates': 64, 'dream.top': 48, 'dream.random': 16,
+  'dream.writer.batch': 64,
 }  # fmt: skip
 # A row of 32,768 tokens for each chip; or a quarter of one at a time, in the
 # same step.

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(bool(tpu.missing()), reason=tpu.missing())
 def real_compiler():
   """As outside of tests: all optimisations, and nothing is kept on disk."""
   names = 'jax_disable_most_optimizations', 'jax_compilation_cache_dir'
-  before = [getattr(jax.config, name) for name in names]
+  before = [jax.config.values[name] for name in names]
   for name, value in zip(names, (False, None), strict=True):
     jax.config.update(name, value)
   yield
