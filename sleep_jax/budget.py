@@ -298,6 +298,32 @@ class Reckoning:
     )  # fmt: skip
     return max(parts, key=lambda x: sum(x.values()))
 
+  def uneven(self) -> list[str]:
+    """Numbers of rows that the devices do not divide, in words.
+
+    Of such rows each device reads all.
+    """
+    c, s, d = self.config, self.night, self.config.dream
+    asked = {
+      'data.batch_size over wake.micro_batches':
+        self.day_rows // c.wake.micro_batches,
+      'rows of an update over consolidate.micro_batches':
+        s.rows // s.micro_batches,
+      'evaluate.chunk': c.evaluate.chunk,
+    } | {
+      f'consolidate.teachers[{place}].draws': teacher.draws
+      for place, teacher in enumerate(s.teachers)
+    }  # fmt: skip
+    if d.on:
+      asked['dream.candidates times dream.texts'] = d.candidates * d.texts
+      asked['dream.writer.batch'] = d.writer.batch
+    return [
+      f'{name} is {size}, which the {self.rows} devices of rows do not divide: '
+      f'each reads all of them. Set it to {size + -size % self.rows}.'
+      for name, size in asked.items()
+      if size % self.rows
+    ]
+
   def _targeted(self, names):
     """Sides of one block's matrices that adapters stand beside."""
     m = self.model

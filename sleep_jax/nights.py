@@ -121,7 +121,7 @@ class Builder:
     """How any task is dreamt about."""
     return curriculum.Curriculum(
       self.model, self.bos, self.eos, self.night, dreams,
-      self._together(dreams), self.placement.spread,
+      self._together(dreams), self.placement.spread, self.placement.rows,
     )  # fmt: skip
 
   def _tx(self) -> optax.GradientTransformation:
@@ -132,12 +132,13 @@ class Builder:
   def _together(self, dreams: dreams_lib.Settings) -> int:
     """How many trials are made at once.
 
-    All; but on a CPU one for each device, so that its work stays in the cache
-    (`benchmarks/trials.py`).
+    One for each device, so that its work stays in the cache of a CPU
+    (`benchmarks/trials.py`) and in the memory of one of many chips; all of
+    them where an accelerator is alone.
     """
-    num = dreams.kept * dreams.repeats
-    few = self.placement.rows if jax.default_backend() == 'cpu' else num
-    return few if num % few == 0 else num
+    num, rows = dreams.kept * dreams.repeats, self.placement.rows
+    alone = rows == 1 and jax.default_backend() != 'cpu'
+    return num if alone or num % rows else rows
 
 
 def dreamt_about(task: types.Task | None, config) -> types.Task:

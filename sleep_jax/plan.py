@@ -72,8 +72,9 @@ def plan(
   Returns:
     `programs`: by name `kept` and `needed` (bytes per device, by kind), `flops`
     and `seconds` at best of a call; if compiled also `compiled`, see
-    `compiled`. `newborn`: its bytes, beside them. `too_much`: sentences, one
-    for each program that does not fit.
+    `compiled`. `newborn`: its bytes, beside them. `uneven`, `too_much`:
+    sentences, of rows that devices do not share out, and of each program that
+    does not fit.
 
   Raises:
     ValueError: the config, or its mesh on this topology, is not sound.
@@ -126,6 +127,7 @@ def plan(
     'dtype': config.birth.dtype, 'rows': reckoned.day_rows,
     'context': config.data.context, 'rounds': reckoned.night.rounds,
     'wake_steps': config.wake.steps, 'programs': {}, 'too_much': [],
+    'uneven': reckoned.uneven(),
     'newborn': sum(
       budget.kept(life.newborn.weights, num_levels=model.num_levels).values()
     ),
@@ -267,7 +269,7 @@ def text(found: dict[str, Any]) -> str:
     f'{86400 / (night + day):.3g}, with a day of {found["wake_steps"]} wake '
     f'steps ({day:.3g} s) before each; all at best'
   )
-  return '\n'.join([*lines, *found['too_much']])
+  return '\n'.join([*lines, *found['uneven'], *found['too_much']])
 
 
 def _gib(sizes):

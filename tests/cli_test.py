@@ -25,7 +25,7 @@ def host(tmp_path_factory):
 def _call(name, *arguments):
   done = subprocess.run(
     [sys.executable, '-m', f'sleep_jax.{name}', *arguments], cwd=ROOT,
-    capture_output=True, text=True, env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True, text=True, env=os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'},
   )  # fmt: skip
   return done.returncode, done.stdout, done.stderr
 

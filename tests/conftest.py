@@ -17,9 +17,9 @@ os.environ['XLA_FLAGS'] = ' '.join([
   '--xla_cpu_use_fusion_emitters=false',  # A third less to compile.
   '--xla_cpu_parallel_codegen_split_count=1',  # A fifth less.
 ])  # fmt: skip
-# Where in our sources an operation stands is of no use to a test.
-os.environ['JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS'] = '0'
-os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
+# A device that waits for others holds a thread, and may have several: with as
+# few threads as devices all may wait for one that has none.
+os.environ['NPROC'] = '32'
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -113,6 +113,17 @@ def test_what_does_not_fit_is_named_with_what_to_turn():
   assert budget.KNOBS[budget.FROZEN] in wake
 
 
+def test_rows_that_devices_do_not_divide_are_named_with_how_many_to_take():
+  c = scale.get_config('llama3-70b')
+  c.dream.on = True
+  assert not plan.plan(c, tpu.parse('v5e:4x4'))['uneven']
+  c.mesh.fsdp = 64
+  found = plan.plan(c, tpu.parse('v5p:4x4x4'))
+  said = [x for x in found['uneven'] if 'dream.writer.batch' in x]
+  assert 'is 16, which the 64 devices' in said[0] and 'to 64.' in said[0]
+  assert said[0] in plan.text(found)
+
+
 def test_a_mesh_that_does_not_fit_the_topology_is_answered_with_one_that_does():
   c = scale.get_config('llama3-8b')
   c.mesh.update(data=1, fsdp=12)

@@ -148,6 +148,26 @@ def test_the_gradient_is_spread_as_the_matrices_are():
   np.testing.assert_allclose(made(there), _importance('gradient'), rtol=1e-4)
 
 
+def test_questions_that_devices_do_not_divide_are_shared_out_too():
+  """Else each device would be asked all of them."""
+  model, weights = _model()
+  place = testing.placement(data=1, fsdp=8, tensor=1)
+  practice = testing.probes(num=11)
+  spread = dataclasses.replace(model, place=place.inside)
+  weigh = lambda model, rows: jax.jit(lambda weights: trials.importance(
+    model, weights, _own(), practice, jax.random.key(0), size=SIZE,
+    how='gradient', targets=TARGETS, rows=rows,
+  ))  # fmt: skip
+  there = place.put(weights)
+  made = weigh(spread, 8).lower(there).compile()
+  T, D = testing.PROMPT + 2, testing.WIDTH  # Answers have two tokens.
+  assert f'[2,{T},{D}]' in made.as_text()
+  assert f'[11,{T},{D}]' not in made.as_text()
+  np.testing.assert_allclose(
+    made(there), weigh(model, 1)(weights), rtol=1e-4, atol=1e-6
+  )
+
+
 def test_importance_is_the_same_by_any_kernel_of_attention():
   """Forward derivatives are not for all of them."""
   model, _ = _model()

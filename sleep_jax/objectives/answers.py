@@ -75,11 +75,19 @@ def given(probes: types.Probes) -> types.Rollout:
 
 
 def scores(
-  model: Any, weights: types.Weights, probes: types.Probes
+  model: Any, weights: types.Weights, probes: types.Probes, *, rows: int = 1
 ) -> tuple[Array, Array]:
-  """Mean log-probability per answer token, nats, and greedy rightness: [B]."""
-  likely_BA, best_BA = told(
-    model, weights, given(probes), probes.answer_BA.shape[1]
-  )
+  """Mean log-probability per answer token, nats, and greedy rightness: [B].
+
+  Args:
+    rows: devices that rows are spread over. Where they do not divide the
+      questions, some are asked twice: else each device would be asked all.
+  """
+  asked, num = given(probes), len(probes.answer_length_B)
+  if num % rows:
+    asked = jax.tree.map(
+      lambda x: jnp.resize(x, (num + -num % rows, *x.shape[1:])), asked
+    )
+  likely_BA, best_BA = told(model, weights, asked, probes.answer_BA.shape[1])
   size_B = jnp.maximum(probes.answer_length_B, 1)
-  return jnp.sum(likely_BA, 1) / size_B, jnp.all(best_BA, 1)
+  return jnp.sum(likely_BA[:num], 1) / size_B, jnp.all(best_BA[:num], 1)

@@ -37,6 +37,7 @@ class Curriculum:
     settings: how long a text may be.
     dreams: how much of what.
     together, place: see `trials.gains`.
+    rows: devices that rows are spread over.
   """
 
   model: transformer.Transformer
@@ -46,6 +47,7 @@ class Curriculum:
   dreams: dreams_lib.Settings
   together: int = 1
   place: trials.Place = lambda tree: tree
+  rows: int = 1
 
   def dream(
     self,
@@ -138,7 +140,7 @@ class Curriculum:
     with jax.named_scope('importance'):
       importance_M = trials.importance(
         self.model, weights, lessons, task.practice, weigh_key, size=size,
-        how=d.importance, targets=d.trial.targets,
+        how=d.importance, targets=d.trial.targets, rows=self.rows,
       )  # fmt: skip
     valid_M = jnp.any(lessons.weight_MK > 0, 1) & jnp.isfinite(importance_M)
     at_C, there_C = trials.choose(

@@ -99,6 +99,7 @@ def importance(
   size: int,
   how: str,
   targets: tuple[str, ...],
+  rows: int = 1,
 ) -> Array:
   """A number for each dream, `[M]`; more is more important.
 
@@ -106,6 +107,11 @@ def importance(
   (mean nats of the right answers), over the matrices that adapters stand
   beside: one forward-mode derivative for all of them. Above 0, a small step
   down the dream's loss makes right answers likelier.
+
+  Args:
+    size: most generated tokens of a lesson.
+    how, targets: see `dreams.Settings`.
+    rows: devices that rows are spread over.
   """
   own = lora.targeted(weights.params, targets)
   (M,) = lessons.rate_M.shape
@@ -123,7 +129,9 @@ def importance(
     return jax.lax.map(one, jnp.arange(M))
 
   def missed(own):
-    nats_B, _ = answers.scores(model, weights.with_params(own), practice)
+    nats_B, _ = answers.scores(
+      model, weights.with_params(own), practice, rows=rows
+    )
     return -jnp.mean(nats_B)
 
   # As large as the matrices, and spread as they are.
