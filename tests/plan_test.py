@@ -118,6 +118,7 @@ def test_rows_that_devices_do_not_divide_are_named_with_how_many_to_take():
   c.dream.on = True
   assert not plan.plan(c, tpu.parse('v5e:4x4'))['uneven']
   c.mesh.fsdp = 64
+  c.dream.update(candidates=64, top=48, random=16)
   found = plan.plan(c, tpu.parse('v5p:4x4x4'))
   said = [x for x in found['uneven'] if 'dream.writer.batch' in x]
   assert 'is 16, which the 64 devices' in said[0] and 'to 64.' in said[0]
