@@ -25,10 +25,14 @@ from sleep_jax import plan, sharding, tpu
 
 GIB = 2**30
 TWO = 'two copies'
-# As many trials of dreams as chips, and as many rows to learn writing from.
+# A row on each chip at a time, by day, by night and of dreams.
 _SIXTY_FOUR = {
-  'mesh.fsdp': 64, 'dream.candidates': 64, 'dream.top': 48, 'dream.random': 16,
+  'mesh.fsdp': 64, 'wake.micro_batches': 1, 'consolidate.micro_batches': 1,
+  'dream.candidates': 64, 'dream.top': 48, 'dream.random': 16,
   'dream.writer.batch': 64,
+}  # fmt: skip
+_THIRTY_TWO = {
+  'wake.micro_batches': 2, 'consolidate.micro_batches': 2, 'dream.top': 28
 }  # fmt: skip
 # A row of 32,768 tokens for each chip; or a quarter of one at a time, in the
 # same step.
@@ -46,7 +50,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '8b-512': ('llama3-8b', '2*v5e:16x16', {'data.batch_size': 2048}),
   '8b-v6e': ('llama3-8b', 'v6e:4x4', {}),
   '8b-v5p': ('llama3-8b', 'v5p:2x2x4', {}),
-  '8b-two-slices': ('llama3-8b', '2*v5e:4x4', {'dream.top': 28}),
+  '8b-two-slices': ('llama3-8b', '2*v5e:4x4', _THIRTY_TWO),
   '70b-v5p': ('llama3-70b', 'v5p:4x4x4', _SIXTY_FOUR),
   '70b-v6e': ('llama3-70b', 'v6e:8x8', _SIXTY_FOUR),
   '8b-32k-whole': ('llama3-8b', 'v5e:8x8', _LONG),

@@ -23,9 +23,10 @@ def host(tmp_path_factory):
 
 
 def _call(name, *arguments):
+  one = {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'}
   done = subprocess.run(
     [sys.executable, '-m', f'sleep_jax.{name}', *arguments], cwd=ROOT,
-    capture_output=True, text=True, env=os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'},
+    capture_output=True, text=True, env=os.environ | one,
   )  # fmt: skip
   return done.returncode, done.stdout, done.stderr
 
