@@ -121,7 +121,8 @@ class Builder:
     """How any task is dreamt about."""
     return curriculum.Curriculum(
       self.model, self.bos, self.eos, self.night, dreams,
-      self._together(dreams), self.placement.spread, self.placement.rows,
+      self._together(dreams), self.placement.spread, self.placement.alone,
+      self.placement.rows,
     )  # fmt: skip
 
   def _tx(self) -> optax.GradientTransformation:

@@ -120,6 +120,17 @@ class Placement:
     there = NamedSharding(self.mesh, PartitionSpec(*axes))
     return jax.lax.with_sharding_constraint(x, there)
 
+  def alone(self, name: str, x: jax.Array) -> jax.Array:
+    """Inside one of the trials that devices share out: whole, where it is.
+
+    Else all activations of all trials may be gathered, not a block's weights.
+    """
+    if name != 'states':
+      return x
+    return jax.lax.with_sharding_constraint(
+      x, NamedSharding(self.mesh, PartitionSpec())
+    )
+
   def jit(self, function: Callable, *args: Any, donate: bool = True):
     """Compiles `function(state, ...) -> state` or `(state, metrics)`.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -267,6 +268,34 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
 def test_trials_side_by_side_are_those_one_after_the_other():
   np.testing.assert_allclose(
     _gains(together=4)[0], _gains()[0], rtol=1e-3, atol=1e-5
+  )
+
+
+def test_of_trials_devices_send_no_activations_but_weights():
+  model, weights = _model()
+  place = testing.placement(data=1, fsdp=8, tensor=1)
+  settings = _settings(candidates=8, top=6, random=2, texts=1)
+  shared_out = functools.partial(
+    trials.gains, dataclasses.replace(model, place=place.inside),
+    settings=settings, size=SIZE, together=8, place=place.spread,
+    alone=place.alone, rows=8,
+  )  # fmt: skip
+  lessons = trials.from_texts(_texts(8), jnp.ones((8, 1)))
+  args = lessons, testing.probes(), jax.random.key(5)
+  there = place.put(weights)
+  made = jax.jit(shared_out).lower(there, *args).compile()
+  sent = re.findall(
+    r'= \(?\w+\[([\d,]+)\]\S* (?:all-\w+|collective-permute)\(', made.as_text()
+  )
+  assert f'{testing.WIDTH},{testing.WIDTH}' in sent
+  # Of all eight, what a block makes of a text, or of the questions.
+  rows = f'8,(1,{testing.CONTEXT}|4,{testing.PROMPT + 2}),'
+  assert not [dims for dims in sent if re.match(rows + '(?!1$)', dims)]
+  one_device = jax.jit(functools.partial(
+    trials.gains, model, settings=settings, size=SIZE
+  ))  # fmt: skip
+  np.testing.assert_allclose(
+    made(there, *args)[0], one_device(weights, *args)[0], rtol=1e-3, atol=1e-5
   )
 
 

@@ -37,9 +37,11 @@ class Transformer:
   config: config_lib.Model
   place: Callable[[str, Array], Array] = lambda name, x: x
 
-  def anywhere(self) -> 'Transformer':
+  def anywhere(
+    self, place: Callable[[str, Array], Array] = lambda name, x: x
+  ) -> 'Transformer':
     """For many side by side, which lie where each of them has its place."""
-    return Transformer(self.config)
+    return dataclasses.replace(self, place=place)
 
   def plain(self) -> 'Transformer':
     """By XLA's attention alone: other kernels have no forward derivative."""

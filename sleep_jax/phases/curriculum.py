@@ -9,6 +9,7 @@ SEAL (2506.10943); docs/method.md, "Dreaming".
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +37,7 @@ class Curriculum:
     bos, eos: token ids.
     settings: how long a text may be.
     dreams: how much of what.
-    together, place: see `trials.gains`.
-    rows: devices that rows are spread over.
+    together, place, alone, rows: see `trials.gains`.
   """
 
   model: transformer.Transformer
@@ -47,6 +47,7 @@ class Curriculum:
   dreams: dreams_lib.Settings
   together: int = 1
   place: trials.Place = lambda tree: tree
+  alone: Callable[[str, Array], Array] | None = None
   rows: int = 1
 
   def dream(
@@ -151,6 +152,7 @@ class Curriculum:
       gain_CR, nothing = trials.gains(
         self.model, weights, tried, task.practice, try_key, settings=d,
         size=size, together=self.together, place=self.place,
+        alone=self.alone, rows=self.rows,
       )  # fmt: skip
     gain_C = jnp.mean(gain_CR, 1)
     rewarded_C = there_C & (gain_C > d.margin)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from sleep_jax import types
+from sleep_jax import sharding, types
 from sleep_jax.model import lora
 from sleep_jax.objectives import answers
 from sleep_jax.phases import dreams
@@ -231,6 +231,8 @@ def gains(
   size: int,
   together: int = 1,
   place: Place = lambda tree: tree,
+  alone: Callable[[str, Array], Array] | None = None,
+  rows: int = 1,
 ) -> tuple[Array, Array]:
   """What learning from each dream alone does to the practice.
 
@@ -239,16 +241,18 @@ def gains(
     size: most generated tokens of a lesson.
     together: trials at once, side by side; divides all of them.
     place: spreads what has a leading axis of such trials over the mesh.
+    alone: holds what is computed of one of them where that is.
+    rows: devices that rows are spread over.
 
   Returns:
     Gain over no dream `[M, repeats]`, 0 where it is within rounding; and the
     score of no dream, in nats per answer token or as a share of right answers.
   """
   trial, (M, _) = settings.trial, lessons.weight_MK.shape
-  model = model.anywhere()
+  one_of_many = model.anywhere(alone) if alone else model.anywhere()
 
-  def score(weights):
-    nats_B, right_B = answers.scores(model, weights, practice)
+  def score(model, weights, rows=1):
+    nats_B, right_B = answers.scores(model, weights, practice, rows=rows)
     return jnp.mean(nats_B if settings.score == dreams.LIKELIHOOD else right_B)
 
   def one(own, key):
@@ -257,11 +261,12 @@ def gains(
       begin_key, weights.params, rank=trial.rank, targets=trial.targets
     )
     learned = learn(
-      model, weights, lessons.rows if lessons.shared else own.rows,
+      one_of_many, weights, lessons.rows if lessons.shared else own.rows,
       own.weight_MK, order_key, adapter=begin, settings=trial, size=size,
       rate=own.rate_M, share=own.share_M,
     )  # fmt: skip
-    return score(lora.worn(weights, learned, scale=trial.scale))
+    worn = lora.worn(weights, learned, scale=trial.scale)
+    return score(one_of_many, worn)
 
   own = lessons.replace(rows=None) if lessons.shared else lessons
   again = functools.partial(jnp.repeat, repeats=settings.repeats, axis=0)
@@ -270,8 +275,9 @@ def gains(
   groups = jax.tree.map(
     lambda x: x.reshape(-1, together, *x.shape[1:]), (each, keys)
   )
-  found = jax.lax.map(lambda group: jax.vmap(one)(*place(group)), groups)
-  nothing = score(weights)
+  many = jax.vmap(one, spmd_axis_name=sharding.ROWS if alone else None)
+  found = jax.lax.map(lambda group: many(*place(group)), groups)
+  nothing = score(model, weights, rows)
   gain = found.reshape(M, settings.repeats) - nothing
   rounding = _ROUNDING * jnp.abs(nothing)
   return jnp.where(jnp.abs(gain) > rounding, gain, 0), nothing
