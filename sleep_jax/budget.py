@@ -273,11 +273,11 @@ class Reckoning:
     read = self.config.data.context + s.max_length  # With the document.
     tokens = s.max_new  # Logits are made row by row.
 
-    def learned(adapter, rows, length, tokens):
+    def learned(reader, adapter, rows, length, tokens):
       numbers = sum(D + F for D, F in self._targeted(adapter.targets))
       numbers *= adapter.rank * m.num_layers
       # With two moments, and its own gradient.
-      return self._learning(rows, length, tokens, 0.0) | {
+      return reader._learning(rows, length, tokens, 0.0) | {
         ADAPTERS: 4 * 4 * numbers
       }
 
@@ -291,9 +291,9 @@ class Reckoning:
       plain._learning(texts, s.max_length, tokens, 0.0)
       | {GRADIENTS: 2 * self.width * grads},
       learned(
-        d.trial, min(d.trial.batch, d.texts), s.max_length, everywhere
+        plain, d.trial, min(d.trial.batch, d.texts), s.max_length, everywhere
       ),
-      learned(d.writer, d.writer.batch / self.rows, read, tokens),
+      learned(self, d.writer, d.writer.batch / self.rows, read, tokens),
       self._writing(texts, read, read),
     )  # fmt: skip
     return max(parts, key=lambda x: sum(x.values()))

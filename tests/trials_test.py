@@ -271,12 +271,15 @@ def test_trials_side_by_side_are_those_one_after_the_other():
   )
 
 
-def test_of_trials_devices_send_no_activations_but_weights():
+@pytest.mark.parametrize('attention', ['xla', 'splash'])
+def test_of_trials_devices_send_no_activations_but_weights(attention):
   model, weights = _model()
+  config = dataclasses.replace(model.config, attention=attention)
   place = testing.placement(data=1, fsdp=8, tensor=1)
   settings = _settings(candidates=8, top=6, random=2, texts=1)
   shared_out = functools.partial(
-    trials.gains, dataclasses.replace(model, place=place.inside),
+    trials.gains,
+    dataclasses.replace(model, config=config, place=place.inside),
     settings=settings, size=SIZE, together=8, place=place.spread,
     alone=place.alone, rows=8,
   )  # fmt: skip

@@ -47,7 +47,7 @@ class Curriculum:
   dreams: dreams_lib.Settings
   together: int = 1
   place: trials.Place = lambda tree: tree
-  alone: Callable[[str, Array], Array] | None = None
+  alone: Callable[[str, Array], Array] = lambda name, x: x
   rows: int = 1
 
   def dream(

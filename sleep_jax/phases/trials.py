@@ -231,7 +231,7 @@ def gains(
   size: int,
   together: int = 1,
   place: Place = lambda tree: tree,
-  alone: Callable[[str, Array], Array] | None = None,
+  alone: Callable[[str, Array], Array] = lambda name, x: x,
   rows: int = 1,
 ) -> tuple[Array, Array]:
   """What learning from each dream alone does to the practice.
@@ -249,7 +249,9 @@ def gains(
     score of no dream, in nats per answer token or as a share of right answers.
   """
   trial, (M, _) = settings.trial, lessons.weight_MK.shape
-  one_of_many = model.anywhere(alone) if alone else model.anywhere()
+  one_of_many, axes = model.anywhere(alone), None
+  if rows > 1:  # Other kernels would share out the rows of each trial.
+    one_of_many, axes = one_of_many.plain(), sharding.ROWS
 
   def score(model, weights, rows=1):
     nats_B, right_B = answers.scores(model, weights, practice, rows=rows)
@@ -275,7 +277,7 @@ def gains(
   groups = jax.tree.map(
     lambda x: x.reshape(-1, together, *x.shape[1:]), (each, keys)
   )
-  many = jax.vmap(one, spmd_axis_name=sharding.ROWS if alone else None)
+  many = jax.vmap(one, spmd_axis_name=axes)
   found = jax.lax.map(lambda group: many(*place(group)), groups)
   nothing = score(model, weights, rows)
   gain = found.reshape(M, settings.repeats) - nothing
