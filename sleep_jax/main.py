@@ -108,7 +108,7 @@ def _listening(stopped, grace):
     while number := os.read(told, 1):
       print(_SAVING, file=sys.stderr, flush=True)
       if grace and not stopped:
-        timer = threading.Timer(grace, end, number)
+        timer = threading.Timer(grace, end, [number[0]])
         timer.daemon = True
         timer.start()
       stopped.append(number[0])

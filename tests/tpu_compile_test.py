@@ -41,13 +41,10 @@ def test_it_fits_and_is_given_its_room(case, program):
   made = found['compiled']
   assert 'refused' not in made and made['peak'] < found['chip_bytes']
   # What comes in is given away: what goes out lies where it lay.
-  # Shared out over 64 chips an expert's matrices are 64 x 64 on each, and laid
-  # in tiles 128 wide: twice 5.2 MB that are not reckoned.
-  loose = 0.03 if case == '8b-32k' else 0.01
   if program in ('wake', 'night'):
     assert made['donated'] > 0.99 * sum(found['kept'].values())
     assert made['arguments'] == pytest.approx(
-      sum(found['kept'].values()), rel=loose
+      sum(found['kept'].values()), rel=0.01
     )
 
 
