@@ -1,7 +1,6 @@
 """What a life needs of each device: bytes by kind, and time at best.
 
-Bytes of what is kept are exact: they are read off the shapes and places of a
-state. What a program needs besides is reckoned from its shapes, and so is its
+Bytes of what is kept are read off the shapes and places of a state. What a program needs besides is reckoned from its shapes, and so is its
 time: the longer of its products at the chip's peak speed and of reading its
 weights at the memory's. Traffic between chips is left out: no real run is
 faster.
@@ -95,7 +94,7 @@ class Work:
 
 
 def kept(state: Any, *, num_levels: int) -> dict[str, float]:
-  """Bytes per device of a state, by kind.
+  """Bytes per TPU of a state, by kind, with what fills its tiles up.
 
   Args:
     state: shapes with shardings.
@@ -104,8 +103,10 @@ def kept(state: Any, *, num_levels: int) -> dict[str, float]:
   for path, leaf in jax.tree_util.tree_leaves_with_path(state):
     name = sharding.name(path)
     own = leaf.sharding.shard_shape(leaf.shape)
-    size = 8 if 'key' in str(leaf.dtype) else leaf.dtype.itemsize
-    found[kind(name, num_levels)] += math.prod(own) * size
+    size = leaf.dtype.itemsize
+    if 'key' in str(leaf.dtype):
+      own, size = (*own, 2), 4
+    found[kind(name, num_levels)] += tpu.padded(own, size)
   return dict(found)
 
 

@@ -10,6 +10,8 @@ Cloud's TPU documentation (system architecture of v5e, v5p and v6e).
 import dataclasses
 import importlib.metadata
 import importlib.util
+import itertools
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -117,6 +119,32 @@ def known() -> str:
     for kind, chip in CHIPS.items()
     for layout in chip.layouts
   )
+
+
+def padded(shape: Sequence[int], size: int) -> int:
+  """Bytes that an array takes up, with those that fill its tiles up.
+
+  Tiles are of 8 x 128 numbers, fewer rows for an array of few, and lie on the
+  two dimensions where they fit best; a vector lies in rows of 128 or of 1,024.
+
+  Args:
+    size: bytes of a number; several smaller ones share 4.
+  """
+  least = max(1, 4 // size)
+  count = math.prod(shape)
+  if len(shape) < 2:
+    return size * _up(count, 128 * least if count <= 512 else 1024)
+  fitting = (
+    count // (shape[row] * shape[lane] or 1)
+    * _up(shape[row], min(8, max(least, 1 << (shape[row] - 1).bit_length())))
+    * _up(shape[lane], 128)
+    for row, lane in itertools.permutations(range(len(shape)), 2)
+  )  # fmt: skip
+  return size * min(fitting)
+
+
+def _up(size: int, unit: int) -> int:
+  return size + -size % unit
 
 
 def compiler() -> str:

@@ -20,8 +20,10 @@ def _config(**birth):
 
 
 def _kept(num=1, **birth):
+  c = _config(**birth)
+  c.model.update(width=512, head_size=128)  # Whole tiles.
   place = sharding.imagined(num, fsdp=num)
-  state = ahead.life(_config(**birth), place).state(night=1)
+  state = ahead.life(c, place).state(night=1)
   return budget.kept(state, num_levels=2)
 
 
@@ -38,6 +40,17 @@ def test_a_core_of_half_the_width_leaves_what_learns_as_it_was():
   # Rehearsals hold what the head reads, in the type of the core.
   assert narrow.pop('rehearsals') < wide.pop('rehearsals')
   assert narrow == wide
+
+
+def test_what_tiles_take_up_is_reckoned():
+  """As compiled, see tests/tpu_compile_test.py."""
+  assert tpu.padded((32, 4096, 64), 4) == 32 * 4096 * 64 * 4  # 64 in rows.
+  assert tpu.padded((32, 10, 64, 64), 4) == 2 * 32 * 10 * 64 * 64 * 4
+  assert tpu.padded((3, 1000), 4) == 4 * 1024 * 4
+  assert tpu.padded((1, 1000), 2) == 2 * 1024 * 2
+  assert tpu.padded((1000,), 4) == 1024 * 4
+  assert tpu.padded((), 4) == 128 * 4
+  assert tpu.padded((), 1) == 512
 
 
 def test_products_are_as_many_as_the_compiler_counts():
