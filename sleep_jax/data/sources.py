@@ -4,11 +4,12 @@ The arrays lie in a zarr that tensorstore reads, in a folder named by a
 fingerprint of everything that went in, so another tokenizer, text or setting
 never meets a stale cache.
 
-The order is grain's: shuffled anew each epoch from a seed, and random access.
-Batch number i is the same for whoever asks, so a position in a stream is one
-integer, whatever the number of hosts.
+The order is shuffled anew each epoch from a seed, with random access. Batch
+number i is the same for whoever asks, so a position in a stream is one integer,
+whatever the number of hosts.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +18,6 @@ import tempfile
 import zlib
 from collections.abc import Callable
 
-import grain
 import numpy as np
 import tensorstore
 
@@ -60,14 +60,15 @@ class Source:
     self._store = store
     self._batch_size = batch_size
     self._seed = seed
-    # Sources of one seed must not shuffle alike.
-    mixed = np.random.SeedSequence([seed, zlib.crc32(name.encode())])
-    self._order = (
-      grain.MapDataset.range(self.num_rows)
-      .shuffle(seed=int(mixed.generate_state(1)[0]))
-      .repeat()
-      .batch(batch_size)
-    )
+
+    # Not grain's shuffle, which takes milliseconds for each of few rows.
+    @functools.lru_cache(maxsize=2)  # A batch may end one and begin the next.
+    def order(epoch: int) -> np.ndarray:
+      # Sources of one seed must not shuffle alike.
+      mixed = np.random.default_rng([seed, zlib.crc32(name.encode()), epoch])
+      return mixed.permutation(self.num_rows)
+
+    self._order = order
 
   def batch(self, index: int) -> types.Batch:
     """Batch number `index` of the endless stream, as numpy arrays.
@@ -75,7 +76,10 @@ class Source:
     A packed row brings several prompts, absent ones with length 0: first all
     those of the first row, then of the second.
     """
-    rows = self._store[np.asarray(self._order[index])].read().result()
+    places = range(index * self._batch_size, (index + 1) * self._batch_size)
+    found = [divmod(place, self.num_rows) for place in places]
+    order = np.array([self._order(epoch)[row] for epoch, row in found])
+    rows = self._store[order].read().result()
     columns = self.layout.split(rows)
     prompts = columns['prompts']
     return types.Batch(
