@@ -1,9 +1,9 @@
 """What a life needs of each device: bytes by kind, and time at best.
 
-Bytes of what is kept are read off the shapes and places of a state. What a program needs besides is reckoned from its shapes, and so is its
-time: the longer of its products at the chip's peak speed and of reading its
-weights at the memory's. Traffic between chips is left out: no real run is
-faster.
+Bytes of what is kept are read off the shapes and places of a state. What a
+program needs besides is reckoned from its shapes, and so is its time: the
+longer of its products at the chip's peak speed and of reading its weights at
+the memory's. Traffic between chips is left out: no real run is faster.
 """
 
 import collections
