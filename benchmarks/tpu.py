@@ -25,15 +25,12 @@ from sleep_jax import plan, sharding, tpu
 
 GIB = 2**30
 TWO = 'two copies'
-# A row on each chip at a time, by day, by night and of dreams.
+# A row on each chip at a time, by day and of dreams.
 _SIXTY_FOUR = {
-  'mesh.fsdp': 64, 'wake.micro_batches': 1, 'consolidate.micro_batches': 1,
-  'dream.candidates': 64, 'dream.top': 48, 'dream.random': 16,
-  'dream.writer.batch': 64,
+  'mesh.fsdp': 64, 'wake.micro_batches': 1, 'dream.candidates': 64,
+  'dream.top': 48, 'dream.random': 16, 'dream.writer.batch': 64,
 }  # fmt: skip
-_THIRTY_TWO = {
-  'wake.micro_batches': 2, 'consolidate.micro_batches': 2, 'dream.top': 28
-}  # fmt: skip
+_THIRTY_TWO = {'wake.micro_batches': 2, 'dream.top': 28}
 # A row of 32,768 tokens for each chip; or a quarter of one at a time, in the
 # same step.
 _LONG = {

@@ -47,8 +47,8 @@ def get_config(size: str = 'llama3-8b'):
     old | dict(sequences=32, draws=64), new | dict(sequences=32, draws=64)
   )  # fmt: skip
   c.consolidate.update(
-    num_updates=256, updates_per_round=8, micro_batches=4, max_length=512,
-    prompt_width=256, max_new=256, block_tokens=2048, block_words=words,
+    num_updates=256, updates_per_round=8, max_length=512, prompt_width=256,
+    max_new=256, block_tokens=2048, block_words=words,
   )  # fmt: skip
   # Logits of all its texts are held at once: few are written and tried.
   c.dream.update(candidates=32, texts=1)

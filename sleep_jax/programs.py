@@ -85,7 +85,7 @@ class Programs:
     self.model, self.kind, self.placement = model, kind, placement
     levels = model.config.levels
     txs, periods, moving = {}, {}, {}
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = model.shapes()
     for name, owners in kind.owners.items():
       settings = dict(_optimizer(config, name))
       if learning_rate is not None:
@@ -222,14 +222,11 @@ class Programs:
       night: its sender.
       phase: what the night is: it consolidates, merges or dreams.
     """
-    key = jax.random.key(0)
-    if newborn is None:
-      make = lambda: self._first.state(self.model.init(key), {}, key, -1.0)
-      shapes = jax.eval_shape(make)
-    else:
-      shapes = jax.eval_shape(
-        self._first.state, newborn.weights, newborn.replay, key, -1.0
-      )
+    newborn = newborn or Newborn(self.model.shapes(), {})
+    shapes = jax.eval_shape(
+      self._first.state, newborn.weights, newborn.replay, jax.random.key(0),
+      -1.0,
+    )  # fmt: skip
     if night is not None:
       shapes = self._asleep(shapes, night, phase)
     return jax.tree.map(

@@ -44,8 +44,7 @@ TEACHERS = (
 def _settings(**changes):
   settings = testing.config(*PERIODS).consolidate.to_dict() | dict(
     teachers=TEACHERS, num_updates=60, updates_per_round=20, on_policy=0.5,
-    on_policy_after=0.34, max_length=8, prompt_width=4,
-    priority=0.0,  # All alike: the losses of two updates compare.
+    on_policy_after=0.34, max_length=8, prompt_width=4, priority=1.0,
   )  # fmt: skip
   return night_lib.make(**(settings | changes))
 
@@ -863,10 +862,8 @@ def test_a_place_is_drawn_as_often_as_it_weighs():
 
 
 def test_what_was_read_is_worth_how_far_the_student_was_from_it():
-  night = _consolidation(priority=1.0, on_policy=0.0)
-  state = jax.jit(night.fall_asleep)(_evening())
-  after, _ = jax.jit(night.seed)(state)
-  for teacher in night.settings.teachers:
+  after = _night()[0][2]  # One round.
+  for teacher in _settings().teachers:
     known = np.asarray(after.night.priorities[teacher.name])
     written, unwritten = known[: teacher.draws], known[teacher.draws :]
     assert (unwritten == 1).all()
@@ -896,17 +893,15 @@ def test_what_is_new_comes_first():
 
 
 def test_rows_that_the_student_wrote_tell_nothing_of_the_teachers_rows():
-  night = _consolidation(on_policy=0.5, on_policy_after=0.0)
-  state = jax.jit(night.fall_asleep)(_evening())
-  pools, rollouts, _ = jax.jit(night._rehearse)(state, jax.random.key(0))
+  night = _night()[0][-1].night  # In whose last round the student wrote.
   rows, places = choosing.choose(
-    pools, rollouts, state.night.priorities, jax.random.key(1),
-    night.settings, valid=jnp.int32(1), own=jnp.asarray(True),
+    night.pools, night.rollouts, night.priorities, jax.random.key(1),
+    _settings(), valid=jnp.int32(1), own=jnp.asarray(True),
   )  # fmt: skip
-  for teacher in night.settings.teachers:
+  for teacher in _settings().teachers:
     place_B = np.asarray(places[teacher.name])
     half = round(teacher.sequences * 0.5)
-    size = len(state.night.priorities[teacher.name])
+    size = len(night.priorities[teacher.name])
     assert (place_B[:half] == size).all() and (place_B[half:] < size).all()
-    theirs = pools[teacher.name].tokens_BT[place_B[half:]]
+    theirs = night.pools[teacher.name].tokens_BT[place_B[half:]]
     np.testing.assert_array_equal(rows[teacher.name].tokens_BT[half:], theirs)

@@ -73,7 +73,8 @@ def _seeded():
   dreams = dreams.replace(
     weight_B=weight_B, asked=dreams.asked.replace(length_B=length_B)
   )
-  asleep = _copy(asleep.replace(night=asleep.night.replace(dreams=dreams)))
+  asleep = asleep.replace(night=asleep.night.replace(dreams=dreams))
+  asleep = programs.placement.put(_copy(asleep))
   losses = []
   for _ in range(2):
     asleep, metrics = programs.seed(asleep, 1, phase='dream')

@@ -61,7 +61,7 @@ def test_products_are_as_many_as_the_compiler_counts():
     dict.fromkeys(sharding.AXES, 1),
   )  # fmt: skip
   ints = jax.ShapeDtypeStruct((rows, 32), jnp.int32)
-  weights = jax.eval_shape(model.init, jax.random.key(0))
+  weights = model.shapes()
   made = jax.jit(model.forward).lower(weights, *[ints] * 3).compile()
   counted = made.cost_analysis()['flops']
   expected = reckoned.forward(rows * 32, 32)

@@ -47,8 +47,9 @@ def tiny(*periods: tuple[Any, Any], **changes: Any) -> transformer.Transformer:
     **changes: fields of `config.Model`.
   """
   settings = dict(
-    width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
-  )
+    width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4,
+    looped=True,
+  )  # fmt: skip
   made = config_lib.make(
     settings | changes, levels(*(periods or [(1, 'experience')])),
     vocab_size=VOCAB,
@@ -71,6 +72,7 @@ def config(
   c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
   c.data.update(context=CONTEXT, max_prompt=PROMPT, batch_size=ROWS)
   c.replay.update(birth=16, past=16, day=16)
+  c.model.update(unroll=1, looped=True)  # Less to compile.
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.consolidate.update(
     teachers=(
@@ -107,7 +109,7 @@ def weights(model: transformer.Transformer, seed: int = 0) -> types.Weights:
   Drawn by NumPy, which compiles nothing. All experts are off.
   """
   random = np.random.default_rng(seed)
-  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  shapes = model.shapes()
 
   def draw(path, shape):
     if path.endswith('scale'):

@@ -161,7 +161,7 @@ def attach(
     for path in ('blocks/levels/norm/scale',)
     if path in weights.params
   }
-  for path, leaf in jax.eval_shape(made.init, jax.random.key(0)).params.items():
+  for path, leaf in made.shapes().params.items():
     if path not in params and '/base/mlp/' in path:
       params[path] = jnp.zeros(leaf.shape, leaf.dtype)
     elif path not in params and path.endswith('base/norm/scale'):

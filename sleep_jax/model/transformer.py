@@ -6,6 +6,7 @@ them over a tuple of per-layer caches, which is twice as fast on a CPU.
 """
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,6 +79,10 @@ class Transformer:
       tree['head'] = 0.02 * jax.random.normal(head_key, shape)
     params = traverse_util.flatten_dict(tree, sep='/')
     return types.Weights(params=params, active_NE=self._no_experts())
+
+  def shapes(self) -> types.Weights:
+    """Of what `init` draws."""
+    return _shapes(self.config)
 
   def fresh(self, key: Array, level: int) -> dict[str, types.Params]:
     """An untrained expert for `level` (1 = fastest), a row per block of it."""
@@ -377,6 +382,11 @@ class Transformer:
 
   def _no_experts(self):
     return jnp.zeros((self.config.num_levels, max(self.config.max_slots, 1)))
+
+
+@functools.cache  # Asked for often, and long to trace.
+def _shapes(config):
+  return jax.eval_shape(Transformer(config).init, jax.random.key(0))
 
 
 def rows(tokens_BT: Array, length_B: Array) -> tuple[Array, Array, Array]:
