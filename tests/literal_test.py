@@ -82,6 +82,7 @@ def _logits(p, on, tokens, fresh=None):
 _EXPERT = ('A', 'B', 'router', 'bias')
 
 
+@jax.jit
 def _adam(p, grads, moments, count, rate, b2):
   """Clipped to norm 1, then Adam; returns parameters and moments."""
   norm = jnp.sqrt(sum(jnp.sum(g**2) for g in grads.values()))

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from sleep_jax import checkpoint, study
+from sleep_jax import checkpoint, processes, study
 from tests import town
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -137,16 +137,24 @@ def test_another_config_is_refused(home):
   assert not (home / 'two' / 'config.json').exists()
 
 
-@pytest.mark.parametrize(
-  'flags, said',
-  [
-    (dict(coordinator='localhost:1', coordinator_timeout=2, processes=2,
-          process=1), 'Nobody answers'),
-    (dict(coordinator='localhost'), 'expected HOST:PORT'),
-    (dict(process=5), 'expected 0 to 1 - 1'),
-  ],
-)  # fmt: skip
-def test_who_cannot_be_reached_is_said_soon(home, flags, said):
-  started = _start(home, 'alone', num=1, devices=1, **flags)
+def test_who_cannot_be_reached_is_said_soon(home):
+  flags = dict(coordinator='localhost:1', coordinator_timeout=2, processes=2)
+  started = _start(home, 'alone', num=1, devices=1, process=1, **flags)
   ((code, out),) = _ended(started, 60)
-  assert code == 1 and said in out and 'Traceback' not in out
+  assert code == 1 and 'Nobody answers' in out and 'Traceback' not in out
+
+
+@pytest.mark.parametrize(
+  'coordinator, num, index, said',
+  [
+    ('localhost', 1, 0, 'expected HOST:PORT'),
+    ('localhost:1', 1, 5, 'expected 0 to 1 - 1'),
+    ('localhost:1', None, None, 'needs --processes and --process too'),
+    ('', 2, None, 'no --coordinator'),
+  ],
+)
+def test_numbers_and_addresses_that_cannot_be_are_refused(
+  coordinator, num, index, said
+):
+  with pytest.raises(ValueError, match=said):
+    processes.start(coordinator, num, index, timeout=1)
