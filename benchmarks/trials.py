@@ -68,7 +68,7 @@ def measure(repeats: int):
   def try_all(weights, texts, valid, together=1):
     return trials.gains(
       model, weights, trials.from_texts(texts, valid), probes, key,
-      settings=settings, size=size, together=together,
+      settings=settings, size=size, spread=trials.Spread(together),
     )  # fmt: skip
 
   few, many = _texts(key, S.DREAMS), _texts(key, MANY)

@@ -17,6 +17,7 @@ from sleep_jax.phases import (
   dreaming,
   merge,
   self_edit,
+  trials,
 )
 from sleep_jax.phases import dreams as dreams_lib
 from sleep_jax.phases import night as night_lib
@@ -119,11 +120,13 @@ class Builder:
 
   def curriculum(self, dreams: dreams_lib.Settings) -> curriculum.Curriculum:
     """How any task is dreamt about."""
+    place = self.placement
+    spread = trials.Spread(
+      self._together(dreams), place.spread, place.alone, place.rows
+    )
     return curriculum.Curriculum(
-      self.model, self.bos, self.eos, self.night, dreams,
-      self._together(dreams), self.placement.spread, self.placement.alone,
-      self.placement.rows,
-    )  # fmt: skip
+      self.model, self.bos, self.eos, self.night, dreams, spread
+    )
 
   def _tx(self) -> optax.GradientTransformation:
     # The cosine ends with the night, unless the config says otherwise.

@@ -221,7 +221,7 @@ def _gains(score='likelihood', together=1):
   before = _hash(weights.params)
   tried = functools.partial(
     trials.gains, model, settings=_settings(repeats=2, score=score), size=SIZE,
-    together=together,
+    spread=trials.Spread(together),
   )  # fmt: skip
   found = jax.jit(tried)(weights, _own(), testing.probes(), jax.random.key(5))
   assert _hash(weights.params) == before
@@ -280,8 +280,8 @@ def test_of_trials_devices_send_no_activations_but_weights(attention):
   shared_out = functools.partial(
     trials.gains,
     dataclasses.replace(model, config=config, place=place.inside),
-    settings=settings, size=SIZE, together=8, place=place.spread,
-    alone=place.alone, rows=8,
+    settings=settings, size=SIZE,
+    spread=trials.Spread(8, place.spread, place.alone, 8),
   )  # fmt: skip
   lessons = trials.from_texts(_texts(8), jnp.ones((8, 1)))
   args = lessons, testing.probes(), jax.random.key(5)

@@ -9,7 +9,6 @@ SEAL (2506.10943); docs/method.md, "Dreaming".
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +36,7 @@ class Curriculum:
     bos, eos: token ids.
     settings: how long a text may be.
     dreams: how much of what.
-    together, place, alone, rows: see `trials.gains`.
+    spread: of its trials.
   """
 
   model: transformer.Transformer
@@ -45,10 +44,7 @@ class Curriculum:
   eos: int
   settings: night_lib.Settings
   dreams: dreams_lib.Settings
-  together: int = 1
-  place: trials.Place = lambda tree: tree
-  alone: Callable[[str, Array], Array] = lambda name, x: x
-  rows: int = 1
+  spread: trials.Spread = trials.Spread()
 
   def dream(
     self,
@@ -141,7 +137,8 @@ class Curriculum:
     with jax.named_scope('importance'):
       importance_M = trials.importance(
         self.model, weights, lessons, task.practice, weigh_key, size=size,
-        how=d.importance, targets=d.trial.targets, rows=self.rows,
+        how=d.importance, targets=d.trial.targets,
+        rows=self.spread.rows,
       )  # fmt: skip
     valid_M = jnp.any(lessons.weight_MK > 0, 1) & jnp.isfinite(importance_M)
     at_C, there_C = trials.choose(
@@ -151,8 +148,7 @@ class Curriculum:
     with jax.named_scope('trials'):
       gain_CR, nothing = trials.gains(
         self.model, weights, tried, task.practice, try_key, settings=d,
-        size=size, together=self.together, place=self.place,
-        alone=self.alone, rows=self.rows,
+        size=size, spread=self.spread,
       )  # fmt: skip
     gain_C = jnp.mean(gain_CR, 1)
     rewarded_C = there_C & (gain_C > d.margin)

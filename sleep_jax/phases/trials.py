@@ -8,6 +8,7 @@ References: 2606.03979 v2 section 3.4; 2506.10943 (SEAL), from which isolated
 trials come.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,23 @@ from sleep_jax.phases import dreams
 
 Array = types.Array
 _ROUNDING = 1e-5  # Of a score: what the order of additions alone may change.
-Place = Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+  """How trials lie on devices; by default one after the other on one.
+
+  Attributes:
+    together: trials at once, side by side; divides all of them.
+    place: spreads what has a leading axis of such trials over the mesh.
+    alone: holds what is computed of one of them where that is.
+    rows: devices that rows are spread over.
+  """
+
+  together: int = 1
+  place: Callable[[Any], Any] = lambda tree: tree
+  alone: Callable[[str, Array], Array] = lambda name, x: x
+  rows: int = 1
 
 
 class Lessons(struct.PyTreeNode):
@@ -229,28 +246,21 @@ def gains(
   *,
   settings: dreams.Settings,
   size: int,
-  together: int = 1,
-  place: Place = lambda tree: tree,
-  alone: Callable[[str, Array], Array] = lambda name, x: x,
-  rows: int = 1,
+  spread: Spread = Spread(),
 ) -> tuple[Array, Array]:
   """What learning from each dream alone does to the practice.
 
   Args:
     lessons: of the dreams that are tried.
     size: most generated tokens of a lesson.
-    together: trials at once, side by side; divides all of them.
-    place: spreads what has a leading axis of such trials over the mesh.
-    alone: holds what is computed of one of them where that is.
-    rows: devices that rows are spread over.
 
   Returns:
     Gain over no dream `[M, repeats]`, 0 where it is within rounding; and the
     score of no dream, in nats per answer token or as a share of right answers.
   """
   trial, (M, _) = settings.trial, lessons.weight_MK.shape
-  one_of_many, axes = model.anywhere(alone), None
-  if rows > 1:  # Other kernels would share out the rows of each trial.
+  one_of_many, axes = model.anywhere(spread.alone), None
+  if spread.rows > 1:  # Other kernels would share out the rows of each trial.
     one_of_many, axes = one_of_many.plain(), sharding.ROWS
 
   def score(model, weights, rows=1):
@@ -275,11 +285,11 @@ def gains(
   each = jax.tree.map(again, own)
   keys = jax.random.split(key, M * settings.repeats)
   groups = jax.tree.map(
-    lambda x: x.reshape(-1, together, *x.shape[1:]), (each, keys)
+    lambda x: x.reshape(-1, spread.together, *x.shape[1:]), (each, keys)
   )
   many = jax.vmap(one, spmd_axis_name=axes)
-  found = jax.lax.map(lambda group: many(*place(group)), groups)
-  nothing = score(model, weights, rows)
+  found = jax.lax.map(lambda group: many(*spread.place(group)), groups)
+  nothing = score(model, weights, spread.rows)
   gain = found.reshape(M, settings.repeats) - nothing
   rounding = _ROUNDING * jnp.abs(nothing)
   return jnp.where(jnp.abs(gain) > rounding, gain, 0), nothing
