@@ -730,12 +730,19 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
   assert max(np.abs(x).max() for x in jax.tree.leaves(expected)) > 1e-4
 
 
-def test_an_ending_begins_inside_what_the_teacher_wrote():
+@functools.cache
+def _endings():
+  """Of a first round: the state, and what is made of its pools."""
   night, states, _ = _imitating()
-  asleep = states[1].night.replace(update=jnp.int32(0))  # Its first round.
-  (own, advantage), earned = jax.jit(night._imitate)(
-    states[1].replace(night=asleep), asleep.pools, jax.random.key(0)
+  state = states[1].replace(night=states[1].night.replace(update=jnp.int32(0)))
+  return state, jax.jit(night._imitate)(
+    state, state.night.pools, jax.random.key(0)
   )
+
+
+def test_an_ending_begins_inside_what_the_teacher_wrote():
+  night, _, _ = _imitating()
+  _, ((own, advantage), earned) = _endings()
   assert own.tokens_BT.shape[:2] == advantage.shape == (8, 2 * 2 * 8)
   assert (own.prompt_length_B >= 1).all()
   assert (own.length_B > own.prompt_length_B).all()
@@ -744,10 +751,8 @@ def test_an_ending_begins_inside_what_the_teacher_wrote():
 
 def test_what_is_said_of_endings_is_what_a_reader_finds():
   """Entropy of the student, and the teachers' likelihood of its words."""
-  night, states, _ = _imitating()
-  state = states[1].replace(night=states[1].night.replace(update=jnp.int32(0)))
-  (own, _), earned = jax.jit(night._imitate)(state, state.night.pools,
-                                    jax.random.key(0))  # fmt: skip
+  night, _, _ = _imitating()
+  state, ((own, _), earned) = _endings()
   half = own.tokens_BT.shape[1] // 2  # Of each update, by teacher.
   sums = {'entropy': 0.0, 'likelihood': 0.0}
   for number, teacher in enumerate(('anchor', 'next')):
