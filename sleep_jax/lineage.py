@@ -3,6 +3,7 @@
 from typing import Any
 
 from sleep_jax import settings, workdir
+from sleep_jax.model import config as model_config
 
 # What may differ between two parts of one run.
 FREE = (
@@ -15,8 +16,8 @@ _BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
 _FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
 # but not how experts are chosen, of which it has none on, or its days.
 _LATER = (
-  'router', 'router_spread', 'top_k', 'gate_bias', 'unroll', 'looped', 'remat',
-  'attention', 'update_period', 'sleep_period', 'context_sleep_period',
+  'router', 'router_spread', 'top_k', 'gate_bias', *model_config.COMPUTED,
+  'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ _SHARD_BYTES = 4 * 2**30
 # Fields of a model of which an ordinary checkpoint knows nothing.
 _OURS = (
   'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
-  'gate_bias', 'unroll',
+  'gate_bias', *config_lib.COMPUTED,
 )  # fmt: skip
 
 

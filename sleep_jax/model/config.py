@@ -17,6 +17,8 @@ ACTS = ('silu', 'gelu')
 ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 REMATS = ('none', 'full', 'dots')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
+# Fields of a model that say how it is computed: they change rounding alone.
+COMPUTED = ('attention', 'unroll', 'looped', 'remat')
 
 
 @dataclasses.dataclass(frozen=True)
