@@ -117,8 +117,8 @@ def table(rows: list[dict[str, Any]]) -> str:
   lines = [
     f'| model | topology | {", ".join(sharding.AXES)} | context | program | '
     "rows a pass | kept, GiB | and reckoned, GiB | compiler's peak, GiB | of | "
-    'sent, GiB | compiled in, s |',
-    '|' + '---|' * 12,
+    'compiled in, s |',
+    '|' + '---|' * 11,
   ]
   order = [*CASES]
   for row in sorted(rows, key=lambda row: order.index(row['case'])):
@@ -127,15 +127,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     kept = made.get('arguments', sum(row['kept'].values()))
     needed = sum(row['needed'].values())
     c = config(row['case'])
-    rows_ = {
+    teachers, parts = c.consolidate.teachers, c.consolidate.micro_batches
+    night = sum(t['sequences'] for t in teachers) // parts
+    passes = {
       'wake': c.data.batch_size // c.wake.micro_batches,
-      'dream': '',
+      'night': night,
+      TWO: night,
     }
     cells = (
       row['name'], row['topology'],
       ', '.join(str(row['mesh'].get(axis, 1)) for axis in sharding.AXES),
-      f'{config(row["case"]).data.context:,}', row['program'],
-      f'{kept / GIB:.2f}', f'{needed / GIB:.2f}' if needed else '', peak,
+      f'{c.data.context:,}', row['program'],
+      str(passes.get(row['program'], '')), f'{kept / GIB:.2f}',
+      f'{needed / GIB:.2f}' if needed else '', peak,
       f'{row["chip_bytes"] / GIB:.2f}', f'{made["seconds"]:.0f}',
     )  # fmt: skip
     lines.append(f'| {" | ".join(cells)} |')
