@@ -10,7 +10,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from sleep_jax import decoding
-from sleep_jax.interop import huggingface
+from sleep_jax.interop import huggingface, names
 from sleep_jax.model import transformer
 from tests import checkpoints, testing
 
@@ -206,7 +206,7 @@ def test_the_kind_of_number_is_ours_to_choose(tmp_path):
   _, tensors = checkpoints.save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
   model, kept = checkpoints.load(tmp_path, dtype='bfloat16')
   # What learns beside the host is kept in f32.
-  theirs = dict(huggingface.sources(model))
+  theirs = dict(names.sources(model))
   for path, leaf in kept.params.items():
     assert leaf.dtype == ('bfloat16' if path in theirs else 'float32'), path
   _, wide = checkpoints.load(tmp_path, dtype='float32')

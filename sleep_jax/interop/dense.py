@@ -21,7 +21,7 @@ from safetensors import numpy as safetensors
 
 from sleep_jax import types
 from sleep_jax.data import tokenizer
-from sleep_jax.interop import families, huggingface
+from sleep_jax.interop import families, huggingface, names
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 
@@ -141,7 +141,7 @@ def tensors(
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Names and tensors of the checkpoint, one after the other."""
   wide = ('gate', 'up', 'down')
-  for path, parts in huggingface.sources(model):
+  for path, parts in names.sources(model):
     name = path.split('/')[-1]
     for source in parts:
       at = source.at
@@ -273,13 +273,13 @@ def _shards(named, folder, shard_bytes) -> None:
     total += value.nbytes
   flush()
   index: dict[str, str] = {}
-  for number, names in enumerate(shards):
+  for number, held in enumerate(shards):
     if len(shards) == 1:
       file = huggingface.WHOLE
     else:
       file = f'model-{number + 1:05d}-of-{len(shards):05d}.safetensors'
     (folder / f'part-{number}').rename(folder / file)
-    index |= dict.fromkeys(names, file)
+    index |= dict.fromkeys(held, file)
   if len(shards) > 1:
     _write(
       folder / huggingface.INDEX,

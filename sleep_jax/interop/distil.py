@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sleep_jax import optimizer, types
-from sleep_jax.interop import experts, huggingface
+from sleep_jax.interop import experts, names
 from sleep_jax.model import sampling, transformer
 from sleep_jax.objectives import blocked, losses
 
@@ -139,11 +139,11 @@ def begin(
   )  # fmt: skip
   named = {
     part.name: (path, part.at)
-    for path, parts in huggingface.sources(model)
+    for path, parts in names.sources(model)
     for part in parts
   }
   params = {}
-  for path, parts in huggingface.sources(student):
+  for path, parts in names.sources(student):
     theirs = [named[part.name] for part in parts]
     first = weights.params[theirs[0][0]]
     if not parts[0].at or len(first) == len(parts):

@@ -5,7 +5,7 @@ code of a checkpoint, no network. Tensors are read slice by slice into the
 arrays of the device, each device its own part, so that beside the loaded model
 only one slice is ever held.
 
-Which families: `families`.
+Which families: `families`; where what lies in a checkpoint: `names`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ import tokenizers
 
 from sleep_jax import optimizer, sharding, types, workdir
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.interop import families
+from sleep_jax.interop import families, names
 from sleep_jax.model import transformer
 
 _SLICE_BYTES = 2**26  # Read at a time.
@@ -195,7 +195,7 @@ def load(
   """
   newborn = model.shapes()
   places = placement.shardings(newborn.params)
-  parts_of = dict(sources(model))
+  parts_of = dict(names.sources(model))
   num_levels = model.config.num_levels
   kind = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
   with _Reader(host) as reader:
@@ -222,73 +222,6 @@ def load(
   return types.Weights(params, jax.device_put(nobody, where))
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """A tensor, turned or not, and its place along the layers of ours."""
-
-  name: str
-  at: tuple[int, ...] = ()
-  turned: bool = False
-
-
-def sources(
-  model: transformer.Transformer,
-) -> Iterator[tuple[str, list[Part]]]:
-  """Our parameters that a host has, and the tensors that each is made of."""
-  c = model.config
-  yield 'embed', [Part('model.embed_tokens.weight')]
-  yield 'norm/scale', [Part('model.norm.weight')]
-  if not c.tied:
-    yield 'head', [Part('lm_head.weight', turned=True)]
-
-  def stack(name, layers, *, turned=False):
-    return [
-      Part(f'model.layers.{layer}.{name}', (place,), turned)
-      for place, layer in enumerate(layers)
-    ]
-
-  everywhere = range(c.num_layers)
-  attention = 'blocks/attention/'
-  yield (
-    f'{attention}norm/scale',
-    stack('input_layernorm.weight', everywhere),
-  )
-  for ours, theirs in (
-    ('query', 'q_proj'), ('key', 'k_proj'), ('value', 'v_proj'),
-    ('out', 'o_proj'),
-  ):  # fmt: skip
-    name = f'self_attn.{theirs}'
-    yield attention + ours, stack(f'{name}.weight', everywhere, turned=True)
-    if c.out_bias if ours == 'out' else c.qkv_bias:
-      yield f'{attention}{ours}_bias', stack(f'{name}.bias', everywhere)
-  if c.qk_norm:
-    for ours, theirs in (('query_norm', 'q_norm'), ('key_norm', 'k_norm')):
-      path = f'{attention}{ours}/scale'
-      yield path, stack(f'self_attn.{theirs}.weight', everywhere)
-  norm = 'post_attention_layernorm.weight'
-  if c.post_norms:
-    yield f'{attention}post_norm/scale', stack(norm, everywhere)
-    norm = 'pre_feedforward_layernorm.weight'
-    last = 'post_feedforward_layernorm.weight'
-    yield 'blocks/levels/post_norm/scale', stack(last, everywhere)
-  if c.arrangement == 'independent':
-    yield 'blocks/levels/norm/scale', stack(norm, everywhere)
-  for number, layers in hosts(model):
-    base = f'blocks/levels/{number}/base/'
-    if c.arrangement != 'independent':
-      yield f'{base}norm/scale', stack(norm, layers)
-    for name in ('gate', 'up', 'down'):
-      path = f'{base}mlp/{name}'
-      yield path, stack(f'mlp.{name}_proj.weight', layers, turned=True)
-
-
-def hosts(model) -> Iterator[tuple[int, range]]:
-  """Levels whose bases are the host's MLPs, and in which layers they stand."""
-  c = model.config
-  for start, stop, numbers in c.groups:
-    yield numbers[-1], range(start, stop)
-
-
 class _Reader:
   """Slices of a checkpoint's tensors; files are opened once, on demand."""
 
@@ -302,7 +235,7 @@ class _Reader:
   def __exit__(self, *_):
     self._open.clear()
 
-  def check(self, part: Part, shape: tuple[int, ...]) -> None:
+  def check(self, part: names.Part, shape: tuple[int, ...]) -> None:
     """Whether a tensor is there and fits."""
     file, found = self._slice(part)
     has = tuple(found.get_shape())
@@ -319,7 +252,7 @@ class _Reader:
         'original one.'
       )
 
-  def rows(self, part: Part, index: tuple[slice, ...]) -> Iterator[tuple]:
+  def rows(self, part: names.Part, index: tuple[slice, ...]) -> Iterator[tuple]:
     """A part of a tensor as ours, some rows of it at a time: (first, rows)."""
     _, found = self._slice(part)
     sizes = [s.stop - s.start for s in index]
