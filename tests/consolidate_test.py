@@ -41,6 +41,10 @@ TEACHERS = (
 )
 
 
+# As in a large model: less to compile.
+_tiny = functools.partial(testing.tiny, *PERIODS, looped=True)
+
+
 def _settings(**changes):
   settings = testing.config(*PERIODS).consolidate.to_dict() | dict(
     teachers=TEACHERS, num_updates=60, updates_per_round=20, on_policy=0.5,
@@ -53,7 +57,7 @@ def _consolidation(
   sender=2, tx=None, model=None, judge=testing.judge, **changes
 ):
   return consolidate.Consolidation(
-    model or testing.tiny(*PERIODS),
+    model or _tiny(),
     tx or optimizer.make(learning_rate=1e-2, clip=1.0, weight_decay=0.1),
     testing.stems(), testing.BOS, testing.EOS, judge, _settings(**changes),
     sender, WAKE if sender else None,
@@ -72,7 +76,7 @@ def _band(rows, steps, capacity=8):
 
 def _evening(seed=0, model=None):
   """Step 8: level 2 last woke at 4, and has learned and received since."""
-  model = model or testing.tiny(*PERIODS)
+  model = model or _tiny()
   random = np.random.default_rng(seed)
   weights = testing.activate(testing.weights(model, seed), 2, 0, 1)
   weights = testing.activate(weights, 3, 0)
@@ -100,7 +104,7 @@ def _evening(seed=0, model=None):
 
 @functools.cache
 def _forward():
-  return jax.jit(testing.tiny(*PERIODS).forward)
+  return jax.jit(_tiny().forward)
 
 
 def _ask(weights, tokens=None):
@@ -378,7 +382,7 @@ def test_what_wakes_up_is_the_student():
 @pytest.mark.parametrize('router', ['sigmoid', 'softmax'])
 def test_what_the_guard_judges_is_what_would_wake_up(router):
   """Under softmax the commit changes gates: the student is not enough."""
-  model = testing.tiny(*PERIODS, router=router)
+  model = _tiny(router=router)
   night = _consolidation(model=model)
   state = night.fall_asleep(_evening(model=model))
   fresh = jax.tree.map(lambda x: x + 0.3, state.night.fresh)
@@ -456,7 +460,7 @@ def test_levels_that_sleep_together_go_fastest_first_with_fresh_teachers():
   evening = _evening()
   _, fall_asleep, _, wake_up = _programs(1)
   _, fall_asleep_2, _, wake_up_2 = _programs()
-  yes, model = jnp.asarray(True), testing.tiny(*PERIODS)
+  yes, model = jnp.asarray(True), _tiny()
   learned = testing.expert(model, 2)
   asleep = fall_asleep(evening)
   asleep = asleep.replace(night=asleep.night.replace(fresh=learned))
@@ -581,7 +585,7 @@ def test_a_night_that_harms_the_old_is_discarded_and_said(
 @functools.cache
 def _short():
   """One update by plain, clipped steps on one sequence of a literal teacher."""
-  model = testing.tiny(*PERIODS)
+  model = _tiny()
   night = _consolidation(
     model=model, on_policy=0.0, num_updates=2,
     tx=optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0)),
@@ -783,7 +787,7 @@ def test_what_is_said_of_endings_is_what_a_reader_finds():
 
 
 def _logits(weights, rows):
-  model = testing.tiny(*PERIODS)
+  model = _tiny()
   return model.forward(
     weights, *transformer.rows(rows.tokens_BT, rows.length_B)
   )

@@ -27,6 +27,13 @@ def _kept(num=1, **birth):
   return budget.kept(state, num_levels=2)
 
 
+def _reckoning(c, **mesh):
+  return budget.Reckoning(
+    ahead.build(c).config, c, night_lib.make(**c.consolidate.to_dict()), 4,
+    dict.fromkeys(sharding.AXES, 1) | mesh,
+  )  # fmt: skip
+
+
 def test_four_devices_hold_a_quarter_of_what_is_large():
   one, four = _kept(), _kept(4)
   for kind in ('gradient sums', 'anchors', budget.FROZEN):
@@ -55,11 +62,7 @@ def test_what_tiles_take_up_is_reckoned():
 
 def test_products_are_as_many_as_the_compiler_counts():
   c, rows = _config(), 8
-  model = ahead.build(c)
-  reckoned = budget.Reckoning(
-    model.config, c, night_lib.make(**c.consolidate.to_dict()), 4,
-    dict.fromkeys(sharding.AXES, 1),
-  )  # fmt: skip
+  model, reckoned = ahead.build(c), _reckoning(c)
   ints = jax.ShapeDtypeStruct((rows, 32), jnp.int32)
   weights = model.shapes()
   made = jax.jit(model.forward).lower(weights, *[ints] * 3).compile()
@@ -129,7 +132,7 @@ def test_what_does_not_fit_is_named_with_what_to_turn():
 def test_rows_that_devices_do_not_divide_are_named_with_how_many_to_take():
   c = scale.get_config('llama3-70b')
   c.dream.on = True
-  assert not plan.plan(c, tpu.parse('v5e:4x4'))['uneven']
+  assert not _reckoning(c, fsdp=16).uneven()
   c.mesh.fsdp = 64
   c.dream.update(candidates=64, top=48, random=16)
   found = plan.plan(c, tpu.parse('v5p:4x4x4'))

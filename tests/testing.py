@@ -47,9 +47,8 @@ def tiny(*periods: tuple[Any, Any], **changes: Any) -> transformer.Transformer:
     **changes: fields of `config.Model`.
   """
   settings = dict(
-    width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4,
-    looped=True,
-  )  # fmt: skip
+    width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
+  )
   made = config_lib.make(
     settings | changes, levels(*(periods or [(1, 'experience')])),
     vocab_size=VOCAB,
@@ -72,7 +71,8 @@ def config(
   c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
   c.data.update(context=CONTEXT, max_prompt=PROMPT, batch_size=ROWS)
   c.replay.update(birth=16, past=16, day=16)
-  c.model.update(unroll=1, looped=True)  # Less to compile.
+  # Less to compile; a town's layers, and those of `tiny`, are written out.
+  c.model.update(unroll=1, looped=True)
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.consolidate.update(
     teachers=(
