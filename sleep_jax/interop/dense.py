@@ -273,13 +273,13 @@ def _shards(named, folder, shard_bytes) -> None:
     total += value.nbytes
   flush()
   index: dict[str, str] = {}
-  for number, held in enumerate(shards):
+  for number, inside in enumerate(shards):
     if len(shards) == 1:
       file = huggingface.WHOLE
     else:
       file = f'model-{number + 1:05d}-of-{len(shards):05d}.safetensors'
     (folder / f'part-{number}').rename(folder / file)
-    index |= dict.fromkeys(held, file)
+    index |= dict.fromkeys(inside, file)
   if len(shards) > 1:
     _write(
       folder / huggingface.INDEX,
