@@ -29,16 +29,18 @@ jax.config.update('jax_debug_key_reuse', True)
 # What is compiled stays, and would be looked through again and again.
 gc.set_threshold(50_000, 20, 100)
 
-# Minutes each. They come first, lest one worker waits for another's last file.
-LONG = (
-  'processes_test', 'dreaming_test', 'consolidate_test', 'lifecycle_test',
-  'trials_test', 'merge_test', 'study_test', 'conversation_test',
+# Minutes each, lest one worker waits for another's last file; and before them
+# traces, in which every program stands that was compiled before.
+FIRST = (
+  'profiling_test', 'processes_test', 'dreaming_test', 'consolidate_test',
+  'lifecycle_test', 'trials_test', 'merge_test', 'study_test',
+  'conversation_test',
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-  order = {name: place for place, name in enumerate(LONG)}
-  items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+  order = {name: place for place, name in enumerate(FIRST)}
+  items.sort(key=lambda item: order.get(item.path.stem, len(FIRST)))
 
 
 @pytest.fixture(scope='session', autouse=True)
