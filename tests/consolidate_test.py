@@ -81,14 +81,17 @@ def _evening(seed=0, model=None):
   weights = testing.activate(testing.weights(model, seed), 2, 0, 1)
   weights = testing.activate(weights, 3, 0)
   noise = lambda tree, size: jax.tree.map(
-    lambda x: x + jnp.asarray(size * random.normal(size=x.shape), x.dtype), tree
+    lambda x: jnp.asarray(
+      np.asarray(x) + (size * random.normal(size=x.shape)).astype(x.dtype)
+    ),
+    tree,
   )
   own = {
     n: optimizer.owned(weights.params, (n,), num_levels=3) for n in ('1', '2')
   }
   return state_lib.State(
     step=jnp.int32(8), key=jax.random.key(seed), weights=weights,
-    sums={n: noise(jax.tree.map(jnp.zeros_like, own[n]), 0.2) for n in own},
+    sums={n: noise(jax.tree.map(np.zeros_like, own[n]), 0.2) for n in own},
     opt={n: noise(WAKE.init(own[n]), 0.1) for n in own},
     anchor={n: noise(own[n], 0.3) for n in own},
     average={n: noise(own[n], 0.2) for n in own},
@@ -627,7 +630,7 @@ def test_a_night_without_any_memory_rehearses_from_the_beginning():
 def test_a_program_gives_back_what_it_takes(sender):
   """Else the next call compiles a second program of the same meaning."""
   night = _consolidation(sender)
-  evening = jax.eval_shape(lambda: _evening())
+  evening = jax.eval_shape(lambda state: state, _evening())
   flag, score = jnp.asarray(True), jnp.float32(0)
   asleep = jax.eval_shape(night.fall_asleep, evening)
   seeded, _ = jax.eval_shape(night.seed, asleep)

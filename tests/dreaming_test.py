@@ -49,6 +49,7 @@ def _life(mesh=(1, 1, 1), sequence=1):
   )
 
 
+@jax.jit
 def _copy(state):
   return jax.tree.map(jnp.copy, state)
 

@@ -118,7 +118,7 @@ def weights(model: transformer.Transformer, seed: int = 0) -> types.Weights:
     return random.normal(size=shape) * fan_in**-0.5
 
   params = {
-    path: jnp.asarray(draw(path, leaf.shape), jnp.float32)
+    path: jnp.asarray(draw(path, leaf.shape).astype(np.float32))
     for path, leaf in shapes.params.items()
   }
   return types.Weights(params, jnp.zeros(shapes.active_NE.shape))
@@ -131,15 +131,16 @@ def expert(model: transformer.Transformer, level: int, seed: int = 0) -> dict:
     lambda key: model.fresh(key, level), jax.random.key(0)
   )
   return jax.tree.map(
-    lambda x: jnp.asarray(0.3 * random.normal(size=x.shape), jnp.float32),
+    lambda x: jnp.asarray(0.3 * random.normal(size=x.shape).astype('f4')),
     shapes,
   )
 
 
 def activate(weights: types.Weights, level: int, *slots: int) -> types.Weights:
   """Switches experts of a level (1 = fastest) on."""
-  active_NE = weights.active_NE.at[level - 1, jnp.asarray(slots)].set(1)
-  return weights.replace(active_NE=active_NE)
+  active_NE = np.array(weights.active_NE)
+  active_NE[level - 1, list(slots)] = 1
+  return weights.replace(active_NE=jnp.asarray(active_NE))
 
 
 def batch(seed: int = 0, rows: int = ROWS) -> types.Batch:

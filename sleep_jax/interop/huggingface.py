@@ -9,6 +9,7 @@ Which families: `families`; where what lies in a checkpoint: `names`.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -279,16 +280,20 @@ class _Reader:
 
 
 def _fill(reader, parts, shape, where, dtype) -> jax.Array:
-  """One of our arrays, each device's part of it written on that device."""
+  """One of our arrays, each device's part of it put together for that device.
+
+  A small part here, and a large one there, slice by slice.
+  """
   pieces = []
-  update = jax.jit(_write, donate_argnums=0)
   for device, index in where.addressable_devices_indices_map(shape).items():
     index = tuple(
       slice(*s.indices(size)[:2]) for s, size in zip(index, shape, strict=True)
     )
     own = tuple(s.stop - s.start for s in index)
+    small = np.prod(own) * jnp.dtype(dtype).itemsize <= _SLICE_BYTES
+    write = _here if small else _there
     with jax.default_device(device):
-      piece = jnp.zeros(own, dtype)
+      piece = (np if small else jnp).zeros(own, jnp.dtype(dtype))
       for part in parts:
         at = part.at
         if at and not index[0].start <= at[0] < index[0].stop:
@@ -297,13 +302,23 @@ def _fill(reader, parts, shape, where, dtype) -> jax.Array:
         for first, rows in reader.rows(part, index[len(at) :]):
           rows = np.asarray(rows, jnp.dtype(dtype))
           begin = (*front, first, *(0,) * (rows.ndim - 1))
-          rows = rows.reshape((1,) * len(at) + rows.shape)
-          piece = update(piece, jax.device_put(rows, device), begin)
-          piece.block_until_ready()  # Else slices pile up.
-    pieces.append(piece)
+          piece = write(piece, rows.reshape((1,) * len(at) + rows.shape), begin)
+    pieces.append(jax.device_put(piece, device))
   return jax.make_array_from_single_device_arrays(shape, where, pieces)
 
 
+def _here(piece, rows, begin):
+  at = tuple(slice(b, b + n) for b, n in zip(begin, rows.shape, strict=True))
+  piece[at] = rows
+  return piece
+
+
+def _there(piece, rows, begin):
+  rows = jax.device_put(rows, piece.device)
+  return _write(piece, rows, begin).block_until_ready()  # Else slices pile up.
+
+
+@functools.partial(jax.jit, donate_argnums=0)
 def _write(piece, rows, begin):
   return jax.lax.dynamic_update_slice(piece, rows, begin)
 
