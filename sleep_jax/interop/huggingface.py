@@ -210,17 +210,19 @@ def load(
       )
       for path, parts in parts_of.items()
     }
-  missing = [path for path in newborn.params if path not in params]
-
-  @jax.jit
-  def fresh():
-    made = model.init(key).params
-    return {path: made[path].astype(kind(path)) for path in missing}
-
-  params |= jax.device_put(fresh(), {path: places[path] for path in missing})
+  missing = {path: kind(path) for path in newborn.params if path not in params}
+  fresh = _fresh(key, model=model, kinds=tuple(missing.items()))
+  params |= jax.device_put(fresh, {path: places[path] for path in missing})
   nobody = jnp.zeros(newborn.active_NE.shape)
   where = placement.shardings({'active_NE': nobody})['active_NE']
   return types.Weights(params, jax.device_put(nobody, where))
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'kinds'))
+def _fresh(key, *, model, kinds):
+  """What the host has not, of these kinds of numbers."""
+  made = model.init(key).params
+  return {path: made[path].astype(kind) for path, kind in kinds}
 
 
 class _Reader:
