@@ -12,11 +12,12 @@ from sleep_jax.phases import replay
 from tests import testing
 
 BOS, EOS = testing.BOS, testing.EOS
+_insert = jax.jit(replay.insert)
 DRAWS = 4000  # Of one shape: what is compiled for one test serves all.
 
 
 def _offer(band, rows, step=1, seed=0):
-  return replay.insert(
+  return _insert(
     band, testing.prompts(rows), jnp.int32(step), jax.random.key(seed)
   )
 
@@ -88,7 +89,7 @@ def test_no_token_of_an_answer_is_ever_stored():
   )
   band = replay.empty({'x': 8}, width=14)['x']
   batch = jax.tree.map(jnp.asarray, source.batch(0))
-  band = replay.insert(band, batch.prompts, jnp.int32(1), jax.random.key(0))
+  band = _insert(band, batch.prompts, jnp.int32(1), jax.random.key(0))
   stored = words.decode(np.asarray(band.tokens_CP).ravel().tolist())
   assert 'mia is' in stored and 'sid went?' in stored
   assert not set(stored) & set('ABCDEFGHIJKLMNOPQRSTUVWXYZ')
@@ -138,7 +139,7 @@ def test_stems_are_filled_with_the_subject():
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[1, 3], [3, 4]])
   )
-  band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   assert set(_draw({'x': band}, stems, stem_share=1.0)) == {
     (BOS, 20, 21, 3, 4, 22), (BOS, 3, 4, 23, 24), (BOS, 25, 3, 4),
     (BOS, 20, 21, 8, 22), (BOS, 8, 23, 24), (BOS, 25, 8),
@@ -151,7 +152,7 @@ def test_stems_are_filled_with_the_subject():
 def test_a_cut_keeps_the_whole_subject():
   rows = [[BOS, 3, 4, 5, 6, 7]]
   prompts = testing.prompts(rows).replace(subject_B2=jnp.array([[2, 4]]))
-  band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   drawn = _draw({'x': band}, cut_share=1.0)
   assert {len(p) for p in drawn} == {4, 5, 6}
 
@@ -194,7 +195,7 @@ def test_a_splice_keeps_the_whole_subject():
   prompts = testing.prompts([[BOS, 3, 4, 5, 6], [BOS, 7, 8]]).replace(
     subject_B2=jnp.array([[2, 4], [1, 2]])
   )
-  band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   assert set(_draw({'x': band}, splice_share=1.0)) == {
     (BOS, 3, 4, 5, 6), (BOS, 3, 4, 5, 8), (BOS, 7, 8), (BOS, 7, 6),
   }  # fmt: skip
@@ -211,7 +212,7 @@ def test_room_to_spare_changes_no_prompt():
     subject_B2=jnp.array([[1, 2], [1, 3]])
   )
   bands = {
-    'x': replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+    'x': _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   }
   shares = dict(bos_share=0.2, cut_share=0.5, stem_share=0.5)
   ask = lambda width: _draw(
@@ -226,7 +227,7 @@ def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[0, 0], [1, 6]])
   )
-  band = replay.insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
+  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
   stems = testing.stems(([20, 21], [22]))  # 1 + 2 + 5 + 1 > 8.
   drawn = _draw({'x': band}, stems, stem_share=1.0)
   assert set(drawn) == {tuple(row) for row in rows}
