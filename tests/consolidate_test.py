@@ -387,16 +387,17 @@ def test_what_the_guard_judges_is_what_would_wake_up(router):
   """Under softmax the commit changes gates: the student is not enough."""
   model = _tiny(router=router)
   night = _consolidation(model=model)
-  state = night.fall_asleep(_evening(model=model))
+  state = jax.jit(night.fall_asleep)(_evening(model=model))
   fresh = jax.tree.map(lambda x: x + 0.3, state.night.fresh)
   state = state.replace(night=state.night.replace(fresh=fresh))
-  judged = night.committed(state)
-  morning = night.wake_up(state, jnp.asarray(True), jnp.float32(0.6))
+  judged = jax.jit(night.committed)(state)
+  morning = jax.jit(night.wake_up)(state, jnp.asarray(True), jnp.float32(0.6))
   assert testing.same(judged, morning.weights)
   tokens = testing.batch().tokens_BT
   rows = transformer.rows(tokens, jnp.full((len(tokens),), tokens.shape[1]))
+  forward = testing.forward(model)
   off = np.abs(
-    model.forward(judged, *rows) - model.forward(night.student(state), *rows)
+    forward(judged, *rows) - forward(night.student(state), *rows)
   ).max()
   assert (off > 0.1) == (router == 'softmax')
 

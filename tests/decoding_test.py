@@ -71,24 +71,26 @@ def test_ready_weights_read_and_write_as_all_weights_do():
   weights = weights.replace(fresh=testing.expert(model, 2))
   prompts = testing.prompts(PROMPTS)
   tokens, length = prompts.tokens_BP, prompts.length_B
-  found, cache = model.prefill(
+  prefill = jax.jit(model.prefill, static_argnames='cache_size')
+  found, cache = prefill(
     decoding.ready(model, weights), tokens, length, cache_size=16
   )
-  wanted, caches = model.prefill(weights, tokens, length, cache_size=16)
+  wanted, caches = prefill(weights, tokens, length, cache_size=16)
   np.testing.assert_allclose(found, wanted, atol=1e-5)
   assert np.abs(found).max() < 2
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, caches
   )
-  plain = model.prefill(weights.replace(adapter=None), tokens, length,
-                        cache_size=16)[0]  # fmt: skip
+  plain, _ = prefill(
+    weights.replace(adapter=None), tokens, length, cache_size=16
+  )
   assert np.abs(found - plain).max() > 1e-2
   said = _stream(model, weights, PROMPTS, ends=[])
   assert said == _stream(
     model, decoding.ready(model, weights), PROMPTS, ends=[]
   )
   whole = jnp.asarray([[*PROMPTS[1], *said[1]]])
-  logits = model.forward(
+  logits = testing.forward(model)(
     weights, *transformer.rows(whole, jnp.array([whole.shape[1]]))
   )
   assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == said[1]

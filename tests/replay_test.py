@@ -211,9 +211,7 @@ def test_room_to_spare_changes_no_prompt():
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[1, 2], [1, 3]])
   )
-  bands = {
-    'x': _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  }
+  bands = {'x': _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))}
   shares = dict(bos_share=0.2, cut_share=0.5, stem_share=0.5)
   ask = lambda width: _draw(
     bands, testing.stems(([20], [22])), width=width, **shares
