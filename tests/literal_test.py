@@ -319,7 +319,7 @@ def test_gradients_are_those_of_finite_differences_on_two_words(beta):
     )
     return ALPHA * jnp.mean(d) - (1 - ALPHA) * gained
 
-  found = np.asarray(jax.grad(loss)(jnp.asarray(STUDENT, jnp.float32)))
+  found = np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(STUDENT, jnp.float32)))
   wanted, step = np.zeros((2, 2)), 1e-5
   for at in np.ndindex(2, 2):
     up, down = STUDENT.copy(), STUDENT.copy()
