@@ -17,6 +17,7 @@ from sleep_jax.phases import (
   dreaming,
   merge,
   self_edit,
+  tether,
   trials,
 )
 from sleep_jax.phases import dreams as dreams_lib
@@ -127,6 +128,28 @@ class Builder:
     return curriculum.Curriculum(
       self.model, self.bos, self.eos, self.night, dreams, spread
     )
+
+  def tether(self, nights: Nights) -> tether.Tether | None:
+    """What holds the fastest level's day, if anything does.
+
+    Raises:
+      ValueError: its settings, or that level never sleeps.
+    """
+    settings = self.config.wake.tether.to_dict()
+    weight = settings.pop('weight')
+    author = night_lib.Teacher('anchor', 'old', **settings)
+    night_lib.check_teacher(author, 'wake.tether')
+    if not weight >= 0:
+      raise ValueError(f'wake.tether.weight is {weight}: expected 0 or more.')
+    if not weight:
+      return None
+    if 1 not in nights:
+      raise ValueError(
+        f'config.wake.tether.weight is {weight}, but the fastest '
+        'level never sleeps, so that there is no waking to hold it to: give '
+        'levels[0] a sleep_period, or set the weight to 0.'
+      )
+    return tether.Tether(nights[1], weight, author)
 
   def _tx(self) -> optax.GradientTransformation:
     # The cosine ends with the night, unless the config says otherwise.

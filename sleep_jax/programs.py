@@ -30,7 +30,6 @@ from sleep_jax.phases import (
   merge,
   micro,
   seeding,
-  tether,
   wake,
 )
 from sleep_jax.phases import dreams as dreams_lib
@@ -138,7 +137,7 @@ class Programs:
         document = nights.document(config)
       if night.averaged:
         average_decay = night.average_decay
-    tied = self._tied() if kind.sleeps else None
+    tied = build.tether(self._nights) if kind.sleeps else None
     self._first = beginning.Beginning(
       config, levels, kind, txs, moving, self.senders, document,
       bool(average_decay), tied,
@@ -377,24 +376,6 @@ class Programs:
       tokens=tokens, place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
     return score_BT[:, :-1]
-
-  def _tied(self) -> tether.Tether | None:
-    """What holds the fastest level's day, if anything does."""
-    settings = self._config.wake.tether.to_dict()
-    weight = settings.pop('weight')
-    author = night_lib.Teacher('anchor', 'old', **settings)
-    night_lib.check_teacher(author, 'wake.tether')
-    if not weight >= 0:
-      raise ValueError(f'wake.tether.weight is {weight}: expected 0 or more.')
-    if not weight:
-      return None
-    if 1 not in self._nights:
-      raise ValueError(
-        f'config.wake.tether.weight is {weight}, but the fastest '
-        'level never sleeps, so that there is no waking to hold it to: give '
-        'levels[0] a sleep_period, or set the weight to 0.'
-      )
-    return tether.Tether(self._nights[1], weight, author)
 
 
 def _optimizer(config, name):

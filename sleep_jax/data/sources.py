@@ -63,7 +63,7 @@ class Source:
 
     # Not grain's shuffle, which takes milliseconds for each of few rows.
     @functools.lru_cache(maxsize=2)  # A batch may end one and begin the next.
-    def order(epoch: int) -> np.ndarray:
+    def order(epoch: int) -> np.ndarray:  # Of all rows.
       # Sources of one seed must not shuffle alike.
       mixed = np.random.default_rng([seed, zlib.crc32(name.encode()), epoch])
       return mixed.permutation(self.num_rows)

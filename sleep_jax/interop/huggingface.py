@@ -3,7 +3,7 @@
 `config.json`, safetensors in one file or several, nothing else: no pickle, no
 code of a checkpoint, no network. Tensors are read slice by slice into the
 arrays of the device, each device its own part, so that beside the loaded model
-only one slice is ever held.
+only one slice is ever held, and a part that is no larger.
 
 Which families: `families`; where what lies in a checkpoint: `names`.
 """
@@ -305,7 +305,8 @@ def _fill(reader, parts, shape, where, dtype) -> jax.Array:
           rows = np.asarray(rows, jnp.dtype(dtype))
           begin = (*front, first, *(0,) * (rows.ndim - 1))
           piece = write(piece, rows.reshape((1,) * len(at) + rows.shape), begin)
-    pieces.append(jax.device_put(piece, device))
+    # Waited for: else parts pile up here.
+    pieces.append(jax.device_put(piece, device).block_until_ready())
   return jax.make_array_from_single_device_arrays(shape, where, pieces)
 
 
