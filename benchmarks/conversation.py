@@ -23,10 +23,9 @@ import random
 import time
 
 from configs import chat, jsonl
-from sleep_jax import conversation, models, study
-from sleep_jax.data import worlds
-from sleep_jax.data.worlds import facts
-from sleep_jax.interop import dense
+from sleep_jax.datasets import dataset, facts
+from sleep_jax.interop import hf_export, open_model
+from sleep_jax.runs import chat_session, study
 
 DAYS, PEOPLE, FORGOTTEN = 3, 8, 2
 BIRTH_ASKED = 60  # Questions about what was known from birth.
@@ -42,14 +41,14 @@ READ = 'Noted.'
 KNOWN = 6  # Times that the answer alone is learned of a question of birth.
 
 
-def town(seed: int) -> worlds.World:
+def town(seed: int) -> dataset.Dataset:
   return facts.make(
     num_birth=120, num_days=DAYS, people_per_day=PEOPLE, attributes=2,
     readings=20_000, seed=seed,
   )  # fmt: skip
 
 
-def birth_rows(world: worlds.World, seed: int) -> list[dict[str, str]]:
+def birth_rows(world: dataset.Dataset, seed: int) -> list[dict[str, str]]:
   """What everybody knows, as chat turns; and conversations that go on.
 
   Half of these go on with something that was told, told again: who learns to
@@ -144,8 +143,8 @@ def born(work: pathlib.Path, seed: int, steps: int) -> str:
   c.birth.steps = c.birth.optimizer.decay_steps = steps
   life = str(work / 'life')
   study.Study(c, life).run()
-  opened = models.open_model(life, strategy='birth', seed=seed)
-  dense.save(opened.model, opened.weights, str(folder), words=opened.words)
+  opened = open_model.open_model(life, strategy='birth', seed=seed)
+  hf_export.save(opened.model, opened.weights, str(folder), words=opened.words)
   *_, end_of_line = opened.words.encode(LINE)
   (folder / 'generation_config.json').write_text(
     json.dumps({'eos_token_id': [opened.words.eos, end_of_line]})
@@ -176,7 +175,7 @@ def nights():
   return c
 
 
-def ask(talk: conversation.Conversation, probes, before=()) -> float:
+def ask(talk: chat_session.ChatSession, probes, before=()) -> float:
   """Share of questions that are answered right; each is asked alone.
 
   Args:
@@ -194,7 +193,7 @@ def ask(talk: conversation.Conversation, probes, before=()) -> float:
 
 def measure(work: pathlib.Path, seed: int, steps: int) -> dict:
   world, home = town(seed), work / f'seed_{seed}'
-  talk = conversation.Conversation(
+  talk = chat_session.ChatSession(
     nights(), str(home / 'chat'), born(home, seed, steps), max_new=8,
     seed=seed,
   )  # fmt: skip

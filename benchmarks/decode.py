@@ -35,24 +35,27 @@ def child(folder: str) -> dict:
   """Ours, in a process of its own."""
   import jax
 
-  from sleep_jax import decoding, models, sharding
   from sleep_jax.data import tokenizer
-  from sleep_jax.interop import huggingface
+  from sleep_jax.interop import hf_checkpoint, hf_import, open_model
+  from sleep_jax.model import streaming
+  from sleep_jax.runtime import sharding
 
   home = pathlib.Path(folder)
   ask = json.loads((home / 'ask.json').read_text())
-  host = huggingface.read(folder)
+  host = hf_checkpoint.read(folder)
   words = tokenizer.Bytes()
   words.vocab_size = host.vocab_size
-  model = models.build(host.settings, [models.ALONE], words, host)
+  model = open_model.build_model(
+    host.settings, [open_model.SINGLE_LEVEL], words, host
+  )
   key = jax.random.key(0)
-  weights = huggingface.load(host, model, sharding.make(), key=key)
-  weights = decoding.ready(model, weights)
+  weights = hf_import.load(host, model, sharding.make(), key=key)
+  weights = streaming.ready(model, weights)
   taken, made = [], []
   for _ in range(ask['repeats'] + 1):
     began = time.process_time()
     made = list(
-      decoding.stream(
+      streaming.stream(
         model, weights, ask['prompts'], key, max_new=ask['max_new'],
         ends=ask['ends'], temperature=0.0,
       )
@@ -97,21 +100,21 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
   """A run's answers, and those of transformers with its dense export."""
   import jax
 
-  from sleep_jax import decoding, models
-  from sleep_jax.data.worlds import facts
-  from sleep_jax.interop import dense
+  from sleep_jax.datasets import facts
+  from sleep_jax.interop import hf_export, open_model
+  from sleep_jax.model import streaming
 
-  opened = models.open_model(run, strategy=strategy, seed=seed)
+  opened = open_model.open_model(run, strategy=strategy, seed=seed)
   config = json.loads((pathlib.Path(run) / 'config.json').read_text())
   world = facts.make(seed=seed, **config['data']['settings'])
   words, found = opened.words, {}
   with tempfile.TemporaryDirectory() as folder:
     home = pathlib.Path(folder) / 'model'
-    dense.save(opened.model, opened.weights, str(home), words=words)
+    hf_export.save(opened.model, opened.weights, str(home), words=words)
     for name, probes in world.probes.items():
       prompts = [[words.bos, *words.encode(p.prompt)] for p in probes]
       rows = list(
-        decoding.stream(
+        streaming.stream(
           opened.model, opened.weights, prompts, jax.random.key(0), max_new=8,
           ends=opened.ends, temperature=0.0,
         )
@@ -136,13 +139,14 @@ def _write(folder: str, layers: int, width: int) -> None:
   """A Llama's shape with random weights."""
   import jax
 
-  from sleep_jax.interop import dense
-  from sleep_jax.model import config, transformer
+  from sleep_jax.interop import hf_export
+  from sleep_jax.model import config as config_lib
+  from sleep_jax.model import transformer
 
   level = dict(
     hidden=width * 8 // 3, update_period='infinite', sleep_period='infinite'
   )
-  made = config.make(
+  made = config_lib.make(
     dict(
       width=width, num_layers=layers, num_heads=width // _HEAD,
       num_kv_heads=width // _HEAD // 2, head_size=_HEAD, qk_norm=False,
@@ -151,7 +155,7 @@ def _write(folder: str, layers: int, width: int) -> None:
     [level], vocab_size=_VOCAB,
   )  # fmt: skip
   model = transformer.Transformer(made)
-  dense.save(model, model.init(jax.random.key(1)), folder)
+  hf_export.save(model, model.init(jax.random.key(1)), folder)
 
 
 def _turns(peer, home, prompts, repeats):

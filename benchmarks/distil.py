@@ -11,9 +11,10 @@ import time
 
 import jax
 
-from sleep_jax import decoding, models, types
-from sleep_jax.data.worlds import facts
-from sleep_jax.interop import distil
+from sleep_jax import types
+from sleep_jax.datasets import facts
+from sleep_jax.interop import distilled_export, open_model
+from sleep_jax.model import streaming
 
 
 def main():
@@ -23,10 +24,12 @@ def main():
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--steps', type=int, nargs='+', default=[400, 2000])
   args = parser.parse_args()
-  opened = models.open_model(args.run, strategy=args.strategy, seed=args.seed)
+  opened = open_model.open_model(
+    args.run, strategy=args.strategy, seed=args.seed
+  )
   config = json.loads((pathlib.Path(args.run) / 'config.json').read_text())
   world = facts.make(seed=args.seed, **config['data']['settings'])
-  prompts = models.prompts_of(
+  prompts = open_model.stored_prompts(
     opened, args.run, strategy=args.strategy, seed=args.seed
   )
   routed = _answers(opened, world, opened.model, opened.weights)
@@ -34,9 +37,9 @@ def main():
   found |= {'router': opened.model.config.router, 'prompts': len(prompts)}
   for steps in args.steps:
     said, begun = [], time.process_time()
-    student, weights = distil.distil(
+    student, weights = distilled_export.distil(
       opened.model, opened.weights, prompts, jax.random.key(0),
-      eos=opened.words.eos, settings=distil.Settings(steps=steps),
+      eos=opened.words.eos, settings=distilled_export.Settings(steps=steps),
       show=said.append,
     )  # fmt: skip
     spent = time.process_time() - begun
@@ -55,7 +58,7 @@ def _answers(opened, world, model, weights: types.Weights) -> dict:
   words, found = opened.words, {}
   for name, probes in world.probes.items():
     asked = [[words.bos, *words.encode(p.prompt)] for p in probes]
-    rows = decoding.stream(
+    rows = streaming.stream(
       model, weights, asked, jax.random.key(0), max_new=8, ends=opened.ends,
       temperature=0.0,
     )  # fmt: skip

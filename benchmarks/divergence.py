@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import shapes, timing
-from sleep_jax.objectives import blocked, losses
+from sleep_jax.objectives import chunked_losses, losses
 
 # Tokens, width and words of one update's rows.
 LARGE = (2048, 2048, 151_936)
@@ -55,7 +55,7 @@ def measure(repeats: int):
 
 def _ways(beta):
   ways = {'whole': whole} | {
-    name: functools.partial(blocked.divergence, **blocks)
+    name: functools.partial(chunked_losses.divergence, **blocks)
     for name, blocks in BLOCKS.items()
   }
 

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from sleep_jax import checkpoint, sharding
+from sleep_jax.runtime import mesh as mesh_lib
+from sleep_jax.storage import checkpoint_reading
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEVICES = 8
@@ -67,9 +68,9 @@ class Case:
 def meshes(num: int) -> Iterator[dict[str, int]]:
   """All meshes of so many devices."""
   sizes = [n for n in range(1, num + 1) if not num % n]
-  for shape in itertools.product(sizes, repeat=len(sharding.AXES)):
+  for shape in itertools.product(sizes, repeat=len(mesh_lib.AXES)):
     if math.prod(shape) == num:
-      yield dict(zip(sharding.AXES, shape, strict=True))
+      yield dict(zip(mesh_lib.AXES, shape, strict=True))
 
 
 def cases() -> list[Case]:
@@ -122,7 +123,7 @@ def _started(place, folder, name):
   together = [f'--coordinator=localhost:{port}']
   together += [f'--processes={place.processes}', '--coordinator_timeout=120']
   # All axes: a life goes on on a mesh of which it knows nothing.
-  mesh = dict.fromkeys(sharding.AXES, 1) | place.mesh
+  mesh = dict.fromkeys(mesh_lib.AXES, 1) | place.mesh
   with contextlib.ExitStack() as stack:
     started = []
     for number in range(place.processes):
@@ -156,9 +157,9 @@ def apart(folder: pathlib.Path, other: pathlib.Path) -> dict[str, Any]:
   ]
   same = [a for a, _ in ours] == [b for b, _ in theirs]
   params, expected = (
-    checkpoint.latest_weights(str(x / 'run/seed_0/sleep/checkpoints'))[0][
-      'params'
-    ]
+    checkpoint_reading.latest_weights(str(x / 'run/seed_0/sleep/checkpoints'))[
+      0
+    ]['params']
     for x in (folder, other)
   )
   weights = max(

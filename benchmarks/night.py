@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from benchmarks import shapes, timing
 from sleep_jax import types
-from sleep_jax.phases import consolidate
+from sleep_jax.sleep import consolidation
 from sleep_jax.strategies import sleep
 
 SENDER = 1
@@ -49,7 +49,7 @@ def asleep(shape: str):
   return program._nights[SENDER], state, program
 
 
-def written(night: consolidate.Consolidation):
+def written(night: consolidation.Consolidation):
   """What teachers, and the student, write in a round; all is half prompt.
 
   An untrained model's own would nearly all be of full length.

@@ -69,14 +69,16 @@ def read(folder: str) -> dict:
   """Reads it, and watches."""
   import jax
 
-  from sleep_jax import models, sharding
   from sleep_jax.data import tokenizer
-  from sleep_jax.interop import huggingface
+  from sleep_jax.interop import hf_checkpoint, hf_import, open_model
+  from sleep_jax.runtime import sharding
 
-  host = huggingface.read(folder)
+  host = hf_checkpoint.read(folder)
   words = tokenizer.Bytes()
   words.vocab_size = host.vocab_size
-  model = models.build(host.settings, [models.ALONE], words, host)
+  model = open_model.build_model(
+    host.settings, [open_model.SINGLE_LEVEL], words, host
+  )
   place = sharding.make()
   jax.block_until_ready(jax.numpy.zeros(8) + 1)  # What JAX itself takes.
   before, most, over = _anonymous(), [0], threading.Event()
@@ -89,7 +91,7 @@ def read(folder: str) -> dict:
   watcher = threading.Thread(target=watch)
   watcher.start()
   began, cpu = time.perf_counter(), time.process_time()
-  weights = huggingface.load(
+  weights = hf_import.load(
     host, model, place, key=jax.random.key(0), dtype='bfloat16'
   )
   jax.block_until_ready(weights.params)

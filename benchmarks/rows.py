@@ -16,8 +16,8 @@ import statistics
 
 from absl import app, flags
 
-from sleep_jax import workdir, writers
-from sleep_jax.evaluate import retention
+from sleep_jax.evaluate import cycles, retention
+from sleep_jax.storage import metric_writer, workdir
 
 COLUMNS = (
   ('acc', 'ACC'),
@@ -56,7 +56,7 @@ def read(folder: workdir.Folder, names: list[str]) -> dict[str, list[dict]]:
 
 def summary(log: workdir.Folder) -> dict:
   """The numbers of a life, from its log."""
-  rows = writers.read(log)
+  rows = metric_writer.read(log)
   evaluations = [row for row in rows if row['kind'] == 'evaluation']
   nights = [row for row in rows if row['kind'] == 'night']
   # In a dreaming life a day has a night that consolidates and one of dreams.
@@ -77,7 +77,7 @@ def names(study: str) -> list[str]:
 def differences(runs: list[dict], whole: list[dict], key: str):
   """Mean and half its 95 % interval over seeds that both have."""
   base = {run['seed']: run[key] for run in whole}
-  return retention.spread(
+  return cycles.spread(
     run[key] - base[run['seed']] for run in runs if run['seed'] in base
   )
 
@@ -88,7 +88,7 @@ def markdown(found: dict[str, list[dict]]) -> str:
   first = next(iter(found))
   for row, runs in found.items():
     cells = [f'`{row}`', str(len(runs))]
-    cells += [_shown(*retention.spread(r[key] for r in runs), key)
+    cells += [_shown(*cycles.spread(r[key] for r in runs), key)
               for key, _ in COLUMNS]  # fmt: skip
     less = differences(runs, found[first], 'acc')
     cells.append('' if row == first else _shown(*less, 'acc'))

@@ -18,7 +18,9 @@ import json
 import pathlib
 
 from benchmarks import tpu as cases
-from sleep_jax import ahead, budget, plan, sharding, tpu
+from sleep_jax.planning import ahead_of_time, budget, tpu_topology
+from sleep_jax.planning import text as text_lib
+from sleep_jax.runtime import sharding
 
 LINKS = 200e9  # Bytes per second that leave a chip within a slice.
 NETWORK = 6.4e12 / 8 / 256  # Likewise, to another slice.
@@ -36,15 +38,15 @@ def row(chips: int, rows: int) -> dict[str, float]:
   c.wake.micro_batches = max(rows // chips, 1)
   slices = max(chips // POD, 1)
   place = sharding.imagined(chips, slices=slices, **c.mesh.to_dict())
-  life = ahead.life(c, place)
+  life = ahead_of_time.compiled_run(c, place)
   model = life.programs.model.config
   night = life.programs.settings['consolidate']
   mesh = dict(place.mesh.shape)
-  work = budget.Reckoning(model, c, night, 2, mesh).wake()
+  work = budget.Budget(model, c, night, 2, mesh).wake()
   weights = sum(
     x.size * x.dtype.itemsize for x in life.newborn.weights.params.values()
   )
-  alone = work.seconds(tpu.CHIPS['v5e'], mesh, weights)
+  alone = work.seconds(tpu_topology.CHIPS['v5e'], mesh, weights)
   kept = budget.kept(life.state(), num_levels=model.num_levels)
   meeting = 2 * kept['gradient sums']
   gathered = work.passes * weights * (fsdp - 1) / fsdp
@@ -99,8 +101,8 @@ def main():
   text = '\n'.join(f'{name}:\n\n{table(rows)}' for name, rows in made.items())
   reckoned = made[WEAK][0]['gathered']
   text += '\n' + ''.join(
-    f'On 16 chips {reckoned / plan.GIB:.0f} GiB are reckoned to leave each, '
-    f'and {size / plan.GIB:.0f} in the compiled program.\n'
+    f'On 16 chips {reckoned / text_lib.GIB:.0f} GiB are reckoned to leave '
+    f'each, and {size / text_lib.GIB:.0f} in the compiled program.\n'
     for size in compiled
   )
   (folder / 'scaling.json').write_text(json.dumps(made, indent=1) + '\n')

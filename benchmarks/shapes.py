@@ -14,10 +14,12 @@ import ml_collections
 import numpy as np
 
 from configs import base
-from sleep_jax import programs, sharding, types
 from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.learner import programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
+from sleep_jax.runtime import sharding
 from sleep_jax.strategies import strategy
 
 VOCAB = {'facts': 1024, 'larger': 4096}

@@ -21,7 +21,8 @@ import jax
 
 from benchmarks import two_copies
 from configs import scale
-from sleep_jax import plan, sharding, tpu
+from sleep_jax.planning import plan, tpu_topology
+from sleep_jax.runtime import mesh
 
 GIB = 2**30
 TWO = 'two copies'
@@ -93,7 +94,7 @@ def measure(
     rows: known before, for programs that have not changed.
   """
   said = [row['compiled'] for row in rows]
-  topology = tpu.parse(CASES[name][1])
+  topology = tpu_topology.parse(CASES[name][1])
   found = plan.plan(
     config(name, program), topology, known=said,
     ahead=() if program == TWO else (program,),
@@ -115,7 +116,7 @@ def measure(
 def table(rows: list[dict[str, Any]]) -> str:
   """All that was compiled."""
   lines = [
-    f'| model | topology | {", ".join(sharding.AXES)} | context | program | '
+    f'| model | topology | {", ".join(mesh.AXES)} | context | program | '
     "rows a pass | kept, GiB | and reckoned, GiB | compiler's peak, GiB | of | "
     'compiled in, s |',
     '|' + '---|' * 11,
@@ -136,7 +137,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     }
     cells = (
       row['name'], row['topology'],
-      ', '.join(str(row['mesh'].get(axis, 1)) for axis in sharding.AXES),
+      ', '.join(str(row['mesh'].get(axis, 1)) for axis in mesh.AXES),
       f'{c.data.context:,}', row['program'],
       str(passes.get(row['program'], '')), f'{kept / GIB:.2f}',
       f'{needed / GIB:.2f}' if needed else '', peak,
@@ -152,8 +153,8 @@ def main():
   parser.add_argument('--programs', type=int, default=len(PROGRAMS),
                       help='how many of them, from the first on')  # fmt: skip
   asked = parser.parse_args()
-  if tpu.missing():
-    raise SystemExit(tpu.missing())
+  if tpu_topology.missing():
+    raise SystemExit(tpu_topology.missing())
   folder = pathlib.Path(asked.out)
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / 'compiled.json'

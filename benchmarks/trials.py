@@ -25,9 +25,9 @@ import jax.numpy as jnp
 
 from benchmarks import peft_trials, shapes, timing
 from sleep_jax import types
-from sleep_jax.model import config as config_lib
-from sleep_jax.model import lora, transformer
-from sleep_jax.phases import dreams, trials
+from sleep_jax.dream import lessons, trials
+from sleep_jax.dream import settings as settings_lib
+from sleep_jax.model import config, lora, transformer
 
 S = peft_trials
 MANY = 64  # Dreams that are weighed.
@@ -39,7 +39,7 @@ def measure(repeats: int):
     rank=S.RANK, alpha=2.0 * S.RANK, targets=tuple(lora.TARGETS),
     steps=S.STEPS, batch=S.TEXTS, learning_rate=S.LEARNING_RATE,
   )  # fmt: skip
-  settings = dreams.make(
+  settings = settings_lib.make(
     trial=adapter, writer=adapter, on=True, order='after', rounds=1,
     start='base', candidates=S.DREAMS, texts=S.TEXTS, temperature=1.0,
     whole=True, novelty=False, importance='gradient', top=S.DREAMS,
@@ -52,22 +52,22 @@ def measure(repeats: int):
   size = S.LENGTH - 1
 
   def importance(weights, texts, valid):
-    return trials.importance(
-      model, weights, trials.from_texts(texts, valid), probes, key, size=size,
+    return importance.importance(
+      model, weights, lessons.from_texts(texts, valid), probes, key, size=size,
       how='gradient', targets=tuple(lora.TARGETS),
     )  # fmt: skip
 
   def forward_backward(own, texts, valid):
     loss = lambda own: jnp.mean(
-      trials.losses(
-        model, weights.with_params(own), trials.from_texts(texts, valid), size
+      importance.losses(
+        model, weights.with_params(own), lessons.from_texts(texts, valid), size
       )
     )
     return jax.grad(loss)(own)
 
   def try_all(weights, texts, valid, together=1):
     return trials.gains(
-      model, weights, trials.from_texts(texts, valid), probes, key,
+      model, weights, lessons.from_texts(texts, valid), probes, key,
       settings=settings, size=size, spread=trials.Spread(together),
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def _model():
     level | {'hidden': S.HIDDEN // 2, 'rank': 0, 'slots': 0}
     for level in c.to_dict()['levels']
   ]
-  made = config_lib.make(c.model, levels, vocab_size=S.VOCAB)
+  made = config.make(c.model, levels, vocab_size=S.VOCAB)
   model = transformer.Transformer(made)
   return model, model.init(jax.random.key(0))
 

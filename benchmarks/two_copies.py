@@ -12,20 +12,25 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sleep_jax import ahead, optimizer, sharding, types
+from sleep_jax import types
 from sleep_jax.model import transformer
-from sleep_jax.objectives import blocked
-from sleep_jax.phases import micro
-from sleep_jax.phases import night as night_lib
+from sleep_jax.objectives import chunked_losses
+from sleep_jax.optim import gradient_accumulation, optimizer
+from sleep_jax.planning import ahead_of_time
+from sleep_jax.runtime import sharding
+from sleep_jax.sleep import settings_checks
 
 
 def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
   """One update, for devices that need not be here."""
-  place = ahead.Ahead(
+  place = ahead_of_time.AheadOfTime(
     sharding.make(**config.mesh.to_dict(), devices=devices).mesh
   )
-  life = ahead.life(config, place)
-  model, s = life.programs.model, night_lib.make(**config.consolidate.to_dict())
+  life = ahead_of_time.compiled_run(config, place)
+  model, s = (
+    life.programs.model,
+    settings_checks.make_settings(**config.consolidate.to_dict()),
+  )
   tx = optimizer.make(learning_rate=1e-5)
   born = life.newborn.weights
 
@@ -45,14 +50,14 @@ def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
         model.states_at(w, *read, at_BG).reshape(-1, model.config.width)
         for w in (teacher, teacher.with_params(low))
       ]
-      value_N = blocked.divergence(
+      value_N = chunked_losses.divergence(
         *both, model.head(teacher), model.head(teacher), beta=s.beta,
         tokens=s.block_tokens, words=s.block_words,
         place=lambda x: place.inside('block', x),
       )  # fmt: skip
       return jnp.sum(value_N) / whole, ((), ())
 
-    (value, _), grads = micro.value_and_grad(
+    (value, _), grads = gradient_accumulation.value_and_grad(
       loss, student, rows, num=s.micro_batches
     )
     updates, opt = tx.update(grads, opt, student)

@@ -36,10 +36,10 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   # A night gives away what it does not keep: that is meant.
   warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
-  from sleep_jax import conversation
+  from sleep_jax.runs import chat_session
 
   try:
-    talk = conversation.Conversation(
+    talk = chat_session.ChatSession(
       _CONFIG.value, _WORKDIR.value, _MODEL.value, max_new=_MAX_NEW.value,
       temperature=_TEMPERATURE.value,
     )  # fmt: skip

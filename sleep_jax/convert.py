@@ -53,16 +53,16 @@ def main(argv):
 
 
 def _open():
-  from sleep_jax import models
+  from sleep_jax.interop import open_model
 
-  return models.open_model(
+  return open_model.open_model(
     _MODEL.value, strategy=_STRATEGY.value, seed=_SEED.value,
     dtype=_DTYPE.value,
   )  # fmt: skip
 
 
 def _inspect():
-  from sleep_jax.interop import dense, experts
+  from sleep_jax.interop import dense_mlp, expert_file
 
   opened = _open()
   c, params = opened.model.config, opened.weights.params
@@ -73,33 +73,35 @@ def _inspect():
     f'{c.num_kv_heads}, {c.vocab_size} words\n'
     f'  {c.num_levels} levels, {c.arrangement}; experts routed by {c.router}'
   )
-  for level, slots in experts.on(opened.weights).items():
+  for level, slots in expert_file.active_slots(opened.weights).items():
     print(f'  level {level}: experts {slots}')
   for row in opened.ledger:
     print(f'  night {row["night"]}: level {row["level"]}, expert '
           f'{row["slot"]}, {row["event"]}')  # fmt: skip
-  reason = dense.why_not(opened.model, opened.weights, opened.host)
+  reason = dense_mlp.reason_not_dense(opened.model, opened.weights, opened.host)
   print(f'  dense export: {reason or "exact"}')
 
 
 def _in():
-  from sleep_jax import adoption
+  from sleep_jax.runs import hf_start
 
-  adoption.adopt(_CONFIG.value, _TO.value, _MODEL.value)
+  hf_start.import_model(_CONFIG.value, _TO.value, _MODEL.value)
   print(f'written: {_TO.value}; live on from it with --config.birth.restore')
 
 
 def _out():
-  from sleep_jax.interop import dense, experts
+  from sleep_jax.interop import expert_file, hf_export
 
   opened = _open()
   if _EXPERTS.value:
-    experts.save(opened.model, opened.weights, _TO.value, ledger=opened.ledger)
+    expert_file.save(
+      opened.model, opened.weights, _TO.value, ledger=opened.ledger
+    )
   else:
     model, weights = opened.model, opened.weights
     if _DISTIL.value:
       model, weights = _distilled(opened)
-    dense.save(
+    hf_export.save(
       model, weights, _TO.value, words=opened.words, host=opened.host,
       dtype=_DTYPE.value,
     )  # fmt: skip
@@ -109,16 +111,15 @@ def _out():
 def _distilled(opened):
   import jax
 
-  from sleep_jax import models
-  from sleep_jax.interop import distil
+  from sleep_jax.interop import distilled_export, open_model
 
-  prompts = models.prompts_of(
+  prompts = open_model.stored_prompts(
     opened, _MODEL.value, strategy=_STRATEGY.value, seed=_SEED.value
   )
-  return distil.distil(
+  return distilled_export.distil(
     opened.model, opened.weights, prompts, jax.random.key(_SEED.value),
     eos=opened.words.eos, show=print,
-    settings=distil.Settings(
+    settings=distilled_export.Settings(
       steps=_STEPS.value, batch=_BATCH.value, max_new=_MAX_NEW.value
     ),
   )  # fmt: skip

@@ -47,26 +47,27 @@ def main(argv):
 def _run():
   import jax
 
-  from sleep_jax import decoding, models
-  from sleep_jax.interop import experts
+  from sleep_jax.data import detokenizer
+  from sleep_jax.interop import expert_file, open_model
+  from sleep_jax.model import streaming
 
   logging.set_verbosity(logging.ERROR)
-  opened = models.open_model(
+  opened = open_model.open_model(
     _MODEL.value, strategy=_STRATEGY.value, seed=_SEED.value,
     dtype=_DTYPE.value,
   )  # fmt: skip
   model, weights = opened.model, opened.weights
   if _EXPERTS.value:
-    model, weights = experts.attach(model, weights, _EXPERTS.value)
+    model, weights = expert_file.attach(model, weights, _EXPERTS.value)
   words = opened.words
   prompts = [_asked(opened, text) for text in _PROMPT.value]
-  said = [decoding.Detokenizer(words) for _ in prompts]
+  said = [detokenizer.Detokenizer(words) for _ in prompts]
   texts = ['' for _ in prompts]
   alone = len(prompts) == 1  # Only one can be shown as it comes.
   shown = ['' if _CHAT.value else text for text in _PROMPT.value]
   if alone:
     print(shown[0], end='', flush=True)
-  for tokens in decoding.stream(
+  for tokens in streaming.stream(
     model, weights, prompts, jax.random.key(_SEED.value),
     max_new=_MAX_NEW.value, ends=opened.ends, temperature=_TEMPERATURE.value,
     top_k=_TOP_K.value, top_p=_TOP_P.value,
@@ -83,7 +84,7 @@ def _run():
 
 def _asked(opened, text: str) -> list[int]:
   """A prompt in tokens: to be gone on with, or to be answered."""
-  from sleep_jax.data import chat
+  from sleep_jax.data import chat_template
 
   if not _CHAT.value:
     return [opened.words.bos, *opened.words.encode(text)]
@@ -91,7 +92,7 @@ def _asked(opened, text: str) -> list[int]:
     raise ValueError(
       '--chat: a model that was born here has no chat template. Leave it out.'
     )
-  template = chat.Template(str(opened.host.folder), opened.ends)
+  template = chat_template.Template(str(opened.host.folder), opened.ends)
   return template.encode([{'role': 'user', 'content': text}])
 
 

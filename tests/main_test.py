@@ -13,7 +13,9 @@ import orbax.checkpoint as ocp
 import pytest
 from absl import flags, logging
 
-from sleep_jax import main, writers
+from sleep_jax import main
+from sleep_jax.runs import command_line
+from sleep_jax.storage import metric_writer
 from tests import town
 
 one_device = town.one_device
@@ -52,7 +54,7 @@ def call(config, one_device, monkeypatch, capfd):
     capfd.readouterr()
     code = 0
     try:
-      main.main(main.parse(argv))
+      main.main(command_line.parse(argv))
     except SystemExit as end:
       code = end.code
     said = capfd.readouterr()
@@ -189,7 +191,7 @@ def test_a_signal_saves_first_and_the_same_command_goes_on(
   code, text = call(f'--workdir={tmp_path}')
   assert code == 0
   assert 'night 1: 4 to do, from 2' in text  # It was in the middle.
-  rows = writers.read(tmp_path / 'seed_0' / 'sleep' / 'metrics.jsonl')
+  rows = metric_writer.read(tmp_path / 'seed_0' / 'sleep' / 'metrics.jsonl')
   assert [row['event'] for row in rows] == list(range(1, len(rows) + 1))
   kinds = [row['kind'] for row in rows]
   assert kinds.count('night') == 2 and kinds.count('evaluation') == 5
@@ -199,9 +201,9 @@ def test_who_is_not_saved_in_time_is_ended_whatever_it_does():
   """Also amid a call that python cannot interrupt, as a compiler's is."""
   text = """
 import hashlib, os, signal
-from sleep_jax import main
+from sleep_jax.runtime import signals
 
-with main._listening([], 0.2):
+with signals.listen([], 0.2):
   os.kill(os.getpid(), signal.SIGTERM)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)
 """

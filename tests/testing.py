@@ -15,11 +15,14 @@ import ml_collections
 import numpy as np
 
 from configs import base
-from sleep_jax import programs, sharding, types
+from sleep_jax import types
+from sleep_jax.learner import initial_state, programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
-from sleep_jax.objectives import imitation
-from sleep_jax.strategies import sleep
+from sleep_jax.objectives import imitation_reward
+from sleep_jax.runtime import mesh as mesh_lib
+from sleep_jax.runtime import sharding
+from sleep_jax.strategies import sleep as sleep_lib
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 32
 WIDTH, LAYERS, CONTEXT, PROMPT, ROWS = 16, 2, 10, 6, 8
@@ -202,7 +205,7 @@ def placement(
   """A mesh of the first devices; `sharding.make` insists on all of them."""
   shape = data, fsdp, sequence, tensor
   mesh = jax.make_mesh(
-    shape, sharding.AXES, devices=jax.devices()[: math.prod(shape)],
+    shape, mesh_lib.AXES, devices=jax.devices()[: math.prod(shape)],
     axis_types=(jax.sharding.AxisType.Auto,) * len(shape),
   )  # fmt: skip
   return sharding.Placement(mesh)
@@ -210,7 +213,7 @@ def placement(
 
 def judge(wanted, said):
   """For imitation: are all tokens the same?"""
-  distance_B = imitation.edit_distance(*wanted[:2], *said[:2])
+  distance_B = imitation_reward.edit_distance(*wanted[:2], *said[:2])
   return (distance_B == 0).astype(jnp.float32), {}
 
 
@@ -225,7 +228,7 @@ def life(
     config_lib.make(settings, config.to_dict()['levels'], vocab_size=VOCAB)
   )
   made = programs.Programs(
-    config, model, sleep.make(len(config.levels)), place,
+    config, model, sleep_lib.make(len(config.levels)), place,
     stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
     judge=jax.tree_util.Partial(judge),
     dream_stems=stems(([5], [8]), ([], [9])), task=task(),
@@ -260,9 +263,9 @@ def probes(seed: int = 0, num: int = 4) -> types.Probes:
   )  # fmt: skip
 
 
-def newborn(model: transformer.Transformer) -> programs.Newborn:
+def newborn(model: transformer.Transformer) -> initial_state.InitialModel:
   """What a birth without any memory would leave."""
-  return programs.Newborn(weights(model), {})
+  return initial_state.InitialModel(weights(model), {})
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-5) -> None:

@@ -17,26 +17,20 @@ import numpy as np
 import pytest
 
 from configs import base
-from sleep_jax import (
-  checkpoint,
-  lifecycle,
-  lineage,
-  programs,
-  progress,
-  schedule,
-  sharding,
-  strategies,
-  study,
-  writers,
-)
 from sleep_jax import state as state_lib
-from sleep_jax.data import streams, tokenizer
-from sleep_jax.data.worlds import facts
-from sleep_jax.evaluate import examiner
-from sleep_jax.model import config as model_config
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.data import tokenizer
+from sleep_jax.datasets import facts
+from sleep_jax.evaluate import evaluator
+from sleep_jax.learner import initial_state, programs
+from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.strategies import birth
+from sleep_jax.runs import compatibility, loop, progress, study
+from sleep_jax.runtime import sharding
+from sleep_jax.schedule import events
+from sleep_jax.storage import checkpoints, metric_writer
+from sleep_jax.strategies import pretrain, registry
 from tests import testing
 
 NEVER = 1e9  # Seconds.
@@ -107,7 +101,7 @@ def one_device(monkeypatch):
   def shared(self, kind, start, rate=None):
     if kind.name == 'birth':  # Of which there are several of one name.
       return alone(self, kind, start, rate)
-    plain = lineage.kept(self._plain, born=False)
+    plain = compatibility.kept(self._plain, born=False)
     for part, name in (
       ('birth', 'host'),
       ('birth', 'restore'),
@@ -142,7 +136,7 @@ def finished(base: pathlib.Path, *names: str) -> pathlib.Path:
   folder = base / '_'.join(['finished', *names])
   c = config()
   # Who edits itself needs something to dream about.
-  c.strategies = names or tuple(n for n in strategies.NAMES if n != 'seal')
+  c.strategies = names or tuple(n for n in registry.NAMES if n != 'seal')
   study.Study(c, str(folder)).run()
   return folder
 
@@ -175,22 +169,22 @@ class Town:
     given = config.data.to_dict()
     for name in ('world', 'path', 'settings'):
       del given[name]
-    self.stream = streams.build(world, words, seed=0, **given)
+    self.stream = stream_lib.build(world, words, seed=0, **given)
     levels = config.to_dict()['levels']
-    self.levels = tuple(model_config.Level(**level) for level in levels)
+    self.levels = tuple(config_lib.Level(**level) for level in levels)
     self.model = transformer.Transformer(
-      model_config.make(config.model, levels, vocab_size=words.vocab_size)
+      config_lib.make(config.model, levels, vocab_size=words.vocab_size)
     )
-    self.newborn: programs.Newborn | None = None
-    self.judge: examiner.Examiner | None = None
+    self.newborn: initial_state.InitialModel | None = None
+    self.judge: evaluator.Evaluator | None = None
     self.programs = functools.cache(self._programs)
 
   def be_born(self, folder: pathlib.Path) -> 'Town':
     """Lets the newborn be made, for the lives to come."""
     if self.newborn is None:
       state, _ = self.live('birth', folder)
-      self.newborn = programs.Newborn(state.weights, state.replay)
-      self.judge = examiner.Examiner(
+      self.newborn = initial_state.InitialModel(state.weights, state.replay)
+      self.judge = evaluator.Evaluator(
         self.model, self.stream, state.weights, **self.config.evaluate
       )
     return self
@@ -205,7 +199,7 @@ class Town:
     save_seconds: float = NEVER,
     tolerance: float | None = None,
     said: Progress | None = None,
-    dreams: str = schedule.AFTER,
+    dreams: str = events.AFTER,
   ) -> tuple[state_lib.State, dict[str, Any]]:
     """Lives from where the folder's checkpoints stand, to the end or a stop.
 
@@ -215,18 +209,18 @@ class Town:
       dreams: when to, if at all.
     """
     c, program = self.config, self.programs(name)
-    steps = schedule.steps_per_experience(self.levels, c.wake.steps)
+    steps = events.steps_per_experience(self.levels, c.wake.steps)
     plan = program.kind.plan(
       self.levels, len(self.stream.experiences), steps,
       c.consolidate.num_updates, dreams if c.dream.on else '',
     )  # fmt: skip
-    saved = checkpoint.Checkpoints(
+    saved = checkpoints.Checkpoints(
       str(folder / 'checkpoints'), config={'name': name}, keep=99
     )
-    with writers.Writers(folder) as writer:
-      life = lifecycle.Life(
+    with metric_writer.MetricWriter(folder) as writer:
+      life = loop.Run(
         program, self.stream, self.newborn, judge or self.judge,
-        lifecycle.Tools(said or Quiet(), writer, saved, stop),
+        loop.Tools(said or Quiet(), writer, saved, stop),
         plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
         save_seconds=save_seconds, num_samples=1,
       )  # fmt: skip
@@ -236,9 +230,9 @@ class Town:
         saved.close()
 
   def _programs(self, name: str) -> programs.Programs:
-    kinds = [birth.make(self.config.birth.steps)]
-    for known in strategies.NAMES:
-      kinds += strategies.make(known, num_levels=len(self.levels))
+    kinds = [pretrain.make(self.config.birth.steps)]
+    for known in registry.NAMES:
+      kinds += registry.make(known, num_levels=len(self.levels))
     (kind,) = [kind for kind in kinds if kind.name == name]
     words = self.stream.tokenizer
     return programs.Programs(

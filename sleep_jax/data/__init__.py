@@ -1,1 +1,0 @@
-"""Data: plain-text worlds, tokenizers, cached sources and streams."""

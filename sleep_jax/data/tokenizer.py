@@ -19,7 +19,7 @@ from collections.abc import Iterable
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
-from sleep_jax import workdir
+from sleep_jax.storage import workdir
 
 Offsets = list[tuple[int, int]]
 _FILE = 'tokenizer.json'

@@ -1,1 +1,0 @@
-"""To and from what others have made."""

@@ -15,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import decoding, models, types
-from sleep_jax.objectives import answers
+from sleep_jax import types
+from sleep_jax.data import detokenizer
+from sleep_jax.interop import open_model
+from sleep_jax.model import streaming
+from sleep_jax.objectives import answer_likelihood
 
 
-class Scorer:
+class LmEvalModel:
   """Likelihoods and continuations of a model, in batches.
 
   Args:
@@ -30,14 +33,18 @@ class Scorer:
   """
 
   def __init__(
-    self, opened: models.Opened, *, batch_size: int = 8, longest: int = 1024
+    self,
+    opened: open_model.LoadedModel,
+    *,
+    batch_size: int = 8,
+    longest: int = 1024,
   ):
     self.words, self.longest = opened.words, longest
     self._opened, self._batch = opened, batch_size
 
   @functools.cached_property
   def _ready(self):
-    return decoding.ready(self._opened.model, self._opened.weights)
+    return streaming.ready(self._opened.model, self._opened.weights)
 
   def likelihoods(
     self, pairs: Sequence[tuple[str, str]]
@@ -80,9 +87,9 @@ class Scorer:
     new = int(how.get('max_gen_toks', 256))
     ids = [self.words.bos, *self.words.encode(context)]
     ids = ids[-max(self.longest - new, 1) :]
-    said, text = decoding.Detokenizer(self.words), ''
+    said, text = detokenizer.Detokenizer(self.words), ''
     opened = self._opened
-    for (token,) in decoding.stream(
+    for (token,) in streaming.stream(
       opened.model, self._ready, [ids], jax.random.key(0), max_new=new,
       ends=opened.ends, temperature=warm,
     ):  # fmt: skip
@@ -117,8 +124,8 @@ class Scorer:
     return [found[i] for i in range(len(cut))]
 
   def _one(self, rows) -> list[tuple[float, bool]]:
-    width = decoding.padded(max(len(before + after) for before, after in rows))
-    size = decoding.padded(max(len(after) for _, after in rows))
+    width = streaming.padded(max(len(before + after) for before, after in rows))
+    size = streaming.padded(max(len(after) for _, after in rows))
     tokens_BT = np.zeros((self._batch, width), np.int32)
     prompt_B, length_B = np.ones((2, self._batch), np.int32)
     for row, (before, after) in enumerate(rows):
@@ -134,7 +141,7 @@ class Scorer:
     return [(float(nats), bool(best)) for nats, best in scores][: len(rows)]
 
 
-def adapter(scorer: Scorer) -> Any:
+def adapter(scorer: LmEvalModel) -> Any:
   """What the harness calls a model.
 
   Raises:
@@ -162,7 +169,9 @@ def adapter(scorer: Scorer) -> Any:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _told(model, size, weights, rollout):
-  likely_BG, best_BG = answers.told(model, weights, rollout, size)
+  likely_BG, best_BG = answer_likelihood.log_likelihood(
+    model, weights, rollout, size
+  )
   return jnp.sum(likely_BG, 1), jnp.all(best_BG, 1)
 
 

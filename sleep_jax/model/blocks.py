@@ -9,8 +9,9 @@ from flax import linen as nn
 from flax import traverse_util
 
 from sleep_jax import types
+from sleep_jax.model import attention as attention_lib
 from sleep_jax.model import config as config_lib
-from sleep_jax.model import layers, memory
+from sleep_jax.model import continuum_memory
 
 _POLICIES = {  # By `config.Model.remat`.
   'full': jax.checkpoint_policies.nothing_saveable,
@@ -26,8 +27,8 @@ class Block(nn.Module):
 
   def setup(self):
     c = self.config
-    self.attention = layers.Attention(c)
-    self.levels = memory.Memory(c, self.numbers)
+    self.attention = attention_lib.Attention(c)
+    self.levels = continuum_memory.Memory(c, self.numbers)
 
   def __call__(self, h_BTD, seen, positions_BT, local, *gates):
     branch, cache = self.attention(h_BTD, seen, positions_BT, local)

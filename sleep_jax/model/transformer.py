@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from sleep_jax import types
-from sleep_jax.model import attention, blocks, experts, layers
+from sleep_jax.model import attention_kernels, blocks, experts, layers
 from sleep_jax.model import config as config_lib
 
 Array = types.Array
@@ -55,7 +55,7 @@ class Transformer:
     embed_key, head_key, block_key = jax.random.split(key, 3)
     h = jnp.zeros((1, 1, c.width))
     args = (
-      attention.seen(jnp.ones((1, 1), jnp.int32), c.attention),
+      attention_kernels.seen(jnp.ones((1, 1), jnp.int32), c.attention),
       jnp.zeros((1, 1), jnp.int32), None,
       self._no_experts(), None,
     )  # fmt: skip
@@ -191,7 +191,7 @@ class Transformer:
     logits = jnp.dot(
       states, self.head(weights).T, preferred_element_type=jnp.float32
     )
-    return attention.capped(logits, self.config.logit_cap)
+    return attention_kernels.capped(logits, self.config.logit_cap)
 
   def head(self, weights: types.Weights) -> Array:
     """`[V, D]`: logits are `states @ head.T`, in f32 and capped."""
@@ -215,7 +215,7 @@ class Transformer:
     tokens_BP, segments_BP, positions_BP = rows(tokens_BP, length_B)
     if weights.blocks:
       h_BPD, cache = self._embed(weights, tokens_BP), []
-      seen = attention.seen(segments_BP, self.config.attention)
+      seen = attention_kernels.seen(segments_BP, self.config.attention)
       for block, (variables, fresh, local) in self._each(weights):
         h_BPD, kept = block.apply(
           variables, h_BPD, seen, positions_BP, local, weights.active_NE,
@@ -332,7 +332,7 @@ class Transformer:
 
   def _hidden(self, weights, tokens_BT, segments_BT, positions_BT, seen=0):
     """Last states, caches of all layers, and the inputs of one level."""
-    given = attention.seen(segments_BT, self.config.attention)
+    given = attention_kernels.seen(segments_BT, self.config.attention)
     h_BTD = self.place('embeddings', self._embed(weights, tokens_BT))
     h_BTD = self.place('states', h_BTD)
     caches, inputs = [], None
@@ -371,7 +371,7 @@ class Transformer:
       'vd,bd->bv', self.head(weights), states_BD,
       preferred_element_type=jnp.float32,
     )  # fmt: skip
-    return attention.capped(logits_BV, self.config.logit_cap)
+    return attention_kernels.capped(logits_BV, self.config.logit_cap)
 
   def _normed(self, weights, h_BTD):
     return self._norm(weights, self.place('states', h_BTD))

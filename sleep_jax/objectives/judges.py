@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.interop import sentence_encoder
+from sleep_jax.objectives import sentence_encoder
 
 Array = types.Array
 # (wanted, said), both texts -> of each pair 0 to 1.

@@ -8,9 +8,9 @@ It meets the experiences in no order, so only its end is evaluated.
 import functools
 from collections.abc import Sequence
 
-from sleep_jax import schedule
-from sleep_jax.data import sources
-from sleep_jax.model import config as config_lib
+from sleep_jax.data import batches
+from sleep_jax.model import config
+from sleep_jax.schedule import events
 from sleep_jax.strategies import strategy
 
 BUDGETS = ('wake', 'night')
@@ -27,40 +27,36 @@ def make(num_levels: int, budget: str) -> strategy.Strategy:
 
 
 def _plan(
-  levels: Sequence[config_lib.Level],
+  levels: Sequence[config.Level],
   num_experiences: int,
   steps: int,
   night_updates: int,
   dreams: str = '',
   *,
   budget: str,
-) -> Sequence[schedule.Event]:
+) -> Sequence[events.Event]:
   """One long stretch of wake steps that counts as the last experience."""
   del dreams
   total = num_experiences * steps
   if budget == 'night':
-    nights = schedule.events(
-      levels, num_experiences=num_experiences, steps=steps
-    )
-    slept = sum(event.kind == schedule.SLEEP for event in nights)
+    nights = events.events(levels, num_experiences=num_experiences, steps=steps)
+    slept = sum(event.kind == events.SLEEP for event in nights)
     total += slept * night_updates
   end = {'experience': num_experiences, 'cycle': 1}
   plan = [
-    schedule.Event(
-      schedule.WAKE, step=step + 1, local_step=step, ends=step == total - 1,
+    events.Event(
+      events.WAKE, step=step + 1, local_step=step, ends=step == total - 1,
       **end,
     )
     for step in range(total)
   ]  # fmt: skip
   last = {'step': total, 'ends': True, **end}
-  plan.append(
-    schedule.Event(schedule.EVALUATE, moment=schedule.EVENING, **last)
-  )
-  plan.append(schedule.Event(schedule.SAVE, **last))
+  plan.append(events.Event(events.EVALUATE, moment=events.EVENING, **last))
+  plan.append(events.Event(events.SAVE, **last))
   return plan
 
 
 def _everything(stream):
   known = [stream.birth] if stream.birth is not None else []
-  whole = sources.concat([*known, *stream.experiences])
+  whole = batches.concat([*known, *stream.experiences])
   return lambda experience: whole

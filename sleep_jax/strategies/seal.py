@@ -7,8 +7,8 @@ References: 2506.10943; docs/method.md, "Dreaming".
 
 from collections.abc import Sequence
 
-from sleep_jax import schedule
-from sleep_jax.model import config as config_lib
+from sleep_jax.model import config
+from sleep_jax.schedule import events
 from sleep_jax.strategies import strategy
 
 
@@ -26,19 +26,19 @@ def make(num_levels: int) -> strategy.Strategy:
 
 
 def _plan(
-  levels: Sequence[config_lib.Level],
+  levels: Sequence[config.Level],
   num_experiences: int,
   steps: int,
   night_updates: int,
   dreams: str = '',
-) -> Sequence[schedule.Event]:
+) -> Sequence[events.Event]:
   del levels, steps, night_updates, dreams
   made = []
   for number in range(1, num_experiences + 1):
     here = dict(step=number, experience=number, cycle=number, ends=True)
     made += [
-      schedule.Event(schedule.EDIT, **here),
-      schedule.Event(schedule.EVALUATE, moment=schedule.EVENING, **here),
-      schedule.Event(schedule.SAVE, **here),
+      events.Event(events.EDIT, **here),
+      events.Event(events.EVALUATE, moment=events.EVENING, **here),
+      events.Event(events.SAVE, **here),
     ]
   return made

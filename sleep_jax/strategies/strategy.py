@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sleep_jax import schedule, types
-from sleep_jax.data import sources, streams
-from sleep_jax.model import config as config_lib
+from sleep_jax import types
+from sleep_jax.data import batches
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.model import config
+from sleep_jax.schedule import events
 
 # (stream) -> (experience, from 1) -> what is read during it.
-Reading = Callable[[streams.Stream], Callable[[int], sources.Source]]
+Reading = Callable[[stream_lib.Stream], Callable[[int], batches.Source]]
 # (wake step) -> wake step.
 Wrap = Callable[[Callable], Callable]
 
@@ -34,7 +36,7 @@ class Strategy:
   name: str
   owners: Mapping[str, tuple[str, ...]]
   sleeps: bool
-  plan: Callable[..., Sequence[schedule.Event]]
+  plan: Callable[..., Sequence[events.Event]]
   reading: Reading
   wrap: Wrap = lambda step: step
   memory: bool = False
@@ -43,23 +45,23 @@ class Strategy:
 
 
 def live_through(
-  levels: Sequence[config_lib.Level],
+  levels: Sequence[config.Level],
   num_experiences: int,
   steps: int,
   night_updates: int,
   dreams: str = '',
   *,
   sleeps: bool = False,
-) -> Sequence[schedule.Event]:
+) -> Sequence[events.Event]:
   """One experience after the other."""
   del night_updates
-  return schedule.events(
+  return events.events(
     levels, num_experiences=num_experiences, steps=steps, sleeps=sleeps,
     dreams=dreams,
   )  # fmt: skip
 
 
-def one_by_one(stream: streams.Stream) -> Callable[[int], sources.Source]:
+def one_by_one(stream: stream_lib.Stream) -> Callable[[int], batches.Source]:
   """Each experience is read while it lasts, and never again."""
   return lambda experience: stream.experiences[experience - 1]
 

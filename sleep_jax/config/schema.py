@@ -1,0 +1,89 @@
+"""TODO: config.schema (from settings)."""
+
+import inspect
+from collections.abc import Callable, Iterable
+
+from sleep_jax.data import stream, tokenizer
+from sleep_jax.datasets import arc, facts, intents, jsonl, passages
+from sleep_jax.dream import settings as dream_settings
+from sleep_jax.evaluate import evaluator
+from sleep_jax.model import config as config_lib
+from sleep_jax.optim import optimizer
+from sleep_jax.runtime import sharding
+from sleep_jax.sleep import settings as sleep_settings
+from sleep_jax.storage import checkpoints
+
+DATASETS = {
+  'arc': arc, 'facts': facts, 'intents': intents, 'jsonl': jsonl,
+  'passages': passages,
+}  # fmt: skip
+REQUIRED, OPTIONAL = True, False  # Of a key: has no default, has one.
+
+
+def schema(config):
+  """Every key there is, as the config's shape."""
+  adam = _arguments(optimizer.make)
+  data = config.get('data') or {}
+  world = data.get('world')
+  if world not in DATASETS:
+    raise ValueError(
+      f'config.data.world is {world!r}: expected one of {tuple(DATASETS)}.'
+    )
+  given = ('path', 'seed', 'stream_seed')
+  alone = dict.fromkeys(
+    ('name', 'seeds', 'strategies', 'evaluate_samples', 'writers',
+     'compile_cache'), REQUIRED
+  )  # fmt: skip
+  return alone | {
+    'data': {
+      **_arguments(stream.build, but=('world', 'tokenizer', 'seed',
+                                       'cache_dir')),
+      'world': REQUIRED, 'path': REQUIRED,
+      'settings': _arguments(DATASETS[world].make, but=given),
+    },
+    'tokenizer': _arguments(tokenizer.make, but=('texts',)),
+    'model': _arguments(config_lib.Model, but=('levels', 'vocab_size')),
+    'levels': [_arguments(config_lib.Level)],
+    'birth': {
+      **dict.fromkeys(('restore', 'host', 'dtype', 'steps'), REQUIRED),
+      'optimizer': adam,
+    },
+    'wake': {
+      'steps': REQUIRED, 'optimizers': [adam],
+      'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
+      'tether': {
+        'weight': REQUIRED,
+        **_arguments(sleep_settings.Teacher, but=('teacher', 'prompts')),
+      },
+    },
+    'fine_tune': adam,
+    'tune': {'learning_rates': REQUIRED, 'experiences': REQUIRED},
+    'replay': dict.fromkeys(('store', 'birth', 'past', 'day'), REQUIRED),
+    'consolidate': {
+      **_arguments(sleep_settings.Settings),
+      'teachers': [_arguments(sleep_settings.Teacher)],
+      'imitation': _arguments(sleep_settings.Imitation),
+    },
+    'expert_optimizer': adam,
+    'dream': {
+      **_arguments(dream_settings.Settings),
+      'trial': _arguments(dream_settings.Adapter),
+      'writer': _arguments(dream_settings.Adapter),
+    },
+    'self_edit': _arguments(dream_settings.Adapter),
+    'guard': {'on': REQUIRED, 'tolerance': REQUIRED},
+    'evaluate': _arguments(
+      evaluator.Evaluator, but=('model', 'stream', 'newborn')
+    ),
+    'checkpoint': {
+      **_arguments(checkpoints.Checkpoints, but=('folder', 'config')),
+      'every_seconds': REQUIRED,
+    },
+    'mesh': _arguments(sharding.make, but=('devices',)),
+  }  # fmt: skip
+
+
+def _arguments(function: Callable, *, but: Iterable[str] = ()):
+  """Name -> whether it is needed."""
+  parameters = inspect.signature(function).parameters.values()
+  return {p.name: p.default is p.empty for p in parameters if p.name not in but}

@@ -1,0 +1,73 @@
+"""TODO: planning.text (from plan)."""
+
+import math
+from typing import Any
+
+GIB = 2**30
+
+
+def text(found: dict[str, Any]) -> str:
+  """A plan as tables."""
+  programs = found['programs']
+  mesh = ', '.join(f'{axis}={size}' for axis, size in found['mesh'].items())
+  chips = math.prod(found['mesh'].values())
+  parameters = ', '.join(
+    f'{size / 1e9:.3f} B in {kind}'
+    for kind, size in found['parameters'].items()
+  )
+  lines = [
+    f'{found["name"]} on {found["topology"]}: {chips} chips of '
+    f'{found["chip_bytes"] / GIB:.2f} GiB; {mesh}',
+    f'parameters: {parameters} (core in {found["dtype"]})',
+    f'a wake step reads {found["rows"]} rows of {found["context"]} tokens',
+    '',
+    _row('GiB per device', programs),
+  ]
+  for part in ('kept', 'needed'):
+    kinds = dict.fromkeys(k for row in programs.values() for k in row[part])
+    for kind in kinds:
+      lines.append(_row(f'  {kind}', _gib(
+        row[part].get(kind, 0) for row in programs.values())))  # fmt: skip
+    lines.append(_row(
+      f'{part}, in all', _gib(sum(r[part].values()) for r in programs.values())
+    ))  # fmt: skip
+  lines.append(
+    f'and beside all of them the newborn, to measure drift from: '
+    f'{found["newborn"] / GIB:.2f}'
+  )
+  made = [row.get('compiled', {}) for row in programs.values()]
+  if any(made):
+    lines.append(
+      _row(
+        "compiler's peak",
+        [f'{x["peak"] / GIB:.2f}' if 'peak' in x else '-' for x in made],
+      )
+    )
+    lines.append(
+      _row(
+        'compiled in, s', [f'{x["seconds"]:.0f}' if x else '-' for x in made]
+      )
+    )
+  lines += [
+    '',
+    _row('of a step, or round', programs),
+    _row('  TFLOP', [f'{r["flops"] / 1e12:.3g}' for r in programs.values()]),
+    _row('  seconds, at best',
+         [f'{r["seconds"]:.3g}' for r in programs.values()]),
+  ]  # fmt: skip
+  night = found['rounds'] * programs['night']['seconds']
+  day = found['wake_steps'] * programs['wake']['seconds']
+  lines.append(
+    f'a night of {found["rounds"]} rounds: {night:.3g} s; nights per day: '
+    f'{86400 / (night + day):.3g}, with a day of {found["wake_steps"]} wake '
+    f'steps ({day:.3g} s) before each; all at best'
+  )
+  return '\n'.join([*lines, *found['uneven'], *found['too_much']])
+
+
+def _gib(sizes):
+  return [f'{size / GIB:.2f}' for size in sizes]
+
+
+def _row(name, cells):
+  return f'{name:<28}' + ''.join(f'{cell:>10}' for cell in cells)

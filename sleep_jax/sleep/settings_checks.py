@@ -1,0 +1,145 @@
+"""TODO: sleep.settings_checks (from phases.night)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sleep_jax.optim import gradient_accumulation
+from sleep_jax.sleep import settings as settings_lib
+
+
+def make_settings(
+  teachers: Sequence[Mapping[str, Any]],
+  imitation: Mapping[str, Any],
+  **fields: Any,
+) -> settings_lib.Settings:
+  """Checks and freezes the settings of a night.
+
+  Raises:
+    ValueError: names the field, what it is and what it may be.
+  """
+  made = settings_lib.Settings(
+    teachers=tuple(settings_lib.Teacher(**t) for t in teachers),
+    imitation=settings_lib.Imitation(**imitation),
+    **fields,
+  )
+  for teacher in made.teachers:
+    for value, known in (
+      (teacher.teacher, settings_lib.TEACHERS),
+      (teacher.prompts, settings_lib.PROMPTS),
+    ):
+      if value not in known:
+        raise ValueError(
+          f'consolidate.teachers has {value!r}: expected one of {known}.'
+        )
+    check_teacher(teacher, 'consolidate.teachers')
+    if teacher.reads and teacher.prompts != 'day':
+      raise ValueError(
+        "consolidate.teachers has 'context' on 'old' prompts: documents are "
+        "kept for a day. Set its prompts to 'day'."
+      )
+  if not made.teachers:
+    raise ValueError('consolidate.teachers is empty: a night needs one.')
+  names = [teacher.name for teacher in made.teachers]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f'consolidate.teachers lists {names}: give each pair of teacher and '
+      'prompts once, with more sequences.'
+    )
+  if made.num_updates % made.updates_per_round:
+    raise ValueError(
+      f'consolidate.num_updates {made.num_updates} is not a multiple of '
+      f'consolidate.updates_per_round {made.updates_per_round}.'
+    )
+  for name, known in (
+    ('sender_after_sleep', (settings_lib.CLEARED, settings_lib.UPDATED)),
+    ('into', (settings_lib.EXPERT, settings_lib.BASE)),
+    ('full', (settings_lib.ERROR, settings_lib.MERGE)),
+  ):  # fmt: skip
+    if getattr(made, name) not in known:
+      raise ValueError(
+        f'consolidate.{name} is {getattr(made, name)!r}: expected one of '
+        f'{known}.'
+      )
+  if made.into == settings_lib.BASE and made.full == settings_lib.MERGE:
+    raise ValueError(
+      "consolidate.into is 'base' and consolidate.full 'merge': without "
+      "experts no bank fills. Set full to 'error'."
+    )
+  if not made.priority >= 0:
+    raise ValueError(
+      f'consolidate.priority is {made.priority}: expected 0 (every sequence '
+      'alike) or more.'
+    )
+  if not 0 < made.average_decay < 1:
+    raise ValueError(
+      f'consolidate.average_decay is {made.average_decay}: expected between 0 '
+      'and 1.'
+    )
+  if not 0 <= made.on_policy < 1:
+    raise ValueError(
+      f'consolidate.on_policy is {made.on_policy}: expected 0 <= share < 1.'
+    )
+  if not 0 <= made.beta <= 1:
+    raise ValueError(
+      f'consolidate.beta is {made.beta}: expected 0 (KL(teacher || student)) '
+      'to 1 (KL(student || teacher)).'
+    )
+  for name in ('block_tokens', 'block_words'):
+    if getattr(made, name) < 1:
+      raise ValueError(
+        f'consolidate.{name} is {getattr(made, name)}: expected 1 or more.'
+      )
+  _check_imitation(made)
+  m = made.imitation
+  rows = {
+    f'consolidate.teachers ({t.name})': t.sequences for t in made.teachers
+  }
+  if m.on:
+    endings = len(made.teachers) * m.cuts * m.completions
+    rows['consolidate.imitation (an update)'] = endings
+  gradient_accumulation.check(
+    made.micro_batches, rows, 'consolidate.micro_batches'
+  )
+  return made
+
+
+def check_teacher(teacher: settings_lib.Teacher, place: str) -> None:
+  """Refuses numbers that cannot be; `place` is where they stand."""
+  for name, least, most in (
+    ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
+    ('birth_share', -1, 1), ('splice_share', 0, 1), ('cut_share', 0, 1),
+    ('stem_share', 0, 1),
+  ):  # fmt: skip
+    value = getattr(teacher, name)
+    if not least <= value <= most:
+      expected = '1 or more' if most == math.inf else f'0 to {most}'
+      raise ValueError(f'{place}: {name} is {value}: expected {expected}.')
+
+
+def _check_imitation(settings: settings_lib.Settings) -> None:
+  imitation, place = settings.imitation, 'consolidate.imitation'
+  for name in ('alpha', 'gamma', 'threshold'):
+    value = getattr(imitation, name)
+    if not 0 <= value <= 1:
+      raise ValueError(f'{place}.{name} is {value}: expected 0 to 1.')
+  for name in ('stop_likelihood', 'stop_repetition'):
+    value = getattr(imitation, name)
+    if not value >= 0:
+      raise ValueError(f'{place}.{name} is {value}: expected 0 or more.')
+  if not imitation.on:
+    return
+  if imitation.completions < 2:
+    raise ValueError(
+      f'{place}.completions is {imitation.completions}: a group needs 2 or '
+      'more, or all get its mean and nothing is learned.'
+    )
+  needed = imitation.cuts * settings.updates_per_round
+  for teacher in settings.teachers:
+    if not 0 < needed <= teacher.draws:
+      raise ValueError(
+        f'{place}.cuts is {imitation.cuts}: in {settings.updates_per_round} '
+        f'updates that makes {needed} sequences a round, of {teacher.draws} '
+        f'(draws) that {teacher.name} writes. Expected 1 to '
+        f'{teacher.draws // settings.updates_per_round}.'
+      )

@@ -1,0 +1,243 @@
+"""ARC: grids are text, a dream is a choice, and the test is never practice."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from sleep_jax import types
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.data import tokenizer
+from sleep_jax.datasets import arc
+from sleep_jax.dream import rounds, settings
+from sleep_jax.dream import texts as texts_lib
+from sleep_jax.learner import checks
+from sleep_jax.sleep import settings_checks
+from tests import testing
+
+CONTEXT = 160
+
+
+def _task(number, pairs=3, **changes):
+  random = np.random.default_rng(number)
+  grid = lambda: random.integers(0, 10, (2, 3)).tolist()
+  made = [{'input': g, 'output': g[::-1]} for g in (grid() for _ in range(9))]
+  row = {'id': f'task{number}', 'train': made[:pairs], 'test': made[pairs:][:2]}
+  return row | changes
+
+
+def _write(path, rows):
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return str(path)
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+  rows = [_task(number) for number in range(6)] + [_task(9, pairs=1)]
+  return _write(tmp_path_factory.mktemp('arc') / 'tasks.jsonl', rows)
+
+
+@functools.cache
+def _world(file, **changes):
+  return arc.make(path=file, birth=file, longest=CONTEXT, **changes)
+
+
+def _stream(world):
+  words = tokenizer.make('bytes', ['text'], 300)
+  return stream_lib.build(
+    world, words, context=CONTEXT, max_prompt=CONTEXT, batch_size=2, seed=0,
+    prefix=12,
+  )  # fmt: skip
+
+
+def test_a_day_is_a_task_and_its_tests_are_asked(file):
+  world = _world(file, num_days=6)
+  assert len({name for name, _ in world.experiences}) == 6
+  for day, ((row,), probes) in enumerate(
+    zip((r for _, r in world.experiences), world.probes.values(), strict=True),
+    1,
+  ):
+    number = int(row.text.split('\n')[0].removeprefix('Task task'))
+    task = _task(number)
+    assert row.text[slice(*row.subject)] == task['id'], day
+    assert row.text.count('in\n') == 2  # The third pair is practice.
+    for probe, pair in zip(probes, task['test'], strict=True):
+      assert probe.prompt.count('out\n') == 4
+      assert probe.prompt.endswith('out\n')
+      wanted = [list(map(int, line)) for line in probe.answer.split('\n')]
+      assert wanted == pair['output']
+
+
+def test_what_dreams_are_tried_on_is_no_test_and_is_not_shown(file):
+  world = _world(file, num_days=6)
+  for key, task in world.tasks.items():
+    (practice,) = task.practice
+    (document,) = task.documents
+    assert practice.prompt.startswith(document.text)
+    last = practice.prompt[len(document.text) :]
+    assert last not in document.text
+    assert all(last not in lesson.text for lesson in task.lessons)
+    for probe in world.probes[key]:
+      assert probe.prompt != practice.prompt
+      assert probe.prompt.split('in\n')[-1] not in practice.prompt
+
+
+def test_each_lesson_is_a_shown_pair_changed_behind_the_others(file):
+  task = _world(file, num_days=6).tasks['1']
+  assert len(task.lessons) == 2 * 2 * (1 + 3 + 3 + 3)  # Pairs, on, variants.
+  for lesson in task.lessons:
+    told = lesson.text[lesson.response_start :]
+    last = lesson.text.split('out\n')[-1]
+    assert told in (last, lesson.text)
+    given, wanted = (
+      np.array([list(map(int, line)) for line in part.strip().split('\n')])
+      for part in lesson.text.split('in\n')[-1].split('out\n')
+    )
+    # The rule, upside down, whichever way a pair is turned.
+    turned = [np.flipud(given), np.fliplr(given)]
+    assert any(np.array_equal(wanted, one) for one in turned)
+  choices = {choice.text: choice for choice in task.choices}
+  assert len(choices) == 64
+  plain = choices[' plain, answers, slowly, long']
+  assert (plain.rate, plain.share) == (1.0, 1.0) and len(plain.lessons) == 2
+  most = choices[' turn flip colours, all, fast, shortly']
+  assert (most.rate, most.share) == (3.0, 0.5) and len(most.lessons) == 20
+
+
+def test_birth_tells_other_tasks_and_how_a_choice_is_said(tmp_path, file):
+  birth = _write(
+    tmp_path / 'birth.jsonl', [_task(number) for number in range(3, 30)]
+  )
+  world = arc.make(path=file, birth=birth, longest=CONTEXT, num_days=1)
+  texts = [row.text for row in world.birth + world.held_out]
+  names = {text.split('\n')[0].split(':')[0] for text in texts}
+  assert names == {f'Task task{n}' for n in range(6, 30)} - {'Task task9'} | {
+    'Task task9'
+  }
+  known = {choice.text for choice in world.tasks['1'].choices}
+  told = [row for row in world.birth if row.told_from]
+  assert told and all(row.text[row.told_from :] in known for row in told)
+
+
+@pytest.mark.parametrize(
+  'row, said',
+  [
+    (_task(1, train=[]), "'train' holds no list"),
+    (_task(1, test=[{'input': [[1]]}]), r"test\[0\] has no grid 'output'"),
+    (_task(1, test=[{'input': [[1, 2], [3]], 'output': [[1]]}]), 'one length'),
+    (_task(1, test=[{'input': [[10]], 'output': [[1]]}]), 'digits 0 to 9'),
+    (_task(1) | {'id': ''}, "'id'"),
+  ],
+)
+def test_a_task_that_cannot_be_read_names_its_line(tmp_path, row, said):
+  path = _write(tmp_path / 'bad.jsonl', [_task(0), row])
+  with pytest.raises(ValueError, match=rf'bad.jsonl:2.*{said}'):
+    arc.make(path=path, num_days=1)
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    (dict(num_days=7), '7 days take 7 tasks, but .* has 6'),
+    (dict(longest=60), 'has 0 of at most 60 characters'),
+    (dict(num_days=4, stream_seed=1), 'after those of the stream'),
+    (dict(num_days=0), 'num_days is 0'),
+  ],
+)
+def test_too_few_tasks_are_counted(file, changes, said):
+  with pytest.raises(ValueError, match=said):
+    arc.make(path=file, **dict(longest=CONTEXT) | changes)
+
+
+def test_choices_in_tokens_are_the_worlds(file):
+  world = _world(file, num_days=3)
+  stream = _stream(world)
+  words = stream.tokenizer
+  for key, task in stream.tasks.items():
+    given, found = world.tasks[key], task.choices
+    for place, choice in enumerate(given.choices):
+      text = found.text_CG[place, : found.length_C[place]].tolist()
+      assert text == [*words.encode(choice.text), words.eos]
+      assert set(np.flatnonzero(found.weight_CR[place])) == set(choice.lessons)
+    for place, row in enumerate(given.lessons):
+      size = found.lessons.length_B[place]
+      tokens = found.lessons.tokens_BT[place, :size].tolist()
+      assert tokens == [words.bos, *words.encode(row.text), words.eos]
+      begun = words.encode(row.text[: row.response_start])
+      assert found.lessons.prompt_length_B[place] == 1 + len(begun)
+
+
+def _chosen(texts, prompt=2):
+  """Which of two choices, [5 6 EOS] and [5 EOS], each text is."""
+  choices = types.Choices(
+    text_CG=jnp.array([[5, 6, testing.EOS], [5, testing.EOS, 0]]),
+    length_C=jnp.array([3, 2]), lessons=None, weight_CR=None, rate_C=None,
+    share_C=None,
+  )  # fmt: skip
+  made = testing.prompts([[1, 9, *text] for text in texts], width=8)
+  rollout = types.Rollout(
+    made.tokens_BP, jnp.full((len(texts),), prompt), made.length_B
+  )
+  at, known = texts_lib.chosen(rollout, choices)
+  return [int(a) if k else None for a, k in zip(at, known, strict=True)]
+
+
+def test_a_dream_is_a_choice_if_it_says_one_word_for_word():
+  e = testing.EOS
+  texts = [[5, 6, e], [5, e], [5, 6], [6, 5, e], [5, 6, e, e], [], [5, 5, e]]
+  assert _chosen(texts) == [0, 1, None, None, None, None, None]
+
+
+def test_what_is_chosen_is_learned_by_who_teaches(file):
+  """All candidates say the first choice or nothing: its lessons are kept."""
+  world = _world(file, num_days=1)
+  stream = _stream(world)
+  task = jax.tree.map(jnp.asarray, stream.tasks['1'])
+  c = _config()
+  model = testing.tiny()
+  d = settings.make(**c.dream.to_dict())
+  made = rounds.DreamRounds(
+    model, stream.tokenizer.bos, stream.tokenizer.eos,
+    settings_checks.make_settings(**c.consolidate.to_dict()), d,
+  )  # fmt: skip
+  choices = task.choices
+  size = int(choices.length_C[0])
+  tokens = np.zeros((4, CONTEXT), np.int32)
+  tokens[:2, 1 : 1 + size] = choices.text_CG[0, :size]
+  texts = types.Rollout(
+    jnp.asarray(tokens), jnp.ones((4,), jnp.int32), jnp.full((4,), 1 + size)
+  )
+  lessons, valid_B = made._lessons(texts, choices)
+  assert valid_B.tolist() == [True, True, False, False]
+  np.testing.assert_array_equal(lessons.weight_MK[0], choices.weight_CR[0])
+  assert not np.asarray(lessons.weight_MK[2:]).any() and lessons.shared
+  unread = made._unread(lessons.rows)
+  assert unread.context.length_B.tolist() == [1] * len(choices.weight_CR[0])
+
+
+def _config():
+  c = base.get_config()
+  c.dream.update(texts=1, candidates=4, top=2, random=0)
+  c.consolidate.update(max_length=CONTEXT, max_new=CONTEXT - 1)
+  return c
+
+
+@pytest.mark.parametrize(
+  'section, field, value',
+  [
+    ('dream', 'texts', 2),
+    ('consolidate', 'max_length', 80),
+    ('consolidate', 'max_new', 20),
+  ],
+)
+def test_nights_that_choices_do_not_fit_are_said(file, section, field, value):
+  task = _stream(_world(file, num_days=1)).tasks['1']
+  c = _config()
+  assert checks.check_task(task, c) is task
+  c[section][field] = value
+  with pytest.raises(ValueError, match=f'{section}.{field} is {value}'):
+    checks.check_task(task, c)

@@ -1,0 +1,169 @@
+"""A person's own files: experiences, probes, and complaints that help."""
+
+import json
+
+import pytest
+
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.data import tokenizer
+from sleep_jax.datasets import jsonl
+
+
+def write(path, rows):
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return str(path)
+
+
+def days(folder, count=2, rows=3):
+  for day in range(1, count + 1):
+    write(
+      folder / f'day{day}.jsonl',
+      [{'text': f'On day {day} I met {i} cats.'} for i in range(rows)],
+    )
+  return str(folder)
+
+
+def test_one_file_is_one_experience_in_order_of_name(tmp_path):
+  folder = days(tmp_path, 3)
+  expected = ['day1', 'day2', 'day3']
+  files = [str(tmp_path / f'{name}.jsonl') for name in expected]
+  for path in (folder, f'{folder}/day*.jsonl', files):
+    world = jsonl.make(path=path)
+    assert [name for name, _ in world.experiences] == expected
+  world = jsonl.make(path=files[1])
+  ((name, rows),) = world.experiences
+  assert name == 'day2' and len(rows) == 3
+  assert rows[2].where == f'{files[1]}:3'
+
+
+def test_one_value_of_a_field_is_one_experience(tmp_path):
+  rows = [
+    {'text': f'note {i}', 'week': week} for i, week in enumerate([9, 10, 9])
+  ]
+  world = jsonl.make(path=write(tmp_path / 'notes.jsonl', rows), field='week')
+  assert [(name, len(rows)) for name, rows in world.experiences] == [
+    ('9', 2),
+    ('10', 1),
+  ]
+
+
+def test_a_space_stands_between_prompt_and_response(tmp_path):
+  path = write(
+    tmp_path / 'day1.jsonl',
+    [
+      {'prompt': 'Who?', 'response': 'Mira'},
+      {'prompt': 'Who? ', 'response': 'Mira'},
+      {'prompt': 'Who?', 'response': ' Mira'},
+    ],
+  )
+  ((_, rows),) = jsonl.make(path=path).experiences
+  assert [row.text for row in rows] == ['Who? Mira'] * 3
+  assert [row.response_start for row in rows] == [4, 5, 4]
+
+
+def test_probes_belong_to_the_experience_that_they_name(tmp_path):
+  folder = days(tmp_path)
+  path = write(
+    tmp_path / 'probes.json',
+    [
+      {'prompt': 'How many cats?', 'answer': 'two', 'experience': 'day2'},
+      {'prompt': 'Who am I?', 'answer': 'me', 'experience': 'birth'},
+      {'prompt': 'What did I meet?', 'answer': 'cats'},
+    ],
+  )
+  probes = jsonl.make(path=folder, probes=path).probes
+  asked = {
+    key: [probe.prompt for probe in group] for key, group in probes.items()
+  }
+  assert asked == {
+    'birth': ['Who am I?'],
+    '1': ['What did I meet?'],
+    '2': ['How many cats?', 'What did I meet?'],
+  }
+  assert probes['2'][0].answer == ' two'
+
+
+def test_one_row_in_twenty_is_held_out(tmp_path):
+  folder = days(tmp_path, 1, rows=40)
+  world = jsonl.make(path=folder)
+  assert len(world.held_out) == 2
+  texts = [row.text for row in world.experiences[0][1] + world.held_out]
+  assert len(set(texts)) == 40
+  birth = write(
+    tmp_path / 'birth.json', [{'text': f'word {i}'} for i in range(60)]
+  )
+  world = jsonl.make(path=folder, birth=birth)
+  assert (len(world.birth), len(world.held_out)) == (57, 3)
+  assert len(world.experiences[0][1]) == 40
+
+
+def test_it_runs_without_probes_and_without_birth(tmp_path):
+  world = jsonl.make(path=days(tmp_path))
+  stream = stream_lib.build(
+    world,
+    tokenizer.make('bytes'),
+    context=64,
+    max_prompt=16,
+    batch_size=2,
+    seed=0,
+  )
+  assert stream.probes == {} and stream.birth is None
+  assert stream.experiences[1].batch(5).tokens_BT.shape == (2, 64)
+
+
+def test_a_missing_path_says_what_is_expected(tmp_path):
+  for path in (None, '', []):
+    with pytest.raises(ValueError, match='your own text.*--config.data.path'):
+      jsonl.make(path=path)
+  for path in (tmp_path, tmp_path / 'day9.jsonl', tmp_path / '*.jsonl'):
+    with pytest.raises(FileNotFoundError, match='nothing is found'):
+      jsonl.make(path=str(path))
+
+
+def test_bad_files_are_named_with_their_line(tmp_path):
+  path = tmp_path / 'day1.jsonl'
+  for row, message in (
+    ({'txt': 'x'}, r"day1.jsonl:1: found the fields \['txt'\]"),
+    ({'prompt': 'x'}, 'day1.jsonl:1.*"response"'),
+    ({'text': ' '}, "day1.jsonl:1.*'text'"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      jsonl.make(path=write(path, [row]))
+  with pytest.raises(ValueError, match="day1.jsonl:1.*'week'"):
+    jsonl.make(path=write(path, [{'text': 'x'}]), field='week')
+  with pytest.raises(ValueError, match='day1.jsonl holds no rows'):
+    jsonl.make(path=write(path, []))
+
+
+def test_bad_probes_and_birth_are_named(tmp_path):
+  folder = days(tmp_path)
+  path = tmp_path / 'probes.json'
+  for row, message in (
+    ({'prompt': 'x'}, "probes.json:1.*'answer'"),
+    (
+      {'prompt': 'x', 'answer': 'y', 'experience': 'day3'},
+      "probes.json:1.*'day3'.*'day1', 'day2'",
+    ),
+  ):
+    with pytest.raises(ValueError, match=message):
+      jsonl.make(path=folder, probes=write(path, [row]))
+  for setting in ('probes', 'birth'):
+    with pytest.raises(ValueError, match='holds no rows'):
+      jsonl.make(path=folder, **{setting: write(path, [])})
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+  parts = []
+  for part in 'ab':
+    (tmp_path / part).mkdir()
+    parts.append(days(tmp_path / part, 1))
+  with pytest.raises(ValueError, match="two files are named 'day1'"):
+    jsonl.make(path=parts)
+
+
+def test_plain_text_is_about_its_first_words(tmp_path):
+  path = write(tmp_path / 'a.jsonl', [{'text': ' One two  three four five.'}])
+  world = jsonl.make(path=path, stems=['What of {}?'])
+  row = world.experiences[0][1][0]
+  assert row.text[slice(*row.subject)].split() == 'One two three four'.split()
+  assert world.stems == ['What of {}?']

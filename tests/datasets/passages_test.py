@@ -1,0 +1,114 @@
+"""Passages are read; what is asked about them stands nowhere else."""
+
+import json
+
+import pytest
+
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.data import tokenizer
+from sleep_jax.datasets import passages
+
+QUESTIONS = 4
+
+
+def _row(passage, question):
+  return {
+    'title': f'Town {passage}',
+    'context': f'Town {passage} has a river, {passage} bridges and a mill.',
+    'question': f'What of {question} is in town {passage}?',
+    'answers': [f'bridge {passage}', 'a mill'],
+  }
+
+
+def _write(path, rows):
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  return str(path)
+
+
+@pytest.fixture
+def file(tmp_path):
+  rows = [_row(p, q) for p in range(6) for q in range(QUESTIONS)]
+  rows += [_row(6, 0)]  # One question only.
+  return _write(tmp_path / 'asked.jsonl', rows + rows[:3])  # Some twice.
+
+
+def test_each_day_brings_passages_and_their_questions(file):
+  world = passages.make(path=file, num_days=3, passages_per_day=2)
+  assert [len(rows) for _, rows in world.experiences] == [2, 2, 2]
+  texts = [row.text for _, rows in world.experiences for row in rows]
+  assert len(set(texts)) == 6
+  for key, probes in world.probes.items():
+    _, rows = world.experiences[int(key) - 1]
+    titles = {row.text[slice(*row.subject)] for row in rows}
+    assert {probe.prompt.split('\n')[0] for probe in probes} == titles
+    assert all(probe.prompt.endswith('?\nAnswer:') for probe in probes)
+    assert all(probe.answer.startswith(' bridge ') for probe in probes)
+  assert not world.tasks and world.score == 'forced'
+
+
+def test_what_dreams_are_tried_on_is_asked_nowhere_else(file):
+  world = passages.make(path=file, num_days=6, practice=1)
+  for key, task in world.tasks.items():
+    apart = {probe.prompt for probe in task.practice}
+    assert len(apart) == 1 and len(world.probes[key]) == QUESTIONS - 1
+    assert not apart & {probe.prompt for probe in world.probes[key]}
+    assert task.documents == world.experiences[int(key) - 1][1]
+  words = tokenizer.make('bytes', ['text'], 300)
+  stream = stream_lib.build(
+    world, words, context=160, max_prompt=96, batch_size=2, seed=0
+  )
+  assert stream.tasks.keys() == world.probes.keys()
+  assert len(stream.dream_stems.before_length_S) == len(world.dreams)
+
+
+def test_a_stream_to_tune_on_has_other_passages(file):
+  made = [
+    passages.make(path=file, num_days=3, stream_seed=seed) for seed in (None, 1)
+  ]
+  texts = [
+    {row.text for _, rows in world.experiences for row in rows}
+    for world in made
+  ]
+  assert not texts[0] & texts[1]
+  assert passages.make(path=file, num_days=3) == made[0]
+
+
+def test_birth_is_text_of_ones_own(file, tmp_path):
+  books = [{'text': f'Chapter {i}.'} for i in range(40)]
+  birth = _write(tmp_path / 'books.jsonl', books)
+  world = passages.make(path=file, birth=birth, num_days=1)
+  assert len(world.birth) == 38 and len(world.held_out) == 2
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    (dict(answers='mill'), r'asked.jsonl:2: field "answers" is .mill.'),
+    (dict(answers=[]), r'asked.jsonl:2: field "answers" is \[\]'),
+    (dict(question=' '), r"asked.jsonl:2: field 'question' is ' '"),
+    (dict(context=None), r"asked.jsonl:2: field 'context' is None"),
+  ],
+)
+def test_a_row_that_cannot_be_read_is_named(tmp_path, changes, said):
+  file = _write(tmp_path / 'asked.jsonl', [_row(0, 0), _row(0, 1) | changes])
+  with pytest.raises(ValueError, match=said):
+    passages.make(path=file, num_days=1)
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    (dict(path=None), 'no data path is given'),
+    (dict(num_days=8), 'take 8, .* has 7 with more than 0 questions'),
+    (dict(num_days=7, practice=1), 'take 7, .* has 6 with more than 1'),
+    (
+      dict(num_days=4, stream_seed=0),
+      'after those of the stream itself take 8',
+    ),
+    (dict(practice=-1), 'practice is -1'),
+    (dict(num_days=0), 'num_days is 0'),
+  ],
+)
+def test_passages_that_there_are_not_enough_of_are_counted(file, changes, said):
+  with pytest.raises(ValueError, match=said):
+    passages.make(**{'path': file, **changes})

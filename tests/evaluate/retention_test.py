@@ -1,0 +1,178 @@
+"""What the retention numbers mean, by hand and by a published matrix."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sleep_jax.evaluate import cycles, retention
+
+
+def evaluation(cycle, moment, experience, birth, *scores):
+  return {
+    'cycle': cycle,
+    'moment': moment,
+    'experience': experience,
+    'step': 40 * cycle,
+    'scores': {
+      'birth': birth,
+      **{str(i + 1): value for i, value in enumerate(scores)},
+    },
+  }
+
+
+def two_cycles():
+  return [
+    evaluation(0, 'newborn', 0, 1.0, 0.1, 0.2),
+    evaluation(1, 'evening', 1, 0.5, 0.9, 0.2),
+    evaluation(1, 'morning', 1, 0.9, 0.8, 0.3),
+    evaluation(2, 'evening', 2, 0.3, 0.2, 1.0),
+    evaluation(2, 'morning', 2, 0.8, 0.7, 0.9),
+  ]
+
+
+class TestMatrix:
+  def test_the_published_matrix_of_seal_gives_its_published_summaries(self):
+    base = [33.1, 32.1, 27.6, 32.6, 33.0, 33.7, 28.7, 25.3]
+    diagonal = [38.3, 49.9, 44.6, 44.0, 37.6, 44.9, 38.5, 34.0]
+    last = [18.9, 21.9, 16.4, 23.7, 22.1, 27.5, 33.5, 34.0]
+    matrix = np.full((9, 8), np.nan)
+    matrix[0] = base
+    matrix[np.arange(1, 9), np.arange(8)] = diagonal
+    matrix[8] = last
+    assert np.mean(matrix[0]) == pytest.approx(30.8, abs=0.05)
+    assert retention.la(matrix) == pytest.approx(41.5, abs=0.05)
+    assert retention.acc(matrix) == pytest.approx(24.8, abs=0.051)
+    assert retention.bwt(matrix) == pytest.approx(-19.1, abs=0.05)
+    assert retention.start(matrix) == pytest.approx(30.8, abs=0.05)
+    assert retention.retained(matrix) == pytest.approx(-0.56, abs=0.01)
+
+  def test_of_nothing_learned_nothing_can_be_retained(self):
+    assert retention.retained(np.array([[0.5, 0.5]] * 3)) is None
+
+  def test_a_small_matrix_gives_what_one_works_out_by_hand(self):
+    matrix = np.array(
+      [
+        [0.0, 0.1, 0.2],
+        [0.8, 0.3, 0.2],
+        [0.9, 1.0, 0.6],
+        [0.5, 0.7, 0.9],
+      ]
+    )
+    assert retention.acc(matrix) == pytest.approx((0.5 + 0.7 + 0.9) / 3)
+    assert retention.la(matrix) == pytest.approx((0.8 + 1.0 + 0.9) / 3)
+    assert retention.bwt(matrix) == pytest.approx((-0.3 - 0.3) / 2)
+    assert retention.fwt(matrix) == pytest.approx((0.2 + 0.4) / 2)
+    assert retention.forgetting(matrix) == pytest.approx((0.4 + 0.3) / 2)
+
+  def test_a_row_is_the_last_word_after_an_experience(self):
+    matrix = retention.r_matrix(two_cycles())
+    expected = [[0.1, 0.2], [0.8, 0.3], [0.7, 0.9]]
+    np.testing.assert_allclose(matrix, expected)
+
+  def test_an_evaluation_inside_an_experience_is_no_row(self):
+    inside = evaluation(1, 'morning', None, 0.9, 0.4, 0.0)
+    evaluations = two_cycles()
+    with_it = [evaluations[0], inside, *evaluations[1:]]
+    np.testing.assert_array_equal(
+      retention.r_matrix(with_it), retention.r_matrix(evaluations)
+    )
+
+  def test_ten_experiences_stand_in_the_order_of_numbers_not_letters(self):
+    record = evaluation(0, 'newborn', 0, 1.0, *range(12))
+    assert list(retention.r_matrix([record])[0]) == list(range(12))
+
+
+class TestCycles:
+  def test_harm_cost_and_damage_are_paired_on_the_same_probes(self):
+    first, second = cycles.cycles(two_cycles())
+    assert first['harm'] == pytest.approx(-0.1)
+    assert first['cost_to_new'] == pytest.approx(-0.1)
+    assert first['damage_awake'] == pytest.approx(-0.5)
+    assert second['harm'] == pytest.approx((-0.1 - 0.1) / 2)
+    assert second['cost_to_new'] == pytest.approx(-0.1)
+    assert second['damage_awake'] == pytest.approx((-0.6 - 0.6) / 2)
+
+  def test_without_sleep_the_damage_of_the_day_is_the_harm(self):
+    evenings = [e for e in two_cycles() if e['moment'] != 'morning']
+    changes = cycles.cycles(evenings)
+    assert [c['cost_to_new'] for c in changes] == [0, 0]
+    for change in changes:
+      assert change['harm'] == pytest.approx(change['damage_awake'])
+
+  def test_an_evening_whose_night_is_under_way_counts_no_harm_yet(self):
+    last = cycles.cycles(two_cycles()[:-1])[-1]
+    assert last['harm'] is None
+    assert last['cost_to_new'] is None
+    assert last['damage_awake'] == pytest.approx(-0.6)
+
+  def test_a_night_in_the_middle_of_an_experience_counts_it_as_new(self):
+    changes = cycles.cycles(
+      [
+        evaluation(0, 'newborn', 0, 1.0, 0.0),
+        evaluation(1, 'evening', None, 0.8, 0.5),
+        evaluation(1, 'morning', None, 0.9, 0.4),
+        evaluation(2, 'evening', 1, 0.7, 0.9),
+        evaluation(2, 'morning', 1, 0.9, 0.8),
+      ]
+    )
+    assert [c['harm'] for c in changes] == pytest.approx([-0.1, 0.0])
+    assert [c['cost_to_new'] for c in changes] == pytest.approx([-0.1, -0.1])
+
+
+class TestSummary:
+  def test_it_holds_every_number_of_a_run(self):
+    summary = retention.summarize(two_cycles(), {'seconds': 12.5, 'steps': 80})
+    assert summary['prior_newborn'] == 1.0
+    assert summary['prior'] == pytest.approx(0.8)
+    assert summary['harm_of_sleep'] == pytest.approx(-0.1)
+    assert summary['seconds'] == 12.5
+    assert summary['stored_bytes'] is None
+    numbers = [v for v in summary.values() if v is not None]
+    assert all(math.isfinite(v) for v in numbers)
+
+  def test_joint_has_an_end_but_no_way_to_it(self):
+    newborn = evaluation(0, 'newborn', 0, 1.0, 0.0, 0.0)
+    end = evaluation(1, 'evening', 2, 0.95, 0.8, 0.9)
+    summary = retention.summarize([newborn, end])
+    assert summary['prior'] == 0.95
+    assert summary['acc'] == pytest.approx(0.85)
+    unknown = ['la', 'bwt', 'fwt', 'forgetting', 'harm_of_sleep']
+    assert [summary[name] for name in unknown] == [None] * 5
+
+  def test_one_experience_has_no_transfer(self):
+    newborn = evaluation(0, 'newborn', 0, 1.0, 0.0)
+    end = evaluation(1, 'morning', 1, 0.9, 0.8)
+    summary = retention.summarize([newborn, end])
+    assert summary['la'] == summary['acc'] == 0.8
+    assert [summary[n] for n in ('bwt', 'fwt', 'forgetting')] == [None] * 3
+
+  def test_a_run_half_done_is_judged_by_what_it_has_finished(self):
+    summary = retention.summarize(two_cycles()[:3])
+    assert summary['acc'] == pytest.approx(0.8)
+
+  def test_a_newborn_or_nothing_at_all_or_no_probes_break_nothing(self):
+    newborn = evaluation(0, 'newborn', 0, 1.0, 0.0)
+    assert retention.summarize([newborn])['prior'] == 1.0
+    assert retention.summarize([newborn])['acc'] is None
+    assert retention.summarize([])['prior'] is None
+    blind = [{**e, 'scores': {}} for e in two_cycles()]
+    assert set(retention.summarize(blind).values()) == {None}
+
+
+class TestSpread:
+  def test_the_interval_of_three_seeds_is_students(self):
+    mean, half = cycles.spread([0.8, 0.9, 1.0])
+    assert mean == pytest.approx(0.9)
+    assert half == pytest.approx(4.303 * 0.1 / 3**0.5, abs=1e-3)
+
+  def test_one_seed_has_no_interval_and_none_no_mean(self):
+    assert cycles.spread([0.5, None]) == (0.5, None)
+    assert cycles.spread([None]) == (None, None)
+
+
+def test_the_slope_of_a_line_is_its_slope():
+  assert cycles.slope(range(11), 1 - 0.01 * np.arange(11)) == pytest.approx(
+    -0.01
+  )
+  assert cycles.slope([0], [1.0]) is None

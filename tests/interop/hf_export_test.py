@@ -1,0 +1,205 @@
+"""A dense export is the model, as anybody loads it."""
+
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from sleep_jax.interop import hf_checkpoint, hf_export, hf_import
+from sleep_jax.model import config as config_lib
+from sleep_jax.model import transformer
+from tests import hf_files, testing
+
+HIDDEN, RANK = testing.levels((1, 1))[0]['hidden'], testing.RANK
+
+
+def _grown(**changes):
+  """A model whose levels and two experts have learned something."""
+  model = testing.tiny(
+    **dict(arrangement='independent', router='always') | changes
+  )
+  return model, testing.activate(testing.weights(model), 2, 1, 3)
+
+
+def _logits(model, weights):
+  batch = testing.batch()
+  rows = batch.tokens_BT, batch.segments_BT, batch.positions_BT
+  return np.asarray(testing.forward(model)(weights, *rows))[
+    np.asarray(batch.segments_BT) > 0
+  ]
+
+
+def _load(folder):
+  host = hf_checkpoint.read(str(folder))
+  settings = host.settings | {'arrangement': 'independent'}
+  levels = testing.levels((1, 'experience'))
+  made = config_lib.make(
+    settings, (levels[0], levels[1] | dict(hidden=host.hidden)),
+    vocab_size=host.vocab_size,
+  )  # fmt: skip
+  model = transformer.Transformer(made)
+  place = testing.placement(data=1, fsdp=1, tensor=1)
+  return model, hf_import.load(host, model, place, key=jax.random.key(0))
+
+
+SHAPES = [
+  dict(),
+  dict(attention='xla', unroll=2, looped=True, remat='full'),
+  dict(qk_norm=False, tied=False),
+  dict(qk_norm=False, qkv_bias=True),
+  dict(qk_norm=False, rope_scaling=(4.0, 1.0, 4.0, 16.0)),
+  dict(qk_norm=False, qkv_bias=True, out_bias=True),
+  dict(window=2, local=(True, False), rope_scaling=(4.0,)),
+  dict(qk_norm=False, window=2, local=(True, True)),
+  dict(qk_norm=False, qkv_bias=True, window=2, local=(False, True)),
+]
+
+
+@pytest.mark.parametrize('changes', SHAPES)
+def test_an_export_answers_as_the_model_does(tmp_path, changes):
+  model, weights = _grown(**changes)
+  hf_export.save(model, weights, str(tmp_path / 'out'))
+  wider, again = _load(tmp_path / 'out')
+  assert wider.config.levels[1].hidden == 2 * HIDDEN + 2 * RANK
+  np.testing.assert_allclose(
+    _logits(wider, again), _logits(model, weights), atol=1e-4
+  )
+
+
+def test_levels_across_depth_are_written_each_in_its_layer(tmp_path):
+  model = testing.tiny(arrangement='depth', layer_levels=(2, 1))
+  weights = testing.weights(model)
+  hf_export.save(model, weights, str(tmp_path / 'out'))
+  plain, again = _load(tmp_path / 'out')
+  still = 'blocks/levels/1/base/mlp/down'
+  again = again.with_params({still: again.params[still] * 0})
+  np.testing.assert_allclose(
+    _logits(plain, again), _logits(model, weights), atol=1e-4
+  )
+
+
+@pytest.mark.parametrize('changes', SHAPES)
+def test_transformers_loads_an_export(tmp_path, changes):
+  torch = pytest.importorskip('torch')
+  theirs = pytest.importorskip('transformers')
+  model, weights = _grown(**changes)
+  hf_export.save(model, weights, str(tmp_path / 'out'))
+  peer = theirs.AutoModelForCausalLM.from_pretrained(
+    tmp_path / 'out', dtype=torch.float32, attn_implementation='eager'
+  )
+  tokens = np.asarray(testing.batch().tokens_BT[:1, :4])
+  with torch.no_grad():
+    wanted = peer(torch.tensor(tokens)).logits[0].numpy()
+  rows = transformer.rows(jnp.asarray(tokens), jnp.array([4]))
+  np.testing.assert_allclose(
+    model.forward(weights, *rows)[0], wanted, atol=1e-4
+  )
+
+
+def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
+  model, weights = _grown()
+  hf_export.save(model, weights, str(tmp_path / 'one'), shard_bytes=4000)
+  host = hf_checkpoint.read(str(tmp_path / 'one'))
+  wider, again = _load(tmp_path / 'one')
+  hf_export.save(
+    wider, again, str(tmp_path / 'two'), host=host, shard_bytes=4000
+  )
+  names = sorted(path.name for path in (tmp_path / 'one').iterdir())
+  assert len(names) > 3 and not any('part-' in name for name in names)
+  for name in names:
+    one, two = ((tmp_path / f / name).read_bytes() for f in ('one', 'two'))
+    assert one == two, name
+
+
+@pytest.mark.parametrize(
+  'family, how',
+  [
+    *((family, {}) for family in hf_files.FAMILIES),
+    ('llama', dict(files=3, shard_bytes=4000)),
+    ('qwen2', dict(vocab_size=311, tie_word_embeddings=False)),
+    ('gemma3', dict(shard_bytes=9000, dtype='bfloat16')),
+    ('mistral_local', dict(num_key_value_heads=4, dtype='bfloat16')),
+  ],
+)
+def test_a_checkpoint_of_others_goes_out_as_it_came(tmp_path, family, how):
+  """The same tensors and files; and from then on byte for byte."""
+  how = dict(vocab_size=300) | how
+  out = dict(
+    dtype=how.setdefault('dtype', 'float32'),
+    shard_bytes=how.pop('shard_bytes', 2**30),
+  )
+  folders = [tmp_path / name for name in ('none', 'one', 'two')]
+  config, tensors = hf_files.save(folders[0], family, **how)
+  hf_files.save_words(folders[0], ['Ada sings.'])
+  for name in ('tokenizer_config.json', 'generation_config.json'):
+    (folders[0] / name).write_text('{ "eos_token_id":299}')
+  for before, after in itertools.pairwise(folders):
+    model, weights = hf_files.load(before, dtype=out['dtype'])
+    host = hf_checkpoint.read(str(before))
+    hf_export.save(model, weights, str(after), host=host, **out)
+  none, one, two = (
+    {path.name: path.read_bytes() for path in folder.iterdir()}
+    for folder in folders
+  )
+  assert one == two
+  for name in none:
+    if 'token' in name or 'generation' in name:
+      assert none[name] == one[name]
+  written = json.loads(one['config.json'])
+  assert {name: written[name] for name in config} == config
+  kept: dict[str, np.ndarray] = {}
+  for path in folders[1].glob('*.safetensors'):
+    kept |= safetensors.load_file(path)
+  assert kept.keys() == tensors.keys()
+  for name, tensor in tensors.items():
+    assert kept[name].dtype == tensor.dtype
+    np.testing.assert_array_equal(kept[name], tensor)
+
+
+def test_a_host_that_has_learned_nothing_is_exported_as_it_was(tmp_path):
+  model, weights = _grown()
+  still = {
+    path: jnp.zeros_like(leaf) if '/1/base/mlp/down' in path else leaf
+    for path, leaf in weights.params.items()
+  }
+  weights = weights.replace(
+    params=still, active_NE=jnp.zeros_like(weights.active_NE)
+  )
+  hf_export.save(model, weights, str(tmp_path / 'out'), dtype='bfloat16')
+  config = json.loads((tmp_path / 'out' / 'config.json').read_text())
+  assert config['intermediate_size'] == HIDDEN
+  assert config['dtype'] == 'bfloat16'
+  assert config['architectures'] == ['Qwen3ForCausalLM']
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    (dict(router='sigmoid'), "model.router is 'sigmoid'"),
+    (dict(arrangement='sequential'), "model.arrangement is 'sequential'"),
+    (
+      dict(arrangement='depth', layer_levels=(2, 1)),
+      "model.arrangement is 'depth'",
+    ),
+    (dict(logit_cap=5.0), 'model.logit_cap is 5.0'),
+    (dict(act='gelu'), "model.act is 'gelu'"),
+    (dict(qkv_bias=True), 'model.qkv_bias is True'),
+    (dict(qk_norm=False, window=2, local=(True, False)), 'model.local is'),
+  ],
+)
+def test_what_is_no_ordinary_checkpoint_is_refused(tmp_path, changes, said):
+  model, weights = _grown(**changes)
+  with pytest.raises(ValueError, match=f'No exact dense export: {said}'):
+    hf_export.save(model, weights, str(tmp_path / 'out'))
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+  (tmp_path / 'mine').write_text('here')
+  with pytest.raises(FileExistsError, match='is not empty'):
+    hf_export.save(*_grown(), str(tmp_path))
+  assert [path.name for path in tmp_path.iterdir()] == ['mine']

@@ -1,0 +1,306 @@
+"""Checkpoints of others are read as they are, or not at all."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from sleep_jax.interop import hf_import, hf_names
+from sleep_jax.model import streaming, transformer
+from tests import hf_files, testing
+
+V, D, F, L, K = (getattr(hf_files, name) for name in 'VDFLK')
+
+
+def _batch(rows=3, width=11):
+  random = np.random.default_rng(7)
+  tokens = random.integers(0, V, (rows, width)).astype('i4')
+  return tokens, np.array([width, 5, 8][:rows])
+
+
+def _logits(model, weights, tokens, length):
+  rows = transformer.rows(jnp.asarray(tokens), jnp.asarray(length))
+  return np.asarray(testing.forward(model)(weights, *rows))
+
+
+def _turns(rope, scaling):
+  """Radians per position of each pair of a head."""
+  turn = rope['rope_theta'] ** (-np.arange(0, K, 2) / K)
+  if scaling and 'low_freq_factor' in scaling:
+    whole = scaling['original_max_position_embeddings']
+    for i, frequency in enumerate(turn):
+      wavelength = 2 * np.pi / frequency
+      if wavelength > whole / scaling['low_freq_factor']:
+        turn[i] = frequency / scaling['factor']
+      elif wavelength > whole / scaling['high_freq_factor']:
+        low, high = scaling['low_freq_factor'], scaling['high_freq_factor']
+        smooth = (whole / wavelength - low) / (high - low)
+        turn[i] *= (1 - smooth) / scaling['factor'] + smooth
+    return turn
+  return turn / (scaling or {}).get('factor', 1.0)
+
+
+def _local(config):
+  """Of each layer, whether it sees only so far."""
+  window = config.get('sliding_window')
+  if 'layer_types' in config:
+    return [kind == 'sliding_attention' for kind in config['layer_types']]
+  if config['model_type'] == 'mistral':
+    return [window is not None] * L
+  on = config.get('use_sliding_window', False)
+  return [on and layer >= config['max_window_layers'] for layer in range(L)]
+
+
+def _second_writing(config, tensors, tokens):
+  """Logits of one row, in NumPy and f64, from the papers."""
+  t = {name: x.astype('f8') for name, x in tensors.items()}
+  heads, kv = config['num_attention_heads'], config['num_key_value_heads']
+  gemma = config['model_type'] == 'gemma3_text'
+  rope = config.get('rope_parameters') or config
+  size = (config['query_pre_attn_scalar'] if gemma else K) ** 0.5
+
+  def capped(x, name):
+    cap = config.get(f'{name}_logit_softcapping')
+    return cap * np.tanh(x / cap) if cap else x
+
+  def norm(x, name):
+    mean = np.sqrt((x**2).mean(-1, keepdims=True) + config['rms_norm_eps'])
+    return x / mean * (t[name] + gemma)
+
+  def act(x):
+    if not gemma:
+      return x / (1 + np.exp(-x))
+    inner = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + np.tanh(inner))
+
+  h = t['model.embed_tokens.weight'][tokens] * (D**0.5 if gemma else 1)
+  for layer in range(L):
+    at = f'model.layers.{layer}.'
+    far = not _local(config)[layer]
+    if gemma:
+      own = rope['full_attention' if far else 'sliding_attention']
+      turn = _turns(own, own)
+    else:
+      scaling = config.get('rope_parameters') or config.get('rope_scaling')
+      turn = _turns(rope, scaling)
+
+    def turned(x, turn=turn):  # [H, T, K]
+      angle = np.arange(x.shape[1])[:, None] * turn[None]
+      cos, sin = np.cos(angle), np.sin(angle)
+      a, b = x[..., : K // 2], x[..., K // 2 :]
+      return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+    x = norm(h, f'{at}input_layernorm.weight')
+
+    def split(name, count, x=x, at=at):
+      y = x @ t[f'{at}self_attn.{name}_proj.weight'].T
+      y = y + t.get(f'{at}self_attn.{name}_proj.bias', 0.0)
+      y = y.reshape(len(x), count, K).transpose(1, 0, 2)
+      if f'{at}self_attn.{name}_norm.weight' in t:
+        y = norm(y, f'{at}self_attn.{name}_norm.weight')
+      return y
+
+    q, k, v = split('q', heads), split('k', kv), split('v', kv)
+    k, v = (np.repeat(y, heads // kv, 0) for y in (turned(k), v))
+    score = capped(turned(q) @ k.transpose(0, 2, 1) / size, 'attn')
+    seen = np.tril(np.ones(score.shape[1:], bool))
+    if not far:
+      seen &= ~np.tril(seen, -config['sliding_window'])
+    score = np.where(seen, score, -np.inf)
+    share = np.exp(score - score.max(-1, keepdims=True))
+    share /= share.sum(-1, keepdims=True)
+    y = (share @ v).transpose(1, 0, 2).reshape(len(x), -1)
+    y = y @ t[f'{at}self_attn.o_proj.weight'].T
+    y = y + t.get(f'{at}self_attn.o_proj.bias', 0.0)
+    after = f'{at}post_attention_layernorm.weight'
+    h = h + (norm(y, after) if gemma else y)
+    before = f'{at}pre_feedforward_layernorm.weight' if gemma else after
+    x = norm(h, before)
+    gate, up = (x @ t[f'{at}mlp.{n}_proj.weight'].T for n in ('gate', 'up'))
+    y = act(gate) * up @ t[f'{at}mlp.down_proj.weight'].T
+    if gemma:
+      y = norm(y, f'{at}post_feedforward_layernorm.weight')
+    h = h + y
+  head = t.get('lm_head.weight', t['model.embed_tokens.weight'])
+  return capped(norm(h, 'model.norm.weight') @ head.T, 'final')
+
+
+@pytest.mark.parametrize('family', hf_files.FAMILIES)
+def test_a_host_answers_as_its_papers_say(tmp_path, family):
+  """Ragged rows; levels and experts are there and change nothing."""
+  config, tensors = hf_files.save(tmp_path, family)
+  model, weights = hf_files.load(tmp_path)
+  assert model.config.num_levels == 2 and not weights.active_NE.any()
+  tokens, length = _batch()
+  found = _logits(model, weights, tokens, length)
+  for row, size in enumerate(length):
+    wanted = _second_writing(config, tensors, tokens[row, :size])
+    np.testing.assert_allclose(found[row, :size], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize('family', ['mistral_local', 'qwen2_local', 'gemma3'])
+def test_blocks_that_see_only_so_far_decode_as_they_read(tmp_path, family):
+  """Token by token against the cache, behind a ragged prompt."""
+  hf_files.save(tmp_path, family)
+  model, weights = hf_files.load(tmp_path)
+  tokens, _ = _batch()
+  prompts = [
+    row[:size].tolist() for row, size in zip(tokens, (6, 2, 4), strict=True)
+  ]
+  rows = list(
+    streaming.stream(
+      model, weights, prompts, jax.random.key(0), max_new=8, ends=[],
+      temperature=0.0,
+    )
+  )  # fmt: skip
+  said = [list(one) for one in zip(*rows, strict=True)]
+  whole = np.zeros((3, 6 + 8), 'i4')
+  length = [len(prompt) + 8 for prompt in prompts]
+  for row, size, prompt, one in zip(whole, length, prompts, said, strict=True):
+    row[:size] = prompt + one
+  best = _logits(model, weights, whole, length).argmax(-1)
+  for row, size, one in zip(best, length, said, strict=True):
+    assert row[size - 9 : size - 1].tolist() == one
+
+
+@pytest.mark.parametrize('arrangement', ['independent', 'depth'])
+def test_wherever_levels_stand_the_host_answers_as_it_did(
+  tmp_path, arrangement
+):
+  hf_files.save(tmp_path, 'qwen3')
+  tokens, length = _batch()
+  plain = _logits(*hf_files.load(tmp_path), tokens, length)
+  model, weights = hf_files.load(tmp_path, arrangement=arrangement)
+  assert model.config.arrangement == arrangement
+  np.testing.assert_allclose(
+    _logits(model, weights, tokens, length), plain, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize('mesh', [(2, 2, 2), (1, 8, 1), (1, 2, 2)])
+def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
+  hf_files.save(tmp_path / 'one', 'qwen2', vocab_size=V)
+  hf_files.save(tmp_path / 'many', 'qwen2', files=4, vocab_size=V)
+  _, whole = hf_files.load(tmp_path / 'one')
+  _, parts = hf_files.load(tmp_path / 'many', mesh=mesh)
+  assert testing.same(jax.device_get(whole), jax.device_get(parts))
+  kernel = parts.params['blocks/levels/2/base/mlp/up']
+  data, fsdp, tensor = mesh
+  assert kernel.addressable_shards[0].data.size * fsdp * tensor == kernel.size
+  # Read in small slices as well.
+  huggingface_slices = hf_import._SLICE_BYTES
+  try:
+    hf_import._SLICE_BYTES = 200
+    _, few = hf_files.load(tmp_path / 'many', mesh=mesh)
+  finally:
+    hf_import._SLICE_BYTES = huggingface_slices
+  assert testing.same(jax.device_get(whole), jax.device_get(few))
+
+
+def test_the_kind_of_number_is_ours_to_choose(tmp_path):
+  _, tensors = hf_files.save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
+  model, kept = hf_files.load(tmp_path, dtype='bfloat16')
+  # What learns beside the host is kept in f32.
+  theirs = dict(hf_names.sources(model))
+  for path, leaf in kept.params.items():
+    assert leaf.dtype == ('bfloat16' if path in theirs else 'float32'), path
+  _, wide = hf_files.load(tmp_path, dtype='float32')
+  embed = tensors['model.embed_tokens.weight']
+  np.testing.assert_array_equal(wide.params['embed'], embed.astype('f4'))
+  np.testing.assert_array_equal(kept.params['embed'], embed)
+
+
+def _break(folder, what):
+  """A checkpoint with something wrong, and what is said of it."""
+  config = json.loads((folder / 'config.json').read_text())
+  whole = folder / 'model.safetensors'
+  change = lambda **fields: (folder / 'config.json').write_text(
+    json.dumps(config | fields)
+  )
+  tensors = safetensors.load_file(whole)
+  save = lambda: safetensors.save_file(tensors, whole)
+  if what == 'no config':
+    (folder / 'config.json').unlink()
+    return 'config.json does not exist'
+  if what == 'no json':
+    (folder / 'config.json').write_text('{')
+    return 'config.json is no JSON'
+  if what == 'another architecture':
+    change(model_type='mamba')
+    return "model_type is 'mamba': expected one of"
+  if what == 'another activation':
+    change(hidden_act='relu')
+    return "hidden_act is 'relu'"
+  if what == 'another rope':
+    change(rope_scaling={'rope_type': 'yarn', 'factor': 2.0})
+    return "rope_type is 'yarn'"
+  if what == 'half a rope':
+    change(rope_scaling={'rope_type': 'llama3', 'factor': 2.0})
+    return 'low_freq_factor, high_freq_factor, .* of its 4 numbers'
+  if what == 'another attention':
+    change(layer_types=['chunked_attention'] * L)
+    return "layer_types is .'chunked_attention'"
+  if what == 'no window':
+    change(model_type='qwen3', layer_types=['sliding_attention'] * L)
+    return 'sliding_window is off'
+  if what == 'a cap that the family has not':
+    change(final_logit_softcapping=30.0)
+    return 'final_logit_softcapping is 30.0'
+  if what == 'quantised':
+    change(quantization_config={'bits': 4})
+    return 'quantization_config'
+  if what == 'a width that is none':
+    change(hidden_size='wide')
+    return "hidden_size is 'wide'"
+  if what == 'no weights':
+    whole.unlink()
+    return 'has neither model.safetensors nor'
+  if what == 'pickled alone':
+    whole.unlink()
+    (folder / 'pytorch_model.bin').write_bytes(b'no')
+    return 'only pickled weights .pytorch_model.bin'
+  if what == 'cut short':
+    whole.write_bytes(whole.read_bytes()[:-100])
+    return 'model.safetensors is broken or cut short'
+  if what == 'a missing tensor':
+    del tensors['model.layers.1.mlp.up_proj.weight']
+    save()
+    return "no file holds tensor 'model.layers.1.mlp.up_proj.weight'"
+  if what == 'a wrong shape':
+    name = 'model.layers.2.mlp.up_proj.weight'
+    tensors[name] = tensors[name][:-1]
+    save()
+    return rf"up_proj.weight' has shape \({F - 1}, {D}\).*\({F}, {D}\)"
+  if what == 'whole numbers':
+    tensors['model.norm.weight'] = np.ones(D, 'i4')
+    save()
+    return "'model.norm.weight' is I32"
+  raise AssertionError(what)
+
+
+@pytest.mark.parametrize(
+  'what',
+  [
+    'no config', 'no json', 'another architecture', 'another activation',
+    'another rope', 'half a rope', 'another attention', 'no window',
+    'a cap that the family has not', 'quantised', 'a width that is none',
+    'no weights', 'pickled alone', 'cut short', 'a missing tensor',
+    'a wrong shape', 'whole numbers',
+  ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named(tmp_path, what):
+  hf_files.save(tmp_path, 'llama')
+  said = _break(tmp_path, what)
+  with pytest.raises((ValueError, OSError), match=said):
+    hf_files.load(tmp_path)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+  hf_files.save(tmp_path, 'llama', files=3)
+  (tmp_path / 'model-00002-of-00003.safetensors').unlink()
+  with pytest.raises(FileNotFoundError, match='00002-of-00003.*index.json'):
+    hf_files.load(tmp_path)

@@ -1,0 +1,88 @@
+"""Beside transformers: the same logits, and the same tokens, greedily."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from sleep_jax.model import streaming, transformer
+from tests import hf_files
+
+torch = pytest.importorskip('torch')
+theirs = pytest.importorskip('transformers')
+
+NEW = 64
+# Seeds with which neither a tie nor one word alone decides what is said.
+CASES = [
+  ('llama3', {}),
+  ('llama_bias', {}),
+  ('smollm', dict(num_key_value_heads=4)),
+  ('mistral', dict(seed=3, tie_word_embeddings=True)),
+  ('mistral_local', dict(files=3)),
+  ('qwen2', dict(seed=1)),
+  ('qwen2_local', dict(seed=1, num_key_value_heads=1)),
+  ('qwen3', dict(dtype=ml_dtypes.bfloat16)),
+  ('qwen3_local', dict(seed=1, vocab_size=101)),
+  ('gemma3', dict(seed=1)),
+  ('gemma3', dict(num_key_value_heads=1, files=2, dtype=ml_dtypes.bfloat16)),
+]
+
+
+@pytest.mark.parametrize('family, changes', CASES)
+def test_a_host_says_what_transformers_says(tmp_path, family, changes):
+  """Ragged rows, in f32, and the greedy tokens behind them."""
+  config, _ = hf_files.save(tmp_path, family, **changes)
+  peer = theirs.AutoModelForCausalLM.from_pretrained(
+    tmp_path, dtype=torch.float32, attn_implementation='eager'
+  )
+  peer.generation_config.eos_token_id = None
+  if family == 'gemma3':  # It knows the field, and does not hand it on.
+    cap = config['attn_logit_softcapping']
+    peer.forward = functools.partial(peer.forward, softcap=cap)
+  model, weights = hf_files.load(tmp_path)
+  random = np.random.default_rng(7)
+  tokens = random.integers(0, config['vocab_size'], (3, 11)).astype('i4')
+  length = np.array([11, 5, 8])
+  _compare_logits(peer, model, weights, tokens, length)
+  prompts = [
+    row[:size].tolist() for row, size in zip(tokens, length, strict=True)
+  ]
+  said = streaming.stream(
+    model, weights, prompts, jax.random.key(0), max_new=NEW, ends=[],
+    temperature=0.0,
+  )  # fmt: skip
+  found = np.array(list(said)).T
+  wanted, margin = _generate(peer, prompts)
+  assert margin > 1e-3  # More than rounding: no tie decides.
+  np.testing.assert_array_equal(found, wanted)
+  assert len(np.unique(found)) > 5
+
+
+def _compare_logits(peer, model, weights, tokens, length):
+  inside = np.arange(tokens.shape[1])[None] < length[:, None]
+  with torch.no_grad():
+    wanted = peer(
+      torch.tensor(tokens), attention_mask=torch.tensor(inside.astype('i4'))
+    ).logits
+  rows = transformer.rows(jnp.asarray(tokens), jnp.asarray(length))
+  found = model.forward(weights, *rows)
+  np.testing.assert_allclose(
+    np.asarray(found)[inside], wanted.numpy()[inside], atol=2e-5
+  )
+
+
+def _generate(peer, prompts):
+  """Greedy tokens, and how far the likeliest ever was from the second."""
+  width = max(map(len, prompts))
+  rows = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
+  seen = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+  out = peer.generate(
+    torch.tensor(rows), attention_mask=torch.tensor(seen), do_sample=False,
+    max_new_tokens=NEW, pad_token_id=0, output_logits=True,
+    return_dict_in_generate=True,
+  )  # fmt: skip
+  best, second = torch.stack(out.logits).topk(2).values.unbind(-1)
+  return out.sequences[:, width:].numpy(), float((best - second).min())

@@ -1,0 +1,145 @@
+"""Token by token it is what a rollout is, and its pieces are the text."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax.data import detokenizer, tokenizer
+from sleep_jax.model import lora, sampling, streaming, transformer
+from tests import testing
+
+PROMPTS = [[1, 5, 6], [1, 9], [1, 20, 21, 22, 23]]
+
+
+def _stream(model, weights, prompts, **how):
+  how = dict(max_new=12, ends=[testing.EOS], temperature=0.0) | how
+  rows = list(
+    streaming.stream(model, weights, prompts, jax.random.key(4), **how)
+  )
+  made = [[] for _ in prompts]
+  for tokens in rows:
+    for row, token in zip(made, tokens, strict=True):
+      row += [] if token is None else [token]
+  return made
+
+
+@pytest.fixture(scope='module')
+def grown():
+  model = testing.tiny()
+  return model, testing.activate(testing.weights(model), 2, 0)
+
+
+def test_greedy_streams_are_greedy_rollouts(grown):
+  model, weights = grown
+  prompts = testing.prompts(PROMPTS)
+  rollout = sampling.sample(
+    model, weights, prompts, jax.random.key(0), max_length=17, max_new=12,
+    eos=testing.EOS, temperature=0.0,
+  )  # fmt: skip
+  found = _stream(model, weights, PROMPTS)
+  for row, tokens in enumerate(found):
+    start, stop = rollout.prompt_length_B[row], rollout.length_B[row]
+    wanted = [
+      token
+      for token in rollout.tokens_BT[row, start:stop].tolist()
+      if token != testing.EOS
+    ]
+    assert tokens == wanted
+
+
+def test_a_stream_does_not_depend_on_who_else_is_asked(grown):
+  model, weights = grown
+  together = _stream(model, weights, PROMPTS)
+  alone = [_stream(model, weights, [prompt])[0] for prompt in PROMPTS]
+  assert together == alone
+  # Nor on how far the prompts are padded.
+  long = [[1, *range(3, 3 + 70 % 28), *[7] * 70], PROMPTS[0]]
+  assert _stream(model, weights, long)[1] == together[0]
+
+
+def test_ready_weights_read_and_write_as_all_weights_do():
+  """With whatever weights carry, and a cap on logits."""
+  model = testing.tiny(logit_cap=2.0)
+  weights = testing.activate(testing.weights(model), 2, 0)
+  adapter = lora.init(
+    jax.random.key(0), weights.params, rank=2, targets=lora.TARGETS
+  )
+  adapter = jax.tree.map(lambda x: x + 0.3, adapter)
+  weights = lora.worn(weights, adapter, scale=0.5)
+  weights = weights.replace(fresh=testing.expert(model, 2))
+  prompts = testing.prompts(PROMPTS)
+  tokens, length = prompts.tokens_BP, prompts.length_B
+  prefill = jax.jit(model.prefill, static_argnames='cache_size')
+  found, cache = prefill(
+    streaming.ready(model, weights), tokens, length, cache_size=16
+  )
+  wanted, caches = prefill(weights, tokens, length, cache_size=16)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  assert np.abs(found).max() < 2
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, caches
+  )
+  plain, _ = prefill(
+    weights.replace(adapter=None), tokens, length, cache_size=16
+  )
+  assert np.abs(found - plain).max() > 1e-2
+  said = _stream(model, weights, PROMPTS, ends=[])
+  assert said == _stream(
+    model, streaming.ready(model, weights), PROMPTS, ends=[]
+  )
+  whole = jnp.asarray([[*PROMPTS[1], *said[1]]])
+  logits = testing.forward(model)(
+    weights, *transformer.rows(whole, jnp.array([whole.shape[1]]))
+  )
+  assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == said[1]
+
+
+def test_a_text_ends_at_any_of_its_ends(grown):
+  model, weights = grown
+  (whole,) = _stream(model, weights, PROMPTS[:1], ends=[])
+  assert len(whole) == 12
+  end = whole[4]
+  (cut,) = _stream(model, weights, PROMPTS[:1], ends=[testing.EOS, end])
+  assert cut == whole[: whole.index(end)]
+
+
+def test_sampling_is_seeded_and_warm(grown):
+  model, weights = grown
+  one, two = (
+    _stream(model, weights, PROMPTS, temperature=1.0, top_k=8, top_p=0.9)
+    for _ in range(2)
+  )
+  assert one == two != _stream(model, weights, PROMPTS)
+
+
+@pytest.mark.parametrize('kind', ['bytes', 'bpe'])
+@pytest.mark.parametrize(
+  'text',
+  ['plain words here', 'na\u00efve \u96ea\u96ea\n\tx', '\U0001f600 ok', ''],
+)
+def test_pieces_together_are_the_text(kind, text):
+  words = tokenizer.make(kind, ['plain words here'] * 3, 300)
+  ids = words.encode(text)
+  made = detokenizer.Detokenizer(words)
+  pieces = [made.add(token) for token in ids] + [made.end()]
+  assert ''.join(pieces) == words.decode(ids)
+  assert not any('\ufffd' in piece for piece in pieces)
+
+
+def test_bytes_that_are_no_text_come_out_in_the_end():
+  words = tokenizer.make('bytes')
+  made = detokenizer.Detokenizer(words)
+  ids = [0x61, 0xE9, 0x9B]  # The last character lacks a byte.
+  assert [made.add(token) for token in ids] == ['a', '', '']
+  assert made.end() == words.decode(ids)[1:] and made.end() == ''
+
+
+def test_random_bytes_lose_nothing():
+  words = tokenizer.make('bytes')
+  random = np.random.default_rng(0)
+  for _ in range(50):
+    text = ''.join(chr(c) for c in random.integers(32, 0x3000, 20))
+    made = detokenizer.Detokenizer(words)
+    ids = words.encode(text)
+    assert ''.join(made.add(t) for t in ids) + made.end() == text

@@ -1,0 +1,142 @@
+"""In parts or at once, remembered or computed anew: the same learning."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax.objectives import chunked_losses, losses
+from sleep_jax.optim import gradient_accumulation
+from tests import testing
+
+ONE = dict(data=1, fsdp=1, tensor=1)
+
+
+def test_parts_sum_to_the_whole_and_rows_come_back_in_order():
+  x_BD = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), 'f4')
+  w = jnp.ones((3,))
+
+  def function(w, x):
+    y_B = jnp.tanh(x @ w)
+    return jnp.sum(y_B), ({'square': jnp.sum(y_B**2)}, {'each': y_B})
+
+  whole = gradient_accumulation.value_and_grad(function, w, x_BD)
+  for num in (2, 4, 8):
+    testing.close(
+      whole, gradient_accumulation.value_and_grad(function, w, x_BD, num=num)
+    )
+
+
+def _after(c):
+  """Weights after a day of two steps, and the night's divergences."""
+  program, state = testing.life(c, testing.placement(**ONE))
+  for step in range(2):
+    state, _ = program.wake(state, testing.batch(step), ())
+  day = jax.device_get(state.weights.params)
+  state = program.fall_asleep(state, 1)
+  state, metrics = program.seed(state, 1)
+  return day, jax.device_get((state.night.fresh, metrics['next_day']))
+
+
+def test_a_life_in_micro_batches_is_that_life():
+  whole, parts = testing.short_config(), testing.short_config()
+  parts.wake.update(micro_batches=4, block_tokens=16)
+  parts.consolidate.micro_batches = 2
+  # The student's rows too, and a block of each is made anew by backward.
+  parts.model.remat = 'full'
+  (day, night), (other, night_too) = _after(whole), _after(parts)
+  testing.close(day, other, 1e-4)
+  testing.close(night, night_too, 1e-4)
+
+
+@functools.cache
+def _grad(**changes):
+  """Of a batch's loss, by the same weights whatever is remembered."""
+  model, batch = testing.tiny(**changes), testing.batch()
+  weights = testing.weights(model)
+
+  def loss(params):
+    logits_BTV = model.forward(
+      weights.with_params(params), batch.tokens_BT, batch.segments_BT,
+      batch.positions_BT,
+    )  # fmt: skip
+    return losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
+
+  return jax.jit(jax.grad(loss))(weights.params)
+
+
+@pytest.mark.parametrize('remat', ['full', 'dots'])
+@pytest.mark.parametrize('unroll', [1, 2])
+def test_what_is_not_remembered_is_computed_anew(remat, unroll):
+  testing.close(_grad(), _grad(remat=remat, unroll=unroll))
+
+
+@pytest.mark.parametrize('num, tokens', [(1, 1), (2, 7), (2, 64), (11, 1)])
+def test_likelihoods_in_blocks_are_those_of_all_logits(num, tokens):
+  random = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+  x_ND, head_VD, said_N = draw(22, 8), draw(11, 8), jnp.arange(22) % 11
+  weight_N = draw(22)
+
+  def whole(x_ND, head_VD):
+    return weight_N @ losses.chosen((x_ND @ head_VD.T)[None], said_N[None])[0]
+
+  def blocks(x_ND, head_VD):
+    logits = lambda x: x @ head_VD.T
+    rows = lambda x: x.reshape(num, -1, *x.shape[1:])
+    return weight_N @ chunked_losses.log_likelihood(
+      rows(x_ND), rows(said_N), logits, tokens=tokens
+    ).reshape(-1)
+
+  found, wanted = (
+    jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(x_ND, head_VD)
+    for function in (blocks, whole)
+  )
+  testing.close(found, wanted)
+
+
+def test_rows_that_cannot_be_dealt_out_are_named():
+  c = testing.config()
+  c.wake.micro_batches = 3
+  with pytest.raises(ValueError, match='micro_batches is 3.*8 rows of data.b'):
+    testing.life(c, testing.placement(**ONE))
+  c = testing.config(micro_batches=5)
+  with pytest.raises(ValueError, match='is 5.*8 rows of .*anchor_old'):
+    testing.life(c, testing.placement(**ONE))
+
+
+def test_a_frozen_core_in_16_bits_leaves_what_learns_in_32():
+  c = testing.short_config()
+  program, state = testing.life(c, testing.placement(**ONE))
+  num = program.model.config.num_levels
+  kinds = {p: x.dtype for p, x in program.unborn().weights.params.items()}
+  assert set(kinds.values()) == {jnp.dtype('float32')}
+  c.birth.dtype = 'bfloat16'
+  program, _ = testing.life(c, testing.placement(**ONE))
+  shapes = program.unborn().weights.params
+  narrow = {p for p, x in shapes.items() if x.dtype == jnp.bfloat16}
+  moving = {p for p in shapes if '/1/base' in p or 'experts' in p}
+  assert narrow == set(shapes) - moving and num == 2
+
+  born = testing.newborn(program.model)
+  params = {
+    path: x.astype(shapes[path].dtype)
+    for path, x in born.weights.params.items()
+  }
+  born = dataclasses.replace(born, weights=born.weights.with_params(params))
+  low = program.begin(born, jax.random.key(0))
+  for step in range(2):
+    low, found = program.wake(low, testing.batch(step), ())
+    state, expected = program.wake(state, testing.batch(step), ())
+    np.testing.assert_allclose(found['loss'], expected['loss'], rtol=0.03)
+  changed = testing.changed(params, low.weights.params)
+  assert changed == {p for p in shapes if '/1/base' in p}
+  low = program.fall_asleep(low, 1)
+  low, metrics = program.seed(low, 1)
+  kinds = {x.dtype for x in low.night.fresh['2'].values()}
+  assert kinds == {jnp.dtype('float32')}
+  assert np.isfinite(metrics['loss']).all()
+  assert np.abs(np.asarray(low.night.fresh['2']['B'])).max() > 0

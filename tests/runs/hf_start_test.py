@@ -1,0 +1,161 @@
+"""Who is born of a checkpoint lives on as anybody else."""
+
+import functools
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import jsonl
+from sleep_jax.data import tokenizer
+from sleep_jax.interop import hf_checkpoint, open_model
+from sleep_jax.runs import hf_start, study
+from tests import hf_files, town
+
+pytestmark = pytest.mark.usefixtures('one_device')
+one_device = town.one_device
+
+DAYS = [['Ada sings in Rome.', 'Bo paints.'], ['Cy sails to Lima.', 'Di runs.']]
+WORDS = 300
+
+
+@pytest.fixture
+def home(tmp_path):
+  return _home(tmp_path)
+
+
+def _home(folder):
+  """A checkpoint with a tokenizer, and a folder of days."""
+  host, days = folder / 'host', folder / 'days'
+  days.mkdir()
+  host.mkdir()
+  end = hf_files.save_words(host, sum(DAYS, []))
+  hf_files.save(host, 'qwen3', vocab_size=WORDS, eos_token_id=end)
+  for number, texts in enumerate(DAYS):
+    rows = ''.join(json.dumps({'text': text}) + '\n' for text in texts)
+    (days / f'day{number}.jsonl').write_text(rows)
+  return folder
+
+
+def _config(home, **birth):
+  c = town.shrink(jsonl.get_config())
+  c.data.path = str(home / 'days')
+  c.data.update(context=24, max_prompt=12)
+  # A core in half precision has all that one in f32 has, and casts.
+  host = {'host': str(home / 'host'), 'dtype': 'bfloat16'}
+  c.birth.update(host | birth)
+  return c
+
+
+@functools.cache
+def _whole(folder):
+  """A life of two days, and its home; change nothing in it."""
+  folder.mkdir()
+  home = _home(folder)
+  (run,) = study.Study(_config(home), str(home / 'run')).run()
+  return home, run
+
+
+@pytest.fixture
+def whole(tmp_path_factory, one_device):
+  return _whole(tmp_path_factory.getbasetemp() / 'host')
+
+
+def test_a_host_lives_through_days_and_nights(whole):
+  home, run = whole
+  assert len(run['nights']) == len(DAYS)
+  assert all(np.isfinite(n['divergence'][-1]['loss']) for n in run['nights'])
+  # And goes on where it was, from the directory as it is.
+  (again,) = study.Study(_config(home), str(home / 'run')).run()
+  assert town.timeless(again['nights']) == town.timeless(run['nights'])
+
+
+def test_the_words_of_a_host_are_its_own_and_cannot_be_forged(home):
+  host = hf_checkpoint.read(str(home / 'host'))
+  words = hf_checkpoint.tokenizer(host)
+  assert words.eos == words.bos and words.vocab_size == WORDS
+  for text in ('Ada sings.', 'na\u00efve \u96ea\n\tx', 'no <|end|> here'):
+    ids = words.encode(text)
+    assert words.eos not in ids and words.decode(ids) == text
+    offsets_ids, spans = words.encode_offsets(text)
+    assert offsets_ids == ids and len(spans) == len(ids)
+  words.save(str(home / 'saved'))
+  again = tokenizer.load(str(home / 'saved'))
+  assert again.encode('Ada <|end|>') == words.encode('Ada <|end|>')
+  assert (again.bos, again.eos) == (words.bos, words.eos)
+  assert again.fingerprint == words.fingerprint
+
+
+def _without_end(host):
+  config = json.loads((host / 'config.json').read_text())
+  del config['eos_token_id']
+  (host / 'config.json').write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+  'spoil, said',
+  [
+    (lambda host: (host / 'tokenizer.json').unlink(), 'only fast tokenizers'),
+    (lambda host: (host / 'tokenizer.json').write_text('{}'), 'no tokenizer'),
+    (
+      lambda host: hf_files.save(host, 'qwen3', vocab_size=99),
+      'tokens, but the embedding of .* has 99 rows',
+    ),
+    (_without_end, 'names an EOS'),
+  ],
+)
+def test_words_that_cannot_be_read_are_said(home, spoil, said):
+  spoil(home / 'host')
+  with pytest.raises((ValueError, OSError), match=said):
+    study.Study(_config(home), str(home / 'run')).run()
+
+
+def test_two_newborns_are_one_too_many(home):
+  with pytest.raises(ValueError, match='name two newborns'):
+    study.Study(_config(home, restore='there'), str(home / 'run'))
+
+
+def test_the_end_may_stand_beside_the_tokenizer(home):
+  end = hf_checkpoint.tokenizer(hf_checkpoint.read(str(home / 'host'))).eos
+  _without_end(home / 'host')
+  (home / 'host' / 'tokenizer_config.json').write_text(
+    json.dumps({'eos_token': {'content': '<|end|>'}})
+  )
+  words = hf_checkpoint.tokenizer(hf_checkpoint.read(str(home / 'host')))
+  assert words.eos == end
+
+
+def test_a_day_may_be_added_to_a_life_that_has_ended(home, whole):
+  """And is lived as if it had been there from the start."""
+  later = home / 'days' / 'day1.jsonl'
+  kept = later.read_text()
+  later.unlink()
+  (first,) = study.Study(_config(home), str(home / 'other')).run()
+  assert len(first['nights']) == 1
+  later.write_text(kept)
+  (both,) = study.Study(_config(home), str(home / 'other')).run()
+  assert town.timeless(both['nights']) == town.timeless(whole[1]['nights'])
+
+
+def test_an_adopted_newborn_lives_as_its_host_does(home, whole):
+  """Nothing of the host's directory is needed any more."""
+  hf_start.import_model(_config(home), str(home / 'born'), str(home / 'host'))
+  shutil.rmtree(home / 'host')
+  config = _config(home, host='', restore=str(home / 'born'))
+  (found,) = study.Study(config, str(home / 'other')).run()
+  assert town.timeless(found['nights']) == town.timeless(whole[1]['nights'])
+  # And can be opened: as it was born, and as it has become.
+  born = open_model.open_model(str(home / 'born'), strategy='birth')
+  lived = open_model.open_model(str(home / 'other'))
+  assert born.ends == lived.ends and born.host is not None
+  assert not np.any(born.weights.active_NE) and np.any(lived.weights.active_NE)
+
+
+def test_a_newborn_is_written_where_nothing_is(home):
+  with pytest.raises(FileExistsError, match='not empty'):
+    hf_start.import_model(_config(home), str(home / 'days'), str(home / 'host'))
+  (home / 'host' / 'model.safetensors').unlink()
+  with pytest.raises(FileNotFoundError, match='fetch the weights'):
+    hf_start.import_model(_config(home), str(home / 'new'), str(home / 'host'))
+  assert not (home / 'new').exists()

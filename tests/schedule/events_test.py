@@ -1,0 +1,161 @@
+"""Who moves when and who sleeps when, against a few lines of plain Python."""
+
+import itertools
+
+import pytest
+
+from sleep_jax.model import config
+from sleep_jax.schedule import capacity, checks, events
+from tests import testing
+
+DEEP = {
+  3: ((2, 4), (4, 8)),
+  4: ((1, 2), (2, 4), (4, 12)),
+  5: ((2, 2), (4, 4), (8, 8), (16, 16)),
+}
+
+
+def _levels(*periods, slots=99):
+  made = [config.Level(**level) for level in testing.levels(*periods)]
+  return [
+    config.Level(8, x.update_period, x.sleep_period, slots=slots, rank=1)
+    for x in made
+  ]
+
+
+def _reference(periods, num_steps):
+  """The paper's two `i = 0 mod C` read aloud."""
+  moves, sleeps = [[] for _ in periods], [[] for _ in periods]
+  order = []
+  for i in range(1, num_steps + 1):
+    for level, (update, sleep) in enumerate(periods):
+      if i % update == 0:
+        moves[level].append(i)
+      if i % sleep == 0:
+        sleeps[level].append(i)
+        order.append((i, level + 1))
+  return moves, sleeps, order
+
+
+@pytest.mark.parametrize('depth', DEEP)
+def test_levels_move_and_sleep_as_the_reference_does(depth):
+  periods, steps, num = DEEP[depth], 12, 4
+  levels = _levels(*periods)
+  checks.check(levels)
+  plan = events.events(levels, num_experiences=num, steps=steps)
+  rows = capacity.audit(levels, plan)
+  moves, sleeps, order = _reference(periods, steps * num)
+  assert [list(row.updates) for row in rows] == [*moves, []]
+  assert [list(row.sleeps) for row in rows] == [*sleeps, []]
+  assert order == [(e.step, e.sender) for e in plan if e.kind == events.SLEEP]
+  for row, (_, sleep) in zip(rows, periods, strict=False):
+    assert len(row.sleeps) == steps * num // sleep  # floor(N / S).
+
+
+def test_an_unfinished_day_is_not_slept_on():
+  plan = events.events(_levels((2, 6)), num_experiences=1, steps=17)
+  assert [e.step for e in plan if e.kind == events.SLEEP] == [6, 12]
+
+
+def test_levels_due_together_go_fastest_first_and_are_held_awake():
+  levels = _levels(*DEEP[5])
+  plan = events.events(levels, num_experiences=1, steps=16)
+  last = [e for e in plan if e.step == 16]
+  assert [e.kind for e in last] == [
+    'wake', 'evaluate', 'sleep', 'sleep', 'sleep', 'sleep', 'evaluate', 'save'
+  ]  # fmt: skip
+  assert [e.sender for e in last if e.kind == 'sleep'] == [1, 2, 3, 4]
+  assert last[0].held == (1, 2, 3, 4)
+  assert [e.held for e in plan if e.kind == 'wake'][:4] == [
+    (),
+    (1,),
+    (),
+    (1, 2),
+  ]
+
+
+def test_a_night_lies_between_its_evening_and_its_morning():
+  plan = events.events(_levels((1, 'experience')), num_experiences=2, steps=3)
+  assert [(e.kind, e.moment) for e in plan if e.kind != 'wake'] == 2 * [
+    ('evaluate', 'evening'), ('sleep', ''), ('evaluate', 'morning'),
+    ('save', ''),
+  ]  # fmt: skip
+  assert [e.step for e in plan if e.kind == 'sleep'] == [3, 6]
+  assert [e.cycle for e in plan if e.kind == 'save'] == [1, 2]
+  wakes = [e for e in plan if e.kind == 'wake']
+  assert [(e.experience, e.local_step, e.step) for e in wakes] == [
+    (1, 0, 1), (1, 1, 2), (1, 2, 3), (2, 0, 4), (2, 1, 5), (2, 2, 6),
+  ]  # fmt: skip
+  assert [e.ends for e in wakes] == [False, False, True] * 2
+
+
+def test_who_never_sleeps_is_asked_once_an_experience():
+  plan = events.events(
+    _levels((1, 2)), num_experiences=2, steps=4, sleeps=False
+  )
+  rest = [e for e in plan if e.kind != events.WAKE]
+  assert [(e.kind, e.step) for e in rest] == [
+    ('evaluate', 4), ('save', 4), ('evaluate', 8), ('save', 8),
+  ]  # fmt: skip
+  assert not any(e.held for e in plan)
+
+
+def test_experiences_grow_until_no_chunk_crosses_them():
+  levels = _levels((2, 'experience'), (6, 'experience'))
+  assert events.steps_per_experience(levels, 7) == 12
+  assert events.steps_per_experience(levels, 12) == 12
+  assert events.steps_per_experience(_levels((5, 10)), 7) == 7
+
+
+def test_a_bank_is_filled_by_the_level_below_and_emptied_by_its_own_sleep():
+  levels = _levels((1, 2), (2, 6), slots=9)
+  plan = events.events(levels, num_experiences=1, steps=18)
+  assert [row.most_experts for row in capacity.audit(levels, plan)] == [0, 3, 3]
+
+
+def test_a_bank_that_must_overflow_is_refused_at_the_start():
+  levels = _levels((1, 2), (2, 6), slots=2)
+  plan = events.events(levels, num_experiences=1, steps=18)
+  with pytest.raises(ValueError, match=r'bank of level 2 has 2 slots, but 3'):
+    capacity.audit(levels, plan)
+  just = _levels((1, 2), (2, 6), slots=3)
+  capacity.audit(just, plan)
+
+
+@pytest.mark.parametrize(
+  ('periods', 'said'),
+  [
+    ([(2, 3)], 'sleep_period 3 is not a multiple of its update_period 2'),
+    ([(2, 2), (5, 5)], r'levels\[2\].update_period 5 is not a multiple'),
+    ([(0, 1)], r'levels\[1\].update_period is 0: expected at least 1'),
+    ([('infinite', 1)], "update_period is 'infinite': expected a number"),
+    ([(1, 'often')], "sleep_period is 'often': expected steps"),
+  ],
+)
+def test_periods_that_do_not_fit_are_refused(periods, said):
+  with pytest.raises(ValueError, match=said):
+    checks.check(_levels(*periods))
+
+
+def test_the_slowest_level_has_nobody_to_sleep_into():
+  levels = _levels((1, 1))
+  odd = [levels[0], config.Level(8, 4, 'infinite', 4, 1)]
+  with pytest.raises(ValueError, match=r'levels\[2\], the slowest'):
+    checks.check(odd)
+
+
+def test_the_audit_is_readable():
+  levels = _levels((1, 2), (2, 6))
+  plan = events.events(levels, num_experiences=1, steps=18)
+  lines = capacity.describe(capacity.audit(levels, plan)).splitlines()
+  assert len(lines) == 4
+  assert lines[1].split()[:3] == ['1', '18', '9']
+  assert '2, 4, 6, 8, 10, 12, ... 18' in lines[1]
+  assert lines[3].endswith('never; never')
+
+
+def test_every_step_is_lived_exactly_once():
+  plan = events.events(_levels(*DEEP[4]), num_experiences=3, steps=7)
+  steps = [e.step for e in plan if e.kind == events.WAKE]
+  assert steps == list(range(1, 22))
+  assert all(a.step <= b.step for a, b in itertools.pairwise(plan))

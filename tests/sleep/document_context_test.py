@@ -1,0 +1,175 @@
+"""From context to weights: a document that only the teacher reads."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax import types
+from sleep_jax.sleep import document_context
+from tests import testing
+
+TEACHERS = (
+  dict(teacher='anchor', prompts='old', sequences=4, draws=8),
+  dict(teacher='context', prompts='day', sequences=8, draws=8),
+)
+
+
+def _texts(*rows, width=5):
+  tokens = np.zeros((len(rows), width), 'i4')
+  for place, row in enumerate(rows):
+    tokens[place, : len(row)] = row
+  return types.Texts(
+    jnp.asarray(tokens), jnp.asarray([len(row) for row in rows], jnp.int32)
+  )
+
+
+def _rollout(*rows, prompt, width=6, texts=None):
+  tokens = np.zeros((len(rows), width), 'i4')
+  for place, row in enumerate(rows):
+    tokens[place, : len(row)] = row
+  return types.Rollout(
+    jnp.asarray(tokens), jnp.asarray(prompt, jnp.int32),
+    jnp.asarray([len(row) for row in rows], jnp.int32), texts,
+  )  # fmt: skip
+
+
+def _rows(rollout):
+  return [
+    (row[:stop].tolist(), int(prompt))
+    for row, stop, prompt in zip(
+      np.asarray(rollout.tokens_BT), rollout.length_B, rollout.prompt_length_B,
+      strict=True,
+    )
+  ]  # fmt: skip
+
+
+def test_a_document_stands_in_front_and_is_taken_off_again():
+  texts = _texts([1, 20, 21], [1], [1, 22, 23, 24, 25])
+  alone = _rollout([1, 5, 9, 2], [1, 6, 2], [1, 7, 8, 9, 10, 2],
+                   prompt=[2, 1, 3], texts=texts)  # fmt: skip
+  read = document_context.read(alone)
+  assert _rows(read) == [
+    ([1, 20, 21, 5, 9, 2], 4), ([1, 6, 2], 1),
+    ([1, 22, 23, 24, 25, 7, 8, 9, 10, 2], 7),
+  ]  # fmt: skip
+  back = document_context.taken_off(read, texts, width=6)
+  assert _rows(back) == _rows(alone)
+  assert testing.same(back.context, texts)
+
+
+def test_without_a_document_nothing_is_different():
+  alone = _rollout([1, 5, 2], prompt=[2])
+  assert document_context.read(alone) is alone
+  assert document_context.taken_off(alone, None, width=6) is alone
+
+
+@functools.cache
+def _day():
+  """The eve of the context's night: documents read, nothing moved."""
+  c = testing.config(
+    (1, 'infinite'), teachers=TEACHERS, on_policy=0.5, on_policy_after=0.0,
+    num_updates=40, updates_per_round=20, priority=0.0,
+  )  # fmt: skip
+  reader, own = c.levels
+  c.levels = (
+    reader | dict(context_sleep_period='experience', slots=2, rank=4), own,
+  )  # fmt: skip
+  c.wake.optimizers = (dict(learning_rate=0.0),)
+  c.consolidate.update(max_length=8, prompt_width=4, max_new=4)
+  c.expert_optimizer = dict(learning_rate=3e-2)
+  programs, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  awake = state
+  for step in range(2):
+    awake, _ = programs.wake(awake, testing.batch(step), ())
+  return programs, state, awake
+
+
+def _copy(state):
+  return jax.tree.map(jnp.copy, state)
+
+
+def test_reading_moves_nothing_and_keeps_whole_rows():
+  _, _, awake = _day()
+  band = awake.replay['day/0']
+  batch = testing.batch(0)
+  length = int((batch.segments_BT[0] > 0).sum()) - 1
+  assert int(band.documents.length_B[0]) == length
+  np.testing.assert_array_equal(
+    band.documents.tokens_BT[0, :length], batch.tokens_BT[0, :length]
+  )
+  assert awake.replay['past'].documents is None
+
+
+def test_the_night_writes_with_the_document_and_learns_without():
+  programs, _, awake = _day()
+  night = programs._nights[0]
+  asleep = programs.fall_asleep(_copy(awake), 0)
+  born = {path: np.asarray(x) for path, x in awake.weights.params.items()}
+  divergences = []
+  for _ in range(2):
+    asleep, metrics = programs.seed(asleep, 0)
+    divergences.append(np.asarray(metrics['context_day']))
+  assert divergences[0][0] > 0.05  # The document says something.
+  assert divergences[1][-5:].mean() < divergences[0][:5].mean()
+  pool = asleep.night.pools['context_day']
+  documents = {
+    tuple(row[:size].tolist())
+    for row, size in zip(
+      np.asarray(awake.replay['day/0'].documents.tokens_BT),
+      np.asarray(awake.replay['day/0'].documents.length_B), strict=True,
+    )
+  }  # fmt: skip
+  for row, size in zip(
+    np.asarray(pool.context.tokens_BT), np.asarray(pool.context.length_B),
+    strict=True,
+  ):  # fmt: skip
+    assert tuple(row[:size].tolist()) in documents
+  morning = programs.wake_up(asleep, 0, accept=True, guard=0.0)
+  changed = testing.changed(born, morning.weights.params)
+  assert changed == {p for p in born if 'levels/1/experts' in p}
+  assert np.asarray(morning.weights.active_NE)[0].tolist()[:2] == [1, 0]
+  assert np.asarray(morning.woke_N).tolist() == [2, 0]
+  assert int(morning.replay['day/0'].count) == 0
+  assert night.sender == 0 and night.receiver == 1
+
+
+def test_the_teacher_is_the_model_with_the_document_in_its_window():
+  """Its states are those of the plain model on the joined text."""
+  programs, _, awake = _day()
+  night = programs._nights[0]
+  texts = _texts([1, 20, 21], [1, 9, 8, 7])
+  alone = _rollout([1, 5, 9, 2], [1, 6, 11, 2], prompt=[2, 2], texts=texts)
+  joined = _rollout([1, 20, 21, 5, 9, 2], [1, 9, 8, 7, 6, 11, 2],
+                    prompt=[4, 5], width=8)  # fmt: skip
+  states = jax.jit(night.states)
+  with_it = states(awake.weights, document_context.read(alone))
+  np.testing.assert_allclose(
+    with_it[:, :2], states(awake.weights, joined)[:, :2], atol=1e-5
+  )
+  without = states(awake.weights, alone.replace(context=None))
+  assert float(jnp.abs(with_it - without)[:, :2].max()) > 1e-2
+
+
+@pytest.mark.parametrize(
+  'change, said',
+  [
+    (dict(pack=True), 'data.pack'),
+    (dict(store='none'), 'replay.store'),
+  ],
+)
+def test_documents_that_cannot_be_kept_are_said(change, said):
+  c = testing.config(teachers=TEACHERS)
+  c.data.pack = change.get('pack', False)
+  c.replay.store = change.get('store', 'prompts')
+  with pytest.raises(ValueError, match=said):
+    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+
+
+def test_a_document_is_read_on_the_prompts_of_its_day_alone():
+  wrong = (dict(teacher='context', prompts='old', sequences=4, draws=8),)
+  c = testing.config(teachers=wrong)
+  with pytest.raises(ValueError, match="'context' on 'old'"):
+    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))

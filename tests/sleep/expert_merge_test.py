@@ -1,0 +1,191 @@
+"""A full bank makes two of its experts one, and a life goes on from there."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax import types
+from sleep_jax.runs import loop
+from sleep_jax.sleep import expert_merge, settings_checks
+from tests import testing, town
+
+
+@functools.cache
+def _town():
+  c = town.config()
+  c.data.settings = dict(c.data.settings, num_days=3)
+  waking, own = c.levels
+  c.levels = (waking, own | dict(slots=2))
+  c.consolidate.full = 'merge'
+  return town.Town(c)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('merges')
+
+
+@pytest.fixture(scope='module')
+def whole(folder):
+  here, looks = _town().be_born(folder / 'birth'), itertools.count()
+  state, record = here.live(
+    'sleep', folder / 'whole', stop=lambda: next(looks) < 0
+  )
+  return state, record, town.rows(folder / 'whole'), next(looks)
+
+
+def test_the_most_alike_pair_is_two_slots_that_are_both_on():
+  cosine = -jnp.ones((4, 4)) + 2 * jnp.eye(4)
+  cosine = cosine.at[1, 3].set(0.5).at[3, 1].set(0.5).at[0, 1].set(0.4)
+  assert expert_merge.most_alike(cosine).tolist() == [1, 3]
+
+
+def test_experts_are_alike_by_what_they_add():
+  night, state = _evening()
+  bank = {
+    name: f'blocks/levels/2/experts/{name}'
+    for name in ('A', 'B', 'router', 'bias')
+  }
+  params = state.weights.params
+  # The third is the first, turned about; the second is its own.
+  twin = {
+    path: params[path].at[:, 2].set((-1 if name == 'B' else 1)
+                                    * params[path][:, 0])
+    for name, path in bank.items()
+  }  # fmt: skip
+  state = state.replace(weights=state.weights.with_params(twin))
+  cosine = np.asarray(jax.jit(night.likeness)(state, _text()))
+  np.testing.assert_allclose(cosine[0, 2], -1, atol=1e-5)
+  np.testing.assert_allclose(np.diag(cosine)[:3], 1, atol=1e-5)
+  assert abs(cosine[0, 1]) < 0.9
+  assert (cosine[3] == -1).all() and (cosine[:, 3] == -1).all()
+
+
+def test_the_student_has_neither_of_the_two_and_the_teacher_both():
+  night, state = _evening()
+  asleep = jax.jit(night.fall_asleep)(state)
+  pair = asleep.night.pair_2.tolist()
+  teacher, student = night.teacher(asleep, ''), night.student(asleep)
+  assert teacher.active_NE[1].tolist() == [1, 1, 1, 0]
+  left = [slot for slot in range(3) if slot not in pair]
+  assert np.flatnonzero(student.active_NE[1]).tolist() == left
+  # As in the morning: what the day did to the sender is not in it.
+  anchor = state.anchor['1']
+  for weights in (teacher, student):
+    assert testing.same({p: weights.params[p] for p in anchor}, anchor)
+  assert testing.same(asleep.replace(night=None), state)
+
+
+def test_a_merge_changes_two_slots_and_nothing_else():
+  night, state = _evening()
+  asleep = jax.jit(night.fall_asleep)(state)
+  seeded, first = _seeded(night, asleep)
+  morning = jax.jit(night.wake_up)(seeded)
+  slot, free = seeded.night.pair_2.tolist()
+  assert morning.night is None
+  assert float(morning.weights.active_NE[1, slot]) == 1
+  assert float(morning.weights.active_NE[1, free]) == 0
+  assert morning.weights.active_NE.sum() == 2
+  for path, leaf in state.weights.params.items():
+    found = np.asarray(morning.weights.params[path])
+    if 'levels/2/experts' not in path:
+      np.testing.assert_array_equal(found, leaf)
+      continue
+    rest = [e for e in range(4) if e not in (slot, free)]
+    np.testing.assert_array_equal(found[:, rest], np.asarray(leaf)[:, rest])
+    name = path.rsplit('/', 1)[-1]
+    fresh = seeded.night.fresh['2'][name]
+    np.testing.assert_array_equal(found[:, slot], fresh)
+    if name == 'B':
+      assert not found[:, free].any()
+  rest = dataclasses.replace(state, weights=morning.weights, night=None)
+  assert testing.same(morning, rest)
+  assert float(first) > 0
+
+
+def test_a_merge_brings_the_one_nearer_to_the_two():
+  night, state = _evening()
+  seeded, first = _seeded(night, jax.jit(night.fall_asleep)(state))
+  for _ in range(40):
+    seeded = seeded.replace(night=seeded.night.replace(update=jnp.int32(0)))
+    seeded, last = _seeded(night, seeded)
+  assert float(last) < 0.5 * float(first)
+
+
+def test_without_a_teacher_on_old_prompts_there_is_no_merge():
+  settings = testing.config().consolidate.to_dict()
+  settings['teachers'] = settings['teachers'][1:]
+  with pytest.raises(ValueError, match="needs|rehearses those.*'error'"):
+    expert_merge.settings(settings_checks.make_settings(**settings))
+
+
+def test_a_full_bank_merges_before_the_night_that_needs_room(whole):
+  state, record, rows, _ = whole
+  phases = ['consolidate', 'consolidate', 'merge', 'consolidate']
+  assert [n['phase'] for n in record['nights']] == phases
+  assert [n['night'] for n in record['nights']] == [1, 2, 3, 4]
+  merged = record['nights'][2]
+  assert sorted(merged['merged']) == [0, 1]
+  assert merged['sender'] == merged['receiver'] == 2
+  assert set(merged['known']) == {'before', 'after'}
+  events = [(e['night'], e['level'], e['event']) for e in record['ledger']]
+  assert events == [
+    (1, 2, 'activated'), (2, 2, 'activated'), (3, 2, 'merged'),
+    (3, 2, 'reset'), (4, 2, 'activated'),
+  ]  # fmt: skip
+  assert np.asarray(state.weights.active_NE)[1].tolist() == [1, 1]
+  assert [r['phase'] for r in rows if r['kind'] == 'night'] == phases
+
+
+def test_a_life_broken_off_inside_a_merge_ends_as_an_unbroken_one(
+  whole, tmp_path
+):
+  state, record, rows, chances = whole
+  # 3 days of 4 steps, nights 1 and 2 with their 2 rounds, waking and cycle,
+  # and 3 looks into the third night: its merge has been seeded by half.
+  assert chances == 3 * 4 + 4 * 2 + 3 + 3
+  for stop in (12 + 2 * 4 + 1, 1):
+    looks = itertools.count(1)
+    with pytest.raises(loop.Interrupted):
+      _town().live('sleep', tmp_path, stop=lambda i=looks, s=stop: next(i) == s)
+  other, found = _town().live('sleep', tmp_path)
+  assert testing.same(state, other)
+  assert town.timeless(record) == town.timeless(found)
+  assert rows == town.rows(tmp_path)
+
+
+@functools.cache
+def _evening():
+  """A merge on the eve of a night, three experts of level 2 on."""
+  c = testing.config(full='merge')
+  c.expert_optimizer = dict(learning_rate=1e-2, decay_steps=10_000)
+  programs, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  night = programs._merges[1]
+  weights = testing.activate(state.weights, 2, 0, 1, 2)
+  moved = {p: x + 0.3 for p, x in state.anchor['1'].items()}
+  return night, state.replace(weights=weights.with_params(moved))
+
+
+def _text():
+  tokens = testing.batch().tokens_BT
+  rows = tokens.shape[0]
+  return types.Rollout(
+    tokens, jnp.ones((rows,), jnp.int32), jnp.full((rows,), tokens.shape[1])
+  )
+
+
+@functools.cache
+def _program():
+  return jax.jit(_evening()[0].seed)
+
+
+def _seeded(night, state):
+  """All rounds; the divergence before the first update of the last."""
+  for _ in range(night.settings.rounds):
+    state, metrics = _program()(state)
+  return state, metrics['loss'][0]

@@ -1,0 +1,144 @@
+"""A work directory belongs to one config, and its files are whole."""
+
+import errno
+import importlib.util
+import pathlib
+
+import pytest
+
+from sleep_jax.data import tokenizer
+from sleep_jax.runs import chat_session
+from sleep_jax.storage import workdir
+from tests import bucket as bucket_lib
+
+bucket = bucket_lib.bucket
+
+CONFIG = {'seeds': [0], 'wake': {'steps': 3}, 'levels': [{'slots': 1}, {}]}
+
+
+def _check(folder, config):
+  workdir.check(folder, config, free=('seeds',))
+
+
+def test_a_folder_is_made_and_its_own_config_may_come_back(tmp_path):
+  folder = tmp_path / 'runs' / 'x'
+  _check(folder, CONFIG)
+  assert workdir.read_config(folder) is None  # Checking claims nothing.
+  workdir.write_whole(folder / 'config.json', CONFIG)
+  _check(folder, CONFIG)
+  _check(folder, CONFIG | {'seeds': [0, 1]})
+
+
+def test_another_config_is_told_where_it_differs(tmp_path):
+  workdir.write_whole(tmp_path / 'config.json', CONFIG)
+  other = CONFIG | {'wake': {'steps': 4}, 'levels': [{'slots': 2}, {}]}
+  with pytest.raises(ValueError) as caught:
+    _check(tmp_path, other)
+  said = str(caught.value)
+  assert 'belongs to another config' in said
+  assert 'config.wake.steps: 3 there, 4 now' in said
+  assert 'config.levels[0].slots: 1 there, 2 now' in said
+  assert 'seeds' not in said
+
+
+def test_of_many_differences_a_few_are_shown(tmp_path):
+  workdir.write_whole(tmp_path / 'config.json', {})
+  with pytest.raises(ValueError, match='and 3 more'):
+    _check(tmp_path, {f'key_{n}': n for n in range(8)})
+
+
+def test_a_damaged_config_is_named(tmp_path):
+  (tmp_path / 'config.json').write_text('{"seeds": ')
+  with pytest.raises(ValueError, match='config.json is damaged'):
+    _check(tmp_path, CONFIG)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+  (tmp_path / 'file').write_text('')
+  for folder in (tmp_path / 'file', tmp_path / 'file' / 'below'):
+    with pytest.raises(OSError, match='file.* cannot be written to'):
+      _check(folder, CONFIG)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+  path = tmp_path / 'summary.json'
+  workdir.write_whole(path, {'old': 1})
+  before = path.read_text()
+
+  def fill_up(self, text, encoding):
+    with self.open('w') as file:
+      file.write(text[:3])
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(pathlib.Path, 'write_text', fill_up)
+  with pytest.raises(OSError, match='The disk is full: .*' + tmp_path.name):
+    with workdir.full_disk_in_words(tmp_path):
+      workdir.write_whole(path, {'new': 2})
+  assert path.read_text() == before
+
+
+def test_other_errors_keep_their_own_words(tmp_path):
+  with pytest.raises(PermissionError, match='mine'):
+    with workdir.full_disk_in_words(tmp_path):
+      raise PermissionError(errno.EACCES, 'mine')
+
+
+def test_a_place_on_disk_is_what_pathlib_makes_of_it(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  (tmp_path / 'link').symlink_to('runs')
+  for name, place in (('x', 'x'), ('link/x', 'runs/x'), ('~/x', 'home/x')):
+    assert workdir.path(name) == tmp_path.resolve() / place
+    assert isinstance(workdir.path(name), pathlib.Path)
+  assert workdir.shown(tmp_path / 'runs' / 'x') == 'runs/x'
+
+
+def test_a_place_in_a_bucket_keeps_its_name(bucket):
+  place = workdir.path('gs://mine/runs/x')
+  assert workdir.in_bucket(place)
+  assert str(place) == workdir.shown(place) == 'gs://mine/runs/x'
+  assert str(place / 'y') == 'gs://mine/runs/x/y'
+  assert workdir.path(place) == workdir.path(str(place)) == place
+
+
+def test_a_bucket_needs_its_extra(monkeypatch):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ImportError, match=r"'sleep-jax\[gcs\]'"):
+    workdir.path('gs://mine/runs/x')
+
+
+@pytest.mark.parametrize('name', ['s3://mine/x', 'gs://', 'http://a/b'])
+def test_other_schemes_are_refused(name):
+  with pytest.raises(ValueError, match=f'{name} .*expected .*gs://BUCKET'):
+    workdir.path(name)
+
+
+def test_a_bucket_works_as_a_folder_does(bucket):
+  folder = workdir.path('gs://mine/runs/x')
+  _check(folder, CONFIG)
+  assert not bucket  # Checking claims nothing.
+  workdir.write_whole(folder / 'config.json', CONFIG)
+  workdir.write_whole(folder / 'config.json', CONFIG)
+  assert list(bucket) == ['/mine/runs/x/config.json']
+  assert workdir.read_config(folder) == CONFIG
+  with pytest.raises(ValueError, match='gs://mine/runs/x belongs to another'):
+    _check(folder, CONFIG | {'wake': {'steps': 4}})
+
+
+def test_a_bucket_without_rights_is_told_in_words(bucket, monkeypatch):
+  for denied in (OSError('Forbidden: x'), RuntimeError('no credentials')):
+    monkeypatch.setattr(bucket_lib.Bucket, 'denied', denied)
+    with pytest.raises(OSError, match=f'gs://mine/x .*{denied}.*Object Admin'):
+      _check(workdir.path('gs://mine/x'), CONFIG)
+
+
+def test_a_tokenizer_comes_back_from_a_bucket(bucket):
+  words = tokenizer.make(texts=['one two two'], kind='bpe', vocab_size=300)
+  words.save('gs://mine/tokenizer')
+  again = tokenizer.load('gs://mine/tokenizer')
+  assert again.encode('two one') == words.encode('two one')
+
+
+def test_a_conversation_is_not_kept_in_a_bucket(bucket):
+  with pytest.raises(ValueError, match='gs://mine/chat is in a bucket'):
+    chat_session.ChatSession(None, 'gs://mine/chat', 'nobody')

@@ -1,0 +1,233 @@
+"""The wake step: streaming equals the paper's sum, and at rest is at rest.
+
+Most of it is shown on a toy whose levels are matrices, logits = E sum c_l W_l,
+so that a reference is a few lines of NumPy; the factors c_l tell them apart.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.objectives import losses
+from sleep_jax.optim import optimizer
+from sleep_jax.replay import buffer
+from sleep_jax.wake import step as step_lib
+from tests import testing
+
+V = 5
+DEEP = {3: (1, 2, 4), 4: (1, 3, 6, 12), 5: (2, 4, 8, 16, 16)}
+RATES, FACTORS = (0.5, 0.3, 0.2, 0.1, 0.05), (1.0, -0.7, 0.5, 1.3, 0.9)
+
+
+def _likelihood(weights, tokens_BT, segments_BT, positions_BT):
+  del segments_BT, positions_BT
+  total = sum(FACTORS[int(name) - 1] * w for name, w in weights.params.items())
+  return losses.log_likelihood(total[tokens_BT], tokens_BT)
+
+
+def _start(depth, txs, *, bands=None, seed=0):
+  random = np.random.default_rng(seed)
+  params = {
+    str(level): jnp.asarray(random.normal(size=(V, V)), jnp.float32)
+    for level in range(1, depth + 1)
+  }
+  return state_lib.State(
+    step=jnp.int32(0), key=jax.random.key(0),
+    weights=types.Weights(params, jnp.zeros((depth, 1))),
+    sums={n: {n: jnp.zeros_like(params[n])} for n in txs},
+    opt={n: tx.init({n: params[n]}) for n, tx in txs.items()},
+    anchor={}, woke_N=jnp.zeros((depth,), jnp.int32),
+    guard_N=jnp.zeros((depth,)), replay=bands or {},
+  )  # fmt: skip
+
+
+def _step(txs, periods, bands=()):
+  moving = {name: (name,) for name in txs}
+  made = jax.jit(step_lib.make(_likelihood, moving, txs, periods, bands=bands))
+
+  def step(state, batch, held=()):
+    flags = {name: jnp.asarray(name in held) for name in txs}
+    return made(state, batch, flags)
+
+  return step
+
+
+def _batch(seed):
+  made = testing.batch(seed)
+  return made.replace(tokens_BT=made.tokens_BT % V)
+
+
+def _sgd(depth):
+  return {str(n + 1): optax.sgd(RATES[n]) for n in range(depth)}
+
+
+def _reference(theta, periods, batches):
+  """theta_l -= eta_l sum_{t=i-C+1..i} f(theta; x_t) when i = 0 mod C."""
+  theta, errors, path = [np.array(w, 'f8') for w in theta], [], []
+  for i, batch in enumerate(batches, 1):
+    logits = sum(c * w for c, w in zip(FACTORS, theta, strict=False))
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    odds /= odds.sum(1, keepdims=True)
+    error, tokens, loss = np.zeros((V, V)), batch.tokens_BT, batch.loss_BT
+    for row, mask in zip(np.array(tokens), np.array(loss), strict=True):
+      for x, y, on in zip(row[:-1], row[1:], mask[1:], strict=True):
+        error[x] += on * (odds[x] - np.eye(V)[y])
+    errors.append(error / np.array(loss)[:, 1:].sum())
+    for level, period in enumerate(periods):
+      if i % period == 0:
+        chunk = sum(errors[i - period : i])
+        theta[level] = theta[level] - RATES[level] * FACTORS[level] * chunk
+    path.append([w.copy() for w in theta])
+  return path
+
+
+@pytest.mark.parametrize('depth', DEEP)
+def test_streaming_equals_the_direct_sum_over_chunks(depth):
+  periods, txs = DEEP[depth], _sgd(depth)
+  step = _step(txs, {str(n + 1): c for n, c in enumerate(periods)})
+  state = _start(depth, txs)
+  batches = [_batch(seed) for seed in range(18)]
+  first = [state.weights.params[str(n + 1)] for n in range(depth)]
+  expected = _reference(first, periods, batches)
+  moved = [[] for _ in periods]
+  for i, batch in enumerate(batches, 1):
+    before = state.weights.params
+    state, _ = step(state, batch)
+    for name in testing.changed(before, state.weights.params):
+      moved[int(name) - 1].append(i)
+    for level in range(depth):
+      np.testing.assert_allclose(
+        state.weights.params[str(level + 1)], expected[i - 1][level],
+        rtol=1e-5, atol=2e-6,
+      )  # fmt: skip
+  # Bit-identical inside a chunk; the last, incomplete chunk is not flushed.
+  assert moved == [list(range(c, 19, c)) for c in periods]
+  assert int(state.step) == 18
+
+
+def test_a_level_held_for_the_night_keeps_its_sum_and_its_place():
+  txs = _sgd(2)
+  step = _step(txs, {'1': 2, '2': 2})
+  state, _ = step(_start(2, txs), _batch(0))
+  free, _ = step(state, _batch(1))
+  held, _ = step(state, _batch(1), held=('1',))
+  before, after = state.weights.params, held.weights.params
+  assert testing.changed(before, after) == {'2'}
+  assert testing.same(held.weights.params['2'], free.weights.params['2'])
+  assert not np.asarray(free.sums['1']['1']).any()
+  # What it holds is what it would have moved by.
+  np.testing.assert_allclose(
+    before['1'] - RATES[0] * held.sums['1']['1'], free.weights.params['1'],
+    atol=1e-6,
+  )  # fmt: skip
+
+
+def test_moments_live_between_updates_and_tick_only_then():
+  txs = {'1': optax.adam(0.1), '2': optax.adam(0.1)}
+  step = _step(txs, {'1': 1, '2': 3})
+  state = _start(2, txs)
+  for seed in range(7):
+    before = state.opt['2']
+    state, _ = step(state, _batch(seed))
+    assert testing.same(before, state.opt['2']) == (seed not in (2, 5))
+  count = lambda name: int(optax.tree.get(state.opt[name], 'count'))
+  assert (count('1'), count('2')) == (7, 2)
+
+
+def test_at_a_rate_of_zero_nothing_moves_by_a_bit():
+  make = functools.partial(optimizer.make, learning_rate=0.0, weight_decay=0.1)
+  txs = {'1': make(), '2': make()}
+  step = _step(txs, {'1': 1, '2': 2})
+  first = state = _start(2, txs)
+  for seed in range(4):
+    state, _ = step(state, _batch(seed))
+  assert testing.same(first.weights, state.weights)
+
+
+def test_what_belongs_to_no_optimizer_never_moves():
+  txs = {'2': optimizer.make(learning_rate=0.1, weight_decay=0.5)}
+  step = _step(txs, {'2': 1})
+  state = _start(3, txs)
+  after, _ = step(state, _batch(0))
+  assert testing.changed(state.weights.params, after.weights.params) == {'2'}
+
+
+def test_clipping_one_level_is_no_business_of_another():
+  """A second owner, its gradient large and its rate 0, is not noticed."""
+  own = optimizer.make(learning_rate=0.1, clip=0.05)
+  still = optimizer.make(learning_rate=0.0, clip=0.05)
+  paths = []
+  for txs in ({'1': own}, {'1': own, '4': still}):
+    step, state = _step(txs, dict.fromkeys(txs, 1)), _start(4, txs)
+    for seed in range(3):
+      state, _ = step(state, _batch(seed))
+    moments = optax.tree.get(state.opt['1'], 'mu')
+    paths.append((state.weights.params['1'], moments))
+  alone, beside = paths
+  np.testing.assert_allclose(alone[0], beside[0], rtol=1e-6)
+  np.testing.assert_allclose(alone[1]['1'], beside[1]['1'], rtol=1e-5)
+  assert 0 < float(optax.tree.norm(alone[1])) < 0.05
+
+
+def test_prompts_are_kept_with_the_step_they_were_met_at():
+  bands = buffer.empty({'birth': 40, 'past': 40, 'day/1': 40}, width=6)
+  txs = _sgd(1)
+  state = _start(1, txs, bands=bands)
+  step = _step(txs, {'1': 1}, bands=('past', 'day/1'))
+  for seed in range(2):
+    state, metrics = step(state, _batch(seed))
+  assert testing.same(state.replay['birth'], bands['birth'])
+  for name in ('past', 'day/1'):
+    band = state.replay[name]
+    assert int(band.count) == 16
+    np.testing.assert_array_equal(band.step_C[:17], [1] * 8 + [2] * 8 + [0])
+    expected = _batch(0).prompts.tokens_BP
+    np.testing.assert_array_equal(band.tokens_CP[:8], expected)
+  assert int(metrics['tokens']) == int((_batch(1).segments_BT > 0).sum())
+
+
+def test_prompts_of_birth_count_as_met_before_the_first_day():
+  bands = buffer.empty({'birth': 40}, width=6)
+  txs = _sgd(1)
+  step = _step(txs, {'1': 1}, bands=('birth',))
+  state, _ = step(_start(1, txs, bands=bands), _batch(0))
+  assert int(state.replay['birth'].count) == 8
+  assert not np.asarray(state.replay['birth'].step_C).any()
+
+
+def test_in_the_model_only_the_bases_that_are_due_move():
+  model = testing.tiny((1, 2), (2, 4))
+  weights = testing.activate(testing.weights(model), 2, 0)
+  weights = testing.activate(weights, 3, 0, 1)
+  moving = {
+    name: tuple(optimizer.owned(weights.params, (name,), num_levels=3))
+    for name in ('1', '2')
+  }
+  own = lambda n: {p: weights.params[p] for p in moving[n]}
+  txs = dict.fromkeys(moving, optimizer.make(learning_rate=1e-2))
+  likelihood = lambda weights, tokens_BT, *where: losses.log_likelihood(
+    model.forward(weights, tokens_BT, *where), tokens_BT
+  )
+  step = jax.jit(
+    step_lib.make(likelihood, moving, txs, {'1': 1, '2': 2}, bands=())
+  )
+  state = _start(3, {}).replace(
+    weights=weights,
+    sums={n: jax.tree.map(jnp.zeros_like, own(n)) for n in moving},
+    opt={n: txs[n].init(own(n)) for n in moving},
+  )
+  held = dict.fromkeys(moving, jnp.asarray(False))
+  found = []
+  for i in range(1, 5):
+    before = state.weights.params
+    state, metrics = step(state, testing.batch(0), held)
+    due = {*moving['1'], *(moving['2'] if i % 2 == 0 else ())}
+    assert testing.changed(before, state.weights.params) == due
+    found.append(float(metrics['loss']))
+  assert found == sorted(found, reverse=True)  # And it learns.
