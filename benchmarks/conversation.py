@@ -23,7 +23,8 @@ import random
 import time
 
 from configs import chat, jsonl
-from sleep_jax.datasets import dataset, facts
+from sleep_jax.datasets import dataset as dataset_lib
+from sleep_jax.datasets import facts
 from sleep_jax.interop import hf_export, open_model
 from sleep_jax.runs import chat_session, study
 
@@ -41,21 +42,23 @@ READ = 'Noted.'
 KNOWN = 6  # Times that the answer alone is learned of a question of birth.
 
 
-def town(seed: int) -> dataset.Dataset:
+def town(seed: int) -> dataset_lib.Dataset:
   return facts.make(
-    num_birth=120, num_days=DAYS, people_per_day=PEOPLE, attributes=2,
+    num_pretrain=120, num_days=DAYS, people_per_day=PEOPLE, attributes=2,
     readings=20_000, seed=seed,
   )  # fmt: skip
 
 
-def birth_rows(world: dataset.Dataset, seed: int) -> list[dict[str, str]]:
+def pretrain_rows(
+  dataset: dataset_lib.Dataset, seed: int
+) -> list[dict[str, str]]:
   """What everybody knows, as chat turns; and conversations that go on.
 
   Half of these go on with something that was told, told again: who learns to
   copy learns to answer.
   """
   rng, rows, readings = random.Random(seed), [], []
-  for row in world.birth:
+  for row in dataset.pretrain:
     if row.told_from:
       readings.append(
         (row.text[: row.told_from - 1], row.text[row.told_from :])
@@ -109,45 +112,47 @@ def _talk(told: list[str], line: str = '\n') -> str:
 
 def _window(rng, told: list[str], kept: int) -> str:
   """A conversation that begins and ends anywhere, but holds what is asked."""
-  words = _talk(told).split(' ')
+  tokenizer = _talk(told).split(' ')
   sizes = [len(_talk([one]).split(' ')) - 1 for one in told]
   before, after = sum(sizes[:kept]), sum(sizes[kept + 1 :])
   if before and rng.random() < 0.5:
-    words = words[rng.randrange(before) :]
+    tokenizer = tokenizer[rng.randrange(before) :]
   if after and rng.random() < 0.5:
-    words = words[: len(words) - rng.randrange(after)]
-  return ' '.join(words)
+    tokenizer = tokenizer[: len(tokenizer) - rng.randrange(after)]
+  return ' '.join(tokenizer)
 
 
 def born(work: pathlib.Path, seed: int, steps: int) -> str:
   """The model as a Hugging Face directory; made where it is missing."""
-  folder = work / 'host'
+  folder = work / 'base_model'
   if (folder / 'chat_template.jinja').is_file():
     return str(folder)
-  for name in ('birth', 'days'):
+  for name in ('pretrain', 'days'):
     (work / name).mkdir(parents=True, exist_ok=True)
-  text = '\n'.join(map(json.dumps, birth_rows(town(seed), seed)))
-  (work / 'birth' / 'birth.jsonl').write_text(text)
+  text = '\n'.join(map(json.dumps, pretrain_rows(town(seed), seed)))
+  (work / 'pretrain' / 'birth.jsonl').write_text(text)
   (work / 'days' / 'day.jsonl').write_text(json.dumps({'text': 'user: hello'}))
   c = jsonl.get_config()
   c.strategies, c.seeds = ('sft',), (seed,)
   c.wake.steps = 1  # Only birth counts.
   c.data.path = str(work / 'days')
-  c.data.settings.birth = str(work / 'birth')
+  c.data.settings.pretrain = str(work / 'pretrain')
   c.data.update(
     context=CONTEXT, max_prompt=CONTEXT, batch_size=12, pack=True,
     loss_on='response',
   )  # fmt: skip
   first, own = c.levels
   c.levels = (first | dict(hidden=1), own)
-  c.birth.steps = c.birth.optimizer.decay_steps = steps
+  c.pretrain.steps = c.pretrain.optimizer.decay_steps = steps
   life = str(work / 'life')
   study.Study(c, life).run()
-  opened = open_model.open_model(life, strategy='birth', seed=seed)
-  hf_export.save(opened.model, opened.weights, str(folder), words=opened.words)
-  *_, end_of_line = opened.words.encode(LINE)
+  opened = open_model.open_model(life, strategy='pretrain', seed=seed)
+  hf_export.save(
+    opened.model, opened.weights, str(folder), tokenizer=opened.tokenizer
+  )
+  *_, end_of_line = opened.tokenizer.encode(LINE)
   (folder / 'generation_config.json').write_text(
-    json.dumps({'eos_token_id': [opened.words.eos, end_of_line]})
+    json.dumps({'eos_token_id': [opened.tokenizer.eos, end_of_line]})
   )
   (folder / 'chat_template.jinja').write_text(TEMPLATE)
   return str(folder)
@@ -162,7 +167,7 @@ def nights():
   c = chat.get_config()
   c.data.update(context=WINDOW, overlap=OVERLAP)
   c.wake.steps = 9  # Windows of a day, at most.
-  c.data.settings.stems = ()
+  c.data.settings.templates = ()
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
     old | dict(sequences=48, draws=192, bos_share=1.0),
@@ -192,15 +197,15 @@ def ask(talk: chat_session.ChatSession, probes, before=()) -> float:
 
 
 def measure(work: pathlib.Path, seed: int, steps: int) -> dict:
-  world, home = town(seed), work / f'seed_{seed}'
+  dataset, home = town(seed), work / f'seed_{seed}'
   talk = chat_session.ChatSession(
     nights(), str(home / 'chat'), born(home, seed, steps), max_new=8,
     seed=seed,
   )  # fmt: skip
   if talk.days or talk.messages:
     raise SystemExit(f'{home}/chat has been talked to: remove it.')
-  asked = {'birth': world.probes['birth'][:BIRTH_ASKED]}
-  asked |= {f'day {d}': world.probes[str(d)] for d in range(1, DAYS + 1)}
+  asked = {'pretrain': dataset.probes['pretrain'][:BIRTH_ASKED]}
+  asked |= {f'day {d}': dataset.probes[str(d)] for d in range(1, DAYS + 1)}
   rows = []
 
   def score(when, **more):
@@ -208,8 +213,8 @@ def measure(work: pathlib.Path, seed: int, steps: int) -> dict:
     rows.append({'when': when, **found, **more})
     print(json.dumps(rows[-1]), flush=True)
 
-  score('newborn')
-  for day, (_, told) in enumerate(world.experiences, 1):
+  score('initial')
+  for day, (_, told) in enumerate(dataset.experiences, 1):
     answers = [''.join(talk.say(row.text)) for row in told]
     name, said = f'day {day}', talk.messages
     # Questions go through the people again and again, in the order of messages.

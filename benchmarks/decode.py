@@ -35,21 +35,21 @@ def child(folder: str) -> dict:
   """Ours, in a process of its own."""
   import jax
 
-  from sleep_jax.data import tokenizer
+  from sleep_jax.data import tokenizer as tokenizer_lib
   from sleep_jax.interop import hf_checkpoint, hf_import, open_model
   from sleep_jax.model import streaming
   from sleep_jax.runtime import sharding
 
   home = pathlib.Path(folder)
   ask = json.loads((home / 'ask.json').read_text())
-  host = hf_checkpoint.read(folder)
-  words = tokenizer.Bytes()
-  words.vocab_size = host.vocab_size
+  base_model = hf_checkpoint.read(folder)
+  tokenizer = tokenizer_lib.Bytes()
+  tokenizer.vocab_size = base_model.vocab_size
   model = open_model.build_model(
-    host.settings, [open_model.SINGLE_LEVEL], words, host
+    base_model.settings, [open_model.SINGLE_LEVEL], tokenizer, base_model
   )
   key = jax.random.key(0)
-  weights = hf_import.load(host, model, sharding.make(), key=key)
+  weights = hf_import.load(base_model, model, sharding.make(), key=key)
   weights = streaming.ready(model, weights)
   taken, made = [], []
   for _ in range(ask['repeats'] + 1):
@@ -106,13 +106,13 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
 
   opened = open_model.open_model(run, strategy=strategy, seed=seed)
   config = json.loads((pathlib.Path(run) / 'config.json').read_text())
-  world = facts.make(seed=seed, **config['data']['settings'])
-  words, found = opened.words, {}
+  dataset = facts.make(seed=seed, **config['data']['settings'])
+  tokenizer, found = opened.tokenizer, {}
   with tempfile.TemporaryDirectory() as folder:
     home = pathlib.Path(folder) / 'model'
-    hf_export.save(opened.model, opened.weights, str(home), words=words)
-    for name, probes in world.probes.items():
-      prompts = [[words.bos, *words.encode(p.prompt)] for p in probes]
+    hf_export.save(opened.model, opened.weights, str(home), tokenizer=tokenizer)
+    for name, probes in dataset.probes.items():
+      prompts = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
       rows = list(
         streaming.stream(
           opened.model, opened.weights, prompts, jax.random.key(0), max_new=8,
@@ -126,7 +126,7 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
         (i for i, t in enumerate(row) if t in opened.ends), len(row)
       )]  # fmt: skip
       theirs = [cut(row) for row in theirs['tokens']]
-      right = [words.decode(row).strip() == p.answer.strip()
+      right = [tokenizer.decode(row).strip() == p.answer.strip()
                for row, p in zip(ours, probes, strict=True)]  # fmt: skip
       found[name] = {
         'questions': len(probes), 'right': sum(right) / len(right),

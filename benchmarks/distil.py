@@ -28,48 +28,48 @@ def main():
     args.run, strategy=args.strategy, seed=args.seed
   )
   config = json.loads((pathlib.Path(args.run) / 'config.json').read_text())
-  world = facts.make(seed=args.seed, **config['data']['settings'])
+  dataset = facts.make(seed=args.seed, **config['data']['settings'])
   prompts = open_model.stored_prompts(
     opened, args.run, strategy=args.strategy, seed=args.seed
   )
-  routed = _answers(opened, world, opened.model, opened.weights)
-  found = {'routed': _scores(world, routed, routed)}
+  routed = _answers(opened, dataset, opened.model, opened.weights)
+  found = {'routed': _scores(dataset, routed, routed)}
   found |= {'router': opened.model.config.router, 'prompts': len(prompts)}
   for steps in args.steps:
     said, begun = [], time.process_time()
     student, weights = distilled_export.distil(
       opened.model, opened.weights, prompts, jax.random.key(0),
-      eos=opened.words.eos, settings=distilled_export.Settings(steps=steps),
+      eos=opened.tokenizer.eos, settings=distilled_export.Settings(steps=steps),
       show=said.append,
     )  # fmt: skip
     spent = time.process_time() - begun
-    dense = _answers(opened, world, student, weights)
+    dense = _answers(opened, dataset, student, weights)
     found[f'{steps} steps'] = {
       'said': said, 'cpu_seconds': round(spent, 1),
-      **_scores(world, dense, routed),
+      **_scores(dataset, dense, routed),
     }  # fmt: skip
     print(steps, found[f'{steps} steps'], file=sys.stderr)
   json.dump(found, sys.stdout, indent=1)
   print()
 
 
-def _answers(opened, world, model, weights: types.Weights) -> dict:
+def _answers(opened, dataset, model, weights: types.Weights) -> dict:
   """What is said to each probe, by set."""
-  words, found = opened.words, {}
-  for name, probes in world.probes.items():
-    asked = [[words.bos, *words.encode(p.prompt)] for p in probes]
+  tokenizer, found = opened.tokenizer, {}
+  for name, probes in dataset.probes.items():
+    asked = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
     rows = streaming.stream(
       model, weights, asked, jax.random.key(0), max_new=8, ends=opened.ends,
       temperature=0.0,
     )  # fmt: skip
     found[name] = [
-      words.decode([t for t in row if t is not None]).strip()
+      tokenizer.decode([t for t in row if t is not None]).strip()
       for row in zip(*rows, strict=True)
     ]
   return found
 
 
-def _scores(world, answers, routed) -> dict:
+def _scores(dataset, answers, routed) -> dict:
 
   mean = lambda flags: sum(flags) / len(flags)
   return {
@@ -79,7 +79,7 @@ def _scores(world, answers, routed) -> dict:
       'as_routed': mean([a == b for a, b in zip(
         answers[name], routed[name], strict=True)]),
     }
-    for name, probes in world.probes.items()
+    for name, probes in dataset.probes.items()
   }  # fmt: skip
 
 

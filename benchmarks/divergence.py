@@ -18,8 +18,8 @@ from sleep_jax.objectives import chunked_losses, losses
 # Tokens, width and words of one update's rows.
 LARGE = (2048, 2048, 151_936)
 BLOCKS = {
-  'blocks': dict(tokens=1024, words=8192),
-  'small_blocks': dict(tokens=256, words=1024),
+  'blocks': dict(tokens=1024, vocab_block=8192),
+  'small_blocks': dict(tokens=256, vocab_block=1024),
 }
 
 

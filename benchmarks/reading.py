@@ -41,10 +41,11 @@ def write(folder: pathlib.Path, layers: int) -> None:
     'mlp.gate_proj': (hidden, width), 'mlp.up_proj': (hidden, width),
     'mlp.down_proj': (width, hidden),
   }  # fmt: skip
-  words = (config['vocab_size'], width)
+  embedding = (config['vocab_size'], width)
   files = [
-    {'model.embed_tokens': words}, {'lm_head': words, 'model.norm': (width,)}
-  ]  # fmt: skip
+    {'model.embed_tokens': embedding},
+    {'lm_head': embedding, 'model.norm': (width,)},
+  ]
   files += [
     {f'model.layers.{layer}.{name}': shape for name, shape in block.items()}
     for layer in range(layers)
@@ -69,15 +70,15 @@ def read(folder: str) -> dict:
   """Reads it, and watches."""
   import jax
 
-  from sleep_jax.data import tokenizer
+  from sleep_jax.data import tokenizer as tokenizer_lib
   from sleep_jax.interop import hf_checkpoint, hf_import, open_model
   from sleep_jax.runtime import sharding
 
-  host = hf_checkpoint.read(folder)
-  words = tokenizer.Bytes()
-  words.vocab_size = host.vocab_size
+  base_model = hf_checkpoint.read(folder)
+  tokenizer = tokenizer_lib.Bytes()
+  tokenizer.vocab_size = base_model.vocab_size
   model = open_model.build_model(
-    host.settings, [open_model.SINGLE_LEVEL], words, host
+    base_model.settings, [open_model.SINGLE_LEVEL], tokenizer, base_model
   )
   place = sharding.make()
   jax.block_until_ready(jax.numpy.zeros(8) + 1)  # What JAX itself takes.
@@ -92,7 +93,7 @@ def read(folder: str) -> dict:
   watcher.start()
   began, cpu = time.perf_counter(), time.process_time()
   weights = hf_import.load(
-    host, model, place, key=jax.random.key(0), dtype='bfloat16'
+    base_model, model, place, key=jax.random.key(0), dtype='bfloat16'
   )
   jax.block_until_ready(weights.params)
   seconds, cpu = time.perf_counter() - began, time.process_time() - cpu

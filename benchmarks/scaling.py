@@ -44,7 +44,8 @@ def row(chips: int, rows: int) -> dict[str, float]:
   mesh = dict(place.mesh.shape)
   work = budget.Budget(model, c, night, 2, mesh).wake()
   weights = sum(
-    x.size * x.dtype.itemsize for x in life.newborn.weights.params.values()
+    x.size * x.dtype.itemsize
+    for x in life.initial_model.weights.params.values()
   )
   alone = work.seconds(tpu_topology.CHIPS['v5e'], mesh, weights)
   kept = budget.kept(life.state(), num_levels=model.num_levels)

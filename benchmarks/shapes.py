@@ -55,14 +55,19 @@ def life(
   made = config_lib.make(c.model, c.to_dict()['levels'],
                          vocab_size=VOCAB[shape])  # fmt: skip
   random = np.random.default_rng(0)
-  words = lambda: jnp.asarray(random.integers(8, VOCAB[shape], (10, 4)), 'i4')
+  tokens = lambda: jnp.asarray(random.integers(8, VOCAB[shape], (10, 4)), 'i4')
   size = jnp.full((10,), 3, jnp.int32)
-  stems = types.Stems(words(), size, words(), size - 2)
+  templates = types.PromptTemplates(tokens(), size, tokens(), size - 2)
   program = programs.Programs(
-    c, transformer.Transformer(made), kind, sharding.make(), stems=stems,
-    bos=BOS, eos=EOS,
+    c,
+    transformer.Transformer(made),
+    kind,
+    sharding.make(),
+    templates=templates,
+    bos=BOS,
+    eos=EOS,
     judge=jax.tree_util.Partial(lambda *said: jnp.zeros(len(said[0]))),
-  )  # fmt: skip
+  )
   return program, c
 
 

@@ -40,13 +40,31 @@ def measure(repeats: int):
     steps=S.STEPS, batch=S.TEXTS, learning_rate=S.LEARNING_RATE,
   )  # fmt: skip
   settings = settings_lib.make(
-    trial=adapter, writer=adapter, on=True, order='after', rounds=1,
-    start='base', candidates=S.DREAMS, texts=S.TEXTS, temperature=1.0,
-    whole=True, novelty=False, importance='gradient', top=S.DREAMS,
-    random=0, repeats=1, score='likelihood', margin=0.0, old=1, stem_share=0.0,
+    trial=adapter,
+    writer=adapter,
+    on=True,
+    order='after',
+    rounds=1,
+    start='base',
+    candidates=S.DREAMS,
+    texts=S.TEXTS,
+    temperature=1.0,
+    whole=True,
+    novelty=False,
+    importance='gradient',
+    top=S.DREAMS,
+    random=0,
+    repeats=1,
+    score='likelihood',
+    margin=0.0,
+    old=1,
+    template_share=0.0,
     sequences=1,
-    reading=0, num_updates=1, updates_per_round=1, learning_rate=1e-3,
-  )  # fmt: skip
+    reading=0,
+    num_updates=1,
+    updates_per_round=1,
+    learning_rate=1e-3,
+  )
   key = jax.random.key(0)
   probes, own = _probes(key), lora.targeted(weights.params, lora.TARGETS)
   size = S.LENGTH - 1

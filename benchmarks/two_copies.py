@@ -32,7 +32,7 @@ def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
     settings_checks.make_settings(**config.consolidate.to_dict()),
   )
   tx = optimizer.make(learning_rate=1e-5)
-  born = life.newborn.weights
+  born = life.initial_model.weights
 
   def update(state, rows):
     teacher, student, opt = state['weights'], state['params'], state['opt']
@@ -52,7 +52,7 @@ def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
       ]
       value_N = chunked_losses.divergence(
         *both, model.head(teacher), model.head(teacher), beta=s.beta,
-        tokens=s.block_tokens, words=s.block_words,
+        tokens=s.block_tokens, vocab_block=s.block_vocab,
         place=lambda x: place.inside('block', x),
       )  # fmt: skip
       return jnp.sum(value_N) / whole, ((), ())

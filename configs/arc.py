@@ -5,7 +5,7 @@ solved, are known from birth. Sixty dreams of a task, fifteen tried, as in the
 paper.
 
     python -m sleep_jax.main --config=configs/arc.py \
-      --config.data.path=FILE --config.data.settings.birth=FILE \
+      --config.data.path=FILE --config.data.settings.pretrain=FILE \
       --workdir=runs/arc
 """
 
@@ -18,9 +18,9 @@ def get_config():
   c = base.get_config()
   c.name = 'arc'
   c.strategies = ('sleep', 'seal', 'sft')
-  c.data.world = 'arc'
+  c.data.dataset = 'arc'
   c.data.settings = dict(
-    birth=config_dict.placeholder(str), num_days=8, longest=380
+    pretrain=config_dict.placeholder(str), num_days=8, longest=380
   )
   c.data.context = 384
   c.data.max_prompt = 384
@@ -29,15 +29,15 @@ def get_config():
   c.data.day_batch_size = 1
   c.tokenizer = dict(kind='bytes')
   c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
-  c.birth.steps = 1000
-  c.birth.optimizer.decay_steps = 1000
+  c.pretrain.steps = 1000
+  c.pretrain.optimizer.decay_steps = 1000
   c.wake.steps = 8
   c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
-  c.replay.update(birth=256, past=64, day=16)
+  c.replay.update(pretrain=256, past=64, day=16)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old | dict(sequences=8, draws=24, bos_share=0.3, stem_share=0.0),
-    day | dict(sequences=4, draws=8, stem_share=0.0),
+    old | dict(sequences=8, draws=24, bos_share=0.3, template_share=0.0),
+    day | dict(sequences=4, draws=8, template_share=0.0),
   )
   c.consolidate.num_updates = 60
   c.consolidate.updates_per_round = 20

@@ -12,7 +12,7 @@ def get_config():
   c.strategies = ('sleep',)
   # Small, for it is long: the model and the town.
   c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
-  c.data.settings = dict(num_birth=100, num_days=30, people_per_day=5)
+  c.data.settings = dict(num_pretrain=100, num_days=30, people_per_day=5)
   c.levels = (
     c.levels[0] | dict(hidden=192),
     c.levels[1] | dict(hidden=192, slots=8),

@@ -10,7 +10,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.strategies = ('sleep', 'hope', 'sft', 'er', 'joint')
 
   c.data = dict(
-    world='facts',  # 'facts', 'intents' or 'jsonl'.
+    dataset='facts',  # 'facts', 'intents' or 'jsonl'.
     path='',  # Where 'intents' and 'jsonl' read from; never set in a config.
     settings=dict(),  # Arguments of the world, see sleep_jax/data/worlds.
     context=12,  # Tokens per row, BOS and EOS included.
@@ -54,16 +54,19 @@ def get_config() -> ml_collections.ConfigDict:
     ),
   )
 
-  c.birth = dict(
+  c.pretrain = dict(
     restore='',  # Work directory of an earlier run whose newborn is used.
-    host='',  # Or a Hugging Face model directory: who is born has read enough.
+    base_model='',  # Or a Hugging Face model directory instead.
     dtype='float32',  # Of its core, which never moves then, or 'bfloat16'.
     steps=1500,
     optimizer=dict(
-      learning_rate=3e-3, warmup=100, decay_steps=1500, b2=0.98,
+      learning_rate=3e-3,
+      warmup=100,
+      decay_steps=1500,
+      b2=0.98,
       weight_decay=0.01,
     ),
-  )  # fmt: skip
+  )
   # One optimizer per level but the slowest.
   c.wake = dict(
     steps=120,  # Per experience.
@@ -72,13 +75,13 @@ def get_config() -> ml_collections.ConfigDict:
     optimizers=(dict(learning_rate=1e-3),),
     # Holds the day to the morning: a divergence from the anchor on rehearsals
     # that it wrote as it woke, beside the loss. Weight 0: no tether.
-    tether=dict(
+    kl_penalty=dict(
       weight=0.0,
       sequences=64,  # Rows per wake step,
       draws=1024,  # of so many, written at each waking.
       bos_share=0.15,
       cut_share=0.5,
-      stem_share=0.5,
+      template_share=0.5,
     ),
   )
   c.fine_tune = dict(learning_rate=1e-3)  # For strategies that move all.
@@ -87,7 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.replay = dict(
     store='prompts',  # Or 'none': rehearse from BOS alone.
-    birth=1024,  # Prompts kept of birth,
+    pretrain=1024,  # Prompts kept of birth,
     past=2048,  # of all days so far,
     day=1024,  # and of each sleeper's own day.
   )
@@ -100,7 +103,7 @@ def get_config() -> ml_collections.ConfigDict:
         draws=384,
         bos_share=0.15,
         cut_share=0.5,
-        stem_share=0.5,
+        template_share=0.5,
       ),
       dict(
         teacher='next',
@@ -108,7 +111,7 @@ def get_config() -> ml_collections.ConfigDict:
         sequences=32,
         draws=96,
         cut_share=0.5,
-        stem_share=0.5,
+        template_share=0.5,
       ),
     ),
     num_updates=320,
@@ -128,7 +131,7 @@ def get_config() -> ml_collections.ConfigDict:
     max_length=12,  # Tokens of a rehearsal,
     prompt_width=10,  # and of its prompt.
     block_tokens=1024,  # Logits held at a time: of so many tokens
-    block_words=8192,  # and so many words of the vocabulary.
+    block_vocab=8192,  # and so many words of the vocabulary.
     # Rewards the student's own endings of what a teacher began.
     imitation=dict(
       alpha=1.0,  # Weight of distillation; 1: no imitation.
@@ -174,7 +177,7 @@ def get_config() -> ml_collections.ConfigDict:
     trial=adapter,
     writer=adapter | dict(steps=20, batch=32),
     old=64,  # Rows of what is known already per update,
-    stem_share=0.5,  # so many of them asked as dreams are;
+    template_share=0.5,  # so many of them asked as dreams are;
     sequences=32,  # rows of rewarded dreams,
     reading=0,  # and rows that are read with their document.
     num_updates=80,

@@ -28,14 +28,14 @@ def get_config():
     ),
     own | dict(slots=0, rank=0),
   )  # fmt: skip
-  c.birth.steps = 2500
-  c.birth.optimizer.decay_steps = 2500
+  c.pretrain.steps = 2500
+  c.pretrain.optimizer.decay_steps = 2500
   c.wake.steps = 1  # One batch holds all documents of a day,
   c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
     old | dict(sequences=72),
-    day | dict(teacher='context', sequences=48, draws=144, stem_share=0.7),
+    day | dict(teacher='context', sequences=48, draws=144, template_share=0.7),
   )
   c.consolidate.num_updates = 300
   c.consolidate.updates_per_round = 20

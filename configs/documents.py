@@ -5,17 +5,17 @@ while it stands in its window becomes an expert overnight. It can only be as
 good as the model is at reading, so birth should hold texts with questions.
 
     python -m sleep_jax.main --config=configs/documents.py \
-      --config.data.path=DAYS --config.data.settings.birth=FILE \
+      --config.data.path=DAYS --config.data.settings.pretrain=FILE \
       --workdir=runs/documents
 
-A newborn of an earlier run (birth.restore) fits if it was born with the levels
-of this config.
+The initial model of an earlier run (pretrain.restore) fits if it was made with
+the levels of this config.
 """
 
 from configs import jsonl
 
 # Self-study: a question, a summary, the structure, a use, something new.
-STEMS = (
+TEMPLATES = (
   'A question about {} and its answer:',
   'In short, the text that begins {} says:',
   'The text that begins {} has these parts:',
@@ -28,7 +28,7 @@ def get_config():
   c = jsonl.get_config()
   c.name = 'documents'
   c.strategies = ('sleep',)
-  c.data.settings.stems = STEMS
+  c.data.settings.templates = TEMPLATES
   c.data.overlap = 32  # Longer texts are read in windows.
   reader, own = c.levels
   c.levels = (

@@ -41,11 +41,12 @@ def get_config(row='full'):
   c.data.settings.practice = 1
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
-    old | dict(stem_share=0.0, birth_share=0.6), day | dict(stem_share=0.0),
-  )  # fmt: skip
+    old | dict(template_share=0.0, pretrain_share=0.6),
+    day | dict(template_share=0.0),
+  )
   # So wide that all facts of birth are asked again now and then: what is stored
   # of it are documents, for the most part, about people nobody asks about.
-  c.replay.birth = 8192
+  c.replay.pretrain = 8192
   c.consolidate.num_updates = 200
   c.consolidate.on_policy = 0.0
   c.dream.update(

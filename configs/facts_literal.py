@@ -28,7 +28,7 @@ def get_config():
       draws=96,
       bos_share=0.3,
       cut_share=0.5,
-      stem_share=0.5,
+      template_share=0.5,
     ),
     dict(
       teacher='now',
@@ -36,7 +36,7 @@ def get_config():
       sequences=32,
       draws=96,
       cut_share=0.5,
-      stem_share=0.5,
+      template_share=0.5,
     ),
   )
   c.consolidate.sender_after_sleep = 'updated'

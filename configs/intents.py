@@ -13,7 +13,7 @@ from configs import base
 def get_config():
   c = base.get_config()
   c.name = 'intents'
-  c.data.world = 'intents'
+  c.data.dataset = 'intents'
   c.data.settings = dict(texts_per_class=6)
   c.data.context = 64
   c.data.max_prompt = 60
@@ -21,11 +21,11 @@ def get_config():
   c.data.pack = True
   c.tokenizer.vocab_size = 2048
   c.levels = (c.levels[0], c.levels[1] | {'rank': 64})
-  c.birth.steps = 1000
-  c.birth.optimizer.decay_steps = 1000
+  c.pretrain.steps = 1000
+  c.pretrain.optimizer.decay_steps = 1000
   c.wake.steps = 150
   c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
-  c.replay = dict(store='prompts', birth=4096, past=4096, day=1024)
+  c.replay = dict(store='prompts', pretrain=4096, past=4096, day=1024)
   c.consolidate.num_updates = 400
   c.consolidate.updates_per_round = 20
   c.consolidate.priority = 0.0

@@ -9,10 +9,10 @@ DAYS is a file, a folder or a quoted pattern; a row is {"text": ...} or
     --config.data.settings.probes=FILE  Questions, {"prompt", "answer"} rows
       and, in "experience", the day they ask about: its file's name without
       .jsonl. Without them: held-out loss, and the drift from the newborn.
-    --config.data.settings.birth=FILE   Text known before the first day.
+    --config.data.settings.pretrain=FILE   Text known before the first day.
     --config.data.settings.field=NAME   A day is a value of this field.
-    --config.birth.restore=WORKDIR      The newborn of an earlier run, and its
-      tokenizer, instead of a birth.
+    --config.pretrain.restore=WORKDIR  The initial model of an earlier run, and
+      its tokenizer, instead of pretraining.
 
 With neither birth text nor an earlier run, one is born knowing nothing, and
 the tokenizer is made from the words of the days.
@@ -27,18 +27,18 @@ def get_config():
   c = base.get_config()
   c.name = 'jsonl'
   c.strategies = ('sleep', 'sft')
-  c.data.world = 'jsonl'
+  c.data.dataset = 'jsonl'
   c.data.settings = dict(
     probes=config_dict.placeholder(str),
-    birth=config_dict.placeholder(str),
+    pretrain=config_dict.placeholder(str),
     field=config_dict.placeholder(str),
   )
   c.data.context = 128  # Longer texts are refused: split them.
   c.data.max_prompt = 64
   c.data.batch_size = 16
   c.tokenizer.vocab_size = 2048
-  c.birth.steps = 1000
-  c.birth.optimizer.decay_steps = 1000
+  c.pretrain.steps = 1000
+  c.pretrain.optimizer.decay_steps = 1000
   # A person's days have no second stream to tune on: one rate, not the best.
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers

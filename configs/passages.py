@@ -5,7 +5,7 @@ SQuAD rows (Rajpurkar et al. 2016, CC BY-SA 4.0), {"title", "context",
 as books). One question of each passage is kept for dreams to be tried on.
 
     python -m sleep_jax.main --config=configs/passages.py \
-      --config.data.path=FILE --config.data.settings.birth=BOOKS \
+      --config.data.path=FILE --config.data.settings.pretrain=BOOKS \
       --workdir=runs/passages
 
 One passage alone: --config.data.settings.num_days=1. Many at once, continued
@@ -22,9 +22,9 @@ def get_config():
   c.name = 'passages'
   c.strategies = ('sleep', 'seal', 'sft')
   c.seeds = (0, 1, 2)
-  c.data.world = 'passages'
+  c.data.dataset = 'passages'
   c.data.settings = dict(
-    birth=config_dict.placeholder(str), num_days=8, practice=1
+    pretrain=config_dict.placeholder(str), num_days=8, practice=1
   )
   c.data.context = 256
   c.data.overlap = 32  # Longer texts are read in windows.
@@ -34,14 +34,14 @@ def get_config():
   c.data.day_batch_size = 2  # A passage is one window, or two.
   c.tokenizer.vocab_size = 4096
   c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
-  c.birth.steps = 1000
-  c.birth.optimizer.decay_steps = 1000
+  c.pretrain.steps = 1000
+  c.pretrain.optimizer.decay_steps = 1000
   c.wake.steps = 60
   c.tune = dict(learning_rates=(1e-4, 3e-4, 1e-3), experiences=2)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
     old | dict(sequences=24, draws=96, bos_share=0.3),
-    day | dict(sequences=8, draws=32, stem_share=0.0),
+    day | dict(sequences=8, draws=32, template_share=0.0),
   )
   c.consolidate.num_updates = 100
   c.consolidate.updates_per_round = 20

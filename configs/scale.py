@@ -4,7 +4,7 @@
       --topology=v5e:4x4
 
 To live with the weights themselves, name their directory and days as well:
---config.birth.host=DIR --config.data.path=DAYS, see configs/jsonl.py.
+--config.pretrain.base_model=DIR --config.data.path=DAYS, see configs/jsonl.py.
 """
 
 from configs import jsonl
@@ -22,12 +22,12 @@ _FSDP = 16
 def get_config(size: str = 'llama3-8b'):
   if size not in _SIZES:
     raise ValueError(f'size {size!r} is unknown: expected one of {(*_SIZES,)}.')
-  words, width, blocks, heads, key_heads, hidden = _SIZES[size]
+  tokenizer, width, blocks, heads, key_heads, hidden = _SIZES[size]
   qwen = size.startswith('qwen3')
   c = jsonl.get_config()
   c.name = size
   c.strategies = ('sleep',)
-  c.tokenizer.vocab_size = words
+  c.tokenizer.vocab_size = tokenizer
   c.model.update(
     width=width, num_layers=blocks, num_heads=heads, num_kv_heads=key_heads,
     head_size=128, qk_norm=qwen, tied=qwen, unroll=1,
@@ -39,7 +39,7 @@ def get_config(size: str = 'llama3-8b'):
     day | dict(hidden=width // 4),
     own | dict(hidden=hidden, slots=10, rank=64),
   )
-  c.birth.update(dtype='bfloat16', steps=0)
+  c.pretrain.update(dtype='bfloat16', steps=0)
   c.data.update(context=1024, max_prompt=256, batch_size=64)
   c.wake.update(micro_batches=4, block_tokens=2048)
   old, new = c.consolidate.teachers
@@ -48,7 +48,7 @@ def get_config(size: str = 'llama3-8b'):
   )  # fmt: skip
   c.consolidate.update(
     num_updates=256, updates_per_round=8, max_length=512, prompt_width=256,
-    max_new=256, block_tokens=2048, block_words=words,
+    max_new=256, block_tokens=2048, block_vocab=tokenizer,
   )  # fmt: skip
   # Logits of all its texts are held at once: few are written and tried.
   c.dream.update(candidates=32, texts=1)

@@ -11,13 +11,13 @@ from configs import base, facts_literal
 
 def rows(old, day):
   """Name -> what it changes; `old` and `day` are the two teachers."""
-  bare = dict(stem_share=0.0)
+  bare = dict(template_share=0.0)
   by_heart = dict(teacher='now')
   return {
     'full': {},
     'no_imitation': {'consolidate.imitation.alpha': 1.0},
     'no_meaning': {'consolidate.imitation.gamma': 0.0},
-    'no_stems': {'consolidate.teachers': (old | bare, day | bare)},
+    'no_templates': {'consolidate.teachers': (old | bare, day | bare)},
     'anchor_alone': {'consolidate.teachers': (old,)},
     'next_alone': {'consolidate.teachers': (day,)},
     'now_for_next': {'consolidate.teachers': (old, day | by_heart)},
@@ -30,8 +30,8 @@ def rows(old, day):
       'consolidate.into': 'base',
       'expert_optimizer.learning_rate': 2e-3,
     },
-    'tether': {'wake.tether.weight': 0.1},
-    'tether_long': {'wake.tether.weight': 0.3, 'wake.steps': 160},
+    'kl_penalty': {'wake.kl_penalty.weight': 0.1},
+    'kl_penalty_long': {'wake.kl_penalty.weight': 0.3, 'wake.steps': 160},
     'small_steps': {
       'wake.optimizers': (dict(learning_rate=3e-4),),
       'wake.steps': 160,

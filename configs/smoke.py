@@ -10,9 +10,9 @@ def get_config():
   c = base.get_config()
   c.name = 'smoke'
   c.strategies = ('sleep', 'sft')
-  c.data.settings = dict(num_birth=60, num_days=3, people_per_day=12)
-  c.birth.steps = 800
-  c.birth.optimizer.decay_steps = 800
+  c.data.settings = dict(num_pretrain=60, num_days=3, people_per_day=12)
+  c.pretrain.steps = 800
+  c.pretrain.optimizer.decay_steps = 800
   c.wake.steps = 60
   c.tune.experiences = 2
   c.consolidate.num_updates = 200

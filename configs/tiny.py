@@ -14,7 +14,7 @@ def get_config():
   c.name = 'tiny'
   c.strategies = ('sleep',)
   c.data.settings = dict(
-    num_birth=16, num_days=2, people_per_day=4, attributes=3, values=4,
+    num_pretrain=16, num_days=2, people_per_day=4, attributes=3, values=4,
     practice=1, readings=64,
   )  # fmt: skip
   c.data.update(context=40, batch_size=16)
@@ -24,10 +24,10 @@ def get_config():
   )
   day, own = c.levels
   c.levels = (day | dict(hidden=64), own | dict(hidden=64, slots=4, rank=8))
-  c.birth.steps = 40
-  c.birth.optimizer.update(learning_rate=1e-2, warmup=4, decay_steps=40)
+  c.pretrain.steps = 40
+  c.pretrain.optimizer.update(learning_rate=1e-2, warmup=4, decay_steps=40)
   c.wake.steps = 8
-  c.replay.update(birth=64, past=64, day=64)
+  c.replay.update(pretrain=64, past=64, day=64)
   c.consolidate.teachers = tuple(
     teacher | dict(sequences=16, draws=16) for teacher in c.consolidate.teachers
   )

@@ -24,7 +24,7 @@ _EXPERTS = flags.DEFINE_bool(
 )
 _CONFIG = config_flags.DEFINE_config_file(
   'config', 'configs/documents.py', 'In: levels and seeds of the studies that '
-  'will name it as config.birth.restore.', lock_config=True,
+  'will name it as config.pretrain.restore.', lock_config=True,
 )  # fmt: skip
 _DISTIL = flags.DEFINE_bool(
   'distil', False, 'Out: where no exact export is, one that has learned to say '
@@ -78,7 +78,9 @@ def _inspect():
   for row in opened.ledger:
     print(f'  night {row["night"]}: level {row["level"]}, expert '
           f'{row["slot"]}, {row["event"]}')  # fmt: skip
-  reason = dense_mlp.reason_not_dense(opened.model, opened.weights, opened.host)
+  reason = dense_mlp.reason_not_dense(
+    opened.model, opened.weights, opened.base_model
+  )
   print(f'  dense export: {reason or "exact"}')
 
 
@@ -86,7 +88,7 @@ def _in():
   from sleep_jax.runs import hf_start
 
   hf_start.import_model(_CONFIG.value, _TO.value, _MODEL.value)
-  print(f'written: {_TO.value}; live on from it with --config.birth.restore')
+  print(f'written: {_TO.value}; live on from it with --config.pretrain.restore')
 
 
 def _out():
@@ -102,9 +104,13 @@ def _out():
     if _DISTIL.value:
       model, weights = _distilled(opened)
     hf_export.save(
-      model, weights, _TO.value, words=opened.words, host=opened.host,
+      model,
+      weights,
+      _TO.value,
+      tokenizer=opened.tokenizer,
+      base_model=opened.base_model,
       dtype=_DTYPE.value,
-    )  # fmt: skip
+    )
   print(f'written: {_TO.value}')
 
 
@@ -118,7 +124,7 @@ def _distilled(opened):
   )
   return distilled_export.distil(
     opened.model, opened.weights, prompts, jax.random.key(_SEED.value),
-    eos=opened.words.eos, show=print,
+    eos=opened.tokenizer.eos, show=print,
     settings=distilled_export.Settings(
       steps=_STEPS.value, batch=_BATCH.value, max_new=_MAX_NEW.value
     ),

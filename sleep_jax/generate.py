@@ -59,9 +59,9 @@ def _run():
   model, weights = opened.model, opened.weights
   if _EXPERTS.value:
     model, weights = expert_file.attach(model, weights, _EXPERTS.value)
-  words = opened.words
+  tokenizer = opened.tokenizer
   prompts = [_asked(opened, text) for text in _PROMPT.value]
-  said = [detokenizer.Detokenizer(words) for _ in prompts]
+  said = [detokenizer.Detokenizer(tokenizer) for _ in prompts]
   texts = ['' for _ in prompts]
   alone = len(prompts) == 1  # Only one can be shown as it comes.
   shown = ['' if _CHAT.value else text for text in _PROMPT.value]
@@ -87,12 +87,12 @@ def _asked(opened, text: str) -> list[int]:
   from sleep_jax.data import chat_template
 
   if not _CHAT.value:
-    return [opened.words.bos, *opened.words.encode(text)]
-  if opened.host is None:
+    return [opened.tokenizer.bos, *opened.tokenizer.encode(text)]
+  if opened.base_model is None:
     raise ValueError(
       '--chat: a model that was born here has no chat template. Leave it out.'
     )
-  template = chat_template.Template(str(opened.host.folder), opened.ends)
+  template = chat_template.Template(str(opened.base_model.folder), opened.ends)
   return template.encode([{'role': 'user', 'content': text}])
 
 

@@ -13,7 +13,7 @@ from sleep_jax import types
 Array = types.Array
 
 
-class Band(struct.PyTreeNode):
+class AgeGroup(struct.PyTreeNode):
   """A reservoir of prompts.
 
   Attributes:
@@ -108,8 +108,8 @@ class State(struct.PyTreeNode):
   anchor: dict[str, types.Params]
   woke_N: Array
   guard_N: Array
-  replay: dict[str, Band]
+  replay: dict[str, AgeGroup]
   average: dict[str, types.Params] = struct.field(default_factory=dict)
   memory: Any = None
-  tether: types.Rollout | None = None
+  kl_penalty: types.Rollout | None = None
   night: Night | None = None

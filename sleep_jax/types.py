@@ -93,7 +93,7 @@ class Batch(struct.PyTreeNode):
   prompts: Prompts
 
 
-class Stems(struct.PyTreeNode):
+class PromptTemplates(struct.PyTreeNode):
   """Self-study templates with one slot: BOS + before + subject + after.
 
   Attributes:

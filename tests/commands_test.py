@@ -14,10 +14,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope='module')
-def host(tmp_path_factory):
+def base_model(tmp_path_factory):
   """A tiny checkpoint with its tokenizer."""
-  folder = tmp_path_factory.mktemp('host')
-  end = hf_files.save_words(folder, ['a cat sat', 'a dog ran'])
+  folder = tmp_path_factory.mktemp('base_model')
+  end = hf_files.save_tokenizer(folder, ['a cat sat', 'a dog ran'])
   hf_files.save(folder, 'llama', vocab_size=300, eos_token_id=end)
   return folder
 
@@ -31,17 +31,21 @@ def _call(name, *arguments):
   return done.returncode, done.stdout, done.stderr
 
 
-def test_a_checkpoint_is_looked_at_written_again_and_goes_on(host, tmp_path):
-  code, out, _ = _call('convert', 'inspect', f'--model={host}')
+def test_a_checkpoint_is_looked_at_written_again_and_goes_on(
+  base_model, tmp_path
+):
+  code, out, _ = _call('convert', 'inspect', f'--model={base_model}')
   assert code == 0 and '3 blocks of width 16' in out
   assert 'dense export: exact' in out
   again = tmp_path / 'again'
-  code, out, _ = _call('convert', 'out', f'--model={host}', f'--to={again}')
+  code, out, _ = _call(
+    'convert', 'out', f'--model={base_model}', f'--to={again}'
+  )
   assert code == 0 and (again / 'tokenizer.json').exists()
   config = json.loads((again / 'config.json').read_text())
   assert config['intermediate_size'] == hf_files.F
   said = []
-  for folder in (host, again):
+  for folder in (base_model, again):
     code, out, _ = _call(
       'generate', f'--model={folder}', '--prompt=a cat', '--prompt=a dog ran',
       '--max_new=4',
@@ -51,11 +55,11 @@ def test_a_checkpoint_is_looked_at_written_again_and_goes_on(host, tmp_path):
   assert said[0] == said[1]
   born = tmp_path / 'born'
   code, out, _ = _call(
-    'convert', 'in', f'--model={host}', f'--to={born}',
+    'convert', 'in', f'--model={base_model}', f'--to={born}',
   )  # fmt: skip
-  assert code == 0 and 'birth.restore' in out
+  assert code == 0 and 'pretrain.restore' in out
   code, out, _ = _call(
-    'generate', f'--model={born}', '--strategy=birth', '--prompt=a cat',
+    'generate', f'--model={born}', '--strategy=pretrain', '--prompt=a cat',
     '--prompt=a dog ran', '--max_new=4',
   )  # fmt: skip
   assert code == 0 and out == said[0]

@@ -82,7 +82,7 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
   """Random ones, in which no norm is 1 and no bias 0."""
   random = np.random.default_rng(seed)
   heads, kv = config['num_attention_heads'], config['num_key_value_heads']
-  kind, words = config['model_type'], config['vocab_size']
+  kind, tokenizer = config['model_type'], config['vocab_size']
   gemma, bias = kind == 'gemma3_text', config.get('attention_bias', False)
 
   def draw(*shape):
@@ -93,10 +93,10 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
 
   # Where it is the head as well, large rows would only say themselves again.
   size = 1 if config['tie_word_embeddings'] else 4
-  made = {'model.embed_tokens.weight': draw(words, D) * size}
+  made = {'model.embed_tokens.weight': draw(tokenizer, D) * size}
   made['model.norm.weight'] = norm(D)
   if not config['tie_word_embeddings']:
-    made['lm_head.weight'] = draw(words, D)
+    made['lm_head.weight'] = draw(tokenizer, D)
   for layer in range(L):
     at = f'model.layers.{layer}.'
     made[f'{at}input_layernorm.weight'] = norm(D)
@@ -144,22 +144,27 @@ def save(
 
 def load(folder, *, arrangement='sequential', mesh=(1, 1, 1), **how):
   """A checkpoint as a host: the model, and its weights on a mesh."""
-  host = hf_checkpoint.read(str(folder))
+  base_model = hf_checkpoint.read(str(folder))
   data, fsdp, tensor = mesh
   place = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
   fast, slow = testing.levels((1, 'experience'))
   more = {}
   if arrangement == 'depth':
-    fast['hidden'], more = host.hidden, {'layer_levels': (2, 2, 1)}
+    fast['hidden'], more = base_model.hidden, {'layer_levels': (2, 2, 1)}
   made = config_lib.make(
-    {**host.settings, 'arrangement': arrangement, **more},
-    (fast, slow | dict(hidden=host.hidden)), vocab_size=host.vocab_size,
-  )  # fmt: skip
+    {**base_model.settings, 'arrangement': arrangement, **more},
+    (fast, slow | dict(hidden=base_model.hidden)),
+    vocab_size=base_model.vocab_size,
+  )
   model = transformer.Transformer(made)
-  return model, hf_import.load(host, model, place, key=jax.random.key(0), **how)
+  return model, hf_import.load(
+    base_model, model, place, key=jax.random.key(0), **how
+  )
 
 
-def save_words(folder: pathlib.Path, texts: list[str], size: int = 300) -> int:
+def save_tokenizer(
+  folder: pathlib.Path, texts: list[str], size: int = 300
+) -> int:
   """A byte-level tokenizer.json; returns the number of <|end|>, its last."""
   made = tokenizers.Tokenizer(models.BPE())
   made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -39,8 +39,8 @@ def repository(tmp_path):
   (folder / 'configs' / 'mine.py').write_text('')
   (folder / 'configs' / 'new.py').write_text('')
   git = ['git', '-C', str(folder), '-c', 'user.name=n', '-c', 'user.email=e']
-  for words in ('init -q', 'add launch configs/mine.py', 'commit -qm x'):
-    subprocess.run([*git, *words.split()], check=True)
+  for arguments in ('init -q', 'add launch configs/mine.py', 'commit -qm x'):
+    subprocess.run([*git, *arguments.split()], check=True)
   return folder
 
 
@@ -138,11 +138,11 @@ def test_shellcheck_finds_nothing(script):
   ],
 )
 def test_a_dry_run_prints_what_runs(call, gcloud, subcommand, states, flags):
-  words = (subcommand, *MACHINE, TYPE, *STUDY, '--project=mine', *flags)
+  arguments = (subcommand, *MACHINE, TYPE, *STUDY, '--project=mine', *flags)
   env = gcloud(*states)
-  printed = [c for c in _dry(call, *words) if c[0] == 'gcloud']
+  printed = [c for c in _dry(call, *arguments) if c[0] == 'gcloud']
   assert not gcloud.calls()
-  ran = call('tpu_vm.sh', *words, **env)
+  ran = call('tpu_vm.sh', *arguments, **env)
   assert ran.returncode == 0, ran.stderr
   assert gcloud.calls() == printed
   assert all('--project=mine' in command for command in printed)
@@ -236,7 +236,7 @@ def test_a_type_that_the_zone_does_not_have_makes_no_machine(call, gcloud):
 
 
 @pytest.mark.parametrize(
-  'words, said',
+  'arguments, said',
   [
     ((), "'' is no subcommand"),
     (('crate', *MACHINE), "'crate' is no subcommand"),
@@ -256,8 +256,8 @@ def test_a_type_that_the_zone_does_not_have_makes_no_machine(call, gcloud):
     (('delete', *MACHINE), 'gcloud is missing'),
   ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(call, words, said):
-  _refused(call('tpu_vm.sh', *words), said)
+def test_what_is_wrong_is_said_before_anything_runs(call, arguments, said):
+  _refused(call('tpu_vm.sh', *arguments), said)
 
 
 PYTHON = """#!/usr/bin/env bash
@@ -274,7 +274,7 @@ def worker(call, tmp_path):
   python.parent.mkdir(parents=True)
   _script(python, PYTHON)
   (tmp_path / 'sleep_jax').mkdir()
-  yield lambda *words: call('worker.sh', *words)
+  yield lambda *arguments: call('worker.sh', *arguments)
   call('worker.sh', 'stop')
 
 

@@ -73,7 +73,7 @@ def config(
   c.levels = levels(*(periods or [(1, 'experience')]))
   c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
   c.data.update(context=CONTEXT, max_prompt=PROMPT, batch_size=ROWS)
-  c.replay.update(birth=16, past=16, day=16)
+  c.replay.update(pretrain=16, past=16, day=16)
   # Less to compile; a town's layers, and those of `tiny`, are written out.
   c.model.update(unroll=1, looped=True)
   c.expert_optimizer = dict(learning_rate=1e-2)
@@ -83,7 +83,7 @@ def config(
         teacher='anchor', prompts='old', sequences=8, draws=8, bos_share=0.3
       ),
       dict(
-        teacher='next', prompts='day', sequences=8, draws=8, stem_share=0.5
+        teacher='next', prompts='day', sequences=8, draws=8, template_share=0.5
       ),
     ),
     num_updates=4, updates_per_round=2,
@@ -101,7 +101,9 @@ def short_config() -> ml_collections.ConfigDict:
     on_policy=0.5,
     on_policy_after=0.0,
     teachers=(
-      dict(teacher='next', prompts='day', sequences=8, draws=8, stem_share=0.5),
+      dict(
+        teacher='next', prompts='day', sequences=8, draws=8, template_share=0.5
+      ),
     ),
   )
 
@@ -185,15 +187,15 @@ def prompts(rows: list[list[int]], width: int = PROMPT) -> types.Prompts:
   )
 
 
-def stems(
+def templates(
   *templates: tuple[list[int], list[int]], width: int = 4
-) -> types.Stems:
+) -> types.PromptTemplates:
   """Stems from (before, after) pairs of token lists; none: S = 0."""
   side = lambda k: np.array(
     [t[k] + [0] * (width - len(t[k])) for t in templates], 'i4'
   ).reshape(-1, width)
   size = lambda k: np.array([len(t[k]) for t in templates], 'i4')
-  return types.Stems(
+  return types.PromptTemplates(
     before_SP=jnp.asarray(side(0)), before_length_S=jnp.asarray(size(0)),
     after_SP=jnp.asarray(side(1)), after_length_S=jnp.asarray(size(1)),
   )  # fmt: skip
@@ -229,11 +231,11 @@ def life(
   )
   made = programs.Programs(
     config, model, sleep_lib.make(len(config.levels)), place,
-    stems=stems(([5, 6], [7])), bos=BOS, eos=EOS,
+    templates=templates(([5, 6], [7])), bos=BOS, eos=EOS,
     judge=jax.tree_util.Partial(judge),
-    dream_stems=stems(([5], [8]), ([], [9])), task=task(),
+    dream_templates=templates(([5], [8]), ([], [9])), task=task(),
   )  # fmt: skip
-  return made, made.begin(newborn(model), jax.random.key(0))
+  return made, made.begin(initial_model(model), jax.random.key(0))
 
 
 def task(seed: int = 0) -> types.Task:
@@ -263,7 +265,7 @@ def probes(seed: int = 0, num: int = 4) -> types.Probes:
   )  # fmt: skip
 
 
-def newborn(model: transformer.Transformer) -> initial_state.InitialModel:
+def initial_model(model: transformer.Transformer) -> initial_state.InitialModel:
   """What a birth without any memory would leave."""
   return initial_state.InitialModel(weights(model), {})
 

@@ -19,7 +19,7 @@ import pytest
 from configs import base
 from sleep_jax import state as state_lib
 from sleep_jax.data import stream as stream_lib
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import facts
 from sleep_jax.evaluate import evaluator
 from sleep_jax.learner import initial_state, programs
@@ -42,7 +42,7 @@ def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
   c = shrink(base.get_config(), *periods)
   c.name = 'town'
   c.data.settings = dict(
-    num_birth=8, num_days=2, people_per_day=2, attributes=2, values=4
+    num_pretrain=8, num_days=2, people_per_day=2, attributes=2, values=4
   )
   return c
 
@@ -63,12 +63,12 @@ def shrink(
     width=16, num_layers=1, num_heads=4, num_kv_heads=2, head_size=4, unroll=1
   )
   c.levels = testing.levels(*(periods or [(1, 'experience')]))
-  c.birth.steps = 3
-  c.birth.optimizer.update(learning_rate=1e-2, warmup=1, decay_steps=3)
+  c.pretrain.steps = 3
+  c.pretrain.optimizer.update(learning_rate=1e-2, warmup=1, decay_steps=3)
   c.wake.steps = 4
   c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
   c.tune.update(learning_rates=(1e-2,), experiences=1)
-  c.replay.update(birth=16, past=16, day=16)
+  c.replay.update(pretrain=16, past=16, day=16)
   for teacher in c.consolidate.teachers:
     teacher.update(sequences=8, draws=8)
   c.consolidate.update(
@@ -99,17 +99,21 @@ def one_device(monkeypatch):
   alone = study.Study._programs
 
   def shared(self, kind, start, rate=None):
-    if kind.name == 'birth':  # Of which there are several of one name.
+    if kind.name == 'pretrain':  # Of which there are several of one name.
       return alone(self, kind, start, rate)
     plain = compatibility.kept(self._plain, born=False)
     for part, name in (
-      ('birth', 'host'),
-      ('birth', 'restore'),
+      ('pretrain', 'base_model'),
+      ('pretrain', 'restore'),
       ('data', 'path'),
     ):
       plain[part] = plain[part] | {name: ''}
     stream = start.stream
-    arrays = stream.stems, stream.dream_stems, [*stream.tasks.values()][:1]
+    arrays = (
+      stream.templates,
+      stream.dream_templates,
+      [*stream.tasks.values()][:1],
+    )
     key = (
       kind.name, rate, start.model, stream.tokenizer.fingerprint,
       json.dumps(plain), jax.tree.structure(arrays),
@@ -162,28 +166,30 @@ class Town:
     self.config = config
     data, fsdp, tensor = mesh
     self.place = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
-    world = facts.make(seed=0, **config.data.settings)
-    words = tokenizer.make(
-      texts=[row.text for row in world.birth], **config.tokenizer
+    dataset = facts.make(seed=0, **config.data.settings)
+    tokenizer = tokenizer_lib.make(
+      texts=[row.text for row in dataset.pretrain], **config.tokenizer
     )
     given = config.data.to_dict()
-    for name in ('world', 'path', 'settings'):
+    for name in ('dataset', 'path', 'settings'):
       del given[name]
-    self.stream = stream_lib.build(world, words, seed=0, **given)
+    self.stream = stream_lib.build(dataset, tokenizer, seed=0, **given)
     levels = config.to_dict()['levels']
     self.levels = tuple(config_lib.Level(**level) for level in levels)
     self.model = transformer.Transformer(
-      config_lib.make(config.model, levels, vocab_size=words.vocab_size)
+      config_lib.make(config.model, levels, vocab_size=tokenizer.vocab_size)
     )
-    self.newborn: initial_state.InitialModel | None = None
+    self.initial_model: initial_state.InitialModel | None = None
     self.judge: evaluator.Evaluator | None = None
     self.programs = functools.cache(self._programs)
 
-  def be_born(self, folder: pathlib.Path) -> 'Town':
+  def make_initial_model(self, folder: pathlib.Path) -> 'Town':
     """Lets the newborn be made, for the lives to come."""
-    if self.newborn is None:
-      state, _ = self.live('birth', folder)
-      self.newborn = initial_state.InitialModel(state.weights, state.replay)
+    if self.initial_model is None:
+      state, _ = self.live('pretrain', folder)
+      self.initial_model = initial_state.InitialModel(
+        state.weights, state.replay
+      )
       self.judge = evaluator.Evaluator(
         self.model, self.stream, state.weights, **self.config.evaluate
       )
@@ -219,7 +225,7 @@ class Town:
     )
     with metric_writer.MetricWriter(folder) as writer:
       life = loop.Run(
-        program, self.stream, self.newborn, judge or self.judge,
+        program, self.stream, self.initial_model, judge or self.judge,
         loop.Tools(said or Quiet(), writer, saved, stop),
         plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
         save_seconds=save_seconds, num_samples=1,
@@ -230,17 +236,23 @@ class Town:
         saved.close()
 
   def _programs(self, name: str) -> programs.Programs:
-    kinds = [pretrain.make(self.config.birth.steps)]
+    kinds = [pretrain.make(self.config.pretrain.steps)]
     for known in registry.NAMES:
       kinds += registry.make(known, num_levels=len(self.levels))
     (kind,) = [kind for kind in kinds if kind.name == name]
-    words = self.stream.tokenizer
+    tokenizer = self.stream.tokenizer
     return programs.Programs(
-      self.config, self.model, kind, self.place, stems=self.stream.stems,
-      bos=words.bos, eos=words.eos, judge=judges.match(words),
-      dream_stems=self.stream.dream_stems,
+      self.config,
+      self.model,
+      kind,
+      self.place,
+      templates=self.stream.templates,
+      bos=tokenizer.bos,
+      eos=tokenizer.eos,
+      judge=judges.match(tokenizer),
+      dream_templates=self.stream.dream_templates,
       task=next(iter(self.stream.tasks.values()), None),
-    )  # fmt: skip
+    )
 
 
 def timeless(value: Any) -> Any:

@@ -37,7 +37,7 @@ def check(config: Mapping[str, Any]) -> None:
       'awake (all but the slowest): write one for each.'
     )
   named = {
-    'birth.optimizer': config['birth']['optimizer'],
+    'pretrain.optimizer': config['pretrain']['optimizer'],
     'fine_tune': config['fine_tune'],
     'expert_optimizer': {
       'decay_steps': config['consolidate']['num_updates'],
@@ -57,7 +57,7 @@ def check(config: Mapping[str, Any]) -> None:
         f'config.{name}: warmup {warmup} leaves nothing of decay_steps '
         f'{steps}, which counts it: lower warmup or raise decay_steps.'
       )
-  for name, least in (('wake.steps', 1), ('birth.steps', 0)):
+  for name, least in (('wake.steps', 1), ('pretrain.steps', 0)):
     section, key = name.split('.')
     if config[section][key] < least:
       raise ValueError(
@@ -69,10 +69,10 @@ def check(config: Mapping[str, Any]) -> None:
         f'config.writers has {name!r}: expected some of '
         f'{metric_writer.EXTRAS}; metrics.jsonl is always written.'
       )
-  if config['birth']['host'] and config['birth']['restore']:
+  if config['pretrain']['base_model'] and config['pretrain']['restore']:
     raise ValueError(
-      'config.birth.host and config.birth.restore name two newborns: set one '
-      'of them.'
+      'config.pretrain.base_model and config.pretrain.restore name two initial '
+      'models: set one of them.'
     )
   _check_dtype(config)
   _check_lengths(config)
@@ -84,10 +84,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 def _check_dtype(config):
   """Small steps are lost in 16 bits: who learns is kept in 32."""
-  found, born = config['birth']['dtype'], config['birth']
+  found, born = config['pretrain']['dtype'], config['pretrain']
   if found not in _DTYPES:
     raise ValueError(
-      f'config.birth.dtype is {found!r}: expected one of {_DTYPES}.'
+      f'config.pretrain.dtype is {found!r}: expected one of {_DTYPES}.'
     )
   if found == 'float32':
     return
@@ -96,13 +96,13 @@ def _check_dtype(config):
     (moves, f'config.strategies has {moves}, which move it'),
     (config['consolidate']['into'] == sleep_settings.BASE,
      "config.consolidate.into is 'base', which moves it"),
-    (born['steps'] and not (born['host'] or born['restore']),
-     f'config.birth.steps is {born["steps"]}, which train it'),
+    (born['steps'] and not (born['base_model'] or born['restore']),
+     f'config.pretrain.steps is {born["steps"]}, which train it'),
   ):  # fmt: skip
     if wrong:
       raise ValueError(
-        f'config.birth.dtype is {found!r}, for a core that never moves, but '
-        f"{why}: set birth.dtype to 'float32', or change that."
+        f'config.pretrain.dtype is {found!r}, for a core that never moves, but '
+        f"{why}: set pretrain.dtype to 'float32', or change that."
       )
 
 

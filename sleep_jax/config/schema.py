@@ -24,10 +24,10 @@ def schema(config):
   """Every key there is, as the config's shape."""
   adam = _arguments(optimizer.make)
   data = config.get('data') or {}
-  world = data.get('world')
-  if world not in DATASETS:
+  dataset = data.get('dataset')
+  if dataset not in DATASETS:
     raise ValueError(
-      f'config.data.world is {world!r}: expected one of {tuple(DATASETS)}.'
+      f'config.data.dataset is {dataset!r}: expected one of {tuple(DATASETS)}.'
     )
   given = ('path', 'seed', 'stream_seed')
   alone = dict.fromkeys(
@@ -36,29 +36,29 @@ def schema(config):
   )  # fmt: skip
   return alone | {
     'data': {
-      **_arguments(stream.build, but=('world', 'tokenizer', 'seed',
+      **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
                                        'cache_dir')),
-      'world': REQUIRED, 'path': REQUIRED,
-      'settings': _arguments(DATASETS[world].make, but=given),
+      'dataset': REQUIRED, 'path': REQUIRED,
+      'settings': _arguments(DATASETS[dataset].make, but=given),
     },
     'tokenizer': _arguments(tokenizer.make, but=('texts',)),
     'model': _arguments(config_lib.Model, but=('levels', 'vocab_size')),
     'levels': [_arguments(config_lib.Level)],
-    'birth': {
-      **dict.fromkeys(('restore', 'host', 'dtype', 'steps'), REQUIRED),
+    'pretrain': {
+      **dict.fromkeys(('restore', 'base_model', 'dtype', 'steps'), REQUIRED),
       'optimizer': adam,
     },
     'wake': {
       'steps': REQUIRED, 'optimizers': [adam],
       'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
-      'tether': {
+      'kl_penalty': {
         'weight': REQUIRED,
         **_arguments(sleep_settings.Teacher, but=('teacher', 'prompts')),
       },
     },
     'fine_tune': adam,
     'tune': {'learning_rates': REQUIRED, 'experiences': REQUIRED},
-    'replay': dict.fromkeys(('store', 'birth', 'past', 'day'), REQUIRED),
+    'replay': dict.fromkeys(('store', 'pretrain', 'past', 'day'), REQUIRED),
     'consolidate': {
       **_arguments(sleep_settings.Settings),
       'teachers': [_arguments(sleep_settings.Teacher)],
@@ -73,7 +73,7 @@ def schema(config):
     'self_edit': _arguments(dream_settings.Adapter),
     'guard': {'on': REQUIRED, 'tolerance': REQUIRED},
     'evaluate': _arguments(
-      evaluator.Evaluator, but=('model', 'stream', 'newborn')
+      evaluator.Evaluator, but=('model', 'stream', 'initial_model')
     ),
     'checkpoint': {
       **_arguments(checkpoints.Checkpoints, but=('folder', 'config')),

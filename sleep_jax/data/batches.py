@@ -18,6 +18,9 @@ import tensorstore
 from sleep_jax import types
 from sleep_jax.data import packing
 
+# Results in docs/ shuffled the pretraining rows under this name.
+_SEED_NAMES = {'pretrain': 'birth'}
+
 
 class Source:
   """Token rows on disk and the endless, shuffled batches over them.
@@ -51,7 +54,8 @@ class Source:
     @functools.lru_cache(maxsize=2)  # A batch may end one and begin the next.
     def order(epoch: int) -> np.ndarray:  # Of all rows.
       # Sources of one seed must not shuffle alike.
-      mixed = np.random.default_rng([seed, zlib.crc32(name.encode()), epoch])
+      own = zlib.crc32(_SEED_NAMES.get(name, name).encode())
+      mixed = np.random.default_rng([seed, own, epoch])
       return mixed.permutation(self.num_rows)
 
     self._order = order

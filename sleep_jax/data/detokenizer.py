@@ -1,6 +1,6 @@
 """TODO: data.detokenizer (from decoding)."""
 
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 
 _BROKEN = '\ufffd'
 _BEFORE = 4  # Tokens that a piece of text is decoded behind.
@@ -12,8 +12,8 @@ class Detokenizer:
   A piece is held back while its last character lacks bytes.
   """
 
-  def __init__(self, words: tokenizer.Tokenizer):
-    self._words = words
+  def __init__(self, tokenizer: tokenizer_lib.Tokenizer):
+    self._words = tokenizer
     self._known: list[int] = []
     self._shown = 0  # Tokens whose text has been handed out.
 

@@ -4,18 +4,18 @@ import numpy as np
 
 from sleep_jax import types
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.datasets import dataset
+from sleep_jax.datasets import dataset as dataset_lib
 
 
 def candidates(
-  world: dataset.Dataset,
+  dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
-  asked: list[list[dataset.Probe]],
+  asked: list[list[dataset_lib.Probe]],
 ) -> dict[str, np.ndarray]:
   """The answer sets that all probes share, and room for any answer."""
   sets = {
     key: [(encode_answer(text, tokenizer), since) for text, since in candidates]
-    for key, candidates in world.candidates.items()
+    for key, candidates in dataset.candidates.items()
   }
   answers = [
     encode_answer(probe.answer, tokenizer) for group in asked for probe in group
@@ -42,8 +42,8 @@ def encode_answer(text: str, tokenizer: tokenizer_lib.Tokenizer) -> list[int]:
 
 
 def probes(
-  group: list[dataset.Probe],
-  world: dataset.Dataset,
+  group: list[dataset_lib.Probe],
+  dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
   tables: dict[str, np.ndarray],
   *,
@@ -58,7 +58,7 @@ def probes(
   answer_length = np.zeros(len(group), np.int32)
   places = {
     key: (row, {text: column for column, (text, _) in enumerate(candidates)})
-    for row, (key, candidates) in enumerate(world.candidates.items())
+    for row, (key, candidates) in enumerate(dataset.candidates.items())
   }
   chosen = np.full((2, len(group)), -1, np.int32)
   for row, probe in enumerate(group):

@@ -15,7 +15,7 @@ from sleep_jax.data import (
   token_cache,
 )
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.datasets import dataset
+from sleep_jax.datasets import dataset as dataset_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,22 +36,22 @@ class Stream:
     tasks: what there is to dream about, by experience; absent where nothing is.
   """
 
-  world: dataset.Dataset
+  dataset: dataset_lib.Dataset
   tokenizer: tokenizer_lib.Tokenizer
-  birth: batches.Source | None
+  pretrain: batches.Source | None
   held_out: batches.Source | None
   experiences: tuple[batches.Source, ...]
   probes: dict[str, types.Probes]
-  stem_probes: dict[str, types.Probes]
+  template_probes: dict[str, types.Probes]
   open_probes: dict[str, types.Probes]
   guard: types.Probes | None
-  stems: types.Stems
-  dream_stems: types.Stems
+  templates: types.PromptTemplates
+  dream_templates: types.PromptTemplates
   tasks: dict[str, types.Task]
 
 
 def build(
-  world: dataset.Dataset,
+  dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
   *,
   context: int,
@@ -71,12 +71,14 @@ def build(
     day_batch_size: rows of a batch of an experience, which may have few; 0: as
       many as of birth.
   """
-  if not world.experiences:
-    raise ValueError(f'{world.name}: there are no experiences to live through.')
-  task_arrays.check_tasks(world)
+  if not dataset.experiences:
+    raise ValueError(
+      f'{dataset.name}: there are no experiences to live through.'
+    )
+  task_arrays.check_tasks(dataset)
 
   def source(
-    name: str, rows: list[dataset.Row], batch_size: int = batch_size
+    name: str, rows: list[dataset_lib.Row], batch_size: int = batch_size
   ) -> batches.Source:
     return token_cache.make(
       name,
@@ -94,46 +96,46 @@ def build(
     )
 
   asked = [
-    *world.probes.values(),
-    *world.stem_probes.values(),
-    *world.open_probes.values(),
-    world.guard,
-    *(task.practice for task in world.tasks.values()),
+    *dataset.probes.values(),
+    *dataset.template_probes.values(),
+    *dataset.open_probes.values(),
+    dataset.guard,
+    *(task.practice for task in dataset.tasks.values()),
   ]
-  tables = probe_arrays.candidates(world, tokenizer, asked)
+  tables = probe_arrays.candidates(dataset, tokenizer, asked)
 
   def probes(
-    group: list[dataset.Probe], longest: int = max_prompt
+    group: list[dataset_lib.Probe], longest: int = max_prompt
   ) -> types.Probes:
     return probe_arrays.probes(
-      group, world, tokenizer, tables, context=context, max_prompt=longest
+      group, dataset, tokenizer, tables, context=context, max_prompt=longest
     )
 
   return Stream(
-    world=world,
+    dataset=dataset,
     tokenizer=tokenizer,
-    birth=source('birth', world.birth) if world.birth else None,
-    held_out=source('held_out', world.held_out) if world.held_out else None,
+    pretrain=source('pretrain', dataset.pretrain) if dataset.pretrain else None,
+    held_out=source('held_out', dataset.held_out) if dataset.held_out else None,
     experiences=tuple(
       source(name, rows, day_batch_size or batch_size)
-      for name, rows in world.experiences
+      for name, rows in dataset.experiences
     ),
-    probes={key: probes(group) for key, group in world.probes.items()},
-    stem_probes={
-      key: probes(group) for key, group in world.stem_probes.items()
+    probes={key: probes(group) for key, group in dataset.probes.items()},
+    template_probes={
+      key: probes(group) for key, group in dataset.template_probes.items()
     },
     open_probes={
-      key: probes(group, context) for key, group in world.open_probes.items()
+      key: probes(group, context) for key, group in dataset.open_probes.items()
     },
-    guard=probes(world.guard) if world.guard else None,
-    stems=template_arrays.templates(
-      world.stems, world, tokenizer, max_prompt, prefix
+    guard=probes(dataset.guard) if dataset.guard else None,
+    templates=template_arrays.templates(
+      dataset.templates, dataset, tokenizer, max_prompt, prefix
     ),
-    dream_stems=template_arrays.templates(
-      world.dreams, world, tokenizer, max_prompt, prefix
+    dream_templates=template_arrays.templates(
+      dataset.dreams, dataset, tokenizer, max_prompt, prefix
     ),
     tasks=task_arrays.tasks(
-      world, probes, tokenizer, context=context, max_prompt=max_prompt,
+      dataset, probes, tokenizer, context=context, max_prompt=max_prompt,
       loss_on=loss_on, prefix=prefix, overlap=overlap,
     ),
   )  # fmt: skip

@@ -6,10 +6,10 @@ import numpy as np
 from sleep_jax import types
 from sleep_jax.data import probe_arrays, tokenization
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.datasets import dataset
+from sleep_jax.datasets import dataset as dataset_lib
 
 
-def check_tasks(world: dataset.Dataset) -> None:
+def check_tasks(dataset: dataset_lib.Dataset) -> None:
   """Dreams are not tried on what is asked in the end.
 
   Raises:
@@ -17,14 +17,18 @@ def check_tasks(world: dataset.Dataset) -> None:
   """
   asked = {
     probe.prompt: probe
-    for groups in (world.probes, world.stem_probes, {'guard': world.guard})
+    for groups in (
+      dataset.probes,
+      dataset.template_probes,
+      {'guard': dataset.guard},
+    )
     for group in groups.values()
     for probe in group
   }
-  for key, task in world.tasks.items():
+  for key, task in dataset.tasks.items():
     if not task.practice or not task.documents:
       raise ValueError(
-        f'{world.name}: the task of experience {key} has '
+        f'{dataset.name}: the task of experience {key} has '
         f'{len(task.documents)} documents and {len(task.practice)} practice '
         'questions: expected one or more of each.'
       )
@@ -37,26 +41,26 @@ def check_tasks(world: dataset.Dataset) -> None:
         )
 
 
-def tasks(world, probes, tokenizer, **settings) -> dict[str, types.Task]:
+def tasks(dataset, probes, tokenizer, **settings) -> dict[str, types.Task]:
   """All of one shape: where there are fewer documents, some come twice."""
   made = {
     key: _documents(task.documents, tokenizer, **settings)
-    for key, task in world.tasks.items()
+    for key, task in dataset.tasks.items()
   }
   most = max((len(found.length_B) for found in made.values()), default=0)
-  rows = max((len(task.lessons) for task in world.tasks.values()), default=0)
+  rows = max((len(task.lessons) for task in dataset.tasks.values()), default=0)
   return {
     key: types.Task(
       jax.tree.map(lambda x: np.resize(x, (most, *x.shape[1:])), made[key]),
       probes(task.practice),
       _choices(task, tokenizer, rows=rows, width=settings['context']),
     )
-    for key, task in world.tasks.items()
+    for key, task in dataset.tasks.items()
   }
 
 
 def _choices(
-  task: dataset.Task,
+  task: dataset_lib.Task,
   tokenizer: tokenizer_lib.Tokenizer,
   *,
   rows: int,
@@ -100,7 +104,7 @@ def _choices(
 
 
 def _documents(
-  rows: list[dataset.Row], tokenizer: tokenizer_lib.Tokenizer, **settings
+  rows: list[dataset_lib.Row], tokenizer: tokenizer_lib.Tokenizer, **settings
 ) -> types.Prompts:
   """What each document begins with, and the document without its EOS."""
   made = [tokenization.tokenise(row, tokenizer, **settings) for row in rows]

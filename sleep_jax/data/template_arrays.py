@@ -4,20 +4,20 @@ import numpy as np
 
 from sleep_jax import types
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.datasets import dataset
+from sleep_jax.datasets import dataset as dataset_lib
 
 
 def templates(
   templates: list[str],
-  world: dataset.Dataset,
+  dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
   max_prompt: int,
   prefix: int,
-) -> types.Stems:
+) -> types.PromptTemplates:
   """Templates cut at their slot, as they are tokenised around a name."""
   subjects = {
     row.text[slice(*row.subject)]
-    for rows in (world.birth, *(rows for _, rows in world.experiences))
+    for rows in (dataset.pretrain, *(rows for _, rows in dataset.experiences))
     for row in rows
     if templates and row.subject
   }
@@ -25,16 +25,18 @@ def templates(
   # A longer one does not fit into what is stored of a text, so is not asked.
   longest = max((size for size in sizes if size <= prefix), default=0)
   pairs = []
-  for stem in templates:
-    if stem.count('{}') != 1:
+  for template in templates:
+    if template.count('{}') != 1:
       raise ValueError(
-        f'Stem {stem!r} has {stem.count("{}")} slots: write exactly one {{}}.'
+        f'Template {template!r} has {template.count("{}")} slots: write '
+        f'exactly one {{}}.'
       )
-    slot = stem.index('{}')
-    ids, spans = tokenizer.encode_offsets(stem.replace('{}', 'X'))
+    slot = template.index('{}')
+    ids, spans = tokenizer.encode_offsets(template.replace('{}', 'X'))
     if any(start <= slot and end > slot + 1 for start, end in spans):
       raise ValueError(
-        f'Stem {stem!r}: the slot is part of a word: put spaces around it.'
+        f'Template {template!r}: the slot is part of a word: put spaces '
+        f'around it.'
       )
     cut = list(zip(ids, spans, strict=True))
     before = [token for token, (_, end) in cut if end <= slot]
@@ -42,7 +44,8 @@ def templates(
     length = 1 + len(before) + longest + len(after)
     if length > max_prompt:
       raise ValueError(
-        f'Stem {stem!r} has {length} tokens with BOS and the longest subject, '
+        f'Template {template!r} has {length} tokens with BOS and the longest '
+        f'subject, '
         f'but max_prompt is {max_prompt}: shorten it or raise max_prompt.'
       )
     pairs.append((before, after))
@@ -56,4 +59,4 @@ def templates(
     arrays[f'{name}_length_S'] = np.array(
       [len(pair[side]) for pair in pairs], np.int32
     )
-  return types.Stems(**arrays)
+  return types.PromptTemplates(**arrays)

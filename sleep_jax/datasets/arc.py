@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sleep_jax.datasets import arc_augmentations, dataset, json_lines, jsonl
+from sleep_jax.datasets import arc_augmentations, json_lines, jsonl
+from sleep_jax.datasets import dataset as dataset_lib
 
 _ABOUT = (
   'The arc world reads .jsonl or .jsonl.gz rows {"id", "train": [{"input", '
@@ -31,13 +32,13 @@ _SHARES = {0.5: 'shortly', 1.0: 'long'}
 def make(
   *,
   path: str | Sequence[str] | None,
-  birth: str | Sequence[str] | None = None,
+  pretrain: str | Sequence[str] | None = None,
   num_days: int = 8,
   longest: int = 380,
   choices_per_task: int = 4,
   seed: int = 0,
   stream_seed: int | None = None,
-) -> dataset.Dataset:
+) -> dataset_lib.Dataset:
   """A world of ARC tasks.
 
   Args:
@@ -70,34 +71,36 @@ def make(
   rng = np.random.default_rng([seed, 1])
   named = {task.name for task in tasks}
   known = (
-    [task for task in _read(birth) if task.size <= longest] if birth else []
+    [task for task in _read(pretrain) if task.size <= longest]
+    if pretrain
+    else []
   )
-  born: list[dataset.Row] = []
-  held_out: list[dataset.Row] = []
+  born: list[dataset_lib.Row] = []
+  held_out: list[dataset_lib.Row] = []
   for number, task in enumerate(t for t in known if t.name not in named):
     (held_out if number % 20 == 19 else born).extend(
       _told(task, rng, choices_per_task)
     )
-  world = dataset.Dataset(
-    name='arc', birth=born, held_out=held_out, experiences=[], probes={},
+  dataset = dataset_lib.Dataset(
+    name='arc', pretrain=born, held_out=held_out, experiences=[], probes={},
     dreams=[_DREAM], score='forced',
   )  # fmt: skip
   for day, place in enumerate(order[begin : begin + num_days], 1):
     task = tasks[place]
     *shown, apart = task.pairs
-    document = dataset.Row(
+    document = dataset_lib.Row(
       text=task.text(shown), subject=task.subject, where=task.where
     )
-    world.experiences.append((task.name, [document]))
-    world.probes[str(day)] = [
+    dataset.experiences.append((task.name, [document]))
+    dataset.probes[str(day)] = [
       _probe(task, task.pairs, asked) for asked in task.tests
     ]
     lessons, choices = _lessons(task, shown, rng)
-    world.tasks[str(day)] = dataset.Task(
+    dataset.tasks[str(day)] = dataset_lib.Task(
       documents=[document], practice=[_probe(task, shown, apart)],
       choices=choices, lessons=lessons,
     )  # fmt: skip
-  return world
+  return dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,8 +192,8 @@ def _probe(
   task: _Task,
   shown: Sequence[arc_augmentations.Pair],
   pair: arc_augmentations.Pair,
-) -> dataset.Probe:
-  return dataset.Probe(
+) -> dataset_lib.Probe:
+  return dataset_lib.Probe(
     prompt=task.text(shown) + _asked(pair[0]), answer=_grid(pair[1]),
     where=task.where,
   )  # fmt: skip
@@ -219,7 +222,7 @@ _LONGEST = max((option.text for option in _OPTIONS), key=len)
 
 def _lessons(
   task: _Task, shown: Sequence[arc_augmentations.Pair], rng: np.random.Generator
-) -> tuple[list[dataset.Row], list[dataset.Choice]]:
+) -> tuple[list[dataset_lib.Row], list[dataset_lib.Choice]]:
   """Each shown pair behind the others, in every variant; and all choices."""
   variants: dict[str, list[arc_augmentations.Change]] = {
     'plain': [lambda grid: grid],
@@ -230,7 +233,7 @@ def _lessons(
       for _ in range(arc_augmentations.NUM_RECOLOURINGS)
     ],
   }
-  rows: list[dataset.Row] = []
+  rows: list[dataset_lib.Row] = []
   places: dict[tuple[str, bool], list[int]] = {}
   for kind, changes in variants.items():
     for change, number in itertools.product(changes, range(len(shown))):
@@ -240,7 +243,7 @@ def _lessons(
       for alone in (True, False):
         places.setdefault((kind, alone), []).append(len(rows))
         rows.append(
-          dataset.Row(
+          dataset_lib.Row(
             text=asked + _grid(wanted),
             response_start=len(asked) if alone else 0,
             where=task.where,
@@ -251,23 +254,23 @@ def _lessons(
     kinds = ('plain', *option.augmentations)
     mine = [places[kind, option.alone] for kind in kinds]
     choices.append(
-      dataset.Choice(
+      dataset_lib.Choice(
         option.text, tuple(itertools.chain(*mine)), option.rate, option.share
       )
     )
   return rows, choices
 
 
-def _told(task, rng, num: int) -> list[dataset.Row]:
+def _told(task, rng, num: int) -> list[dataset_lib.Row]:
   """A task of birth: solved, and with choices at random."""
   solved = task.text([*task.pairs, task.tests[0]])
-  rows = [dataset.Row(text=solved, subject=task.subject, where=task.where)]
+  rows = [dataset_lib.Row(text=solved, subject=task.subject, where=task.where)]
   *shown, _ = task.pairs
   asked = task.text(shown) + _DREAM.format(task.name)
   for _ in range(num):
     text = _OPTIONS[rng.integers(len(_OPTIONS))].text
     rows.append(
-      dataset.Row(
+      dataset_lib.Row(
         text=asked + text,
         told_from=len(asked),
         subject=task.subject,

@@ -1,4 +1,4 @@
-"""TODO: datasets.arc_augmentations (from data.worlds.arc)."""
+"""TODO: datasets.arc_augmentations (from data.datasets.arc)."""
 
 import functools
 from collections.abc import Callable

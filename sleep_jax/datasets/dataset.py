@@ -44,7 +44,7 @@ class Probe:
   prompt: str
   answer: str
   candidates: str | None = None
-  stem: bool = False
+  is_template: bool = False
   where: str = 'a probe'
 
 
@@ -106,14 +106,16 @@ class Dataset:
   """
 
   name: str
-  birth: list[Row]
+  pretrain: list[Row]
   held_out: list[Row]
   experiences: list[tuple[str, list[Row]]]
   probes: dict[str, list[Probe]]
-  stem_probes: dict[str, list[Probe]] = dataclasses.field(default_factory=dict)
+  template_probes: dict[str, list[Probe]] = dataclasses.field(
+    default_factory=dict
+  )
   open_probes: dict[str, list[Probe]] = dataclasses.field(default_factory=dict)
   guard: list[Probe] = dataclasses.field(default_factory=list)
-  stems: list[str] = dataclasses.field(default_factory=list)
+  templates: list[str] = dataclasses.field(default_factory=list)
   candidates: dict[str, list[tuple[str, int]]] = dataclasses.field(
     default_factory=dict
   )

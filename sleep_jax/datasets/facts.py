@@ -21,7 +21,7 @@ _MOST_GUARDS = 200  # They are asked again every night.
 
 def make(
   *,
-  num_birth: int = 200,
+  num_pretrain: int = 200,
   num_days: int = 10,
   people_per_day: int = 40,
   attributes: int = 5,
@@ -34,7 +34,7 @@ def make(
   """A world of invented people.
 
   Args:
-    num_birth: people known from birth.
+    num_pretrain: people known from birth.
     num_days, people_per_day: experiences, and new people in each.
     attributes: facts per person, at most 5.
     values: possible values of each attribute, at most 40.
@@ -48,25 +48,30 @@ def make(
     stream_seed: draws the people of the days anew and leaves birth as it is,
       bit for bit: a stream to tune on.
   """
-  _check(num_birth, num_days, people_per_day, attributes, values, readings)
+  _check(num_pretrain, num_days, people_per_day, attributes, values, readings)
   _check_practice(practice, attributes, readings)
   kinds = [
     dataclasses.replace(kind, values=kind.values[:values])
     for kind in facts_words.ATTRIBUTES[:attributes]
   ]
   rng = np.random.default_rng([seed, 0])
-  firsts, lasts = facts_words.FIRST[:num_birth], facts_words.LAST[:num_birth]
-  people = _birth_people(rng, firsts, lasts, num_birth)
-  birth_facts = []
+  firsts, lasts = (
+    facts_words.FIRST[:num_pretrain],
+    facts_words.LAST[:num_pretrain],
+  )
+  people = _pretrain_people(rng, firsts, lasts, num_pretrain)
+  pretrain_facts = []
   for kind in kinds:
     # Balanced, so that every value is met at birth.
-    drawn = rng.permutation(np.resize(np.arange(values), num_birth))
-    birth_facts += [
+    drawn = rng.permutation(np.resize(np.arange(values), num_pretrain))
+    pretrain_facts += [
       facts_texts.Fact(person, kind, kind.values[place])
       for person, place in zip(people, drawn, strict=True)
     ]
-  scored, stem, guard = _probes(rng, birth_facts, 'facts, birth')
-  birth, held_out = facts_texts.birth_rows(rng, birth_facts, scored + stem)
+  scored, stem, guard = _probes(rng, pretrain_facts, 'facts, birth')
+  pretrain, held_out = facts_texts.pretrain_rows(
+    rng, pretrain_facts, scored + stem
+  )
   chosen = rng.permutation(len(guard))[:_MOST_GUARDS]
 
   stream = 0 if stream_seed is None else 1 + stream_seed
@@ -81,10 +86,14 @@ def make(
     # Nobody who is read about arrives.
     reader = np.random.default_rng([seed, 2])
     apart = reader.permutation(strangers)[: len(strangers) // 2].tolist()
-    birth += facts_texts.make_readings(reader, kinds, apart, readings)
+    pretrain += facts_texts.make_readings(reader, kinds, apart, readings)
     strangers = [name for name in strangers if name not in set(apart)]
   arrivals = iter(rng.permutation(strangers)[: num_days * people_per_day])
-  probes, stem_probes, experiences = {'birth': scored}, {'birth': stem}, []
+  probes, template_probes, experiences = (
+    {'pretrain': scored},
+    {'pretrain': stem},
+    [],
+  )
   open_probes: dict[str, list[dataset.Probe]] = {}
   tasks: dict[str, dataset.Task] = {}
   apart_rng = np.random.default_rng([seed, 3, stream])
@@ -103,7 +112,7 @@ def make(
     ]
     scored, stem, _ = _probes(rng, facts, where)
     apart = _apart(apart_rng, facts, practice)
-    probes[str(day)], stem_probes[str(day)] = (
+    probes[str(day)], template_probes[str(day)] = (
       [
         p
         for fact, p in zip(facts, asked, strict=True)
@@ -136,14 +145,14 @@ def make(
     experiences.append((f'day {day}', rows))
   return dataset.Dataset(
     name='facts',
-    birth=birth,
+    pretrain=pretrain,
     held_out=held_out,
     experiences=experiences,
     probes=probes,
-    stem_probes=stem_probes,
+    template_probes=template_probes,
     open_probes=open_probes,
     guard=[guard[place] for place in chosen],
-    stems=[stem for kind in kinds for stem in kind.stem_questions],
+    templates=[stem for kind in kinds for stem in kind.template_questions],
     tasks=tasks,
     dreams=[form for kind in kinds for form in facts_texts.forms(kind)],
     candidates={
@@ -168,14 +177,14 @@ def _apart(
   }
 
 
-def _birth_people(rng, firsts, lasts, num_birth: int) -> list[str]:
+def _pretrain_people(rng, firsts, lasts, num_pretrain: int) -> list[str]:
   """Different pairs in which every first and every last name occurs."""
   pairs = list(zip(firsts, rng.permutation(lasts), strict=True))
   taken = set(pairs)
   others = [
     pair for pair in itertools.product(firsts, lasts) if pair not in taken
   ]
-  more = rng.permutation(len(others))[: num_birth - len(pairs)]
+  more = rng.permutation(len(others))[: num_pretrain - len(pairs)]
   pairs += [others[i] for i in more]
   return [f'{first} {last}' for first, last in pairs]
 
@@ -185,13 +194,17 @@ def _probes(rng, facts: list[facts_texts.Fact], where: str):
   scored, stem, spare = [], [], []
   for fact in facts:
     apart = fact.attribute.scored_questions
-    stems = fact.attribute.stem_questions
-    chosen = rng.integers(len(stems))
+    templates = fact.attribute.template_questions
+    chosen = rng.integers(len(templates))
     scored.append(
-      fact.probe(apart[rng.integers(len(apart))], stem=False, where=where)
+      fact.probe(
+        apart[rng.integers(len(apart))], is_template=False, where=where
+      )
     )
-    stem.append(fact.probe(stems[chosen], stem=True, where=where))
-    spare.append(fact.probe(stems[1 - chosen], stem=True, where=where))
+    stem.append(fact.probe(templates[chosen], is_template=True, where=where))
+    spare.append(
+      fact.probe(templates[1 - chosen], is_template=True, where=where)
+    )
   return scored, stem, spare
 
 
@@ -209,10 +222,10 @@ def _check_practice(practice: int, attributes: int, readings: int) -> None:
 
 
 def _check(
-  num_birth, num_days, people_per_day, attributes, values, readings
+  num_pretrain, num_days, people_per_day, attributes, values, readings
 ) -> None:
   for name, found, least in (
-    ('num_birth', num_birth, 2),
+    ('num_pretrain', num_pretrain, 2),
     ('num_days', num_days, 1),
     ('people_per_day', people_per_day, 1),
     ('attributes', attributes, 1),
@@ -226,18 +239,19 @@ def _check(
       f'facts: attributes is {attributes}, but the world has words for '
       f'{len(facts_words.ATTRIBUTES)}: set it to that or less.'
     )
-  most = min(40, num_birth)
+  most = min(40, num_pretrain)
   if values > most:
     raise ValueError(
       f'facts: values is {values}, but the lists hold 40 and every value must '
-      f'be met among the {num_birth} people of birth: set it to {most} or less.'
+      f'be met among the {num_pretrain} people of birth: set it to {most} or '
+      f'less.'
     )
-  pairs = min(len(facts_words.FIRST), num_birth) * min(
-    len(facts_words.LAST), num_birth
+  pairs = min(len(facts_words.FIRST), num_pretrain) * min(
+    len(facts_words.LAST), num_pretrain
   )
-  people = num_birth + num_days * people_per_day * (2 if readings else 1)
+  people = num_pretrain + num_days * people_per_day * (2 if readings else 1)
   if people > pairs:
     raise ValueError(
       f'facts: {people} people are asked for, but the names met at birth make '
-      f'{pairs} pairs: lower num_days or people_per_day, or raise num_birth.'
+      f'{pairs} pairs: lower num_days or people_per_day, or raise num_pretrain.'
     )

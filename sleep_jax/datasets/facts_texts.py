@@ -1,4 +1,4 @@
-"""TODO: datasets.facts_texts (from data.worlds.facts)."""
+"""TODO: datasets.facts_texts (from data.datasets.facts)."""
 
 import dataclasses
 
@@ -38,12 +38,14 @@ class Fact:
       where=where,
     )
 
-  def probe(self, template: str, *, stem: bool, where: str) -> dataset.Probe:
+  def probe(
+    self, template: str, *, is_template: bool, where: str
+  ) -> dataset.Probe:
     return dataset.Probe(
       prompt=template.format(self.person),
       answer=f' {self.value}',
       candidates=self.attribute.name,
-      stem=stem,
+      is_template=is_template,
       where=where,
     )
 
@@ -51,7 +53,7 @@ class Fact:
 def forms(kind: facts_words.Attribute) -> list[str]:
   """What a dream may be asked: to answer, or to tell again."""
   told = [form[: form.rindex('{}')].rstrip() for form in kind.statements]
-  return [*kind.stem_questions, *told]
+  return [*kind.template_questions, *told]
 
 
 def make_document(rng, facts: list[Fact], where: str) -> dataset.Row:
@@ -95,13 +97,13 @@ def make_readings(rng, kinds, people: list[str], num: int) -> list[dataset.Row]:
   return made
 
 
-def birth_rows(rng, facts: list[Fact], probes: list[dataset.Probe]):
+def pretrain_rows(rng, facts: list[Fact], probes: list[dataset.Probe]):
   """Every fact in every wording; one fact in five holds one wording out.
 
   Questions that are probed are never held out: a newborn has met them.
   """
   asked = {probe.prompt for probe in probes}
-  birth, held_out = [], []
+  pretrain, held_out = [], []
   for fact in facts:
     rows = [
       fact.statement(template, 'facts, birth')
@@ -117,5 +119,5 @@ def birth_rows(rng, facts: list[Fact], probes: list[dataset.Probe]):
         if row.text[: row.response_start] not in asked
       ]
       held_out.append(rows.pop(free[rng.integers(len(free))]))
-    birth += rows
-  return birth, held_out
+    pretrain += rows
+  return pretrain, held_out

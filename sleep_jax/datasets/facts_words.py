@@ -59,12 +59,12 @@ class Attribute:
   name: str
   values: list[str]
   statements: tuple[str, ...]  # The name stands before the value.
-  stem_questions: tuple[str, ...]
+  template_questions: tuple[str, ...]
   scored_questions: tuple[str, ...]
 
   @property
   def questions(self) -> tuple[str, ...]:
-    return self.stem_questions + self.scored_questions
+    return self.template_questions + self.scored_questions
 
 
 ATTRIBUTES = (

@@ -24,7 +24,7 @@ _Split = dict[str, list[tuple[str, str]]]  # Label -> (text, file:line).
 def make(
   *,
   path: str | None,
-  birth_classes: int = 50,
+  pretrain_classes: int = 50,
   num_days: int = 10,
   classes_per_day: int = 10,
   texts_per_class: int = 10,
@@ -35,7 +35,7 @@ def make(
 
   Args:
     path: folder of train, val and test.
-    birth_classes: classes known from birth.
+    pretrain_classes: classes known from birth.
     num_days, classes_per_day: experiences, and new classes in each.
     texts_per_class: the most scored probes of a class.
     seed: draws the order of classes and the probes.
@@ -44,21 +44,21 @@ def make(
   """
   train, val, test = (_split(path, name) for name in ('train', 'val', 'test'))
   tuning = stream_seed is not None
-  needed = birth_classes + num_days * classes_per_day
-  if min(birth_classes, num_days, classes_per_day, texts_per_class) < 1:
+  needed = pretrain_classes + num_days * classes_per_day
+  if min(pretrain_classes, num_days, classes_per_day, texts_per_class) < 1:
     raise ValueError(
-      f'intents: birth_classes {birth_classes}, num_days {num_days}, '
+      f'intents: pretrain_classes {pretrain_classes}, num_days {num_days}, '
       f'classes_per_day {classes_per_day} and texts_per_class '
       f'{texts_per_class} must all be 1 or more.'
     )
   if needed > len(train):
     raise ValueError(
-      f'intents: {birth_classes} classes of birth and {num_days} days of '
+      f'intents: {pretrain_classes} classes of birth and {num_days} days of '
       f'{classes_per_day} make {needed} classes, but {path} has {len(train)}: '
       'lower one of the three.'
     )
   order = _permuted(sorted(train), [seed, 0])
-  born, later = order[:birth_classes], order[birth_classes:]
+  born, later = order[:pretrain_classes], order[pretrain_classes:]
   if tuning:
     later = _permuted(later, [seed, 1, stream_seed])
   days = [
@@ -86,19 +86,19 @@ def make(
   asked = slice(texts_per_class)
   # From the end, so that tuning scores other texts of val than the guard.
   guard = probes(shuffled_val, born, slice(-_GUARD_PER_CLASS, None))
-  scored_birth = probes(scored, born, asked)
+  scored_pretrain = probes(scored, born, asked)
   if tuning:
-    prompts = {probe.prompt for probe in scored_birth}
+    prompts = {probe.prompt for probe in scored_pretrain}
     guard = [probe for probe in guard if probe.prompt not in prompts]
   return dataset.Dataset(
     name='intents',
-    birth=rows(train, born),
+    pretrain=rows(train, born),
     held_out=rows(val, born),
     experiences=[
       (f'day {day}', rows(train, labels)) for day, labels in enumerate(days, 1)
     ],
     probes={
-      'birth': scored_birth,
+      'pretrain': scored_pretrain,
       **{
         str(day): probes(scored, labels, asked)
         for day, labels in enumerate(days, 1)

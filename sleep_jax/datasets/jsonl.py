@@ -26,9 +26,9 @@ def make(
   *,
   path: str | Sequence[str] | None,
   probes: str | None = None,
-  birth: str | Sequence[str] | None = None,
+  pretrain: str | Sequence[str] | None = None,
   field: str | None = None,
-  stems: Sequence[str] = (),
+  templates: Sequence[str] = (),
   seed: int = 0,
 ) -> dataset.Dataset:
   """A world of a person's own files.
@@ -51,21 +51,21 @@ def make(
   """
   rng = np.random.default_rng(seed)
   groups = _groups(path, field)
-  birth_rows: list[dataset.Row] = []
+  pretrain_rows: list[dataset.Row] = []
   held_out: list[dataset.Row] = []
-  if birth:
-    birth_rows, held_out = born(birth, rng)
+  if pretrain:
+    pretrain_rows, held_out = born(pretrain, rng)
   else:
     for name, rows in groups.items():
       groups[name], held = _hold_out(rng, rows)
       held_out += held
   return dataset.Dataset(
     name='jsonl',
-    birth=birth_rows,
+    pretrain=pretrain_rows,
     held_out=held_out,
     experiences=list(groups.items()),
     probes=_probes(probes, list(groups)) if probes else {},
-    stems=list(stems),
+    templates=list(templates),
   )
 
 
@@ -165,7 +165,7 @@ def _hold_out(rng, rows: list[dataset.Row]):
 
 
 def _probes(path: str, names: list[str]) -> dict[str, list[dataset.Probe]]:
-  keys = {'birth': 'birth'}
+  keys = {'pretrain': 'pretrain'}
   keys.update((name, str(place)) for place, name in enumerate(names, 1))
   probes: dict[str, list[dataset.Probe]] = {key: [] for key in keys.values()}
   rows = [row for file in find(path) for row in json_lines.read(file)]
@@ -182,7 +182,7 @@ def _probes(path: str, names: list[str]) -> dict[str, list[dataset.Probe]]:
       where=where,
     )
     if row.get('experience') is None:
-      chosen = [key for key in probes if key != 'birth']
+      chosen = [key for key in probes if key != 'pretrain']
     elif str(row['experience']) in keys:
       chosen = [keys[str(row['experience'])]]
     else:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sleep_jax.datasets import dataset, json_lines, jsonl
+from sleep_jax.datasets import dataset as dataset_lib
+from sleep_jax.datasets import json_lines, jsonl
 
 _ABOUT = (
   'The passages world reads .jsonl or .jsonl.gz rows {"title", "context", '
@@ -32,13 +33,13 @@ _DREAMS = (
 def make(
   *,
   path: str | Sequence[str] | None,
-  birth: str | Sequence[str] | None = None,
+  pretrain: str | Sequence[str] | None = None,
   num_days: int = 8,
   passages_per_day: int = 1,
   practice: int = 0,
   seed: int = 0,
   stream_seed: int | None = None,
-) -> dataset.Dataset:
+) -> dataset_lib.Dataset:
   """A world of passages.
 
   Args:
@@ -82,10 +83,10 @@ def make(
   known = list(asked)
   chosen = [known[place] for place in order[begin:needed]]
   rng = np.random.default_rng([seed, 1])
-  born, held_out = jsonl.born(birth, rng) if birth else ([], [])
-  world = dataset.Dataset(
+  born, held_out = jsonl.born(pretrain, rng) if pretrain else ([], [])
+  dataset = dataset_lib.Dataset(
     name='passages',
-    birth=born,
+    pretrain=born,
     held_out=held_out,
     experiences=[],
     probes={},
@@ -101,26 +102,26 @@ def make(
       apart += [group[place] for place in lot[:practice]]
       probes += [group[place] for place in sorted(lot[practice:])]
       rows.append(
-        dataset.Row(
+        dataset_lib.Row(
           text=f'{title}\n{context}',
           subject=(0, len(title)),
           where=group[0].where,
         )
       )
-    world.experiences.append((f'passage {day}', rows))
-    world.probes[str(day)] = probes
+    dataset.experiences.append((f'passage {day}', rows))
+    dataset.probes[str(day)] = probes
     if practice:
-      world.tasks[str(day)] = dataset.Task(documents=rows, practice=apart)
-  return world
+      dataset.tasks[str(day)] = dataset_lib.Task(documents=rows, practice=apart)
+  return dataset
 
 
 def _read(
   path: str | Sequence[str] | None,
-) -> dict[tuple[str, str], list[dataset.Probe]]:
+) -> dict[tuple[str, str], list[dataset_lib.Probe]]:
   """(title, passage) -> its questions, each once, in the order of the rows."""
   if not path:
     raise ValueError(f'passages: no data path is given. {_ABOUT}')
-  found: dict[tuple[str, str], list[dataset.Probe]] = {}
+  found: dict[tuple[str, str], list[dataset_lib.Probe]] = {}
   asked: set[tuple[str, str]] = set()
   for file in jsonl.find(path):
     for where, row in json_lines.read(file):
@@ -132,7 +133,7 @@ def _read(
         continue
       asked.add((title, question))
       found.setdefault((title, context), []).append(
-        dataset.Probe(
+        dataset_lib.Probe(
           prompt=f'{title}\nQuestion: {question}\nAnswer:',
           answer=f' {_answer(row, where)}',
           where=where,

@@ -54,7 +54,7 @@ class DreamRounds:
     self,
     weights: types.Weights,
     key: Array,
-    prompts: types.Stems,
+    prompts: types.PromptTemplates,
     task: types.Task,
   ) -> tuple[lora.Adapter, Kept, dict]:
     """All rounds.
@@ -205,19 +205,19 @@ class DreamRounds:
     """
     d, T = self.dreams, self.settings.prompt_width
     M, K, N = d.candidates, d.texts, len(task.prompts.length_B)
-    order_key, stem_key, open_key, write_key = jax.random.split(key, 4)
+    order_key, template_key, open_key, write_key = jax.random.split(key, 4)
     about_M = jnp.resize(jax.random.permutation(order_key, N), (M,))
     row_B = jnp.repeat(about_M, K)
     of = jax.tree.map(lambda x: x[row_B], task.prompts)
     # Different questions about one document, as far as there are any.
     S = prompts.before_length_S.shape[0]
-    lot_MS = jnp.argsort(jax.random.uniform(stem_key, (M, S)), 1)
-    stem_B = lot_MS[:, jnp.arange(K) % S].reshape(-1)
+    lot_MS = jnp.argsort(jax.random.uniform(template_key, (M, S)), 1)
+    template_B = lot_MS[:, jnp.arange(K) % S].reshape(-1)
     wide_BP = jnp.pad(of.tokens_BP, ((0, 0), (0, T)))[:, :T]
     asked_BP, asked_B, fits_B = prompts_lib.ask(
-      wide_BP, of.subject_B2, prompts, stem_B, width=T, bos=self.bos
+      wide_BP, of.subject_B2, prompts, template_B, width=T, bos=self.bos
     )
-    begin_B1 = 1 + prompts.before_length_S[stem_B][:, None]
+    begin_B1 = 1 + prompts.before_length_S[template_B][:, None]
     size_B1 = of.subject_B2[:, 1:] - of.subject_B2[:, :1]
     subject_B2 = jnp.concatenate([begin_B1, begin_B1 + size_B1], 1)
     asked = types.Prompts(

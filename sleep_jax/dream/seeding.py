@@ -48,7 +48,11 @@ class Dreaming(seeding.Seeding):
   width: int
 
   def dream(
-    self, state: State, slot: Array, prompts: types.Stems, task: types.Task
+    self,
+    state: State,
+    slot: Array,
+    prompts: types.PromptTemplates,
+    task: types.Task,
   ) -> tuple[State, dict]:
     """Writes, tries and learns to write; lays out the seeding of the gain.
 
@@ -101,7 +105,7 @@ class Dreaming(seeding.Seeding):
   ) -> tuple[tuple[str, ...], Array, Array]:
     """All that was ever met, today included."""
     del prompts
-    return (buffer.BIRTH, buffer.PAST), jnp.int32(-1), state.step
+    return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), state.step
 
   def document(self, state: State, teacher: sleep_settings.Teacher) -> int:
     del state
@@ -156,8 +160,8 @@ class Dreaming(seeding.Seeding):
     """The bands, the past with what rewarded dreams were asked, each once."""
     if buffer.PAST not in state.replay:
       return state.replay
-    dreamt, band = state.night.dreams, state.replay[buffer.PAST]
-    asked, width = dreamt.asked, band.tokens_CP.shape[1]
+    dreamt, age_group = state.night.dreams, state.replay[buffer.PAST]
+    asked, width = dreamt.asked, age_group.tokens_CP.shape[1]
     there_B = (asked.length_B > 0) & (asked.length_B <= width)
     same_BB = texts_lib.same(asked.tokens_BP, asked.length_B)
     there_B &= ~jnp.any(jnp.tril(same_BB & there_B[None], -1), 1)
@@ -167,7 +171,7 @@ class Dreaming(seeding.Seeding):
       subject_B2=asked.subject_B2,
     )
     key = self.key(state, 1 + self.settings.num_updates)
-    past = buffer.insert(band, met, state.step, key)
+    past = buffer.insert(age_group, met, state.step, key)
     return state.replay | {buffer.PAST: past}
 
 
@@ -195,7 +199,7 @@ def settings(
       old[0],
       teacher=MORNING,
       sequences=dreams.old,
-      stem_share=dreams.stem_share,
+      template_share=dreams.template_share,
     ),
     sleep_settings.Teacher(WRITER, _DREAMS, dreams.sequences, dreams.rows),
   ]

@@ -34,7 +34,10 @@ class SelfEdit:
   adapter: settings.Adapter
 
   def edit(
-    self, state: state_lib.State, prompts: types.Stems, task: types.Task
+    self,
+    state: state_lib.State,
+    prompts: types.PromptTemplates,
+    task: types.Task,
   ) -> tuple[state_lib.State, dict]:
     """Writes, tries, and learns for good.
 

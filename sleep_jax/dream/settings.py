@@ -22,7 +22,7 @@ _WORDS = {
 }
 _LEAST = dict(
   rounds=1, candidates=1, texts=1, temperature=0.0, top=0, random=0, repeats=1,
-  margin=0.0, old=1, stem_share=0.0, sequences=1, reading=0, num_updates=1,
+  margin=0.0, old=1, template_share=0.0, sequences=1, reading=0, num_updates=1,
   updates_per_round=1,
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Settings:
     trial, writer: adapters of the trials, and of who learns to write.
     old: rows per seeding update that the night's own teacher of 'old' prompts
       wrote,
-    stem_share: of those prompts, the share that is asked as dreams are.
+    template_share: of those prompts, the share that is asked as dreams are.
     sequences: rows of rewarded dreams.
     reading: likewise, rows that the student reads with the document, so that
       it learns to write as the writer does; 0: none.
@@ -103,7 +103,7 @@ class Settings:
   trial: Adapter
   writer: Adapter
   old: int
-  stem_share: float
+  template_share: float
   sequences: int
   reading: int
   num_updates: int
@@ -161,9 +161,10 @@ def make(
       )
   for name, least in _LEAST.items():
     _at_least(f'dream.{name}', getattr(made, name), least)
-  if made.stem_share > 1:
+  if made.template_share > 1:
     raise ValueError(
-      f'dream.stem_share is {made.stem_share}: expected a share, 0 to 1.'
+      f'dream.template_share is {made.template_share}: expected a share, 0 to '
+      f'1.'
     )
   if not 1 <= made.kept <= made.candidates:
     raise ValueError(

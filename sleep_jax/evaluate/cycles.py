@@ -41,7 +41,7 @@ def cycles(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
     morning = mornings.get(cycle)
     evening = evenings.get(cycle, morning)
     both = [e['experience'] for e in (evening, morning) if e]
-    known = ['birth', *range(1, finished + 1)]
+    known = ['pretrain', *range(1, finished + 1)]
     reached = max(finished + 1 if e is None else e for e in both)
     new = range(finished + 1, reached + 1)
     changes.append(
@@ -80,7 +80,7 @@ def prior_slope(evaluations: list[Evaluation]) -> float | None:
   if not cycles(evaluations):
     return None
   _, mornings = moments(evaluations)
-  return slope(mornings, [score(e, 'birth') for e in mornings.values()])
+  return slope(mornings, [score(e, 'pretrain') for e in mornings.values()])
 
 
 def slope(x: Iterable[float], y: Iterable[float]) -> float | None:

@@ -46,7 +46,7 @@ class HeldOutEvaluator:
     del experience
     nats = [float(self._loss(weights, batch)) for batch in self._batches]
     mean = sum(nats) / len(nats)
-    return {'scores': {}, 'stem_scores': {}, 'held_out_loss': mean}
+    return {'scores': {}, 'template_scores': {}, 'held_out_loss': mean}
 
   def second(self, weights: types.Weights) -> dict[str, float]:
     """Nothing: an unborn model has no probes."""
@@ -80,25 +80,25 @@ class Evaluator:
     self,
     model: transformer.Transformer,
     stream: stream_lib.Stream,
-    newborn: types.Weights,
+    initial_model: types.Weights,
     *,
     chunk: int,
     held_out_batches: int,
   ):
-    self._model, self._newborn = model, newborn
-    self._ranked = stream.world.score == 'rank'
+    self._model, self._initial_model = model, initial_model
+    self._ranked = stream.dataset.score == 'rank'
     greedy = probes.greedy(model, eos=stream.tokenizer.eos)
     known = [*stream.probes.values()]
     rank = greedy
     if known:
       rank = candidates.rank(model.forward, candidates.lay_out(known[0]))
     first = rank if self._ranked else greedy
-    forced = stream.world.score == 'forced'
+    forced = stream.dataset.score == 'forced'
     if forced:
       first = probes.forced(model)
     make = lambda correct, sets: probes.Scorer(correct, sets, chunk=chunk)
     self._score = make(first, stream.probes)
-    self._score_stems = make(first, stream.stem_probes)
+    self._score_templates = make(first, stream.template_probes)
     self._score_open = make(first, stream.open_probes)
     nats = probes.forced(model, nats=True)
     self._score_nats = make(nats, stream.probes if forced else {})
@@ -116,10 +116,10 @@ class Evaluator:
       for index in range(held_out_batches if source is not None else 0)
     ]
 
-    def text(weights, newborn, batch):
+    def text(weights, initial_model, batch):
       loss, logits_BTV = _loss(model, weights, batch)
-      _, born_BTV = _loss(model, newborn, batch)
-      kl_BT = losses.divergence(born_BTV, logits_BTV, beta=0)[:, :-1]
+      _, initial_BTV = _loss(model, initial_model, batch)
+      kl_BT = losses.divergence(initial_BTV, logits_BTV, beta=0)[:, :-1]
       return loss, losses.masked_mean(kl_BT, batch.loss_BT[:, 1:])
 
     self._text = jax.jit(text)
@@ -145,22 +145,24 @@ class Evaluator:
     sets = experience + 2 if experience else None  # Birth, and the next.
     numbers: dict[str, Any] = {
       'scores': self._score(weights, *args, sets=sets),
-      'stem_scores': self._score_stems(weights, *args, sets=sets),
+      'template_scores': self._score_templates(weights, *args, sets=sets),
       'open_scores': self._score_open(weights, *args, sets=experience or None),
       'log_scores': self._score_nats(weights, sets=sets),
       'held_out_loss': None,
-      'kl_newborn': None,
+      'kl_initial': None,
     }
     if self._held_out:
-      pairs = [self._text(weights, self._newborn, b) for b in self._held_out]
+      pairs = [
+        self._text(weights, self._initial_model, b) for b in self._held_out
+      ]
       means = [float(sum(x) / len(pairs)) for x in zip(*pairs, strict=True)]
-      numbers['held_out_loss'], numbers['kl_newborn'] = means
+      numbers['held_out_loss'], numbers['kl_initial'] = means
     return numbers
 
   def known(self, weights: types.Weights, experience: int) -> float | None:
     """Mean score on birth and the experiences so far; None: no probes."""
     scores = self.examine(weights, experience)['scores']
-    keys = ['birth', *map(str, range(1, experience + 1))]
+    keys = ['pretrain', *map(str, range(1, experience + 1))]
     found = [scores[key] for key in keys if scores.get(key) is not None]
     return float(np.mean(found)) if found else None
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sleep_jax.evaluate import cycles
 
-STEMS = 'stem_scores'  # Of questions worded like the stems.
+TEMPLATES = 'template_scores'  # Of questions worded like the stems.
 LOGS = 'log_scores'  # Mean nats of an answer's token, where those are scored.
 COSTS = (
   'seconds',
@@ -42,9 +42,9 @@ def summarize(
   """
   matrix = r_matrix(evaluations)
   changes = cycles.cycles(evaluations)
-  prior = [cycles.score(evaluation, 'birth') for evaluation in evaluations]
+  prior = [cycles.score(evaluation, 'pretrain') for evaluation in evaluations]
   summary = {
-    'prior_newborn': prior[0] if prior else np.nan,
+    'prior_initial': prior[0] if prior else np.nan,
     'prior': prior[-1] if prior else np.nan,
     'acc': acc(matrix),
     'la': la(matrix),
@@ -58,10 +58,10 @@ def summarize(
     'damage_awake': cycles.mean_known([c['damage_awake'] for c in changes]),
   }
   summary |= {
-    'prior_stems': cycles.score(evaluations[-1], 'birth', STEMS)
+    'prior_templates': cycles.score(evaluations[-1], 'pretrain', TEMPLATES)
     if prior
     else np.nan,
-    'acc_stems': acc(r_matrix(evaluations, STEMS)),
+    'acc_templates': acc(r_matrix(evaluations, TEMPLATES)),
   }
   logs = r_matrix(evaluations, LOGS)
   summary |= {

@@ -22,7 +22,7 @@ _OURS = (
 def reason_not_dense(
   model: transformer.Transformer,
   weights: types.Weights,
-  host: hf_checkpoint.HfCheckpoint | None = None,
+  base_model: hf_checkpoint.HfCheckpoint | None = None,
 ) -> str:
   """Why these weights are no ordinary checkpoint; '' if they are one.
 
@@ -54,7 +54,7 @@ def reason_not_dense(
       f'model.arrangement is {c.arrangement!r}: levels in a chain are no one '
       "MLP. Only 'independent' levels are exact"
     )
-  return '' if host else unsupported_fields(c)
+  return '' if base_model else unsupported_fields(c)
 
 
 def tensors(

@@ -87,7 +87,7 @@ def config_of(home: pathlib.Path) -> dict[str, Any]:
     raise ValueError(f'{path} is no JSON ({error}): fetch it again.') from error
 
 
-def tokenizer(host: HfCheckpoint) -> tokenizer_lib.Fast:
+def tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.Fast:
   """The host's own tokenizer.
 
   Where the model knows no BOS, what ends its texts also opens them.
@@ -97,7 +97,7 @@ def tokenizer(host: HfCheckpoint) -> tokenizer_lib.Fast:
     ValueError: it is broken, has more tokens than the embedding has rows, or
       nothing says how a text ends.
   """
-  path = host.folder / 'tokenizer.json'
+  path = base_model.folder / 'tokenizer.json'
   if not path.is_file():
     raise FileNotFoundError(
       f'{path} does not exist: only fast tokenizers are read. Save it once '
@@ -109,41 +109,45 @@ def tokenizer(host: HfCheckpoint) -> tokenizer_lib.Fast:
   except Exception as error:  # The library raises nothing more exact.
     raise ValueError(f'{path} is no tokenizer ({error}).') from error
   size = known.get_vocab_size()
-  if size > host.vocab_size:
+  if size > base_model.vocab_size:
     raise ValueError(
-      f'{path} has {size} tokens, but the embedding of {host.folder} has '
-      f'{host.vocab_size} rows: they belong to two models.'
+      f'{path} has {size} tokens, but the embedding of {base_model.folder} has '
+      f'{base_model.vocab_size} rows: they belong to two models.'
     )
-  eos, bos = (_special(host, known, name) for name in ('eos', 'bos'))
+  eos, bos = (_special(base_model, known, name) for name in ('eos', 'bos'))
   if eos is None:
     raise ValueError(
-      f'{host.folder}: neither config.json nor tokenizer_config.json names an '
+      f'{base_model.folder}: neither config.json nor tokenizer_config.json '
+      f'names an '
       'EOS token: set eos_token_id in config.json.'
     )
   return tokenizer_lib.Fast(
-    text, bos=eos if bos is None else bos, eos=eos, vocab_size=host.vocab_size
+    text,
+    bos=eos if bos is None else bos,
+    eos=eos,
+    vocab_size=base_model.vocab_size,
   )
 
 
 def end_tokens(
-  host: HfCheckpoint, words: tokenizer_lib.Tokenizer
+  base_model: HfCheckpoint, tokenizer: tokenizer_lib.Tokenizer
 ) -> tuple[int, ...]:
   """Tokens that end what the host says: there may be several."""
-  found = host.config.get('eos_token_id')
-  path = host.folder / 'generation_config.json'
+  found = base_model.config.get('eos_token_id')
+  path = base_model.folder / 'generation_config.json'
   if path.is_file():
     more = json.loads(path.read_text(encoding='utf-8')).get('eos_token_id')
     found = found if more is None else more
   several = found if isinstance(found, list) else [found]
-  return tuple({words.eos, *(end for end in several if end is not None)})
+  return tuple({tokenizer.eos, *(end for end in several if end is not None)})
 
 
-def _special(host, known, name) -> int | None:
+def _special(base_model, known, name) -> int | None:
   """Number of a special token: by config.json, or by the tokenizer's own."""
-  found = host.config.get(f'{name}_token_id')
+  found = base_model.config.get(f'{name}_token_id')
   if isinstance(found, list):
     found = found[0]
-  path = host.folder / 'tokenizer_config.json'
+  path = base_model.folder / 'tokenizer_config.json'
   if found is None and path.is_file():
     token = json.loads(path.read_text(encoding='utf-8')).get(f'{name}_token')
     token = token['content'] if isinstance(token, dict) else token

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from sleep_jax import types
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_config
 from sleep_jax.model import transformer
 
@@ -35,8 +35,8 @@ def save(
   weights: types.Weights,
   folder: str,
   *,
-  words: tokenizer.Tokenizer | None = None,
-  host: hf_checkpoint.HfCheckpoint | None = None,
+  tokenizer: tokenizer_lib.Tokenizer | None = None,
+  base_model: hf_checkpoint.HfCheckpoint | None = None,
   dtype: str = 'float32',
   shard_bytes: int = _SHARD_BYTES,
 ) -> None:
@@ -54,7 +54,7 @@ def save(
     ValueError: the weights are no ordinary checkpoint; says why.
     FileExistsError: the folder holds something.
   """
-  reason = dense_mlp.reason_not_dense(model, weights, host)
+  reason = dense_mlp.reason_not_dense(model, weights, base_model)
   if reason:
     more = (
       ' A dense model can be taught to say nearly the same: '
@@ -62,7 +62,7 @@ def save(
     )
     on = np.asarray(weights.active_NE).any()  # Else there is nothing to teach.
     lost = not on or (
-      host is None and dense_mlp.unsupported_fields(model.config)
+      base_model is None and dense_mlp.unsupported_fields(model.config)
     )
     raise ValueError(f'No exact dense export: {reason}.{"" if lost else more}')
   home = pathlib.Path(folder).expanduser()
@@ -71,7 +71,11 @@ def save(
   part = home.with_name(home.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
   part.mkdir(parents=True)
-  made = dict(host.config if host else dense_mlp.native_hf_config(model.config))
+  made = dict(
+    base_model.config
+    if base_model
+    else dense_mlp.native_hf_config(model.config)
+  )
   made['intermediate_size'] = dense_mlp.hidden_units(model, weights)
   made['architectures'] = made.get('architectures') or [
     hf_config.ARCHITECTURES[made['model_type']]
@@ -81,29 +85,29 @@ def save(
       made[field] = dtype
   _write(part / 'config.json', made)
   _shards(dense_mlp.tensors(model, weights, np.dtype(dtype)), part, shard_bytes)
-  if host is not None:
+  if base_model is not None:
     for name in BESIDE:
-      if (host.folder / name).is_file():
-        shutil.copyfile(host.folder / name, part / name)
-  elif words is not None:
-    _words(words, part)
+      if (base_model.folder / name).is_file():
+        shutil.copyfile(base_model.folder / name, part / name)
+  elif tokenizer is not None:
+    _words(tokenizer, part)
   if home.exists():
     home.rmdir()
   part.rename(home)
 
 
-def _words(words: tokenizer.Tokenizer, folder: pathlib.Path) -> None:
+def _words(tokenizer: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
   """A tokenizer that was made here, as others read it: BOS opens a text."""
-  if not isinstance(words, tokenizer.Bpe):
+  if not isinstance(tokenizer, tokenizer_lib.Bpe):
     return  # Bytes are no tokenizer of others.
-  made = words.fast()
+  made = tokenizer.fast()
   made.save(str(folder / 'tokenizer.json'))
   _write(
     folder / 'tokenizer_config.json',
     {
       'tokenizer_class': 'PreTrainedTokenizerFast',
-      'bos_token': tokenizer.BOS,
-      'eos_token': tokenizer.EOS,
+      'bos_token': tokenizer_lib.BOS,
+      'eos_token': tokenizer_lib.EOS,
     },
   )
 

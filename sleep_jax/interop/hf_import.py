@@ -20,7 +20,7 @@ _SLICE_BYTES = 2**26  # Read at a time.
 
 
 def levels(
-  host: hf_checkpoint.HfCheckpoint,
+  base_model: hf_checkpoint.HfCheckpoint,
   settings: Mapping[str, Any],
   levels: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def levels(
   """
   deep = settings.get('arrangement') == 'depth'
   return [
-    {**level, 'hidden': host.hidden}
+    {**level, 'hidden': base_model.hidden}
     if deep or number == len(levels)
     else {**level}
     for number, level in enumerate(levels, 1)
@@ -40,7 +40,7 @@ def levels(
 
 
 def load(
-  host: hf_checkpoint.HfCheckpoint,
+  base_model: hf_checkpoint.HfCheckpoint,
   model: transformer.Transformer,
   placement: sharding.Placement,
   *,
@@ -60,26 +60,32 @@ def load(
       file and the tensor.
     OSError: a file is broken; names it.
   """
-  newborn = model.shapes()
-  places = placement.shardings(newborn.params)
+  initial_model = model.shapes()
+  places = placement.shardings(initial_model.params)
   parts_of = dict(hf_names.sources(model))
   num_levels = model.config.num_levels
   kind = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
-  with _Reader(host) as reader:
+  with _Reader(base_model) as reader:
     # All is looked at before anything is read.
     for path, parts in parts_of.items():
       for part in parts:
-        reader.check(part, newborn.params[path].shape[len(part.at) :])
+        reader.check(part, initial_model.params[path].shape[len(part.at) :])
     params = {
       path: _fill(
-        reader, parts, newborn.params[path].shape, places[path], kind(path)
+        reader,
+        parts,
+        initial_model.params[path].shape,
+        places[path],
+        kind(path),
       )
       for path, parts in parts_of.items()
     }
-  missing = {path: kind(path) for path in newborn.params if path not in params}
+  missing = {
+    path: kind(path) for path in initial_model.params if path not in params
+  }
   fresh = _fresh(key, model=model, kinds=tuple(missing.items()))
   params |= jax.device_put(fresh, {path: places[path] for path in missing})
-  nobody = jnp.zeros(newborn.active_NE.shape)
+  nobody = jnp.zeros(initial_model.active_NE.shape)
   where = placement.shardings({'active_NE': nobody})['active_NE']
   return types.Weights(params, jax.device_put(nobody, where))
 
@@ -94,8 +100,8 @@ def _fresh(key, *, model, kinds):
 class _Reader:
   """Slices of a checkpoint's tensors; files are opened once, on demand."""
 
-  def __init__(self, host: hf_checkpoint.HfCheckpoint):
-    self._host = host
+  def __init__(self, base_model: hf_checkpoint.HfCheckpoint):
+    self._base_model = base_model
     self._open: dict[pathlib.Path, Any] = {}
 
   def __enter__(self):
@@ -138,10 +144,10 @@ class _Reader:
         yield first, found[(few, *index[1:])]
 
   def _slice(self, part):
-    file = self._host.files.get(part.name)
+    file = self._base_model.files.get(part.name)
     if file is None:
       raise ValueError(
-        f'{self._host.folder}: no file holds tensor {part.name!r}, which '
+        f'{self._base_model.folder}: no file holds tensor {part.name!r}, which '
         'config.json asks for: the directory is not complete; fetch it again.'
       )
     if file not in self._open:

@@ -39,7 +39,7 @@ class LmEvalModel:
     batch_size: int = 8,
     longest: int = 1024,
   ):
-    self.words, self.longest = opened.words, longest
+    self.tokenizer, self.longest = opened.tokenizer, longest
     self._opened, self._batch = opened, batch_size
 
   @functools.cached_property
@@ -59,9 +59,9 @@ class LmEvalModel:
     """Nats of whole texts, in windows that do not overlap."""
     made: list[float] = []
     for text in texts:
-      ids = self.words.encode(text)
+      ids = self.tokenizer.encode(text)
       size = self.longest - 1
-      rows, before = [], [self.words.bos]
+      rows, before = [], [self.tokenizer.bos]
       for start in range(0, len(ids), size):
         part = ids[start : start + size]
         rows.append((before, part))
@@ -85,9 +85,9 @@ class LmEvalModel:
     stops = [stops] if isinstance(stops, str) else list(stops)
     warm = float(how.get('temperature') or 0.0) if how.get('do_sample') else 0.0
     new = int(how.get('max_gen_toks', 256))
-    ids = [self.words.bos, *self.words.encode(context)]
+    ids = [self.tokenizer.bos, *self.tokenizer.encode(context)]
     ids = ids[-max(self.longest - new, 1) :]
-    said, text = detokenizer.Detokenizer(self.words), ''
+    said, text = detokenizer.Detokenizer(self.tokenizer), ''
     opened = self._opened
     for (token,) in streaming.stream(
       opened.model, self._ready, [ids], jax.random.key(0), max_new=new,
@@ -103,11 +103,11 @@ class LmEvalModel:
   def _split(self, context: str, continuation: str):
     trimmed = context.rstrip(' ')
     continuation = context[len(trimmed) :] + continuation
-    before = self.words.encode(trimmed) if trimmed else []
-    whole = self.words.encode(trimmed + continuation)
+    before = self.tokenizer.encode(trimmed) if trimmed else []
+    whole = self.tokenizer.encode(trimmed + continuation)
     if whole[: len(before)] != before:  # The words meet otherwise.
-      return [self.words.bos, *before], self.words.encode(continuation)
-    return [self.words.bos, *before], whole[len(before) :]
+      return [self.tokenizer.bos, *before], self.tokenizer.encode(continuation)
+    return [self.tokenizer.bos, *before], whole[len(before) :]
 
   def _scored(self, pairs) -> list[tuple[float, bool]]:
     """Of (context, continuation) in tokens; the longest rows come first."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_checkpoint, hf_import
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
@@ -19,7 +19,9 @@ from sleep_jax.storage import checkpoint_reading, workdir
 SINGLE_LEVEL = dict(
   hidden=0, update_period='infinite', sleep_period='infinite', slots=0, rank=0
 )
-BASE_FOLDER = 'host'  # Where a work directory describes what it has adopted.
+BASE_FOLDER = (
+  'base_model'  # Where a work directory describes what it has adopted.
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +37,9 @@ class LoadedModel:
 
   model: transformer.Transformer
   weights: types.Weights
-  words: tokenizer.Tokenizer
+  tokenizer: tokenizer_lib.Tokenizer
   ends: tuple[int, ...]
-  host: hf_checkpoint.HfCheckpoint | None = None
+  base_model: hf_checkpoint.HfCheckpoint | None = None
   ledger: Sequence[Mapping[str, Any]] = ()
   nights: int = 0
 
@@ -59,18 +61,26 @@ def open_model(
   home = workdir.path(folder)
   config = hf_checkpoint.config_of(home)
   if 'strategies' not in config:
-    return _of_host(hf_checkpoint.read(folder), dtype)
+    return _of_base_model(hf_checkpoint.read(folder), dtype)
   return _of_run(home, config, strategy, seed)
 
 
-def _of_host(host: hf_checkpoint.HfCheckpoint, dtype: str) -> LoadedModel:
-  words = hf_checkpoint.tokenizer(host)
-  model = build_model(host.settings, [SINGLE_LEVEL], words, host)
+def _of_base_model(
+  base_model: hf_checkpoint.HfCheckpoint, dtype: str
+) -> LoadedModel:
+  tokenizer = hf_checkpoint.tokenizer(base_model)
+  model = build_model(
+    base_model.settings, [SINGLE_LEVEL], tokenizer, base_model
+  )
   weights = hf_import.load(
-    host, model, sharding.make(), key=jax.random.key(0), dtype=dtype
+    base_model, model, sharding.make(), key=jax.random.key(0), dtype=dtype
   )
   return LoadedModel(
-    model, weights, words, hf_checkpoint.end_tokens(host, words), host
+    model,
+    weights,
+    tokenizer,
+    hf_checkpoint.end_tokens(base_model, tokenizer),
+    base_model,
   )
 
 
@@ -84,16 +94,22 @@ def _of_run(home, config, strategy, seed) -> LoadedModel:
       f'{life} holds no checkpoint: there are {there or "none"} (seed and '
       'strategy).'
     )
-  words = tokenizer.load(str(home / f'seed_{seed}' / 'tokenizer'))
-  host = base_checkpoint(config['birth'], home)
-  model = build_model(config['model'], config['levels'], words, host)
+  tokenizer = tokenizer_lib.load(str(home / f'seed_{seed}' / 'tokenizer'))
+  base_model = base_checkpoint(config['pretrain'], home)
+  model = build_model(config['model'], config['levels'], tokenizer, base_model)
   saved, progress = checkpoint_reading.latest_weights(str(life / 'checkpoints'))
   weights = types.Weights(**saved)
-  ends = hf_checkpoint.end_tokens(host, words) if host else (words.eos,)
+  ends = (
+    hf_checkpoint.end_tokens(base_model, tokenizer)
+    if base_model
+    else (tokenizer.eos,)
+  )
   ledger = progress.get('ledger', ())
   # The last one of those recorded may be under way.
   nights = len(progress.get('nights', ())) - bool(progress.get('night'))
-  return LoadedModel(model, weights, words, ends, host, ledger, nights)
+  return LoadedModel(
+    model, weights, tokenizer, ends, base_model, ledger, nights
+  )
 
 
 def stored_prompts(
@@ -105,19 +121,19 @@ def stored_prompts(
     opened: what `open_model` gave of the same folder.
   """
   life = workdir.path(folder) / f'seed_{seed}' / strategy
-  found = [[opened.words.bos]]
+  found = [[opened.tokenizer.bos]]
   if (life / 'checkpoints').is_dir():
-    for band in checkpoint_reading.latest_replay(
+    for age_group in checkpoint_reading.latest_replay(
       str(life / 'checkpoints')
     ).values():
-      lengths = np.asarray(band['length_C'])[: int(band['count'])]
-      rows = zip(np.asarray(band['tokens_CP']), lengths, strict=False)
+      lengths = np.asarray(age_group['length_C'])[: int(age_group['count'])]
+      rows = zip(np.asarray(age_group['tokens_CP']), lengths, strict=False)
       found += [row[:length].tolist() for row, length in rows if length]
   return found
 
 
 def base_checkpoint(
-  birth: Mapping[str, Any], home: workdir.Folder | None = None
+  pretrain: Mapping[str, Any], home: workdir.Folder | None = None
 ) -> hf_checkpoint.HfCheckpoint | None:
   """Whose shape and words a life has; None: its own.
 
@@ -128,18 +144,22 @@ def base_checkpoint(
   Raises:
     FileNotFoundError, ValueError: see `huggingface.read`.
   """
-  for folder in (home, birth.get('restore')):
+  for folder in (home, pretrain.get('restore')):
     described = folder and workdir.path(folder) / BASE_FOLDER
     if described and described.is_dir():
       return hf_checkpoint.read(str(described), weights=False)
-  return hf_checkpoint.read(birth['host']) if birth.get('host') else None
+  return (
+    hf_checkpoint.read(pretrain['base_model'])
+    if pretrain.get('base_model')
+    else None
+  )
 
 
 def build_model(
   settings: Mapping[str, Any],
   levels: Sequence[Mapping[str, Any]],
-  words: tokenizer.Tokenizer,
-  host: hf_checkpoint.HfCheckpoint | None,
+  tokenizer: tokenizer_lib.Tokenizer,
+  base_model: hf_checkpoint.HfCheckpoint | None,
 ) -> transformer.Transformer:
   """The network that a config describes.
 
@@ -148,8 +168,8 @@ def build_model(
     host: whose shape it has, if it is born of one.
   """
   shape = dict(settings)
-  if host is not None:
-    shape |= host.settings
-    levels = hf_import.levels(host, shape, levels)
-  made = config_lib.make(shape, levels, vocab_size=words.vocab_size)
+  if base_model is not None:
+    shape |= base_model.settings
+    levels = hf_import.levels(base_model, shape, levels)
+  made = config_lib.make(shape, levels, vocab_size=tokenizer.vocab_size)
   return transformer.Transformer(made)

@@ -12,7 +12,7 @@ def check_task(task: types.Task | None, config) -> types.Task:
   """
   if task is None:
     raise ValueError(
-      f'The world {config.data.world!r} as it is set has nothing to dream '
+      f'The world {config.data.dataset!r} as it is set has nothing to dream '
       'about: no documents with practice questions. Of facts, set '
       'data.settings.readings and .practice; of passages, .practice; or do '
       "without config.dream.on and the strategy 'seal'."

@@ -21,7 +21,7 @@ class InitialModel:
   """What birth leaves behind: the same for every strategy of a seed."""
 
   weights: types.Weights
-  replay: dict[str, state.Band]
+  replay: dict[str, state.AgeGroup]
 
 
 Array = types.Array
@@ -51,12 +51,12 @@ class InitialState:
   senders: Sequence[int]
   document: int
   averaged: bool
-  tether: kl_penalty.AnchorPenalty | None
+  kl_penalty: kl_penalty.AnchorPenalty | None
 
   def state(
     self,
     weights: types.Weights,
-    bands: Mapping[str, state.Band],
+    age_groups: Mapping[str, state.AgeGroup],
     key: Array,
     guard: Array | float,
   ) -> state.State:
@@ -91,8 +91,11 @@ class InitialState:
       anchor=copied(sleepers),
       woke_N=jnp.zeros((num_levels,), jnp.int32),
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
-      replay=made | (jax.tree.map(jnp.copy, bands) if self.senders else {}),
-      tether=None if self.tether is None else self.tether.empty(weights),
+      replay=made
+      | (jax.tree.map(jnp.copy, age_groups) if self.senders else {}),
+      kl_penalty=None
+      if self.kl_penalty is None
+      else self.kl_penalty.empty(weights),
       average=copied(sleepers if self.averaged else ()),
       memory=(
         row_buffer.empty(room, width=c.data.context)
@@ -107,10 +110,10 @@ def capacities(
 ) -> dict[str, int]:
   """Prompts that each band holds which a strategy fills itself."""
   ring = _ring(config, levels)
-  if kind.name == 'birth':
-    return {name: ring[name] for name in ring if name == buffer.BIRTH}
+  if kind.name == 'pretrain':
+    return {name: ring[name] for name in ring if name == buffer.PRETRAIN}
   if kind.sleeps:
-    return {name: ring[name] for name in ring if name != buffer.BIRTH}
+    return {name: ring[name] for name in ring if name != buffer.PRETRAIN}
   return {}
 
 
@@ -122,7 +125,7 @@ def _ring(config, levels) -> dict[str, int]:
     buffer.day(number): config.replay.day for number in events.sleepers(levels)
   }
   return {
-    buffer.BIRTH: config.replay.birth,
+    buffer.PRETRAIN: config.replay.pretrain,
     buffer.PAST: config.replay.past,
     **days,
   }

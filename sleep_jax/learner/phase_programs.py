@@ -36,7 +36,7 @@ class PhasePrograms:
   config: ml_collections.ConfigDict
   model: transformer.Transformer
   placement: sharding.Placement
-  stems: types.Stems
+  templates: types.PromptTemplates
   bos: int
   eos: int
   judge: judges.Judge
@@ -59,7 +59,7 @@ class PhasePrograms:
       checks.check_base_receiver(senders, len(levels))
     return {
       sender: consolidation.Consolidation(
-        self.model, self._tx(), self.stems, self.bos, self.eos, self.judge,
+        self.model, self._tx(), self.templates, self.bos, self.eos, self.judge,
         self.night, sender, txs[str(sender)] if sender else None,
       )
       for sender in senders
@@ -86,7 +86,7 @@ class PhasePrograms:
     """One for each receiver that has two slots or more."""
     return {
       sender: expert_merge.Merge(
-        self.model, self._tx(), self.stems, self.bos, self.eos, self.judge,
+        self.model, self._tx(), self.templates, self.bos, self.eos, self.judge,
         settings, own,
       )
       for sender, own in nights.items()
@@ -110,12 +110,19 @@ class PhasePrograms:
     tx = optimizer.make(**dream_settings.optimizer(dreams, c.expert_optimizer))
     return {
       sender: seeding.Dreaming(
-        self.model, tx, self.stems, self.bos, self.eos, self.judge, settings,
-        own, self.curriculum(dreams),
+        self.model,
+        tx,
+        self.templates,
+        self.bos,
+        self.eos,
+        self.judge,
+        settings,
+        own,
+        self.curriculum(dreams),
         task.prompts.context.tokens_BT.shape[1],
       )
       for sender, own in nights.items()
-    }  # fmt: skip
+    }
 
   def curriculum(self, dreams: dream_settings.Settings) -> rounds.DreamRounds:
     """How any task is dreamt about."""
@@ -127,23 +134,25 @@ class PhasePrograms:
       self.model, self.bos, self.eos, self.night, dreams, spread
     )
 
-  def tether(self, nights: Nights) -> kl_penalty.AnchorPenalty | None:
+  def kl_penalty(self, nights: Nights) -> kl_penalty.AnchorPenalty | None:
     """What holds the fastest level's day, if anything does.
 
     Raises:
       ValueError: its settings, or that level never sleeps.
     """
-    settings = self.config.wake.tether.to_dict()
+    settings = self.config.wake.kl_penalty.to_dict()
     weight = settings.pop('weight')
     author = sleep_settings.Teacher('anchor', 'old', **settings)
-    settings_checks.check_teacher(author, 'wake.tether')
+    settings_checks.check_teacher(author, 'wake.kl_penalty')
     if not weight >= 0:
-      raise ValueError(f'wake.tether.weight is {weight}: expected 0 or more.')
+      raise ValueError(
+        f'wake.kl_penalty.weight is {weight}: expected 0 or more.'
+      )
     if not weight:
       return None
     if 1 not in nights:
       raise ValueError(
-        f'config.wake.tether.weight is {weight}, but the fastest '
+        f'config.wake.kl_penalty.weight is {weight}, but the fastest '
         'level never sleeps, so that there is no waking to hold it to: give '
         'levels[0] a sleep_period, or set the weight to 0.'
       )

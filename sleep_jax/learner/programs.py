@@ -60,11 +60,11 @@ class Programs:
     kind: strategy.Strategy,
     placement: sharding.Placement,
     *,
-    stems: types.Stems,
+    templates: types.PromptTemplates,
     bos: int,
     eos: int,
     judge: judges.Judge,
-    dream_stems: types.Stems | None = None,
+    dream_templates: types.PromptTemplates | None = None,
     task: types.Task | None = None,
     learning_rate: float | None = None,
   ):
@@ -85,18 +85,18 @@ class Programs:
         optimizer.owned(shapes.params, owners, num_levels=len(levels))
       )
     self._config = config
-    self.birth_steps = config.birth.steps
-    self._asked = stems, judge
+    self.pretrain_steps = config.pretrain.steps
+    self._asked = templates, judge
     self._nights: dict[int, consolidation.Consolidation] = {}
     self._merges: dict[int, expert_merge.Merge] = {}
     self._dreamings: dict[int, dream_seeding.Dreaming] = {}
-    self._dreamt = dream_stems, task
+    self._dreamt = dream_templates, task
     self.settings: dict[str, sleep_settings.Settings] = {}
     self.dreams = dream_settings.make(**config.dream.to_dict())
     average_decay, document = 0.0, 0
     night = settings_checks.make_settings(**config.consolidate.to_dict())
     build = phase_programs.PhasePrograms(
-      config, model, placement, stems, bos, eos, judge, night
+      config, model, placement, templates, bos, eos, judge, night
     )
     if kind.edits or (kind.sleeps and self.dreams.on):
       task = checks.check_task(task, config)
@@ -126,7 +126,7 @@ class Programs:
         document = checks.document_length(config)
       if night.averaged:
         average_decay = night.average_decay
-    tied = build.tether(self._nights) if kind.sleeps else None
+    tied = build.kl_penalty(self._nights) if kind.sleeps else None
     self._first = initial_state.InitialState(
       config, levels, kind, txs, moving, self.senders, document,
       bool(average_decay), tied,
@@ -140,7 +140,7 @@ class Programs:
     )
     step = step_lib.make(
       self._likelihood, moving, txs, periods,
-      bands=tuple(initial_state.capacities(config, levels, kind)),
+      age_groups=tuple(initial_state.capacities(config, levels, kind)),
       hold=None if tied is None else tied.hold, average_decay=average_decay,
       micro_batches=config.wake.micro_batches,
     )  # fmt: skip
@@ -154,7 +154,7 @@ class Programs:
 
   def begin(
     self,
-    newborn: initial_state.InitialModel | None,
+    initial_model: initial_state.InitialModel | None,
     key: Array,
     *,
     guard: float = -1.0,
@@ -167,25 +167,31 @@ class Programs:
       guard: the newborn's score on the guard's probes, if it was asked.
     """
 
-    def make(newborn, key, guard):
-      if newborn is None:
+    def make(initial_model, key, guard):
+      if initial_model is None:
         return self._first.state(self.model.init(key), {}, key, guard)
-      weights, bands = newborn
+      weights, age_groups = initial_model
       return self._first.state(
-        jax.tree.map(jnp.copy, weights), bands, key, guard
+        jax.tree.map(jnp.copy, weights), age_groups, key, guard
       )
 
-    given = None if newborn is None else (newborn.weights, newborn.replay)
+    given = (
+      None
+      if initial_model is None
+      else (initial_model.weights, initial_model.replay)
+    )
     args = (given, key, jnp.float32(guard))
-    return self._run(('begin', newborn is None), make, *args, donate=False)
+    return self._run(
+      ('begin', initial_model is None), make, *args, donate=False
+    )
 
-  def unborn(self) -> initial_state.InitialModel:
-    """Shapes and places of what this birth will leave, see `birth.dtype`."""
+  def initial_shapes(self) -> initial_state.InitialModel:
+    """Shapes and places of what this birth will leave, see `pretrain.dtype`."""
     born, num = self.abstract(None), self.model.config.num_levels
     params = {
       path: jax.ShapeDtypeStruct(
         leaf.shape,
-        optimizer.dtype(path, self._config.birth.dtype, num_levels=num),
+        optimizer.dtype(path, self._config.pretrain.dtype, num_levels=num),
         sharding=leaf.sharding,
       )
       for path, leaf in born.weights.params.items()
@@ -194,19 +200,19 @@ class Programs:
       born.weights.replace(params=params), born.replay
     )
 
-  def check(self, newborn: initial_state.InitialModel) -> None:
+  def check(self, initial_model: initial_state.InitialModel) -> None:
     """Lays out every state of a life as shapes, to find what cannot be."""
-    self.abstract(newborn)
+    self.abstract(initial_model)
     for sender in self._nights:
-      self.abstract(newborn, night=sender)
+      self.abstract(initial_model, night=sender)
     for sender in self._merges:
-      self.abstract(newborn, night=sender, phase=MERGE)
+      self.abstract(initial_model, night=sender, phase=MERGE)
     for sender in self._dreamings:
-      self.abstract(newborn, night=sender, phase=DREAM)
+      self.abstract(initial_model, night=sender, phase=DREAM)
 
   def abstract(
     self,
-    newborn: initial_state.InitialModel | None,
+    initial_model: initial_state.InitialModel | None,
     *,
     night: int | None = None,
     phase: str = CONSOLIDATE,
@@ -218,11 +224,16 @@ class Programs:
       night: its sender.
       phase: what the night is: it consolidates, merges or dreams.
     """
-    newborn = newborn or initial_state.InitialModel(self.model.shapes(), {})
+    initial_model = initial_model or initial_state.InitialModel(
+      self.model.shapes(), {}
+    )
     shapes = jax.eval_shape(
-      self._first.state, newborn.weights, newborn.replay, jax.random.key(0),
+      self._first.state,
+      initial_model.weights,
+      initial_model.replay,
+      jax.random.key(0),
       -1.0,
-    )  # fmt: skip
+    )
     if night is not None:
       shapes = self._asleep(shapes, night, phase)
     return jax.tree.map(
@@ -274,14 +285,16 @@ class Programs:
   def seed(self, state, sender: int, *, phase: str = CONSOLIDATE):
     night = self._of(phase)[sender]
 
-    def seed(state, stems, judge):
+    def seed(state, templates, judge):
       # Arguments, so that one compiled night serves all vocabularies.
-      return dataclasses.replace(night, stems=stems, judge=judge).seed(state)
+      return dataclasses.replace(night, templates=templates, judge=judge).seed(
+        state
+      )
 
-    stems, judge = self._asked
+    templates, judge = self._asked
     if phase == DREAM:
-      stems = self._dreamt[0]
-    return self._run(('seed', sender, phase), seed, state, stems, judge)
+      templates = self._dreamt[0]
+    return self._run(('seed', sender, phase), seed, state, templates, judge)
 
   def merged(self, state, sender: int):
     """Commits a merge."""
@@ -321,15 +334,15 @@ class Programs:
       donate=False,
     )  # fmt: skip
 
-  def remember(self, state, birth: batches.Source | None):
+  def remember(self, state, pretrain: batches.Source | None):
     """Offers a memory all that birth read, as often, without learning it."""
 
     def offer(state, batch, index):
       key = jax.random.fold_in(jax.random.fold_in(state.key, 11), index)
       return state.replace(memory=row_buffer.offer(state.memory, batch, key))
 
-    for index in range(self.birth_steps if birth is not None else 0):
-      batch = self.placement.put(birth.batch(index), prefix='batch/')
+    for index in range(self.pretrain_steps if pretrain is not None else 0):
+      batch = self.placement.put(pretrain.batch(index), prefix='batch/')
       count = state.memory.count + 0
       state = self._run('offer', offer, state, batch, count)
     return state
@@ -378,7 +391,7 @@ class Programs:
 def _optimizer(config, name):
   """Settings of an owner's optimizer."""
   if name == 'core':
-    return config.birth.optimizer
+    return config.pretrain.optimizer
   if name == 'all':
     return config.fine_tune
   return config.wake.optimizers[int(name) - 1]

@@ -32,7 +32,7 @@ def divergence(
   beta: float,
   temperature: float = 1.0,
   tokens: int,
-  words: int,
+  vocab_block: int,
   cap: float = 0.0,
   place: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
@@ -60,7 +60,7 @@ def divergence(
   # over devices stay where they are.
   fold = lambda x: pad(x).reshape(rows, -1, x.shape[1]).swapaxes(0, 1)
   given = jax.lax.stop_gradient((fold(teacher_ND), teacher_VD, student_VD))
-  settings = (beta, temperature, min(words, len(student_VD)), cap, place)
+  settings = (beta, temperature, min(vocab_block, len(student_VD)), cap, place)
   value = _divergence(settings, fold(student_ND), *given)
   return value.swapaxes(0, 1).reshape(-1)[:size]
 
@@ -124,16 +124,16 @@ _divergence.defvjp(_forward, _backward)
 
 def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
   """(divergence `[N]`, its gradient for `student_ND`) of a block of tokens."""
-  beta, temperature, words, cap, _ = settings
+  beta, temperature, vocab_block, cap, _ = settings
   vocab = len(student_VD)
 
   def predict(index):
     # The last block begins early enough to be full; what it shares with the
     # one before it is not counted twice.
-    start = jnp.minimum(index * words, vocab - words)
-    new_V = start + jnp.arange(words) >= index * words
+    start = jnp.minimum(index * vocab_block, vocab - vocab_block)
+    new_V = start + jnp.arange(vocab_block) >= index * vocab_block
     heads = [
-      jax.lax.dynamic_slice_in_dim(x, start, words)
+      jax.lax.dynamic_slice_in_dim(x, start, vocab_block)
       for x in (teacher_VD, student_VD)
     ]
     logits = [
@@ -168,7 +168,7 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
       mass_N, mean_ND = mass_N + w_NV.sum(-1), mean_ND + read(q_NV)
     return (value_N, grad_ND, mass_N, mean_ND), None
 
-  blocks = jnp.arange(-(-vocab // words))
+  blocks = jnp.arange(-(-vocab // vocab_block))
   zero_N = jnp.zeros(len(student_ND), jnp.float32)
   zero_ND = jnp.zeros(student_ND.shape, jnp.float32)
   lse, _ = jax.lax.scan(normalise, (zero_N - jnp.inf,) * 2, blocks)

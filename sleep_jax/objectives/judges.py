@@ -53,7 +53,7 @@ class Words(Protocol):
   def decode(self, ids: Iterable[int]) -> str: ...
 
 
-def make(name: str, words: Words) -> Judge:
+def make(name: str, tokenizer: Words) -> Judge:
   """A judge by its name.
 
   Args:
@@ -64,9 +64,9 @@ def make(name: str, words: Words) -> Judge:
     ValueError: there is no such judge, or yours fails a question put to it.
   """
   if name == MATCH:
-    return match(words)
+    return match(tokenizer)
   if name == TEACHER:
-    return teacher(words)
+    return teacher(tokenizer)
   module, colon, function = name.partition(':')
   place = f'consolidate.imitation.judge {name!r}'
   if not (module and colon and function):
@@ -77,7 +77,7 @@ def make(name: str, words: Words) -> Judge:
   if module == ENCODER:
     encoder = sentence_encoder.Encoder(function)
     alike = functools.partial(sentence_encoder.alike, encoder)
-    return call(alike, words, place=place)
+    return call(alike, tokenizer, place=place)
   try:
     called = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError) as error:
@@ -86,15 +86,15 @@ def make(name: str, words: Words) -> Judge:
       'Python finds from here.'
     ) from error
   _ask(called, ['a red house', 'yes', ''], ['A red house.', 'no', ''], place)
-  return call(called, words, place=place)
+  return call(called, tokenizer, place=place)
 
 
-def match(words: Words) -> Judge:
+def match(tokenizer: Words) -> Judge:
   """The same letters and digits in the same tokens, whatever else there is.
 
   Case, spaces, punctuation, BOS and EOS do not count.
   """
-  return jax.tree_util.Partial(_matched, _forms(words))
+  return jax.tree_util.Partial(_matched, _forms(tokenizer))
 
 
 def _matched(form_V, wanted, said):
@@ -105,7 +105,7 @@ def _matched(form_V, wanted, said):
   return jnp.all(wanted_BS == said_BS, 1).astype(jnp.float32), {}
 
 
-def teacher(words: Words) -> Judge:
+def teacher(tokenizer: Words) -> Judge:
   """A match, or nearer to the teacher's mind than unrelated endings are.
 
   Nearness is the cosine of mean hidden states, less the mean of all that was
@@ -113,7 +113,7 @@ def teacher(words: Words) -> Judge:
   was wanted and the one half a set away, unless they match. `unrelated` is the
   cosine that 99 in 100 of those pairs stay below, and that must be exceeded.
   """
-  return jax.tree_util.Partial(_near, match(words))
+  return jax.tree_util.Partial(_near, match(tokenizer))
 
 
 def _near(same, wanted, said):
@@ -132,7 +132,7 @@ def _near(same, wanted, said):
   return jnp.maximum(matched_B, near_B), {'unrelated': limit}
 
 
-def call(function: Call, words: Words, *, place: str) -> Judge:
+def call(function: Call, tokenizer: Words, *, place: str) -> Judge:
   """A judge in Python, asked about texts on the host.
 
   Args:
@@ -142,7 +142,7 @@ def call(function: Call, words: Words, *, place: str) -> Judge:
   def asked(wanted_BS, wanted_length_B, said_BS, said_length_B):
     wanted, said = (
       [
-        words.decode(row[:length].tolist())
+        tokenizer.decode(row[:length].tolist())
         for row, length in zip(tokens_BS, length_B, strict=True)
       ]
       for tokens_BS, length_B in (
@@ -200,12 +200,12 @@ def _cosine(a_BD, b_BD):
   return jnp.sum(a_BD * b_BD, 1) / jnp.maximum(size_B, 1e-9)
 
 
-def _forms(words):
+def _forms(tokenizer):
   """int32 `[V]`: tokens of one normal form share a number; 0 is no form."""
   forms = {'': 0}
   found = []
-  for token in range(words.vocab_size):
-    text = words.decode([token])
+  for token in range(tokenizer.vocab_size):
+    text = tokenizer.decode([token])
     # Part of a character: nothing but itself is like it.
     whole = '\ufffd' not in text
     letters = ''.join(c for c in text.casefold() if c.isalnum())

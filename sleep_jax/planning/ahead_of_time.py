@@ -25,7 +25,7 @@ from sleep_jax.runtime import sharding
 from sleep_jax.strategies import pretrain, registry
 
 BOS, EOS = 1, 2  # Any: no word is read.
-_STEMS, _STEM_WIDTH = 8, 16
+_TEMPLATES, _TEMPLATE_WIDTH = 8, 16
 _DOCUMENTS, _QUESTIONS, _ANSWER = 8, 32, 16
 
 
@@ -69,13 +69,13 @@ class CompiledRun:
   """
 
   programs: programs_lib.Programs
-  newborn: initial_state.InitialModel
+  initial_model: initial_state.InitialModel
   batch: types.Batch
   task: types.Task
 
   def state(self, **night: Any) -> Any:
     """See `Programs.abstract`."""
-    return self.programs.abstract(self.newborn, **night)
+    return self.programs.abstract(self.initial_model, **night)
 
   def wake(self) -> Any:
     """The wake step."""
@@ -107,24 +107,24 @@ def compiled_run(
   model = build(config)
   levels = model.config.num_levels
   make = lambda kind: programs_lib.Programs(
-    config, model, kind, placement, stems=_stems(), bos=BOS, eos=EOS,
-    judge=jax.tree_util.Partial(_unjudged), dream_stems=_stems(),
+    config, model, kind, placement, templates=_templates(), bos=BOS, eos=EOS,
+    judge=jax.tree_util.Partial(_unjudged), dream_templates=_templates(),
     task=_task(config),
   )  # fmt: skip
-  newborn = make(pretrain.make(0, num_levels=levels)).unborn()
+  initial_model = make(pretrain.make(0, num_levels=levels)).initial_shapes()
   (kind,) = registry.make(strategy, num_levels=levels)
-  return CompiledRun(make(kind), newborn, _batch(config), _task(config))
+  return CompiledRun(make(kind), initial_model, _batch(config), _task(config))
 
 
 def build(config: ml_collections.ConfigDict) -> transformer.Transformer:
   """The network of a config, whose tokenizer is only counted."""
   shape, levels = config.model.to_dict(), config.to_dict()['levels']
-  words = config.tokenizer.vocab_size
-  host = open_model.base_checkpoint(config.birth)
-  if host is not None:
-    shape, words = shape | host.settings, host.vocab_size
-    levels = hf_import.levels(host, shape, levels)
-  made = config_lib.make(shape, levels, vocab_size=words)
+  vocab_size = config.tokenizer.vocab_size
+  base_model = open_model.base_checkpoint(config.pretrain)
+  if base_model is not None:
+    shape, vocab_size = shape | base_model.settings, base_model.vocab_size
+    levels = hf_import.levels(base_model, shape, levels)
+  made = config_lib.make(shape, levels, vocab_size=vocab_size)
   return transformer.Transformer(made)
 
 
@@ -153,9 +153,9 @@ def _task(config) -> types.Task:
   return types.Task(prompts.replace(context=documents), questions)
 
 
-def _stems() -> types.Stems:
-  text, size = _ints(_STEMS, _STEM_WIDTH), _ints(_STEMS)
-  return types.Stems(text, size, text, size)
+def _templates() -> types.PromptTemplates:
+  text, size = _ints(_TEMPLATES, _TEMPLATE_WIDTH), _ints(_TEMPLATES)
+  return types.PromptTemplates(text, size, text, size)
 
 
 def _prompts(B, P):

@@ -30,7 +30,7 @@ _KINDS = (
   (r'^sums/', 'gradient sums'),
   (r'^(anchor|average)/', 'anchors'),
   (r'^night/(sender_next|fresh)/', 'what a night proposes'),
-  (r'^night/|^tether/', 'rehearsals'),
+  (r'^night/|^kl_penalty/', 'rehearsals'),
   (r'^(?!weights/params/)', 'replay and counters'),
 )
 # What to turn when a kind is too large.

@@ -55,7 +55,7 @@ def plan(
   mesh = dict(place.mesh.shape)
   reckoned = budget.Budget(
     model, config, settings_checks.make_settings(**plain['consolidate']),
-    {'bfloat16': 2, 'float32': 4}[config.birth.dtype], mesh,
+    {'bfloat16': 2, 'float32': 4}[config.pretrain.dtype], mesh,
   )  # fmt: skip
   sender = life.programs.senders[0]
   asleep = dict(night=sender)
@@ -72,24 +72,33 @@ def plan(
       reckoned.dream(), lambda: life.dream(sender),
     )  # fmt: skip
   parameters: dict[str, float] = {}
-  for path, leaf in life.newborn.weights.params.items():
+  for path, leaf in life.initial_model.weights.params.items():
     kind = budget.kind(f'weights/params/{path}', model.num_levels)
     parameters[kind] = parameters.get(kind, 0) + math.prod(leaf.shape)
   size = sum(
     math.prod(leaf.shape) * leaf.dtype.itemsize
-    for leaf in life.newborn.weights.params.values()
+    for leaf in life.initial_model.weights.params.values()
   )
   found: dict[str, Any] = {
-    'name': config.name, 'topology': topology.name, 'mesh': mesh,
-    'chip_bytes': topology.chip.bytes, 'parameters': parameters,
-    'dtype': config.birth.dtype, 'rows': reckoned.day_rows,
-    'context': config.data.context, 'rounds': reckoned.night.rounds,
-    'wake_steps': config.wake.steps, 'programs': {}, 'too_much': [],
+    'name': config.name,
+    'topology': topology.name,
+    'mesh': mesh,
+    'chip_bytes': topology.chip.bytes,
+    'parameters': parameters,
+    'dtype': config.pretrain.dtype,
+    'rows': reckoned.day_rows,
+    'context': config.data.context,
+    'rounds': reckoned.night.rounds,
+    'wake_steps': config.wake.steps,
+    'programs': {},
+    'too_much': [],
     'uneven': reckoned.uneven(),
-    'newborn': sum(
-      budget.kept(life.newborn.weights, num_levels=model.num_levels).values()
+    'initial_model': sum(
+      budget.kept(
+        life.initial_model.weights, num_levels=model.num_levels
+      ).values()
     ),
-  }  # fmt: skip
+  }
   for name, (state, needed, work, lower) in rows.items():
     row: dict[str, Any] = {
       'kept': budget.kept(state, num_levels=model.num_levels),
@@ -99,7 +108,7 @@ def plan(
     if name in ahead:
       row['compiled'] = compiled(lower(), topology.name, known)
     found['programs'][name] = row
-    room = topology.chip.bytes - found['newborn']
+    room = topology.chip.bytes - found['initial_model']
     found['too_much'] += _too_much(name, row, room)
   return found
 

@@ -33,7 +33,7 @@ def text(found: dict[str, Any]) -> str:
     ))  # fmt: skip
   lines.append(
     f'and beside all of them the newborn, to measure drift from: '
-    f'{found["newborn"] / GIB:.2f}'
+    f'{found["initial_model"] / GIB:.2f}'
   )
   made = [row.get('compiled', {}) for row in programs.values()]
   if any(made):

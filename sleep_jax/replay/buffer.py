@@ -17,7 +17,9 @@ import jax.numpy as jnp
 from sleep_jax import state, types
 
 Array = types.Array
-BIRTH, PAST, _DAY = 'birth', 'past', 'day/'
+# JAX orders a dict by its keys, and random numbers follow that order: the group
+# of pretraining sorts before the days, these before the past.
+PRETRAIN, PAST, _DAY = 'corpus', 'past', 'day/'
 
 
 def day(level: int) -> str:
@@ -36,14 +38,14 @@ def empty(
     document: likewise, of the document that days keep for a teacher; 0: none.
   """
 
-  def band(capacity, document):
+  def age_group(capacity, document):
     documents = None
     if document:
       documents = types.Texts(
         tokens_BT=jnp.zeros((capacity, document), jnp.int32),
         length_B=jnp.ones((capacity,), jnp.int32),
       )
-    return state.Band(
+    return state.AgeGroup(
       tokens_CP=jnp.zeros((capacity, width), jnp.int32),
       length_C=jnp.zeros((capacity,), jnp.int32),
       subject_C2=jnp.zeros((capacity, 2), jnp.int32),
@@ -53,20 +55,20 @@ def empty(
     )
 
   return {
-    name: band(size, document * name.startswith(_DAY))
+    name: age_group(size, document * name.startswith(_DAY))
     for name, size in capacities.items()
     if size
   }
 
 
 def insert(
-  band: state.Band,
+  age_group: state.AgeGroup,
   prompts: types.Prompts,
   step: Array,
   key: Array,
   *,
   documents: types.Texts | None = None,
-) -> state.Band:
+) -> state.AgeGroup:
   """Offers a batch of prompts to a reservoir; absent prompts do not count.
 
   Args:
@@ -76,17 +78,19 @@ def insert(
     key: consumed.
     documents: what each prompt began, [B, W]; needed where they are kept.
   """
-  capacity = band.length_C.shape[0]
-  slot_B, count = reservoir(band.count, prompts.length_B > 0, capacity, key)
+  capacity = age_group.length_C.shape[0]
+  slot_B, count = reservoir(
+    age_group.count, prompts.length_B > 0, capacity, key
+  )
   put = lambda old, new: old.at[slot_B].set(new, mode='drop')
-  return state.Band(
-    tokens_CP=put(band.tokens_CP, prompts.tokens_BP),
-    length_C=put(band.length_C, prompts.length_B),
-    subject_C2=put(band.subject_C2, prompts.subject_B2),
-    step_C=put(band.step_C, jnp.broadcast_to(step, slot_B.shape)),
+  return state.AgeGroup(
+    tokens_CP=put(age_group.tokens_CP, prompts.tokens_BP),
+    length_C=put(age_group.length_C, prompts.length_B),
+    subject_C2=put(age_group.subject_C2, prompts.subject_B2),
+    step_C=put(age_group.step_C, jnp.broadcast_to(step, slot_B.shape)),
     count=count,
-    documents=jax.tree.map(put, band.documents, documents)
-    if band.documents is not None
+    documents=jax.tree.map(put, age_group.documents, documents)
+    if age_group.documents is not None
     else None,
   )
 
@@ -113,6 +117,6 @@ def reservoir(
   return slot_B, count + jnp.sum(present_B.astype(jnp.int32))
 
 
-def stored_tokens(replay: Mapping[str, state.Band]) -> int:
+def stored_tokens(replay: Mapping[str, state.AgeGroup]) -> int:
   """Room for tokens in all bands: what a replay buffer may use as well."""
-  return sum(band.tokens_CP.size for band in replay.values())
+  return sum(age_group.tokens_CP.size for age_group in replay.values())

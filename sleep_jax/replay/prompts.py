@@ -9,21 +9,21 @@ from sleep_jax import state, types
 
 
 def draw(
-  replay: Mapping[str, state.Band],
-  stems: types.Stems,
+  replay: Mapping[str, state.AgeGroup],
+  templates: types.PromptTemplates,
   key: types.Array,
   *,
   num: int,
   width: int,
   bos: int,
-  bands: tuple[str, ...],
+  age_groups: tuple[str, ...],
   since: types.Array,
   until: types.Array,
   bos_share: float,
-  birth_share: float,
+  pretrain_share: float,
   splice_share: float,
   cut_share: float,
-  stem_share: float,
+  template_share: float,
 ) -> types.Prompts:
   """Prompts for one teacher.
 
@@ -37,13 +37,13 @@ def draw(
     bands: names of the bands to draw from.
     since, until: an entry's step must lie in (since, until]; birth is 0.
     bos_share: share of bare BOS prompts; all of them when no entry is valid.
-    birth_share: share of stored prompts that are of birth, where there are
+    pretrain_share: share of stored prompts that are of birth, where there are
       others; negative: as many as there are.
     splice_share: share of stored prompts whose last tokens, a random number
       of them after the subject, are those of another one.
     cut_share: share of stored prompts that are cut at a random place, after
       the subject where there is one.
-    stem_share: share of stored prompts with a subject that become stems.
+    template_share: share of stored prompts with a subject that become stems.
 
   Returns:
     Prompts `[num, width]`, each with its document where the band has them.
@@ -52,29 +52,37 @@ def draw(
   bare_BP = jnp.where(place == 0, bos, jnp.zeros((num, 1), jnp.int32))
   one_B = jnp.ones((num,), jnp.int32)
   nothing_B2 = jnp.zeros((num, 2), jnp.int32)
-  kept = [replay[name] for name in bands if name in replay]
+  kept = [replay[name] for name in age_groups if name in replay]
   if not kept:
     return types.Prompts(bare_BP, one_B, nothing_B2)
-  band = jax.tree.map(lambda *x: jnp.concatenate(x), *[
+  age_group = jax.tree.map(lambda *x: jnp.concatenate(x), *[
     b.replace(count=jnp.arange(b.length_C.shape[0]) < b.count) for b in kept
   ])  # fmt: skip
-  valid_C = band.count & (band.step_C > since) & (band.step_C <= until)
+  valid_C = (
+    age_group.count & (age_group.step_C > since) & (age_group.step_C <= until)
+  )
   # Cut to size, a long prompt would ask for the rest of itself instead.
-  valid_C &= band.length_C <= width
+  valid_C &= age_group.length_C <= width
   keys = jax.random.split(key, 9)
-  score_C = jnp.where(valid_C, _weighed(valid_C, band, birth_share), -jnp.inf)
+  score_C = jnp.where(
+    valid_C, _weighed(valid_C, age_group, pretrain_share), -jnp.inf
+  )
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
   pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
   tokens_BP, length_B, subject_B2 = (
-    _widen(band.tokens_CP[pick_B], width), band.length_C[pick_B],
-    band.subject_C2[pick_B],
+    _widen(age_group.tokens_CP[pick_B], width), age_group.length_C[pick_B],
+    age_group.subject_C2[pick_B],
   )  # fmt: skip
   coin = lambda key, share: jax.random.uniform(key, (num,)) < share
   other_B = jax.random.categorical(keys[6], score_C, shape=(num,))
   spliced_BP = _splice(
-    tokens_BP, length_B, subject_B2, _widen(band.tokens_CP[other_B], width),
-    band.length_C[other_B], keys[7],
-  )  # fmt: skip
+    tokens_BP,
+    length_B,
+    subject_B2,
+    _widen(age_group.tokens_CP[other_B], width),
+    age_group.length_C[other_B],
+    keys[7],
+  )
   tokens_BP = jnp.where(
     coin(keys[8], splice_share)[:, None], spliced_BP, tokens_BP
   )
@@ -82,18 +90,18 @@ def draw(
   shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
   cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
   length_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
-  if stems.before_length_S.shape[0]:
-    stem_B = jax.random.randint(
-      keys[3], (num,), 0, stems.before_length_S.shape[0]
+  if templates.before_length_S.shape[0]:
+    template_B = jax.random.randint(
+      keys[3], (num,), 0, templates.before_length_S.shape[0]
     )
     asked_BP, asked_B, fits_B = ask(
-      tokens_BP, subject_B2, stems, stem_B, width=width, bos=bos
+      tokens_BP, subject_B2, templates, template_B, width=width, bos=bos
     )
-    ask_B = coin(keys[4], stem_share) & fits_B
+    ask_B = coin(keys[4], template_share) & fits_B
     tokens_BP = jnp.where(ask_B[:, None], asked_BP, tokens_BP)
     length_B = jnp.where(ask_B, asked_B, length_B)
   bare_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
-  context = jax.tree.map(lambda x: x[pick_B], band.documents)
+  context = jax.tree.map(lambda x: x[pick_B], age_group.documents)
   if context is not None:  # Nothing was met: nothing is read.
     known_B = jnp.where(jnp.any(valid_C), context.length_B, 1)
     context = types.Texts(context.tokens_BT.at[:, 0].set(bos), known_B)
@@ -105,14 +113,14 @@ def draw(
   )
 
 
-def _weighed(valid_C, band, birth_share):
+def _weighed(valid_C, age_group, pretrain_share):
   """Log-weights that give birth its share."""
-  born_C = valid_C & (band.step_C == 0)
-  born, later = jnp.sum(born_C), jnp.sum(valid_C & ~born_C)
-  if birth_share < 0:
+  pretrain_C = valid_C & (age_group.step_C == 0)
+  born, later = jnp.sum(pretrain_C), jnp.sum(valid_C & ~pretrain_C)
+  if pretrain_share < 0:
     return jnp.zeros(valid_C.shape)
-  share_C = jnp.where(born_C, birth_share, 1 - birth_share)
-  log_C = jnp.log(share_C / jnp.maximum(jnp.where(born_C, born, later), 1))
+  share_C = jnp.where(pretrain_C, pretrain_share, 1 - pretrain_share)
+  log_C = jnp.log(share_C / jnp.maximum(jnp.where(pretrain_C, born, later), 1))
   return jnp.where((born > 0) & (later > 0), log_C, 0.0)
 
 
@@ -136,8 +144,8 @@ def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):
 def ask(
   tokens_BP: types.Array,
   subject_B2: types.Array,
-  stems: types.Stems,
-  stem_B: types.Array,
+  templates: types.PromptTemplates,
+  template_B: types.Array,
   *,
   width: int,
   bos: int,
@@ -149,8 +157,11 @@ def ask(
     question fits.
   """
   num = tokens_BP.shape[0]
-  take = lambda x: jnp.take(x, stem_B, 0)
-  before_B, after_B = take(stems.before_length_S), take(stems.after_length_S)
+  take = lambda x: jnp.take(x, template_B, 0)
+  before_B, after_B = (
+    take(templates.before_length_S),
+    take(templates.after_length_S),
+  )
   start_B, stop_B = subject_B2[:, 0], subject_B2[:, 1]
   size_B = stop_B - start_B
   place = jnp.arange(width)[None] - 1  # Of a token after BOS.
@@ -160,9 +171,9 @@ def ask(
     index = jnp.clip(index, 0, rows_BP.shape[1] - 1)
     return jnp.take_along_axis(rows_BP, index, 1)
 
-  first = at(take(stems.before_SP), jnp.broadcast_to(place, (num, width)))
+  first = at(take(templates.before_SP), jnp.broadcast_to(place, (num, width)))
   second = at(tokens_BP, place - ends[0][:, None] + start_B[:, None])
-  third = at(take(stems.after_SP), place - ends[1][:, None])
+  third = at(take(templates.after_SP), place - ends[1][:, None])
   tokens = jnp.where(place < ends[1][:, None], second, third)
   tokens = jnp.where(place < ends[0][:, None], first, tokens)
   tokens = jnp.where(place < 0, bos, tokens)

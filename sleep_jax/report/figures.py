@@ -55,7 +55,7 @@ def curves(groups: Groups, styles: Styles) -> str:
   )
   learned = draw('All experiences so far', scores(_so_far), middle, (0, 1))
   learned += draw('The newest experience', newest, middle, (0, 1))
-  loss, drift = _field('held_out_loss'), _field('kl_newborn')
+  loss, drift = _field('held_out_loss'), _field('kl_initial')
   learned = f'<div>{learned}</div>' if learned else ''
   return html.row([prior, learned]) + html.row(
     [
@@ -70,7 +70,7 @@ def matrices(groups: Groups, styles: Styles) -> str:
   """The R matrix of each strategy with birth before it, mean over seeds."""
   figures = []
   for name, runs in groups.items():
-    tables = [_with_birth(run['evaluations']) for run in runs]
+    tables = [_with_pretrain(run['evaluations']) for run in runs]
     size = max(len(t) for t in tables)
     total, count = np.zeros((size, size)), np.zeros((size, size))
     for table in tables:
@@ -81,7 +81,7 @@ def matrices(groups: Groups, styles: Styles) -> str:
     if size < 2 or np.isnan(mean).all():
       continue
     numbers = [str(i) for i in range(size)]
-    drawing = plots.heat(mean, numbers, ['birth', *numbers[1:]])
+    drawing = plots.heat(mean, numbers, ['pretrain', *numbers[1:]])
     note = f'mean of {len(runs)} seeds' if len(runs) > 1 else ''
     figures.append(html.figure(drawing, html.chip(styles[name], name, note)))
   return html.row(figures)
@@ -231,7 +231,7 @@ def _harms(run: Run) -> list[svg.Point]:
 
 def _prior(evaluation: dict[str, Any], met: int) -> float:
   del met  # What was known at birth does not grow.
-  return cycles.score(evaluation, 'birth')
+  return cycles.score(evaluation, 'pretrain')
 
 
 def _so_far(evaluation: dict[str, Any], met: int) -> float:
@@ -251,14 +251,14 @@ def _field(name: str) -> Read:
   return read
 
 
-def _with_birth(evaluations: list[dict[str, Any]]) -> np.ndarray:
+def _with_pretrain(evaluations: list[dict[str, Any]]) -> np.ndarray:
   """R with the birth probes as column 0."""
   matrix = retention.r_matrix(evaluations)
-  birth = np.full((len(matrix), 1), np.nan)
+  pretrain = np.full((len(matrix), 1), np.nan)
   for evaluation in evaluations:
     if evaluation['experience'] is not None:
-      birth[evaluation['experience']] = cycles.score(evaluation, 'birth')
-  return np.concatenate([birth, matrix], axis=1)
+      pretrain[evaluation['experience']] = cycles.score(evaluation, 'pretrain')
+  return np.concatenate([pretrain, matrix], axis=1)
 
 
 def _lives(

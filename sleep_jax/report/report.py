@@ -16,7 +16,7 @@ from sleep_jax.storage import workdir
 Run = dict[str, Any]
 # What fits on a terminal: key in a summary, title.
 COLUMNS = (
-  ('prior_newborn', 'knew'),
+  ('prior_initial', 'knew'),
   ('la', 'learned'),
   ('prior', 'prior'),
   ('acc', 'ACC'),
@@ -232,7 +232,7 @@ def _lede(groups: figures.Groups) -> str:
     else:
       said.append(
         f'{label} has {prior} of its birth probes right (newborn '
-        f'{percent(name, "prior_newborn")}) and {acc} of what it was taught '
+        f'{percent(name, "prior_initial")}) and {acc} of what it was taught '
         'since'
       )
   sentence = '; '.join(said)

@@ -13,7 +13,7 @@ from sleep_jax.report import figures, html, svg, text_format
 SCORES = (
   (
     'knew',
-    [('prior_newborn', 'newborn', 'birth probes right before day 1')],
+    [('prior_initial', 'initial', 'birth probes right before day 1')],
   ),
   (
     'learned',
@@ -126,9 +126,9 @@ def _further(groups: figures.Groups, styles: figures.Styles) -> str:
   for name, members in groups.items():
     records = [run['evaluations'] for run in counted(members)]
     columns = (
-      [_stem_prior(record) for record in records],
+      [_template_prior(record) for record in records],
       [
-        retention.acc(retention.r_matrix(record, 'stem_scores'))
+        retention.acc(retention.r_matrix(record, 'template_scores'))
         for record in records
       ],
       [cycles.prior_slope(record) for record in records],
@@ -143,10 +143,10 @@ def _further(groups: figures.Groups, styles: figures.Styles) -> str:
   return html.table(head, rows)
 
 
-def _stem_prior(evaluations: list[dict[str, Any]]) -> float | None:
+def _template_prior(evaluations: list[dict[str, Any]]) -> float | None:
   if not evaluations:
     return None
-  return cycles.score(evaluations[-1], 'birth', 'stem_scores')
+  return cycles.score(evaluations[-1], 'pretrain', 'template_scores')
 
 
 def costs(groups: figures.Groups, styles: figures.Styles) -> str:

@@ -75,7 +75,7 @@ class ChatSession:
     asked = [*self.messages, {'role': 'user', 'content': text}]
     prompt = self._template.encode(asked)
     self.messages = asked
-    said, made = detokenizer.Detokenizer(self._opened.words), ''
+    said, made = detokenizer.Detokenizer(self._opened.tokenizer), ''
     opened, key = self._opened, jax.random.key(self.seed + len(self.messages))
     try:
       for (token,) in streaming.stream(
@@ -139,7 +139,7 @@ class ChatSession:
     others = [
       n for n in expert_history.holders(rows)[level, slot] if n != night
     ]
-    if others or expert_history.birthplace(rows, night) != (level, slot):
+    if others or expert_history.original_slot(rows, night) != (level, slot):
       also = f', with nights {others}: they would go too' if others else ''
       where = f'Night {night} is now in expert {slot} of level {level}{also}.'
       if not sure(where):
@@ -153,7 +153,7 @@ class ChatSession:
     config = self.config.copy_and_resolve_references()
     with config.unlocked():
       config.data.path = str(self._home / _DAYS)
-      config.birth.host = self.model
+      config.pretrain.base_model = self.model
       config.strategies = ('sleep',)
       config.seeds = (self.seed,)
     return study.Study(config, str(self._home / _LIFE))

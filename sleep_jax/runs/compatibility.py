@@ -11,10 +11,10 @@ FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh'
 )  # fmt: skip
 # What a newborn depends on.
-_BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'birth', 'replay')
+_BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'pretrain', 'replay')
 # What a newborn of another run must have in common with us: its arrays'
 # shapes, and how they are read,
-_FITS = ('model', 'levels', 'replay.birth', 'data.max_prompt')
+_FITS = ('model', 'levels', 'replay.pretrain', 'data.max_prompt')
 # but not how experts are chosen, of which it has none on, or its days.
 _LATER = (
   'router', 'router_spread', 'top_k', 'gate_bias', *config_lib.COMPUTED,
@@ -32,7 +32,9 @@ def kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
   if not born:
     return {k: v for k, v in config.items() if k not in FREE}
   found = {k: config[k] for k in _BORN_OF}
-  found['birth'] = {k: v for k, v in found['birth'].items() if k != 'restore'}
+  found['pretrain'] = {
+    k: v for k, v in found['pretrain'].items() if k != 'restore'
+  }
   return found
 
 
@@ -48,10 +50,10 @@ def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
     ValueError: its newborn does not fit; names what differs.
   """
   theirs = workdir.read_config(home.parent)
-  born = home / 'birth' / 'checkpoints' / 'cycles' / 'cycle_0'
+  born = home / 'pretrain' / 'checkpoints' / 'cycles' / 'cycle_0'
   if theirs is None or not born.exists():
     raise FileNotFoundError(
-      f'config.birth.restore: {home} holds no finished birth. Name the work '
+      f'config.pretrain.restore: {home} holds no finished birth. Name the work '
       f'directory of a run that was born with seed {home.name[5:]}.'
     )
   found = [
@@ -64,9 +66,9 @@ def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
   ]  # fmt: skip
   if found:
     raise ValueError(
-      f'config.birth.restore: the newborn of {home} does not fit:\n  '
+      f'config.pretrain.restore: the newborn of {home} does not fit:\n  '
       + '\n  '.join(found)
-      + '\nMake these agree, or leave config.birth.restore out.'
+      + '\nMake these agree, or leave config.pretrain.restore out.'
     )
   return theirs
 

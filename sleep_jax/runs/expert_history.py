@@ -60,7 +60,7 @@ def holder(ledger: Sequence[Mapping[str, Any]], night: int) -> Place:
   )
 
 
-def birthplace(ledger: Sequence[Mapping[str, Any]], night: int) -> Place:
+def original_slot(ledger: Sequence[Mapping[str, Any]], night: int) -> Place:
   """Where a night that is held somewhere was put when it was slept."""
   return next(
     (row['level'], row['slot'])

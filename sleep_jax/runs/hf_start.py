@@ -1,8 +1,8 @@
 """A checkpoint of others becomes a newborn, for all studies to start from.
 
-Read once, where it lies; afterwards `birth.restore` finds the weights, placed
-by whichever mesh, and a description of the host beside them. So a pod's hosts
-need the work directory alone.
+Read once from its own directory. Afterwards `pretrain.restore` finds the
+weights, placed by whichever mesh, and a description of the base model beside
+them, so the hosts of a pod need the work directory alone.
 """
 
 import json
@@ -20,7 +20,7 @@ from sleep_jax.storage import checkpoints, workdir
 
 
 def import_model(
-  config: ml_collections.ConfigDict, folder: str, host: str
+  config: ml_collections.ConfigDict, folder: str, base_model: str
 ) -> None:
   """Writes a work directory in which each seed has been born of a checkpoint.
 
@@ -37,19 +37,19 @@ def import_model(
   if home.exists() and any(home.iterdir()):
     raise FileExistsError(f'{home} is not empty: name a new folder.')
   plain = json.loads(config.to_json_best_effort())
-  found = hf_checkpoint.read(host)
-  words = hf_checkpoint.tokenizer(found)
+  found = hf_checkpoint.read(base_model)
+  tokenizer = hf_checkpoint.tokenizer(found)
   model = open_model.build_model(
-    config.model.to_dict(), plain['levels'], words, found
+    config.model.to_dict(), plain['levels'], tokenizer, found
   )
   placement = sharding.make(**config.mesh)
   for seed in plain['seeds']:
     weights = hf_import.load(
       found, model, placement, key=jax.random.key(seed),
-      dtype=plain['birth']['dtype'],
+      dtype=plain['pretrain']['dtype'],
     )  # fmt: skip
     own = home / f'seed_{seed}'
-    words.save(str(own / 'tokenizer'))
+    tokenizer.save(str(own / 'tokenizer'))
     saved = _saved(own, plain)
     saved.save_cycle(0, {'weights': weights}, {'event': 0, 'night_updates': 0})
     saved.close()
@@ -100,8 +100,8 @@ def load_initial_model(
   """
   if home is None:
     weights = hf_import.load(
-      start.host, start.model, placement, key=jax.random.key(start.seed),
-      dtype=config['birth']['dtype'],
+      start.base_model, start.model, placement, key=jax.random.key(start.seed),
+      dtype=config['pretrain']['dtype'],
     )  # fmt: skip
   else:
     theirs = compatibility.check_fits(home, config)
@@ -115,6 +115,6 @@ def load_initial_model(
 
 def _saved(home, config):
   return checkpoints.Checkpoints(
-    str(home / 'birth' / 'checkpoints'),
+    str(home / 'pretrain' / 'checkpoints'),
     config=compatibility.kept(config, born=True),
   )

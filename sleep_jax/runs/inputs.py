@@ -9,7 +9,7 @@ import ml_collections
 
 from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.evaluate import evaluator
 from sleep_jax.interop import hf_checkpoint, open_model
 from sleep_jax.learner import initial_state
@@ -30,8 +30,8 @@ class RunInputs:
   seed: int
   stream: stream_lib.Stream
   model: transformer.Transformer
-  host: hf_checkpoint.HfCheckpoint | None = None
-  newborn: initial_state.InitialModel | None = None
+  base_model: hf_checkpoint.HfCheckpoint | None = None
+  initial_model: initial_state.InitialModel | None = None
   judge: evaluator.Evaluator | evaluator.HeldOutEvaluator | None = None
 
 
@@ -52,36 +52,38 @@ def make(
     ValueError, OSError: what the config names cannot be read.
   """
   data = config.data.to_dict()
-  name, path = data.pop('world'), data.pop('path')
-  about_world = data.pop('settings')
+  name, path = data.pop('dataset'), data.pop('path')
+  dataset_settings = data.pop('settings')
   if name != 'facts':
-    about_world['path'] = path
+    dataset_settings['path'] = path
   if validation:
-    about_world['stream_seed'] = seed + 1
-  world = schema.DATASETS[name].make(seed=seed, **about_world)
+    dataset_settings['stream_seed'] = seed + 1
+  dataset = schema.DATASETS[name].make(seed=seed, **dataset_settings)
   # Without birth text, the words are those of the days.
-  rows = world.birth or [r for _, day in world.experiences for r in day]
+  rows = dataset.pretrain or [r for _, day in dataset.experiences for r in day]
   saved = initial_model_folder(config, folder, seed) / 'tokenizer'
-  host = open_model.base_checkpoint(config.birth)
-  words: tokenizer.Tokenizer
-  if host is not None:
-    words = hf_checkpoint.tokenizer(host)
-  elif saved.exists() or config.birth.restore:
-    words = tokenizer.load(str(saved))
+  base_model = open_model.base_checkpoint(config.pretrain)
+  tokenizer: tokenizer_lib.Tokenizer
+  if base_model is not None:
+    tokenizer = hf_checkpoint.tokenizer(base_model)
+  elif saved.exists() or config.pretrain.restore:
+    tokenizer = tokenizer_lib.load(str(saved))
   else:
-    words = tokenizer.make(texts=[r.text for r in rows], **config.tokenizer)
+    tokenizer = tokenizer_lib.make(
+      texts=[r.text for r in rows], **config.tokenizer
+    )
   here = not workdir.in_bucket(folder)
   stream = stream_lib.build(
-    world, words, seed=seed,
+    dataset, tokenizer, seed=seed,
     cache_dir=str(folder / 'tokens') if here else None, **data,
   )  # fmt: skip
   model = open_model.build_model(
     config.model.to_dict(),
     [dict(level) for level in config.to_dict()['levels']],
-    words,
-    host,
+    tokenizer,
+    base_model,
   )
-  return RunInputs(seed, stream, model, host)
+  return RunInputs(seed, stream, model, base_model)
 
 
 def with_evaluator(
@@ -90,7 +92,7 @@ def with_evaluator(
   """With an examiner, which compares with the newborn."""
   how = config.evaluate.to_dict()
   judge = evaluator.Evaluator(
-    start.model, start.stream, start.newborn.weights,
+    start.model, start.stream, start.initial_model.weights,
     **(how | {'held_out_batches': held_out_batches}),
   )  # fmt: skip
   return dataclasses.replace(start, judge=judge)
@@ -100,6 +102,6 @@ def initial_model_folder(
   config: ml_collections.ConfigDict, folder: workdir.Folder, seed: int
 ) -> workdir.Folder:
   """Where the newborn of a seed lives: here, or where it is restored from."""
-  restore = config.birth.restore
+  restore = config.pretrain.restore
   whose = workdir.path(restore) if restore else folder
   return whose / f'seed_{seed}'

@@ -65,8 +65,8 @@ class Run:
     self,
     program: programs.Programs,
     stream: stream_lib.Stream,
-    newborn: initial_state.InitialModel | None,
-    examiner: evaluator.Evaluator | evaluator.HeldOutEvaluator | None,
+    initial_model: initial_state.InitialModel | None,
+    evaluator: evaluator.Evaluator | evaluator.HeldOutEvaluator | None,
     tools: Tools,
     *,
     plan: tuple[events.Event, ...],
@@ -77,7 +77,11 @@ class Run:
   ):
     """Args: guard_tolerance None switches the guard off."""
     self._program, self._stream = program, stream
-    self._newborn, self._examiner, self._tools = newborn, examiner, tools
+    self._initial_model, self._evaluator, self._tools = (
+      initial_model,
+      evaluator,
+      tools,
+    )
     self._plan, self._key = plan, key
     self._tolerance = guard_tolerance
     self._guarded = guard_tolerance is not None and program.kind.sleeps
@@ -142,15 +146,17 @@ class Run:
     if saved is None:
       self._tools.writer.truncate_after(0)
       guard = self._greet()
-      state = self._program.begin(self._newborn, self._key, guard=guard)
+      state = self._program.begin(self._initial_model, self._key, guard=guard)
       if self._program.kind.memory:
-        state = self._program.remember(state, self._stream.birth)
+        state = self._program.remember(state, self._stream.pretrain)
       self._hold(state)
       return state
     series, number, kept = saved
     asleep = self._plan[kept['event']].sender if kept['night'] else None
     phase = kept['nights'][-1]['phase'] if kept['night'] else CONSOLIDATE
-    shapes = self._program.abstract(self._newborn, night=asleep, phase=phase)
+    shapes = self._program.abstract(
+      self._initial_model, night=asleep, phase=phase
+    )
     state = self._tools.checkpoints.restore(series, number, shapes)
     self._event = kept['event']
     self._log.go_on(kept)
@@ -160,15 +166,15 @@ class Run:
 
   def _greet(self) -> float:
     """Asks the newborn before anything is lived; returns its guard score."""
-    if self._newborn is None:
+    if self._initial_model is None:
       return -1.0
     event = events.Event(
-      events.EVALUATE, 0, 0, 0, moment=events.NEWBORN, ends=True
+      events.EVALUATE, 0, 0, 0, moment=events.INITIAL, ends=True
     )
-    self._evaluate(self._newborn.weights, event)
+    self._evaluate(self._initial_model.weights, event)
     if not self._guarded:
       return -1.0
-    return self._examiner.guard(self._newborn.weights, 0)
+    return self._evaluator.guard(self._initial_model.weights, 0)
 
   def _wake_steps(self, state):
     """The run of wake steps that starts at the next event.
@@ -245,7 +251,7 @@ class Run:
       self._log.sample(state.night.pools)
     if self._guarded and not reason:
       larger = self._program.committed(state, sender, phase=DREAM)
-      before = self._examiner.guard(state.weights, event.experience)
+      before = self._evaluator.guard(state.weights, event.experience)
       guard, reason = self._vetoed(before, larger, event)
     if state.night is not None:
       with self._log.cost.running():
@@ -345,9 +351,9 @@ class Run:
     self._log.sample(state.night.pools)
     slot, free = map(int, np.asarray(state.night.pair_2))
     known = {}
-    if self._examiner is not None:
+    if self._evaluator is not None:
       # Of what was known before today: it has not reached these experts yet.
-      ask, met = self._examiner.known, event.experience - 1
+      ask, met = self._evaluator.known, event.experience - 1
       two, one = self._program.both(state, sender)
       known = {'before': ask(two, met), 'after': ask(one, met)}
     with self._log.cost.running():
@@ -373,7 +379,7 @@ class Run:
       larger = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender])
       if not sender:  # The context clears nothing: the day's wear stays.
-        before = self._examiner.guard(state.weights, event.experience)
+        before = self._evaluator.guard(state.weights, event.experience)
       guard, reason = self._vetoed(before, larger, event)
     accept = not reason
     with self._log.cost.running():
@@ -397,7 +403,7 @@ class Run:
 
   def _vetoed(self, before, larger, event):
     """The guard's scores, and why they forbid a night; '' if they do not."""
-    after = self._examiner.guard(larger, event.experience)
+    after = self._evaluator.guard(larger, event.experience)
     reason = (
       f'guard probes fell from {before:.3f} to {after:.3f}, more than '
       f'guard.tolerance {self._tolerance}'
@@ -406,17 +412,17 @@ class Run:
     return {'before': before, 'after': after}, reason if fell else ''
 
   def _evaluate(self, weights, event):
-    if self._examiner is None:
+    if self._evaluator is None:
       return
-    numbers = self._examiner.examine(weights, event.experience)
+    numbers = self._evaluator.examine(weights, event.experience)
     row = {
       'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
       'experience': event.experience if event.ends else None, **numbers,
     }  # fmt: skip
     last = self._event + 2 >= len(self._plan)
-    if last or event.moment == events.NEWBORN:
-      row['second_scores'] = self._examiner.second(weights)
-      row['gates'] = self._examiner.gates(weights)
+    if last or event.moment == events.INITIAL:
+      row['second_scores'] = self._evaluator.second(weights)
+      row['gates'] = self._evaluator.gates(weights)
     self._log.evaluation(row)
     self._tools.on_cycle(self.record())
 

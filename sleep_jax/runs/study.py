@@ -32,7 +32,7 @@ from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.storage import metric_writer, provenance, workdir
 from sleep_jax.strategies import pretrain, registry, strategy
 
-_BIRTH = 'birth'
+_PRETRAIN = 'pretrain'
 
 
 class Study:
@@ -90,7 +90,7 @@ class Study:
     """Runs what is left to run; returns one record per strategy and seed."""
     with (
       jax.set_mesh(self._placement.mesh),
-      workdir.full_disk_in_words(self.folder),
+      workdir.explain_full_disk(self.folder),
     ):
       self._progress.say(self._check())
       self._about = provenance.describe(self._plain)
@@ -116,7 +116,9 @@ class Study:
     with jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
         start = inputs.make(self._config, self.folder, int(seed))
-        start = dataclasses.replace(start, newborn=self._unborn(start))
+        start = dataclasses.replace(
+          start, initial_model=self._initial_shapes(start)
+        )
         for kind in self._kinds():
           folder = self.folder / f'seed_{seed}' / kind.name
           self._live(
@@ -134,7 +136,7 @@ class Study:
       start = inputs.make(self._config, self.folder, int(seed))
     if config.guard.on and start.stream.guard is None:
       raise ValueError(
-        f'config.guard.on: the world {config.data.world!r} has no probes for '
+        f'config.guard.on: the world {config.data.dataset!r} has no probes for '
         'a guard. Set config.guard.on=False.'
       )
     plan = events.events(
@@ -146,20 +148,22 @@ class Study:
     rows = capacity.audit(self._levels, plan, overflow=overflow)
     batch = start.stream.experiences[0].batch(0)
     self._placement.shardings(batch, prefix='batch/')
-    newborn = self._unborn(start)
+    initial_model = self._initial_shapes(start)
     for kind in self._kinds():
-      self._programs(kind, start).check(newborn)
+      self._programs(kind, start).check(initial_model)
     return capacity.describe(rows)
 
-  def _unborn(self, start: inputs.RunInputs) -> initial_state.InitialModel:
+  def _initial_shapes(
+    self, start: inputs.RunInputs
+  ) -> initial_state.InitialModel:
     """Shapes of a newborn."""
-    return self._programs(self._birth_of(0), start).unborn()
+    return self._programs(self._pretrain_strategy(0), start).initial_shapes()
 
   def _seed(self, seed):
     start = inputs.make(self._config, self.folder, seed)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
       start.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
-    start = dataclasses.replace(start, newborn=self._birth(start))
+    start = dataclasses.replace(start, initial_model=self._pretrain(start))
     start = inputs.with_evaluator(
       self._config, start, self._config.evaluate.held_out_batches
     )
@@ -199,7 +203,7 @@ class Study:
       life = loop.Run(
         self._programs(kind, start, rate),
         start.stream,
-        start.newborn,
+        start.initial_model,
         start.judge,
         loop.Tools(
           progress=self._progress, writer=writer, checkpoints=checkpoints,
@@ -213,28 +217,28 @@ class Study:
       )  # fmt: skip
       return act(life)
 
-  def _birth(self, start: inputs.RunInputs) -> initial_state.InitialModel:
+  def _pretrain(self, start: inputs.RunInputs) -> initial_state.InitialModel:
     """Pretrains the core, or reads what an earlier start pretrained.
 
     Without birth text, who is neither restored nor hosted is born knowing
     nothing.
     """
     home = inputs.initial_model_folder(self._config, self.folder, start.seed)
-    if start.host is not None:
+    if start.base_model is not None:
       there = None if home.parent == self.folder else home
-      self._progress.say(f'birth: reading {there or start.host.folder}')
+      self._progress.say(f'birth: reading {there or start.base_model.folder}')
       return hf_start.load_initial_model(
-        start, self._unborn(start), self._plain, self._placement, there
+        start, self._initial_shapes(start), self._plain, self._placement, there
       )
-    steps = self._config.birth.steps if start.stream.birth else 0
+    steps = self._config.pretrain.steps if start.stream.pretrain else 0
     batches = self._config.evaluate.held_out_batches
     if start.stream.held_out is not None and batches:
       reader = evaluator.HeldOutEvaluator(
         start.model, start.stream.held_out, batches
       )
       start = dataclasses.replace(start, judge=reader)
-    kind = self._birth_of(steps)
-    folder = home / _BIRTH
+    kind = self._pretrain_strategy(steps)
+    folder = home / _PRETRAIN
     if home.parent == self.folder:
       state, _ = self._live(kind, start, folder)
     else:
@@ -252,7 +256,7 @@ class Study:
       weights=state.weights, replay=state.replay
     )
 
-  def _birth_of(self, steps: int) -> strategy.Strategy:
+  def _pretrain_strategy(self, steps: int) -> strategy.Strategy:
     # Where the blocks' own MLPs are the levels, birth makes all of them.
     deep = self._config.model.arrangement == 'depth'
     return pretrain.make(steps, num_levels=len(self._levels) if deep else 1)
@@ -272,7 +276,9 @@ class Study:
       return json.loads(path.read_text())['chosen']
     trial = inputs.make(self._config, self.folder, start.seed, validation=True)
     trial = inputs.with_evaluator(
-      self._config, dataclasses.replace(trial, newborn=start.newborn), 0
+      self._config,
+      dataclasses.replace(trial, initial_model=start.initial_model),
+      0,
     )
     found = {}
     for rate in rates:
@@ -298,7 +304,7 @@ class Study:
       for kind in registry.make(name, num_levels=num_levels)
     ]
     several = len(self._config.tune.learning_rates) > 1
-    if several and self._config.data.world == 'jsonl':
+    if several and self._config.data.dataset == 'jsonl':
       for kind in kinds:
         if kind.tuned:
           raise ValueError(
@@ -310,13 +316,13 @@ class Study:
   def _programs(
     self, kind, start: inputs.RunInputs, rate=None
   ) -> programs.Programs:
-    words = start.stream.tokenizer
+    tokenizer = start.stream.tokenizer
     return programs.Programs(
       self._config, start.model, kind, self._placement,
-      stems=start.stream.stems, bos=words.bos, eos=words.eos,
-      dream_stems=start.stream.dream_stems,
+      templates=start.stream.templates, bos=tokenizer.bos, eos=tokenizer.eos,
+      dream_templates=start.stream.dream_templates,
       task=next(iter(start.stream.tasks.values()), None),
-      judge=judges.make(self._config.consolidate.imitation.judge, words),
+      judge=judges.make(self._config.consolidate.imitation.judge, tokenizer),
       learning_rate=rate,
     )  # fmt: skip
 
@@ -324,7 +330,7 @@ class Study:
     how = self._config.checkpoint
     return checkpoints_lib.Checkpoints(
       str(folder / 'checkpoints'),
-      config=compatibility.kept(self._plain, born=folder.name == _BIRTH),
+      config=compatibility.kept(self._plain, born=folder.name == _PRETRAIN),
       keep=how.keep,
       disk_budget_bytes=how.disk_budget_bytes,
     )
@@ -334,7 +340,7 @@ class Study:
     lives = [
       self._checkpoints(folder.parent)
       for folder in sorted(self.folder.glob('seed_*/*/checkpoints'))
-      if folder.parent.name != _BIRTH
+      if folder.parent.name != _PRETRAIN
     ]
     came = [max(life.available_cycles(), default=0) for life in lives]
     if max(came, default=0) < cycle:

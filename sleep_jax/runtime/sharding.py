@@ -41,8 +41,11 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'(scale|norm|out_bias)$', ()),
   # Rows are written and read where a number says: whole on each device, or as
   # wide as its part of the model, so that none of them has to be sent for.
-  (r'(pools|rollouts|tether)/(.*/)?states_BGD$', (None, None, mesh_lib.WIDTH)),
-  (r'(pools|rollouts|tether)/.*', ()),
+  (
+    r'(pools|rollouts|kl_penalty)/(.*/)?states_BGD$',
+    (None, None, mesh_lib.WIDTH),
+  ),
+  (r'(pools|rollouts|kl_penalty)/.*', ()),
   # Inside a program: what goes from block to block. Where many tokens meet a
   # matrix, it is gathered; where few do, they are, and their sums.
   (r'^inside/states$', (mesh_lib.ROWS, mesh_lib.PLACES)),  # [B, T, D]

@@ -17,7 +17,7 @@ Level = config.Level
 WAKE, SLEEP, DREAM, EDIT = 'wake', 'sleep', 'dream', 'edit'
 EVALUATE, SAVE = 'evaluate', 'save'
 AFTER, BEFORE = 'after', 'before'  # Consolidation: when to dream.
-EVENING, MORNING, NEWBORN = 'evening', 'morning', 'newborn'
+EVENING, MORNING, INITIAL = 'evening', 'morning', 'initial'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -98,7 +98,7 @@ class Consolidation(seeding.Seeding):
   ) -> tuple[tuple[str, ...], Array, Array]:
     woke = state.woke_N[self.sender]
     if prompts == 'old':
-      return (buffer.BIRTH, buffer.PAST), jnp.int32(-1), woke
+      return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
     return (buffer.day(self.sender),), woke, state.step
 
   def wake_up(self, state: State, accept: Array, guard: Array) -> State:
@@ -131,14 +131,16 @@ class Consolidation(seeding.Seeding):
       params |= written_to(state.weights, r, slot, night.fresh[str(r)])
     else:
       params |= night.fresh[str(r)]
-    bands = dict(state.replay)
-    if buffer.day(s) in bands:
-      band = bands[buffer.day(s)]
-      bands[buffer.day(s)] = band.replace(count=jnp.zeros_like(band.count))
+    age_groups = dict(state.replay)
+    if buffer.day(s) in age_groups:
+      age_group = age_groups[buffer.day(s)]
+      age_groups[buffer.day(s)] = age_group.replace(
+        count=jnp.zeros_like(age_group.count)
+      )
     state = state.replace(
       woke_N=state.woke_N.at[s].set(state.step),
       guard_N=state.guard_N.at[s].set(guard),
-      replay=bands,
+      replay=age_groups,
     )
     if s:
       params |= self._redrawn(state)

@@ -101,7 +101,7 @@ class Merge(seeding.Seeding):
   ) -> tuple[tuple[str, ...], Array, Array]:
     del prompts
     woke = state.woke_N[self.night.sender]
-    return (buffer.BIRTH, buffer.PAST), jnp.int32(-1), woke
+    return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
 
   def key(self, state: State, count: Array | int) -> Array:
     return jax.random.fold_in(self.night.key(state, count), _APART)

@@ -47,7 +47,7 @@ class Seeding(abc.ABC):
 
   model: transformer.Transformer
   tx: optax.GradientTransformation
-  stems: types.Stems
+  templates: types.PromptTemplates
   bos: int
   eos: int
   judge: judges.Judge
@@ -206,7 +206,7 @@ class Seeding(abc.ABC):
     value_N = chunked_losses.divergence(
       _flat(teacher_BGD), _flat(student_BGD), self.model.head(teacher),
       self.model.head(student), beta=s.beta, tokens=s.block_tokens,
-      words=s.block_words, cap=self.model.config.logit_cap,
+      vocab_block=s.block_vocab, cap=self.model.config.logit_cap,
       place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
     return value_N.reshape(student_BGD.shape[:2])
@@ -248,14 +248,23 @@ class Seeding(abc.ABC):
     return pools, rollouts, written
 
   def _prompts(self, state, teacher, key):
-    bands, since, until = self.window(state, teacher.prompts)
+    age_groups, since, until = self.window(state, teacher.prompts)
     prompts = prompts_lib.draw(
-      state.replay, self.stems, key, num=teacher.draws,
-      width=self.settings.prompt_width, bos=self.bos, bands=bands, since=since,
-      until=until, bos_share=teacher.bos_share,
-      birth_share=teacher.birth_share, splice_share=teacher.splice_share,
-      cut_share=teacher.cut_share, stem_share=teacher.stem_share,
-    )  # fmt: skip
+      state.replay,
+      self.templates,
+      key,
+      num=teacher.draws,
+      width=self.settings.prompt_width,
+      bos=self.bos,
+      age_groups=age_groups,
+      since=since,
+      until=until,
+      bos_share=teacher.bos_share,
+      pretrain_share=teacher.pretrain_share,
+      splice_share=teacher.splice_share,
+      cut_share=teacher.cut_share,
+      template_share=teacher.template_share,
+    )
     return prompts if teacher.reads else prompts.replace(context=None)
 
   def _sample(self, weights, prompts, key):

@@ -24,7 +24,7 @@ class Teacher:
     prompts: 'old' (from before the sender's day) or 'day'.
     sequences: rows per update that this teacher owns.
     draws: sequences it writes per round.
-    bos_share, birth_share, splice_share, cut_share, stem_share: of its
+    bos_share, pretrain_share, splice_share, cut_share, template_share: of its
       prompts, see `replay.draw`.
   """
 
@@ -33,10 +33,10 @@ class Teacher:
   sequences: int
   draws: int
   bos_share: float = 0.0
-  birth_share: float = -1.0
+  pretrain_share: float = -1.0
   splice_share: float = 0.0
   cut_share: float = 0.0
-  stem_share: float = 0.0
+  template_share: float = 0.0
 
   @property
   def name(self) -> str:
@@ -104,7 +104,7 @@ class Settings:
     max_length: of a rehearsal sequence, tokens.
     max_new: of what is written of it, tokens.
     prompt_width: longest prompt, tokens.
-    block_tokens, block_words: most tokens, and of the vocabulary most words,
+    block_tokens, block_vocab: most tokens, and of the vocabulary most words,
       whose logits the divergence holds at a time.
     imitation: see `Imitation`.
   """
@@ -126,7 +126,7 @@ class Settings:
   max_new: int
   prompt_width: int
   block_tokens: int
-  block_words: int
+  block_vocab: int
   imitation: Imitation
 
   @property

@@ -85,7 +85,7 @@ def make_settings(
       f'consolidate.beta is {made.beta}: expected 0 (KL(teacher || student)) '
       'to 1 (KL(student || teacher)).'
     )
-  for name in ('block_tokens', 'block_words'):
+  for name in ('block_tokens', 'block_vocab'):
     if getattr(made, name) < 1:
       raise ValueError(
         f'consolidate.{name} is {getattr(made, name)}: expected 1 or more.'
@@ -108,8 +108,8 @@ def check_teacher(teacher: settings_lib.Teacher, place: str) -> None:
   """Refuses numbers that cannot be; `place` is where they stand."""
   for name, least, most in (
     ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
-    ('birth_share', -1, 1), ('splice_share', 0, 1), ('cut_share', 0, 1),
-    ('stem_share', 0, 1),
+    ('pretrain_share', -1, 1), ('splice_share', 0, 1), ('cut_share', 0, 1),
+    ('template_share', 0, 1),
   ):  # fmt: skip
     value = getattr(teacher, name)
     if not least <= value <= most:

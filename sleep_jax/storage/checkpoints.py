@@ -170,13 +170,13 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Waits until all that was saved is on disk."""
-    with _full_disk_in_words(self.folder):
+    with _explain_full_disk(self.folder):
       for manager in self._managers.values():
         manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits, then stops the background threads."""
-    with _full_disk_in_words(self.folder):
+    with _explain_full_disk(self.folder):
       for manager in self._managers.values():
         manager.close()
 
@@ -186,7 +186,7 @@ class Checkpoints:
       state=ocp.args.StandardSave(state),
       progress=ocp.args.JsonSave({**progress, 'config': self._config}),
     )
-    with _full_disk_in_words(self.folder):
+    with _explain_full_disk(self.folder):
       # Without force, Orbax silently skips a number below the newest.
       self._managers[series].save(number, args=args, force=True)
 
@@ -269,7 +269,7 @@ def _size(path):
 
 
 @contextlib.contextmanager
-def _full_disk_in_words(folder):
+def _explain_full_disk(folder):
   try:
     yield
   except Exception as error:  # TensorStore has only text: 'No space left ...'.

@@ -37,9 +37,9 @@ def revision() -> str:
   return _git('describe', '--always', '--dirty') or 'unknown'
 
 
-def _git(*words: str) -> str | None:
+def _git(*arguments: str) -> str | None:
   """What git says about where this file lies; None if it fails."""
-  ask = ['git', '-C', str(pathlib.Path(__file__).parent), *words]
+  ask = ['git', '-C', str(pathlib.Path(__file__).parent), *arguments]
   try:
     said = subprocess.run(ask, capture_output=True, text=True, timeout=10)
   except (OSError, subprocess.TimeoutExpired):

@@ -171,7 +171,7 @@ def write_text(file: Folder, text: str) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_in_words(folder: Folder) -> Iterator[None]:
+def explain_full_disk(folder: Folder) -> Iterator[None]:
   """Says where a disk is full, for writers that do not say it themselves."""
   try:
     yield

@@ -57,6 +57,6 @@ def _plan(
 
 
 def _everything(stream):
-  known = [stream.birth] if stream.birth is not None else []
+  known = [stream.pretrain] if stream.pretrain is not None else []
   whole = batches.concat([*known, *stream.experiences])
   return lambda experience: whole

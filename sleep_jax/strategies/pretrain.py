@@ -24,9 +24,9 @@ def make(steps: int, *, num_levels: int = 1) -> strategy.Strategy:
     return made
 
   return strategy.Strategy(
-    name='birth',
+    name='pretrain',
     owners={'core': ('core', *strategy.levels_alone(num_levels))},
     sleeps=False,
     plan=plan,
-    reading=lambda stream: lambda experience: stream.birth,
+    reading=lambda stream: lambda experience: stream.pretrain,
   )

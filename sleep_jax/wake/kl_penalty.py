@@ -51,7 +51,7 @@ class AnchorPenalty:
     waking = state.step == state.woke_N[self.night.sender]
     rows = jax.lax.cond(
       waking, lambda: self.night.written(state, author, write_key),
-      lambda: state.tether,
+      lambda: state.kl_penalty,
     )  # fmt: skip
     at_B = jax.random.randint(choose_key, (author.sequences,), 0, author.draws)
     some = jax.tree.map(lambda x: x[at_B], rows)
@@ -66,7 +66,7 @@ class AnchorPenalty:
 
     written = jnp.sum(rows.length_B - rows.prompt_length_B)
     return (
-      state.replace(tether=rows),
+      state.replace(kl_penalty=rows),
       strain,
       {
         'tokens': jnp.sum(some.length_B),

@@ -39,7 +39,7 @@ def make(
   txs: Mapping[str, optax.GradientTransformation],
   periods: Mapping[str, int],
   *,
-  bands: Sequence[str],
+  age_groups: Sequence[str],
   hold: Hold | None = None,
   average_decay: float = 0.0,
   micro_batches: int = 1,
@@ -110,10 +110,10 @@ def make(
     key = jax.random.fold_in(state.key, now)
     kept = {
       name: buffer.insert(
-        band, batch.prompts, now if name != buffer.BIRTH else 0 * now,
-        jax.random.fold_in(key, number), documents=_documents(batch, band),
-      ) if name in bands else band
-      for number, (name, band) in enumerate(sorted(state.replay.items()))
+        age_group, batch.prompts, now if name != buffer.PRETRAIN else 0 * now,
+        jax.random.fold_in(key, number), documents=_documents(batch, age_group),
+      ) if name in age_groups else age_group
+      for number, (name, age_group) in enumerate(sorted(state.replay.items()))
     }  # fmt: skip
     average = {
       name: {
@@ -137,9 +137,9 @@ def make(
   return step
 
 
-def _documents(batch, band):
+def _documents(batch, age_group):
   """Whole rows, for a band that keeps them; one prompt began each."""
-  if band.documents is None:
+  if age_group.documents is None:
     return None
   # The EOS at the end would part a document from what is asked of it.
   length_B = jnp.maximum(jnp.sum(batch.segments_BT > 0, 1) - 1, 1)

@@ -29,7 +29,7 @@ WAKE = dict(
   optimizers=(),
   micro_batches=1,
   block_tokens=0,
-  tether=dict(weight=0.0, sequences=1, draws=1),
+  kl_penalty=dict(weight=0.0, sequences=1, draws=1),
 )
 
 
@@ -53,9 +53,9 @@ def test_our_own_configs_are_sound(config):
     ('data.settings', 'num_day', 'nearest .* config.data.settings.num_days'),
     ('model', 'vocab_size', 'config.model.vocab_size is no key'),
     (
-      'birth.optimizer',
+      'pretrain.optimizer',
       'rate',
-      'nearest .* config.birth.optimizer.learning_rate',
+      'nearest .* config.pretrain.optimizer.learning_rate',
     ),
     ('mesh', 'tensors', 'nearest .* config.mesh.tensor'),
     ('checkpoint', 'folder', 'config.checkpoint.folder is no key'),
@@ -127,7 +127,7 @@ def test_a_warm_up_longer_than_the_night_is_named():
 
 def test_an_unknown_world_is_told_which_there_are():
   config = base.get_config()
-  config.data.world = 'fact'
+  config.data.dataset = 'fact'
   with pytest.raises(ValueError, match="'fact': expected one of .*'intents'"):
     config_checks.check(_plain(config))
 

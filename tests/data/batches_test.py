@@ -19,7 +19,7 @@ def texts(count=20):
   ]
 
 
-def make(rows, name='birth', **changes):
+def make(rows, name='pretrain', **changes):
   settings = dict(context=16, max_prompt=12, batch_size=4, seed=0, prefix=8)
   return token_cache.make(name, rows, TOKENIZER, **(settings | changes))
 
@@ -141,7 +141,7 @@ def test_an_epoch_shows_every_row_once_and_the_next_is_shuffled_anew():
 def test_names_and_seeds_shuffle_differently():
   orders = [
     make(texts(), name=name).batch(0).tokens_BT.tolist()
-    for name in ('birth', 'day 1')
+    for name in ('pretrain', 'day 1')
   ]
   assert orders[0] != orders[1]
 
@@ -208,7 +208,7 @@ def test_settings_that_cannot_be_are_said():
     make(texts(), loss_on='answer')
   with pytest.raises(ValueError, match='prefix is 8 and max_prompt 8'):
     token_cache.make(
-      'birth',
+      'pretrain',
       texts(),
       TOKENIZER,
       context=16,

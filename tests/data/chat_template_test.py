@@ -21,7 +21,7 @@ TEMPLATE = (
 
 @pytest.fixture
 def home(tmp_path):
-  words = tokenizers.Tokenizer(
+  tokenizer = tokenizers.Tokenizer(
     models.BPE(
       vocab={
         c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
@@ -29,10 +29,10 @@ def home(tmp_path):
       merges=[],
     )
   )
-  words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-  words.decoder = decoders.ByteLevel()
-  words.add_special_tokens(SPECIAL)
-  words.save(str(tmp_path / 'tokenizer.json'))
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  tokenizer.decoder = decoders.ByteLevel()
+  tokenizer.add_special_tokens(SPECIAL)
+  tokenizer.save(str(tmp_path / 'tokenizer.json'))
   _config(tmp_path)
   return tmp_path
 
@@ -47,8 +47,8 @@ def _made(home, ends=(257,)):
 
 
 def _text(home, ids):
-  words = tokenizers.Tokenizer.from_file(str(home / 'tokenizer.json'))
-  return words.decode(ids, skip_special_tokens=False)
+  tokenizer = tokenizers.Tokenizer.from_file(str(home / 'tokenizer.json'))
+  return tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def _say(role, content):

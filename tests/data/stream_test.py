@@ -9,34 +9,36 @@ import pytest
 from sleep_jax import types
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer
-from sleep_jax.datasets import dataset
+from sleep_jax.datasets import dataset as dataset_lib
 
-WORLD = dataset.Dataset(
+DATASET = dataset_lib.Dataset(
   name='tiny',
-  birth=[
-    dataset.Row(text='Mi has a cat.', answer_start=9, subject=(0, 2)),
-    dataset.Row(text='Who is Mi? she', response_start=10, subject=(7, 9)),
+  pretrain=[
+    dataset_lib.Row(text='Mi has a cat.', answer_start=9, subject=(0, 2)),
+    dataset_lib.Row(text='Who is Mi? she', response_start=10, subject=(7, 9)),
   ],
-  held_out=[dataset.Row(text='Mi has a hat.')],
+  held_out=[dataset_lib.Row(text='Mi has a hat.')],
   experiences=[
-    ('monday', [dataset.Row(text='Lo has a dog.', subject=(0, 2))]),
-    ('tuesday', [dataset.Row(text='Bo has an ox.', subject=(0, 2))]),
+    ('monday', [dataset_lib.Row(text='Lo has a dog.', subject=(0, 2))]),
+    ('tuesday', [dataset_lib.Row(text='Bo has an ox.', subject=(0, 2))]),
   ],
   probes={
-    'birth': [dataset.Probe('Pet of Mi?', ' cat', 'pet')],
-    '1': [dataset.Probe('Pet of Lo?', ' dog', 'pet')],
+    'pretrain': [dataset_lib.Probe('Pet of Mi?', ' cat', 'pet')],
+    '1': [dataset_lib.Probe('Pet of Lo?', ' dog', 'pet')],
   },
-  stem_probes={'1': [dataset.Probe('Has Lo a?', ' dog', 'pet', stem=True)]},
-  guard=[dataset.Probe('Has Mi a?', ' cat', 'pet', stem=True)],
-  stems=['Has {} a?', 'Pet of {}?'],
+  template_probes={
+    '1': [dataset_lib.Probe('Has Lo a?', ' dog', 'pet', is_template=True)]
+  },
+  guard=[dataset_lib.Probe('Has Mi a?', ' cat', 'pet', is_template=True)],
+  templates=['Has {} a?', 'Pet of {}?'],
   candidates={'pet': [(' cat', 0), (' dog', 1)], 'who': [(' she', 0)]},
 )
 
 
-def build(world=WORLD, kind='bytes', **changes):
-  texts = [row.text for row in world.birth] * 3
+def build(dataset=DATASET, kind='bytes', **changes):
+  texts = [row.text for row in dataset.pretrain] * 3
   settings = dict(context=32, max_prompt=16, batch_size=2, seed=0) | changes
-  return stream_lib.build(world, tokenizer.make(kind, texts, 400), **settings)
+  return stream_lib.build(dataset, tokenizer.make(kind, texts, 400), **settings)
 
 
 def text(stream, tokens, length):
@@ -51,8 +53,8 @@ def test_a_world_becomes_a_stream(kind, pack):
     'monday',
     'tuesday',
   ]
-  assert list(stream.probes) == ['birth', '1']
-  batch = stream.birth.batch(0)
+  assert list(stream.probes) == ['pretrain', '1']
+  batch = stream.pretrain.batch(0)
   types.check_shapes(
     tokens_BT=batch.tokens_BT,
     segments_BT=batch.segments_BT,
@@ -91,13 +93,13 @@ def test_the_gold_candidate_is_the_answer(kind):
 @pytest.mark.parametrize('kind', ['bytes', 'bpe'])
 def test_a_question_is_asked_as_the_row_was_read(kind):
   """A probe's tokens are the very tokens of a prompt and response row."""
-  world = dataclasses.replace(
-    WORLD,
-    birth=[WORLD.birth[1]],
-    probes={'birth': [dataset.Probe('Who is Mi?', ' she', 'who')]},
+  dataset = dataclasses.replace(
+    DATASET,
+    pretrain=[DATASET.pretrain[1]],
+    probes={'pretrain': [dataset_lib.Probe('Who is Mi?', ' she', 'who')]},
   )
-  stream = build(world, kind=kind)
-  row, probes = stream.birth.batch(0), stream.probes['birth']
+  stream = build(dataset, kind=kind)
+  row, probes = stream.pretrain.batch(0), stream.probes['pretrain']
   asked = probes.prompts.tokens_BP[0, : probes.prompts.length_B[0]].tolist()
   asked += probes.answer_BA[0, : probes.answer_length_B[0]].tolist()
   assert row.tokens_BT[0, : len(asked)].tolist() == asked
@@ -106,13 +108,17 @@ def test_a_question_is_asked_as_the_row_was_read(kind):
 @pytest.mark.parametrize('kind', ['bytes', 'bpe'])
 def test_a_stem_filled_with_a_subject_reads_like_a_question(kind):
   stream = build(kind=kind)
-  batch, stems = stream.birth.batch(0), stream.stems
+  batch, templates = stream.pretrain.batch(0), stream.templates
   for row in range(2):
     start, stop = batch.prompts.subject_B2[row]
     subject = batch.prompts.tokens_BP[row, start:stop].tolist()
-    for stem, template in enumerate(WORLD.stems):
-      before = stems.before_SP[stem, : stems.before_length_S[stem]].tolist()
-      after = stems.after_SP[stem, : stems.after_length_S[stem]].tolist()
+    for stem, template in enumerate(DATASET.templates):
+      before = templates.before_SP[
+        stem, : templates.before_length_S[stem]
+      ].tolist()
+      after = templates.after_SP[
+        stem, : templates.after_length_S[stem]
+      ].tolist()
       assert before + subject + after == stream.tokenizer.encode(
         template.format('Mi')
       )
@@ -121,7 +127,7 @@ def test_a_stem_filled_with_a_subject_reads_like_a_question(kind):
 def test_days_may_be_read_in_smaller_batches_than_birth():
   stream = build(batch_size=2, day_batch_size=1)
   sizes = [
-    len(s.batch(0).tokens_BT) for s in (stream.birth, *stream.experiences)
+    len(s.batch(0).tokens_BT) for s in (stream.pretrain, *stream.experiences)
   ]
   assert sizes == [2, 1, 1]
   same = [len(s.batch(0).tokens_BT) for s in build().experiences]
@@ -129,47 +135,50 @@ def test_days_may_be_read_in_smaller_batches_than_birth():
 
 
 def test_a_world_without_questions_still_runs():
-  plain = dataset.Dataset(
+  plain = dataset_lib.Dataset(
     name='plain',
-    birth=[],
+    pretrain=[],
     held_out=[],
-    experiences=WORLD.experiences,
+    experiences=DATASET.experiences,
     probes={},
   )
   stream = build(plain)
-  assert stream.birth is None and stream.held_out is None
+  assert stream.pretrain is None and stream.held_out is None
   assert stream.guard is None and stream.probes == {}
-  assert stream.stems.before_SP.shape == (0, 16)  # max_prompt
+  assert stream.templates.before_SP.shape == (0, 16)  # max_prompt
 
 
 def test_probes_without_candidates_have_no_set():
-  world = dataclasses.replace(
-    WORLD,
-    probes={'1': [dataset.Probe('Pet of Lo?', ' dog')]},
-    stem_probes={},
+  dataset = dataclasses.replace(
+    DATASET,
+    probes={'1': [dataset_lib.Probe('Pet of Lo?', ' dog')]},
+    template_probes={},
     guard=[],
     candidates={},
   )
-  probes = build(world).probes['1']
+  probes = build(dataset).probes['1']
   assert probes.set_B.tolist() == [-1] and probes.gold_B.tolist() == [-1]
   assert not probes.candidate_length_SC.any()
 
 
 def test_a_validation_stream_leaves_birth_batches_as_they_are():
-  other = dataclasses.replace(WORLD, experiences=WORLD.experiences[::-1])
+  other = dataclasses.replace(DATASET, experiences=DATASET.experiences[::-1])
   np.testing.assert_array_equal(
-    build().birth.batch(3).tokens_BT, build(other).birth.batch(3).tokens_BT
+    build().pretrain.batch(3).tokens_BT,
+    build(other).pretrain.batch(3).tokens_BT,
   )
 
 
-LO = dataset.Task(
-  documents=[dataset.Row(text='Lo has a dog.', answer_start=9, subject=(0, 2))],
-  practice=[dataset.Probe('Lo has?', ' dog', 'pet', where='q:1')],
+LO = dataset_lib.Task(
+  documents=[
+    dataset_lib.Row(text='Lo has a dog.', answer_start=9, subject=(0, 2))
+  ],
+  practice=[dataset_lib.Probe('Lo has?', ' dog', 'pet', where='q:1')],
 )
 
 
 def test_what_there_is_to_dream_about_is_whole_and_begins_as_it_was_stored():
-  stream = build(dataclasses.replace(WORLD, tasks={'1': LO}))
+  stream = build(dataclasses.replace(DATASET, tasks={'1': LO}))
   assert list(stream.tasks) == ['1'] and not build().tasks
   found = stream.tasks['1']
   (asked,), (size,) = found.prompts.tokens_BP, found.prompts.length_B
@@ -186,12 +195,14 @@ def test_what_there_is_to_dream_about_is_whole_and_begins_as_it_was_stored():
 
 
 def test_tasks_are_of_one_shape_and_long_documents_are_windows():
-  long = dataset.Row(text='Bo has an ox. ' * 3, subject=(0, 2), where='q:3')
-  other = dataset.Task([long], [dataset.Probe('Bo has?', ' dog', 'pet')])
-  world = dataclasses.replace(WORLD, tasks={'1': LO, '2': other})
+  long = dataset_lib.Row(text='Bo has an ox. ' * 3, subject=(0, 2), where='q:3')
+  other = dataset_lib.Task(
+    [long], [dataset_lib.Probe('Bo has?', ' dog', 'pet')]
+  )
+  dataset = dataclasses.replace(DATASET, tasks={'1': LO, '2': other})
   with pytest.raises(ValueError, match='q:3.*context is 32'):
-    build(world)
-  tasks = build(world, overlap=4).tasks
+    build(dataset)
+  tasks = build(dataset, overlap=4).tasks
   read = [tasks[key].prompts.context for key in '12']
   assert read[0].tokens_BT.shape == read[1].tokens_BT.shape == (2, 32)
   np.testing.assert_array_equal(read[0].tokens_BT[0], read[0].tokens_BT[1])
@@ -204,35 +215,35 @@ def test_tasks_are_of_one_shape_and_long_documents_are_windows():
 def test_dreams_are_never_tried_on_what_is_asked_in_the_end(probe):
   """In no wording: of scores, of stems, of birth, of the guard."""
   task = dataclasses.replace(
-    LO, practice=[dataset.Probe(probe, ' dog', 'pet', where='q:7')]
+    LO, practice=[dataset_lib.Probe(probe, ' dog', 'pet', where='q:7')]
   )
   with pytest.raises(ValueError, match=f'q:7.*{re.escape(repr(probe))}'):
-    build(dataclasses.replace(WORLD, tasks={'1': task}))
+    build(dataclasses.replace(DATASET, tasks={'1': task}))
 
 
 def test_a_task_without_questions_is_said():
   with pytest.raises(ValueError, match='experience 1 has 1 documents and 0'):
     empty = dataclasses.replace(LO, practice=[])
-    build(dataclasses.replace(WORLD, tasks={'1': empty}))
+    build(dataclasses.replace(DATASET, tasks={'1': empty}))
 
 
 def test_what_does_not_fit_is_said():
   with pytest.raises(ValueError, match='tiny: there are no experiences'):
-    build(dataclasses.replace(WORLD, experiences=[]))
-  long = dataset.Probe('x' * 20, ' cat', 'pet', where='q.jsonl:3')
+    build(dataclasses.replace(DATASET, experiences=[]))
+  long = dataset_lib.Probe('x' * 20, ' cat', 'pet', where='q.jsonl:3')
   with pytest.raises(ValueError, match='q.jsonl:3.* 21 tokens.* 16'):
-    build(dataclasses.replace(WORLD, probes={'birth': [long]}))
-  answer = dataset.Probe('Who?', ' ' + 'x' * 30, where='q.jsonl:4')
+    build(dataclasses.replace(DATASET, probes={'pretrain': [long]}))
+  answer = dataset_lib.Probe('Who?', ' ' + 'x' * 30, where='q.jsonl:4')
   with pytest.raises(ValueError, match='q.jsonl:4.* 37 tokens.* 32'):
-    build(dataclasses.replace(WORLD, probes={'birth': [answer]}))
+    build(dataclasses.replace(DATASET, probes={'pretrain': [answer]}))
   for stem, message in (
     ('What is it?', '0 slots'),
     ('What is the pet of {}?', 'longest subject'),
   ):
     with pytest.raises(ValueError, match=message):
-      build(dataclasses.replace(WORLD, stems=[stem]))
+      build(dataclasses.replace(DATASET, templates=[stem]))
   glued = dataclasses.replace(
-    WORLD, stems=['{}s'], birth=[dataset.Row(text='Xs and Xs')]
+    DATASET, templates=['{}s'], pretrain=[dataset_lib.Row(text='Xs and Xs')]
   )
   with pytest.raises(ValueError, match='part of a word'):
     build(glued, kind='bpe')

@@ -11,7 +11,7 @@ import pytest
 from configs import base
 from sleep_jax import types
 from sleep_jax.data import stream as stream_lib
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import arc
 from sleep_jax.dream import rounds, settings
 from sleep_jax.dream import texts as texts_lib
@@ -42,23 +42,30 @@ def file(tmp_path_factory):
 
 
 @functools.cache
-def _world(file, **changes):
-  return arc.make(path=file, birth=file, longest=CONTEXT, **changes)
+def _dataset(file, **changes):
+  return arc.make(path=file, pretrain=file, longest=CONTEXT, **changes)
 
 
-def _stream(world):
-  words = tokenizer.make('bytes', ['text'], 300)
+def _stream(dataset):
+  tokenizer = tokenizer_lib.make('bytes', ['text'], 300)
   return stream_lib.build(
-    world, words, context=CONTEXT, max_prompt=CONTEXT, batch_size=2, seed=0,
+    dataset,
+    tokenizer,
+    context=CONTEXT,
+    max_prompt=CONTEXT,
+    batch_size=2,
+    seed=0,
     prefix=12,
-  )  # fmt: skip
+  )
 
 
 def test_a_day_is_a_task_and_its_tests_are_asked(file):
-  world = _world(file, num_days=6)
-  assert len({name for name, _ in world.experiences}) == 6
+  dataset = _dataset(file, num_days=6)
+  assert len({name for name, _ in dataset.experiences}) == 6
   for day, ((row,), probes) in enumerate(
-    zip((r for _, r in world.experiences), world.probes.values(), strict=True),
+    zip(
+      (r for _, r in dataset.experiences), dataset.probes.values(), strict=True
+    ),
     1,
   ):
     number = int(row.text.split('\n')[0].removeprefix('Task task'))
@@ -73,21 +80,21 @@ def test_a_day_is_a_task_and_its_tests_are_asked(file):
 
 
 def test_what_dreams_are_tried_on_is_no_test_and_is_not_shown(file):
-  world = _world(file, num_days=6)
-  for key, task in world.tasks.items():
+  dataset = _dataset(file, num_days=6)
+  for key, task in dataset.tasks.items():
     (practice,) = task.practice
     (document,) = task.documents
     assert practice.prompt.startswith(document.text)
     last = practice.prompt[len(document.text) :]
     assert last not in document.text
     assert all(last not in lesson.text for lesson in task.lessons)
-    for probe in world.probes[key]:
+    for probe in dataset.probes[key]:
       assert probe.prompt != practice.prompt
       assert probe.prompt.split('in\n')[-1] not in practice.prompt
 
 
 def test_each_lesson_is_a_shown_pair_changed_behind_the_others(file):
-  task = _world(file, num_days=6).tasks['1']
+  task = _dataset(file, num_days=6).tasks['1']
   assert len(task.lessons) == 2 * 2 * (1 + 3 + 3 + 3)  # Pairs, on, variants.
   for lesson in task.lessons:
     told = lesson.text[lesson.response_start :]
@@ -109,17 +116,17 @@ def test_each_lesson_is_a_shown_pair_changed_behind_the_others(file):
 
 
 def test_birth_tells_other_tasks_and_how_a_choice_is_said(tmp_path, file):
-  birth = _write(
+  pretrain = _write(
     tmp_path / 'birth.jsonl', [_task(number) for number in range(3, 30)]
   )
-  world = arc.make(path=file, birth=birth, longest=CONTEXT, num_days=1)
-  texts = [row.text for row in world.birth + world.held_out]
+  dataset = arc.make(path=file, pretrain=pretrain, longest=CONTEXT, num_days=1)
+  texts = [row.text for row in dataset.pretrain + dataset.held_out]
   names = {text.split('\n')[0].split(':')[0] for text in texts}
   assert names == {f'Task task{n}' for n in range(6, 30)} - {'Task task9'} | {
     'Task task9'
   }
-  known = {choice.text for choice in world.tasks['1'].choices}
-  told = [row for row in world.birth if row.told_from]
+  known = {choice.text for choice in dataset.tasks['1'].choices}
+  told = [row for row in dataset.pretrain if row.told_from]
   assert told and all(row.text[row.told_from :] in known for row in told)
 
 
@@ -154,20 +161,24 @@ def test_too_few_tasks_are_counted(file, changes, said):
 
 
 def test_choices_in_tokens_are_the_worlds(file):
-  world = _world(file, num_days=3)
-  stream = _stream(world)
-  words = stream.tokenizer
+  dataset = _dataset(file, num_days=3)
+  stream = _stream(dataset)
+  tokenizer = stream.tokenizer
   for key, task in stream.tasks.items():
-    given, found = world.tasks[key], task.choices
+    given, found = dataset.tasks[key], task.choices
     for place, choice in enumerate(given.choices):
       text = found.text_CG[place, : found.length_C[place]].tolist()
-      assert text == [*words.encode(choice.text), words.eos]
+      assert text == [*tokenizer.encode(choice.text), tokenizer.eos]
       assert set(np.flatnonzero(found.weight_CR[place])) == set(choice.lessons)
     for place, row in enumerate(given.lessons):
       size = found.lessons.length_B[place]
       tokens = found.lessons.tokens_BT[place, :size].tolist()
-      assert tokens == [words.bos, *words.encode(row.text), words.eos]
-      begun = words.encode(row.text[: row.response_start])
+      assert tokens == [
+        tokenizer.bos,
+        *tokenizer.encode(row.text),
+        tokenizer.eos,
+      ]
+      begun = tokenizer.encode(row.text[: row.response_start])
       assert found.lessons.prompt_length_B[place] == 1 + len(begun)
 
 
@@ -194,8 +205,8 @@ def test_a_dream_is_a_choice_if_it_says_one_word_for_word():
 
 def test_what_is_chosen_is_learned_by_who_teaches(file):
   """All candidates say the first choice or nothing: its lessons are kept."""
-  world = _world(file, num_days=1)
-  stream = _stream(world)
+  dataset = _dataset(file, num_days=1)
+  stream = _stream(dataset)
   task = jax.tree.map(jnp.asarray, stream.tasks['1'])
   c = _config()
   model = testing.tiny()
@@ -235,7 +246,7 @@ def _config():
   ],
 )
 def test_nights_that_choices_do_not_fit_are_said(file, section, field, value):
-  task = _stream(_world(file, num_days=1)).tasks['1']
+  task = _stream(_dataset(file, num_days=1)).tasks['1']
   c = _config()
   assert checks.check_task(task, c) is task
   c[section][field] = value

@@ -7,7 +7,9 @@ import pytest
 
 from sleep_jax.datasets import intents
 
-SMALL = dict(birth_classes=4, num_days=2, classes_per_day=2, texts_per_class=3)
+SMALL = dict(
+  pretrain_classes=4, num_days=2, classes_per_day=2, texts_per_class=3
+)
 
 
 def write(path, rows):
@@ -34,7 +36,7 @@ def labels(rows):
 
 
 def test_rows_end_in_the_words_of_their_label(folder):
-  row = intents.make(path=folder, **SMALL).birth[0]
+  row = intents.make(path=folder, **SMALL).pretrain[0]
   label = row.text[row.response_start :]
   assert row.text == f'Text: train 0 of {label[-1]}\nLabel:{label}'
   assert label.startswith(' class ')
@@ -42,48 +44,51 @@ def test_rows_end_in_the_words_of_their_label(folder):
 
 
 def test_each_class_comes_once(folder):
-  world = intents.make(path=folder, **SMALL)
-  groups = [labels(world.birth)] + [
-    labels(rows) for _, rows in world.experiences
+  dataset = intents.make(path=folder, **SMALL)
+  groups = [labels(dataset.pretrain)] + [
+    labels(rows) for _, rows in dataset.experiences
   ]
   assert [len(group) for group in groups] == [4, 2, 2]
   assert len(set.union(*groups)) == 8
   for since, group in enumerate(groups):
     assert {
-      text for text, taught in world.candidates['label'] if taught == since
+      text for text, taught in dataset.candidates['label'] if taught == since
     } == group
 
 
 def test_probes_are_frozen_test_texts_of_their_classes(folder):
-  world = intents.make(path=folder, **SMALL)
-  assert {key: len(group) for key, group in world.probes.items()} == {
-    'birth': 12,
+  dataset = intents.make(path=folder, **SMALL)
+  assert {key: len(group) for key, group in dataset.probes.items()} == {
+    'pretrain': 12,
     '1': 6,
     '2': 6,
   }
-  for key, (_, rows) in zip('12', world.experiences, strict=True):
-    assert {probe.answer for probe in world.probes[key]} == labels(rows)
-  assert all('test' in p.prompt for p in world.probes['birth'])
-  assert all('val' in p.prompt for p in world.guard)
-  assert all('val' in row.text for row in world.held_out)
-  assert world == intents.make(path=folder, **SMALL)
-  assert world.score == 'rank' and world.stems == []
+  for key, (_, rows) in zip('12', dataset.experiences, strict=True):
+    assert {probe.answer for probe in dataset.probes[key]} == labels(rows)
+  assert all('test' in p.prompt for p in dataset.probes['pretrain'])
+  assert all('val' in p.prompt for p in dataset.guard)
+  assert all('val' in row.text for row in dataset.held_out)
+  assert dataset == intents.make(path=folder, **SMALL)
+  assert dataset.score == 'rank' and dataset.templates == []
 
 
 def test_a_tuning_stream_keeps_birth_and_never_sees_test(folder):
-  world = intents.make(path=folder, **SMALL)
+  dataset = intents.make(path=folder, **SMALL)
   streams = [
     intents.make(path=folder, **SMALL, stream_seed=seed) for seed in range(3)
   ]
   assert any(
-    labels(stream.experiences[0][1]) != labels(world.experiences[0][1])
+    labels(stream.experiences[0][1]) != labels(dataset.experiences[0][1])
     for stream in streams
   )
   for stream in streams:
-    assert stream.birth == world.birth and stream.held_out == world.held_out
+    assert (
+      stream.pretrain == dataset.pretrain
+      and stream.held_out == dataset.held_out
+    )
     probes = [p for group in stream.probes.values() for p in group]
     assert all('val' in probe.prompt for probe in probes + stream.guard)
-    scored = {probe.prompt for probe in stream.probes['birth']}
+    scored = {probe.prompt for probe in stream.probes['pretrain']}
     assert not scored & {probe.prompt for probe in stream.guard}
 
 

@@ -28,10 +28,10 @@ def test_one_file_is_one_experience_in_order_of_name(tmp_path):
   expected = ['day1', 'day2', 'day3']
   files = [str(tmp_path / f'{name}.jsonl') for name in expected]
   for path in (folder, f'{folder}/day*.jsonl', files):
-    world = jsonl.make(path=path)
-    assert [name for name, _ in world.experiences] == expected
-  world = jsonl.make(path=files[1])
-  ((name, rows),) = world.experiences
+    dataset = jsonl.make(path=path)
+    assert [name for name, _ in dataset.experiences] == expected
+  dataset = jsonl.make(path=files[1])
+  ((name, rows),) = dataset.experiences
   assert name == 'day2' and len(rows) == 3
   assert rows[2].where == f'{files[1]}:3'
 
@@ -40,8 +40,8 @@ def test_one_value_of_a_field_is_one_experience(tmp_path):
   rows = [
     {'text': f'note {i}', 'week': week} for i, week in enumerate([9, 10, 9])
   ]
-  world = jsonl.make(path=write(tmp_path / 'notes.jsonl', rows), field='week')
-  assert [(name, len(rows)) for name, rows in world.experiences] == [
+  dataset = jsonl.make(path=write(tmp_path / 'notes.jsonl', rows), field='week')
+  assert [(name, len(rows)) for name, rows in dataset.experiences] == [
     ('9', 2),
     ('10', 1),
   ]
@@ -67,7 +67,7 @@ def test_probes_belong_to_the_experience_that_they_name(tmp_path):
     tmp_path / 'probes.json',
     [
       {'prompt': 'How many cats?', 'answer': 'two', 'experience': 'day2'},
-      {'prompt': 'Who am I?', 'answer': 'me', 'experience': 'birth'},
+      {'prompt': 'Who am I?', 'answer': 'me', 'experience': 'pretrain'},
       {'prompt': 'What did I meet?', 'answer': 'cats'},
     ],
   )
@@ -76,7 +76,7 @@ def test_probes_belong_to_the_experience_that_they_name(tmp_path):
     key: [probe.prompt for probe in group] for key, group in probes.items()
   }
   assert asked == {
-    'birth': ['Who am I?'],
+    'pretrain': ['Who am I?'],
     '1': ['What did I meet?'],
     '2': ['How many cats?', 'What did I meet?'],
   }
@@ -85,29 +85,29 @@ def test_probes_belong_to_the_experience_that_they_name(tmp_path):
 
 def test_one_row_in_twenty_is_held_out(tmp_path):
   folder = days(tmp_path, 1, rows=40)
-  world = jsonl.make(path=folder)
-  assert len(world.held_out) == 2
-  texts = [row.text for row in world.experiences[0][1] + world.held_out]
+  dataset = jsonl.make(path=folder)
+  assert len(dataset.held_out) == 2
+  texts = [row.text for row in dataset.experiences[0][1] + dataset.held_out]
   assert len(set(texts)) == 40
-  birth = write(
+  pretrain = write(
     tmp_path / 'birth.json', [{'text': f'word {i}'} for i in range(60)]
   )
-  world = jsonl.make(path=folder, birth=birth)
-  assert (len(world.birth), len(world.held_out)) == (57, 3)
-  assert len(world.experiences[0][1]) == 40
+  dataset = jsonl.make(path=folder, pretrain=pretrain)
+  assert (len(dataset.pretrain), len(dataset.held_out)) == (57, 3)
+  assert len(dataset.experiences[0][1]) == 40
 
 
 def test_it_runs_without_probes_and_without_birth(tmp_path):
-  world = jsonl.make(path=days(tmp_path))
+  dataset = jsonl.make(path=days(tmp_path))
   stream = stream_lib.build(
-    world,
+    dataset,
     tokenizer.make('bytes'),
     context=64,
     max_prompt=16,
     batch_size=2,
     seed=0,
   )
-  assert stream.probes == {} and stream.birth is None
+  assert stream.probes == {} and stream.pretrain is None
   assert stream.experiences[1].batch(5).tokens_BT.shape == (2, 64)
 
 
@@ -147,7 +147,7 @@ def test_bad_probes_and_birth_are_named(tmp_path):
   ):
     with pytest.raises(ValueError, match=message):
       jsonl.make(path=folder, probes=write(path, [row]))
-  for setting in ('probes', 'birth'):
+  for setting in ('probes', 'pretrain'):
     with pytest.raises(ValueError, match='holds no rows'):
       jsonl.make(path=folder, **{setting: write(path, [])})
 
@@ -163,7 +163,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 def test_plain_text_is_about_its_first_words(tmp_path):
   path = write(tmp_path / 'a.jsonl', [{'text': ' One two  three four five.'}])
-  world = jsonl.make(path=path, stems=['What of {}?'])
-  row = world.experiences[0][1][0]
+  dataset = jsonl.make(path=path, templates=['What of {}?'])
+  row = dataset.experiences[0][1][0]
   assert row.text[slice(*row.subject)].split() == 'One two three four'.split()
-  assert world.stems == ['What of {}?']
+  assert dataset.templates == ['What of {}?']

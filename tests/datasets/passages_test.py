@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sleep_jax.data import stream as stream_lib
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import passages
 
 QUESTIONS = 4
@@ -33,32 +33,32 @@ def file(tmp_path):
 
 
 def test_each_day_brings_passages_and_their_questions(file):
-  world = passages.make(path=file, num_days=3, passages_per_day=2)
-  assert [len(rows) for _, rows in world.experiences] == [2, 2, 2]
-  texts = [row.text for _, rows in world.experiences for row in rows]
+  dataset = passages.make(path=file, num_days=3, passages_per_day=2)
+  assert [len(rows) for _, rows in dataset.experiences] == [2, 2, 2]
+  texts = [row.text for _, rows in dataset.experiences for row in rows]
   assert len(set(texts)) == 6
-  for key, probes in world.probes.items():
-    _, rows = world.experiences[int(key) - 1]
+  for key, probes in dataset.probes.items():
+    _, rows = dataset.experiences[int(key) - 1]
     titles = {row.text[slice(*row.subject)] for row in rows}
     assert {probe.prompt.split('\n')[0] for probe in probes} == titles
     assert all(probe.prompt.endswith('?\nAnswer:') for probe in probes)
     assert all(probe.answer.startswith(' bridge ') for probe in probes)
-  assert not world.tasks and world.score == 'forced'
+  assert not dataset.tasks and dataset.score == 'forced'
 
 
 def test_what_dreams_are_tried_on_is_asked_nowhere_else(file):
-  world = passages.make(path=file, num_days=6, practice=1)
-  for key, task in world.tasks.items():
+  dataset = passages.make(path=file, num_days=6, practice=1)
+  for key, task in dataset.tasks.items():
     apart = {probe.prompt for probe in task.practice}
-    assert len(apart) == 1 and len(world.probes[key]) == QUESTIONS - 1
-    assert not apart & {probe.prompt for probe in world.probes[key]}
-    assert task.documents == world.experiences[int(key) - 1][1]
-  words = tokenizer.make('bytes', ['text'], 300)
+    assert len(apart) == 1 and len(dataset.probes[key]) == QUESTIONS - 1
+    assert not apart & {probe.prompt for probe in dataset.probes[key]}
+    assert task.documents == dataset.experiences[int(key) - 1][1]
+  tokenizer = tokenizer_lib.make('bytes', ['text'], 300)
   stream = stream_lib.build(
-    world, words, context=160, max_prompt=96, batch_size=2, seed=0
+    dataset, tokenizer, context=160, max_prompt=96, batch_size=2, seed=0
   )
-  assert stream.tasks.keys() == world.probes.keys()
-  assert len(stream.dream_stems.before_length_S) == len(world.dreams)
+  assert stream.tasks.keys() == dataset.probes.keys()
+  assert len(stream.dream_templates.before_length_S) == len(dataset.dreams)
 
 
 def test_a_stream_to_tune_on_has_other_passages(file):
@@ -66,8 +66,8 @@ def test_a_stream_to_tune_on_has_other_passages(file):
     passages.make(path=file, num_days=3, stream_seed=seed) for seed in (None, 1)
   ]
   texts = [
-    {row.text for _, rows in world.experiences for row in rows}
-    for world in made
+    {row.text for _, rows in dataset.experiences for row in rows}
+    for dataset in made
   ]
   assert not texts[0] & texts[1]
   assert passages.make(path=file, num_days=3) == made[0]
@@ -75,9 +75,9 @@ def test_a_stream_to_tune_on_has_other_passages(file):
 
 def test_birth_is_text_of_ones_own(file, tmp_path):
   books = [{'text': f'Chapter {i}.'} for i in range(40)]
-  birth = _write(tmp_path / 'books.jsonl', books)
-  world = passages.make(path=file, birth=birth, num_days=1)
-  assert len(world.birth) == 38 and len(world.held_out) == 2
+  pretrain = _write(tmp_path / 'books.jsonl', books)
+  dataset = passages.make(path=file, pretrain=pretrain, num_days=1)
+  assert len(dataset.pretrain) == 38 and len(dataset.held_out) == 2
 
 
 @pytest.mark.parametrize(

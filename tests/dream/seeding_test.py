@@ -131,12 +131,14 @@ def test_an_open_expert_is_one_that_is_on_and_none_without_novelty():
   experts = set(found['texts']['expert'].ravel().tolist())
   assert experts == {slots + 0, slots + SLOT}  # Of levels 1 and 2, in a row.
   programs, state = _life()
-  open_, (stems, _) = programs._dreamings[1].curriculum, programs._dreamt
+  open_, (templates, _) = programs._dreamings[1].curriculum, programs._dreamt
   plain = dataclasses.replace(
     open_, dreams=dataclasses.replace(open_.dreams, novelty=False)
   )
   with_, without = (
-    jax.jit(n._write)(state.weights, jax.random.key(0), stems, testing.task())
+    jax.jit(n._write)(
+      state.weights, jax.random.key(0), templates, testing.task()
+    )
     for n in (open_, plain)
   )
   assert set(without[3].tolist()) == {-1}
@@ -258,7 +260,7 @@ def test_dreams_on_many_devices_are_those_of_one(mesh):
 def test_a_number_of_trials_that_the_devices_do_not_divide_is_said():
   place = testing.placement(data=8, fsdp=1, tensor=1)
   c = _config(top=3, random=2)
-  c.replay.update(birth=16, past=16, day=16)
+  c.replay.update(pretrain=16, past=16, day=16)
   programs, state = testing.life(c, place)
   with pytest.raises(ValueError, match='8 devices does not divide .* 5 in'):
     programs.dream(_copy(state), 1, SLOT, testing.task())
@@ -282,8 +284,8 @@ def _town():
   c = town.config()
   c.data.settings.update(readings=8, practice=1)
   c.data.context = 34
-  c.birth.steps = 120  # Else nobody knows how a text ends.
-  c.birth.optimizer.update(warmup=10, decay_steps=120)
+  c.pretrain.steps = 120  # Else nobody knows how a text ends.
+  c.pretrain.optimizer.update(warmup=10, decay_steps=120)
   c.dream.on = True
   return town.Town(c)
 
@@ -292,7 +294,7 @@ def _town():
 def whole(tmp_path_factory):
   """A life that dreams, unbroken: state, record, journal, chances to stop."""
   folder = tmp_path_factory.mktemp('dreams')
-  here = _town().be_born(folder / 'birth')
+  here = _town().make_initial_model(folder / 'pretrain')
   looks = itertools.count()
   state, record = here.live(
     'sleep', folder / 'whole', stop=lambda: next(looks) < 0
@@ -310,7 +312,7 @@ def test_a_dreaming_life_keeps_a_journal(whole):
   assert len(rows) == 2 * 2 * 8  # Days, rounds, candidates.
   documents = [
     row.text
-    for task in _town().stream.world.tasks.values()
+    for task in _town().stream.dataset.tasks.values()
     for row in task.documents
   ]
   assert {row['about'] for row in rows} == set(documents)
@@ -348,7 +350,7 @@ def test_a_life_broken_off_in_its_dreams_ends_as_an_unbroken_one(
 
 
 def test_without_an_expert_there_is_nothing_to_dream_into(tmp_path):
-  here = _town().be_born(tmp_path / 'birth')
+  here = _town().make_initial_model(tmp_path / 'pretrain')
   _, record = here.live('sleep', tmp_path / 'life', dreams='before')
   first = record['nights'][0]
   assert first['phase'] == 'dream' and not first['accepted']
@@ -359,14 +361,14 @@ def test_without_an_expert_there_is_nothing_to_dream_into(tmp_path):
 @pytest.mark.parametrize(
   'change, said',
   [
-    (dict(world=True), 'practice'),
+    (dict(dataset=True), 'practice'),
     (dict(into='base'), "consolidate.into is 'base'"),
     (dict(teachers=True), "prompts 'old'"),
   ],
 )
 def test_what_cannot_dream_is_said(change, said):
   c = _config()
-  if 'world' in change:
+  if 'dataset' in change:
     plain = town.config()
     plain.dream.on = True
     with pytest.raises(ValueError, match=said):

@@ -46,7 +46,7 @@ def _settings(**changes):
     on=True, order='after', rounds=1, start='base', candidates=M, texts=K,
     temperature=1.0, whole=True, novelty=False, importance='gradient', top=2,
     random=1, repeats=1, score='likelihood', margin=0.0, old=4,
-    stem_share=0.0, sequences=4, reading=0, num_updates=2,
+    template_share=0.0, sequences=4, reading=0, num_updates=2,
     updates_per_round=1, learning_rate=1e-2,
   )  # fmt: skip
   adapter = dict(
@@ -445,7 +445,7 @@ def test_nobody_learns_from_what_was_not_rewarded():
     (dict(margin=float('nan')), 'dream.margin is nan'),
     (dict(num_updates=3, updates_per_round=2), 'not a multiple'),
     (dict(texts=0), 'dream.texts is 0'),
-    (dict(stem_share=2.0), 'dream.stem_share is 2.0'),
+    (dict(template_share=2.0), 'dream.template_share is 2.0'),
     (dict(temperature=-1.0), 'dream.temperature is -1.0'),
   ],
 )

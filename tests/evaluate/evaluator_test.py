@@ -19,7 +19,7 @@ def weights(here):
   return jax.jit(here.model.init)(jax.random.key(0))
 
 
-def _examiner(here, weights, **changes):
+def _evaluator(here, weights, **changes):
   stream = dataclasses.replace(here.stream, **changes)
   return evaluator.Evaluator(
     here.model, stream, weights, chunk=8, held_out_batches=1
@@ -27,28 +27,30 @@ def _examiner(here, weights, **changes):
 
 
 def test_a_newborn_has_not_moved_from_itself(here, weights):
-  judge = _examiner(here, weights)
+  judge = _evaluator(here, weights)
   found = judge.examine(weights, 0)
-  assert found['kl_newborn'] == 0
+  assert found['kl_initial'] == 0
   assert (
-    set(found['scores']) == set(found['stem_scores']) == {'birth', '1', '2'}
+    set(found['scores'])
+    == set(found['template_scores'])
+    == {'pretrain', '1', '2'}
   )
   other = jax.tree.map(lambda x: x * 1.1, weights)
   moved = judge.examine(other, 0)
-  assert moved['kl_newborn'] > 0
+  assert moved['kl_initial'] > 0
   assert moved['held_out_loss'] != found['held_out_loss']
-  assert set(judge.second(weights)) == {'birth', '1', '2'}
+  assert set(judge.second(weights)) == {'pretrain', '1', '2'}
   assert 0 <= judge.guard(weights, 0) <= 1
 
 
 def test_what_a_world_lacks_is_none_and_not_nought(here, weights):
-  judge = _examiner(
-    here, weights, probes={}, stem_probes={}, guard=None, held_out=None
+  judge = _evaluator(
+    here, weights, probes={}, template_probes={}, guard=None, held_out=None
   )
   assert judge.examine(weights, 0) == {
-    'scores': {}, 'stem_scores': {}, 'open_scores': {},
+    'scores': {}, 'template_scores': {}, 'open_scores': {},
     'log_scores': {},
-    'held_out_loss': None, 'kl_newborn': None,
+    'held_out_loss': None, 'kl_initial': None,
   }  # fmt: skip
   assert judge.second(weights) == {}
   assert judge.guard(weights, 0) is None
@@ -59,13 +61,13 @@ def test_answers_without_rivals_are_not_ranked(here, weights):
     key: probe.replace(set_B=probe.set_B * 0 - 1)
     for key, probe in here.stream.probes.items()
   }
-  judge = _examiner(here, weights, probes=probes)
+  judge = _evaluator(here, weights, probes=probes)
   assert judge.second(weights) == {}
-  assert set(judge.examine(weights, 0)['scores']) == {'birth', '1', '2'}
+  assert set(judge.examine(weights, 0)['scores']) == {'pretrain', '1', '2'}
 
 
 def test_a_student_with_a_fresh_expert_can_be_asked(here, weights):
   """As the guard does, before anything is committed."""
-  judge = _examiner(here, weights)
+  judge = _evaluator(here, weights)
   asked = judge.guard(weights.replace(fresh=testing.expert(here.model, 2)), 0)
   assert 0 <= asked <= 1

@@ -8,14 +8,14 @@ import pytest
 from sleep_jax.evaluate import cycles, retention
 
 
-def evaluation(cycle, moment, experience, birth, *scores):
+def evaluation(cycle, moment, experience, pretrain, *scores):
   return {
     'cycle': cycle,
     'moment': moment,
     'experience': experience,
     'step': 40 * cycle,
     'scores': {
-      'birth': birth,
+      'pretrain': pretrain,
       **{str(i + 1): value for i, value in enumerate(scores)},
     },
   }
@@ -23,7 +23,7 @@ def evaluation(cycle, moment, experience, birth, *scores):
 
 def two_cycles():
   return [
-    evaluation(0, 'newborn', 0, 1.0, 0.1, 0.2),
+    evaluation(0, 'initial', 0, 1.0, 0.1, 0.2),
     evaluation(1, 'evening', 1, 0.5, 0.9, 0.2),
     evaluation(1, 'morning', 1, 0.9, 0.8, 0.3),
     evaluation(2, 'evening', 2, 0.3, 0.2, 1.0),
@@ -79,7 +79,7 @@ class TestMatrix:
     )
 
   def test_ten_experiences_stand_in_the_order_of_numbers_not_letters(self):
-    record = evaluation(0, 'newborn', 0, 1.0, *range(12))
+    record = evaluation(0, 'initial', 0, 1.0, *range(12))
     assert list(retention.r_matrix([record])[0]) == list(range(12))
 
 
@@ -109,7 +109,7 @@ class TestCycles:
   def test_a_night_in_the_middle_of_an_experience_counts_it_as_new(self):
     changes = cycles.cycles(
       [
-        evaluation(0, 'newborn', 0, 1.0, 0.0),
+        evaluation(0, 'initial', 0, 1.0, 0.0),
         evaluation(1, 'evening', None, 0.8, 0.5),
         evaluation(1, 'morning', None, 0.9, 0.4),
         evaluation(2, 'evening', 1, 0.7, 0.9),
@@ -123,7 +123,7 @@ class TestCycles:
 class TestSummary:
   def test_it_holds_every_number_of_a_run(self):
     summary = retention.summarize(two_cycles(), {'seconds': 12.5, 'steps': 80})
-    assert summary['prior_newborn'] == 1.0
+    assert summary['prior_initial'] == 1.0
     assert summary['prior'] == pytest.approx(0.8)
     assert summary['harm_of_sleep'] == pytest.approx(-0.1)
     assert summary['seconds'] == 12.5
@@ -132,18 +132,18 @@ class TestSummary:
     assert all(math.isfinite(v) for v in numbers)
 
   def test_joint_has_an_end_but_no_way_to_it(self):
-    newborn = evaluation(0, 'newborn', 0, 1.0, 0.0, 0.0)
+    initial_model = evaluation(0, 'initial', 0, 1.0, 0.0, 0.0)
     end = evaluation(1, 'evening', 2, 0.95, 0.8, 0.9)
-    summary = retention.summarize([newborn, end])
+    summary = retention.summarize([initial_model, end])
     assert summary['prior'] == 0.95
     assert summary['acc'] == pytest.approx(0.85)
     unknown = ['la', 'bwt', 'fwt', 'forgetting', 'harm_of_sleep']
     assert [summary[name] for name in unknown] == [None] * 5
 
   def test_one_experience_has_no_transfer(self):
-    newborn = evaluation(0, 'newborn', 0, 1.0, 0.0)
+    initial_model = evaluation(0, 'initial', 0, 1.0, 0.0)
     end = evaluation(1, 'morning', 1, 0.9, 0.8)
-    summary = retention.summarize([newborn, end])
+    summary = retention.summarize([initial_model, end])
     assert summary['la'] == summary['acc'] == 0.8
     assert [summary[n] for n in ('bwt', 'fwt', 'forgetting')] == [None] * 3
 
@@ -152,9 +152,9 @@ class TestSummary:
     assert summary['acc'] == pytest.approx(0.8)
 
   def test_a_newborn_or_nothing_at_all_or_no_probes_break_nothing(self):
-    newborn = evaluation(0, 'newborn', 0, 1.0, 0.0)
-    assert retention.summarize([newborn])['prior'] == 1.0
-    assert retention.summarize([newborn])['acc'] is None
+    initial_model = evaluation(0, 'initial', 0, 1.0, 0.0)
+    assert retention.summarize([initial_model])['prior'] == 1.0
+    assert retention.summarize([initial_model])['acc'] is None
     assert retention.summarize([])['prior'] is None
     blind = [{**e, 'scores': {}} for e in two_cycles()]
     assert set(retention.summarize(blind).values()) == {None}

@@ -82,14 +82,16 @@ def test_a_student_comes_nearer_and_can_be_exported(tmp_path, changes):
   assert not dense_mlp.reason_not_dense(student, taught)
   hf_export.save(student, taught, str(tmp_path / 'out'))
   # The host's own weights have not moved.
-  named = dict(dense_mlp.tensors(*_host(model, weights), np.dtype('float32')))
+  named = dict(
+    dense_mlp.tensors(*_base_model(model, weights), np.dtype('float32'))
+  )
   for name, leaf in dense_mlp.tensors(
-    *_host(student, taught), np.dtype('float32')
+    *_base_model(student, taught), np.dtype('float32')
   ):
     np.testing.assert_array_equal(leaf, named[name])
 
 
-def _host(model, weights):
+def _base_model(model, weights):
   """A model less all experts."""
   return model, weights.replace(active_NE=weights.active_NE * 0)
 

@@ -34,16 +34,16 @@ def _logits(model, weights):
 
 
 def _load(folder):
-  host = hf_checkpoint.read(str(folder))
-  settings = host.settings | {'arrangement': 'independent'}
+  base_model = hf_checkpoint.read(str(folder))
+  settings = base_model.settings | {'arrangement': 'independent'}
   levels = testing.levels((1, 'experience'))
   made = config_lib.make(
-    settings, (levels[0], levels[1] | dict(hidden=host.hidden)),
-    vocab_size=host.vocab_size,
+    settings, (levels[0], levels[1] | dict(hidden=base_model.hidden)),
+    vocab_size=base_model.vocab_size,
   )  # fmt: skip
   model = transformer.Transformer(made)
   place = testing.placement(data=1, fsdp=1, tensor=1)
-  return model, hf_import.load(host, model, place, key=jax.random.key(0))
+  return model, hf_import.load(base_model, model, place, key=jax.random.key(0))
 
 
 SHAPES = [
@@ -103,10 +103,10 @@ def test_transformers_loads_an_export(tmp_path, changes):
 def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
   model, weights = _grown()
   hf_export.save(model, weights, str(tmp_path / 'one'), shard_bytes=4000)
-  host = hf_checkpoint.read(str(tmp_path / 'one'))
+  base_model = hf_checkpoint.read(str(tmp_path / 'one'))
   wider, again = _load(tmp_path / 'one')
   hf_export.save(
-    wider, again, str(tmp_path / 'two'), host=host, shard_bytes=4000
+    wider, again, str(tmp_path / 'two'), base_model=base_model, shard_bytes=4000
   )
   names = sorted(path.name for path in (tmp_path / 'one').iterdir())
   assert len(names) > 3 and not any('part-' in name for name in names)
@@ -134,13 +134,13 @@ def test_a_checkpoint_of_others_goes_out_as_it_came(tmp_path, family, how):
   )
   folders = [tmp_path / name for name in ('none', 'one', 'two')]
   config, tensors = hf_files.save(folders[0], family, **how)
-  hf_files.save_words(folders[0], ['Ada sings.'])
+  hf_files.save_tokenizer(folders[0], ['Ada sings.'])
   for name in ('tokenizer_config.json', 'generation_config.json'):
     (folders[0] / name).write_text('{ "eos_token_id":299}')
   for before, after in itertools.pairwise(folders):
     model, weights = hf_files.load(before, dtype=out['dtype'])
-    host = hf_checkpoint.read(str(before))
-    hf_export.save(model, weights, str(after), host=host, **out)
+    base_model = hf_checkpoint.read(str(before))
+    hf_export.save(model, weights, str(after), base_model=base_model, **out)
   none, one, two = (
     {path.name: path.read_bytes() for path in folder.iterdir()}
     for folder in folders

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import lm_eval, open_model
 from sleep_jax.model import config, transformer
 from tests import testing
@@ -21,15 +21,15 @@ PAIRS = [
 
 @pytest.fixture(scope='module')
 def opened():
-  words = tokenizer.make('bytes')
+  tokenizer = tokenizer_lib.make('bytes')
   c = testing.tiny().config
   made = config.make(
     dict(width=16, num_layers=2, num_heads=4, num_kv_heads=2, head_size=4),
-    [vars(level) for level in c.levels], vocab_size=words.vocab_size,
+    [vars(level) for level in c.levels], vocab_size=tokenizer.vocab_size,
   )  # fmt: skip
   model = transformer.Transformer(made)
   return open_model.LoadedModel(
-    model, testing.weights(model), words, (words.eos,)
+    model, testing.weights(model), tokenizer, (tokenizer.eos,)
   )
 
 
@@ -54,13 +54,13 @@ def _by_hand(opened, before, after):
 
 
 def test_likelihoods_are_those_of_the_logits(opened):
-  words = opened.words
+  tokenizer = opened.tokenizer
   found = _scorer(opened).likelihoods(PAIRS)
   for (context, continuation), (nats, best) in zip(PAIRS, found, strict=True):
     trimmed = context.rstrip(' ')
     wanted = _by_hand(
-      opened, [words.bos, *words.encode(trimmed)],
-      words.encode(context[len(trimmed) :] + continuation),
+      opened, [tokenizer.bos, *tokenizer.encode(trimmed)],
+      tokenizer.encode(context[len(trimmed) :] + continuation),
     )  # fmt: skip
     assert nats == pytest.approx(wanted[0], abs=1e-3) and best == wanted[1]
 
@@ -76,14 +76,14 @@ def test_scores_do_not_depend_on_the_batch(opened, batch):
 
 
 def test_a_text_in_windows_is_scored_token_by_token_once(opened):
-  words, text = opened.words, 'the cat sat on the mat and the dog ran'
+  tokenizer, text = opened.tokenizer, 'the cat sat on the mat and the dog ran'
   (whole,) = _scorer(opened).rolling([text])
-  wanted, _ = _by_hand(opened, [words.bos], words.encode(text))
+  wanted, _ = _by_hand(opened, [tokenizer.bos], tokenizer.encode(text))
   assert whole == pytest.approx(wanted, abs=1e-3)
   (parts,) = _scorer(opened, longest=17).rolling([text])
-  ids = words.encode(text)
+  ids = tokenizer.encode(text)
   wanted = sum(
-    _by_hand(opened, [ids[start - 1] if start else words.bos],
+    _by_hand(opened, [ids[start - 1] if start else tokenizer.bos],
              ids[start : start + 16])[0]
     for start in range(0, len(ids), 16)
   )  # fmt: skip
@@ -91,10 +91,10 @@ def test_a_text_in_windows_is_scored_token_by_token_once(opened):
 
 
 def test_what_is_too_long_loses_its_beginning(opened):
-  words = opened.words
+  tokenizer = opened.tokenizer
   (found,) = _scorer(opened, longest=12).likelihoods([('x' * 40, ' abc')])
-  ids = words.encode('x' * 40)[-8:]
-  nats, _ = _by_hand(opened, ids, words.encode(' abc'))
+  ids = tokenizer.encode('x' * 40)[-8:]
+  nats, _ = _by_hand(opened, ids, tokenizer.encode(' abc'))
   assert found[0] == pytest.approx(nats, abs=1e-3)
 
 

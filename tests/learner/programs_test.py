@@ -14,16 +14,16 @@ NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
 def here():
   """A town on a mesh, whose newborn has not been taught a thing."""
   made = town.Town(town.config((1, 2), (2, 'experience')), (2, 2, 2))
-  state = made.programs('birth').begin(None, jax.random.key(0))
-  made.newborn = initial_state.InitialModel(state.weights, state.replay)
+  state = made.programs('pretrain').begin(None, jax.random.key(0))
+  made.initial_model = initial_state.InitialModel(state.weights, state.replay)
   return made
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_state_begins_as_its_blueprint_says(here, name):
   program = here.programs(name)
-  shapes = program.abstract(here.newborn)
-  state = program.begin(here.newborn, jax.random.key(0), guard=0.5)
+  shapes = program.abstract(here.initial_model)
+  state = program.begin(here.initial_model, jax.random.key(0), guard=0.5)
   assert jax.tree.structure(shapes) == jax.tree.structure(state)
   for shape, leaf in zip(
     jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True
@@ -34,37 +34,39 @@ def test_a_state_begins_as_its_blueprint_says(here, name):
     assert not jax.typeof(leaf).weak_type
   assert np.asarray(state.guard_N).tolist() == [0.5] * 3
   assert testing.same(
-    jax.device_get(state.weights), jax.device_get(here.newborn.weights)
+    jax.device_get(state.weights), jax.device_get(here.initial_model.weights)
   )
 
 
 def test_the_newborn_outlives_every_life(here):
   """A state's arrays are given away with each step; the newborn's are not."""
-  before = jax.device_get(here.newborn)
+  before = jax.device_get(here.initial_model)
   program = here.programs('hope')
-  state = program.begin(here.newborn, jax.random.key(0))
+  state = program.begin(here.initial_model, jax.random.key(0))
   batch = here.stream.experiences[0].batch(0)
   program.wake(state, batch, ())
-  after = jax.device_get(here.newborn)
+  after = jax.device_get(here.initial_model)
   assert testing.same(before.weights, after.weights)
   assert testing.same(before.replay, after.replay)
 
 
 def test_a_night_has_a_blueprint_of_its_own(here):
   program = here.programs('sleep')
-  program.check(here.newborn)
-  awake = program.abstract(here.newborn)
+  program.check(here.initial_model)
+  awake = program.abstract(here.initial_model)
   assert awake.night is None
   for sender in (1, 2):
-    night = program.abstract(here.newborn, night=sender).night
+    night = program.abstract(here.initial_model, night=sender).night
     assert set(night.fresh) == {str(sender + 1)}
 
 
 def test_only_sleep_keeps_prompts_and_anchors(here):
   for name in NAMES:
-    state = here.programs(name).abstract(here.newborn)
-    bands = {'birth', 'past', 'day/1', 'day/2'} if name == 'sleep' else set()
-    assert set(state.replay) == bands
+    state = here.programs(name).abstract(here.initial_model)
+    age_groups = (
+      {'corpus', 'past', 'day/1', 'day/2'} if name == 'sleep' else set()
+    )
+    assert set(state.replay) == age_groups
     assert set(state.anchor) == ({'1', '2'} if name == 'sleep' else set())
 
 
@@ -72,10 +74,10 @@ def test_without_a_store_nothing_is_kept():
   config = town.config()
   config.replay.store = 'none'
   other = town.Town(config)
-  born = other.programs('birth').abstract(None)
+  born = other.programs('pretrain').abstract(None)
   assert born.replay == {}
-  newborn = initial_state.InitialModel(born.weights, born.replay)
-  assert other.programs('sleep').abstract(newborn).replay == {}
+  initial_model = initial_state.InitialModel(born.weights, born.replay)
+  assert other.programs('sleep').abstract(initial_model).replay == {}
 
 
 def test_a_level_with_a_day_of_its_own_takes_no_night_into_its_base():

@@ -138,19 +138,19 @@ def test_only_the_chosen_take_part():
 
 def test_with_open_gates_a_bank_is_more_hidden_units_of_the_host():
   params, hidden = _bank(), 8
-  host = dict(
+  base_model = dict(
     gate=_draw(D, hidden), up=_draw(D, hidden, seed=1),
     down=_draw(hidden, D, seed=2),
   )  # fmt: skip
   run = lambda p, width: layers.SwiGLU(width).apply({'params': p}, X)
   wide = dict(
-    gate=jnp.concatenate([host['gate'], *params['A'][:2]], 1),
-    up=jnp.concatenate([host['up'], *params['A'][:2]], 1),
-    down=jnp.concatenate([host['down'], *params['B'][:2]], 0),
+    gate=jnp.concatenate([base_model['gate'], *params['A'][:2]], 1),
+    up=jnp.concatenate([base_model['up'], *params['A'][:2]], 1),
+    down=jnp.concatenate([base_model['down'], *params['B'][:2]], 0),
   )
   bank = _apply(params, X, [1, 1, 0, 0], router='always')
   np.testing.assert_allclose(
-    run(host, hidden) + bank, run(wide, hidden + 2 * R), atol=2e-4
+    run(base_model, hidden) + bank, run(wide, hidden + 2 * R), atol=2e-4
   )
 
 

@@ -68,10 +68,10 @@ def test_a_night_compares_capped_predictions(capped, beta):
   """Its divergence in blocks, and the gradient, are those of whole logits."""
   model, weights = capped
   settings = testing.config().consolidate.to_dict() | dict(
-    beta=beta, block_tokens=7, block_words=10
+    beta=beta, block_tokens=7, block_vocab=10
   )
   night = consolidation.Consolidation(
-    model, optax.sgd(1.0), testing.stems(), testing.BOS, testing.EOS,
+    model, optax.sgd(1.0), testing.templates(), testing.BOS, testing.EOS,
     testing.judge, settings_checks.make_settings(**settings), 1, optax.sgd(1.0),
   )  # fmt: skip
   teacher, rows = testing.weights(model, seed=1), _rows()

@@ -224,15 +224,15 @@ def test_draws_follow_the_models_odds():
   assert (np.abs(found - odds) < 4.5 * spread + 1 / num).all()
 
 
-@pytest.mark.parametrize('words', [5, 32, 70])
-def test_a_pick_follows_the_odds_and_never_takes_the_impossible(words):
-  odds = np.random.default_rng(0).gamma(0.3, size=words)
-  odds[[0, words // 2, -1]] = 0.0
+@pytest.mark.parametrize('vocab_size', [5, 32, 70])
+def test_a_pick_follows_the_odds_and_never_takes_the_impossible(vocab_size):
+  odds = np.random.default_rng(0).gamma(0.3, size=vocab_size)
+  odds[[0, vocab_size // 2, -1]] = 0.0
   odds, num = odds / odds.sum(), 20_000
   logits = jnp.tile(jnp.log(odds).astype('f4')[None] + 50.0, (num, 1))
   found = np.bincount(
     np.asarray(jax.jit(sampling.pick)(jax.random.key(1), logits)),
-    minlength=words,
+    minlength=vocab_size,
   ) / num  # fmt: skip
   spread = np.sqrt(odds * (1 - odds) / num)
   assert (np.abs(found - odds) < 4.5 * spread + 1 / num).all()

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.data import detokenizer, tokenizer
+from sleep_jax.data import detokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.model import lora, sampling, streaming, transformer
 from tests import testing
 
@@ -119,27 +120,27 @@ def test_sampling_is_seeded_and_warm(grown):
   ['plain words here', 'na\u00efve \u96ea\u96ea\n\tx', '\U0001f600 ok', ''],
 )
 def test_pieces_together_are_the_text(kind, text):
-  words = tokenizer.make(kind, ['plain words here'] * 3, 300)
-  ids = words.encode(text)
-  made = detokenizer.Detokenizer(words)
+  tokenizer = tokenizer_lib.make(kind, ['plain words here'] * 3, 300)
+  ids = tokenizer.encode(text)
+  made = detokenizer.Detokenizer(tokenizer)
   pieces = [made.add(token) for token in ids] + [made.end()]
-  assert ''.join(pieces) == words.decode(ids)
+  assert ''.join(pieces) == tokenizer.decode(ids)
   assert not any('\ufffd' in piece for piece in pieces)
 
 
 def test_bytes_that_are_no_text_come_out_in_the_end():
-  words = tokenizer.make('bytes')
-  made = detokenizer.Detokenizer(words)
+  tokenizer = tokenizer_lib.make('bytes')
+  made = detokenizer.Detokenizer(tokenizer)
   ids = [0x61, 0xE9, 0x9B]  # The last character lacks a byte.
   assert [made.add(token) for token in ids] == ['a', '', '']
-  assert made.end() == words.decode(ids)[1:] and made.end() == ''
+  assert made.end() == tokenizer.decode(ids)[1:] and made.end() == ''
 
 
 def test_random_bytes_lose_nothing():
-  words = tokenizer.make('bytes')
+  tokenizer = tokenizer_lib.make('bytes')
   random = np.random.default_rng(0)
   for _ in range(50):
     text = ''.join(chr(c) for c in random.integers(32, 0x3000, 20))
-    made = detokenizer.Detokenizer(words)
-    ids = words.encode(text)
+    made = detokenizer.Detokenizer(tokenizer)
+    ids = tokenizer.encode(text)
     assert ''.join(made.add(t) for t in ids) + made.end() == text

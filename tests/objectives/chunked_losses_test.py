@@ -29,12 +29,12 @@ def _whole(
 @pytest.mark.parametrize(
   'blocks',
   [
-    dict(tokens=N, words=V),
-    dict(tokens=8, words=V),
-    dict(tokens=N, words=10),  # Blocks that fit,
-    dict(tokens=7, words=16),  # and some that do not.
-    dict(tokens=1, words=1),
-    dict(tokens=99, words=99),
+    dict(tokens=N, vocab_block=V),
+    dict(tokens=8, vocab_block=V),
+    dict(tokens=N, vocab_block=10),  # Blocks that fit,
+    dict(tokens=7, vocab_block=16),  # and some that do not.
+    dict(tokens=1, vocab_block=1),
+    dict(tokens=99, vocab_block=99),
   ],
 )
 def test_blocks_change_neither_value_nor_gradient(beta, blocks):
@@ -43,7 +43,7 @@ def test_blocks_change_neither_value_nor_gradient(beta, blocks):
 
 @pytest.mark.parametrize('beta', [0.0, 0.3, 1.0])
 @pytest.mark.parametrize(
-  'blocks', [dict(tokens=N, words=V), dict(tokens=7, words=16)]
+  'blocks', [dict(tokens=N, vocab_block=V), dict(tokens=7, vocab_block=16)]
 )
 def test_nor_do_they_where_logits_are_capped(beta, blocks):
   _compare(blocks, beta=beta, temperature=1.7, cap=3.0)
@@ -76,7 +76,7 @@ def test_what_is_far_apart_stays_finite(beta):
 
   def total(student):
     value_N = chunked_losses.divergence(
-      args[0], student, *heads, beta=beta, tokens=8, words=16
+      args[0], student, *heads, beta=beta, tokens=8, vocab_block=16
     )
     return jnp.sum(value_N), value_N
 
@@ -90,7 +90,7 @@ def test_what_is_far_apart_stays_finite(beta):
 def test_only_the_student_learns():
   args = _case()
   total = lambda *args: chunked_losses.divergence(
-    *args, beta=0.0, tokens=8, words=16
+    *args, beta=0.0, tokens=8, vocab_block=16
   ).sum()
   teacher, student, *heads = jax.grad(total, argnums=(0, 1, 2, 3))(*args)
   assert np.abs(student).max() > 0.01
@@ -113,6 +113,6 @@ def test_the_logits_are_never_held():
   logits = 4 * tokens * vocab
   assert room(_whole, beta=0.0) > logits
   assert (
-    room(chunked_losses.divergence, beta=0.0, tokens=64, words=1024)
+    room(chunked_losses.divergence, beta=0.0, tokens=64, vocab_block=1024)
     < logits / 8
   )

@@ -27,11 +27,11 @@ def _expected(first, second):
   return [Levenshtein.distance(a, b) for a, b in pairs]
 
 
-@pytest.mark.parametrize('words', [2, 3, 9])
-def test_distances_of_random_rows_are_those_of_rapidfuzz(words):
-  random = np.random.default_rng(words)
+@pytest.mark.parametrize('vocab_size', [2, 3, 9])
+def test_distances_of_random_rows_are_those_of_rapidfuzz(vocab_size):
+  random = np.random.default_rng(vocab_size)
   draw = lambda widest: [
-    random.integers(0, words, random.integers(0, widest + 1)).tolist()
+    random.integers(0, vocab_size, random.integers(0, widest + 1)).tolist()
     for _ in range(300)
   ]
   first, second = draw(12), draw(9)

@@ -112,16 +112,18 @@ def test_a_frozen_core_in_16_bits_leaves_what_learns_in_32():
   c = testing.short_config()
   program, state = testing.life(c, testing.placement(**ONE))
   num = program.model.config.num_levels
-  kinds = {p: x.dtype for p, x in program.unborn().weights.params.items()}
+  kinds = {
+    p: x.dtype for p, x in program.initial_shapes().weights.params.items()
+  }
   assert set(kinds.values()) == {jnp.dtype('float32')}
-  c.birth.dtype = 'bfloat16'
+  c.pretrain.dtype = 'bfloat16'
   program, _ = testing.life(c, testing.placement(**ONE))
-  shapes = program.unborn().weights.params
+  shapes = program.initial_shapes().weights.params
   narrow = {p for p, x in shapes.items() if x.dtype == jnp.bfloat16}
   moving = {p for p in shapes if '/1/base' in p or 'experts' in p}
   assert narrow == set(shapes) - moving and num == 2
 
-  born = testing.newborn(program.model)
+  born = testing.initial_model(program.model)
   params = {
     path: x.astype(shapes[path].dtype)
     for path, x in born.weights.params.items()

@@ -18,7 +18,7 @@ def _config():
   c.model.update(width=16, num_layers=2, num_heads=4, head_size=4, unroll=1)
   c.model.looped = True
   c.tokenizer.vocab_size = testing.VOCAB
-  c.birth.steps = 0
+  c.pretrain.steps = 0
   return c
 
 

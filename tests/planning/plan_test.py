@@ -12,17 +12,17 @@ from sleep_jax.sleep import settings_checks
 from tests import testing
 
 
-def _config(**birth):
+def _config(**pretrain):
   c = testing.config((1, 2))
   c.model.update(width=16, num_layers=2, num_heads=4, head_size=4, unroll=2)
   c.tokenizer.vocab_size = testing.VOCAB
   c.strategies = ('sleep',)
-  c.birth.update(steps=0, **birth)
+  c.pretrain.update(steps=0, **pretrain)
   return c
 
 
-def _kept(num=1, **birth):
-  c = _config(**birth)
+def _kept(num=1, **pretrain):
+  c = _config(**pretrain)
   c.model.update(width=512, head_size=128)  # Whole tiles.
   place = sharding.imagined(num, fsdp=num)
   state = ahead_of_time.compiled_run(c, place).state(night=1)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.data import token_cache, tokenizer
+from sleep_jax.data import token_cache
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset
 from sleep_jax.replay import buffer
 from sleep_jax.replay import prompts as prompts_lib
@@ -18,24 +19,31 @@ _insert = jax.jit(buffer.insert)
 DRAWS = 4000  # Of one shape: what is compiled for one test serves all.
 
 
-def _offer(band, rows, step=1, seed=0):
+def _offer(age_group, rows, step=1, seed=0):
   return _insert(
-    band, testing.prompts(rows), jnp.int32(step), jax.random.key(seed)
+    age_group, testing.prompts(rows), jnp.int32(step), jax.random.key(seed)
   )
 
 
-def _band(capacity):
+def _age_group(capacity):
   return buffer.empty({'x': capacity}, width=testing.PROMPT)['x']
 
 
-def _draw(bands, stems=None, *, since=-1, until=99, width=8, **shares):
-  none = ('bos_share', 'splice_share', 'cut_share', 'stem_share')
-  shares = {'birth_share': -1.0} | dict.fromkeys(none, 0.0) | shares
+def _draw(age_groups, templates=None, *, since=-1, until=99, width=8, **shares):
+  none = ('bos_share', 'splice_share', 'cut_share', 'template_share')
+  shares = {'pretrain_share': -1.0} | dict.fromkeys(none, 0.0) | shares
   made = prompts_lib.draw(
-    bands, stems or testing.stems(), jax.random.key(0), num=DRAWS, width=width,
-    bos=BOS, bands=tuple(bands), since=jnp.int32(since),
-    until=jnp.int32(until), **shares,
-  )  # fmt: skip
+    age_groups,
+    templates or testing.templates(),
+    jax.random.key(0),
+    num=DRAWS,
+    width=width,
+    bos=BOS,
+    age_groups=tuple(age_groups),
+    since=jnp.int32(since),
+    until=jnp.int32(until),
+    **shares,
+  )
   tokens, length = np.asarray(made.tokens_BP), np.asarray(made.length_B)
   return [tuple(t[:n].tolist()) for t, n in zip(tokens, length, strict=True)]
 
@@ -68,18 +76,18 @@ def test_a_reservoir_keeps_every_item_equally_often():
 
 
 def test_a_reservoir_fills_in_order_and_absent_prompts_take_no_place():
-  band = _offer(_band(4), [[BOS, 7], [], [BOS, 8, 9]], step=3)
-  assert int(band.count) == 2
+  age_group = _offer(_age_group(4), [[BOS, 7], [], [BOS, 8, 9]], step=3)
+  assert int(age_group.count) == 2
   np.testing.assert_array_equal(
-    band.tokens_CP[:2, :3], [[BOS, 7, 0], [BOS, 8, 9]]
+    age_group.tokens_CP[:2, :3], [[BOS, 7, 0], [BOS, 8, 9]]
   )
-  np.testing.assert_array_equal(band.length_C, [2, 3, 0, 0])
-  np.testing.assert_array_equal(band.step_C, [3, 3, 0, 0])
+  np.testing.assert_array_equal(age_group.length_C, [2, 3, 0, 0])
+  np.testing.assert_array_equal(age_group.step_C, [3, 3, 0, 0])
 
 
 def test_no_token_of_an_answer_is_ever_stored():
   """Answers are in capitals: none may be found, not even behind a prompt."""
-  words = tokenizer.make('bytes')
+  tokenizer = tokenizer_lib.make('bytes')
   rows = [
     dataset.Row(text='who is mia? ANNA', response_start=11, subject=(7, 10)),
     dataset.Row(text='mia is BOB', answer_start=7, subject=(0, 3)),
@@ -87,38 +95,40 @@ def test_no_token_of_an_answer_is_ever_stored():
     dataset.Row(text='sid went? NO', response_start=9),
   ]
   source = token_cache.make(
-    'day', rows, words, context=24, max_prompt=14, batch_size=4, seed=0
+    'day', rows, tokenizer, context=24, max_prompt=14, batch_size=4, seed=0
   )
-  band = buffer.empty({'x': 8}, width=14)['x']
+  age_group = buffer.empty({'x': 8}, width=14)['x']
   batch = jax.tree.map(jnp.asarray, source.batch(0))
-  band = _insert(band, batch.prompts, jnp.int32(1), jax.random.key(0))
-  stored = words.decode(np.asarray(band.tokens_CP).ravel().tolist())
+  age_group = _insert(age_group, batch.prompts, jnp.int32(1), jax.random.key(0))
+  stored = tokenizer.decode(np.asarray(age_group.tokens_CP).ravel().tolist())
   assert 'mia is' in stored and 'sid went?' in stored
   assert not set(stored) & set('ABCDEFGHIJKLMNOPQRSTUVWXYZ')
-  assert words.decode(np.asarray(batch.tokens_BT).ravel().tolist()).count(
+  assert tokenizer.decode(np.asarray(batch.tokens_BT).ravel().tolist()).count(
     'ANNA'
   )
 
 
 def test_prompts_are_drawn_from_the_asked_bands_and_days_alone():
-  bands = {
-    'birth': _offer(_band(4), [[BOS, 3], [BOS, 4]], step=0),
-    'past': _offer(_offer(_band(4), [[BOS, 5]], step=5), [[BOS, 6]], step=9),
+  age_groups = {
+    'corpus': _offer(_age_group(4), [[BOS, 3], [BOS, 4]], step=0),
+    'past': _offer(
+      _offer(_age_group(4), [[BOS, 5]], step=5), [[BOS, 6]], step=9
+    ),
   }
   old = dict(since=-1, until=5)
-  assert set(_draw(bands, **old)) == {(BOS, 3), (BOS, 4), (BOS, 5)}
-  assert set(_draw(bands, since=5, until=9)) == {(BOS, 6)}
-  assert set(_draw({'past': bands['past']}, **old)) == {(BOS, 5)}
+  assert set(_draw(age_groups, **old)) == {(BOS, 3), (BOS, 4), (BOS, 5)}
+  assert set(_draw(age_groups, since=5, until=9)) == {(BOS, 6)}
+  assert set(_draw({'past': age_groups['past']}, **old)) == {(BOS, 5)}
 
 
 def test_with_nothing_to_ask_the_bare_beginning_is_asked():
-  full = {'x': _offer(_band(4), [[BOS, 3]], step=2)}
+  full = {'x': _offer(_age_group(4), [[BOS, 3]], step=2)}
   assert set(_draw(full, since=2)) == {(BOS,)}
-  assert set(_draw({'x': _band(4)})) == {(BOS,)}
+  assert set(_draw({'x': _age_group(4)})) == {(BOS,)}
   made = prompts_lib.draw(
-    {}, testing.stems(), jax.random.key(0), num=3, width=8, bos=BOS,
-    bands=('x',), since=jnp.int32(-1), until=jnp.int32(9), bos_share=0.0,
-    birth_share=-1.0, splice_share=0.0, cut_share=0.0, stem_share=0.0,
+    {}, testing.templates(), jax.random.key(0), num=3, width=8, bos=BOS,
+    age_groups=('x',), since=jnp.int32(-1), until=jnp.int32(9), bos_share=0.0,
+    pretrain_share=-1.0, splice_share=0.0, cut_share=0.0, template_share=0.0,
   )  # fmt: skip
   np.testing.assert_array_equal(made.tokens_BP[:, 0], [BOS] * 3)
   np.testing.assert_array_equal(made.length_B, [1] * 3)
@@ -126,36 +136,36 @@ def test_with_nothing_to_ask_the_bare_beginning_is_asked():
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
 def test_shares_are_kept(share):
-  bands = {'x': _offer(_band(4), [[BOS, 3, 4, 5, 6]])}
-  bare = _draw(bands, bos_share=share)
+  age_groups = {'x': _offer(_age_group(4), [[BOS, 3, 4, 5, 6]])}
+  bare = _draw(age_groups, bos_share=share)
   assert np.mean([p == (BOS,) for p in bare]) == pytest.approx(share, abs=0.05)
-  cut = [len(p) for p in _draw(bands, cut_share=share)]
+  cut = [len(p) for p in _draw(age_groups, cut_share=share)]
   # A cut falls anywhere from behind BOS to the end: one in five is whole.
   assert np.mean([n < 5 for n in cut]) == pytest.approx(0.8 * share, abs=0.05)
   assert set(cut) == ({5} if not share else {1, 2, 3, 4, 5})
 
 
 def test_stems_are_filled_with_the_subject():
-  stems = testing.stems(([20, 21], [22]), ([], [23, 24]), ([25], []))
+  templates = testing.templates(([20, 21], [22]), ([], [23, 24]), ([25], []))
   rows = [[BOS, 3, 4, 5], [BOS, 6, 7, 8]]
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[1, 3], [3, 4]])
   )
-  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  assert set(_draw({'x': band}, stems, stem_share=1.0)) == {
+  age_group = _insert(_age_group(4), prompts, jnp.int32(1), jax.random.key(0))
+  assert set(_draw({'x': age_group}, templates, template_share=1.0)) == {
     (BOS, 20, 21, 3, 4, 22), (BOS, 3, 4, 23, 24), (BOS, 25, 3, 4),
     (BOS, 20, 21, 8, 22), (BOS, 8, 23, 24), (BOS, 25, 8),
   }  # fmt: skip
   # A stem asks for the whole subject even where the prompt would be cut.
-  both = _draw({'x': band}, stems, stem_share=1.0, cut_share=1.0)
+  both = _draw({'x': age_group}, templates, template_share=1.0, cut_share=1.0)
   assert all(len(p) > 2 for p in both)
 
 
 def test_a_cut_keeps_the_whole_subject():
   rows = [[BOS, 3, 4, 5, 6, 7]]
   prompts = testing.prompts(rows).replace(subject_B2=jnp.array([[2, 4]]))
-  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  drawn = _draw({'x': band}, cut_share=1.0)
+  age_group = _insert(_age_group(4), prompts, jnp.int32(1), jax.random.key(0))
+  drawn = _draw({'x': age_group}, cut_share=1.0)
   assert {len(p) for p in drawn} == {4, 5, 6}
 
 
@@ -163,29 +173,31 @@ def test_a_cut_keeps_the_whole_subject():
   'share, expected', [(-1.0, 0.1), (0.05, 0.05), (0.6, 0.6)]
 )
 def test_birth_has_its_share_however_many_days_have_passed(share, expected):
-  born = _offer(_band(4), [[BOS, 3]], step=0)
-  later = _offer(_band(16), [[BOS, token] for token in range(4, 13)], step=5)
-  both = {'birth': born, 'past': later}
-  drawn = _draw(both, birth_share=share)
+  born = _offer(_age_group(4), [[BOS, 3]], step=0)
+  later = _offer(
+    _age_group(16), [[BOS, token] for token in range(4, 13)], step=5
+  )
+  both = {'corpus': born, 'past': later}
+  drawn = _draw(both, pretrain_share=share)
   assert np.mean([row == (BOS, 3) for row in drawn]) == pytest.approx(
     expected, abs=0.03
   )
   # Who is asked for days alone, or for birth alone, has no share to give.
-  days = _draw(both, since=0, birth_share=share)
+  days = _draw(both, since=0, pretrain_share=share)
   assert (BOS, 3) not in days
-  assert set(_draw(both, until=0, birth_share=share)) == {(BOS, 3)}
+  assert set(_draw(both, until=0, pretrain_share=share)) == {(BOS, 3)}
 
 
 def test_a_splice_ends_as_another_prompt_does():
   """Every beginning of one with as many tokens as it lacks of the other."""
   rows = [[BOS, 3, 4, 5, 9], [BOS, 6, 7, 9]]
-  band = _offer(_band(4), rows)
-  drawn = set(_draw({'x': band}, splice_share=1.0))
+  age_group = _offer(_age_group(4), rows)
+  drawn = set(_draw({'x': age_group}, splice_share=1.0))
   assert drawn == {
     (BOS, 3, 4, 5, 9), (BOS, 3, 4, 7, 9), (BOS, 3, 6, 7, 9),
     (BOS, 6, 7, 9), (BOS, 6, 5, 9), (BOS, 4, 5, 9),
   }  # fmt: skip
-  half = _draw({'x': band}, splice_share=0.5)
+  half = _draw({'x': age_group}, splice_share=0.5)
   # Half of the pairs are of one prompt, a quarter of the rest splice nothing.
   changed = np.mean([list(row) not in rows for row in half])
   long = 0.5 * (1 - 2 / 4)  # No tokens or one: the same text as before.
@@ -197,15 +209,15 @@ def test_a_splice_keeps_the_whole_subject():
   prompts = testing.prompts([[BOS, 3, 4, 5, 6], [BOS, 7, 8]]).replace(
     subject_B2=jnp.array([[2, 4], [1, 2]])
   )
-  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  assert set(_draw({'x': band}, splice_share=1.0)) == {
+  age_group = _insert(_age_group(4), prompts, jnp.int32(1), jax.random.key(0))
+  assert set(_draw({'x': age_group}, splice_share=1.0)) == {
     (BOS, 3, 4, 5, 6), (BOS, 3, 4, 5, 8), (BOS, 7, 8), (BOS, 7, 6),
   }  # fmt: skip
 
 
 def test_a_prompt_without_room_is_not_drawn():
-  bands = {'x': _offer(_band(4), [[BOS, 3, 4, 5, 6], [BOS, 7]])}
-  assert set(_draw(bands, width=4)) == {(BOS, 7)}
+  age_groups = {'x': _offer(_age_group(4), [[BOS, 3, 4, 5, 6], [BOS, 7]])}
+  assert set(_draw(age_groups, width=4)) == {(BOS, 7)}
 
 
 def test_room_to_spare_changes_no_prompt():
@@ -213,10 +225,12 @@ def test_room_to_spare_changes_no_prompt():
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[1, 2], [1, 3]])
   )
-  bands = {'x': _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))}
-  shares = dict(bos_share=0.2, cut_share=0.5, stem_share=0.5)
+  age_groups = {
+    'x': _insert(_age_group(4), prompts, jnp.int32(1), jax.random.key(0))
+  }
+  shares = dict(bos_share=0.2, cut_share=0.5, template_share=0.5)
   ask = lambda width: _draw(
-    bands, testing.stems(([20], [22])), width=width, **shares
+    age_groups, testing.templates(([20], [22])), width=width, **shares
   )
   assert ask(8) == ask(11)
   assert len(set(ask(8))) > 4
@@ -227,13 +241,13 @@ def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[0, 0], [1, 6]])
   )
-  band = _insert(_band(4), prompts, jnp.int32(1), jax.random.key(0))
-  stems = testing.stems(([20, 21], [22]))  # 1 + 2 + 5 + 1 > 8.
-  drawn = _draw({'x': band}, stems, stem_share=1.0)
+  age_group = _insert(_age_group(4), prompts, jnp.int32(1), jax.random.key(0))
+  templates = testing.templates(([20, 21], [22]))  # 1 + 2 + 5 + 1 > 8.
+  drawn = _draw({'x': age_group}, templates, template_share=1.0)
   assert set(drawn) == {tuple(row) for row in rows}
 
 
 def test_room_is_counted_in_tokens():
-  bands = buffer.empty({'a': 3, 'b': 5, 'c': 0}, width=7)
-  assert set(bands) == {'a', 'b'}
-  assert buffer.stored_tokens(bands) == 8 * 7
+  age_groups = buffer.empty({'a': 3, 'b': 5, 'c': 0}, width=7)
+  assert set(age_groups) == {'a', 'b'}
+  assert buffer.stored_tokens(age_groups) == 8 * 7

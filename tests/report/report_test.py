@@ -41,16 +41,16 @@ def evaluation(cycle, moment, prior, num=2):
     'moment': moment,
     'experience': cycle,
     'step': 40 * cycle,
-    'scores': {'birth': prior, **{str(j + 1): 0.5 for j in range(num)}},
-    'stem_scores': {},
+    'scores': {'pretrain': prior, **{str(j + 1): 0.5 for j in range(num)}},
+    'template_scores': {},
     'held_out_loss': 2.0,
-    'kl_newborn': None,
+    'kl_initial': None,
   }
 
 
 def run(strategy='sleep', seed=0, nights=2, status='finished', num=2):
   sleeps = strategy == 'sleep'
-  evaluations = [evaluation(0, 'newborn', 1.0, num)]
+  evaluations = [evaluation(0, 'initial', 1.0, num)]
   for cycle in range(1, nights + 1):
     evaluations.append(evaluation(cycle, 'evening', 0.6, num))
     if sleeps:
@@ -156,8 +156,8 @@ class TestPage:
 
   def test_it_can_be_drawn_before_anything_has_happened(self, draw):
     draw([])
-    _, text = draw([run(nights=0, status='newborn')])
-    assert 'newborn' in text
+    _, text = draw([run(nights=0, status='initial')])
+    assert 'initial' in text
     assert 'Retention' not in text
 
   def test_it_can_be_drawn_without_probes(self, draw):
@@ -232,7 +232,7 @@ class TestPage:
   def test_joint_has_a_level_and_no_curve(self, draw):
     joint = run('joint_wake')
     joint['evaluations'] = [
-      evaluation(0, 'newborn', 1.0),
+      evaluation(0, 'initial', 1.0),
       {**evaluation(1, 'evening', 0.97), 'experience': 2},
     ]
     joint['summary'] = retention.summarize(joint['evaluations'])

@@ -23,9 +23,9 @@ TEMPLATE = (
 )
 
 
-def _host(folder):
+def _base_model(folder):
   folder.mkdir()
-  end = hf_files.save_words(folder, ['user: a cat', 'assistant: sat'])
+  end = hf_files.save_tokenizer(folder, ['user: a cat', 'assistant: sat'])
   hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
   (folder / 'tokenizer_config.json').write_text(
     json.dumps({'chat_template': TEMPLATE})
@@ -34,7 +34,7 @@ def _host(folder):
 
 @pytest.fixture
 def home(tmp_path):
-  _host(tmp_path / 'host')
+  _base_model(tmp_path / 'base_model')
   return tmp_path
 
 
@@ -51,9 +51,9 @@ def _talk(home):
   )  # fmt: skip
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old, day | dict(teacher='context'))
-  c.data.settings.stems = ()
+  c.data.settings.templates = ()
   return chat_session.ChatSession(
-    c, str(home / 'work'), str(home / 'host'), max_new=6
+    c, str(home / 'work'), str(home / 'base_model'), max_new=6
   )
 
 
@@ -81,7 +81,7 @@ class _Lived:
 @functools.cache
 def _lived(home):
   home.mkdir()
-  _host(home / 'host')
+  _base_model(home / 'base_model')
   talk = _talk(home)
   answer = ''.join(talk.say('a cat'))
   again = _talk(home)  # In the middle of the day.
@@ -126,7 +126,7 @@ def _never(where):
 
 
 def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(lived):
-  newborn, first, second = lived.logits
+  initial_model, first, second = lived.logits
   talk = _talk(lived.home)
   np.testing.assert_array_equal(_logits(talk), second)
   assert not np.allclose(second, first, atol=1e-6)
@@ -141,7 +141,7 @@ def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(lived):
   again.sleep()
   assert 'night 3: level 1, expert 1, activated' in again.status()
   assert again.forget(1, _never) and again.forget(3, _never)
-  np.testing.assert_allclose(_logits(again), newborn, atol=1e-6)
+  np.testing.assert_allclose(_logits(again), initial_model, atol=1e-6)
 
 
 def test_who_would_forget_a_merged_night_is_asked(lived):
@@ -210,7 +210,7 @@ def test_what_the_template_refuses_was_never_said(home):
   short = (
     "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}"
   )
-  (home / 'host' / 'tokenizer_config.json').write_text(
+  (home / 'base_model' / 'tokenizer_config.json').write_text(
     json.dumps({'chat_template': short + TEMPLATE})
   )
   talk = _talk(home)

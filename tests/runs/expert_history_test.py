@@ -49,9 +49,9 @@ def test_every_night_is_held_once(rows, held):
 
 
 def test_a_night_knows_where_it_was_put():
-  assert expert_history.birthplace(MOVED, 2) == (2, 1)
-  assert expert_history.birthplace(MOVED, 3) == (2, 1)
-  assert expert_history.birthplace(MOVED, 5) == (3, 0)
+  assert expert_history.original_slot(MOVED, 2) == (2, 1)
+  assert expert_history.original_slot(MOVED, 3) == (2, 1)
+  assert expert_history.original_slot(MOVED, 5) == (3, 0)
 
 
 def test_what_cannot_be_switched_off_is_said():

@@ -48,7 +48,7 @@ class _Life:
 @pytest.fixture(scope='module')
 def unbroken(folder):
   """The life to compare with."""
-  here = _town().be_born(folder / 'birth')
+  here = _town().make_initial_model(folder / 'pretrain')
   looks, asked, compiled = itertools.count(), itertools.count(), []
   begun = [0]
 
@@ -161,13 +161,13 @@ def test_what_is_saved_of_a_night_does_not_change_while_it_is_written(
 
 
 def test_birth_broken_off_is_the_same_birth(unbroken, folder, tmp_path):
-  newborn, here = _town().newborn, town.Town(town.config(*DEEP))
+  initial_model, here = _town().initial_model, town.Town(town.config(*DEEP))
   with pytest.raises(loop.Interrupted):
-    here.live('birth', tmp_path, stop=_at_call(2))
-  again, _ = here.live('birth', tmp_path)
-  assert testing.same(newborn.weights, again.weights)
-  assert testing.same(newborn.replay, again.replay)
-  assert town.rows(folder / 'birth') == town.rows(tmp_path)
+    here.live('pretrain', tmp_path, stop=_at_call(2))
+  again, _ = here.live('pretrain', tmp_path)
+  assert testing.same(initial_model.weights, again.weights)
+  assert testing.same(initial_model.replay, again.replay)
+  assert town.rows(folder / 'pretrain') == town.rows(tmp_path)
 
 
 def test_a_memory_of_rows_is_part_of_what_is_saved(unbroken, tmp_path):
@@ -191,7 +191,7 @@ class _Silent:
   """An examiner that asks nothing, and so compiles nothing."""
 
   def examine(self, weights, experience):
-    return {'scores': {}, 'stem_scores': {}}
+    return {'scores': {}, 'template_scores': {}}
 
   def second(self, weights):
     return {}
@@ -202,14 +202,16 @@ class _Silent:
 def _placed(mesh, folder):
   """A newborn, and how it ends, on a mesh."""
   here = town.Town(town.config((1, 'experience')), mesh)
-  newborn = here.be_born(folder / f'birth_{mesh}').newborn
-  return newborn, *here.live('sleep', folder / f'{mesh}', judge=_Silent())
+  initial_model = here.make_initial_model(
+    folder / f'birth_{mesh}'
+  ).initial_model
+  return initial_model, *here.live('sleep', folder / f'{mesh}', judge=_Silent())
 
 
 def test_a_sharded_life_is_that_of_one_device(tmp_path):
   alone, alone_state, alone_record = _placed((1, 1, 1), tmp_path)
-  newborn, state, record = _placed((2, 2, 2), tmp_path)
-  _assert_close(newborn.weights, alone.weights)
+  initial_model, state, record = _placed((2, 2, 2), tmp_path)
+  _assert_close(initial_model.weights, alone.weights)
   _assert_close(state.weights, alone_state.weights)
   kept = jax.device_get((state.replay, alone_state.replay))
   assert testing.same(*kept)
@@ -278,7 +280,7 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   saved = checkpoints.Checkpoints(
     str(tmp_path / 'checkpoints'), config={'name': 'sleep'}
   )
-  shapes = here.programs('sleep').abstract(here.newborn)
+  shapes = here.programs('sleep').abstract(here.initial_model)
   morning = saved.restore(*saved.latest_progress()[:2], shapes)
   saved.close()
   state, record = live(judge=_Scripted(here.judge, 0.88, *[1.0] * 5))
@@ -295,7 +297,7 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   rows = [r for r in town.rows(tmp_path) if r['kind'] == 'night']
   assert [row['accepted'] for row in rows] == [False] + [True] * 5
 
-  born = here.newborn.weights.params
+  born = here.initial_model.weights.params
   own = {p for p in born if p.startswith('blocks/levels/1/base')}
   moved = testing.changed(born, morning.weights.params)
   # The due update is applied, and nothing else of the night is kept; level 2
@@ -318,7 +320,7 @@ def test_a_night_that_comes_apart_ends_there_and_is_discarded(
   c = town.config()
   c.consolidate.imitation.alpha = 0.5
   c.consolidate.teachers = c.consolidate.teachers[1:]  # Less to compile.
-  here = town.Town(c).be_born(tmp_path / 'birth')
+  here = town.Town(c).make_initial_model(tmp_path / 'pretrain')
   falls = iter(['collapse: said so'])
   program = here.programs('sleep')
   monkeypatch.setattr(program, 'collapse', lambda first, now: next(falls, ''))

@@ -98,5 +98,5 @@ def test_a_phase_that_breaks_says_where():
 
 def test_durations_read_well():
   seconds = (0.42, 12, 185, 7620, 3599.7)
-  words = ['0.4 s', '12 s', '3 min 05 s', '2 h 07 min', '1 h 00 min']
-  assert [text_format.duration(s) for s in seconds] == words
+  tokenizer = ['0.4 s', '12 s', '3 min 05 s', '2 h 07 min', '1 h 00 min']
+  assert [text_format.duration(s) for s in seconds] == tokenizer

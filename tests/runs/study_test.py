@@ -20,11 +20,11 @@ from tests import testing, town
 
 ALL = ('sleep', 'hope', 'sft', 'er', 'joint')
 KEYS = {
-  'seed', 'prior_newborn', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting',
+  'seed', 'prior_initial', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting',
   'harm_of_sleep', 'cost_to_new', 'damage_awake', 'seconds', 'cpu_seconds',
   'tokens_read', 'tokens_generated', 'added_parameters', 'stored_bytes',
 }  # fmt: skip
-SCORES = ('prior_newborn', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting')
+SCORES = ('prior_initial', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting')
 
 
 def _config(**changes):
@@ -65,11 +65,11 @@ def test_every_strategy_gives_a_whole_row(finished):
   assert set(rows) == {*ALL, 'joint_wake', 'joint_night'}
   for name, (row,) in rows.items():
     assert KEYS <= set(row), name
-    known = SCORES if 'joint' not in name else ('prior_newborn', 'prior', 'acc')
+    known = SCORES if 'joint' not in name else ('prior_initial', 'prior', 'acc')
     assert all(0 <= abs(row[key]) <= 1 for key in known), name
     assert row['seconds'] > 0 and row['cpu_seconds'] > 0, name
   assert rows['joint'][0] in (*rows['joint_wake'], *rows['joint_night'])
-  born = {row[0]['prior_newborn'] for row in rows.values()}
+  born = {row[0]['prior_initial'] for row in rows.values()}
   assert len(born) == 1  # One birth for all.
 
 
@@ -90,9 +90,9 @@ def test_every_strategy_spends_what_its_definition_says(finished):
 
 
 def test_birth_is_asked_what_it_can_be_asked(finished):
-  rows = metric_writer.read(finished / 'seed_0/birth/metrics.jsonl')
+  rows = metric_writer.read(finished / 'seed_0/pretrain/metrics.jsonl')
   asked = [row for row in rows if row['kind'] == 'evaluation']
-  steps = town.config().birth.steps
+  steps = town.config().pretrain.steps
   assert asked[-1]['step'] == steps
   assert len(asked) == len({row['step'] for row in asked}) == min(steps, 10)
   nats = [row['held_out_loss'] for row in asked]
@@ -103,17 +103,17 @@ def test_only_sleep_sleeps(finished):
   for name, run in _records(finished).items():
     moments = [e['moment'] for e in run['evaluations']]
     if name == 'sleep':
-      assert moments == ['newborn', *2 * ['evening', 'morning']]
+      assert moments == ['initial', *2 * ['evening', 'morning']]
       assert len(run['nights']) == len(run['ledger']) == 2
     else:
-      assert set(moments) == {'newborn', 'evening'}
+      assert set(moments) == {'initial', 'evening'}
       assert run['nights'] == run['ledger'] == run['samples'] == []
 
 
 def test_the_folder_says_where_its_numbers_come_from(finished):
   folder = finished
   config = json.loads((folder / 'config.json').read_text())
-  assert config['data']['settings']['num_birth'] == 8
+  assert config['data']['settings']['num_pretrain'] == 8
   about = json.loads((folder / 'about.json').read_text())
   assert {'command', 'seeds', 'revision', 'versions'} <= set(about)
   page = (folder / 'report.html').read_text()
@@ -207,8 +207,8 @@ def test_rates_are_chosen_on_days_that_nobody_is_measured_on(
   # More experiences than there are cannot be lived.
   assert [num for _, num, _ in tried] == [2, 2, 2, None]
   trial, measured = tried[0][2], tried[-1][2]
-  assert trial.world.birth == measured.world.birth
-  people = lambda s: {r.text for _, rows in s.world.experiences for r in rows}
+  assert trial.dataset.pretrain == measured.dataset.pretrain
+  people = lambda s: {r.text for _, rows in s.dataset.experiences for r in rows}
   assert not people(trial) & people(measured)
   assert _summary(tmp_path)['sft'][0]['learning_rate'] == 1e-2
   chosen = json.loads((tmp_path / 'tuning/sft/chosen.json').read_text())
@@ -239,7 +239,7 @@ def _own(tmp_path, **changes):
   return c
 
 
-def _birth_text(tmp_path):
+def _pretrain_text(tmp_path):
   rows = [{'text': f'Day {n}.'} for n in range(40)]
   return _write(tmp_path / 'birth.jsonl', rows)
 
@@ -255,8 +255,10 @@ def test_own_days_need_neither_probes_nor_birth(tmp_path):
   assert (tmp_path / 'run' / 'report.html').exists()
   assert [run['strategy'] for run in runs] == ['sleep']
   # The words are those of the days, and nothing was read before them.
-  births = metric_writer.read(tmp_path / 'run/seed_0/birth/metrics.jsonl')
-  assert births == []
+  pretrainings = metric_writer.read(
+    tmp_path / 'run/seed_0/pretrain/metrics.jsonl'
+  )
+  assert pretrainings == []
 
 
 def test_own_questions_and_own_birth_are_asked_and_restored(tmp_path):
@@ -265,26 +267,26 @@ def test_own_questions_and_own_birth_are_asked_and_restored(tmp_path):
     [
       {'prompt': 'Bus 3?', 'answer': '3 pm', 'experience': 'tuesday'},
       {'prompt': 'Tea at', 'answer': '1.', 'experience': 'monday'},
-      {'prompt': 'Day', 'answer': '1.', 'experience': 'birth'},
+      {'prompt': 'Day', 'answer': '1.', 'experience': 'pretrain'},
     ],
   )
-  config = _own(tmp_path, probes=probes, birth=_birth_text(tmp_path))
+  config = _own(tmp_path, probes=probes, pretrain=_pretrain_text(tmp_path))
   (run,) = study.Study(config, tmp_path / 'run').run()
   row = _summary(tmp_path / 'run')['sleep'][0]
   assert all(row[key] is not None for key in SCORES)
   first, last = run['evaluations'][0], run['evaluations'][-1]
-  assert set(first['scores']) == {'birth', '1', '2'}
-  assert first['held_out_loss'] > 0 and first['kl_newborn'] == 0
-  assert last['kl_newborn'] > 0
+  assert set(first['scores']) == {'pretrain', '1', '2'}
+  assert first['held_out_loss'] > 0 and first['kl_initial'] == 0
+  assert last['kl_initial'] > 0
 
   # Other days from the same birth: its newborn, and its words.
   other = _own(tmp_path)
   other.strategies = ('hope',)
-  other.birth.restore = str(tmp_path / 'run')
+  other.pretrain.restore = str(tmp_path / 'run')
   other.tokenizer.update(kind='bpe', vocab_size=300)
-  before = sorted(p for p in (tmp_path / 'run/seed_0/birth').rglob('*'))
+  before = sorted(p for p in (tmp_path / 'run/seed_0/pretrain').rglob('*'))
   study.Study(other, tmp_path / 'other').run()
-  assert sorted((tmp_path / 'run/seed_0/birth').rglob('*')) == before
+  assert sorted((tmp_path / 'run/seed_0/pretrain').rglob('*')) == before
   ours, theirs = (
     json.loads(
       (tmp_path / name / 'seed_0/tokenizer/tokenizer.json').read_text()
@@ -305,7 +307,7 @@ def _refuse(config, folder, said, kind=ValueError, **how):
 @pytest.mark.parametrize(
   ('changes', 'said'),
   [
-    ({'data.world': 'fact'}, "config.data.world is 'fact': expected one"),
+    ({'data.dataset': 'fact'}, "config.data.dataset is 'fact': expected one"),
     ({'data.context': 9}, 'facts, .*: .* tokens.*context is 9: '),
     ({'model.num_kv_heads': 3}, 'num_heads 4 is not a multiple of'),
     ({'consolidate.updates_per_round': 3}, 'updates 4 is not a multiple of'),
@@ -385,10 +387,10 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(
   _refuse(config, tmp_path / 'run', said)
 
 
-@pytest.mark.parametrize('world', ['jsonl', 'intents'])
-def test_a_missing_path_is_asked_for_in_words(tmp_path, world):
+@pytest.mark.parametrize('dataset', ['jsonl', 'intents'])
+def test_a_missing_path_is_asked_for_in_words(tmp_path, dataset):
   config = _own(tmp_path)
-  config.data.update(world=world, path='')
+  config.data.update(dataset=dataset, path='')
   config.data.settings = {}
   _refuse(config, tmp_path, '--config.data.path=')
 
@@ -405,12 +407,12 @@ def test_what_own_days_cannot_give_is_said(tmp_path):
 
 def test_a_newborn_that_does_not_fit_is_refused(finished, tmp_path):
   config = _config()
-  config.birth.restore = str(tmp_path / 'nowhere')
+  config.pretrain.restore = str(tmp_path / 'nowhere')
   said = 'tokenizer.json does not exist'
   _refuse(config, tmp_path / 'a', said, FileNotFoundError)
-  config.birth.restore = str(finished)
-  config.replay.birth = 24
-  said = 'does not fit:\n  config.replay.birth: 16 there, 24 now'
+  config.pretrain.restore = str(finished)
+  config.replay.pretrain = 24
+  said = 'does not fit:\n  config.replay.pretrain: 16 there, 24 now'
   _refuse(config, tmp_path / 'b', said)
 
 
@@ -449,7 +451,7 @@ def test_a_study_in_a_bucket_writes_what_it_would_on_disk(
   names = {name.removeprefix('/mine/run/') for name in bucket}
   assert names == {
     'config.json', 'about.json', 'summary.json', 'report.html',
-    'seed_0/tokenizer/tokenizer.json', 'seed_0/birth/metrics.jsonl',
+    'seed_0/tokenizer/tokenizer.json', 'seed_0/pretrain/metrics.jsonl',
     'seed_0/sleep/metrics.jsonl',
   }  # fmt: skip
   place = 'seed_0/sleep/metrics.jsonl'

@@ -76,8 +76,8 @@ def test_a_day_on_many_devices_is_the_day_on_one(shape):
   # Prompts are drawn, not computed: the same to the last token.
   assert testing.same(one.replay, many.replay)
   assert int(one.replay['past'].count) == 2 * testing.ROWS
-  newborn = testing.weights(testing.tiny((1, 2)))
-  moved = testing.changed(newborn.params, one.weights.params)
+  initial_model = testing.weights(testing.tiny((1, 2)))
+  moved = testing.changed(initial_model.params, one.weights.params)
   assert moved == set(one.anchor['1'])
 
 
@@ -124,8 +124,8 @@ def test_every_array_of_a_night_has_a_place(on_policy):
   config = testing.config((1, 2), on_policy=on_policy)
   with jax.set_mesh(place.mesh):
     programs, _ = testing.life(config, place)
-    newborn = testing.newborn(programs.model)
-    asleep = programs.abstract(newborn, night=1)
+    initial_model = testing.initial_model(programs.model)
+    asleep = programs.abstract(initial_model, night=1)
   # Rows are written where a number says: no device has rows of its own.
   for pool in jax.tree.leaves(asleep.night.pools):
     assert pool.sharding.shard_shape(pool.shape)[0] == pool.shape[0]

@@ -40,7 +40,7 @@ IMITATION = dict(
 BASE = 'blocks/levels/{}/base'
 BANK = 'blocks/levels/{}/experts/'
 WAKE = optax.sgd(0.5, momentum=0.9)
-BIRTH = [[1, 3], [1, 4], [1, 5]]
+PRETRAIN = [[1, 3], [1, 4], [1, 5]]
 YESTERDAY, TODAY = [[1, 10], [1, 11]], [[1, 20, 21], [1, 22], [1, 23]]
 TEACHERS = (
   dict(teacher='anchor', prompts='old', sequences=12, draws=16, bos_share=0.3),
@@ -66,14 +66,14 @@ def _consolidation(
   return consolidation.Consolidation(
     model or _tiny(),
     tx or optimizer.make(learning_rate=1e-2, clip=1.0, weight_decay=0.1),
-    testing.stems(), testing.BOS, testing.EOS, judge, _settings(**changes),
+    testing.templates(), testing.BOS, testing.EOS, judge, _settings(**changes),
     sender, WAKE if sender else None,
   )  # fmt: skip
 
 
-def _band(rows, steps, capacity=8):
+def _age_group(rows, steps, capacity=8):
   prompts = testing.prompts(rows + [[]] * (capacity - len(rows)), width=4)
-  return state_lib.Band(
+  return state_lib.AgeGroup(
     tokens_CP=prompts.tokens_BP, length_C=prompts.length_B,
     subject_C2=prompts.subject_B2,
     step_C=jnp.asarray(steps + [0] * (capacity - len(rows)), jnp.int32),
@@ -104,10 +104,10 @@ def _evening(seed=0, model=None):
     average={n: noise(own[n], 0.2) for n in own},
     woke_N=jnp.array([0, 6, 4]), guard_N=jnp.array([0.9, 0.7, 0.8]),
     replay={
-      'birth': _band(BIRTH, [0] * 3),
-      'past': _band(YESTERDAY + TODAY, [2, 4, 5, 6, 8]),
-      'day/1': _band(TODAY[2:], [8]),
-      'day/2': _band(TODAY, [5, 6, 8]),
+      'corpus': _age_group(PRETRAIN, [0] * 3),
+      'past': _age_group(YESTERDAY + TODAY, [2, 4, 5, 6, 8]),
+      'day/1': _age_group(TODAY[2:], [8]),
+      'day/2': _age_group(TODAY, [5, 6, 8]),
     },
   )  # fmt: skip
 
@@ -238,7 +238,7 @@ def test_teachers_differ_in_the_sender_alone():
 
 def test_each_teacher_writes_on_its_own_prompts_round_by_round():
   states, metrics = _night()
-  old = {(1,), *map(tuple, BIRTH + YESTERDAY)}
+  old = {(1,), *map(tuple, PRETRAIN + YESTERDAY)}
   for name, known in (('anchor_old', old), ('next_day', {*map(tuple, TODAY)})):
     pools = [state.night.pools[name] for state in states[1:]]
     for number, pool in enumerate(pools):
@@ -302,11 +302,11 @@ def test_whose_words_they_are_shows_in_who_expected_them():
 
   by_student = last.night.rollouts['next_day']
   by_teacher = jax.tree.map(lambda x: x[32:], last.night.pools['next_day'])
-  for own, other, words in (
+  for own, other, tokenizer in (
     (student, teacher, by_student),
     (teacher, student, by_teacher),
   ):
-    assert surprise(own, words) < surprise(other, words) - 0.05
+    assert surprise(own, tokenizer) < surprise(other, tokenizer) - 0.05
 
 
 def _written(rollout):
@@ -377,7 +377,7 @@ def test_a_committed_night_adds_one_expert_and_empties_the_sender():
   np.testing.assert_array_equal(morning.woke_N, [0, 6, 8])
   np.testing.assert_allclose(morning.guard_N, [0.9, 0.7, 0.6])
   assert int(morning.replay['day/2'].count) == 0
-  for name in ('birth', 'past', 'day/1'):
+  for name in ('corpus', 'past', 'day/1'):
     assert testing.same(morning.replay[name], evening.replay[name])
   assert morning.night is None
   assert int(morning.step) == 8
@@ -556,13 +556,13 @@ def test_a_night_that_harms_the_old_is_discarded_and_said(
     experiences=[types.SimpleNamespace(batch=testing.batch)],
     tokenizer=types.SimpleNamespace(decode=lambda ids: ''),
   )
-  newborn, key = testing.newborn(programs.model), jax.random.key(0)
+  initial_model, key = testing.initial_model(programs.model), jax.random.key(0)
   plan = events.events(programs.model.config.levels, num_experiences=1, steps=2)
   with jax.set_mesh(programs.placement.mesh):
     life = loop.Run(
       programs,
       days,
-      newborn,
+      initial_model,
       judge,
       quiet,
       plan=plan,
@@ -572,7 +572,7 @@ def test_a_night_that_harms_the_old_is_discarded_and_said(
       num_samples=1,
     )
     state, record = life.run()
-    awake = programs.begin(newborn, key)
+    awake = programs.begin(initial_model, key)
     for step in range(2):
       awake, _ = programs.wake(awake, testing.batch(step), ())
   (night,), (entry,) = record['nights'], record['ledger']
@@ -843,7 +843,7 @@ def test_without_imitation_nothing_is_earned():
     (dict(on_policy=1.0), 'on_policy is 1.0'),
     (dict(beta=-0.1), 'beta is -0.1: expected 0'),
     (dict(beta=1.5), 'beta is 1.5: expected 0'),
-    (dict(block_words=0), 'block_words is 0: expected 1'),
+    (dict(block_vocab=0), 'block_vocab is 0: expected 1'),
     (dict(into='base', full='merge'), 'without experts no bank fills'),
     (dict(priority=-1.0), 'priority is -1.0: expected 0'),
     (dict(into='brain'), "into is 'brain': expected one of .'expert', 'base'"),

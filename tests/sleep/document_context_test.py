@@ -93,12 +93,12 @@ def _copy(state):
 
 def test_reading_moves_nothing_and_keeps_whole_rows():
   _, _, awake = _day()
-  band = awake.replay['day/0']
+  age_group = awake.replay['day/0']
   batch = testing.batch(0)
   length = int((batch.segments_BT[0] > 0).sum()) - 1
-  assert int(band.documents.length_B[0]) == length
+  assert int(age_group.documents.length_B[0]) == length
   np.testing.assert_array_equal(
-    band.documents.tokens_BT[0, :length], batch.tokens_BT[0, :length]
+    age_group.documents.tokens_BT[0, :length], batch.tokens_BT[0, :length]
   )
   assert awake.replay['past'].documents is None
 

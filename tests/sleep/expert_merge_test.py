@@ -32,7 +32,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(folder):
-  here, looks = _town().be_born(folder / 'birth'), itertools.count()
+  here, looks = (
+    _town().make_initial_model(folder / 'pretrain'),
+    itertools.count(),
+  )
   state, record = here.live(
     'sleep', folder / 'whole', stop=lambda: next(looks) < 0
   )

@@ -14,10 +14,10 @@ bucket = bucket_lib.bucket
 def test_what_is_written_is_read_and_appended_to(tmp_path):
   for event in (1, 2):
     with metric_writer.MetricWriter(tmp_path) as record:
-      record.write({'event': event, 'scores': {'birth': np.float32(0.5)}})
+      record.write({'event': event, 'scores': {'pretrain': np.float32(0.5)}})
   rows = metric_writer.read(tmp_path / 'metrics.jsonl')
   assert rows == [
-    {'event': event, 'scores': {'birth': 0.5}} for event in (1, 2)
+    {'event': event, 'scores': {'pretrain': 0.5}} for event in (1, 2)
   ]
 
 
@@ -100,12 +100,12 @@ def test_tensorboard_reads_the_same_numbers_and_forgets_what_was_undone(
   )
   with metric_writer.MetricWriter(tmp_path, writers=('tensorboard',)) as record:
     for event in (1, 2, 3):
-      record.write({'event': event, 'scores': {'birth': event / 4}})
+      record.write({'event': event, 'scores': {'pretrain': event / 4}})
     record.truncate_after(1)
-    record.write({'event': 2, 'scores': {'birth': 1.0}})
+    record.write({'event': 2, 'scores': {'pretrain': 1.0}})
   events = accumulator.EventAccumulator(str(tmp_path / 'tensorboard'))
   events.Reload()
-  scalars = events.Scalars('scores/birth')
+  scalars = events.Scalars('scores/pretrain')
   assert [(s.step, s.value) for s in scalars] == [(1, 0.25), (2, 1.0)]
 
 

@@ -17,8 +17,8 @@ def test_what_was_run_can_be_run_again(monkeypatch):
 
 def test_the_revision_is_that_of_this_code_alone(tmp_path, monkeypatch):
   """Installed inside somebody's repository, theirs is not ours."""
-  ask = lambda *words: subprocess.run(
-    ['git', '-C', str(tmp_path), *words], check=True, capture_output=True
+  ask = lambda *tokenizer: subprocess.run(
+    ['git', '-C', str(tmp_path), *tokenizer], check=True, capture_output=True
   )
   monkeypatch.setattr(
     provenance, '__file__', str(tmp_path / 'lib' / 'provenance.py')

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from sleep_jax.data import tokenizer
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.runs import chat_session
 from sleep_jax.storage import workdir
 from tests import bucket as bucket_lib
@@ -72,14 +72,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
   monkeypatch.setattr(pathlib.Path, 'write_text', fill_up)
   with pytest.raises(OSError, match='The disk is full: .*' + tmp_path.name):
-    with workdir.full_disk_in_words(tmp_path):
+    with workdir.explain_full_disk(tmp_path):
       workdir.write_whole(path, {'new': 2})
   assert path.read_text() == before
 
 
 def test_other_errors_keep_their_own_words(tmp_path):
   with pytest.raises(PermissionError, match='mine'):
-    with workdir.full_disk_in_words(tmp_path):
+    with workdir.explain_full_disk(tmp_path):
       raise PermissionError(errno.EACCES, 'mine')
 
 
@@ -133,10 +133,12 @@ def test_a_bucket_without_rights_is_told_in_words(bucket, monkeypatch):
 
 
 def test_a_tokenizer_comes_back_from_a_bucket(bucket):
-  words = tokenizer.make(texts=['one two two'], kind='bpe', vocab_size=300)
-  words.save('gs://mine/tokenizer')
-  again = tokenizer.load('gs://mine/tokenizer')
-  assert again.encode('two one') == words.encode('two one')
+  tokenizer = tokenizer_lib.make(
+    texts=['one two two'], kind='bpe', vocab_size=300
+  )
+  tokenizer.save('gs://mine/tokenizer')
+  again = tokenizer_lib.load('gs://mine/tokenizer')
+  assert again.encode('two one') == tokenizer.encode('two one')
 
 
 def test_a_conversation_is_not_kept_in_a_bucket(bucket):

@@ -14,7 +14,7 @@ from tests import testing, town
 def here(tmp_path_factory):
   """A town whose newborn was never asked: shapes and plans are enough."""
   made = town.Town(town.config((1, 2), (2, 'experience')))
-  return made.be_born(tmp_path_factory.mktemp('birth'))
+  return made.make_initial_model(tmp_path_factory.mktemp('pretrain'))
 
 
 def _plan(here, name, updates=4):
@@ -58,7 +58,7 @@ def test_joint_has_the_budget_of_the_day_or_of_day_and_night(here):
 def test_joint_reads_birth_and_every_day(here):
   kind = here.programs('joint_wake').kind
   whole = kind.reading(here.stream)(2)
-  parts = [here.stream.birth, *here.stream.experiences]
+  parts = [here.stream.pretrain, *here.stream.experiences]
   assert whole.num_rows == sum(part.num_rows for part in parts)
   asked = [e for e in _plan(here, 'joint_wake') if e.kind == 'evaluate']
   assert [(e.experience, e.ends) for e in asked] == [(2, True)]
@@ -66,7 +66,7 @@ def test_joint_reads_birth_and_every_day(here):
 
 def test_who_moves_what(here):
   shapes = {
-    name: here.programs(name).abstract(here.newborn)
+    name: here.programs(name).abstract(here.initial_model)
     for name in ('sleep', 'hope', 'sft', 'er', 'joint_wake')
   }
   levels = {f'blocks/levels/{n}' for n in (1, 2)}
@@ -78,7 +78,9 @@ def test_who_moves_what(here):
   assert {part(path) for path in moves('hope')} == levels
   assert set(shapes['hope'].opt) == {'1', '2'}
   everything = {
-    p for p in here.newborn.weights.params if 'experts' not in p.split('/')
+    p
+    for p in here.initial_model.weights.params
+    if 'experts' not in p.split('/')
   }
   assert moves('sft') == moves('er') == moves('joint_wake') == everything
   assert set(shapes['sft'].opt) == {'all'}
@@ -86,13 +88,13 @@ def test_who_moves_what(here):
 
 
 def test_the_memory_has_room_for_as_many_tokens_as_the_ring(here):
-  ring = here.programs('sleep').abstract(here.newborn).replay
-  memory = here.programs('er').abstract(here.newborn).memory
+  ring = here.programs('sleep').abstract(here.initial_model).replay
+  memory = here.programs('er').abstract(here.initial_model).memory
   width = here.config.data.context
   room = buffer.stored_tokens(ring)
   assert room == (16 + 16 + 2 * 16) * here.config.data.max_prompt
   assert room - width < memory.rows['tokens_BT'].size <= room
-  assert here.programs('sft').abstract(here.newborn).memory is None
+  assert here.programs('sft').abstract(here.initial_model).memory is None
 
 
 def test_a_memory_that_is_empty_is_not_read():

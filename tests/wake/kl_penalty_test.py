@@ -12,21 +12,25 @@ from tests import testing, town
 TETHER = dict(weight=1.0, sequences=8, draws=16, bos_share=0.5)
 
 
-def _here(**tether):
+def _here(**kl_penalty):
   c = town.config()
-  c.wake.tether = TETHER | tether
+  c.wake.kl_penalty = TETHER | kl_penalty
   here = town.Town(c)
-  state = here.programs('birth').begin(None, jax.random.key(0))
-  here.newborn = initial_state.InitialModel(state.weights, state.replay)
+  state = here.programs('pretrain').begin(None, jax.random.key(0))
+  here.initial_model = initial_state.InitialModel(state.weights, state.replay)
   return here
 
 
 @functools.cache
-def _day(steps=12, **tether):
+def _day(steps=12, **kl_penalty):
   """A town; its state after each wake step, and what the steps said."""
-  here = _here(**tether)
+  here = _here(**kl_penalty)
   program = here.programs('sleep')
-  state, states, said = program.begin(here.newborn, jax.random.key(0)), [], []
+  state, states, said = (
+    program.begin(here.initial_model, jax.random.key(0)),
+    [],
+    [],
+  )
   for step in range(steps):
     batch = here.stream.experiences[0].batch(step)
     state, metrics = program.wake(state, batch, ())
@@ -37,9 +41,9 @@ def _day(steps=12, **tether):
 
 def test_the_morning_is_written_once_and_by_the_anchor_alone():
   _, states, said = _day()
-  assert states[0].tether.tokens_BT.shape == (16, 14)
-  assert all(testing.same(states[0].tether, s.tether) for s in states)
-  written = states[0].tether.length_B - states[0].tether.prompt_length_B
+  assert states[0].kl_penalty.tokens_BT.shape == (16, 14)
+  assert all(testing.same(states[0].kl_penalty, s.kl_penalty) for s in states)
+  written = states[0].kl_penalty.length_B - states[0].kl_penalty.prompt_length_B
   assert [int(s['written']) for s in said] == [int(written.sum())] + 11 * [0]
 
 
@@ -62,7 +66,7 @@ def test_a_tight_tether_keeps_the_day_near_the_morning():
 
 def test_without_weight_there_is_no_tether():
   here, states, said = _day(2, weight=0.0)
-  assert states[0].tether is None
+  assert states[0].kl_penalty is None
   assert {float(s['strain']) for s in said} == {0.0}
   for s, step in zip(said, range(2), strict=True):
     batch = here.stream.experiences[0].batch(step)
@@ -72,7 +76,7 @@ def test_without_weight_there_is_no_tether():
 def test_what_is_read_for_it_is_counted():
   here, states, said = _day()
   batch = here.stream.experiences[0].batch(0)
-  rows = np.asarray(states[0].tether.length_B)
+  rows = np.asarray(states[0].kl_penalty.length_B)
   extra = int(said[0]['tokens']) - int((batch.segments_BT >= 0).sum())
   assert 8 * rows.min() <= extra <= 8 * rows.max()
 
@@ -81,24 +85,24 @@ def test_after_a_night_the_day_is_held_to_the_new_morning():
   """What the anchor had known before is written anew, with the new expert."""
   here, *_ = _day()
   program = here.programs('sleep')
-  state = program.begin(here.newborn, jax.random.key(0))
+  state = program.begin(here.initial_model, jax.random.key(0))
   batch = here.stream.experiences[0].batch(0)
   state, _ = program.wake(state, batch, (1,))
-  before = jax.device_get(state.tether)
+  before = jax.device_get(state.kl_penalty)
   state = program.fall_asleep(state, 1)
   while int(state.night.update) < program.settings['consolidate'].num_updates:
     state, _ = program.seed(state, 1)
   state = program.wake_up(state, 1, accept=True, guard=-1.0)
-  assert testing.same(before, jax.device_get(state.tether))
+  assert testing.same(before, jax.device_get(state.kl_penalty))
   state, metrics = program.wake(state, batch, ())
   assert int(metrics['written']) > 0
   assert float(metrics['strain']) == pytest.approx(0, abs=1e-6)
-  assert not testing.same(before, jax.device_get(state.tether))
+  assert not testing.same(before, jax.device_get(state.kl_penalty))
 
 
 def test_a_level_that_never_wakes_cannot_be_held():
   c = town.config((1, 'infinite'), (2, 'experience'))
-  c.wake.tether = TETHER
+  c.wake.kl_penalty = TETHER
   here = town.Town(c)
   with pytest.raises(ValueError, match='the fastest level never sleeps'):
     here.programs('sleep')
@@ -107,13 +111,13 @@ def test_a_level_that_never_wakes_cannot_be_held():
 @pytest.mark.parametrize(
   ('change', 'said'),
   [
-    ({'weight': -1.0}, 'wake.tether.weight is -1.0: expected 0 or more'),
-    ({'bos_share': 2.0}, 'wake.tether: bos_share is 2.0: expected 0 to 1'),
-    ({'sequences': 0}, 'wake.tether: sequences is 0: expected 1 or more'),
+    ({'weight': -1.0}, 'wake.kl_penalty.weight is -1.0: expected 0 or more'),
+    ({'bos_share': 2.0}, 'wake.kl_penalty: bos_share is 2.0: expected 0 to 1'),
+    ({'sequences': 0}, 'wake.kl_penalty: sequences is 0: expected 1 or more'),
   ],
 )
 def test_a_tether_that_cannot_be_is_refused(change, said):
   c = town.config()
-  c.wake.tether = TETHER | change
+  c.wake.kl_penalty = TETHER | change
   with pytest.raises(ValueError, match=said):
     town.Town(c).programs('sleep')

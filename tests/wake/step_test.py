@@ -31,7 +31,7 @@ def _likelihood(weights, tokens_BT, segments_BT, positions_BT):
   return losses.log_likelihood(total[tokens_BT], tokens_BT)
 
 
-def _start(depth, txs, *, bands=None, seed=0):
+def _start(depth, txs, *, age_groups=None, seed=0):
   random = np.random.default_rng(seed)
   params = {
     str(level): jnp.asarray(random.normal(size=(V, V)), jnp.float32)
@@ -43,13 +43,15 @@ def _start(depth, txs, *, bands=None, seed=0):
     sums={n: {n: jnp.zeros_like(params[n])} for n in txs},
     opt={n: tx.init({n: params[n]}) for n, tx in txs.items()},
     anchor={}, woke_N=jnp.zeros((depth,), jnp.int32),
-    guard_N=jnp.zeros((depth,)), replay=bands or {},
+    guard_N=jnp.zeros((depth,)), replay=age_groups or {},
   )  # fmt: skip
 
 
-def _step(txs, periods, bands=()):
+def _step(txs, periods, age_groups=()):
   moving = {name: (name,) for name in txs}
-  made = jax.jit(step_lib.make(_likelihood, moving, txs, periods, bands=bands))
+  made = jax.jit(
+    step_lib.make(_likelihood, moving, txs, periods, age_groups=age_groups)
+  )
 
   def step(state, batch, held=()):
     flags = {name: jnp.asarray(name in held) for name in txs}
@@ -176,29 +178,31 @@ def test_clipping_one_level_is_no_business_of_another():
 
 
 def test_prompts_are_kept_with_the_step_they_were_met_at():
-  bands = buffer.empty({'birth': 40, 'past': 40, 'day/1': 40}, width=6)
+  age_groups = buffer.empty({'corpus': 40, 'past': 40, 'day/1': 40}, width=6)
   txs = _sgd(1)
-  state = _start(1, txs, bands=bands)
-  step = _step(txs, {'1': 1}, bands=('past', 'day/1'))
+  state = _start(1, txs, age_groups=age_groups)
+  step = _step(txs, {'1': 1}, age_groups=('past', 'day/1'))
   for seed in range(2):
     state, metrics = step(state, _batch(seed))
-  assert testing.same(state.replay['birth'], bands['birth'])
+  assert testing.same(state.replay['corpus'], age_groups['corpus'])
   for name in ('past', 'day/1'):
-    band = state.replay[name]
-    assert int(band.count) == 16
-    np.testing.assert_array_equal(band.step_C[:17], [1] * 8 + [2] * 8 + [0])
+    age_group = state.replay[name]
+    assert int(age_group.count) == 16
+    np.testing.assert_array_equal(
+      age_group.step_C[:17], [1] * 8 + [2] * 8 + [0]
+    )
     expected = _batch(0).prompts.tokens_BP
-    np.testing.assert_array_equal(band.tokens_CP[:8], expected)
+    np.testing.assert_array_equal(age_group.tokens_CP[:8], expected)
   assert int(metrics['tokens']) == int((_batch(1).segments_BT > 0).sum())
 
 
 def test_prompts_of_birth_count_as_met_before_the_first_day():
-  bands = buffer.empty({'birth': 40}, width=6)
+  age_groups = buffer.empty({'corpus': 40}, width=6)
   txs = _sgd(1)
-  step = _step(txs, {'1': 1}, bands=('birth',))
-  state, _ = step(_start(1, txs, bands=bands), _batch(0))
-  assert int(state.replay['birth'].count) == 8
-  assert not np.asarray(state.replay['birth'].step_C).any()
+  step = _step(txs, {'1': 1}, age_groups=('corpus',))
+  state, _ = step(_start(1, txs, age_groups=age_groups), _batch(0))
+  assert int(state.replay['corpus'].count) == 8
+  assert not np.asarray(state.replay['corpus'].step_C).any()
 
 
 def test_in_the_model_only_the_bases_that_are_due_move():
@@ -215,7 +219,7 @@ def test_in_the_model_only_the_bases_that_are_due_move():
     model.forward(weights, tokens_BT, *where), tokens_BT
   )
   step = jax.jit(
-    step_lib.make(likelihood, moving, txs, {'1': 1, '2': 2}, bands=())
+    step_lib.make(likelihood, moving, txs, {'1': 1, '2': 2}, age_groups=())
   )
   state = _start(3, {}).replace(
     weights=weights,
