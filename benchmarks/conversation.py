@@ -59,9 +59,9 @@ def pretrain_rows(
   """
   rng, rows, readings = random.Random(seed), [], []
   for row in dataset.pretrain:
-    if row.told_from:
+    if row.target_start:
       readings.append(
-        (row.text[: row.told_from - 1], row.text[row.told_from :])
+        (row.text[: row.target_start - 1], row.text[row.target_start :])
       )
     elif row.response_start is None:
       rows.append({'text': f'{_turn(row.text)} {READ}'})

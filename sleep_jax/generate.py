@@ -92,7 +92,7 @@ def _asked(opened, text: str) -> list[int]:
     raise ValueError(
       '--chat: a model that was born here has no chat template. Leave it out.'
     )
-  template = chat_template.Template(str(opened.base_model.folder), opened.ends)
+  template = chat_template.ChatTemplate(str(opened.base_model.folder), opened.ends)
   return template.encode([{'role': 'user', 'content': text}])
 
 

@@ -21,7 +21,7 @@ Message = Mapping[str, str]  # 'role' and 'content'.
 _OPEN, _CLOSE = '\ue000', '\ue001'
 
 
-class Template:
+class ChatTemplate:
   """A conversation as tokens.
 
   Args:

@@ -80,7 +80,7 @@ def build(
   def source(
     name: str, rows: list[dataset_lib.Row], batch_size: int = batch_size
   ) -> batches.Source:
-    return token_cache.make(
+    return token_cache.make_source(
       name,
       rows,
       tokenizer,
@@ -132,7 +132,7 @@ def build(
       dataset.templates, dataset, tokenizer, max_prompt, prefix
     ),
     dream_templates=template_arrays.templates(
-      dataset.dreams, dataset, tokenizer, max_prompt, prefix
+      dataset.dream_templates, dataset, tokenizer, max_prompt, prefix
     ),
     tasks=task_arrays.tasks(
       dataset, probes, tokenizer, context=context, max_prompt=max_prompt,

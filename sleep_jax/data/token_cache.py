@@ -22,7 +22,7 @@ _CONTEXT = tensorstore.Context(
 )
 
 
-def make(
+def make_source(
   name: str,
   rows: list[dataset.Row],
   tokenizer: tokenizer_lib.Tokenizer,
@@ -118,7 +118,7 @@ def _fingerprint(
   digest.update(json.dumps(about, sort_keys=True).encode())
   for row in rows:
     place = [row.text, row.response_start, row.answer_start, row.subject,
-             row.told_from]  # fmt: skip
+             row.target_start]  # fmt: skip
     digest.update(json.dumps(place).encode())
   return digest.hexdigest()
 

@@ -67,7 +67,7 @@ def tokenise(
   tokens = [tokenizer.bos, *ids, *response, tokenizer.eos]
   subject = _subject(row.subject, spans, prompt_length)
   whole = loss_on == 'all' or row.response_start is None
-  told = 1 + sum(start < row.told_from for start, _ in spans)
+  told = 1 + sum(start < row.target_start for start, _ in spans)
   if len(tokens) > context and overlap >= 0 and row.response_start is None:
     size = context - 2
     starts = range(0, len(ids) - overlap, size - overlap)

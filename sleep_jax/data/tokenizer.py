@@ -91,7 +91,7 @@ class Bpe:
     """Text of tokens, with the space that opens it; no BOS, no EOS."""
     return self._tokenizer.decode([i for i in ids if i < self.bos])
 
-  def fast(self) -> tokenizers.Tokenizer:
+  def to_hugging_face(self) -> tokenizers.Tokenizer:
     """The same with BOS and EOS as special tokens, BOS before every text."""
     made = tokenizers.Tokenizer.from_str(self._model)
     made.add_special_tokens([BOS, EOS])
@@ -108,7 +108,7 @@ class Bpe:
     _write(folder, {'kind': self.kind, 'model': self._model})
 
 
-class Fast:
+class HuggingFace:
   """A tokenizer.json as Hugging Face saves it, with its model's BOS and EOS.
 
   Special tokens that stand in a text are read as plain text.
@@ -149,7 +149,7 @@ class Fast:
     _write(folder, {'kind': self.kind, 'model': self._model, **about})
 
 
-Tokenizer = Bytes | Bpe | Fast
+Tokenizer = Bytes | Bpe | HuggingFace
 
 
 def make(
@@ -200,9 +200,9 @@ def load(folder: str) -> Tokenizer:
     saved = json.loads(path.read_text(encoding='utf-8'))
     if saved['kind'] == Bytes.kind:
       return Bytes()
-    if saved['kind'] == Fast.kind:
+    if saved['kind'] == HuggingFace.kind:
       about = {name: saved[name] for name in ('bos', 'eos', 'vocab_size')}
-      return Fast(saved['model'], **about)
+      return HuggingFace(saved['model'], **about)
     return Bpe(saved['model'])
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(

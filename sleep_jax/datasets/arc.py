@@ -83,7 +83,7 @@ def make(
     )
   dataset = dataset_lib.Dataset(
     name='arc', pretrain=born, held_out=held_out, experiences=[], probes={},
-    dreams=[_DREAM], score='forced',
+    dream_templates=[_DREAM], score='forced',
   )  # fmt: skip
   for day, place in enumerate(order[begin : begin + num_days], 1):
     task = tasks[place]
@@ -272,7 +272,7 @@ def _told(task, rng, num: int) -> list[dataset_lib.Row]:
     rows.append(
       dataset_lib.Row(
         text=asked + text,
-        told_from=len(asked),
+        target_start=len(asked),
         subject=task.subject,
         where=task.where,
       )  # fmt: skip

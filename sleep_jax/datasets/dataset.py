@@ -25,7 +25,7 @@ class Row:
   text: str
   response_start: int | None = None
   answer_start: int | None = None
-  told_from: int = 0
+  target_start: int = 0
   subject: tuple[int, int] | None = None
   where: str = 'a row'
 
@@ -120,5 +120,5 @@ class Dataset:
     default_factory=dict
   )
   tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
-  dreams: list[str] = dataclasses.field(default_factory=list)
+  dream_templates: list[str] = dataclasses.field(default_factory=list)
   score: str = 'greedy'

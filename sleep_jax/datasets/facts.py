@@ -154,7 +154,7 @@ def make(
     guard=[guard[place] for place in chosen],
     templates=[stem for kind in kinds for stem in kind.template_questions],
     tasks=tasks,
-    dreams=[form for kind in kinds for form in facts_texts.forms(kind)],
+    dream_templates=[form for kind in kinds for form in facts_texts.forms(kind)],
     candidates={
       kind.name: [(f' {value}', 0) for value in kind.values] for kind in kinds
     },

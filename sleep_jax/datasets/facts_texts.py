@@ -91,7 +91,7 @@ def make_readings(rng, kinds, people: list[str], num: int) -> list[dataset.Row]:
       dataclasses.replace(
         document,
         text=f'{document.text} {again}',
-        told_from=len(document.text) + 1,
+        target_start=len(document.text) + 1,
       )
     )
   return made

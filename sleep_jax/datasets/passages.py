@@ -90,7 +90,7 @@ def make(
     held_out=held_out,
     experiences=[],
     probes={},
-    dreams=list(_DREAMS),
+    dream_templates=list(_DREAMS),
     score='forced',
   )
   for day in range(1, num_days + 1):

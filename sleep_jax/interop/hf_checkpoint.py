@@ -17,11 +17,11 @@ from typing import Any
 import safetensors
 import tokenizers
 
-from sleep_jax.data import tokenizer as tokenizer_lib
+from sleep_jax.data import load_tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_config
 from sleep_jax.storage import workdir
 
-INDEX, WHOLE = 'model.safetensors.index.json', 'model.safetensors'
+INDEX_FILE, WEIGHTS_FILE = 'model.safetensors.index.json', 'model.safetensors'
 _PICKLED = ('*.bin', '*.pt', '*.pth')
 DTYPES = {'F64': 'f8', 'F32': 'f4', 'F16': 'f2', 'BF16': 'bf16'}
 
@@ -59,16 +59,16 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
       the field of config.json.
   """
   home = workdir.path(folder)
-  path, config = home / 'config.json', config_of(home)
+  path, config = home / 'config.json', read_config(home)
   return HfCheckpoint(
-    folder=home, config=config, settings=hf_config.settings(config, path),
-    vocab_size=hf_config.number(config, 'vocab_size', path),
-    hidden=hf_config.number(config, 'intermediate_size', path),
+    folder=home, config=config, settings=hf_config.model_settings(config, path),
+    vocab_size=hf_config.positive_int(config, 'vocab_size', path),
+    hidden=hf_config.positive_int(config, 'intermediate_size', path),
     files=_files(home) if weights else {},
   )  # fmt: skip
 
 
-def config_of(home: pathlib.Path) -> dict[str, Any]:
+def read_config(home: pathlib.Path) -> dict[str, Any]:
   """What a folder's config.json says.
 
   Raises:
@@ -87,7 +87,7 @@ def config_of(home: pathlib.Path) -> dict[str, Any]:
     raise ValueError(f'{path} is no JSON ({error}): fetch it again.') from error
 
 
-def tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.Fast:
+def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
   """The host's own tokenizer.
 
   Where the model knows no BOS, what ends its texts also opens them.
@@ -121,7 +121,7 @@ def tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.Fast:
       f'names an '
       'EOS token: set eos_token_id in config.json.'
     )
-  return tokenizer_lib.Fast(
+  return tokenizer_lib.HuggingFace(
     text,
     bos=eos if bos is None else bos,
     eos=eos,
@@ -130,7 +130,7 @@ def tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.Fast:
 
 
 def end_tokens(
-  base_model: HfCheckpoint, tokenizer: tokenizer_lib.Tokenizer
+  base_model: HfCheckpoint, load_tokenizer: tokenizer_lib.Tokenizer
 ) -> tuple[int, ...]:
   """Tokens that end what the host says: there may be several."""
   found = base_model.config.get('eos_token_id')
@@ -139,7 +139,7 @@ def end_tokens(
     more = json.loads(path.read_text(encoding='utf-8')).get('eos_token_id')
     found = found if more is None else more
   several = found if isinstance(found, list) else [found]
-  return tuple({tokenizer.eos, *(end for end in several if end is not None)})
+  return tuple({load_tokenizer.eos, *(end for end in several if end is not None)})
 
 
 def _special(base_model, known, name) -> int | None:
@@ -157,7 +157,7 @@ def _special(base_model, known, name) -> int | None:
 
 def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
   """Tensor -> file, of one file or of the index of several."""
-  index = home / INDEX
+  index = home / INDEX_FILE
   if index.is_file():
     try:
       named = json.loads(index.read_text(encoding='utf-8'))['weight_map']
@@ -166,8 +166,8 @@ def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
         f'{index} has no weight_map ({error}): fetch it again.'
       ) from error
     files = sorted(set(named.values()))
-  elif (home / WHOLE).is_file():
-    files = [WHOLE]
+  elif (home / WEIGHTS_FILE).is_file():
+    files = [WEIGHTS_FILE]
   else:
     pickled = [p.name for what in _PICKLED for p in sorted(home.glob(what))]
     if pickled:
@@ -176,14 +176,14 @@ def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
         'as they are read: convert them to safetensors where you trust them.'
       )
     raise FileNotFoundError(
-      f'{home} has neither {WHOLE} nor {INDEX}: fetch the weights.'
+      f'{home} has neither {WEIGHTS_FILE} nor {INDEX_FILE}: fetch the weights.'
     )
   found: dict[str, pathlib.Path] = {}
   for name in files:
     path = home / name
     if not path.is_file():
       raise FileNotFoundError(
-        f'{path} does not exist, but {INDEX} names it: fetch it.'
+        f'{path} does not exist, but {INDEX_FILE} names it: fetch it.'
       )
     try:
       with safetensors.safe_open(path, 'numpy') as opened:

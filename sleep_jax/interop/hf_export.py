@@ -23,7 +23,7 @@ from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_config
 from sleep_jax.model import transformer
 
 # What stands beside a host's weights and is kept as it is.
-BESIDE = (
+COPIED_FILES = (
   'tokenizer.json', 'tokenizer_config.json', 'generation_config.json',
   'special_tokens_map.json', 'chat_template.jinja',
 )  # fmt: skip
@@ -84,9 +84,9 @@ def save(
     if field in made or field == 'dtype':
       made[field] = dtype
   _write(part / 'config.json', made)
-  _shards(dense_mlp.tensors(model, weights, np.dtype(dtype)), part, shard_bytes)
+  _shards(dense_mlp.named_tensors(model, weights, np.dtype(dtype)), part, shard_bytes)
   if base_model is not None:
-    for name in BESIDE:
+    for name in COPIED_FILES:
       if (base_model.folder / name).is_file():
         shutil.copyfile(base_model.folder / name, part / name)
   elif tokenizer is not None:
@@ -100,7 +100,7 @@ def _words(tokenizer: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
   """A tokenizer that was made here, as others read it: BOS opens a text."""
   if not isinstance(tokenizer, tokenizer_lib.Bpe):
     return  # Bytes are no tokenizer of others.
-  made = tokenizer.fast()
+  made = tokenizer.to_hugging_face()
   made.save(str(folder / 'tokenizer.json'))
   _write(
     folder / 'tokenizer_config.json',
@@ -135,14 +135,14 @@ def _shards(named, folder, shard_bytes) -> None:
   index: dict[str, str] = {}
   for number, inside in enumerate(shards):
     if len(shards) == 1:
-      file = hf_checkpoint.WHOLE
+      file = hf_checkpoint.WEIGHTS_FILE
     else:
       file = f'model-{number + 1:05d}-of-{len(shards):05d}.safetensors'
     (folder / f'part-{number}').rename(folder / file)
     index |= dict.fromkeys(inside, file)
   if len(shards) > 1:
     _write(
-      folder / hf_checkpoint.INDEX,
+      folder / hf_checkpoint.INDEX_FILE,
       {'metadata': {'total_size': total}, 'weight_map': index},
     )
 

@@ -57,7 +57,7 @@ class ChatSession:
     (self._home / _DAYS).mkdir(parents=True, exist_ok=True)
     self.messages: list[dict[str, str]] = _said(self._home / _TODAY)
     self._open()
-    self._template = chat_template.Template(self.model, self._opened.ends)
+    self._template = chat_template.ChatTemplate(self.model, self._opened.ends)
 
   @property
   def days(self) -> int:
@@ -185,7 +185,7 @@ class ChatSession:
   def _open(self):
     life = self._home / _LIFE
     saved = life / f'seed_{self.seed}' / 'sleep' / 'checkpoints'
-    lived = checkpoint_reading.is_there(str(saved))
+    lived = checkpoint_reading.exists(str(saved))
     self._opened = open_model.open_model(
       str(life) if lived else self.model, seed=self.seed
     )

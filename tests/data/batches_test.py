@@ -21,7 +21,7 @@ def texts(count=20):
 
 def make(rows, name='pretrain', **changes):
   settings = dict(context=16, max_prompt=12, batch_size=4, seed=0, prefix=8)
-  return token_cache.make(name, rows, TOKENIZER, **(settings | changes))
+  return token_cache.make_source(name, rows, TOKENIZER, **(settings | changes))
 
 
 def only(row, **changes):
@@ -207,7 +207,7 @@ def test_settings_that_cannot_be_are_said():
   with pytest.raises(ValueError, match="loss_on is 'answer'"):
     make(texts(), loss_on='answer')
   with pytest.raises(ValueError, match='prefix is 8 and max_prompt 8'):
-    token_cache.make(
+    token_cache.make_source(
       'pretrain',
       texts(),
       TOKENIZER,

@@ -43,7 +43,7 @@ def _config(home, **fields):
 
 
 def _made(home, ends=(257,)):
-  return chat_template.Template(str(home), ends)
+  return chat_template.ChatTemplate(str(home), ends)
 
 
 def _text(home, ids):

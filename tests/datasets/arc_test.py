@@ -126,8 +126,8 @@ def test_birth_tells_other_tasks_and_how_a_choice_is_said(tmp_path, file):
     'Task task9'
   }
   known = {choice.text for choice in dataset.tasks['1'].choices}
-  told = [row for row in dataset.pretrain if row.told_from]
-  assert told and all(row.text[row.told_from :] in known for row in told)
+  told = [row for row in dataset.pretrain if row.target_start]
+  assert told and all(row.text[row.target_start :] in known for row in told)
 
 
 @pytest.mark.parametrize(

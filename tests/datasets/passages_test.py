@@ -58,7 +58,7 @@ def test_what_dreams_are_tried_on_is_asked_nowhere_else(file):
     dataset, tokenizer, context=160, max_prompt=96, batch_size=2, seed=0
   )
   assert stream.tasks.keys() == dataset.probes.keys()
-  assert len(stream.dream_templates.before_length_S) == len(dataset.dreams)
+  assert len(stream.dream_templates.before_length_S) == len(dataset.dream_templates)
 
 
 def test_a_stream_to_tune_on_has_other_passages(file):

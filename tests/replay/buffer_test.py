@@ -94,7 +94,7 @@ def test_no_token_of_an_answer_is_ever_stored():
     dataset.Row(text='a MUM', answer_start=2),
     dataset.Row(text='sid went? NO', response_start=9),
   ]
-  source = token_cache.make(
+  source = token_cache.make_source(
     'day', rows, tokenizer, context=24, max_prompt=14, batch_size=4, seed=0
   )
   age_group = buffer.empty({'x': 8}, width=14)['x']
