@@ -116,14 +116,14 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
       rows = list(
         streaming.stream(
           opened.model, opened.weights, prompts, jax.random.key(0), max_new=8,
-          ends=opened.ends, temperature=0.0,
+          ends=opened.end_tokens, temperature=0.0,
         )
       )  # fmt: skip
       ours = [[t for t in row if t is not None]
               for row in zip(*rows, strict=True)]  # fmt: skip
-      theirs = _peer(peer, home, prompts, ends=list(opened.ends), max_new=8)
+      theirs = _peer(peer, home, prompts, ends=list(opened.end_tokens), max_new=8)
       cut = lambda row: row[: next(
-        (i for i, t in enumerate(row) if t in opened.ends), len(row)
+        (i for i, t in enumerate(row) if t in opened.end_tokens), len(row)
       )]  # fmt: skip
       theirs = [cut(row) for row in theirs['tokens']]
       right = [tokenizer.decode(row).strip() == p.answer.strip()

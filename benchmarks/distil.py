@@ -40,7 +40,7 @@ def main():
     student, weights = distilled_export.distil(
       opened.model, opened.weights, prompts, jax.random.key(0),
       eos=opened.tokenizer.eos, settings=distilled_export.Settings(steps=steps),
-      show=said.append,
+      log_fn=said.append,
     )  # fmt: skip
     spent = time.process_time() - begun
     dense = _answers(opened, dataset, student, weights)
@@ -59,7 +59,7 @@ def _answers(opened, dataset, model, weights: types.Weights) -> dict:
   for name, probes in dataset.probes.items():
     asked = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
     rows = streaming.stream(
-      model, weights, asked, jax.random.key(0), max_new=8, ends=opened.ends,
+      model, weights, asked, jax.random.key(0), max_new=8, ends=opened.end_tokens,
       temperature=0.0,
     )  # fmt: skip
     found[name] = [

@@ -120,7 +120,7 @@ def main(argv):
   print(table)
   if _OUT.value:
     workdir.write_text(workdir.path(_OUT.value + '.md'), table)
-    workdir.write_whole(workdir.path(_OUT.value + '.json'), found)
+    workdir.write_json(workdir.path(_OUT.value + '.json'), found)
 
 
 if __name__ == '__main__':

@@ -37,8 +37,8 @@ def row(chips: int, rows: int) -> dict[str, float]:
   # A row for each chip at a time, if there are more.
   c.wake.micro_batches = max(rows // chips, 1)
   slices = max(chips // POD, 1)
-  place = sharding.imagined(chips, slices=slices, **c.mesh.to_dict())
-  life = ahead_of_time.compiled_run(c, place)
+  place = sharding.make_abstract(chips, slices=slices, **c.mesh.to_dict())
+  life = ahead_of_time.abstract_run(c, place)
   model = life.programs.model.config
   night = life.programs.settings['consolidate']
   mesh = dict(place.mesh.shape)

@@ -107,7 +107,7 @@ def measure(
     return about | found['programs'][program]
   return about | {
     'kept': {}, 'needed': {},
-    'compiled': plan.compiled(
+    'compiled': plan.compile_program(
       two_copies.lowered(config(name), topology.devices()), topology.name, said
     ),
   }  # fmt: skip
@@ -153,8 +153,8 @@ def main():
   parser.add_argument('--programs', type=int, default=len(PROGRAMS),
                       help='how many of them, from the first on')  # fmt: skip
   asked = parser.parse_args()
-  if tpu_topology.missing():
-    raise SystemExit(tpu_topology.missing())
+  if tpu_topology.unavailable_reason():
+    raise SystemExit(tpu_topology.unavailable_reason())
   folder = pathlib.Path(asked.out)
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / 'compiled.json'

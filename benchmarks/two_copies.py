@@ -23,10 +23,10 @@ from sleep_jax.sleep import settings_checks
 
 def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
   """One update, for devices that need not be here."""
-  place = ahead_of_time.AheadOfTime(
+  place = ahead_of_time.AheadOfTimePlacement(
     sharding.make(**config.mesh.to_dict(), devices=devices).mesh
   )
-  life = ahead_of_time.compiled_run(config, place)
+  life = ahead_of_time.abstract_run(config, place)
   model, s = (
     life.programs.model,
     settings_checks.make_settings(**config.consolidate.to_dict()),
@@ -53,7 +53,7 @@ def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
       value_N = chunked_losses.divergence(
         *both, model.head(teacher), model.head(teacher), beta=s.beta,
         tokens=s.block_tokens, vocab_block=s.block_vocab,
-        place=lambda x: place.inside('block', x),
+        place=lambda x: place.constrain('block', x),
       )  # fmt: skip
       return jnp.sum(value_N) / whole, ((), ())
 

@@ -75,7 +75,7 @@ def _inspect():
   )
   for level, slots in expert_file.active_slots(opened.weights).items():
     print(f'  level {level}: experts {slots}')
-  for row in opened.ledger:
+  for row in opened.expert_history:
     print(f'  night {row["night"]}: level {row["level"]}, expert '
           f'{row["slot"]}, {row["event"]}')  # fmt: skip
   reason = dense_mlp.reason_not_dense(
@@ -97,7 +97,7 @@ def _out():
   opened = _open()
   if _EXPERTS.value:
     expert_file.save(
-      opened.model, opened.weights, _TO.value, ledger=opened.ledger
+      opened.model, opened.weights, _TO.value, expert_history=opened.expert_history
     )
   else:
     model, weights = opened.model, opened.weights
@@ -124,7 +124,7 @@ def _distilled(opened):
   )
   return distilled_export.distil(
     opened.model, opened.weights, prompts, jax.random.key(_SEED.value),
-    eos=opened.tokenizer.eos, show=print,
+    eos=opened.tokenizer.eos, log_fn=print,
     settings=distilled_export.Settings(
       steps=_STEPS.value, batch=_BATCH.value, max_new=_MAX_NEW.value
     ),

@@ -69,7 +69,7 @@ def _run():
     print(shown[0], end='', flush=True)
   for tokens in streaming.stream(
     model, weights, prompts, jax.random.key(_SEED.value),
-    max_new=_MAX_NEW.value, ends=opened.ends, temperature=_TEMPERATURE.value,
+    max_new=_MAX_NEW.value, ends=opened.end_tokens, temperature=_TEMPERATURE.value,
     top_k=_TOP_K.value, top_p=_TOP_P.value,
   ):  # fmt: skip
     for row, token in enumerate(tokens):
@@ -92,7 +92,7 @@ def _asked(opened, text: str) -> list[int]:
     raise ValueError(
       '--chat: a model that was born here has no chat template. Leave it out.'
     )
-  template = chat_template.ChatTemplate(str(opened.base_model.folder), opened.ends)
+  template = chat_template.ChatTemplate(str(opened.base_model.folder), opened.end_tokens)
   return template.encode([{'role': 'user', 'content': text}])
 
 

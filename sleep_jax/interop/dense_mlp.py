@@ -57,12 +57,12 @@ def reason_not_dense(
   return '' if base_model else unsupported_fields(c)
 
 
-def tensors(
+def named_tensors(
   model: transformer.Transformer, weights: types.Weights, dtype: np.dtype
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Names and tensors of the checkpoint, one after the other."""
   wide = ('gate', 'up', 'down')
-  for path, parts in hf_names.sources(model):
+  for path, parts in hf_names.tensor_sources(model):
     name = path.split('/')[-1]
     for source in parts:
       at = source.at
@@ -92,13 +92,13 @@ def native_hf_config(c: config.Model) -> dict[str, Any]:
     tie_word_embeddings=c.tied, attention_bias=c.out_bias,
     bos_token_id=c.vocab_size - 2, eos_token_id=c.vocab_size - 1,
   )  # fmt: skip
-  return made | hf_config.rope(c) | hf_config.window(c, kind)
+  return made | hf_config.rope_fields(c) | hf_config.window_fields(c, kind)
 
 
 def unsupported_fields(c: config.Model) -> str:
   """What of a model its config.json would not say; '' if nothing."""
   try:
-    said = hf_config.settings(native_hf_config(c), pathlib.Path('config.json'))
+    said = hf_config.model_settings(native_hf_config(c), pathlib.Path('config.json'))
   except ValueError as error:
     return f'no family of checkpoints is like this model ({error})'
   again = config.make(said, (), vocab_size=c.vocab_size)
@@ -118,10 +118,10 @@ def _units(model, weights, layer, name) -> np.ndarray:
   axis = 0 if name == 'down' else 1
   parts = [
     weights.params[f'blocks/levels/{number}/base/mlp/{name}'][layer]
-    for number in merge_levels(model, weights)
+    for number in trained_levels(model, weights)
   ]
   bank = 'B' if name == 'down' else 'A'
-  for number, slot in merge_experts(weights):
+  for number, slot in active_experts(weights):
     parts.append(
       weights.params[f'blocks/levels/{number}/experts/{bank}'][layer, slot]
     )
@@ -132,11 +132,11 @@ def hidden_units(model, weights) -> int:
   c = model.config
   if c.arrangement == 'depth':
     return c.levels[0].hidden
-  size = sum(c.levels[n - 1].hidden for n in merge_levels(model, weights))
-  return size + sum(c.levels[n - 1].rank for n, _ in merge_experts(weights))
+  size = sum(c.levels[n - 1].hidden for n in trained_levels(model, weights))
+  return size + sum(c.levels[n - 1].rank for n, _ in active_experts(weights))
 
 
-def merge_levels(model, weights) -> list[int]:
+def trained_levels(model, weights) -> list[int]:
   """The host's own, and those that have learned something."""
   c = model.config
   made = [c.num_levels]
@@ -147,12 +147,12 @@ def merge_levels(model, weights) -> list[int]:
   return made
 
 
-def merge_experts(weights) -> list[tuple[int, int]]:
+def active_experts(weights) -> list[tuple[int, int]]:
   """(level, slot) of every expert that is on."""
   return [(n + 1, e) for n, e in np.argwhere(np.asarray(weights.active_NE))]
 
 
 def is_base_only(model, weights) -> bool:
-  return merge_levels(model, weights) == [
+  return trained_levels(model, weights) == [
     model.config.num_levels
-  ] and not merge_experts(weights)
+  ] and not active_experts(weights)

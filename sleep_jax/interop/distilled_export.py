@@ -55,7 +55,7 @@ def distil(
   *,
   eos: int,
   settings: Settings,
-  show: Callable[[str], None] = lambda text: None,
+  log_fn: Callable[[str], None] = lambda text: None,
 ) -> tuple[transformer.Transformer, types.Weights]:
   """A model of one level that says what a routed one does.
 
@@ -87,7 +87,7 @@ def distil(
     for number, few in enumerate(given)
   ]
   held_out, texts = texts[count // s.batch :], texts[: count // s.batch]
-  student, base, own = begin(model, weights, texts[0], key)
+  student, base, own = initial_student(model, weights, texts[0], key)
   loss = functools.partial(_divergence, model, student, s)
   tx = optimizer.make(
     learning_rate=s.learning_rate, warmup=s.steps // 10, decay_steps=s.steps
@@ -107,15 +107,15 @@ def distil(
   measure = lambda own: float(
     np.mean([away(own, weights, base, few) for few in held_out])
   )
-  show(f'divergence from the routed model, nats a token: {measure(own):.4f}')
+  log_fn(f'divergence from the routed model, nats a token: {measure(own):.4f}')
   opt = tx.init(own)
   for step in range(s.steps):
     own, opt, _ = learn(own, opt, weights, base, texts[step % len(texts)])
-  show(f'after {s.steps} steps: {measure(own):.4f}')
+  log_fn(f'after {s.steps} steps: {measure(own):.4f}')
   return student, base.with_params(own)
 
 
-def begin(
+def initial_student(
   model: transformer.Transformer,
   weights: types.Weights,
   texts: types.Rollout,
@@ -140,11 +140,11 @@ def begin(
   )  # fmt: skip
   named = {
     part.name: (path, part.at)
-    for path, parts in hf_names.sources(model)
+    for path, parts in hf_names.tensor_sources(model)
     for part in parts
   }
   params = {}
-  for path, parts in hf_names.sources(student):
+  for path, parts in hf_names.tensor_sources(student):
     theirs = [named[part.name] for part in parts]
     first = weights.params[theirs[0][0]]
     if not parts[0].at or len(first) == len(parts):

@@ -41,7 +41,7 @@ def save(
   weights: types.Weights,
   path: str,
   *,
-  ledger: Sequence[Mapping[str, Any]] = (),
+  expert_history: Sequence[Mapping[str, Any]] = (),
 ) -> None:
   """Writes all experts that are on, whole or not at all.
 
@@ -83,18 +83,18 @@ def save(
   for level in active:
     if level < c.num_levels and c.arrangement == 'sequential':
       tensors[f'{level}/norm'] = np.asarray(weights.params[_norm(level)])
-  card = {
+  read_card = {
     'format': _FORMAT, 'base': _fingerprint(model, weights),
-    'levels': c.num_levels, 'experts': active, 'ledger': list(ledger),
+    'levels': c.num_levels, 'experts': active, 'ledger': list(expert_history),
     'ranks': {n: c.levels[n - 1].rank for n in active},
     **{name: getattr(c, name) for name in _ROUTED},
   }  # fmt: skip
   part = file.with_name(file.name + '.part')
-  st.save_file(tensors, part, metadata={'card': json.dumps(card)})
+  st.save_file(tensors, part, metadata={'card': json.dumps(read_card)})
   part.rename(file)
 
 
-def card(path: str) -> dict[str, Any]:
+def read_card(path: str) -> dict[str, Any]:
   """What a file says of itself.
 
   Raises:
@@ -126,7 +126,7 @@ def attach(
   Raises:
     ValueError: the file is of another base.
   """
-  about, c = card(path), model.config
+  about, c = read_card(path), model.config
   if about['base'] != _fingerprint(model, weights):
     raise ValueError(
       f'{path} was made beside another base than this model: experts answer '

@@ -17,7 +17,7 @@ from typing import Any
 import safetensors
 import tokenizers
 
-from sleep_jax.data import load_tokenizer as tokenizer_lib
+from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_config
 from sleep_jax.storage import workdir
 
@@ -130,7 +130,7 @@ def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
 
 
 def end_tokens(
-  base_model: HfCheckpoint, load_tokenizer: tokenizer_lib.Tokenizer
+  base_model: HfCheckpoint, tokenizer: tokenizer_lib.Tokenizer
 ) -> tuple[int, ...]:
   """Tokens that end what the host says: there may be several."""
   found = base_model.config.get('eos_token_id')
@@ -139,7 +139,7 @@ def end_tokens(
     more = json.loads(path.read_text(encoding='utf-8')).get('eos_token_id')
     found = found if more is None else more
   several = found if isinstance(found, list) else [found]
-  return tuple({load_tokenizer.eos, *(end for end in several if end is not None)})
+  return tuple({tokenizer.eos, *(end for end in several if end is not None)})
 
 
 def _special(base_model, known, name) -> int | None:

@@ -35,7 +35,7 @@ _WINDOW, _FIRST_LOCAL, _EVERY = 4096, 28, 6  # Of files that do not say.
 _ACTS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu'}
 
 
-def settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
+def model_settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
   """Fields of `model.config.Model` that a config.json determines.
 
   Args:
@@ -71,13 +71,13 @@ def settings(config: Mapping[str, Any], path: pathlib.Path) -> dict[str, Any]:
         f'{path}: {field} is {found!r}: expected {expected!r}, nothing else '
         'can be read.'
       )
-  width = number(config, 'hidden_size', path)
-  heads = number(config, 'num_attention_heads', path)
+  width = positive_int(config, 'hidden_size', path)
+  heads = positive_int(config, 'num_attention_heads', path)
   theta, scaling = _rope(config, path)
   key_heads, head = _LEFT_OUT.get(kind, (None, None))
   return dict(
     width=width,
-    num_layers=number(config, 'num_hidden_layers', path),
+    num_layers=positive_int(config, 'num_hidden_layers', path),
     num_heads=heads,
     num_kv_heads=config.get('num_key_value_heads', key_heads) or heads,
     head_size=config.get('head_dim', head) or width // heads,
@@ -112,12 +112,12 @@ def _gemma(config, width) -> dict[str, Any]:
 def _window(config, path) -> dict[str, Any]:
   """Which blocks are local, and how far those see."""
   kind = config['model_type']
-  places = range(number(config, 'num_hidden_layers', path))
+  places = range(positive_int(config, 'num_hidden_layers', path))
   told = {'sliding_window': _WINDOW} | dict(config)
   off = told['sliding_window'] is None or kind == 'llama'
   if kind in _QWEN:
     off = off or not config.get('use_sliding_window')
-  window = 0 if off else number(told, 'sliding_window', path)
+  window = 0 if off else positive_int(told, 'sliding_window', path)
   if kind == _GEMMA:  # One in so many sees all.
     every = config.get('sliding_window_pattern', _EVERY)
     local = [(place + 1) % every != 0 for place in places]
@@ -169,7 +169,7 @@ def _rope(config, path) -> tuple[float, tuple[float, ...]]:
   return theta, tuple(float(rope[name]) for name in needed)
 
 
-def rope(config: config_lib.Model) -> dict[str, Any]:
+def rope_fields(config: config_lib.Model) -> dict[str, Any]:
   """Fields of config.json that say how positions turn, of old and of new."""
   numbers = config.rope_scaling
   kind = {0: 'default', 1: 'linear', 4: 'llama3'}[len(numbers)]
@@ -179,7 +179,7 @@ def rope(config: config_lib.Model) -> dict[str, Any]:
   return theta | old | {'rope_parameters': scaling | theta}
 
 
-def window(config: config_lib.Model, kind: str) -> dict[str, Any]:
+def window_fields(config: config_lib.Model, kind: str) -> dict[str, Any]:
   """Fields of config.json that say how far blocks see, of old and of new."""
   if not config.window:
     return {}
@@ -193,7 +193,7 @@ def window(config: config_lib.Model, kind: str) -> dict[str, Any]:
   )
 
 
-def number(config: Mapping[str, Any], field: str, path: pathlib.Path) -> int:
+def positive_int(config: Mapping[str, Any], field: str, path: pathlib.Path) -> int:
   """A field that must be a whole number above 0."""
   value = config.get(field)
   if not isinstance(value, int) or value < 1:

@@ -19,7 +19,7 @@ from sleep_jax.runtime import sharding
 _SLICE_BYTES = 2**26  # Read at a time.
 
 
-def levels(
+def adapt_levels(
   base_model: hf_checkpoint.HfCheckpoint,
   settings: Mapping[str, Any],
   levels: Sequence[Mapping[str, Any]],
@@ -62,7 +62,7 @@ def load(
   """
   initial_model = model.shapes()
   places = placement.shardings(initial_model.params)
-  parts_of = dict(hf_names.sources(model))
+  parts_of = dict(hf_names.tensor_sources(model))
   num_levels = model.config.num_levels
   kind = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
   with _Reader(base_model) as reader:
@@ -110,7 +110,7 @@ class _Reader:
   def __exit__(self, *_):
     self._open.clear()
 
-  def check(self, part: hf_names.Part, shape: tuple[int, ...]) -> None:
+  def check(self, part: hf_names.TensorSource, shape: tuple[int, ...]) -> None:
     """Whether a tensor is there and fits."""
     file, found = self._slice(part)
     has = tuple(found.get_shape())
@@ -128,7 +128,7 @@ class _Reader:
       )
 
   def rows(
-    self, part: hf_names.Part, index: tuple[slice, ...]
+    self, part: hf_names.TensorSource, index: tuple[slice, ...]
   ) -> Iterator[tuple]:
     """A part of a tensor as ours, some rows of it at a time: (first, rows)."""
     _, found = self._slice(part)

@@ -7,7 +7,7 @@ from sleep_jax.model import transformer
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class TensorSource:
   """A tensor, turned or not, and its place along the layers of ours."""
 
   name: str
@@ -15,19 +15,19 @@ class Part:
   turned: bool = False
 
 
-def sources(
+def tensor_sources(
   model: transformer.Transformer,
-) -> Iterator[tuple[str, list[Part]]]:
+) -> Iterator[tuple[str, list[TensorSource]]]:
   """Our parameters that a host has, and the tensors that each is made of."""
   c = model.config
-  yield 'embed', [Part('model.embed_tokens.weight')]
-  yield 'norm/scale', [Part('model.norm.weight')]
+  yield 'embed', [TensorSource('model.embed_tokens.weight')]
+  yield 'norm/scale', [TensorSource('model.norm.weight')]
   if not c.tied:
-    yield 'head', [Part('lm_head.weight', turned=True)]
+    yield 'head', [TensorSource('lm_head.weight', turned=True)]
 
   def stack(name, layers, *, turned=False):
     return [
-      Part(f'model.layers.{layer}.{name}', (place,), turned)
+      TensorSource(f'model.layers.{layer}.{name}', (place,), turned)
       for place, layer in enumerate(layers)
     ]
 
@@ -57,7 +57,7 @@ def sources(
     yield 'blocks/levels/post_norm/scale', stack(last, everywhere)
   if c.arrangement == 'independent':
     yield 'blocks/levels/norm/scale', stack(norm, everywhere)
-  for number, layers in hosts(model):
+  for number, layers in _base_mlp_levels(model):
     base = f'blocks/levels/{number}/base/'
     if c.arrangement != 'independent':
       yield f'{base}norm/scale', stack(norm, layers)
@@ -66,7 +66,7 @@ def sources(
       yield path, stack(f'mlp.{name}_proj.weight', layers, turned=True)
 
 
-def hosts(model) -> Iterator[tuple[int, range]]:
+def _base_mlp_levels(model) -> Iterator[tuple[int, range]]:
   """Levels whose bases are the host's MLPs, and in which layers they stand."""
   c = model.config
   for start, stop, numbers in c.groups:

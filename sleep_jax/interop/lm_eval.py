@@ -91,7 +91,7 @@ class LmEvalModel:
     opened = self._opened
     for (token,) in streaming.stream(
       opened.model, self._ready, [ids], jax.random.key(0), max_new=new,
-      ends=opened.ends, temperature=warm,
+      ends=opened.end_tokens, temperature=warm,
     ):  # fmt: skip
       text += said.add(token) if token is not None else ''
       if any(stop in text for stop in stops):
@@ -141,7 +141,7 @@ class LmEvalModel:
     return [(float(nats), bool(best)) for nats, best in scores][: len(rows)]
 
 
-def adapter(scorer: LmEvalModel) -> Any:
+def make_adapter(scorer: LmEvalModel) -> Any:
   """What the harness calls a model.
 
   Raises:

@@ -38,10 +38,10 @@ class LoadedModel:
   model: transformer.Transformer
   weights: types.Weights
   tokenizer: tokenizer_lib.Tokenizer
-  ends: tuple[int, ...]
+  end_tokens: tuple[int, ...]
   base_model: hf_checkpoint.HfCheckpoint | None = None
-  ledger: Sequence[Mapping[str, Any]] = ()
-  nights: int = 0
+  expert_history: Sequence[Mapping[str, Any]] = ()
+  num_nights: int = 0
 
 
 def open_model(
@@ -59,7 +59,7 @@ def open_model(
     ValueError: what there is cannot be read.
   """
   home = workdir.path(folder)
-  config = hf_checkpoint.config_of(home)
+  config = hf_checkpoint.read_config(home)
   if 'strategies' not in config:
     return _of_base_model(hf_checkpoint.read(folder), dtype)
   return _of_run(home, config, strategy, seed)
@@ -68,7 +68,7 @@ def open_model(
 def _of_base_model(
   base_model: hf_checkpoint.HfCheckpoint, dtype: str
 ) -> LoadedModel:
-  tokenizer = hf_checkpoint.tokenizer(base_model)
+  tokenizer = hf_checkpoint.load_tokenizer(base_model)
   model = build_model(
     base_model.settings, [SINGLE_LEVEL], tokenizer, base_model
   )
@@ -170,6 +170,6 @@ def build_model(
   shape = dict(settings)
   if base_model is not None:
     shape |= base_model.settings
-    levels = hf_import.levels(base_model, shape, levels)
+    levels = hf_import.adapt_levels(base_model, shape, levels)
   made = config_lib.make(shape, levels, vocab_size=tokenizer.vocab_size)
   return transformer.Transformer(made)

@@ -29,7 +29,7 @@ _TEMPLATES, _TEMPLATE_WIDTH = 8, 16
 _DOCUMENTS, _QUESTIONS, _ANSWER = 8, 32, 16
 
 
-class AheadOfTime(sharding.Placement):
+class AheadOfTimePlacement(sharding.Placement):
   """A placement under which programs are lowered and never run.
 
   What they take may be shapes; what they give is the lowered program, ready to
@@ -58,7 +58,7 @@ class AheadOfTime(sharding.Placement):
 
 
 @dataclasses.dataclass(frozen=True)
-class CompiledRun:
+class AbstractRun:
   """One strategy's life, as shapes.
 
   Attributes:
@@ -91,12 +91,12 @@ class CompiledRun:
     return self.programs.dream(self.state(), sender, slot, self.task)
 
 
-def compiled_run(
+def abstract_run(
   config: ml_collections.ConfigDict,
   placement: sharding.Placement,
   *,
   strategy: str = 'sleep',
-) -> CompiledRun:
+) -> AbstractRun:
   """Lays a life out.
 
   Args:
@@ -104,7 +104,7 @@ def compiled_run(
       config.json; without one, words are as many as `config.tokenizer` says.
     strategy: one of `strategies.NAMES`.
   """
-  model = build(config)
+  model = build_model(config)
   levels = model.config.num_levels
   make = lambda kind: programs_lib.Programs(
     config, model, kind, placement, templates=_templates(), bos=BOS, eos=EOS,
@@ -113,17 +113,17 @@ def compiled_run(
   )  # fmt: skip
   initial_model = make(pretrain.make(0, num_levels=levels)).initial_shapes()
   (kind,) = registry.make(strategy, num_levels=levels)
-  return CompiledRun(make(kind), initial_model, _batch(config), _task(config))
+  return AbstractRun(make(kind), initial_model, _batch(config), _task(config))
 
 
-def build(config: ml_collections.ConfigDict) -> transformer.Transformer:
+def build_model(config: ml_collections.ConfigDict) -> transformer.Transformer:
   """The network of a config, whose tokenizer is only counted."""
   shape, levels = config.model.to_dict(), config.to_dict()['levels']
   vocab_size = config.tokenizer.vocab_size
   base_model = open_model.base_checkpoint(config.pretrain)
   if base_model is not None:
     shape, vocab_size = shape | base_model.settings, base_model.vocab_size
-    levels = hf_import.levels(base_model, shape, levels)
+    levels = hf_import.adapt_levels(base_model, shape, levels)
   made = config_lib.make(shape, levels, vocab_size=vocab_size)
   return transformer.Transformer(made)
 

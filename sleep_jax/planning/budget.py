@@ -105,12 +105,12 @@ def kept(state: Any, *, num_levels: int) -> dict[str, float]:
   """
   found: dict[str, float] = collections.defaultdict(float)
   for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-    name = sharding.name(path)
+    name = sharding.path_name(path)
     own = leaf.sharding.shard_shape(leaf.shape)
     size = leaf.dtype.itemsize
     if 'key' in str(leaf.dtype):
       own, size = (*own, 2), 4
-    found[kind(name, num_levels)] += tpu_topology.padded(own, size)
+    found[kind(name, num_levels)] += tpu_topology.padded_bytes(own, size)
   return dict(found)
 
 

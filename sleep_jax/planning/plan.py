@@ -45,12 +45,12 @@ def plan(
   checks.check(plain)
   if ahead:
     place = sharding.make(**plain['mesh'], devices=topology.devices())
-    place = ahead_of_time.AheadOfTime(place.mesh)
+    place = ahead_of_time.AheadOfTimePlacement(place.mesh)
   else:
-    place = sharding.imagined(
+    place = sharding.make_abstract(
       topology.num_devices, slices=topology.slices, **plain['mesh']
     )
-  life = ahead_of_time.compiled_run(config, place)
+  life = ahead_of_time.abstract_run(config, place)
   model = life.programs.model.config
   mesh = dict(place.mesh.shape)
   reckoned = budget.Budget(
@@ -106,14 +106,14 @@ def plan(
       'seconds': work.seconds(topology.chip, mesh, size),
     }  # fmt: skip
     if name in ahead:
-      row['compiled'] = compiled(lower(), topology.name, known)
+      row['compiled'] = compile_program(lower(), topology.name, known)
     found['programs'][name] = row
     room = topology.chip.bytes - found['initial_model']
     found['too_much'] += _too_much(name, row, room)
   return found
 
 
-def compiled(
+def compile_program(
   program: Any, topology: str, known: Collection[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
   """What the compiler says of a lowered program.
@@ -130,7 +130,7 @@ def compiled(
   """
   import jax
 
-  text = f'{tpu_topology.compiler()} {topology} {program.as_text()}'
+  text = f'{tpu_topology.compiler_versions()} {topology} {program.as_text()}'
   fingerprint = hashlib.sha256(text.encode()).hexdigest()
   for said in known:
     if said.get('fingerprint') == fingerprint:

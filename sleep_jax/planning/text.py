@@ -6,7 +6,7 @@ from typing import Any
 GIB = 2**30
 
 
-def text(found: dict[str, Any]) -> str:
+def format_plan(found: dict[str, Any]) -> str:
   """A plan as tables."""
   programs = found['programs']
   mesh = ', '.join(f'{axis}={size}' for axis, size in found['mesh'].items())

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Set before JAX is imported: compile only, and ask nobody for a machine.
-ALONE = {
+COMPILE_ONLY_ENV = {
   'JAX_PLATFORMS': 'cpu',
   'TPU_SKIP_MDS_QUERY': '1',
   'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
@@ -91,7 +91,7 @@ class Topology:
       )
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
       raise ValueError(
-        f'libtpu knows no topology {self.name!r} ({error}). Known: {known()}.'
+        f'libtpu knows no topology {self.name!r} ({error}). Known: {known_names()}.'
       ) from error
     return found.devices
 
@@ -106,13 +106,13 @@ def parse(name: str) -> Topology:
   slices, chip, layout = match.groups() if match else (None, '', '')
   if chip not in CHIPS or layout not in CHIPS[chip].layouts:
     raise ValueError(
-      f'topology {name!r} is unknown: expected one of {known()}; several '
+      f'topology {name!r} is unknown: expected one of {known_names()}; several '
       "slices as '2*v5e:4x4'."
     )
   return Topology(name, CHIPS[chip], layout, int(slices or 1))
 
 
-def known() -> str:
+def known_names() -> str:
   return ', '.join(
     f'{kind}:{layout}'
     for kind, chip in CHIPS.items()
@@ -120,7 +120,7 @@ def known() -> str:
   )
 
 
-def padded(shape: Sequence[int], size: int) -> int:
+def padded_bytes(shape: Sequence[int], size: int) -> int:
   """Bytes that an array takes up, with those that fill its tiles up.
 
   Tiles are of 8 x 128 numbers, fewer rows for an array of few, and lie on the
@@ -146,7 +146,7 @@ def _up(size: int, unit: int) -> int:
   return size + -size % unit
 
 
-def compiler() -> str:
+def compiler_versions() -> str:
   """Versions of what compiles."""
   names = ('jax', 'jaxlib', 'libtpu')
   return ', '.join(
@@ -156,11 +156,11 @@ def compiler() -> str:
   )
 
 
-def missing() -> str:
+def unavailable_reason() -> str:
   """Why nothing can be compiled for TPUs here; '': it can."""
   if importlib.util.find_spec('libtpu') is None:
     return "libtpu is not installed: pip install 'sleep_jax[tpu]'"
-  unset = [name for name in ALONE if name not in os.environ]
+  unset = [name for name in COMPILE_ONLY_ENV if name not in os.environ]
   if unset:
     return f'{", ".join(unset)} must be set before JAX starts, see tpu.ALONE'
   return ''

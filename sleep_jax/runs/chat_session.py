@@ -57,7 +57,7 @@ class ChatSession:
     (self._home / _DAYS).mkdir(parents=True, exist_ok=True)
     self.messages: list[dict[str, str]] = _said(self._home / _TODAY)
     self._open()
-    self._template = chat_template.ChatTemplate(self.model, self._opened.ends)
+    self._template = chat_template.ChatTemplate(self.model, self._opened.end_tokens)
 
   @property
   def days(self) -> int:
@@ -80,7 +80,7 @@ class ChatSession:
     try:
       for (token,) in streaming.stream(
         opened.model, self._ready, [prompt], key, max_new=self.max_new,
-        ends=opened.ends, temperature=self.temperature,
+        ends=opened.end_tokens, temperature=self.temperature,
       ):  # fmt: skip
         piece = '' if token is None else said.add(token)
         made += piece
@@ -134,7 +134,7 @@ class ChatSession:
     Raises:
       ValueError: no expert holds that night, or another night is under way.
     """
-    rows = self._opened.ledger
+    rows = self._opened.expert_history
     level, slot = expert_history.holder(rows, night)
     others = [
       n for n in expert_history.holders(rows)[level, slot] if n != night
@@ -163,7 +163,7 @@ class ChatSession:
     rows = [
       f'night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
       f'{row["event"]}'
-      for row in self._opened.ledger
+      for row in self._opened.expert_history
     ]
     today = (
       f'{len(self.messages)} messages since the last of {self.days} nights'
@@ -180,7 +180,7 @@ class ChatSession:
 
   @property
   def _unslept(self) -> bool:
-    return self._opened.nights < self.days
+    return self._opened.num_nights < self.days
 
   def _open(self):
     life = self._home / _LIFE

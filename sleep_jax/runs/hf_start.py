@@ -38,7 +38,7 @@ def import_model(
     raise FileExistsError(f'{home} is not empty: name a new folder.')
   plain = json.loads(config.to_json_best_effort())
   found = hf_checkpoint.read(base_model)
-  tokenizer = hf_checkpoint.tokenizer(found)
+  tokenizer = hf_checkpoint.load_tokenizer(found)
   model = open_model.build_model(
     config.model.to_dict(), plain['levels'], tokenizer, found
   )
@@ -54,11 +54,11 @@ def import_model(
     saved.save_cycle(0, {'weights': weights}, {'event': 0, 'night_updates': 0})
     saved.close()
   (home / open_model.BASE_FOLDER).mkdir()
-  for name in ('config.json', *hf_export.BESIDE):
+  for name in ('config.json', *hf_export.COPIED_FILES):
     if (found.folder / name).is_file():
       text = (found.folder / name).read_text(encoding='utf-8')
       (home / open_model.BASE_FOLDER / name).write_text(text, encoding='utf-8')
-  workdir.write_whole(home / 'config.json', plain)  # Last: now it is whole.
+  workdir.write_json(home / 'config.json', plain)  # Last: now it is whole.
 
 
 def restore_weights(

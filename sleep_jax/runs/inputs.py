@@ -65,7 +65,7 @@ def make(
   base_model = open_model.base_checkpoint(config.pretrain)
   tokenizer: tokenizer_lib.Tokenizer
   if base_model is not None:
-    tokenizer = hf_checkpoint.tokenizer(base_model)
+    tokenizer = hf_checkpoint.load_tokenizer(base_model)
   elif saved.exists() or config.pretrain.restore:
     tokenizer = tokenizer_lib.load(str(saved))
   else:

@@ -33,7 +33,7 @@ def _routed(**changes):
 def _taught(model, weights, **changes):
   said = []
   student, taught = distilled_export.distil(
-    model, weights, PROMPTS, jax.random.key(0), eos=EOS, show=said.append,
+    model, weights, PROMPTS, jax.random.key(0), eos=EOS, log_fn=said.append,
     settings=dataclasses.replace(SETTINGS, **changes),
   )  # fmt: skip
   numbers = [float(re.search(r': ([0-9.]+)$', line)[1]) for line in said]
@@ -56,7 +56,7 @@ def test_where_an_exact_export_is_the_student_begins_as_it():
   model, weights = _routed(arrangement='independent', router='always')
   student, taught, (before, _) = _taught(model, weights, steps=1)
   assert before == 0
-  same, begun, _ = distilled_export.begin(
+  same, begun, _ = distilled_export.initial_student(
     model, weights, _texts(), jax.random.key(0)
   )
   assert same == student
@@ -83,9 +83,9 @@ def test_a_student_comes_nearer_and_can_be_exported(tmp_path, changes):
   hf_export.save(student, taught, str(tmp_path / 'out'))
   # The host's own weights have not moved.
   named = dict(
-    dense_mlp.tensors(*_base_model(model, weights), np.dtype('float32'))
+    dense_mlp.named_tensors(*_base_model(model, weights), np.dtype('float32'))
   )
-  for name, leaf in dense_mlp.tensors(
+  for name, leaf in dense_mlp.named_tensors(
     *_base_model(student, taught), np.dtype('float32')
   ):
     np.testing.assert_array_equal(leaf, named[name])

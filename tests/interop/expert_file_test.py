@@ -63,8 +63,8 @@ def test_beside_their_base_they_answer_as_they_did(
   model, weights = _grown(arrangement=arrangement, router=router)
   path = str(tmp_path / 'nights.safetensors')
   ledger = [{'night': 1, 'level': 2, 'slot': 1, 'event': 'activated'}]
-  expert_file.save(model, weights, path, ledger=ledger)
-  assert expert_file.card(path)['ledger'] == ledger
+  expert_file.save(model, weights, path, expert_history=ledger)
+  assert expert_file.read_card(path)['ledger'] == ledger
   again, held = expert_file.attach(*_bare(model, weights), path)
   assert expert_file.active_slots(held) == {2: [0, 1], 3: [0]}
   assert again.config.max_slots == 2  # Just room for them.
@@ -94,6 +94,6 @@ def test_what_cannot_be_written_or_read_is_said(tmp_path):
   broken = tmp_path / 'broken.safetensors'
   broken.write_bytes(path.read_bytes()[:100])
   with pytest.raises(ValueError, match='no file of experts'):
-    expert_file.card(str(broken))
+    expert_file.read_card(str(broken))
   with pytest.raises(FileNotFoundError, match='does not exist'):
-    expert_file.card(str(tmp_path / 'none'))
+    expert_file.read_card(str(tmp_path / 'none'))

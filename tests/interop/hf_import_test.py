@@ -205,7 +205,7 @@ def test_the_kind_of_number_is_ours_to_choose(tmp_path):
   _, tensors = hf_files.save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
   model, kept = hf_files.load(tmp_path, dtype='bfloat16')
   # What learns beside the host is kept in f32.
-  theirs = dict(hf_names.sources(model))
+  theirs = dict(hf_names.tensor_sources(model))
   for path, leaf in kept.params.items():
     assert leaf.dtype == ('bfloat16' if path in theirs else 'float32'), path
   _, wide = hf_files.load(tmp_path, dtype='float32')

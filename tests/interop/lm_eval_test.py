@@ -129,7 +129,7 @@ def test_the_harness_runs_a_local_task(opened, tmp_path, monkeypatch):
   }  # fmt: skip
   found = {}
   for batch in (1, 4):
-    model = lm_eval.adapter(_scorer(opened, batch_size=batch))
+    model = lm_eval.make_adapter(_scorer(opened, batch_size=batch))
     found[batch] = harness.evaluate(
       lm=model, task_dict=tasks.get_task_dict([about]), bootstrap_iters=0
     )['results']['pets']['acc,none']  # fmt: skip
@@ -144,4 +144,4 @@ def test_the_harness_runs_a_local_task(opened, tmp_path, monkeypatch):
 def test_without_the_harness_it_says_what_to_install(opened, monkeypatch):
   monkeypatch.setitem(sys.modules, 'lm_eval.api', None)
   with pytest.raises(ImportError, match='pip install lm_eval'):
-    lm_eval.adapter(_scorer(opened))
+    lm_eval.make_adapter(_scorer(opened))

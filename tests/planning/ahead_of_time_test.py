@@ -25,8 +25,8 @@ def _config():
 @pytest.fixture(scope='module')
 def night():
   """A round on eight devices: its state, and all-gathers (size, where)."""
-  place = ahead_of_time.AheadOfTime(sharding.make(data=1, fsdp=8).mesh)
-  life = ahead_of_time.compiled_run(_config(), place)
+  place = ahead_of_time.AheadOfTimePlacement(sharding.make(data=1, fsdp=8).mesh)
+  life = ahead_of_time.abstract_run(_config(), place)
   found = [
     (math.prod(int(n) for n in shape.split(',') if n), name)
     for shape, name in _GATHER.findall(life.seed(1).compile().as_text())
@@ -35,7 +35,7 @@ def night():
 
 
 def test_what_comes_out_is_a_program_for_the_devices_of_the_mesh():
-  place = ahead_of_time.AheadOfTime(sharding.make(data=2, fsdp=4).mesh)
+  place = ahead_of_time.AheadOfTimePlacement(sharding.make(data=2, fsdp=4).mesh)
   args = {'count': 1.0}  # Not placed by anyone.
   made = place.jit(lambda x: {'count': x['count'] + 1}, args)(args)
   (there,) = jax.tree.leaves(made.compile().input_shardings)

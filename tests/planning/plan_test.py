@@ -24,14 +24,14 @@ def _config(**pretrain):
 def _kept(num=1, **pretrain):
   c = _config(**pretrain)
   c.model.update(width=512, head_size=128)  # Whole tiles.
-  place = sharding.imagined(num, fsdp=num)
-  state = ahead_of_time.compiled_run(c, place).state(night=1)
+  place = sharding.make_abstract(num, fsdp=num)
+  state = ahead_of_time.abstract_run(c, place).state(night=1)
   return budget.kept(state, num_levels=2)
 
 
 def _reckoning(c, **mesh):
   return budget.Budget(
-    ahead_of_time.build(c).config, c,
+    ahead_of_time.build_model(c).config, c,
     settings_checks.make_settings(**c.consolidate.to_dict()), 4,
     dict.fromkeys(mesh_lib.AXES, 1) | mesh,
   )  # fmt: skip
@@ -55,19 +55,19 @@ def test_a_core_of_half_the_width_leaves_what_learns_as_it_was():
 def test_what_tiles_take_up_is_reckoned():
   """As compiled, see tests/tpu_compile_test.py."""
   assert (
-    tpu_topology.padded((32, 4096, 64), 4) == 32 * 4096 * 64 * 4
+    tpu_topology.padded_bytes((32, 4096, 64), 4) == 32 * 4096 * 64 * 4
   )  # 64 in rows.
-  assert tpu_topology.padded((32, 10, 64, 64), 4) == 2 * 32 * 10 * 64 * 64 * 4
-  assert tpu_topology.padded((3, 1000), 4) == 4 * 1024 * 4
-  assert tpu_topology.padded((1, 1000), 2) == 2 * 1024 * 2
-  assert tpu_topology.padded((1000,), 4) == 1024 * 4
-  assert tpu_topology.padded((), 4) == 128 * 4
-  assert tpu_topology.padded((), 1) == 512
+  assert tpu_topology.padded_bytes((32, 10, 64, 64), 4) == 2 * 32 * 10 * 64 * 64 * 4
+  assert tpu_topology.padded_bytes((3, 1000), 4) == 4 * 1024 * 4
+  assert tpu_topology.padded_bytes((1, 1000), 2) == 2 * 1024 * 2
+  assert tpu_topology.padded_bytes((1000,), 4) == 1024 * 4
+  assert tpu_topology.padded_bytes((), 4) == 128 * 4
+  assert tpu_topology.padded_bytes((), 1) == 512
 
 
 def test_products_are_as_many_as_the_compiler_counts():
   c, rows = _config(), 8
-  model, reckoned = ahead_of_time.build(c), _reckoning(c)
+  model, reckoned = ahead_of_time.build_model(c), _reckoning(c)
   ints = jax.ShapeDtypeStruct((rows, 32), jnp.int32)
   weights = model.shapes()
   made = jax.jit(model.forward).lower(weights, *[ints] * 3).compile()
@@ -78,10 +78,10 @@ def test_products_are_as_many_as_the_compiler_counts():
 
 def test_what_was_compiled_is_not_compiled_again_unless_it_is_another():
   lower = lambda times: jax.jit(lambda x: times * x).lower(1.0)
-  said = plan.compiled(lower(2), 'here') | {'seconds': -1.0}
-  assert plan.compiled(lower(2), 'here', [said]) == said
+  said = plan.compile_program(lower(2), 'here') | {'seconds': -1.0}
+  assert plan.compile_program(lower(2), 'here', [said]) == said
   for program, where in ((lower(3), 'here'), (lower(2), 'there')):
-    assert plan.compiled(program, where, [said])['seconds'] > 0
+    assert plan.compile_program(program, where, [said])['seconds'] > 0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_large_hosts_fit(size, name, mesh):
   found = plan.plan(c, tpu_topology.parse(name))
   assert not found['too_much']
   assert {'wake', 'night'} == set(found['programs'])
-  assert 'nights per day' in text.text(found)
+  assert 'nights per day' in text.format_plan(found)
 
 
 def test_devices_that_share_out_a_row_share_out_what_it_leaves():
@@ -111,7 +111,7 @@ def test_devices_that_share_out_a_row_share_out_what_it_leaves():
     plan.plan(c, tpu_topology.parse(name))
     for name, c.mesh.sequence in (('v5e:4x4', 1), ('v5e:8x8', 4))
   )
-  assert 'sequence=4' in text.text(shared)
+  assert 'sequence=4' in text.format_plan(shared)
   assert [x for x in whole['too_much'] if 'or mesh.sequence' in x]
   assert not shared['too_much']
   for program, part, kind, most in (
@@ -143,7 +143,7 @@ def test_rows_that_devices_do_not_divide_are_named_with_how_many_to_take():
   found = plan.plan(c, tpu_topology.parse('v5p:4x4x4'))
   said = [x for x in found['uneven'] if 'dream.writer.batch' in x]
   assert 'is 16, which the 64 devices' in said[0] and 'to 64.' in said[0]
-  assert said[0] in text.text(found)
+  assert said[0] in text.format_plan(found)
 
 
 def test_a_mesh_that_does_not_fit_the_topology_is_answered_with_one_that_does():
@@ -159,7 +159,7 @@ def test_a_mesh_that_does_not_fit_the_topology_is_answered_with_one_that_does():
 def test_an_axis_that_divides_no_width_is_named_with_the_next_that_does():
   c = _config()
   with pytest.raises(ValueError, match='fsdp of 32 .*16 in .*is 16'):
-    ahead_of_time.compiled_run(c, sharding.imagined(32, fsdp=32))
+    ahead_of_time.abstract_run(c, sharding.make_abstract(32, fsdp=32))
 
 
 @pytest.mark.parametrize('name', ['v9:2x2', 'v5e:3x5', 'v5e', '', 'v5p:4x4'])

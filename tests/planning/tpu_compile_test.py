@@ -17,7 +17,7 @@ from sleep_jax.runtime import sharding
 
 RESULTS = pathlib.Path(__file__).parents[2] / 'docs/results/tpu/compiled.json'
 pytestmark = pytest.mark.skipif(
-  bool(tpu_topology.missing()), reason=tpu_topology.missing()
+  bool(tpu_topology.unavailable_reason()), reason=tpu_topology.unavailable_reason()
 )
 
 
@@ -67,7 +67,7 @@ def test_an_array_takes_up_as_much_as_is_reckoned(kind, dtype):
   for shape in SHAPES:
     array = jax.ShapeDtypeStruct(shape, dtype, sharding=place)
     made = jax.jit(lambda x: x).lower(array).compile().memory_analysis()
-    reckoned = tpu_topology.padded(shape, size)
+    reckoned = tpu_topology.padded_bytes(shape, size)
     assert made.argument_size_in_bytes == reckoned, shape
 
 
@@ -97,7 +97,7 @@ def test_what_cannot_fit_is_refused_in_words():
   c.mesh.fsdp = 4
   topology = tpu_topology.parse('v5e:2x2')
   program = two_copies.lowered(c, topology.devices())
-  made = plan.compiled(program, topology.name)
+  made = plan.compile_program(program, topology.name)
   assert 'memory' in made['refused']
 
 
@@ -109,7 +109,7 @@ def test_a_topology_that_the_compiler_does_not_know_is_answered():
 def test_an_argument_without_a_place_is_not_compiled_for_the_host():
   place = sharding.make(fsdp=4, devices=tpu_topology.parse('v5e:2x2').devices())
   args = {'count': 1.0}
-  jit = ahead_of_time.AheadOfTime(place.mesh).jit
+  jit = ahead_of_time.AheadOfTimePlacement(place.mesh).jit
   made = jit(lambda x: {'count': x['count'] + 1}, args)(args)
   (there,) = jax.tree.leaves(made.compile().input_shardings)
   assert {device.platform for device in there.device_set} == {'tpu'}

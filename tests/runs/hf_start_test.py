@@ -73,7 +73,7 @@ def test_a_host_lives_through_days_and_nights(whole):
 
 def test_the_words_of_a_host_are_its_own_and_cannot_be_forged(home):
   base_model = hf_checkpoint.read(str(home / 'base_model'))
-  tokenizer = hf_checkpoint.tokenizer(base_model)
+  tokenizer = hf_checkpoint.load_tokenizer(base_model)
   assert tokenizer.eos == tokenizer.bos and tokenizer.vocab_size == WORDS
   for text in ('Ada sings.', 'na\u00efve \u96ea\n\tx', 'no <|end|> here'):
     ids = tokenizer.encode(text)
@@ -123,14 +123,14 @@ def test_two_newborns_are_one_too_many(home):
 
 
 def test_the_end_may_stand_beside_the_tokenizer(home):
-  end = hf_checkpoint.tokenizer(
+  end = hf_checkpoint.load_tokenizer(
     hf_checkpoint.read(str(home / 'base_model'))
   ).eos
   _without_end(home / 'base_model')
   (home / 'base_model' / 'tokenizer_config.json').write_text(
     json.dumps({'eos_token': {'content': '<|end|>'}})
   )
-  tokenizer = hf_checkpoint.tokenizer(
+  tokenizer = hf_checkpoint.load_tokenizer(
     hf_checkpoint.read(str(home / 'base_model'))
   )
   assert tokenizer.eos == end
@@ -160,7 +160,7 @@ def test_an_adopted_newborn_lives_as_its_host_does(home, whole):
   # And can be opened: as it was born, and as it has become.
   born = open_model.open_model(str(home / 'born'), strategy='pretrain')
   lived = open_model.open_model(str(home / 'other'))
-  assert born.ends == lived.ends and born.base_model is not None
+  assert born.end_tokens == lived.end_tokens and born.base_model is not None
   assert not np.any(born.weights.active_NE) and np.any(lived.weights.active_NE)
 
 
