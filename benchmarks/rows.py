@@ -77,7 +77,7 @@ def names(study: str) -> list[str]:
 def differences(runs: list[dict], whole: list[dict], key: str):
   """Mean and half its 95 % interval over seeds that both have."""
   base = {run['seed']: run[key] for run in whole}
-  return cycles.spread(
+  return cycles.mean_and_interval(
     run[key] - base[run['seed']] for run in runs if run['seed'] in base
   )
 
@@ -88,7 +88,7 @@ def markdown(found: dict[str, list[dict]]) -> str:
   first = next(iter(found))
   for row, runs in found.items():
     cells = [f'`{row}`', str(len(runs))]
-    cells += [_shown(*cycles.spread(r[key] for r in runs), key)
+    cells += [_shown(*cycles.mean_and_interval(r[key] for r in runs), key)
               for key, _ in COLUMNS]  # fmt: skip
     less = differences(runs, found[first], 'acc')
     cells.append('' if row == first else _shown(*less, 'acc'))

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from sleep_jax.runs import command_line
 from sleep_jax.runtime import signals
 
-_CONFIG = command_line.define_config(None, 'What to run.')
+_CONFIG = command_line.define_config('What to run.')
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Where everything is written; the same one resumes.'
 )
@@ -65,7 +65,7 @@ def main(argv):
   except (ValueError, OSError, ImportError) as error:
     command_line.exit_with_error(error)
   except RuntimeError as error:
-    if not processes.joined():
+    if not processes.is_distributed():
       raise
     if 'RESOURCE_EXHAUSTED' in str(error):
       command_line.exit_with_error(error)
@@ -78,11 +78,11 @@ def main(argv):
     )
 
   except Exception:
-    if not processes.joined():
+    if not processes.is_distributed():
       raise
     # Those who are left would wait for us, and we for them.
     traceback.print_exc()
-    processes.leave(1)
+    processes.exit_now(1)
 
 
 def _run(stop):
@@ -110,4 +110,4 @@ def _hush():
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'workdir'])
-  app.run(main, flags_parser=command_line.parse)
+  app.run(main, flags_parser=command_line.parser())

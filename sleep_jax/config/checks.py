@@ -45,7 +45,7 @@ def check(config: Mapping[str, Any]) -> None:
     },
   }
   if config['dream']['on']:
-    named['dream (with expert_optimizer)'] = dream_settings.optimizer(
+    named['dream (with expert_optimizer)'] = dream_settings.optimizer_settings(
       dream_settings.make(**config['dream']), config['expert_optimizer']
     )
   for number, settings in enumerate(config['wake']['optimizers']):
@@ -64,10 +64,10 @@ def check(config: Mapping[str, Any]) -> None:
         f'config.{name} is {config[section][key]}: set it to {least} or more.'
       )
   for name in config['writers']:
-    if name not in metric_writer.EXTRAS:
+    if name not in metric_writer.OPTIONAL_WRITERS:
       raise ValueError(
         f'config.writers has {name!r}: expected some of '
-        f'{metric_writer.EXTRAS}; metrics.jsonl is always written.'
+        f'{metric_writer.OPTIONAL_WRITERS}; metrics.jsonl is always written.'
       )
   if config['pretrain']['base_model'] and config['pretrain']['restore']:
     raise ValueError(

@@ -77,7 +77,7 @@ class PhasePrograms:
     if learning_rate is not None:
       adapter['learning_rate'] = learning_rate
     return self_edit.SelfEdit(
-      self.curriculum(dreams), dream_settings.adapter(adapter, 'self_edit')
+      self.curriculum(dreams), dream_settings.make_adapter(adapter, 'self_edit')
     )
 
   def merges(
@@ -107,7 +107,7 @@ class PhasePrograms:
       task: any, for its shapes.
     """
     c = self.config
-    tx = optimizer.make(**dream_settings.optimizer(dreams, c.expert_optimizer))
+    tx = optimizer.make(**dream_settings.optimizer_settings(dreams, c.expert_optimizer))
     return {
       sender: seeding.Dreaming(
         self.model,
@@ -127,8 +127,8 @@ class PhasePrograms:
   def curriculum(self, dreams: dream_settings.Settings) -> rounds.DreamRounds:
     """How any task is dreamt about."""
     place = self.placement
-    spread = trials.Spread(
-      self._together(dreams), place.spread, place.alone, place.rows
+    spread = trials.TrialPlacement(
+      self._together(dreams), place.shard_rows, place.replicate_states, place.num_row_shards
     )
     return rounds.DreamRounds(
       self.model, self.bos, self.eos, self.night, dreams, spread
@@ -170,6 +170,6 @@ class PhasePrograms:
     (`benchmarks/trials.py`) and in the memory of one of many chips; all of
     them where an accelerator is alone.
     """
-    num, rows = dreams.kept * dreams.repeats, self.placement.rows
+    num, rows = dreams.kept * dreams.repeats, self.placement.num_row_shards
     alone = rows == 1 and jax.default_backend() != 'cpu'
     return num if alone or num % rows else rows

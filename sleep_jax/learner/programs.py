@@ -69,8 +69,8 @@ class Programs:
     learning_rate: float | None = None,
   ):
     """Args: task any, for its shapes; with `dream_stems`, where it dreams."""
-    model = dataclasses.replace(model, place=placement.inside)
-    self.model, self.kind, self.placement = model, kind, placement
+    model = dataclasses.replace(model, place=placement.constrain)
+    self.model, self.strategy, self.placement = model, kind, placement
     levels = model.config.levels
     txs, periods, moving = {}, {}, {}
     shapes = model.shapes()
@@ -111,14 +111,14 @@ class Programs:
       self.settings[CONSOLIDATE] = night
       self.grows = night.into == sleep_settings.EXPERT
       self.collapse = functools.partial(
-        imitation.collapse, settings=night.imitation
+        imitation.detect_collapse, settings=night.imitation
       )
       self._nights = build.consolidations(txs)
       if night.full == sleep_settings.MERGE:
-        self.settings[MERGE] = expert_merge.settings(night)
+        self.settings[MERGE] = expert_merge.merge_settings(night)
         self._merges = build.merges(self._nights, self.settings[MERGE])
       if self.dreams.on:
-        self.settings[DREAM] = dream_seeding.settings(night, self.dreams)
+        self.settings[DREAM] = dream_seeding.make_settings(night, self.dreams)
         self._dreamings = build.dreamings(
           self._nights, self.dreams, self.settings[DREAM], task
         )
@@ -127,7 +127,7 @@ class Programs:
       if night.averaged:
         average_decay = night.average_decay
     tied = build.kl_penalty(self._nights) if kind.sleeps else None
-    self._first = initial_state.InitialState(
+    self._first = initial_state.StateBuilder(
       config, levels, kind, txs, moving, self.senders, document,
       bool(average_decay), tied,
     )  # fmt: skip
@@ -140,7 +140,7 @@ class Programs:
     )
     step = step_lib.make(
       self._likelihood, moving, txs, periods,
-      age_groups=tuple(initial_state.capacities(config, levels, kind)),
+      age_groups=tuple(initial_state.replay_capacities(config, levels, kind)),
       hold=None if tied is None else tied.hold, average_decay=average_decay,
       micro_batches=config.wake.micro_batches,
     )  # fmt: skip
@@ -254,7 +254,7 @@ class Programs:
     active_E = np.asarray(state.weights.active_NE)[sender]
     return self.grows and int(np.sum(active_E)) >= slots
 
-  def must_merge(self, state, sender: int) -> bool:
+  def needs_merge(self, state, sender: int) -> bool:
     return sender in self._merges and self.is_full(state, sender)
 
   def fall_asleep(self, state, sender: int, *, phase: str = CONSOLIDATE):
@@ -275,7 +275,7 @@ class Programs:
       jnp.int32(slot), self._dreamt[0], task,
     )  # fmt: skip
 
-  def dreamt(self, state, sender: int, *, accept: bool):
+  def wake_from_dream(self, state, sender: int, *, accept: bool):
     """Wakes up from dreams."""
     return self._run(
       ('dreamt', sender), self._dreamings[sender].wake_up, state,
@@ -296,11 +296,11 @@ class Programs:
       templates = self._dreamt[0]
     return self._run(('seed', sender, phase), seed, state, templates, judge)
 
-  def merged(self, state, sender: int):
+  def commit_merge(self, state, sender: int):
     """Commits a merge."""
     return self._run(('merged', sender), self._merges[sender].wake_up, state)
 
-  def both(self, state, sender: int) -> tuple[types.Weights, types.Weights]:
+  def merge_weights(self, state, sender: int) -> tuple[types.Weights, types.Weights]:
     """A merge's teacher and student, for probing."""
     night = self._merges[sender]
     make = lambda state: (night.teacher(state, ''), night.student(state))
@@ -313,7 +313,7 @@ class Programs:
       jnp.asarray(guard, jnp.float32),
     )  # fmt: skip
 
-  def forgotten(self, state, level: int, slot: int):
+  def disable_expert(self, state, level: int, slot: int):
     """The same with an expert switched off; its slot is free again."""
 
     def forget(state, level, slot):
@@ -334,7 +334,7 @@ class Programs:
       donate=False,
     )  # fmt: skip
 
-  def remember(self, state, pretrain: batches.Source | None):
+  def fill_memory(self, state, pretrain: batches.Source | None):
     """Offers a memory all that birth read, as often, without learning it."""
 
     def offer(state, batch, index):
@@ -368,7 +368,7 @@ class Programs:
     self._jitted[name] = self.placement.jit(
       function, state, *args, donate=donate
     )
-    with profiling.Compiling() as compiling:
+    with profiling.CompileTimer() as compiling:
       found = self._jitted[name](state, *args)
     logging.info('compiled %s in %.2f s', name, compiling.seconds)
     return found

@@ -31,7 +31,7 @@ class Transformer:
 
   Attributes:
     place: (name, array) -> the array, where it is to lie on a mesh, see
-      `sharding.Placement.inside`: 'embeddings', 'states' between blocks, or of
+      `sharding.Placement.constrain`: 'embeddings', 'states' between blocks, or of
       one 'token' of each row; a layer's 'cache'; the 'head'.
   """
 

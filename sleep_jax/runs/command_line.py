@@ -1,4 +1,8 @@
-"""TODO: runs.command_line (from main)."""
+"""Flags that all commands share: --config by name or path, and its overrides.
+
+Everything that can be wrong with a config file or an override is checked before
+absl parses the flags, so that the user reads one message and no traceback.
+"""
 
 import re
 import sys
@@ -6,44 +10,76 @@ import sys
 from absl import app, logging
 from ml_collections import config_flags
 
+from sleep_jax.config import files
 
-def define_config(default: str | None, purpose: str):
+# What `config_flags` reads instead of sys.argv: there the path of the config
+# stands in place of its name.
+_ARGV: list[str] = []
+
+
+def define_config(purpose: str):
   """Defines the flag --config; returns its holder."""
   return config_flags.DEFINE_config_file(
-    'config', default, f'{purpose} See configs/; fields can be overridden, '
-    'for example --config.wake.steps=60.', lock_config=True,
+    'config', None, f'{purpose} A name (smoke) or a path (mine.py). Fields can '
+    'be overridden: --config.wake.steps=60, '
+    '--config.consolidate.teachers[0].draws=96 (entries count from 0).',
+    lock_config=True, sys_argv=_ARGV,
   )  # fmt: skip
 
 
-def parse(argv):
-  """Parses flags; what is wrong with the config is said in our own words."""
-  try:
-    check_overrides(argv)
-  except (ValueError, OSError) as error:
-    exit_with_error(error)
-  return app.parse_flags_with_usage(argv)
+def parser(default: str | None = None):
+  """Returns a `flags_parser` for `app.run`.
+
+  Args:
+    default: name of the config that is used where --config is not given.
+  """
+
+  def parse(argv: list[str]) -> list[str]:
+    try:
+      _ARGV[:] = _resolve_config(argv, default)
+    except (ValueError, OSError) as error:
+      exit_with_error(error)
+    with files.package_configs():
+      return app.parse_flags_with_usage(list(_ARGV))
+
+  return parse
 
 
-def check_overrides(argv):
-  """Whether the config file and every --config.x.y are there."""
-  path = re.search(r'^--?config[=\n]([^\n]+)', '\n'.join(argv), re.MULTILINE)
-  if path is None:
-    return  # The parser says so.
-  from sleep_jax.config import files
+def exit_with_error(error: Exception) -> None:
+  """Prints an error as one message and exits with status 1.
 
-  config = files.load(path[1])
-  for argument in argv[1:]:
-    name = re.match(r'--?config\.([^=]+)', argument)
-    if name:
-      files.find(config, name[1])
-
-
-def exit_with_error(error):
+  Raises:
+    Exception: `error` itself, with its traceback, at --verbosity=1.
+  """
   print(f'error: {error}', file=sys.stderr)
   if logging.level_debug():
     raise error
   if 'jax' in sys.modules:
     from sleep_jax.runtime import processes
 
-    processes.leave(1)
+    processes.exit_now(1)
   sys.exit(1)
+
+
+def _resolve_config(argv: list[str], default: str | None) -> list[str]:
+  """Replaces a config's name by its path; checks that overrides exist."""
+  argv = list(argv)
+  given = [
+    n for n, word in enumerate(argv) if re.match(r'--?config(=|$)', word)
+  ]
+  if not given:
+    if default is None:
+      return argv  # absl reports that the flag is missing.
+    argv.insert(1, f'--config={default}')
+    given = [1]
+  place = given[-1]
+  if '=' not in argv[place]:
+    argv[place : place + 2] = ['='.join(argv[place : place + 2])]
+  name = argv[place].partition('=')[2]
+  argv[place] = f'--config={files.resolve(name)}'
+  config = files.load(name)
+  for word in argv[1:]:
+    override = re.match(r'--?config\.([^=]+)', word)
+    if override:
+      files.find(config, override[1])
+  return argv

@@ -84,9 +84,9 @@ class Run:
     )
     self._plan, self._key = plan, key
     self._tolerance = guard_tolerance
-    self._guarded = guard_tolerance is not None and program.kind.sleeps
+    self._guarded = guard_tolerance is not None and program.strategy.sleeps
     self._save_seconds = save_seconds
-    self._reading = program.kind.reading(stream)
+    self._reading = program.strategy.sources(stream)
     self._log = run_log.RunLog(
       tools.writer, stream.tokenizer.decode, num_samples=num_samples
     )
@@ -132,7 +132,7 @@ class Run:
     state = self._start()
     if state.night is not None:
       raise ValueError('A night is under way: let it end first.')
-    state = self._program.forgotten(state, level, slot)
+    state = self._program.disable_expert(state, level, slot)
     self._log.forget(level, slot, step=int(state.step))
     self._tools.checkpoints.save_moment(state, self._progress(state))
     self._tools.checkpoints.wait()
@@ -147,8 +147,8 @@ class Run:
       self._tools.writer.truncate_after(0)
       guard = self._greet()
       state = self._program.begin(self._initial_model, self._key, guard=guard)
-      if self._program.kind.memory:
-        state = self._program.remember(state, self._stream.pretrain)
+      if self._program.strategy.memory:
+        state = self._program.fill_memory(state, self._stream.pretrain)
       self._hold(state)
       return state
     series, number, kept = saved
@@ -161,7 +161,7 @@ class Run:
     self._event = kept['event']
     self._log.go_on(kept)
     where = f'goes on from {series[:-1]} {number}, step {int(state.step)}'
-    self._tools.progress.say(f'{self._program.kind.name}: {where}')
+    self._tools.progress.say(f'{self._program.strategy.name}: {where}')
     return state
 
   def _greet(self) -> float:
@@ -174,7 +174,7 @@ class Run:
     self._evaluate(self._initial_model.weights, event)
     if not self._guarded:
       return -1.0
-    return self._evaluator.guard(self._initial_model.weights, 0)
+    return self._evaluator.guard_accuracy(self._initial_model.weights, 0)
 
   def _wake_steps(self, state):
     """The run of wake steps that starts at the next event.
@@ -187,7 +187,7 @@ class Run:
       stop += 1
     total = sum(e.kind == events.WAKE for e in self._plan[first:stop])
     event = self._plan[first]
-    name = self._program.kind.name
+    name = self._program.strategy.name
     label = f'{name}: experience {event.experience}'
     if not event.experience:
       label = name
@@ -198,11 +198,11 @@ class Run:
           self._evaluate(state.weights, event)
           self._event += 1
           continue
-        with self._log.cost.running():
+        with self._log.cost.measure_time():
           batch = self._reading(event.experience).batch(event.local_step)
           state, metrics = self._program.wake(state, batch, event.held)
           metrics = processes.fetch(metrics)
-        self._tools.profile.after('wake')
+        self._tools.profile.record_call('wake')
         loss = float(metrics['loss'])
         self._log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
@@ -219,7 +219,7 @@ class Run:
   def _sleep(self, state, event):
     """A sender's night, and before it a merge if there is no room."""
     night = self._log.take_up() if state.night is not None else {}
-    must = self._program.must_merge
+    must = self._program.needs_merge
     merging = night['phase'] == MERGE if night else must(state, event.sender)
     if merging:
       state, night = self._seed(*self._asleep(state, event, night, MERGE))
@@ -230,7 +230,7 @@ class Run:
   def _asleep(self, state, event, night, phase):
     """Falls asleep, unless it is; `night` is its record so far."""
     if not night:
-      with self._log.cost.running():
+      with self._log.cost.measure_time():
         state = self._program.fall_asleep(state, event.sender, phase=phase)
       full = phase == CONSOLIDATE and self._program.is_full(state, event.sender)
       night = night_records.new_record(phase, _NO_ROOM * full)
@@ -251,11 +251,11 @@ class Run:
       self._log.sample(state.night.pools)
     if self._guarded and not reason:
       larger = self._program.committed(state, sender, phase=DREAM)
-      before = self._evaluator.guard(state.weights, event.experience)
+      before = self._evaluator.guard_accuracy(state.weights, event.experience)
       guard, reason = self._vetoed(before, larger, event)
     if state.night is not None:
-      with self._log.cost.running():
-        state = self._program.dreamt(state, sender, accept=not reason)
+      with self._log.cost.measure_time():
+        state = self._program.wake_from_dream(state, sender, accept=not reason)
         jax.block_until_ready(state.step)
     if reason:
       self._tools.progress.say(
@@ -295,7 +295,7 @@ class Run:
       steps=dreams.rounds * dreams.writer.steps,
     )
     self._log.dreams(night, found, task)
-    return dream_records.nothing_kept(found)
+    return dream_records.discard_reason(found)
 
   def _edit(self, state, event):
     """The model edits itself about an experience, if that has a task."""
@@ -320,7 +320,7 @@ class Run:
     """All rounds that are left of a night."""
     sender, phase = event.sender, night['phase']
     self._under_way = night
-    label = f'{self._program.kind.name}: night {self._log.number}'
+    label = f'{self._program.strategy.name}: night {self._log.number}'
     total = self._program.settings[phase].num_updates
     start = int(state.night.update)
     with self._tools.progress.phase(label, total, start=start) as bar:
@@ -329,7 +329,7 @@ class Run:
         with self._log.spent_on(night):
           state, metrics = self._program.seed(state, sender, phase=phase)
           metrics = processes.fetch(metrics)
-        self._tools.profile.after(phase)
+        self._tools.profile.record_call(phase)
         means = self._note(night, metrics, first, event)
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._maybe_save(state)
@@ -353,11 +353,11 @@ class Run:
     known = {}
     if self._evaluator is not None:
       # Of what was known before today: it has not reached these experts yet.
-      ask, met = self._evaluator.known, event.experience - 1
-      two, one = self._program.both(state, sender)
+      ask, met = self._evaluator.known_accuracy, event.experience - 1
+      two, one = self._program.merge_weights(state, sender)
       known = {'before': ask(two, met), 'after': ask(one, met)}
-    with self._log.cost.running():
-      state = self._program.merged(state, sender)
+    with self._log.cost.measure_time():
+      state = self._program.commit_merge(state, sender)
       jax.block_until_ready(state.step)
     del night['collapse']
     row = night_records.finish_record(
@@ -379,10 +379,10 @@ class Run:
       larger = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender])
       if not sender:  # The context clears nothing: the day's wear stays.
-        before = self._evaluator.guard(state.weights, event.experience)
+        before = self._evaluator.guard_accuracy(state.weights, event.experience)
       guard, reason = self._vetoed(before, larger, event)
     accept = not reason
-    with self._log.cost.running():
+    with self._log.cost.measure_time():
       state = self._program.wake_up(
         state, sender, accept=accept, guard=guard['after'] if guard else -1.0
       )
@@ -403,7 +403,7 @@ class Run:
 
   def _vetoed(self, before, larger, event):
     """The guard's scores, and why they forbid a night; '' if they do not."""
-    after = self._evaluator.guard(larger, event.experience)
+    after = self._evaluator.guard_accuracy(larger, event.experience)
     reason = (
       f'guard probes fell from {before:.3f} to {after:.3f}, more than '
       f'guard.tolerance {self._tolerance}'
@@ -414,20 +414,20 @@ class Run:
   def _evaluate(self, weights, event):
     if self._evaluator is None:
       return
-    numbers = self._evaluator.examine(weights, event.experience)
+    numbers = self._evaluator.evaluate(weights, event.experience)
     row = {
       'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
       'experience': event.experience if event.ends else None, **numbers,
     }  # fmt: skip
     last = self._event + 2 >= len(self._plan)
     if last or event.moment == events.INITIAL:
-      row['second_scores'] = self._evaluator.second(weights)
-      row['gates'] = self._evaluator.gates(weights)
+      row['second_scores'] = self._evaluator.second_scores(weights)
+      row['gates'] = self._evaluator.expert_gates(weights)
     self._log.evaluation(row)
     self._tools.on_cycle(self.record())
 
   def _hold(self, state):
-    self._log.cost.hold(
+    self._log.cost.set_sizes(
       **night_records.sizes(state, self._program.model.config)
     )
 

@@ -78,9 +78,9 @@ class RunLog:
   def spent_on(self, night: dict[str, Any]) -> Iterator[None]:
     """Adds the time spent inside to a night and to the life."""
     before = self.cost.totals()
-    with self.cost.running():
+    with self.cost.measure_time():
       yield
-    for name, spent in self.cost.spent_since(before).items():
+    for name, spent in self.cost.times_since(before).items():
       night[name] += spent
 
   def round(
@@ -124,7 +124,7 @@ class RunLog:
       night: its record, written to.
       found: the journal of `Curriculum.dream`, fetched.
     """
-    night['dreams'] = dream_records.means(found)
+    night['dreams'] = dream_records.summarize(found)
     self.records['dreams'] += dream_records.rows(
       found, self._decode, task.prompts.context, night=self.number
     )
@@ -165,7 +165,7 @@ class RunLog:
     """What was answered; the journal of dreams is written with it."""
     self.records['evaluations'].append(row)
     self.write('evaluation', **row)
-    self._writer.journal(self.records['dreams'])
+    self._writer.write_dreams(self.records['dreams'])
 
   def write(self, kind: str, **row: Any) -> None:
     """A row of metrics."""

@@ -60,7 +60,7 @@ class Study:
   ):
     self._config, self._stop = config, stop
     self._restore_cycle = restore_cycle
-    quiet = None if processes.first() else open(os.devnull, 'w')
+    quiet = None if processes.is_first() else open(os.devnull, 'w')
     self._progress = progress.Progress(quiet)
     self._runs: dict[tuple[str, int], dict[str, Any]] = {}
     self._plain = json.loads(config.to_json_best_effort())
@@ -68,11 +68,11 @@ class Study:
     self._levels = tuple(
       config_lib.Level(**level) for level in self._plain['levels']
     )
-    schedule_checks.check(self._levels)
+    schedule_checks.check_periods(self._levels)
     self._steps = events.steps_per_experience(self._levels, config.wake.steps)
     self._placement = sharding.make(**config.mesh)
     self.folder = workdir.path(folder)
-    workdir.check(self.folder, self._plain, free=compatibility.FREE)
+    workdir.check_config(self.folder, self._plain, ignored=compatibility.FREE)
     processes.check_same(json.dumps(self._plain), 'config')
     if profile and workdir.in_bucket(self.folder):
       raise ValueError(
@@ -82,7 +82,7 @@ class Study:
     # Where this process writes what is not an array: who is not the first
     # writes for nobody.
     self._own = self.folder
-    if not processes.first():
+    if not processes.is_first():
       self._own = workdir.path(tempfile.mkdtemp(prefix='sleep_jax_'))
     self._profile = profiling.Profile(str(self._own / 'profile'), profile)
 
@@ -94,17 +94,17 @@ class Study:
     ):
       self._progress.say(self._check())
       self._about = provenance.describe(self._plain)
-      workdir.write_whole(self._own / 'config.json', self._plain)
-      workdir.write_whole(self._own / 'about.json', self._about)
+      workdir.write_json(self._own / 'config.json', self._plain)
+      workdir.write_json(self._own / 'about.json', self._about)
       if self._restore_cycle is not None:
         self._go_back(self._restore_cycle)
       for seed in self._config.seeds:
         self._seed(int(seed))
       self._draw()
     runs = list(self._runs.values())
-    if processes.first():
+    if processes.is_first():
       print(report.table(runs))
-      print(f'report: {workdir.shown(self.folder / "report.html")}')
+      print(f'report: {workdir.display_path(self.folder / "report.html")}')
     return runs
 
   def forget(self, level: int, slot: int) -> None:
@@ -139,7 +139,7 @@ class Study:
         f'config.guard.on: the world {config.data.dataset!r} has no probes for '
         'a guard. Set config.guard.on=False.'
       )
-    plan = events.events(
+    plan = events.make_events(
       self._levels, num_experiences=len(start.stream.experiences),
       steps=self._steps,
     )  # fmt: skip
@@ -194,7 +194,7 @@ class Study:
     )  # fmt: skip
     name = f'{config.name}_{kind.name}_{start.seed}'
     record = self._own / folder.relative_to(self.folder)
-    more = config.writers if processes.first() else ()
+    more = config.writers if processes.is_first() else ()
     with (
       contextlib.closing(self._checkpoints(folder)) as checkpoints,
       metric_writer.MetricWriter(record, writers=more, name=name) as writer,
@@ -289,7 +289,7 @@ class Study:
       found[rate] = retention.summarize(record['evaluations'])['acc']
     chosen = max(found, key=lambda rate: found[rate] or 0.0)
     self._progress.say(f'{kind.name}: learning rate {chosen:g} of {found}')
-    workdir.write_whole(
+    workdir.write_json(
       self._own / path.relative_to(self.folder),
       {'chosen': chosen, 'acc': found},
     )
@@ -371,10 +371,10 @@ class Study:
 
   def _draw(self):
     """Writes summary.json and report.html, whole or not at all."""
-    if not processes.first():
+    if not processes.is_first():
       return
     runs = list(self._runs.values())
-    workdir.write_whole(
+    workdir.write_json(
       self.folder / 'summary.json',
       {'study': self._config.name, 'strategies': report.summaries(runs)},
     )

@@ -1,9 +1,10 @@
-"""Several processes that are one run: who writes, and what all agree on.
+"""Coordinates the processes of a multi-process run.
 
-Every process runs the same program over the devices of all. Whatever decides
-what is run next must be the same everywhere: what only one of them knows (that
-it was told to stop, that it is time to save) is agreed on first. The first
-process alone writes what is not an array.
+Every process runs the same programs over the devices of all processes, so every
+decision about what to run next must be the same in all of them. Facts that only
+one process knows, such as a received signal or the time of the next save, are
+exchanged before they are used. Only process 0 writes files that are not
+arrays.
 """
 
 import hashlib
@@ -23,27 +24,30 @@ _ENVIRONMENT = (
   'JAX_NUM_PROCESSES',
   'JAX_PROCESS_ID',
 )
-_HEARTBEAT_SECONDS = 60  # After which a silent process counts as lost.
+_HEARTBEAT_SECONDS = 60  # A process that is silent for longer counts as lost.
 
 
 def start(
   coordinator: str, num: int | None, index: int | None, *, timeout: float
 ) -> None:
-  """Joins the other processes, before anything else is asked of jax.
+  """Connects to the other processes; must run before any other use of jax.
 
   Args:
-    coordinator: 'HOST:PORT' of process 0; 'auto': as the cloud or the cluster
-      says; '': by the environment, and alone where that says nothing.
-    num: of processes; None: by the environment.
-    index: which of them this is; likewise.
-    timeout: seconds to wait for the others.
+    coordinator: 'HOST:PORT' of process 0; 'auto' to detect it from the cloud
+      or cluster; '' to read the environment variables, or to run as a single
+      process where they are not set.
+    num: number of processes; None reads the environment.
+    index: index of this process; None reads the environment.
+    timeout: seconds to wait for the other processes.
 
   Raises:
-    ValueError: the address is none, or a number is missing or out of range.
-    ConnectionError: nobody answers there, or not all came.
+    ValueError: the address is not HOST:PORT, or a number is missing or out of
+      range.
+    ConnectionError: nothing answers at the address, or not all processes
+      connected in time.
   """
   if coordinator == AUTO:
-    _join(timeout, 'the address that the cloud names')
+    _initialize(timeout, 'the detected coordinator')
     return
   given = [os.environ.get(name) for name in _ENVIRONMENT]
   coordinator = coordinator or given[0] or ''
@@ -52,92 +56,105 @@ def start(
   if not coordinator:
     if num or index:
       raise ValueError(
-        '--processes and --process are given, but no --coordinator: name the '
-        'address of process 0, as HOST:PORT.'
+        '--processes and --process are set, but --coordinator is not: pass '
+        'the address of process 0 as --coordinator=HOST:PORT.'
       )
     return
   if num is None or index is None or not 0 <= index < num:
     raise ValueError(
-      f'--process is {index} of --processes {num}: expected 0 to {num} - 1.'
+      f'--process is {index} with --processes={num}: expected 0 to {num} - 1.'
       if num
       else '--coordinator needs --processes and --process too.'
     )
   _check_address(coordinator, index, timeout)
-  _join(timeout, coordinator, coordinator, num, index)
+  _initialize(timeout, coordinator, coordinator, num, index)
 
 
-def first() -> bool:
-  """Whether this process writes what is not an array."""
+def is_first() -> bool:
+  """Returns whether this is process 0, which writes all non-array files."""
   return jax.process_index() == 0
 
 
-def joined() -> bool:
-  """Whether others have been joined; asks no device."""
+def is_distributed() -> bool:
+  """Returns whether `start` connected to others; initializes no device."""
   return jax.distributed.is_initialized()
 
 
-def alone() -> bool:
+def is_single_process() -> bool:
+  """Returns whether the run has one process only."""
   return jax.process_count() == 1
 
 
-def leave(code: int) -> None:
-  """Ends this process at once, if there are others.
+def exit_now(code: int) -> None:
+  """Ends this process at once if it is part of a multi-process run.
 
-  They would be waited for, and they, who wait for us, notice our end alone.
+  A normal exit would wait for the other processes, which only notice a failure
+  when this process ends.
   """
-  if joined():
+  if is_distributed():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def any_of(flags: tuple[bool, ...]) -> tuple[bool, ...]:
-  """Of each flag, whether any process has it set; all must ask at once."""
-  if alone():
+  """Returns, for each flag, whether it is set in any process.
+
+  A collective: all processes must call it.
+  """
+  if is_single_process():
     return flags
   found = multihost_utils.process_allgather(np.array(flags, np.int32))
   return tuple(bool(flag) for flag in np.max(found, 0))
 
 
 def check_same(text: str, what: str) -> None:
-  """Whether all processes were given the same.
+  """Checks that all processes were given the same text; a collective.
+
+  Args:
+    text: compared by its hash.
+    what: name of the text in the error message.
 
   Raises:
-    ValueError: they were not; raised in all of them.
+    ValueError: the texts differ; raised in all processes.
   """
-  if alone():
+  if is_single_process():
     return
   digest = hashlib.sha256(text.encode()).digest()[:8]
   found = multihost_utils.process_allgather(np.frombuffer(digest, np.int32))
   others = [i for i, row in enumerate(found) if (row != found[0]).any()]
   if others:
     raise ValueError(
-      f'Processes {others} have another {what} than process 0: start all of '
-      'them with the same command.'
+      f'Processes {others} have another {what} than process 0: start all '
+      'processes with the same command.'
     )
 
 
 def wait_for_all(name: str) -> None:
-  """Until every process has come here."""
-  if not alone():
+  """Blocks until every process has called this function with this name."""
+  if not is_single_process():
     multihost_utils.sync_global_devices(name)
 
 
 def fetch(tree: Any) -> Any:
-  """NumPy arrays of a tree, whole in every process; all must ask at once."""
-  if alone():
+  """Returns the whole arrays of a tree as NumPy arrays, in every process.
+
+  A collective: all processes must call it.
+  """
+  if is_single_process():
     return jax.device_get(tree)
 
-  def whole(x):
-    spread = isinstance(x, jax.Array) and not x.is_fully_replicated
-    if spread and not x.is_fully_addressable:
+  def gather(x):
+    sharded = isinstance(x, jax.Array) and not x.is_fully_replicated
+    if sharded and not x.is_fully_addressable:
       return multihost_utils.process_allgather(x, tiled=True)
     return np.asarray(x)
 
-  return jax.tree.map(whole, tree)
+  return jax.tree.map(gather, tree)
 
 
-def _join(timeout, where, coordinator=None, num=None, index=None):
+def _initialize(timeout, address, coordinator=None, num=None, index=None):
+  """Calls `jax.distributed.initialize` and explains its errors."""
   try:
     jax.distributed.initialize(
       coordinator, num, index, initialization_timeout=int(timeout),
@@ -145,21 +162,21 @@ def _join(timeout, where, coordinator=None, num=None, index=None):
     )  # fmt: skip
   except (RuntimeError, ValueError) as error:
     raise ConnectionError(
-      f'Not all processes came to {where} within {timeout:g} seconds: start '
-      'all of them, with the same --coordinator and --processes. '
+      f'Not all processes connected to {address} within {timeout:g} seconds: '
+      'start all of them with the same --coordinator and --processes. '
       f'({str(error)[:200]})'
     ) from error
 
 
 def _check_address(coordinator: str, index: int, timeout: float) -> None:
-  """Finds whether somebody answers, in words sooner than jax would."""
+  """Checks that process 0 answers; its error is clearer than that of jax."""
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdigit():
     raise ValueError(
       f'--coordinator is {coordinator!r}: expected HOST:PORT of process 0.'
     )
   if not index:
-    return  # It answers itself.
+    return  # This is process 0, which opens the port itself.
   end = time.monotonic() + timeout
   while True:
     try:
@@ -168,8 +185,8 @@ def _check_address(coordinator: str, index: int, timeout: float) -> None:
     except OSError as error:
       if time.monotonic() > end:
         raise ConnectionError(
-          f'Nobody answers at --coordinator={coordinator} after {timeout:g} '
-          f'seconds ({error}): is process 0 running there, and does a firewall '
-          'let this port through?'
+          f'Nothing answers at --coordinator={coordinator} after {timeout:g} '
+          f'seconds ({error}): check that process 0 runs there and that no '
+          'firewall blocks this port.'
         ) from error
       time.sleep(1)

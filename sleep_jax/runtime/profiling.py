@@ -1,7 +1,7 @@
-"""Traces of a few steps, and how long compiling took.
+"""Records profiler traces of a few program calls, and measures compile time.
 
 A trace shows each phase under its own name (`wake`, `rehearse`, `seed`, ...).
-The first call of a program compiles it and is left out.
+The first call of each program is not traced, because it compiles.
 """
 
 import collections
@@ -10,15 +10,15 @@ import pathlib
 import jax
 from jax import monitoring
 
-_COMPILED = '/jax/core/compile/backend_compile_duration'
+_COMPILE_EVENT = '/jax/core/compile/backend_compile_duration'
 
 
 class Profile:
   """Traces `num` calls of each kind of program.
 
   Args:
-    folder: where traces are written, one folder for each kind.
-    num: calls traced; 0: none.
+    folder: folder for the traces; each kind gets a subfolder.
+    num: number of calls to trace per kind; 0 traces nothing.
   """
 
   def __init__(self, folder: str, num: int):
@@ -26,8 +26,13 @@ class Profile:
     self._calls: dict[str, int] = collections.Counter()
     self._tracing = ''
 
-  def after(self, kind: str) -> None:
-    """A program of a kind has been called, and its results have been seen."""
+  def record_call(self, kind: str) -> None:
+    """Counts a finished call of a program; starts or stops a trace if due.
+
+    Args:
+      kind: kind of the program. Its results must be on the host already, so
+        that the trace holds whole calls.
+    """
     self._calls[kind] += 1
     if self._tracing and (
       self._tracing != kind or self._calls[kind] > self._num
@@ -38,16 +43,16 @@ class Profile:
       self._tracing = kind
 
   def close(self) -> None:
-    """Writes what is being traced."""
+    """Stops the current trace, if any, and writes it."""
     if self._tracing:
       jax.profiler.stop_trace()
     self._tracing = ''
 
 
-class Compiling:
-  """Seconds of compiling, noted while it is used as `with`."""
+class CompileTimer:
+  """Context manager that sums the seconds spent compiling in `seconds`."""
 
-  def __enter__(self) -> 'Compiling':
+  def __enter__(self) -> 'CompileTimer':
     self.seconds = 0.0
     monitoring.register_event_duration_secs_listener(self._listen)
     return self
@@ -56,5 +61,5 @@ class Compiling:
     monitoring.unregister_event_duration_listener(self._listen)
 
   def _listen(self, name: str, seconds: float, **_) -> None:
-    if name == _COMPILED:
+    if name == _COMPILE_EVENT:
       self.seconds += seconds

@@ -1,9 +1,8 @@
-"""Where arrays live: one mesh, one table; model code is written for one device.
+"""Maps every array to a sharding with one table of rules.
 
-Axes: `data` (rows), `fsdp` (rows too, and the width of parameters), `sequence`
-(places of rows, and the width too), `tensor` (heads and hidden units). A rule
-is a pattern of an array's path and the mesh axes of its dimensions; the first
-match wins and every array must match.
+Model code is written for one device. Each rule is a pattern for an array's path
+and the mesh axes of its dimensions; the first match wins and every array must
+match. `mesh` describes the axes.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from sleep_jax.runtime import mesh as mesh_lib
 
 RULES: tuple[tuple[str, tuple], ...] = (
-  # Small, or read by every device: what a night has dreamt.
+  # Dreams of a night: small, or read by every device.
   (r'(^|/)dreams/.*', ()),
   (r'embed$', (None, mesh_lib.WIDTH)),  # [V, D]
   (r'head$', (mesh_lib.WIDTH, 'tensor')),  # [D, V]
@@ -39,32 +38,33 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'\d+/B$', (None, None, mesh_lib.WIDTH)),
   (r'\d+/(router|bias)$', ()),
   (r'(scale|norm|out_bias)$', ()),
-  # Rows are written and read where a number says: whole on each device, or as
-  # wide as its part of the model, so that none of them has to be sent for.
+  # Rows are written and read by index. No axis shards the rows, so that an
+  # access needs no communication; the width is sharded like the model.
   (
     r'(pools|rollouts|kl_penalty)/(.*/)?states_BGD$',
     (None, None, mesh_lib.WIDTH),
   ),
   (r'(pools|rollouts|kl_penalty)/.*', ()),
-  # Inside a program: what goes from block to block. Where many tokens meet a
-  # matrix, it is gathered; where few do, they are, and their sums.
-  (r'^inside/states$', (mesh_lib.ROWS, mesh_lib.PLACES)),  # [B, T, D]
-  # On the way there, one axis at a time: else all devices hold all of it.
-  (r'^inside/embeddings$', ('data', mesh_lib.PLACES, 'fsdp')),  # [B, T, D]
-  (r'^inside/token$', ('data', None, mesh_lib.WIDTH)),  # [B, 1, D]
+  # Values inside a program. Where many tokens are multiplied by a matrix, the
+  # matrix is gathered; where few are, the tokens and the results are gathered.
+  (r'^program/states$', (mesh_lib.ROWS, mesh_lib.POSITIONS)),  # [B, T, D]
+  # An intermediate step that reshards one axis at a time; resharding all at
+  # once would put the whole array on every device.
+  (r'^program/embeddings$', ('data', mesh_lib.POSITIONS, 'fsdp')),  # [B, T, D]
+  (r'^program/token$', ('data', None, mesh_lib.WIDTH)),  # [B, 1, D]
   (
-    r'^inside/cache$',
-    (mesh_lib.ROWS, 'tensor', mesh_lib.PLACES),
+    r'^program/cache$',
+    (mesh_lib.ROWS, 'tensor', mesh_lib.POSITIONS),
   ),  # [B, H, S, K]
   (
-    r'^inside/caches$',
-    (None, mesh_lib.ROWS, 'tensor', mesh_lib.PLACES),
+    r'^program/caches$',
+    (None, mesh_lib.ROWS, 'tensor', mesh_lib.POSITIONS),
   ),  # [L, B, H, S, K]
-  (r'^inside/head$', ((*mesh_lib.WIDTH, 'tensor'), None)),  # [V, D]
-  (r'^inside/block$', ('data',)),  # [N or B, ..., D], tokens that meet it.
-  (r'^batch/\w+_BT$', (mesh_lib.ROWS, mesh_lib.PLACES)),
+  (r'^program/head$', ((*mesh_lib.WIDTH, 'tensor'), None)),  # [V, D]
+  (r'^program/block$', ('data',)),  # [N or B, ..., D], its few tokens.
+  (r'^batch/\w+_BT$', (mesh_lib.ROWS, mesh_lib.POSITIONS)),
   (r'^batch/(.*/)?\w+_B\w*$', (mesh_lib.ROWS,)),
-  # Small, or read by every device: counters, keys, prompts, memories, metrics.
+  # Small, or read by every device: counters, keys, prompts, buffers, metrics.
   (
     r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|pair_2|mu|nu)$',
     (),
@@ -75,64 +75,84 @@ RULES: tuple[tuple[str, tuple], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-  """A mesh and the table that places every tree on it."""
+  """A mesh, and methods that shard trees over it by `RULES`.
+
+  Attributes:
+    mesh: see `mesh.AXES`; abstract where only shapes are needed.
+  """
 
   mesh: Mesh | AbstractMesh
 
   @property
-  def rows(self) -> int:
-    """Devices that rows are spread over."""
+  def num_row_shards(self) -> int:
+    """Number of shards that rows are divided into."""
     return int(np.prod([self.mesh.shape[axis] for axis in mesh_lib.ROWS]))
 
   def shardings(self, tree: Any, *, prefix: str = '') -> Any:
-    """A NamedSharding for every leaf, by its path.
+    """Returns the NamedSharding of every leaf, chosen by its path.
+
+    Args:
+      tree: arrays or shapes.
+      prefix: prepended to each path before it is matched.
 
     Raises:
       ValueError: no rule matches, or an axis does not divide a dimension.
     """
     return jax.tree_util.tree_map_with_path(
-      lambda path, leaf: self._one(name(path, prefix), leaf), tree
+      lambda path, leaf: self._sharding(path_name(path, prefix), leaf), tree
     )
 
   def put(self, tree: Any, *, prefix: str = '') -> Any:
-    """The one transfer in: host arrays to their places."""
+    """Transfers host arrays to their devices.
+
+    With several processes, each must hold all of the arrays.
+    """
     places = self.shardings(tree, prefix=prefix)
     if jax.process_count() == 1:
       return jax.device_put(tree, places)
-    # Of what all processes hold, each brings the part of its own devices.
+    # Each process transfers only the part that its own devices need.
     part = lambda x, place: jax.make_array_from_callback(
       np.shape(x), place, np.asarray(x).__getitem__
     )
     return jax.tree.map(part, tree, places)
 
-  def spread(self, tree: Any) -> Any:
-    """Inside a program: the leading axis of every leaf over all devices' rows.
+  def shard_rows(self, tree: Any) -> Any:
+    """Shards the leading axis of every leaf like rows, inside a program.
 
     Raises:
-      ValueError: the devices do not divide it.
+      ValueError: the number of shards does not divide it.
     """
     return jax.tree_util.tree_map_with_path(
       lambda path, leaf: jax.lax.with_sharding_constraint(
-        leaf, self._check(name(path, 'trials/'), leaf, (mesh_lib.ROWS,))
+        leaf, self._checked(path_name(path, 'trials/'), leaf, (mesh_lib.ROWS,))
       ),
       tree,
     )
 
-  def inside(self, name: str, x: jax.Array) -> jax.Array:
-    """Inside a program: an array where the table has it, if that can be."""
-    axes = self._axes(f'inside/{name}', x)
-    if mesh_lib.PLACES in [axis for axis, *_ in self._undivided(x, axes)]:
-      # Short, or of an odd length: each device has all of its rows' places.
-      axes = tuple(None if axis == mesh_lib.PLACES else axis for axis in axes)
-    if self._undivided(x, axes):
-      return x  # A few rows, less than devices.
-    there = NamedSharding(self.mesh, PartitionSpec(*axes))
-    return jax.lax.with_sharding_constraint(x, there)
+  def constrain(self, name: str, x: jax.Array) -> jax.Array:
+    """Constrains a value inside a program to its rule, where sizes allow.
 
-  def alone(self, name: str, x: jax.Array) -> jax.Array:
-    """Inside one of the trials that devices share out: whole, where it is.
+    Args:
+      name: matched as 'program/NAME'.
+      x: the value. Returned unchanged if its axes do not divide its dimensions
+        even with all positions on every device.
+    """
+    axes = self._axes(f'program/{name}', x)
+    if mesh_lib.POSITIONS in [axis for axis, *_ in self._indivisible(x, axes)]:
+      # The length is not divisible: each device holds whole rows.
+      axes = tuple(
+        None if axis == mesh_lib.POSITIONS else axis for axis in axes
+      )
+    if self._indivisible(x, axes):
+      return x  # Fewer rows than shards.
+    place = NamedSharding(self.mesh, PartitionSpec(*axes))
+    return jax.lax.with_sharding_constraint(x, place)
 
-    Else all activations of all trials may be gathered, not a block's weights.
+  def replicate_states(self, name: str, x: jax.Array) -> jax.Array:
+    """Keeps states unsharded inside a trial, where devices divide the trials.
+
+    Without this constraint the partitioner may gather the activations of all
+    trials instead of the weights of one block.
     """
     if name != 'states':
       return x
@@ -143,26 +163,28 @@ class Placement:
   def jit(self, function: Callable, *args: Any, donate: bool = True):
     """Compiles `function(state, ...) -> state` or `(state, metrics)`.
 
-    Outputs are pinned to the table, so that one step's outputs are the next
-    step's inputs without a move; the first argument is donated.
+    Outputs are sharded by `RULES`, so that the state of one step is the input
+    of the next without a transfer.
 
     Args:
-      *args: examples of the arguments, arrays or shapes.
+      function: the program.
+      *args: examples of its arguments, arrays or shapes.
+      donate: whether the first argument is donated.
     """
     out = jax.eval_shape(function, *args)
     if isinstance(out, tuple) and len(out) == 2:
-      pinned = (
+      shardings = (
         self.shardings(out[0]),
         self.shardings(out[1], prefix='metrics/'),
       )
     else:
-      pinned = self.shardings(out)
+      shardings = self.shardings(out)
     return jax.jit(
-      function, out_shardings=pinned, donate_argnums=(0,) if donate else ()
+      function, out_shardings=shardings, donate_argnums=(0,) if donate else ()
     )
 
-  def _one(self, name, leaf):
-    return self._check(name, leaf, self._axes(name, leaf))
+  def _sharding(self, name, leaf):
+    return self._checked(name, leaf, self._axes(name, leaf))
 
   def _axes(self, name, leaf):
     for pattern, axes in RULES:
@@ -170,27 +192,28 @@ class Placement:
         return axes[: leaf.ndim]
     raise ValueError(
       f'No sharding rule matches {name!r} of shape {leaf.shape}: add one to '
-      'sharding.RULES.'
+      'runtime.sharding.RULES.'
     )
 
-  def _undivided(self, leaf, axes):
-    """Dimensions that their axes do not divide: (axis, its size, dimension)."""
-    sizes = [math.prod(self.mesh.shape[a] for a in _tuple(x)) for x in axes]
+  def _indivisible(self, leaf, axes):
+    """Returns (axes, their size, dimension) where they do not divide it."""
+    sizes = [math.prod(self.mesh.shape[a] for a in _as_tuple(x)) for x in axes]
     return [
       (axis, size, dimension)
       for axis, size, dimension in zip(axes, sizes, leaf.shape, strict=False)
       if dimension % size
     ]
 
-  def _check(self, name, leaf, axes):
-    for axis, size, dimension in self._undivided(leaf, axes[: leaf.ndim]):
-      near = [n for n in range(size, 0, -1) if not dimension % n][0]
-      axis = ' x '.join(a for a in _tuple(axis) if self.mesh.shape[a] > 1)
+  def _checked(self, name, leaf, axes):
+    """Returns the sharding; raises ValueError where axes do not divide."""
+    for axis, size, dimension in self._indivisible(leaf, axes[: leaf.ndim]):
+      nearest = [n for n in range(size, 0, -1) if not dimension % n][0]
+      axis = ' x '.join(a for a in _as_tuple(axis) if self.mesh.shape[a] > 1)
       raise ValueError(
         f'Mesh axis {axis} of {size} devices does not divide a dimension of '
         f'{dimension} in {name!r} of shape {leaf.shape}: choose a mesh whose '
-        f'{axis} divides it (the next lower that does is {near}), or change '
-        'the size.'
+        f'{axis} divides it (the next lower size that does is {nearest}), or '
+        'change the dimension.'
       )
     return NamedSharding(self.mesh, PartitionSpec(*axes[: leaf.ndim]))
 
@@ -203,42 +226,49 @@ def make(
   tensor: int = 1,
   devices: Sequence[jax.Device] | None = None,
 ) -> Placement:
-  """Lays the devices out as a mesh.
+  """Returns a placement on a mesh of real devices.
 
-  Slices, between which there is only the data centre's network, share out
-  `data`: nothing but a sum of gradients goes from one to another.
+  Slices are connected by the data centre network only, so they divide the
+  `data` axis: only sums of gradients cross between them.
 
   Args:
-    data: devices along `data`; -1 takes all that are left.
-    sequence: devices that share out each row of a batch.
-    devices: all, if None.
+    data: size of the `data` axis; -1 uses all remaining devices.
+    fsdp: size of the `fsdp` axis.
+    sequence: number of devices that each row of a batch is divided over.
+    tensor: size of the `tensor` axis.
+    devices: devices of the mesh; None uses all.
 
   Raises:
-    ValueError: see `shape`.
+    ValueError: see `mesh.shape`.
   """
-  given = list(jax.devices() if devices is None else devices)
-  slices = len({getattr(d, 'slice_index', None) for d in given})
+  devices = list(jax.devices() if devices is None else devices)
+  slices = len({getattr(d, 'slice_index', None) for d in devices})
   data, *inner = mesh_lib.shape(
-    len(given), slices=slices, data=data, fsdp=fsdp, sequence=sequence,
+    len(devices), slices=slices, data=data, fsdp=fsdp, sequence=sequence,
     tensor=tensor,
   )  # fmt: skip
   if slices > 1:
     grid = mesh_utils.create_hybrid_device_mesh(
-      (data // slices, *inner), (slices, 1, 1, 1), given,
+      (data // slices, *inner), (slices, 1, 1, 1), devices,
       allow_split_physical_axes=True,
     )  # fmt: skip
   else:
     grid = mesh_utils.create_device_mesh(
-      (data, *inner), given, allow_split_physical_axes=True
+      (data, *inner), devices, allow_split_physical_axes=True
     )
   return Placement(Mesh(grid, mesh_lib.AXES, axis_types=mesh_lib.AXIS_TYPES))
 
 
-def imagined(num: int, *, slices: int = 1, **axes: int) -> Placement:
-  """A placement on so many devices that nobody has: for shapes alone.
+def make_abstract(num: int, *, slices: int = 1, **axes: int) -> Placement:
+  """Returns a placement on `num` abstract devices, for computing shapes.
+
+  Args:
+    num: number of devices.
+    slices: number of slices.
+    **axes: axis sizes, see `mesh.shape`.
 
   Raises:
-    ValueError: see `shape`.
+    ValueError: see `mesh.shape`.
   """
   sizes = mesh_lib.shape(num, slices=slices, **axes)
   return Placement(
@@ -246,8 +276,8 @@ def imagined(num: int, *, slices: int = 1, **axes: int) -> Placement:
   )
 
 
-def name(path, prefix: str = '') -> str:
-  """Of a leaf, as the table knows it: a path of a tree, joined by '/'."""
+def path_name(path, prefix: str = '') -> str:
+  """Returns a key path of a tree as a string joined by '/', as in `RULES`."""
   parts = []
   for entry in path:
     for field in ('name', 'key', 'idx'):
@@ -257,7 +287,7 @@ def name(path, prefix: str = '') -> str:
   return prefix + '/'.join(parts)
 
 
-def _tuple(axis):
+def _as_tuple(axis):
   if axis is None:
     return ()
   return axis if isinstance(axis, tuple) else (axis,)

@@ -7,7 +7,7 @@ from sleep_jax.schedule import checks, events
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class LevelSchedule:
   """What one level does in a whole run; see `audit`."""
 
   level: int
@@ -22,7 +22,7 @@ def audit(
   plan: Sequence[events.Event],
   *,
   overflow: str = 'error',
-) -> tuple[Row, ...]:
+) -> tuple[LevelSchedule, ...]:
   """Who moves when, who sleeps when, and how full each bank gets.
 
   Args:
@@ -63,16 +63,16 @@ def audit(
         "or more and set consolidate.full to 'merge'."
       )
   rows = [
-    Row(index + 1, tuple(updates[index]), tuple(sleeps[index + 1]),
+    LevelSchedule(index + 1, tuple(updates[index]), tuple(sleeps[index + 1]),
         most[index], level.slots)
     for index, level in enumerate(levels)
   ]  # fmt: skip
   if sleeps[0]:
-    rows.insert(0, Row(0, (), tuple(sleeps[0]), 0, 0))
+    rows.insert(0, LevelSchedule(0, (), tuple(sleeps[0]), 0, 0))
   return tuple(rows)
 
 
-def describe(rows: Sequence[Row]) -> str:
+def describe(rows: Sequence[LevelSchedule]) -> str:
   """The audit as a table for people."""
   lines = ['level  moves  sleeps  most experts / slots   moves at; sleeps at']
   for row in rows:

@@ -7,7 +7,7 @@ from sleep_jax.model import config
 from sleep_jax.schedule import events
 
 
-def check(levels: Sequence[events.Level]) -> None:
+def check_periods(levels: Sequence[events.Level]) -> None:
   """Raises ValueError where two periods do not fit each other."""
   for number, level in enumerate(levels, 1):
     update, sleep = level.update_period, level.sleep_period

@@ -58,7 +58,7 @@ def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
   return steps
 
 
-def senders(
+def due_senders(
   levels: Sequence[Level], step: int, *, ends: bool
 ) -> tuple[int, ...]:
   """Who falls asleep after `step` completed steps: 0 the context, then levels.
@@ -82,7 +82,7 @@ def sleepers(levels: Sequence[Level]) -> tuple[int, ...]:
   )
 
 
-def events(
+def make_events(
   levels: Sequence[Level],
   *,
   num_experiences: int,
@@ -106,7 +106,7 @@ def events(
     for local_step in range(steps):
       step += 1
       ends = local_step == steps - 1
-      due = senders(levels, step, ends=ends) if sleeps else ()
+      due = due_senders(levels, step, ends=ends) if sleeps else ()
       here = dict(step=step, experience=experience, cycle=cycle, ends=ends)
       made.append(Event(WAKE, local_step=local_step, held=due, **here))
       if not (due or ends):

@@ -9,7 +9,7 @@ from etils import epath
 
 from sleep_jax.storage import workdir
 
-PREFIX = {'cycles': 'cycle', 'moments': 'moment'}  # Series: names in it.
+PREFIXES = {'cycles': 'cycle', 'moments': 'moment'}  # Series: names in it.
 
 
 def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -35,25 +35,25 @@ def latest_replay(folder: str) -> dict[str, Any]:
   return _part(_most_advanced(folder)[1], 'replay')
 
 
-def is_there(folder: str) -> bool:
+def exists(folder: str) -> bool:
   """Whether a life has saved anything yet."""
-  return bool(finished(epath.Path(workdir.path(folder))))
+  return bool(find_complete(epath.Path(workdir.path(folder))))
 
 
 def _most_advanced(folder):
   """(progress, path) of the most advanced checkpoint of a life."""
   home = epath.Path(workdir.path(folder))
-  found = finished(home)
+  found = find_complete(home)
   if not found:
     raise FileNotFoundError(f'{home} holds no checkpoint.')
-  return max(found, key=lambda one: advance(*one[:2]))[1:]
+  return max(found, key=lambda one: progress_order(*one[:2]))[1:]
 
 
-def finished(home):
+def find_complete(home):
   """(series, progress, path) of all that was saved whole."""
   return [
     (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
-    for series, prefix in PREFIX.items()
+    for series, prefix in PREFIXES.items()
     for path in (home / series).glob(f'{prefix}_*')
     if ocp.utils.is_checkpoint_finalized(path)
   ]
@@ -82,6 +82,6 @@ def _part(path, name, only=None):
     ) from error
 
 
-def advance(series, progress):
+def progress_order(series, progress):
   """How far a checkpoint has come; a moment may mend the cycle before it."""
   return progress['event'], progress['night_updates'], series == 'moments'

@@ -73,7 +73,7 @@ class Checkpoints:
       series: ocp.CheckpointManager(
         self.folder / series,
         options=ocp.CheckpointManagerOptions(
-          step_prefix=checkpoint_reading.PREFIX[series],
+          step_prefix=checkpoint_reading.PREFIXES[series],
           preservation_policy=policy,
           cleanup_tmp_directories=True,
           lightweight_initialize=True,  # Damaged files must not stop a start.
@@ -105,13 +105,13 @@ class Checkpoints:
     """
     newest = [
       (s, self._numbers(s)[-1])
-      for s in checkpoint_reading.PREFIX
+      for s in checkpoint_reading.PREFIXES
       if self._numbers(s)
     ]
     found = [(*which, self.progress(*which)) for which in newest]
     return max(
       found,
-      key=lambda one: checkpoint_reading.advance(one[0], one[2]),
+      key=lambda one: checkpoint_reading.progress_order(one[0], one[2]),
       default=None,
     )
 
@@ -219,7 +219,7 @@ class Checkpoints:
 
   def _path(self, series, number):
     return (
-      self.folder / series / f'{checkpoint_reading.PREFIX[series]}_{number}'
+      self.folder / series / f'{checkpoint_reading.PREFIXES[series]}_{number}'
     )
 
 

@@ -31,7 +31,7 @@ class FileWriter:
     self._file.close()
 
 
-class ObjectWriter:
+class BucketWriter:
   """Lines in a bucket: all are written anew, now and then."""
 
   def __init__(self, path: workdir.Folder, text: str):
@@ -121,7 +121,7 @@ def _need(package: str) -> Any:
     ) from error
 
 
-def event_of(row: Row) -> int:
+def get_event(row: Row) -> int:
   event = row.get('event') if isinstance(row, dict) else None
   if isinstance(event, bool) or not isinstance(event, int):
     raise ValueError(f'a row needs an integer "event", found {event!r}')

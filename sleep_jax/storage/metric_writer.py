@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from sleep_jax.storage import metric_backends, workdir
 
-EXTRAS = ('tensorboard', 'wandb')
+OPTIONAL_WRITERS = ('tensorboard', 'wandb')
 
 
 class MetricWriter:
@@ -40,10 +40,10 @@ class MetricWriter:
       ImportError: a writer that was asked for is not installed.
     """
     folder = workdir.path(folder)
-    unknown = [w for w in writers if w not in EXTRAS]
+    unknown = [w for w in writers if w not in OPTIONAL_WRITERS]
     if unknown:
       raise ValueError(
-        f'Unknown writers {unknown}; known are {", ".join(EXTRAS)} '
+        f'Unknown writers {unknown}; known are {", ".join(OPTIONAL_WRITERS)} '
         '(metrics.jsonl is always written).'
       )
     if writers and workdir.in_bucket(folder):
@@ -66,13 +66,13 @@ class MetricWriter:
     Numbers that JSON has no word for (NaN, infinity) are stored as null.
     """
     row = metric_backends.to_plain(row)
-    event = metric_backends.event_of(row)
+    event = metric_backends.get_event(row)
     self._lines.add(json.dumps(row, allow_nan=False) + '\n')
     numbers = metric_backends.flatten(row)
     for other in self._others:
       other.write(event, numbers)
 
-  def journal(self, rows: list[metric_backends.Row]) -> None:
+  def write_dreams(self, rows: list[metric_backends.Row]) -> None:
     """Writes `dreams.jsonl` anew, whole or not at all; nothing if empty."""
     if not rows:
       return
@@ -101,7 +101,7 @@ class MetricWriter:
     text = ''.join(json.dumps(row) + '\n' for row in rows)
     workdir.write_text(self.path, text)
     kind = (
-      metric_backends.ObjectWriter
+      metric_backends.BucketWriter
       if workdir.in_bucket(self.path)
       else metric_backends.FileWriter
     )
@@ -131,7 +131,7 @@ def read(path: str | os.PathLike[str]) -> list[metric_backends.Row]:
   for number, line in enumerate(lines[:-1], start=1):
     try:
       row = json.loads(line)
-      metric_backends.event_of(row)
+      metric_backends.get_event(row)
     except (ValueError, TypeError) as error:
       raise ValueError(
         f'{path}:{number}: {line[:80]!r} is no row of metrics ({error}). '

@@ -55,7 +55,7 @@ def in_bucket(place: Folder) -> bool:
   return not isinstance(place, pathlib.Path)
 
 
-def shown(place: Folder) -> str:
+def display_path(place: Folder) -> str:
   """As one would write it here: on disk, from the current directory."""
   return str(place) if in_bucket(place) else os.path.relpath(place)
 
@@ -77,8 +77,8 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
     ) from error
 
 
-def check(
-  folder: Folder, config: dict[str, Any], *, free: Iterable[str]
+def check_config(
+  folder: Folder, config: dict[str, Any], *, ignored: Iterable[str]
 ) -> None:
   """Finds whether a config may use a work directory, made where missing.
 
@@ -95,7 +95,7 @@ def check(
   old = read_config(folder)
   if old is None:
     return
-  bound = lambda c: {k: v for k, v in c.items() if k not in free}
+  bound = lambda c: {k: v for k, v in c.items() if k not in ignored}
   found = list(differences(bound(old), bound(config)))
   if found:
     more = f'\n  and {len(found) - 5} more' if len(found) > 5 else ''
@@ -154,7 +154,7 @@ def differences(old: Any, new: Any, place: str = 'config') -> Iterator[str]:
     yield f'{place}: {old!r} there, {new!r} now'
 
 
-def write_whole(file: Folder, value: Any) -> None:
+def write_json(file: Folder, value: Any) -> None:
   """Writes JSON in one move: whatever happens, no file is half there."""
   write_text(file, json.dumps(value, indent=1) + '\n')
 

@@ -19,10 +19,10 @@ BUDGETS = ('wake', 'night')
 def make(num_levels: int, budget: str) -> strategy.Strategy:
   return strategy.Strategy(
     name=f'joint_{budget}',
-    owners=strategy.all_weights(num_levels),
+    owners=strategy.single_optimizer(num_levels),
     sleeps=False,
     plan=functools.partial(_plan, budget=budget),
-    reading=_everything,
+    sources=_everything,
   )
 
 
@@ -39,7 +39,7 @@ def _plan(
   del dreams
   total = num_experiences * steps
   if budget == 'night':
-    nights = events.events(levels, num_experiences=num_experiences, steps=steps)
+    nights = events.make_events(levels, num_experiences=num_experiences, steps=steps)
     slept = sum(event.kind == events.SLEEP for event in nights)
     total += slept * night_updates
   end = {'experience': num_experiences, 'cycle': 1}

@@ -11,7 +11,7 @@ from sleep_jax.model import config
 from sleep_jax.schedule import events
 
 # (stream) -> (experience, from 1) -> what is read during it.
-Reading = Callable[[stream_lib.Stream], Callable[[int], batches.Source]]
+Sources = Callable[[stream_lib.Stream], Callable[[int], batches.Source]]
 # (wake step) -> wake step.
 Wrap = Callable[[Callable], Callable]
 
@@ -26,7 +26,7 @@ class Strategy:
       a level's optimizer has the level's number as its name.
     sleeps: whether nights are consolidated.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events.
-    reading: see above.
+    sources: see above.
     wrap: changes the wake step.
     memory: whether it stores whole rows.
     edits: whether it edits itself, see `phases.self_edit`.
@@ -37,14 +37,14 @@ class Strategy:
   owners: Mapping[str, tuple[str, ...]]
   sleeps: bool
   plan: Callable[..., Sequence[events.Event]]
-  reading: Reading
+  sources: Sources
   wrap: Wrap = lambda step: step
   memory: bool = False
   edits: bool = False
   tuned: bool = False
 
 
-def live_through(
+def sequential_plan(
   levels: Sequence[config.Level],
   num_experiences: int,
   steps: int,
@@ -55,25 +55,25 @@ def live_through(
 ) -> Sequence[events.Event]:
   """One experience after the other."""
   del night_updates
-  return events.events(
+  return events.make_events(
     levels, num_experiences=num_experiences, steps=steps, sleeps=sleeps,
     dreams=dreams,
   )  # fmt: skip
 
 
-def one_by_one(stream: stream_lib.Stream) -> Callable[[int], batches.Source]:
+def sequential_sources(stream: stream_lib.Stream) -> Callable[[int], batches.Source]:
   """Each experience is read while it lasts, and never again."""
   return lambda experience: stream.experiences[experience - 1]
 
 
-def levels_alone(num_levels: int) -> dict[str, tuple[str, ...]]:
+def optimizer_per_level(num_levels: int) -> dict[str, tuple[str, ...]]:
   """Every level but the slowest, each with its own optimizer."""
   return {str(level): (str(level),) for level in range(1, num_levels)}
 
 
-def all_weights(num_levels: int) -> dict[str, tuple[str, ...]]:
+def single_optimizer(num_levels: int) -> dict[str, tuple[str, ...]]:
   """One optimizer for the core and all levels."""
-  return {'all': ('core', *levels_alone(num_levels))}
+  return {'all': ('core', *optimizer_per_level(num_levels))}
 
 
 Metrics = Mapping[str, Any]

@@ -194,9 +194,9 @@ def test_every_config_makes_a_night(name):
   made = settings_checks.make_settings(**plain['consolidate'])
   assert made.rounds >= 1
   levels = [config_lib.Level(**level) for level in plain['levels']]
-  schedule_checks.check(levels)
+  schedule_checks.check_periods(levels)
   steps = events.steps_per_experience(levels, config.wake.steps)
-  plan = events.events(
+  plan = events.make_events(
     levels, steps=steps,
     num_experiences=plain['data']['settings'].get('num_days', 10),
   )  # fmt: skip

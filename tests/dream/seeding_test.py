@@ -159,8 +159,8 @@ def test_dreams_that_are_not_accepted_change_nothing():
   programs, state = _life()
   asleep, found = _dreamt()
   nothing = {**found, 'rewarded': np.zeros_like(found['rewarded'])}
-  assert dream_records.nothing_kept(nothing) == 'no dream was rewarded'
-  morning = programs.dreamt(_copy(asleep), 1, accept=False)
+  assert dream_records.discard_reason(nothing) == 'no dream was rewarded'
+  morning = programs.wake_from_dream(_copy(asleep), 1, accept=False)
   assert testing.same(jax.device_get(morning), jax.device_get(state))
 
 
@@ -168,7 +168,7 @@ def test_the_gain_goes_into_the_newest_expert_and_nowhere_else():
   programs, state = _life()
   seeded, losses = _seeded()
   assert losses[-1] < losses[0]
-  morning = jax.device_get(programs.dreamt(_copy(seeded), 1, accept=True))
+  morning = jax.device_get(programs.wake_from_dream(_copy(seeded), 1, accept=True))
   assert morning.night is None
   np.testing.assert_array_equal(
     morning.weights.active_NE, state.weights.active_NE
@@ -189,7 +189,7 @@ def test_the_gain_goes_into_the_newest_expert_and_nowhere_else():
 def test_what_rewarded_dreams_were_asked_is_remembered_once():
   programs, state = _life()
   seeded, _ = _seeded()
-  morning = jax.device_get(programs.dreamt(_copy(seeded), 1, accept=True))
+  morning = jax.device_get(programs.wake_from_dream(_copy(seeded), 1, accept=True))
   dreams, past = seeded.night.dreams, morning.replay['past']
   expected = {
     tuple(tokens[:size])
@@ -270,12 +270,12 @@ def test_a_number_of_trials_that_the_devices_do_not_divide_is_said():
 def test_dreams_come_after_the_nights_or_before_them(order):
   c = testing.config((1, 2), (2, 'experience'))
   levels = tuple(config.Level(**level) for level in c.to_dict()['levels'])
-  plan = events.events(levels, num_experiences=2, steps=4, dreams=order)
+  plan = events.make_events(levels, num_experiences=2, steps=4, dreams=order)
   kinds = [(e.kind, e.sender) for e in plan if e.kind in ('sleep', 'dream')]
   nights, dream = [('sleep', 1), ('sleep', 2)], ('dream', 2)
   day = [*nights, dream] if order == 'after' else [dream, *nights]
   assert kinds == [('sleep', 1), *day] * 2
-  never = events.events(levels, num_experiences=2, steps=4)
+  never = events.make_events(levels, num_experiences=2, steps=4)
   assert all(e.kind != 'dream' for e in never)
 
 
@@ -404,5 +404,5 @@ def _found(**changes):
   ],
 )
 def test_a_night_that_keeps_nothing_says_why(changes, said):
-  found = dream_records.nothing_kept(_found(**changes))
+  found = dream_records.discard_reason(_found(**changes))
   assert said in found and bool(said) == bool(found)

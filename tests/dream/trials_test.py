@@ -63,7 +63,7 @@ def _own(valid=VALID):
 
 @jax.jit
 def _losses(weights):
-  return importance_lib.losses(_model()[0], weights, _own(), SIZE)
+  return importance_lib.dream_losses(_model()[0], weights, _own(), SIZE)
 
 
 def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
@@ -103,7 +103,7 @@ def _gradients():
   each = jax.jit(jax.jacrev(lambda own: _losses(weights.with_params(own))))(own)
 
   def missed(own):
-    nats_B, _ = answer_likelihood.scores(
+    nats_B, _ = answer_likelihood.score_answers(
       model, weights.with_params(own), testing.probes()
     )
     return -jnp.mean(nats_B)
@@ -139,7 +139,7 @@ def test_the_gradient_is_spread_as_the_matrices_are():
   """Whole on each device, it would be as large as the model."""
   model, weights = _model()
   place = testing.placement(data=1, fsdp=8, tensor=1)
-  spread = dataclasses.replace(model, place=place.inside)
+  spread = dataclasses.replace(model, place=place.constrain)
   weigh = lambda weights: importance_lib.importance(
     spread, weights, _own(), testing.probes(), jax.random.key(0), size=SIZE,
     how='gradient', targets=TARGETS,
@@ -157,7 +157,7 @@ def test_questions_that_devices_do_not_divide_are_shared_out_too():
   model, weights = _model()
   place = testing.placement(data=1, fsdp=8, tensor=1)
   practice = testing.probes(num=11)
-  spread = dataclasses.replace(model, place=place.inside)
+  spread = dataclasses.replace(model, place=place.constrain)
   weigh = lambda model, rows: jax.jit(lambda weights: importance_lib.importance(
     model, weights, _own(), practice, jax.random.key(0), size=SIZE,
     how='gradient', targets=TARGETS, rows=rows,
@@ -199,7 +199,7 @@ def test_the_most_important_are_tried_and_some_of_the_others():
   valid = jnp.array([True, True, True, True, True, False])
   seen = set()
   for seed in range(20):
-    at, there = importance_lib.choose(
+    at, there = importance_lib.select_dreams(
       importance, valid, jax.random.key(seed), top=2, random=2
     )
     assert at[:2].tolist() == [1, 3] and there.all()
@@ -207,7 +207,7 @@ def test_the_most_important_are_tried_and_some_of_the_others():
     seen |= set(at[2:].tolist())
   assert seen == {0, 2, 4}
   few = jnp.array([False, True, False, False, False, False])
-  at, there = importance_lib.choose(
+  at, there = importance_lib.select_dreams(
     importance, few, jax.random.key(0), top=2, random=2
   )
   assert there.tolist() == [True, False, False, False]
@@ -225,8 +225,8 @@ def _gains(score='likelihood', together=1):
   model, weights = _model()
   before = _hash(weights.params)
   tried = functools.partial(
-    trials.gains, model, settings=_settings(repeats=2, score=score), size=SIZE,
-    spread=trials.Spread(together),
+    trials.measure_gains, model, settings=_settings(repeats=2, score=score), size=SIZE,
+    spread=trials.TrialPlacement(together),
   )  # fmt: skip
   found = jax.jit(tried)(weights, _own(), testing.probes(), jax.random.key(5))
   assert _hash(weights.params) == before
@@ -245,7 +245,7 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
 
   @jax.jit
   def step(adapter, opt, rows, valid_K):
-    loss = lambda adapter: importance_lib.losses(
+    loss = lambda adapter: importance_lib.dream_losses(
       model, wear(adapter), lessons_lib.from_texts(rows, valid_K[None]), SIZE
     )[0]
     updates, opt = tx.update(jax.grad(loss)(adapter), opt, adapter)
@@ -253,7 +253,7 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
 
   score = jax.jit(
     lambda adapter: jnp.mean(
-      answer_likelihood.scores(model, wear(adapter), testing.probes())[0]
+      answer_likelihood.score_answers(model, wear(adapter), testing.probes())[0]
     )
   )
   for dream in range(M):
@@ -283,10 +283,10 @@ def test_of_trials_devices_send_no_activations_but_weights(attention):
   place = testing.placement(data=1, fsdp=8, tensor=1)
   settings = _settings(candidates=8, top=6, random=2, texts=1)
   shared_out = functools.partial(
-    trials.gains,
-    dataclasses.replace(model, config=config, place=place.inside),
+    trials.measure_gains,
+    dataclasses.replace(model, config=config, place=place.constrain),
     settings=settings, size=SIZE,
-    spread=trials.Spread(8, place.spread, place.alone, 8),
+    spread=trials.TrialPlacement(8, place.shard_rows, place.replicate_states, 8),
   )  # fmt: skip
   lessons = lessons_lib.from_texts(_texts(8), jnp.ones((8, 1)))
   args = lessons, testing.probes(), jax.random.key(5)
@@ -300,7 +300,7 @@ def test_of_trials_devices_send_no_activations_but_weights(attention):
   rows = f'8,(1,{testing.CONTEXT}|4,{testing.PROMPT + 2}),'
   assert not [dims for dims in sent if re.match(rows + '(?!1$)', dims)]
   one_device = jax.jit(functools.partial(
-    trials.gains, model, settings=settings, size=SIZE
+    trials.measure_gains, model, settings=settings, size=SIZE
   ))  # fmt: skip
   np.testing.assert_allclose(
     made(there, *args)[0], one_device(weights, *args)[0], rtol=1e-3, atol=1e-5
@@ -345,7 +345,7 @@ def test_the_score_is_what_a_reader_would_count():
   """Greedy: an answer is right if each token is the likeliest."""
   model, weights = _model()
   probes = testing.probes()
-  rollout = answer_likelihood.given(probes)
+  rollout = answer_likelihood.append_answers(probes)
   for row in range(4):
     size = int(probes.prompts.length_B[row])
     asked = probes.prompts.tokens_BP[row, :size].tolist()
@@ -362,7 +362,7 @@ def test_the_score_is_what_a_reader_would_count():
     answer_BA=probes.answer_BA.at[:2, 0].set(best_B[:2]),
     answer_length_B=jnp.ones((4,), jnp.int32),
   )
-  nats_B, right_B = answer_likelihood.scores(model, weights, known)
+  nats_B, right_B = answer_likelihood.score_answers(model, weights, known)
   assert right_B.tolist()[:2] == [True, True] and not right_B[2:].any()
   assert (nats_B < 0).all()
   gain_MR, nothing = _gains(score='greedy')
@@ -397,7 +397,7 @@ def test_lessons_that_all_share_teach_what_everyones_own_would():
 
   @jax.jit
   def gains(lessons):
-    return trials.gains(
+    return trials.measure_gains(
       model, weights, lessons, testing.probes(), jax.random.key(5),
       settings=_settings(), size=SIZE,
     )[0][:, 0]  # fmt: skip
@@ -422,7 +422,7 @@ def test_nobody_learns_from_what_was_not_rewarded():
 
   @jax.jit
   def learn(texts, weight_B):
-    return trials.learn(
+    return trials.train_adapter(
       model, weights, texts, weight_B, jax.random.key(1), adapter=adapter,
       settings=TRIAL, size=SIZE,
     )  # fmt: skip

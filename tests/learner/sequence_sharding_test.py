@@ -77,7 +77,7 @@ def test_a_day_and_a_night_of_shared_rows_are_those_of_whole_ones(mesh):
 def _sent(function, model, mesh, *shapes):
   """(kind, shape, in which operation) of what goes between devices."""
   place = testing.placement(**mesh)
-  model = dataclasses.replace(model, place=place.inside)
+  model = dataclasses.replace(model, place=place.constrain)
   weights = testing.weights(model)
   with jax.set_mesh(place.mesh):
     placed = jax.tree.map(

@@ -25,27 +25,27 @@ def test_a_trace_holds_the_calls_after_the_first(tmp_path):
 
   for _ in range(5):
     call()
-    profile.after('wake')
+    profile.record_call('wake')
   assert _traced(tmp_path / 'wake') == 2
   # Another kind ends a trace that is under way, and has its own.
   for kind in ('seed', 'merge', 'merge'):
     call()
-    profile.after(kind)
+    profile.record_call(kind)
   profile.close()
   assert _traced(tmp_path / 'seed') == 1 and _traced(tmp_path / 'merge') == 1
 
 
 def test_nothing_is_traced_unasked(tmp_path):
   profile = profiling.Profile(str(tmp_path), 0)
-  profile.after('wake')
+  profile.record_call('wake')
   profile.close()
   assert not list(tmp_path.iterdir())
 
 
 def test_only_compiling_is_counted():
   twice = jax.jit(lambda x: jnp.tanh(x @ x) * 3.25)
-  with profiling.Compiling() as first:
+  with profiling.CompileTimer() as first:
     twice(jnp.ones((8, 8))).block_until_ready()
-  with profiling.Compiling() as second:
+  with profiling.CompileTimer() as second:
     twice(jnp.ones((8, 8))).block_until_ready()
   assert first.seconds > 0 and second.seconds == 0

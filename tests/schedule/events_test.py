@@ -41,8 +41,8 @@ def _reference(periods, num_steps):
 def test_levels_move_and_sleep_as_the_reference_does(depth):
   periods, steps, num = DEEP[depth], 12, 4
   levels = _levels(*periods)
-  checks.check(levels)
-  plan = events.events(levels, num_experiences=num, steps=steps)
+  checks.check_periods(levels)
+  plan = events.make_events(levels, num_experiences=num, steps=steps)
   rows = capacity.audit(levels, plan)
   moves, sleeps, order = _reference(periods, steps * num)
   assert [list(row.updates) for row in rows] == [*moves, []]
@@ -53,13 +53,13 @@ def test_levels_move_and_sleep_as_the_reference_does(depth):
 
 
 def test_an_unfinished_day_is_not_slept_on():
-  plan = events.events(_levels((2, 6)), num_experiences=1, steps=17)
+  plan = events.make_events(_levels((2, 6)), num_experiences=1, steps=17)
   assert [e.step for e in plan if e.kind == events.SLEEP] == [6, 12]
 
 
 def test_levels_due_together_go_fastest_first_and_are_held_awake():
   levels = _levels(*DEEP[5])
-  plan = events.events(levels, num_experiences=1, steps=16)
+  plan = events.make_events(levels, num_experiences=1, steps=16)
   last = [e for e in plan if e.step == 16]
   assert [e.kind for e in last] == [
     'wake', 'evaluate', 'sleep', 'sleep', 'sleep', 'sleep', 'evaluate', 'save'
@@ -75,7 +75,7 @@ def test_levels_due_together_go_fastest_first_and_are_held_awake():
 
 
 def test_a_night_lies_between_its_evening_and_its_morning():
-  plan = events.events(_levels((1, 'experience')), num_experiences=2, steps=3)
+  plan = events.make_events(_levels((1, 'experience')), num_experiences=2, steps=3)
   assert [(e.kind, e.moment) for e in plan if e.kind != 'wake'] == 2 * [
     ('evaluate', 'evening'), ('sleep', ''), ('evaluate', 'morning'),
     ('save', ''),
@@ -90,7 +90,7 @@ def test_a_night_lies_between_its_evening_and_its_morning():
 
 
 def test_who_never_sleeps_is_asked_once_an_experience():
-  plan = events.events(
+  plan = events.make_events(
     _levels((1, 2)), num_experiences=2, steps=4, sleeps=False
   )
   rest = [e for e in plan if e.kind != events.WAKE]
@@ -109,13 +109,13 @@ def test_experiences_grow_until_no_chunk_crosses_them():
 
 def test_a_bank_is_filled_by_the_level_below_and_emptied_by_its_own_sleep():
   levels = _levels((1, 2), (2, 6), slots=9)
-  plan = events.events(levels, num_experiences=1, steps=18)
+  plan = events.make_events(levels, num_experiences=1, steps=18)
   assert [row.most_experts for row in capacity.audit(levels, plan)] == [0, 3, 3]
 
 
 def test_a_bank_that_must_overflow_is_refused_at_the_start():
   levels = _levels((1, 2), (2, 6), slots=2)
-  plan = events.events(levels, num_experiences=1, steps=18)
+  plan = events.make_events(levels, num_experiences=1, steps=18)
   with pytest.raises(ValueError, match=r'bank of level 2 has 2 slots, but 3'):
     capacity.audit(levels, plan)
   just = _levels((1, 2), (2, 6), slots=3)
@@ -134,19 +134,19 @@ def test_a_bank_that_must_overflow_is_refused_at_the_start():
 )
 def test_periods_that_do_not_fit_are_refused(periods, said):
   with pytest.raises(ValueError, match=said):
-    checks.check(_levels(*periods))
+    checks.check_periods(_levels(*periods))
 
 
 def test_the_slowest_level_has_nobody_to_sleep_into():
   levels = _levels((1, 1))
   odd = [levels[0], config.Level(8, 4, 'infinite', 4, 1)]
   with pytest.raises(ValueError, match=r'levels\[2\], the slowest'):
-    checks.check(odd)
+    checks.check_periods(odd)
 
 
 def test_the_audit_is_readable():
   levels = _levels((1, 2), (2, 6))
-  plan = events.events(levels, num_experiences=1, steps=18)
+  plan = events.make_events(levels, num_experiences=1, steps=18)
   lines = capacity.describe(capacity.audit(levels, plan)).splitlines()
   assert len(lines) == 4
   assert lines[1].split()[:3] == ['1', '18', '9']
@@ -155,7 +155,7 @@ def test_the_audit_is_readable():
 
 
 def test_every_step_is_lived_exactly_once():
-  plan = events.events(_levels(*DEEP[4]), num_experiences=3, steps=7)
+  plan = events.make_events(_levels(*DEEP[4]), num_experiences=3, steps=7)
   steps = [e.step for e in plan if e.kind == events.WAKE]
   assert steps == list(range(1, 22))
   assert all(a.step <= b.step for a, b in itertools.pairwise(plan))

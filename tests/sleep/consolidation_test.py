@@ -272,7 +272,7 @@ def test_what_is_kept_of_a_teachers_reading_is_what_it_reads():
     weights = night.teacher(last, teacher.teacher)
     for written in (last.night.pools, last.night.rollouts):
       kept = written[teacher.name]
-      mask_BG = np.asarray(losses.generated(kept, night.settings.max_new))
+      mask_BG = np.asarray(losses.generated_mask(kept, night.settings.max_new))
       assert mask_BG.any(1).all()
       found = read(weights, kept.replace(states_BGD=None))
       np.testing.assert_allclose(
@@ -512,17 +512,17 @@ class _Judge:
   def __init__(self, *scores):
     self._scores, self.asked = iter(scores), []
 
-  def examine(self, weights, experience):
+  def evaluate(self, weights, experience):
     del weights, experience
     return {'scores': {}}
 
-  def second(self, weights):
+  def second_scores(self, weights):
     del weights
     return {}
 
-  gates = second
+  expert_gates = second_scores
 
-  def guard(self, weights, experience):
+  def guard_accuracy(self, weights, experience):
     del experience
     self.asked.append(jax.device_get(weights))
     return next(self._scores)
@@ -557,7 +557,7 @@ def test_a_night_that_harms_the_old_is_discarded_and_said(
     tokenizer=types.SimpleNamespace(decode=lambda ids: ''),
   )
   initial_model, key = testing.initial_model(programs.model), jax.random.key(0)
-  plan = events.events(programs.model.config.levels, num_experiences=1, steps=2)
+  plan = events.make_events(programs.model.config.levels, num_experiences=1, steps=2)
   with jax.set_mesh(programs.placement.mesh):
     life = loop.Run(
       programs,
@@ -733,7 +733,7 @@ def test_the_gradient_of_what_is_earned_is_that_of_the_expected_reward():
   weight_V = vocab * jax.jit(odds)(state.night.fresh) * liked_V
 
   def earned(fresh):
-    return imitation.gained(
+    return imitation.reinforce_objective(
       read(fresh, everyone), everyone, weight_V, temperature=1.0
     )
 
@@ -817,7 +817,7 @@ def _logits(weights, rows):
 )
 def test_a_night_whose_endings_come_apart_is_to_end(now, said):
   first = dict(likelihood=-1.5, repetition=0.2, repetition_wanted=0.25)
-  found = imitation.collapse(first, first | now, _settings().imitation)
+  found = imitation.detect_collapse(first, first | now, _settings().imitation)
   assert bool(found) == bool(said)
   assert re.search(said, found)
 
@@ -871,7 +871,7 @@ def test_settings_are_frozen():
 
 def test_a_place_is_drawn_as_often_as_it_weighs():
   weight = jnp.array([1.0, 0.0, 3.0, 4.0, 99.0, 99.0])
-  draw = jax.jit(functools.partial(priorities.drawn, num=8))
+  draw = jax.jit(functools.partial(priorities.sample_indices, num=8))
   counts = np.zeros(6)
   for seed in range(50):
     found = np.asarray(draw(weight, 4, jax.random.key(seed)))
@@ -903,7 +903,7 @@ def test_what_is_new_comes_first():
   }
   for update, expected in ((0, 1.0), (night.settings.updates_per_round, 0.3)):
     asleep = state.night.replace(update=jnp.int32(update), priorities=known)
-    welcomed = priorities.welcomed(asleep, night.settings)
+    welcomed = priorities.with_new_rollouts(asleep, night.settings)
     for teacher in night.settings.teachers:
       n = teacher.draws
       start = n * (update // night.settings.updates_per_round)
@@ -915,7 +915,7 @@ def test_what_is_new_comes_first():
 
 def test_rows_that_the_student_wrote_tell_nothing_of_the_teachers_rows():
   night = _night()[0][-1].night  # In whose last round the student wrote.
-  rows, places = priorities.choose(
+  rows, places = priorities.choose_rows(
     night.pools, night.rollouts, night.priorities, jax.random.key(1),
     _settings(), valid=jnp.int32(1), own=jnp.asarray(True),
   )  # fmt: skip

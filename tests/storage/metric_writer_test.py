@@ -83,7 +83,7 @@ def test_an_unknown_writer_is_named_with_the_known_ones(tmp_path):
     metric_writer.MetricWriter(tmp_path, writers=('tensorbord',))
 
 
-@pytest.mark.parametrize('package', metric_writer.EXTRAS)
+@pytest.mark.parametrize('package', metric_writer.OPTIONAL_WRITERS)
 def test_a_writer_that_is_not_installed_names_its_extra(
   package, tmp_path, monkeypatch
 ):
@@ -124,7 +124,7 @@ def test_a_record_in_a_bucket_is_the_same_as_on_disk(bucket, tmp_path):
       with metric_writer.MetricWriter(folder) as record:
         record.write({'event': first, 'loss': 0.5})
         record.write({'event': first + 1, 'name': 'ä'})
-        record.journal([{'dream': first}])
+        record.write_dreams([{'dream': first}])
     with metric_writer.MetricWriter(folder) as record:
       assert [r['event'] for r in record.truncate_after(3)] == [1, 2, 3]
   for name in ('metrics.jsonl', 'dreams.jsonl'):
@@ -150,7 +150,7 @@ def test_rows_are_in_the_bucket_when_asked_for_and_now_and_then(
     assert there() == [1, 2, 3]
 
 
-@pytest.mark.parametrize('package', metric_writer.EXTRAS)
+@pytest.mark.parametrize('package', metric_writer.OPTIONAL_WRITERS)
 def test_a_writer_that_needs_a_disk_is_refused_a_bucket(bucket, package):
   with pytest.raises(ValueError, match=rf'{package}.*gs://mine/run'):
     metric_writer.MetricWriter('gs://mine/run', writers=(package,))

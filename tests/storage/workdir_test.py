@@ -17,20 +17,20 @@ CONFIG = {'seeds': [0], 'wake': {'steps': 3}, 'levels': [{'slots': 1}, {}]}
 
 
 def _check(folder, config):
-  workdir.check(folder, config, free=('seeds',))
+  workdir.check_config(folder, config, ignored=('seeds',))
 
 
 def test_a_folder_is_made_and_its_own_config_may_come_back(tmp_path):
   folder = tmp_path / 'runs' / 'x'
   _check(folder, CONFIG)
   assert workdir.read_config(folder) is None  # Checking claims nothing.
-  workdir.write_whole(folder / 'config.json', CONFIG)
+  workdir.write_json(folder / 'config.json', CONFIG)
   _check(folder, CONFIG)
   _check(folder, CONFIG | {'seeds': [0, 1]})
 
 
 def test_another_config_is_told_where_it_differs(tmp_path):
-  workdir.write_whole(tmp_path / 'config.json', CONFIG)
+  workdir.write_json(tmp_path / 'config.json', CONFIG)
   other = CONFIG | {'wake': {'steps': 4}, 'levels': [{'slots': 2}, {}]}
   with pytest.raises(ValueError) as caught:
     _check(tmp_path, other)
@@ -42,7 +42,7 @@ def test_another_config_is_told_where_it_differs(tmp_path):
 
 
 def test_of_many_differences_a_few_are_shown(tmp_path):
-  workdir.write_whole(tmp_path / 'config.json', {})
+  workdir.write_json(tmp_path / 'config.json', {})
   with pytest.raises(ValueError, match='and 3 more'):
     _check(tmp_path, {f'key_{n}': n for n in range(8)})
 
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
   path = tmp_path / 'summary.json'
-  workdir.write_whole(path, {'old': 1})
+  workdir.write_json(path, {'old': 1})
   before = path.read_text()
 
   def fill_up(self, text, encoding):
@@ -73,7 +73,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
   monkeypatch.setattr(pathlib.Path, 'write_text', fill_up)
   with pytest.raises(OSError, match='The disk is full: .*' + tmp_path.name):
     with workdir.explain_full_disk(tmp_path):
-      workdir.write_whole(path, {'new': 2})
+      workdir.write_json(path, {'new': 2})
   assert path.read_text() == before
 
 
@@ -90,13 +90,13 @@ def test_a_place_on_disk_is_what_pathlib_makes_of_it(tmp_path, monkeypatch):
   for name, place in (('x', 'x'), ('link/x', 'runs/x'), ('~/x', 'home/x')):
     assert workdir.path(name) == tmp_path.resolve() / place
     assert isinstance(workdir.path(name), pathlib.Path)
-  assert workdir.shown(tmp_path / 'runs' / 'x') == 'runs/x'
+  assert workdir.display_path(tmp_path / 'runs' / 'x') == 'runs/x'
 
 
 def test_a_place_in_a_bucket_keeps_its_name(bucket):
   place = workdir.path('gs://mine/runs/x')
   assert workdir.in_bucket(place)
-  assert str(place) == workdir.shown(place) == 'gs://mine/runs/x'
+  assert str(place) == workdir.display_path(place) == 'gs://mine/runs/x'
   assert str(place / 'y') == 'gs://mine/runs/x/y'
   assert workdir.path(place) == workdir.path(str(place)) == place
 
@@ -117,8 +117,8 @@ def test_a_bucket_works_as_a_folder_does(bucket):
   folder = workdir.path('gs://mine/runs/x')
   _check(folder, CONFIG)
   assert not bucket  # Checking claims nothing.
-  workdir.write_whole(folder / 'config.json', CONFIG)
-  workdir.write_whole(folder / 'config.json', CONFIG)
+  workdir.write_json(folder / 'config.json', CONFIG)
+  workdir.write_json(folder / 'config.json', CONFIG)
   assert list(bucket) == ['/mine/runs/x/config.json']
   assert workdir.read_config(folder) == CONFIG
   with pytest.raises(ValueError, match='gs://mine/runs/x belongs to another'):
