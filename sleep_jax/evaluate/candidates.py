@@ -1,4 +1,9 @@
-"""TODO: evaluate.candidates (from evaluate.probes)."""
+"""Ranks the candidate answers of a probe by their log-probability.
+
+All candidates of a probe are read in one row behind their prompt. Each one
+attends to the prompt and to itself only, so the prompt is computed once and
+every candidate gets the score that it would get alone.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,30 +16,44 @@ from sleep_jax import types
 
 
 def rank(forward: types.Forward, candidates: 'Candidates') -> Callable:
-  """(weights, chunk of Probes, experience) -> bool [B]: gold ranks first."""
+  """Returns a function that tests whether the right candidate ranks first.
 
-  def correct(weights, probes, experience):
-    score_BC = candidate_scores(forward, weights, probes, candidates)
+  Args:
+    forward: the model's forward function.
+    candidates: the flattened candidates of all sets of the stream.
+
+  Returns:
+    Function (weights, chunk of `Probes`, experience) -> bool [B]. Candidates
+    introduced after `experience` do not compete.
+  """
+
+  def is_correct(weights, probes, experience):
+    score_BC = score_candidates(forward, weights, probes, candidates)
     since_BC = probes.candidate_since_SC[probes.set_B]
     length_BC = probes.candidate_length_SC[probes.set_B]
     allowed_BC = (since_BC <= experience) & (length_BC > 0)
     gold = jax.nn.one_hot(probes.gold_B, score_BC.shape[1], dtype=bool)
-    # A label not yet taught still competes where it is the right answer.
+    # The right answer always competes, even before it has been taught.
+    # Otherwise the score of an experience to come would be undefined.
     score_BC = jnp.where(allowed_BC | gold, score_BC, -jnp.inf)
     return jnp.argmax(score_BC, 1) == probes.gold_B
 
-  return correct
+  return is_correct
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-  """All candidates of a set behind one another, without the gaps of a grid.
+  """The candidates of each set, concatenated into one row without padding.
 
-  Attributes, K = tokens that are read (all but each candidate's EOS):
-    read_SK, target_SK: a token, and the one that it must predict.
-    owner_SK: candidate it belongs to; -1 marks no token.
-    offset_SK: its place within the candidate.
-    first_SC, length_SC: first token, and number of tokens with EOS.
+  K counts input tokens: all tokens of all candidates but the EOS of each.
+
+  Attributes:
+    read_SK: input token.
+    target_SK: the token that follows it.
+    owner_SK: index of the candidate that it belongs to; -1 for padding.
+    offset_SK: position within the candidate.
+    first_SC: first token of each candidate.
+    length_SC: number of tokens of each candidate, EOS included.
   """
 
   read_SK: np.ndarray
@@ -45,12 +64,12 @@ class Candidates:
   length_SC: np.ndarray
 
 
-def lay_out(probes: types.Probes) -> Candidates:
-  """The candidates that all probes of a stream share, as one row a set."""
+def flatten(probes: types.Probes) -> Candidates:
+  """Returns the candidates of `probes` with one row of tokens per set."""
   tokens_SCA = np.asarray(probes.candidates_SCA)
   length_SC = np.asarray(probes.candidate_length_SC)
-  most = max(int(np.sum(np.maximum(length_SC - 1, 0), 1).max()), 1)
-  shape = (len(tokens_SCA), most)
+  width = max(int(np.sum(np.maximum(length_SC - 1, 0), 1).max()), 1)
+  shape = (len(tokens_SCA), width)
   read, target, offset = (np.zeros(shape, np.int32) for _ in range(3))
   owner = np.full(shape, -1, np.int32)
   for row, (tokens_CA, length_C) in enumerate(
@@ -71,29 +90,30 @@ def lay_out(probes: types.Probes) -> Candidates:
   return Candidates(read, target, owner, offset, tokens_SCA[:, :, 0], length_SC)
 
 
-def candidate_scores(
+def score_candidates(
   forward: types.Forward,
   weights: types.Weights,
   probes: types.Probes,
   candidates: Candidates,
 ) -> types.Array:
-  """Mean log-probability per token `[B, C]`, nats, EOS included."""
+  """Returns the mean log-probability per token `[B, C]`, EOS included, nats."""
   tokens_BP = probes.prompts.tokens_BP
   length_B = probes.prompts.length_B
   B, P = tokens_BP.shape
-  of = lambda x: jnp.asarray(x)[probes.set_B]
-  owner_BK, first_BC = of(candidates.owner_SK), of(candidates.first_SC)
+  per_probe = lambda x: jnp.asarray(x)[probes.set_B]
+  owner_BK = per_probe(candidates.owner_SK)
+  first_BC = per_probe(candidates.first_SC)
   segments_BK = jnp.where(owner_BK >= 0, owner_BK + 1, -1)
-  place_P = jnp.arange(P)[None]
-  prefix_BP = jnp.where(place_P < length_B[:, None], 0, -1)
+  position_P = jnp.arange(P)[None]
+  prefix_BP = jnp.where(position_P < length_B[:, None], 0, -1)
   logits_BTV = forward(
     weights,
-    jnp.concatenate([tokens_BP, of(candidates.read_SK)], 1),
+    jnp.concatenate([tokens_BP, per_probe(candidates.read_SK)], 1),
     jnp.concatenate([prefix_BP, segments_BK], 1),
     jnp.concatenate(
       [
-        jnp.broadcast_to(place_P, (B, P)),
-        length_B[:, None] + of(candidates.offset_SK),
+        jnp.broadcast_to(position_P, (B, P)),
+        length_B[:, None] + per_probe(candidates.offset_SK),
       ],
       1,
     ),
@@ -104,9 +124,9 @@ def candidate_scores(
   first_BC = jnp.take_along_axis(last_BV, first_BC, 1)
   first_BC -= jnp.take_along_axis(norm_BT, last_B1, 1)
   later_BK = jnp.take_along_axis(
-    logits_BTV[:, P:], of(candidates.target_SK)[..., None], 2
+    logits_BTV[:, P:], per_probe(candidates.target_SK)[..., None], 2
   )[..., 0]
   later_BK = jnp.where(owner_BK >= 0, later_BK - norm_BT[:, P:], 0)
   row_B1 = jnp.arange(B)[:, None]
   total_BC = first_BC.at[row_B1, owner_BK].add(later_BK)
-  return total_BC / jnp.maximum(of(candidates.length_SC), 1)
+  return total_BC / jnp.maximum(per_probe(candidates.length_SC), 1)

@@ -1,8 +1,8 @@
-"""Cost: what a strategy spent, counted where it is spent.
+"""Counts the cost of a run: tokens, optimizer steps, time and memory.
 
-Totals are plain numbers that travel with the checkpoint, so a run that was
-interrupted reports what all its parts spent. Time counts only inside
-`running`: what is evaluated or drawn for the reader is no cost of learning.
+Totals are plain numbers that are saved with the checkpoint, so an interrupted
+run reports the sum over all its parts. Time counts only inside `measure_time`:
+evaluating and drawing the report are not costs of learning.
 """
 
 import contextlib
@@ -15,65 +15,81 @@ SIZES = ('added_parameters', 'stored_bytes')
 
 
 class Cost:
-  """Totals of one run.
+  """Accumulates the totals of one run.
 
-  Attributes:
-    tokens_read, tokens_generated: tokens trained on and sampled.
+  The totals are:
+    tokens_read, tokens_generated: tokens trained on and tokens sampled.
     steps: optimizer steps, awake and asleep.
     seconds, cpu_seconds: wall time, and processor time of all threads.
-    added_parameters, stored_bytes: sizes as they stand now.
+    added_parameters, stored_bytes: current sizes.
   """
 
   def __init__(self, totals: dict[str, float] | None = None):
-    """Continues from `totals` of an earlier part of the run, if any."""
+    """Initializes the totals, from an earlier part of the run if values.
+
+    Args:
+      totals: result of `totals()` of the earlier part.
+
+    Raises:
+      ValueError: if `totals` has an unknown name.
+    """
     names = (*COUNTS, *TIMES, *SIZES)
     unknown = set(totals or {}) - set(names)
     if unknown:
       raise ValueError(
-        f'Unknown costs {sorted(unknown)}; known are {", ".join(names)}.'
+        f'Unknown costs {sorted(unknown)}: expected names from '
+        f'{", ".join(names)}.'
       )
     self._totals = {**dict.fromkeys(names, 0), **(totals or {})}
-    self._since: tuple[float, float] | None = None
+    self._start: tuple[float, float] | None = None
 
   def add(self, **counts: int) -> None:
-    """Adds to tokens_read, tokens_generated or steps."""
+    """Adds counts to tokens_read, tokens_generated or steps."""
     self._check(counts, COUNTS)
     for name, count in counts.items():
       self._totals[name] += int(count)
 
-  def hold(self, **sizes: int) -> None:
-    """Sets added_parameters or stored_bytes to what they are now."""
+  def set_sizes(self, **sizes: int) -> None:
+    """Sets added_parameters or stored_bytes to their current values."""
     self._check(sizes, SIZES)
     self._totals.update({name: int(size) for name, size in sizes.items()})
 
   @contextlib.contextmanager
-  def running(self) -> Iterator['Cost']:
-    """Time passes inside; `totals` may be asked for at any moment of it."""
-    if self._since is not None:
-      raise RuntimeError('The clock already runs: a second would count twice.')
-    self._since = (time.perf_counter(), time.process_time())
+  def measure_time(self) -> Iterator['Cost']:
+    """Measures time inside the context; `totals` may be called within it.
+
+    Raises:
+      RuntimeError: if time is already being measured.
+    """
+    if self._start is not None:
+      raise RuntimeError(
+        'measure_time is already active: a nested call would count time '
+        'twice. Leave the outer context first.'
+      )
+    self._start = (time.perf_counter(), time.process_time())
     try:
       yield self
     finally:
       self._totals = self.totals()
-      self._since = None
+      self._start = None
 
   def totals(self) -> dict[str, float]:
-    """All totals so far, ready for JSON and for `Cost(totals)`."""
+    """Returns all totals so far, ready for JSON and for `Cost(totals)`."""
     totals = dict(self._totals)
-    if self._since is not None:
-      totals['seconds'] += time.perf_counter() - self._since[0]
-      totals['cpu_seconds'] += time.process_time() - self._since[1]
+    if self._start is not None:
+      totals['seconds'] += time.perf_counter() - self._start[0]
+      totals['cpu_seconds'] += time.process_time() - self._start[1]
     return totals
 
-  def spent_since(self, totals: dict[str, float]) -> dict[str, float]:
-    """Times by name, in seconds, since an earlier answer of `totals`."""
+  def times_since(self, totals: dict[str, float]) -> dict[str, float]:
+    """Returns the times, in seconds, since `totals` was returned earlier."""
     now = self.totals()
     return {name: now[name] - totals[name] for name in TIMES}
 
-  def _check(self, given: dict[str, int], names: tuple[str, ...]) -> None:
-    unknown = set(given) - set(names)
+  def _check(self, values: dict[str, int], names: tuple[str, ...]) -> None:
+    unknown = set(values) - set(names)
     if unknown:
       raise ValueError(
-        f'Unknown {sorted(unknown)}; known here are {", ".join(names)}.'
+        f'Unknown costs {sorted(unknown)}: expected names from '
+        f'{", ".join(names)}.'
       )

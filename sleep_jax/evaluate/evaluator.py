@@ -1,6 +1,6 @@
-"""The examiner: every number that an evaluation yields, from frozen inputs.
+"""Evaluates weights on frozen probes and held-out text.
 
-Compiled once per stream and shared by all strategies of a seed.
+An evaluator is compiled once per stream and shared by all strategies of a seed.
 """
 
 import functools
@@ -20,16 +20,19 @@ from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 from sleep_jax.runtime import processes
 
-_GATED = 64  # Questions of each set, on which gates are read.
+_GATE_PROMPTS = 64  # Questions of each set on which gates are measured.
 
 
 class HeldOutEvaluator:
-  """Asks an unborn model the one thing it can be asked: to foretell text.
+  """Evaluates the held-out loss only; replaces `Evaluator` in pretraining.
 
-  It stands where an `Examiner` does during birth.
+  Before pretraining there are no initial weights to compare with and no
+  knowledge to probe, so the other methods return nothing.
 
   Args:
-    batches: of held-out text.
+    model: the transformer.
+    source: held-out text.
+    batches: number of batches of it.
   """
 
   def __init__(
@@ -41,39 +44,41 @@ class HeldOutEvaluator:
     self._batches = [source.batch(index) for index in range(batches)]
     self._loss = jax.jit(lambda w, batch: _loss(model, w, batch)[0])
 
-  def examine(self, weights: types.Weights, experience: int) -> dict[str, Any]:
-    """Held-out loss, nats per token, in an `Examiner`'s record."""
+  def evaluate(self, weights: types.Weights, experience: int) -> dict[str, Any]:
+    """Returns a record as `Evaluator.evaluate` does, with the loss in nats."""
     del experience
-    nats = [float(self._loss(weights, batch)) for batch in self._batches]
-    mean = sum(nats) / len(nats)
+    losses_nats = [float(self._loss(weights, batch)) for batch in self._batches]
+    mean = sum(losses_nats) / len(losses_nats)
     return {'scores': {}, 'template_scores': {}, 'held_out_loss': mean}
 
-  def second(self, weights: types.Weights) -> dict[str, float]:
-    """Nothing: an unborn model has no probes."""
+  def second_scores(self, weights: types.Weights) -> dict[str, float]:
+    """Returns no scores."""
     del weights
     return {}
 
-  def gates(self, weights: types.Weights) -> dict[str, Any]:
-    """Nothing, likewise."""
+  def expert_gates(self, weights: types.Weights) -> dict[str, Any]:
+    """Returns no gates."""
     del weights
     return {}
 
-  def known(self, weights: types.Weights, experience: int) -> None:
-    """Nothing, likewise."""
+  def known_accuracy(self, weights: types.Weights, experience: int) -> None:
+    """Returns no accuracy."""
     del weights, experience
 
-  def guard(self, weights: types.Weights, experience: int) -> None:
-    """Nothing, likewise."""
+  def guard_accuracy(self, weights: types.Weights, experience: int) -> None:
+    """Returns no accuracy."""
     del weights, experience
 
 
 class Evaluator:
-  """Scores weights on a stream's probes and held-out text.
+  """Scores weights on the probes and the held-out text of a stream.
 
   Args:
-    newborn: the weights before the first day, kept for comparison.
-    chunk: probes per call.
-    held_out_batches: of held-out text.
+    model: the transformer.
+    stream: the stream of experiences with its probes.
+    initial_model: the weights before the first day, kept for comparison.
+    chunk: number of probes per call.
+    held_out_batches: number of batches of held-out text.
   """
 
   def __init__(
@@ -91,7 +96,7 @@ class Evaluator:
     known = [*stream.probes.values()]
     rank = greedy
     if known:
-      rank = candidates.rank(model.forward, candidates.lay_out(known[0]))
+      rank = candidates.rank(model.forward, candidates.flatten(known[0]))
     first = rank if self._ranked else greedy
     forced = stream.dataset.score == 'forced'
     if forced:
@@ -116,33 +121,42 @@ class Evaluator:
       for index in range(held_out_batches if source is not None else 0)
     ]
 
-    def text(weights, initial_model, batch):
+    def text_losses(weights, initial_model, batch):
       loss, logits_BTV = _loss(model, weights, batch)
       _, initial_BTV = _loss(model, initial_model, batch)
       kl_BT = losses.divergence(initial_BTV, logits_BTV, beta=0)[:, :-1]
       return loss, losses.masked_mean(kl_BT, batch.loss_BT[:, 1:])
 
-    self._text = jax.jit(text)
-    # A fixed number of questions of each set: one shape.
-    self._some = {
+    self._text_losses = jax.jit(text_losses)
+    # The same number of questions for each set, so that one program serves.
+    self._gate_prompts = {
       name: jax.tree.map(lambda x: jnp.asarray(np.resize(
-        x, (_GATED, *x.shape[1:]))), p.prompts)
+        x, (_GATE_PROMPTS, *x.shape[1:]))), p.prompts)
       for name, p in stream.probes.items()
     }  # fmt: skip
     self._activity = jax.jit(
       functools.partial(_activity, model), static_argnums=2
     )
 
-  def examine(self, weights: types.Weights, experience: int) -> dict[str, Any]:
-    """Scores by key, held-out loss and KL(newborn || now), nats per token.
+  def evaluate(self, weights: types.Weights, experience: int) -> dict[str, Any]:
+    """Returns the scores by probe set and the losses on held-out text.
 
     Args:
-      experience: number of experiences begun; later labels do not compete,
-        and only the next experience is scored of those to come (forward
-        transfer needs no more). 0, the newborn, is scored on all.
+      weights: the weights to evaluate.
+      experience: number of experiences begun. Labels of later experiences do
+        not compete. Of the experiences to come only the next one is scored
+        (forward transfer needs no more); with 0, the initial model, all are.
+
+    Returns:
+      Dict of 'scores', 'template_scores', 'open_scores' and 'log_scores' by
+      probe set, and of 'held_out_loss' and 'kl_initial', the divergence
+      KL(initial model || weights), both in nats per token or None if there is
+      no held-out text.
     """
     args = (jnp.int32(experience),) if self._ranked else ()
-    sets = experience + 2 if experience else None  # Birth, and the next.
+    sets = (
+      experience + 2 if experience else None
+    )  # Pretraining and the next experience count as well.
     numbers: dict[str, Any] = {
       'scores': self._score(weights, *args, sets=sets),
       'template_scores': self._score_templates(weights, *args, sets=sets),
@@ -153,26 +167,33 @@ class Evaluator:
     }
     if self._held_out:
       pairs = [
-        self._text(weights, self._initial_model, b) for b in self._held_out
+        self._text_losses(weights, self._initial_model, b)
+        for b in self._held_out
       ]
       means = [float(sum(x) / len(pairs)) for x in zip(*pairs, strict=True)]
       numbers['held_out_loss'], numbers['kl_initial'] = means
     return numbers
 
-  def known(self, weights: types.Weights, experience: int) -> float | None:
-    """Mean score on birth and the experiences so far; None: no probes."""
-    scores = self.examine(weights, experience)['scores']
+  def known_accuracy(
+    self, weights: types.Weights, experience: int
+  ) -> float | None:
+    """Returns the mean score on pretraining and the experiences so far.
+
+    It is None if the stream has no probes.
+    """
+    scores = self.evaluate(weights, experience)['scores']
     keys = ['pretrain', *map(str, range(1, experience + 1))]
     found = [scores[key] for key in keys if scores.get(key) is not None]
     return float(np.mean(found)) if found else None
 
-  def gates(self, weights: types.Weights) -> dict[str, Any]:
-    """How far experts open, and how much they add, on each set of probes.
+  def expert_gates(self, weights: types.Weights) -> dict[str, Any]:
+    """Returns the gates and output sizes of experts on each probe set.
 
     Returns:
-      Level -> set of probes -> 'gate': mean gate of each active expert over
-      the tokens of the questions and the level's blocks, and 'adds': the root
-      mean square of what it adds there.
+      Dict from level to probe set to 'gate', the mean gate of each active
+      expert over the tokens of the questions and the level's blocks, and
+      'adds', the root mean square of its output there. The key 'slots' of a
+      level lists the active experts.
     """
     found: dict[str, Any] = {}
     active_NE = np.asarray(weights.active_NE)
@@ -187,25 +208,31 @@ class Evaluator:
             self._activity(weights, prompts, number)
           ).items()
         }
-        for name, prompts in self._some.items()
+        for name, prompts in self._gate_prompts.items()
       } | {'slots': slots.tolist()}
-    # Asked of a newborn as well, so that nothing is compiled later.
+    # Computed for the initial model as well, so that nothing compiles later.
     return {number: sets for number, sets in found.items() if sets['slots']}
 
-  def second(self, weights: types.Weights) -> dict[str, float]:
-    """Scores by the other way of scoring (ranking or greedy)."""
+  def second_scores(self, weights: types.Weights) -> dict[str, float]:
+    """Returns the scores of the method not used by `evaluate`.
+
+    That is greedy for a ranked stream, ranking otherwise (empty if its answers
+    have no candidates).
+    """
     args = () if self._ranked else (jnp.int32(self._last),)
     return self._score_other(weights, *args)
 
-  def guard(self, weights: types.Weights, experience: int) -> float | None:
-    """Accuracy on the guard's probes; None where there are none."""
+  def guard_accuracy(
+    self, weights: types.Weights, experience: int
+  ) -> float | None:
+    """Returns the accuracy on the guard's probes, or None without any."""
     args = (jnp.int32(experience),) if self._ranked else ()
     scores = self._score_guard(weights, *args)
     return next(iter(itertools.chain(scores.values(), [None])))
 
 
 def _activity(model, weights, prompts, level):
-  """Mean gate and root mean square output of each expert, `[E]`."""
+  """Returns the mean gate and root mean square output of each expert `[E]`."""
   rows = transformer.rows(prompts.tokens_BP, prompts.length_B)
   valid_BT = rows[1] > 0
 
@@ -222,11 +249,11 @@ def _activity(model, weights, prompts, level):
 
 
 def _loss(model, weights, batch):
-  """Mean loss per target token, and the logits."""
+  """Returns the mean loss per target token, in nats, and the logits."""
   logits_BTV = model.forward(
     weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT
   )
   return (
-    losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT),
+    losses.next_token_loss(logits_BTV, batch.tokens_BT, batch.loss_BT),
     logits_BTV,
   )

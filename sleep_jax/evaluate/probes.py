@@ -1,12 +1,13 @@
-"""Closed-book probes: the question alone in the context, the cache empty.
+"""Scores closed-book probes: the context is the question, the cache is empty.
 
-Three scores. Greedy: the continuation equals the answer, EOS included. Ranking:
-among the candidates met so far, the right one has the highest log-probability
-per token; all candidates of a probe stand in one row behind their prompt and
-see only the prompt and themselves, so that it is computed once. Forced: the
-share of the answer's tokens that are the likeliest, each after the right ones.
+There are three scores:
+  greedy: the greedy continuation equals the answer, EOS included;
+  forced: share of answer tokens that are the most likely token, each given the
+    right tokens before it;
+  ranking: the right answer has the highest log-probability per token among the
+    candidates taught so far (see `evaluate.candidates`).
 
-References: protocols of docs/method.md, "Evaluation".
+Reference: docs/method.md, "Evaluation".
 """
 
 from collections.abc import Callable, Mapping
@@ -25,55 +26,77 @@ Array = types.Array
 
 
 def greedy(model: Any, *, eos: int) -> Callable:
-  """(weights, chunk of Probes) -> bool [B]: greedy answer is exact."""
+  """Returns a function that tests whether the greedy answer is exact.
 
-  def correct(weights, probes):
+  Args:
+    model: the transformer.
+    eos: id of the end-of-sequence token; it is part of the answer.
+
+  Returns:
+    Function (weights, chunk of `Probes`) -> bool [B].
+  """
+
+  def is_correct(weights, probes):
     A = probes.answer_BA.shape[1]
     P = probes.prompts.tokens_BP.shape[1]
     rollout = sampling.sample(
       model, weights, probes.prompts, jax.random.key(0), max_length=P + A,
       max_new=A, eos=eos, temperature=0,
     )  # fmt: skip
-    place = jnp.arange(A)[None]
-    at_BA = jnp.minimum(rollout.prompt_length_B[:, None] + place, P + A - 1)
-    said_BA = jnp.take_along_axis(rollout.tokens_BT, at_BA, 1)
-    beyond = place >= probes.answer_length_B[:, None]
-    return jnp.all((said_BA == probes.answer_BA) | beyond, 1)
+    offset_1A = jnp.arange(A)[None]
+    index_BA = jnp.minimum(
+      rollout.prompt_length_B[:, None] + offset_1A, P + A - 1
+    )
+    generated_BA = jnp.take_along_axis(rollout.tokens_BT, index_BA, 1)
+    padding_BA = offset_1A >= probes.answer_length_B[:, None]
+    return jnp.all((generated_BA == probes.answer_BA) | padding_BA, 1)
 
-  return correct
+  return is_correct
 
 
 def forced(model: Any, *, nats: bool = False) -> Callable:
-  """(weights, chunk of Probes) -> f32 [B]: share of right answer tokens.
+  """Returns a function that scores the right answer token by token.
 
   Args:
-    nats: their mean log-probability instead. EOS is no part of either.
+    model: the transformer.
+    nats: whether to return the mean log-probability of the answer tokens, in
+      nats, instead of the share that are the most likely token.
+
+  Returns:
+    Function (weights, chunk of `Probes`) -> f32 [B]. EOS is not counted.
   """
 
-  def share(weights, probes):
-    bare = probes.replace(answer_length_B=probes.answer_length_B - 1)
+  def score(weights, probes):
+    without_eos = probes.replace(answer_length_B=probes.answer_length_B - 1)
     A = probes.answer_BA.shape[1]
-    likely_BA, best_BA = answer_likelihood.log_likelihood(
-      model, weights, answer_likelihood.given(bare), A
+    log_p_BA, is_best_BA = answer_likelihood.log_likelihood(
+      model, weights, answer_likelihood.append_answers(without_eos), A
     )
-    inside_BA = jnp.arange(A)[None] < bare.answer_length_B[:, None]
-    value_BA = likely_BA if nats else best_BA.astype(jnp.float32)
-    total_B = jnp.sum(jnp.where(inside_BA, value_BA, 0), 1)
-    return total_B / jnp.maximum(bare.answer_length_B, 1)
+    valid_BA = jnp.arange(A)[None] < without_eos.answer_length_B[:, None]
+    value_BA = log_p_BA if nats else is_best_BA.astype(jnp.float32)
+    total_B = jnp.sum(jnp.where(valid_BA, value_BA, 0), 1)
+    return total_B / jnp.maximum(without_eos.answer_length_B, 1)
 
-  return share
+  return score
 
 
 class Scorer:
-  """Scores named sets of probes with one compiled program, in chunks."""
+  """Scores named probe sets in chunks with one compiled program."""
 
   def __init__(
-    self, correct: Callable, sets: Mapping[str, types.Probes], *, chunk: int
+    self, score_fn: Callable, sets: Mapping[str, types.Probes], *, chunk: int
   ):
-    """Args: correct one of the functions above; chunk probes per call."""
+    """Moves the probes to the device, split into chunks of equal size.
+
+    Args:
+      score_fn: (weights, chunk of `Probes`, *args) -> [B], for example the
+        result of `greedy`, `forced` or `candidates.rank`.
+      sets: probe sets by name.
+      chunk: number of probes per call.
+    """
     self._names = [name for name in sets if len(sets[name].gold_B)]
     self._sizes = [len(sets[name].gold_B) for name in self._names]
-    self._correct = jax.jit(correct)
+    self._score_fn = jax.jit(score_fn)
     self._chunks = []
     if not self._names:
       return
@@ -84,15 +107,15 @@ class Scorer:
       sets[name].replace(**{field: np.zeros((0,)) for field in shared})
       for name in self._names
     ]
-    whole = jax.tree.map(lambda *x: np.concatenate(x), *rows)
+    merged = jax.tree.map(lambda *x: np.concatenate(x), *rows)
     total = sum(self._sizes)
     chunk = min(chunk, total)
     for start in range(0, total, chunk):
-      # The last chunk starts earlier rather than being shorter: one shape.
+      # The last chunk overlaps the one before it: all chunks have one shape.
       start = min(start, total - chunk)
       part = jax.tree.map(
         lambda x, s=start: jnp.asarray(x[s : s + chunk]) if x.size else x,
-        whole,
+        merged,
       )
       self._chunks.append((start, part.replace(**fixed)))
     self._chunk, self._total = chunk, total
@@ -100,24 +123,25 @@ class Scorer:
   def __call__(
     self, weights: types.Weights, *args: Any, sets: int | None = None
   ) -> dict[str, float]:
-    """Mean score by name of set; empty sets are left out.
+    """Returns the mean score of each set; empty sets are left out.
 
     Args:
-      *args: further arguments of `correct`.
-      sets: how many of the first sets to score; default: all.
+      weights: weights of the model.
+      *args: further arguments of `score_fn`.
+      sets: number of sets to score, from the first; None scores all.
     """
     names = self._names[:sets]
     if not names:
       return {}
     sizes = self._sizes[: len(names)]
-    right = np.zeros((self._total,))
+    score_N = np.zeros((self._total,))
     for start, probes in self._chunks:
       if start >= sum(sizes):
         break
-      answer = self._correct(weights, probes, *args)
-      right[start : start + self._chunk] = processes.fetch(answer)
+      score_B = self._score_fn(weights, probes, *args)
+      score_N[start : start + self._chunk] = processes.fetch(score_B)
     scores, start = {}, 0
     for name, size in zip(names, sizes, strict=True):
-      scores[name] = float(np.mean(right[start : start + size]))
+      scores[name] = float(np.mean(score_N[start : start + size]))
       start += size
     return scores

@@ -1,8 +1,8 @@
-"""Retention: what a run learned, kept and lost, from its evaluations.
+"""Computes continual-learning metrics of a run from its evaluations.
 
-Every evaluation scores the same frozen probes, so differences between two of
-them are differences of the model. R[i, j] is the score on experience j after
-experience i; row 0 is the newborn. A number that a run does not determine
+Every evaluation scores the same frozen probes, so a difference between two
+evaluations is a change of the model. R[i, j] is the score on experience j after
+experience i; row 0 is the initial model. A metric that a run does not determine
 (backward transfer of one experience, the diagonal of `joint`) is None, never 0.
 
 References:
@@ -14,8 +14,8 @@ import numpy as np
 
 from sleep_jax.evaluate import cycles
 
-TEMPLATES = 'template_scores'  # Of questions worded like the stems.
-LOGS = 'log_scores'  # Mean nats of an answer's token, where those are scored.
+TEMPLATES = 'template_scores'  # Questions worded like the templates.
+LOGS = 'log_scores'  # Mean log-probability per answer token, in nats.
 COSTS = (
   'seconds',
   'cpu_seconds',
@@ -30,19 +30,22 @@ COSTS = (
 def summarize(
   evaluations: list[cycles.Evaluation], cost: dict[str, float] | None = None
 ) -> dict[str, float | None]:
-  """The numbers of one run, as they stand in `summary.json`.
+  """Returns the metrics of one run, as written to `summary.json`.
 
   Args:
-    evaluations: records of one run, oldest first; it may be unfinished, then
-      the experiences finished so far count.
-    cost: totals of `cost.Cost`; what is missing is None.
+    evaluations: records of one run, oldest first. For an unfinished run the
+      experiences finished so far count.
+    cost: totals of `cost.Cost`; missing ones become None.
 
   Returns:
-    Name -> number, or None where the run does not determine it.
+    Dict from metric to number, or None where the run does not determine it.
+    `docs/method.md` ("Evaluation") defines every metric.
   """
   matrix = r_matrix(evaluations)
-  changes = cycles.cycles(evaluations)
-  prior = [cycles.score(evaluation, 'pretrain') for evaluation in evaluations]
+  changes = cycles.cycle_changes(evaluations)
+  prior = [
+    cycles.get_score(evaluation, 'pretrain') for evaluation in evaluations
+  ]
   summary = {
     'prior_initial': prior[0] if prior else np.nan,
     'prior': prior[-1] if prior else np.nan,
@@ -58,15 +61,20 @@ def summarize(
     'damage_awake': cycles.mean_known([c['damage_awake'] for c in changes]),
   }
   summary |= {
-    'prior_templates': cycles.score(evaluations[-1], 'pretrain', TEMPLATES)
+    'prior_templates': cycles.get_score(evaluations[-1], 'pretrain', TEMPLATES)
     if prior
     else np.nan,
     'acc_templates': acc(r_matrix(evaluations, TEMPLATES)),
   }
   logs = r_matrix(evaluations, LOGS)
   summary |= {
-    f'{name}_log': of(logs)
-    for name, of in (('start', start), ('la', la), ('acc', acc), ('bwt', bwt))
+    f'{name}_log': metric(logs)
+    for name, metric in (
+      ('start', start),
+      ('la', la),
+      ('acc', acc),
+      ('bwt', bwt),
+    )
   }
   summary = {
     name: cycles.known_or_none(value) for name, value in summary.items()
@@ -75,7 +83,7 @@ def summarize(
 
 
 def num_experiences(evaluations: list[cycles.Evaluation]) -> int:
-  """How many experiences the stream has, finished or not."""
+  """Returns the number of experiences of the stream, finished or not."""
   keys = {key for e in evaluations for key in e.get('scores') or {}}
   numbers = [int(key) for key in keys if key.isdigit()]
   finished = [e['experience'] or 0 for e in evaluations]
@@ -85,15 +93,16 @@ def num_experiences(evaluations: list[cycles.Evaluation]) -> int:
 def r_matrix(
   evaluations: list[cycles.Evaluation], kind: str = 'scores'
 ) -> np.ndarray:
-  """R [1 + experiences, experiences]: the last word after each experience.
+  """Returns the matrix R: scores by experience, after each experience.
 
   Args:
-    evaluations: records of one run, oldest first.
-    kind: 'scores' (wordings held apart), 'stem_scores' or 'log_scores'.
+    evaluations: records of one run, oldest first. The last evaluation after
+      an experience counts; one within an experience (`experience` None) is
+      ignored.
+    kind: 'scores' (held-out wordings), 'template_scores' or 'log_scores'.
 
   Returns:
-    The matrix; NaN where nothing was measured. An evaluation in the middle of
-    an experience (`experience` None) is no row.
+    Matrix [1 + experiences, experiences], NaN where nothing was measured.
   """
   width = num_experiences(evaluations)
   matrix = np.full((width + 1, width), np.nan)
@@ -101,52 +110,63 @@ def r_matrix(
     row = evaluation['experience']
     if row is not None:
       matrix[row] = [
-        cycles.score(evaluation, j + 1, kind) for j in range(width)
+        cycles.get_score(evaluation, j + 1, kind) for j in range(width)
       ]
   return matrix
 
 
 def acc(matrix: np.ndarray) -> float | None:
-  """Mean of the last row: what is known in the end."""
-  matrix = cycles.finished(matrix)
-  return cycles.mean(matrix[-1])
+  """Returns the final accuracy (ACC): the mean of the last row."""
+  matrix = cycles.finished_part(matrix)
+  return cycles.mean_or_none(matrix[-1])
 
 
 def la(matrix: np.ndarray) -> float | None:
-  """Learning accuracy: mean of the diagonal."""
-  matrix = cycles.finished(matrix)
-  return cycles.mean(np.diagonal(matrix[1:]))
+  """Returns the learning accuracy (LA): the mean of the diagonal."""
+  matrix = cycles.finished_part(matrix)
+  return cycles.mean_or_none(np.diagonal(matrix[1:]))
 
 
 def bwt(matrix: np.ndarray) -> float | None:
-  """Backward transfer: the last row less the diagonal, without its end."""
-  matrix = cycles.finished(matrix)
-  return cycles.mean((matrix[-1] - np.diagonal(matrix[1:]))[:-1])
+  """Returns backward transfer (BWT): mean of last row minus diagonal.
+
+  The last experience is left out: no later one can have changed it.
+  """
+  matrix = cycles.finished_part(matrix)
+  return cycles.mean_or_none((matrix[-1] - np.diagonal(matrix[1:]))[:-1])
 
 
 def start(matrix: np.ndarray) -> float | None:
-  """Mean of the first row: what the newborn scores."""
-  return cycles.mean(cycles.finished(matrix)[0])
+  """Returns the mean of the first row: the score of the initial model."""
+  return cycles.mean_or_none(cycles.finished_part(matrix)[0])
 
 
 def retained(matrix: np.ndarray) -> float | None:
-  """(ACC - start) / (LA - start); None where nothing was learned."""
-  begun, learned, kept = start(matrix), la(matrix), acc(matrix)
-  if begun is None or learned is None or kept is None or learned <= begun:
+  """Returns (ACC - start) / (LA - start), or None if nothing was learned."""
+  initial, learned, final = start(matrix), la(matrix), acc(matrix)
+  if initial is None or learned is None or final is None or learned <= initial:
     return None
-  return (kept - begun) / (learned - begun)
+  return (final - initial) / (learned - initial)
 
 
 def fwt(matrix: np.ndarray) -> float | None:
-  """Forward transfer: what the experiences before i did for i."""
-  matrix = cycles.finished(matrix)
-  return cycles.mean((np.diagonal(matrix[:-1]) - matrix[0])[1:])
+  """Returns forward transfer (FWT): the gain before an experience begins.
+
+  It is the mean over experiences but the first of the score just before the
+  experience minus the score of the initial model.
+  """
+  matrix = cycles.finished_part(matrix)
+  return cycles.mean_or_none((np.diagonal(matrix[:-1]) - matrix[0])[1:])
 
 
 def forgetting(matrix: np.ndarray) -> float | None:
-  """The best an experience ever stood since it was met, less its end."""
-  matrix = cycles.finished(matrix)
+  """Returns forgetting: mean of the best past score minus the final one.
+
+  The best is taken after the experience and before the end of the run; the
+  last experience is left out.
+  """
+  matrix = cycles.finished_part(matrix)
   last = matrix.shape[1]
-  # NaN wins in `max`, so a column with a gap has no known best.
+  # `max` propagates NaN, so a column with a missing score has no best.
   best = [matrix[j + 1 : last, j].max() for j in range(last - 1)]
-  return cycles.mean(np.array(best) - matrix[-1, : last - 1])
+  return cycles.mean_or_none(np.array(best) - matrix[-1, : last - 1])

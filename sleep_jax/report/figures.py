@@ -177,14 +177,14 @@ def _series(
 
 def _skips(runs: list[Run]) -> bool:
   """Whether this is a strategy like `joint`, judged only in the end."""
-  return any(not cycles.cycles(run['evaluations']) for run in runs)
+  return any(not cycles.cycle_changes(run['evaluations']) for run in runs)
 
 
 def _line(
   evaluations: list[dict[str, Any]], read: Read
 ) -> dict[str, list[svg.Point]]:
   """The values of all evenings and of all mornings, as far as known."""
-  evenings, mornings = cycles.moments(evaluations)
+  evenings, mornings = cycles.evenings_and_mornings(evaluations)
   lines: dict[str, list[svg.Point]] = {'evenings': [], 'mornings': []}
   finished = 0
   for cycle in sorted({*evenings, *mornings}):
@@ -225,21 +225,21 @@ def _empty(name: str, style: str) -> dict[str, Any]:
 
 
 def _harms(run: Run) -> list[svg.Point]:
-  changes = cycles.cycles(run['evaluations'])
+  changes = cycles.cycle_changes(run['evaluations'])
   return [(c['cycle'], c['harm']) for c in changes if c['harm'] is not None]
 
 
 def _prior(evaluation: dict[str, Any], met: int) -> float:
   del met  # What was known at birth does not grow.
-  return cycles.score(evaluation, 'pretrain')
+  return cycles.get_score(evaluation, 'pretrain')
 
 
 def _so_far(evaluation: dict[str, Any], met: int) -> float:
-  return _mean(cycles.score(evaluation, j + 1) for j in range(met))
+  return _mean(cycles.get_score(evaluation, j + 1) for j in range(met))
 
 
 def _newest(evaluation: dict[str, Any], met: int) -> float:
-  return cycles.score(evaluation, met) if met else math.nan
+  return cycles.get_score(evaluation, met) if met else math.nan
 
 
 def _field(name: str) -> Read:
@@ -257,7 +257,7 @@ def _with_pretrain(evaluations: list[dict[str, Any]]) -> np.ndarray:
   pretrain = np.full((len(matrix), 1), np.nan)
   for evaluation in evaluations:
     if evaluation['experience'] is not None:
-      pretrain[evaluation['experience']] = cycles.score(evaluation, 'pretrain')
+      pretrain[evaluation['experience']] = cycles.get_score(evaluation, 'pretrain')
   return np.concatenate([pretrain, matrix], axis=1)
 
 

@@ -42,7 +42,7 @@ def summaries(runs: list[Run]) -> dict[str, list[dict[str, Any]]]:
       by_name.setdefault(run['strategy'], []).append(run['summary'])
   budgets = [name for name in by_name if name.startswith('joint_')]
   if budgets:
-    mean = lambda name: cycles.spread(r['acc'] for r in by_name[name])[0]
+    mean = lambda name: cycles.mean_and_interval(r['acc'] for r in by_name[name])[0]
     by_name['joint'] = by_name[max(budgets, key=lambda n: mean(n) or 0.0)]
   return by_name
 
@@ -178,10 +178,10 @@ def table(runs: list[Run]) -> str:
   lines = [f'{"strategy":11}  n {titles} {"minutes":>8}']
   for name, members in groups.items():
     cells = ' '.join(
-      f'{_brief(*cycles.spread(tables.values(members, key))):>10}'
+      f'{_brief(*cycles.mean_and_interval(tables.values(members, key))):>10}'
       for key, _ in COLUMNS
     )
-    seconds, _ = cycles.spread(tables.values(members, 'seconds'))
+    seconds, _ = cycles.mean_and_interval(tables.values(members, 'seconds'))
     minutes = '-' if seconds is None else f'{seconds / 60:.1f}'
     label = f'{name[:10]}*' if tables.unfinished(members) else name[:11]
     num = len(tables.counted(members))
@@ -217,7 +217,7 @@ def _lede(groups: figures.Groups) -> str:
   """The result in a sentence, and how far the runs are."""
 
   def percent(name: str, key: str) -> str | None:
-    mean, _ = cycles.spread(tables.values(groups[name], key))
+    mean, _ = cycles.mean_and_interval(tables.values(groups[name], key))
     return None if mean is None else f'{100 * mean:.0f} %'
 
   said: list[str] = []

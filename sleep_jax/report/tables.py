@@ -91,7 +91,7 @@ def _seeds(members: list[figures.Run]) -> str:
 
 
 def _time(members: list[figures.Run]) -> str:
-  seconds, _ = cycles.spread(values(members, 'seconds'))
+  seconds, _ = cycles.mean_and_interval(values(members, 'seconds'))
   return UNKNOWN if seconds is None else text_format.duration(seconds)
 
 
@@ -105,7 +105,7 @@ def scores(groups: figures.Groups, styles: figures.Styles) -> str:
     [
       _name(members, styles[name], name),
       _seeds(members),
-      *(_number(*cycles.spread(values(members, key))) for key in keys),
+      *(_number(*cycles.mean_and_interval(values(members, key))) for key in keys),
       _time(members),
     ]
     for name, members in groups.items()
@@ -133,7 +133,7 @@ def _further(groups: figures.Groups, styles: figures.Styles) -> str:
       ],
       [cycles.prior_slope(record) for record in records],
     )
-    cells = [_number(*cycles.spread(column)) for column in columns]
+    cells = [_number(*cycles.mean_and_interval(column)) for column in columns]
     rows.append([html.chip(styles[name], name), *cells])
   head = [
     ('', ['strategy']),
@@ -146,13 +146,13 @@ def _further(groups: figures.Groups, styles: figures.Styles) -> str:
 def _template_prior(evaluations: list[dict[str, Any]]) -> float | None:
   if not evaluations:
     return None
-  return cycles.score(evaluations[-1], 'pretrain', 'template_scores')
+  return cycles.get_score(evaluations[-1], 'pretrain', 'template_scores')
 
 
 def costs(groups: figures.Groups, styles: figures.Styles) -> str:
   """What each strategy spent, with a meter against who spent most."""
   means = {
-    (name, key): cycles.spread(values(members, key))[0]
+    (name, key): cycles.mean_and_interval(values(members, key))[0]
     for name, members in groups.items()
     for key, _, _ in COSTS
   }

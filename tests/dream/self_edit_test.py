@@ -72,7 +72,7 @@ def test_lessons_are_rewarded_texts_and_whole_documents():
     prompt_length_B=jnp.array([2, 1]), length_B=jnp.array([4, 2]),
   )  # fmt: skip
   documents = types.Texts(jnp.array([[1, 8, 9, 9, 9, 3]]), jnp.array([5]))
-  rows, weight_R = self_edit.lessons(texts, jnp.array([1.0, 0.0]), documents)
+  rows, weight_R = self_edit.training_rows(texts, jnp.array([1.0, 0.0]), documents)
   np.testing.assert_array_equal(weight_R, [1, 0, 1])
   np.testing.assert_array_equal(rows.prompt_length_B, [2, 1, 1])
   np.testing.assert_array_equal(rows.length_B, [4, 2, 5])
@@ -128,12 +128,12 @@ def test_a_world_without_tasks_cannot_be_edited_about():
 class _Deaf:
   """In place of an examiner: asks nothing."""
 
-  def examine(self, weights, experience):
+  def evaluate(self, weights, experience):
     del weights, experience
     return {}
 
-  def second(self, weights):
+  def second_scores(self, weights):
     del weights
 
-  def gates(self, weights):
+  def expert_gates(self, weights):
     del weights

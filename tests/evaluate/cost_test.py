@@ -11,8 +11,8 @@ def test_counts_add_up_and_sizes_are_as_they_stand():
   spent = cost.Cost()
   spent.add(tokens_read=100, steps=1)
   spent.add(tokens_read=50, tokens_generated=7)
-  spent.hold(stored_bytes=10)
-  spent.hold(stored_bytes=4)
+  spent.set_sizes(stored_bytes=10)
+  spent.set_sizes(stored_bytes=4)
   totals = spent.totals()
   assert (totals['tokens_read'], totals['tokens_generated']) == (150, 7)
   assert (totals['steps'], totals['stored_bytes']) == (1, 4)
@@ -21,7 +21,7 @@ def test_counts_add_up_and_sizes_are_as_they_stand():
 def test_a_restart_carries_the_totals_on_through_json():
   spent = cost.Cost()
   spent.add(steps=3)
-  with spent.running():
+  with spent.measure_time():
     sum(range(100_000))
   saved = json.loads(json.dumps(spent.totals()))
   resumed = cost.Cost(saved)
@@ -32,7 +32,7 @@ def test_a_restart_carries_the_totals_on_through_json():
 
 def test_time_passes_only_while_running_and_can_be_read_meanwhile():
   spent = cost.Cost()
-  with spent.running():
+  with spent.measure_time():
     sum(range(100_000))
     meanwhile = spent.totals()
     assert meanwhile['seconds'] > 0
@@ -44,7 +44,7 @@ def test_time_passes_only_while_running_and_can_be_read_meanwhile():
 
 def test_a_clock_does_not_run_twice():
   spent = cost.Cost()
-  with spent.running(), pytest.raises(RuntimeError), spent.running():
+  with spent.measure_time(), pytest.raises(RuntimeError), spent.measure_time():
     pass
 
 

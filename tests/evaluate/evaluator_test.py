@@ -28,7 +28,7 @@ def _evaluator(here, weights, **changes):
 
 def test_a_newborn_has_not_moved_from_itself(here, weights):
   judge = _evaluator(here, weights)
-  found = judge.examine(weights, 0)
+  found = judge.evaluate(weights, 0)
   assert found['kl_initial'] == 0
   assert (
     set(found['scores'])
@@ -36,24 +36,24 @@ def test_a_newborn_has_not_moved_from_itself(here, weights):
     == {'pretrain', '1', '2'}
   )
   other = jax.tree.map(lambda x: x * 1.1, weights)
-  moved = judge.examine(other, 0)
+  moved = judge.evaluate(other, 0)
   assert moved['kl_initial'] > 0
   assert moved['held_out_loss'] != found['held_out_loss']
-  assert set(judge.second(weights)) == {'pretrain', '1', '2'}
-  assert 0 <= judge.guard(weights, 0) <= 1
+  assert set(judge.second_scores(weights)) == {'pretrain', '1', '2'}
+  assert 0 <= judge.guard_accuracy(weights, 0) <= 1
 
 
 def test_what_a_world_lacks_is_none_and_not_nought(here, weights):
   judge = _evaluator(
     here, weights, probes={}, template_probes={}, guard=None, held_out=None
   )
-  assert judge.examine(weights, 0) == {
+  assert judge.evaluate(weights, 0) == {
     'scores': {}, 'template_scores': {}, 'open_scores': {},
     'log_scores': {},
     'held_out_loss': None, 'kl_initial': None,
   }  # fmt: skip
-  assert judge.second(weights) == {}
-  assert judge.guard(weights, 0) is None
+  assert judge.second_scores(weights) == {}
+  assert judge.guard_accuracy(weights, 0) is None
 
 
 def test_answers_without_rivals_are_not_ranked(here, weights):
@@ -62,12 +62,12 @@ def test_answers_without_rivals_are_not_ranked(here, weights):
     for key, probe in here.stream.probes.items()
   }
   judge = _evaluator(here, weights, probes=probes)
-  assert judge.second(weights) == {}
-  assert set(judge.examine(weights, 0)['scores']) == {'pretrain', '1', '2'}
+  assert judge.second_scores(weights) == {}
+  assert set(judge.evaluate(weights, 0)['scores']) == {'pretrain', '1', '2'}
 
 
 def test_a_student_with_a_fresh_expert_can_be_asked(here, weights):
   """As the guard does, before anything is committed."""
   judge = _evaluator(here, weights)
-  asked = judge.guard(weights.replace(fresh=testing.expert(here.model, 2)), 0)
+  asked = judge.guard_accuracy(weights.replace(fresh=testing.expert(here.model, 2)), 0)
   assert 0 <= asked <= 1

@@ -93,15 +93,15 @@ def test_a_forced_answer_is_scored_token_by_token():
 @functools.cache
 def _ranked():
   return jax.jit(
-    candidates_lib.rank(_made()[0].forward, candidates_lib.lay_out(_probes()))
+    candidates_lib.rank(_made()[0].forward, candidates_lib.flatten(_probes()))
   )
 
 
 def test_a_candidates_score_is_what_it_gets_alone():
   model, weights = _made()
   asked = _probes()
-  layout = candidates_lib.lay_out(asked)
-  score = lambda w, p: candidates_lib.candidate_scores(
+  layout = candidates_lib.flatten(asked)
+  score = lambda w, p: candidates_lib.score_candidates(
     model.forward, w, p, layout
   )
   found = np.asarray(jax.jit(score)(weights, asked))

@@ -85,7 +85,7 @@ class TestMatrix:
 
 class TestCycles:
   def test_harm_cost_and_damage_are_paired_on_the_same_probes(self):
-    first, second = cycles.cycles(two_cycles())
+    first, second = cycles.cycle_changes(two_cycles())
     assert first['harm'] == pytest.approx(-0.1)
     assert first['cost_to_new'] == pytest.approx(-0.1)
     assert first['damage_awake'] == pytest.approx(-0.5)
@@ -95,19 +95,19 @@ class TestCycles:
 
   def test_without_sleep_the_damage_of_the_day_is_the_harm(self):
     evenings = [e for e in two_cycles() if e['moment'] != 'morning']
-    changes = cycles.cycles(evenings)
+    changes = cycles.cycle_changes(evenings)
     assert [c['cost_to_new'] for c in changes] == [0, 0]
     for change in changes:
       assert change['harm'] == pytest.approx(change['damage_awake'])
 
   def test_an_evening_whose_night_is_under_way_counts_no_harm_yet(self):
-    last = cycles.cycles(two_cycles()[:-1])[-1]
+    last = cycles.cycle_changes(two_cycles()[:-1])[-1]
     assert last['harm'] is None
     assert last['cost_to_new'] is None
     assert last['damage_awake'] == pytest.approx(-0.6)
 
   def test_a_night_in_the_middle_of_an_experience_counts_it_as_new(self):
-    changes = cycles.cycles(
+    changes = cycles.cycle_changes(
       [
         evaluation(0, 'initial', 0, 1.0, 0.0),
         evaluation(1, 'evening', None, 0.8, 0.5),
@@ -162,13 +162,13 @@ class TestSummary:
 
 class TestSpread:
   def test_the_interval_of_three_seeds_is_students(self):
-    mean, half = cycles.spread([0.8, 0.9, 1.0])
+    mean, half = cycles.mean_and_interval([0.8, 0.9, 1.0])
     assert mean == pytest.approx(0.9)
     assert half == pytest.approx(4.303 * 0.1 / 3**0.5, abs=1e-3)
 
   def test_one_seed_has_no_interval_and_none_no_mean(self):
-    assert cycles.spread([0.5, None]) == (0.5, None)
-    assert cycles.spread([None]) == (None, None)
+    assert cycles.mean_and_interval([0.5, None]) == (0.5, None)
+    assert cycles.mean_and_interval([None]) == (None, None)
 
 
 def test_the_slope_of_a_line_is_its_slope():

@@ -117,10 +117,10 @@ class _Falls:
   def __init__(self, judge, number):
     self._judge, self._calls, self._number = judge, itertools.count(1), number
 
-  def examine(self, *args):
+  def evaluate(self, *args):
     if next(self._calls) == self._number:
       raise RuntimeError('power cut')
-    return self._judge.examine(*args)
+    return self._judge.evaluate(*args)
 
   def __getattr__(self, name):
     return getattr(self._judge, name)
@@ -190,13 +190,13 @@ def test_nothing_compiles_after_every_level_has_slept_once(unbroken):
 class _Silent:
   """An examiner that asks nothing, and so compiles nothing."""
 
-  def examine(self, weights, experience):
+  def evaluate(self, weights, experience):
     return {'scores': {}, 'template_scores': {}}
 
-  def second(self, weights):
+  def second_scores(self, weights):
     return {}
 
-  gates = second
+  expert_gates = second_scores
 
 
 def _placed(mesh, folder):
@@ -261,7 +261,7 @@ class _Scripted:
   def __init__(self, judge, *answers):
     self._judge, self._answers = judge, iter(answers)
 
-  def guard(self, weights, experience):
+  def guard_accuracy(self, weights, experience):
     return next(self._answers)
 
   def __getattr__(self, name):
@@ -347,8 +347,8 @@ def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
 
   class Watched(cost.Cost):
     @contextlib.contextmanager
-    def running(self):
-      with super().running():
+    def measure_time(self):
+      with super().measure_time():
         running[0] = True
         yield self
         running[0] = False
