@@ -186,7 +186,7 @@ def test_a_signal_saves_first_and_the_same_command_goes_on(
         job.send_signal(number)
     text = ''.join(said)
     assert job.wait() == code, text
-    assert 'stopping: the moment is saved first' in text
+    assert 'stopping: saving a checkpoint first' in text
     assert 'the same command goes on' in text and 'Traceback' not in text
   code, text = call(f'--workdir={tmp_path}')
   assert code == 0

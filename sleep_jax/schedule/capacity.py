@@ -1,14 +1,27 @@
-"""TODO: schedule.capacity (from schedule)."""
+"""Computes when each level is updated and sleeps, and how full its bank gets.
+
+The whole schedule is known before a run starts, so a bank that is too small is
+an error at the start.
+"""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
-from sleep_jax.schedule import checks, events
+from sleep_jax.schedule import events
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelSchedule:
-  """What one level does in a whole run; see `audit`."""
+  """The schedule of one level over a whole run.
+
+  Attributes:
+    level: number of the level; 0 is the context window.
+    updates: wake steps after which the level is updated.
+    sleeps: wake steps after which the level sleeps.
+    most_experts: largest number of active experts in the bank of the level.
+    slots: number of slots of the bank.
+  """
 
   level: int
   updates: tuple[int, ...]
@@ -23,16 +36,19 @@ def audit(
   *,
   overflow: str = 'error',
 ) -> tuple[LevelSchedule, ...]:
-  """Who moves when, who sleeps when, and how full each bank gets.
+  """Returns the schedule of every level.
 
   Args:
     levels: fastest first.
-    plan: see `events`.
-    overflow: what a full bank does: 'error', 'merge' two of its experts, or
-      'none': nights fill no slot.
+    plan: the events of the run, see `events.make_events`.
+    overflow: 'error' allows no more experts than slots; 'merge' merges two
+      experts of a full bank; 'none' if nights add no experts.
+
+  Returns:
+    One entry per level, preceded by one for the context window if it sleeps.
 
   Raises:
-    ValueError: a bank must overflow; says when and how many slots it needs.
+    ValueError: a bank would overflow; says how many slots it needs.
   """
   count, most = [0] * len(levels), [0] * len(levels)
   updates: list[list[int]] = [[] for _ in levels]
@@ -44,7 +60,9 @@ def audit(
         if isinstance(period, int) and event.step % period == 0:
           updates[index].append(event.step)
     if event.kind == events.SLEEP:
-      receiver = event.sender  # As an index: the sender's own is one less.
+      receiver = (
+        event.sender
+      )  # Index in `levels`; that of the sender is one less.
       sleeps[event.sender].append(event.step)
       count[receiver] += 1
       most[receiver] = max(most[receiver], count[receiver])
@@ -58,9 +76,9 @@ def audit(
     if most[index] > level.slots:
       raise ValueError(
         f'The bank of level {index + 1} has {level.slots} slots, but '
-        f'{most[index]} nights fill it before it is emptied: set its slots '
-        f'to {most[index]}, let level {index} sleep less often, or give it 2 '
-        "or more and set consolidate.full to 'merge'."
+        f'{most[index]} nights add an expert before it is reset: set its '
+        f'slots to {most[index]}, increase the sleep period of level {index}, '
+        "or set slots to 2 or more and consolidate.full to 'merge'."
       )
   rows = [
     LevelSchedule(index + 1, tuple(updates[index]), tuple(sleeps[index + 1]),
@@ -73,12 +91,21 @@ def audit(
 
 
 def describe(rows: Sequence[LevelSchedule]) -> str:
-  """The audit as a table for people."""
-  lines = ['level  moves  sleeps  most experts / slots   moves at; sleeps at']
+  """Formats the schedule as a text table."""
+  lines = [
+    'level  updates  sleeps  max experts / slots   updated at; sleeps at'
+  ]
   for row in rows:
     lines.append(
-      f'{row.level:>5}  {len(row.updates):>5}  {len(row.sleeps):>6}  '
-      f'{row.most_experts:>12} / {row.slots:<5}   '
-      f'{checks.join_some(row.updates)}; {checks.join_some(row.sleeps)}'
+      f'{row.level:>5}  {len(row.updates):>7}  {len(row.sleeps):>6}  '
+      f'{row.most_experts:>11} / {row.slots:<5}   '
+      f'{_format_steps(row.updates)}; {_format_steps(row.sleeps)}'
     )
   return '\n'.join(lines)
+
+
+def _format_steps(steps: Sequence[int], num_shown: int = 6) -> str:
+  shown = ', '.join(str(step) for step in itertools.islice(steps, num_shown))
+  if len(steps) > num_shown:
+    return f'{shown}, ... {steps[-1]}'
+  return shown or 'never'

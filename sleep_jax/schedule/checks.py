@@ -1,6 +1,5 @@
-"""TODO: schedule.checks (from schedule)."""
+"""Validates the update and sleep periods of the levels."""
 
-import itertools
 from collections.abc import Sequence
 
 from sleep_jax.model import config
@@ -8,7 +7,17 @@ from sleep_jax.schedule import events
 
 
 def check_periods(levels: Sequence[events.Level]) -> None:
-  """Raises ValueError where two periods do not fit each other."""
+  """Checks the periods of all levels, each alone and against its neighbours.
+
+  A level must be updated a whole number of times between two of its sleeps and
+  between two updates of the next slower level.
+
+  Args:
+    levels: fastest first.
+
+  Raises:
+    ValueError: a period is invalid; names the field and the expected value.
+  """
   for number, level in enumerate(levels, 1):
     update, sleep = level.update_period, level.sleep_period
     if isinstance(update, int) and update < 1:
@@ -19,16 +28,17 @@ def check_periods(levels: Sequence[events.Level]) -> None:
     context = level.context_sleep_period
     if number > 1 and context != config.INFINITE:
       raise ValueError(
-        f'levels[{number}].context_sleep_period is {context!r}: the context '
-        'window is consolidated into levels[1], the fastest, alone.'
+        f'levels[{number}].context_sleep_period is {context!r}: expected '
+        "'infinite'. The context window is consolidated only into levels[1], "
+        'the fastest.'
       )
     _check_sleep(number, 'context_sleep_period', context)
     if number == len(levels):
       if not update == sleep == config.INFINITE:
         raise ValueError(
           f'levels[{number}], the slowest, has update_period {update!r} and '
-          f'sleep_period {sleep!r}: it has no receiver, so both must be '
-          "'infinite'."
+          f"sleep_period {sleep!r}: set both to 'infinite', because it has "
+          'no receiver.'
         )
       continue
     if not isinstance(update, int):
@@ -39,19 +49,20 @@ def check_periods(levels: Sequence[events.Level]) -> None:
     if isinstance(sleep, int) and sleep % update:
       raise ValueError(
         f'levels[{number}].sleep_period {sleep} is not a multiple of its '
-        f'update_period {update}: a sleep would cut a chunk.'
+        f'update_period {update}: set it to a multiple, so that no gradients '
+        'are pending when the level sleeps.'
       )
-    above = levels[number].update_period
-    if isinstance(above, int) and above % update:
+    slower = levels[number].update_period
+    if isinstance(slower, int) and slower % update:
       raise ValueError(
-        f'levels[{number + 1}].update_period {above} is not a multiple of '
+        f'levels[{number + 1}].update_period {slower} is not a multiple of '
         f'levels[{number}].update_period {update}.'
       )
 
 
 def _check_sleep(number, field, period):
-  known = (config.EXPERIENCE, config.INFINITE)
-  if not isinstance(period, int) and period not in known:
+  names = (config.EXPERIENCE, config.INFINITE)
+  if not isinstance(period, int) and period not in names:
     raise ValueError(
       f'levels[{number}].{field} is {period!r}: expected steps, '
       "'experience' or 'infinite'."
@@ -60,10 +71,3 @@ def _check_sleep(number, field, period):
     raise ValueError(
       f'levels[{number}].{field} is {period}: expected at least 1 step.'
     )
-
-
-def join_some(steps: Sequence[int], most: int = 6) -> str:
-  shown = ', '.join(str(step) for step in itertools.islice(steps, most))
-  if len(steps) > most:
-    return f'{shown}, ... {steps[-1]}'
-  return shown or 'never'

@@ -1,11 +1,11 @@
-"""Which level moves and which falls asleep, at every step of a run.
+"""Lists all events of a run in order: wake steps, nights, evaluations, saves.
 
-The whole run is known before it starts: a plain list of events that the
-lifecycle walks through and a checkpoint points into. Level l moves after every
-`update_period` completed steps and is consolidated into level l + 1 after every
-`sleep_period`; levels due at one step go fastest first.
+The whole list is known before the run starts. The run loop executes it, and a
+checkpoint stores a position in it. Level l is updated after every
+`update_period` completed wake steps and is consolidated into level l + 1 after
+every `sleep_period`. Levels that are due at the same step go fastest first.
 
-References: 2606.03979 section 3.3; 2512.24695 section 7.
+References: 2606.03979, section 3.3; 2512.24695, section 7.
 """
 
 import dataclasses
@@ -16,26 +16,27 @@ from sleep_jax.model import config
 Level = config.Level
 WAKE, SLEEP, DREAM, EDIT = 'wake', 'sleep', 'dream', 'edit'
 EVALUATE, SAVE = 'evaluate', 'save'
-AFTER, BEFORE = 'after', 'before'  # Consolidation: when to dream.
+AFTER, BEFORE = 'after', 'before'  # When to dream, relative to consolidation.
 EVENING, MORNING, INITIAL = 'evening', 'morning', 'initial'
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-  """One thing that happens.
+  """One event of a run.
 
   Attributes:
-    kind: 'wake' (one step), 'sleep' (one sender's night), 'dream', 'edit' (of
-      itself, see `strategies.seal`), 'evaluate' or 'save'.
-    step: wake steps completed (a wake event completes its own).
-    experience: number of the experience under way, from 1.
-    cycle: number of the cycle (wake and sleep), from 1.
-    local_step: of a wake event, steps of this experience before it.
-    sender: of a sleep, the level that sleeps; of a dream, the one whose night
-      made, or will make, the newest expert.
-    held: of a wake event, levels that fall asleep right after this step.
-    moment: of an evaluation, 'evening' or 'morning'.
-    ends: whether the experience is over at this event.
+    kind: 'wake' (one step), 'sleep' (the night of one sender), 'dream', 'edit'
+      (a self-edit, see `strategies.seal`), 'evaluate' or 'save'.
+    step: number of completed wake steps, including that of a wake event itself.
+    experience: number of the current experience, from 1.
+    cycle: number of the current cycle (wake and sleep), from 1.
+    local_step: for a wake event, number of earlier steps in this experience.
+    sender: for a sleep, the level that sleeps; for a dream, the level whose
+      night made, or will make, the newest expert.
+    held: for a wake event, the levels that sleep right after this step. The
+      night applies their due updates.
+    moment: for an evaluation, 'evening', 'morning' or 'initial'.
+    ends: whether the experience is complete at this event.
   """
 
   kind: str
@@ -50,7 +51,11 @@ class Event:
 
 
 def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
-  """`steps`, rounded up so that no chunk of a sleeper crosses experiences."""
+  """Returns wake steps per experience, rounded up to whole update periods.
+
+  If a level sleeps once per experience, its gradients may not be summed across
+  experiences, so `steps` becomes a multiple of its `update_period`.
+  """
   for level in levels:
     period = level.update_period
     if level.sleep_period == config.EXPERIENCE and isinstance(period, int):
@@ -61,9 +66,15 @@ def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
 def due_senders(
   levels: Sequence[Level], step: int, *, ends: bool
 ) -> tuple[int, ...]:
-  """Who falls asleep after `step` completed steps: 0 the context, then levels.
+  """Returns the levels that sleep after a step, fastest first.
 
-  Fastest first.
+  Args:
+    levels: fastest first.
+    step: number of completed wake steps.
+    ends: whether the experience ends at this step.
+
+  Returns:
+    Numbers of the levels; 0 is the context window.
   """
   periods = (levels[0].context_sleep_period, *(x.sleep_period for x in levels))
   return tuple(
@@ -75,7 +86,10 @@ def due_senders(
 
 
 def sleepers(levels: Sequence[Level]) -> tuple[int, ...]:
-  """Senders that ever fall asleep, fastest first; 0 is the context window."""
+  """Returns the levels that ever sleep, fastest first.
+
+  Level 0 is the context window.
+  """
   periods = (levels[0].context_sleep_period, *(x.sleep_period for x in levels))
   return tuple(
     number for number, period in enumerate(periods) if period != config.INFINITE
@@ -90,37 +104,37 @@ def make_events(
   sleeps: bool = True,
   dreams: str = '',
 ) -> tuple[Event, ...]:
-  """The whole run.
+  """Returns all events of a run in order.
 
   Args:
     levels: fastest first.
-    num_experiences: of the stream.
+    num_experiences: number of experiences in the stream.
     steps: wake steps per experience, see `steps_per_experience`.
-    sleeps: False for strategies that never sleep: an experience then ends
-      with one evaluation.
-    dreams: whether who sleeps at the end of an experience dreams 'after' or
-      'before' it; '': never.
+    sleeps: False for strategies without sleep, whose experiences end with one
+      evaluation.
+    dreams: 'after' or 'before' adds a dream after or before the nights at the
+      end of each experience; '' adds none.
   """
-  made, step, cycle = [], 0, 1
+  plan, step, cycle = [], 0, 1
   for experience in range(1, num_experiences + 1):
     for local_step in range(steps):
       step += 1
       ends = local_step == steps - 1
       due = due_senders(levels, step, ends=ends) if sleeps else ()
-      here = dict(step=step, experience=experience, cycle=cycle, ends=ends)
-      made.append(Event(WAKE, local_step=local_step, held=due, **here))
+      common = dict(step=step, experience=experience, cycle=cycle, ends=ends)
+      plan.append(Event(WAKE, local_step=local_step, held=due, **common))
       if not (due or ends):
         continue
-      made.append(Event(EVALUATE, moment=EVENING, **here))
-      nights = [Event(SLEEP, sender=sender, **here) for sender in due]
-      dream = [Event(DREAM, sender=due[-1], **here)] if due and ends else []
+      plan.append(Event(EVALUATE, moment=EVENING, **common))
+      nights = [Event(SLEEP, sender=sender, **common) for sender in due]
+      dream = [Event(DREAM, sender=due[-1], **common)] if due and ends else []
       if dreams == BEFORE:
         nights = dream + nights
       elif dreams == AFTER:
         nights += dream
-      made += nights
+      plan += nights
       if due:
-        made.append(Event(EVALUATE, moment=MORNING, **here))
-      made.append(Event(SAVE, **here))
+        plan.append(Event(EVALUATE, moment=MORNING, **common))
+      plan.append(Event(SAVE, **common))
       cycle += 1
-  return tuple(made)
+  return tuple(plan)

@@ -1,4 +1,9 @@
-"""TODO: storage.checkpoint_reading (from checkpoint)."""
+"""Reads parts of a checkpoint without the state it was saved from.
+
+`checkpoints` restores a whole state into a running program. This module finds
+the most advanced checkpoint of a run and reads its weights or its stored
+prompts alone, for chat, export and runs that start from another run.
+"""
 
 import json
 from typing import Any
@@ -9,79 +14,100 @@ from etils import epath
 
 from sleep_jax.storage import workdir
 
-PREFIXES = {'cycles': 'cycle', 'moments': 'moment'}  # Series: names in it.
+PREFIXES = {
+  'cycles': 'cycle',
+  'moments': 'moment',
+}  # Series -> prefix of its names.
 
 
 def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Weights alone of the most advanced checkpoint of a life, on one device.
+  """Reads the weights of the most advanced checkpoint onto one device.
+
+  Args:
+    folder: the checkpoint folder of a run.
 
   Returns:
-    'params' and 'active_NE', see `types.Weights`; and the progress.
+    A dict with 'params' and 'active_NE' (see `types.Weights`), and the progress
+    saved with the checkpoint.
 
   Raises:
-    FileNotFoundError: there is none.
-    ValueError: it cannot be read.
+    FileNotFoundError: the folder holds no checkpoint.
+    ValueError: the checkpoint cannot be read.
   """
   progress, path = _most_advanced(folder)
-  return _part(path, 'weights', ('params', 'active_NE')), progress
+  return _restore_part(path, 'weights', ('params', 'active_NE')), progress
 
 
 def latest_replay(folder: str) -> dict[str, Any]:
-  """Prompts alone of that checkpoint: band -> its fields, see `state.Band`.
+  """Reads the stored prompts of the most advanced checkpoint.
+
+  Args:
+    folder: the checkpoint folder of a run.
+
+  Returns:
+    Age group -> its fields, see `state.AgeGroup`.
 
   Raises:
-    FileNotFoundError, ValueError: as of `latest_weights`.
+    FileNotFoundError: the folder holds no checkpoint.
+    ValueError: the checkpoint cannot be read.
   """
-  return _part(_most_advanced(folder)[1], 'replay')
+  return _restore_part(_most_advanced(folder)[1], 'replay')
 
 
 def exists(folder: str) -> bool:
-  """Whether a life has saved anything yet."""
+  """Returns whether a folder holds a complete checkpoint."""
   return bool(find_complete(epath.Path(workdir.path(folder))))
 
 
 def _most_advanced(folder):
-  """(progress, path) of the most advanced checkpoint of a life."""
-  home = epath.Path(workdir.path(folder))
-  found = find_complete(home)
-  if not found:
-    raise FileNotFoundError(f'{home} holds no checkpoint.')
-  return max(found, key=lambda one: progress_order(*one[:2]))[1:]
+  """Returns (progress, path) of the most advanced checkpoint."""
+  root = epath.Path(workdir.path(folder))
+  complete = find_complete(root)
+  if not complete:
+    raise FileNotFoundError(
+      f'{root} holds no checkpoint: name the checkpoint folder of a run that '
+      'has saved one.'
+    )
+  return max(complete, key=lambda found: progress_order(*found[:2]))[1:]
 
 
-def find_complete(home):
-  """(series, progress, path) of all that was saved whole."""
+def find_complete(root):
+  """Returns (series, progress, path) of all complete checkpoints."""
   return [
     (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
     for series, prefix in PREFIXES.items()
-    for path in (home / series).glob(f'{prefix}_*')
+    for path in (root / series).glob(f'{prefix}_*')
     if ocp.utils.is_checkpoint_finalized(path)
   ]
 
 
-def _part(path, name, only=None):
-  """A part of the state that a checkpoint holds, on one device."""
-  place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def _restore_part(path, name, keys=None):
+  """Restores one field of a saved state, or some of its keys, on one device."""
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
   try:
     tree = reader.metadata(path / 'state').item_metadata.tree.get(name, {})
     wanted = {
       name: jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        {key: tree[key] for key in only or tree},
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        {key: tree[key] for key in keys or tree},
       )
     }
-    how = ocp.args.PyTreeRestore(
+    restore_args = ocp.args.PyTreeRestore(
       item=wanted, partial_restore=True,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
-    return reader.restore(path / 'state', args=how)[name]
-  except Exception as error:  # Orbax and TensorStore raise a dozen kinds.
+    return reader.restore(path / 'state', args=restore_args)[name]
+  except Exception as error:  # Orbax and TensorStore raise many types.
     raise ValueError(
-      f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}).'
+      f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}). If '
+      'its files are damaged, delete that folder to use an earlier checkpoint.'
     ) from error
 
 
 def progress_order(series, progress):
-  """How far a checkpoint has come; a moment may mend the cycle before it."""
+  """Returns a sort key: the more advanced checkpoint has the larger key.
+
+  A moment sorts after a cycle of equal progress, because it was saved later.
+  """
   return progress['event'], progress['night_updates'], series == 'moments'

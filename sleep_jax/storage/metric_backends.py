@@ -1,4 +1,4 @@
-"""TODO: storage.metric_backends (from writers)."""
+"""Backends of `metric_writer`: files, bucket objects, TensorBoard and W&B."""
 
 import importlib
 import math
@@ -9,15 +9,15 @@ from typing import Any
 from sleep_jax.storage import workdir
 
 Row = dict[str, Any]
-# A bucket takes about one write a second to an object, and bills each.
+# A bucket accepts about one write per second to an object and bills each.
 _REWRITE_SECONDS = 30.0
 
 
 class FileWriter:
-  """Lines on a disk: each is there as soon as it is added."""
+  """Appends lines to a file on disk and flushes each line at once."""
 
   def __init__(self, path: workdir.Folder, text: str):
-    del text  # Stands there already.
+    del text  # Already in the file.
     self._file = path.open('a')
 
   def add(self, line: str) -> None:
@@ -25,17 +25,20 @@ class FileWriter:
     self._file.flush()
 
   def flush(self) -> None:
-    """Nothing to do."""
+    """Does nothing: every line is flushed when it is added."""
 
   def close(self) -> None:
     self._file.close()
 
 
 class BucketWriter:
-  """Lines in a bucket: all are written anew, now and then."""
+  """Keeps all lines in memory and rewrites the object from time to time.
+
+  Objects in a bucket cannot be appended to.
+  """
 
   def __init__(self, path: workdir.Folder, text: str):
-    self._path, self._text, self._written = path, text, len(text)
+    self._path, self._text, self._num_written = path, text, len(text)
     self._time = time.monotonic()
 
   def add(self, line: str) -> None:
@@ -44,20 +47,21 @@ class BucketWriter:
       self.flush()
 
   def flush(self) -> None:
-    if len(self._text) > self._written:
+    if len(self._text) > self._num_written:
       workdir.write_text(self._path, self._text)
-      self._written, self._time = len(self._text), time.monotonic()
+      self._num_written = len(self._text)
+      self._time = time.monotonic()
 
   def close(self) -> None:
     self.flush()
 
 
 class TensorBoardWriter:
-  """Event files by the `tensorboard` package alone, without TensorFlow."""
+  """Writes TensorBoard event files without TensorFlow."""
 
   def __init__(self, folder: workdir.Folder, name: str):
     del name  # TensorBoard names a run by its folder.
-    _need('tensorboard')
+    _import_optional('tensorboard')
     load = importlib.import_module
     self._event_pb2 = load('tensorboard.compat.proto.event_pb2')
     self._summary_pb2 = load('tensorboard.compat.proto.summary_pb2')
@@ -72,7 +76,7 @@ class TensorBoardWriter:
     self._add(event, summary=self._summary_pb2.Summary(value=values))
 
   def truncate_after(self, event: int) -> None:
-    # TensorBoard forgets what stands at or after a session's first step.
+    # TensorBoard drops all events at or after the first step of a session.
     log = self._event_pb2.SessionLog
     self._add(event + 1, session_log=log(status=log.START))
 
@@ -87,49 +91,50 @@ class TensorBoardWriter:
 
 
 class WandbWriter:
-  """Weights & Biases, offline unless WANDB_MODE says otherwise."""
+  """Writes to Weights & Biases, offline unless WANDB_MODE is set."""
 
   def __init__(self, folder: workdir.Folder, name: str):
-    wandb = _need('wandb')
+    wandb = _import_optional('wandb')
     self._run = wandb.init(
       project='sleep-jax',
       name=name,
       dir=str(folder),
       mode=os.environ.get('WANDB_MODE', 'offline'),
     )
-    # W&B's own step may not go back; `event` may, when a run resumes.
+    # W&B's own step may not decrease; `event` does when a run is rewound.
     self._run.define_metric('*', step_metric='event')
 
   def write(self, event: int, numbers: dict[str, float]) -> None:
     self._run.log({**numbers, 'event': event})
 
   def truncate_after(self, event: int) -> None:
-    """Nothing to do: repeated events stand at the same place."""
+    """Does nothing: repeated events have the same position on the axis."""
 
   def close(self) -> None:
     self._run.finish()
 
 
-def _need(package: str) -> Any:
+def _import_optional(package: str) -> Any:
   try:
     return importlib.import_module(package)
   except ImportError as error:
     raise ImportError(
-      f'The writer {package!r} was asked for, but the package {package!r} is '
-      f"not installed: pip install 'sleep-jax[{package}]', or take it out of "
-      'the config.'
+      f'config.writers names {package!r}, but the package {package!r} is not '
+      f"installed: pip install 'sleep-jax[{package}]', or remove it from "
+      'config.writers.'
     ) from error
 
 
 def get_event(row: Row) -> int:
+  """Returns the event of a row; raises ValueError if it is no integer."""
   event = row.get('event') if isinstance(row, dict) else None
   if isinstance(event, bool) or not isinstance(event, int):
-    raise ValueError(f'a row needs an integer "event", found {event!r}')
+    raise ValueError(f'the field "event" is {event!r}: expected an integer')
   return event
 
 
 def to_plain(value: Any) -> Any:
-  """Arrays as lists, scalars as Python's own, NaN and infinity as None."""
+  """Converts arrays and scalars to Python values; NaN and infinity to None."""
   if isinstance(value, dict):
     return {str(key): to_plain(item) for key, item in value.items()}
   if isinstance(value, (list, tuple)):
@@ -142,7 +147,7 @@ def to_plain(value: Any) -> Any:
 
 
 def flatten(row: Row, prefix: str = '') -> dict[str, float]:
-  """All numbers of a row, nested names joined by '/'."""
+  """Returns all numbers of a row, with nested names joined by '/'."""
   numbers: dict[str, float] = {}
   for key, value in row.items():
     if isinstance(value, dict):

@@ -1,10 +1,11 @@
-"""Writers: every number of a run, in a file and where else one looks.
+"""Writes the metrics of a run to `metrics.jsonl` and to optional writers.
 
-`metrics.jsonl` is the record: one row per line, flushed, so that whatever
-ends a run costs at most the line under way; in a bucket, where nothing can be
-appended to, what came since it was last written. TensorBoard and Weights &
-Biases see the same numbers when asked for. Rows carry an integer `event`; a run
-that goes back to a checkpoint drops the rows after it, and repeats them.
+`metrics.jsonl` has one row per line. Each line is flushed, so an interruption
+loses at most the line being written; in a bucket, where objects cannot be
+appended to, it loses the rows since the last rewrite. TensorBoard and Weights &
+Biases receive the same numbers if configured. Each row has an integer `event`:
+a run that returns to a checkpoint drops the rows after it and writes them
+again.
 """
 
 import json
@@ -18,7 +19,7 @@ OPTIONAL_WRITERS = ('tensorboard', 'wandb')
 
 
 class MetricWriter:
-  """The record of one run, open for appending; used as `with`."""
+  """Appends metrics of one run; a context manager."""
 
   def __init__(
     self,
@@ -27,43 +28,46 @@ class MetricWriter:
     writers: Iterable[str] = (),
     name: str | None = None,
   ):
-    """Opens the record in `folder`, made if need be.
+    """Opens `metrics.jsonl` in a folder, which is created if it is missing.
 
     Args:
-      folder: where `metrics.jsonl` stands.
-      writers: further writers, of 'tensorboard' and 'wandb'.
-      name: what W&B calls the run; by default the folder's name.
+      folder: folder of `metrics.jsonl`.
+      writers: optional writers, any of 'tensorboard' and 'wandb'.
+      name: name of the run in W&B; by default the name of the folder.
 
     Raises:
-      ValueError: an unknown writer, one that cannot write to a bucket, or a
-        broken line inside the record.
-      ImportError: a writer that was asked for is not installed.
+      ValueError: a writer is unknown or cannot write to a bucket, or
+        `metrics.jsonl` has a broken line.
+      ImportError: the package of a writer is not installed.
     """
     folder = workdir.path(folder)
     unknown = [w for w in writers if w not in OPTIONAL_WRITERS]
     if unknown:
       raise ValueError(
-        f'Unknown writers {unknown}; known are {", ".join(OPTIONAL_WRITERS)} '
-        '(metrics.jsonl is always written).'
+        f'config.writers names {unknown}: expected any of '
+        f'{", ".join(OPTIONAL_WRITERS)} (metrics.jsonl is always written).'
       )
     if writers and workdir.in_bucket(folder):
       raise ValueError(
-        f'config.writers={tuple(writers)}: they write to a disk, and {folder} '
-        'is in a bucket. Set config.writers=() (metrics.jsonl has all that '
-        'they would show), or choose a --workdir on disk.'
+        f'config.writers={tuple(writers)} write to a disk, but {folder} is in '
+        'a bucket. Set config.writers=() (metrics.jsonl has the same numbers), '
+        'or choose a --workdir on disk.'
       )
     self.path = folder / 'metrics.jsonl'
-    self._open(read(self.path))  # Sheds a half-written last line.
-    made: dict[str, Any] = {
+    self._open(read(self.path))  # Drops a half-written last line.
+    classes: dict[str, Any] = {
       'tensorboard': metric_backends.TensorBoardWriter,
       'wandb': metric_backends.WandbWriter,
     }
-    self._others = [made[w](folder, name or folder.name) for w in writers]
+    self._others = [classes[w](folder, name or folder.name) for w in writers]
 
   def write(self, row: metric_backends.Row) -> None:
-    """Appends a row; its `event` is an integer.
+    """Appends a row, which must have an integer `event`.
 
-    Numbers that JSON has no word for (NaN, infinity) are stored as null.
+    NaN and infinity are not valid JSON and are stored as null.
+
+    Raises:
+      ValueError: the row has no integer `event`.
     """
     row = metric_backends.to_plain(row)
     event = metric_backends.get_event(row)
@@ -73,18 +77,18 @@ class MetricWriter:
       other.write(event, numbers)
 
   def write_dreams(self, rows: list[metric_backends.Row]) -> None:
-    """Writes `dreams.jsonl` anew, whole or not at all; nothing if empty."""
+    """Rewrites `dreams.jsonl` atomically; does nothing if `rows` is empty."""
     if not rows:
       return
     text = ''.join(json.dumps(row) + '\n' for row in rows)
     workdir.write_text(self.path.with_name('dreams.jsonl'), text)
 
   def flush(self) -> None:
-    """Returns once all rows are where they last, before a checkpoint is."""
+    """Writes all rows to permanent storage; call before a checkpoint."""
     self._lines.flush()
 
   def truncate_after(self, event: int) -> list[metric_backends.Row]:
-    """Drops the rows after `event`; returns those that stay."""
+    """Drops the rows after `event` and returns the remaining rows."""
     rows = [row for row in read(self.path) if row['event'] <= event]
     self._lines.close()
     self._open(rows)
@@ -115,13 +119,13 @@ class MetricWriter:
 
 
 def read(path: str | os.PathLike[str]) -> list[metric_backends.Row]:
-  """The rows of a record; none where there is no file.
+  """Returns the rows of a `metrics.jsonl`; no rows if the file is missing.
 
-  A last line without its end was under way when a run was killed: it is left
-  out.
+  A last line without a line break was being written when the run was killed; it
+  is skipped.
 
   Raises:
-    ValueError: any other line that is no row; names file and line.
+    ValueError: any other line is no row; names the file and line.
   """
   path = workdir.path(path)
   if not path.exists():
@@ -135,7 +139,7 @@ def read(path: str | os.PathLike[str]) -> list[metric_backends.Row]:
     except (ValueError, TypeError) as error:
       raise ValueError(
         f'{path}:{number}: {line[:80]!r} is no row of metrics ({error}). '
-        'Mend or remove this line.'
+        'Repair or remove this line.'
       ) from error
     rows.append(row)
   return rows

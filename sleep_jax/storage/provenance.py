@@ -1,4 +1,4 @@
-"""Where numbers come from: versions, revision, command, machine."""
+"""Describes how results were made: command, revision, versions, machine."""
 
 import importlib.metadata
 import os
@@ -18,7 +18,7 @@ PACKAGES = (
 
 
 def describe(config: dict[str, Any]) -> dict[str, Any]:
-  """A flat dict for the report and the run folder."""
+  """Returns a flat dict for the report and `about.json`."""
   return {
     'command': 'python -m sleep_jax.main ' + shlex.join(sys.argv[1:]),
     'seeds': ', '.join(map(str, config['seeds'])),
@@ -31,20 +31,25 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def revision() -> str:
-  """The git revision of this code, 'dirty' if changed, or 'unknown'."""
+  """Returns the git revision of this code, with '-dirty' if it was changed.
+
+  Returns 'unknown' if this file is not tracked by a git repository.
+  """
   if _git('ls-files', '--error-unmatch', __file__) is None:
-    return 'unknown'  # Installed: a repository around us is somebody else's.
+    # Installed as a package: a repository around it belongs to another
+    # project.
+    return 'unknown'
   return _git('describe', '--always', '--dirty') or 'unknown'
 
 
 def _git(*arguments: str) -> str | None:
-  """What git says about where this file lies; None if it fails."""
-  ask = ['git', '-C', str(pathlib.Path(__file__).parent), *arguments]
+  """Returns the output of git in the folder of this file; None if it fails."""
+  command = ['git', '-C', str(pathlib.Path(__file__).parent), *arguments]
   try:
-    said = subprocess.run(ask, capture_output=True, text=True, timeout=10)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=10)
   except (OSError, subprocess.TimeoutExpired):
     return None
-  return said.stdout.strip() if said.returncode == 0 else None
+  return result.stdout.strip() if result.returncode == 0 else None
 
 
 def _version(package: str) -> str:

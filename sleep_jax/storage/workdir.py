@@ -1,11 +1,12 @@
-"""The work directory: it belongs to one config, and its files are whole.
+"""Work directories: each belongs to one config, and files appear atomically.
 
-`config.json` says whose it is. It is written only once a run has been found
-sound, so that a config that is refused claims nothing.
+`config.json` holds the config that a work directory belongs to. It is written
+only after all checks of a run have passed, so a rejected config does not occupy
+the directory.
 
-It lies on a disk, or in a bucket (`gs://...`), which has no folders, no
-appending and no renaming in one move; but what is written there appears whole
-or not at all.
+A work directory is on a disk or in a bucket (`gs://...`). A bucket has no
+folders, no appending and no atomic renaming, but each write of an object is
+atomic.
 """
 
 import contextlib
@@ -22,18 +23,18 @@ from typing import Any
 
 from etils import epath
 
-# Or, in a bucket, an `epath.Path`, which has the methods that we use.
+# In a bucket it is an `epath.Path`, which has the methods used here.
 Folder = pathlib.Path
 
 
 def path(name: str | os.PathLike[str]) -> Folder:
-  """A place on disk, absolute, or in a bucket.
+  """Returns an absolute path on disk, or a path in a bucket.
 
-  `pathlib` would silently make a folder `gs:` of a bucket's name.
+  `pathlib` would silently turn the URL of a bucket into a local folder `gs:`.
 
   Raises:
-    ValueError: it names a bucket of another kind, or none.
-    ImportError: it is in a bucket, and what reads buckets is not installed.
+    ValueError: the URL has another scheme than gs, or no bucket.
+    ImportError: it is in a bucket, and gcsfs is not installed.
   """
   name = os.fspath(name)
   scheme, separator, rest = name.partition('://')
@@ -41,27 +42,28 @@ def path(name: str | os.PathLike[str]) -> Folder:
     return pathlib.Path(name).expanduser().resolve()
   if scheme != 'gs' or not rest.strip('/'):
     raise ValueError(
-      f'{name} is no place to work in: expected a path or gs://BUCKET/FOLDER.'
+      f'{name} is no valid folder: expected a path or gs://BUCKET/FOLDER.'
     )
   if importlib.util.find_spec('gcsfs') is None:
     raise ImportError(
-      f'{name} is in a bucket, and the package gcsfs, which reads buckets, is '
-      "not installed: pip install 'sleep-jax[gcs]', or name a path on disk."
+      f'{name} is in a bucket, which needs the package gcsfs, and gcsfs is not '
+      "installed: pip install 'sleep-jax[gcs]', or name a path on disk."
     )
   return typing.cast(Folder, epath.Path(name))
 
 
-def in_bucket(place: Folder) -> bool:
-  return not isinstance(place, pathlib.Path)
+def in_bucket(path: Folder) -> bool:
+  """Returns whether a path is in a bucket."""
+  return not isinstance(path, pathlib.Path)
 
 
-def display_path(place: Folder) -> str:
-  """As one would write it here: on disk, from the current directory."""
-  return str(place) if in_bucket(place) else os.path.relpath(place)
+def display_path(path: Folder) -> str:
+  """Returns a path for messages; on disk, relative to the current folder."""
+  return str(path) if in_bucket(path) else os.path.relpath(path)
 
 
 def read_config(folder: Folder) -> dict[str, Any] | None:
-  """The config that a work directory belongs to; None: to nobody yet.
+  """Returns the config of a work directory, or None if it has none yet.
 
   Raises:
     ValueError: its config.json is damaged.
@@ -80,38 +82,38 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
 def check_config(
   folder: Folder, config: dict[str, Any], *, ignored: Iterable[str]
 ) -> None:
-  """Finds whether a config may use a work directory, made where missing.
+  """Checks that a config may use a work directory; creates it if missing.
 
   Args:
     folder: the work directory.
-    config: resolved, as JSON gives it back.
-    free: keys that may differ between two parts of one run.
+    config: the resolved config, as JSON returns it.
+    ignored: top-level keys that may differ when a run is continued.
 
   Raises:
-    ValueError: it belongs to another config; names what differs.
-    OSError: it cannot be written to.
+    ValueError: the folder belongs to another config; lists the differences.
+    OSError: the folder cannot be written to.
   """
   check_writable(folder)
   old = read_config(folder)
   if old is None:
     return
-  bound = lambda c: {k: v for k, v in c.items() if k not in ignored}
-  found = list(differences(bound(old), bound(config)))
+  compared = lambda c: {k: v for k, v in c.items() if k not in ignored}
+  found = list(differences(compared(old), compared(config)))
   if found:
     more = f'\n  and {len(found) - 5} more' if len(found) > 5 else ''
     raise ValueError(
       f'The work directory {folder} belongs to another config:\n  '
       + '\n  '.join(found[:5])
       + more
-      + '\nChoose another --workdir, or run with the config of its config.json.'
+      + '\nChoose another --workdir, or run with the config in its config.json.'
     )
 
 
 def check_writable(folder: Folder) -> None:
-  """Finds whether files can be made in a folder, made where missing.
+  """Checks that files can be created in a folder; creates it if missing.
 
   Raises:
-    OSError: they cannot.
+    OSError: the folder cannot be written to.
   """
   if in_bucket(folder):
     return _check_bucket(folder)
@@ -122,7 +124,7 @@ def check_writable(folder: Folder) -> None:
   except OSError as error:
     raise OSError(
       f'The work directory {folder} cannot be written to ({error.strerror}): '
-      'choose another --workdir, or make room.'
+      'choose another --workdir, or free some space.'
     ) from error
 
 
@@ -131,55 +133,55 @@ def _check_bucket(folder):
   try:
     probe.write_text('.')
     probe.unlink()
-  except Exception as error:  # gcsfs and google.auth raise a dozen kinds.
+  except Exception as error:  # gcsfs and google.auth raise many types.
     raise OSError(
       f'The work directory {folder} cannot be written to '
-      f'({type(error).__name__}: {str(error)[:200]}): the bucket must exist, '
-      'and the account of this machine must have the role Storage Object Admin '
-      'on it. Grant it, or choose another --workdir.'
+      f'({type(error).__name__}: {str(error)[:200]}): check that the bucket '
+      'exists and grant the account of this machine the role Storage Object '
+      'Admin on it, or choose another --workdir.'
     ) from error
 
 
-def differences(old: Any, new: Any, place: str = 'config') -> Iterator[str]:
-  """A line for each key at which two configs differ."""
+def differences(old: Any, new: Any, name: str = 'config') -> Iterator[str]:
+  """Yields a line for each key at which two configs differ."""
   if isinstance(old, dict) and isinstance(new, dict):
     for key in sorted(old.keys() | new.keys()):
-      yield from differences(old.get(key), new.get(key), f'{place}.{key}')
+      yield from differences(old.get(key), new.get(key), f'{name}.{key}')
   elif (
     isinstance(old, list) and isinstance(new, list) and (len(old) == len(new))
   ):
     for number, pair in enumerate(zip(old, new, strict=True)):
-      yield from differences(*pair, f'{place}[{number}]')
+      yield from differences(*pair, f'{name}[{number}]')
   elif old != new:
-    yield f'{place}: {old!r} there, {new!r} now'
+    yield f'{name}: {old!r} there, {new!r} now'
 
 
 def write_json(file: Folder, value: Any) -> None:
-  """Writes JSON in one move: whatever happens, no file is half there."""
+  """Writes a value as JSON, atomically."""
   write_text(file, json.dumps(value, indent=1) + '\n')
 
 
 def write_text(file: Folder, text: str) -> None:
-  """Writes a text in one move, its folder made where missing."""
+  """Writes a text atomically; creates the folder if it is missing."""
   if in_bucket(file):
     file.write_text(text)
     return
   file.parent.mkdir(parents=True, exist_ok=True)
-  new = file.with_name(file.name + '.new')
-  new.write_text(text, encoding='utf-8')
-  new.replace(file)
+  temporary = file.with_name(file.name + '.new')
+  temporary.write_text(text, encoding='utf-8')
+  temporary.replace(file)
 
 
 @contextlib.contextmanager
 def explain_full_disk(folder: Folder) -> Iterator[None]:
-  """Says where a disk is full, for writers that do not say it themselves."""
+  """Adds the folder and what to do to the error of a full disk."""
   try:
     yield
   except OSError as error:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
       raise
     raise OSError(
-      f'The disk is full: nothing more can be written under {folder}. What '
-      'was saved is untouched. Free some space, then run the same command: it '
-      'goes on from there.'
+      f'The disk is full: nothing more can be written under {folder}. Saved '
+      'files are complete. Free some space and run the same command again: it '
+      'continues from the last checkpoint.'
     ) from error
