@@ -99,7 +99,7 @@ def _cases(shape):
       flops=s.updates_per_round * update + sampled + reading,
     ),
     timing.case(
-      f'{shape}/rehearsing', lambda state: night._rehearse(state, state.key),
+      f'{shape}/rehearsing', lambda state: night.sample_round(state, state.key),
       state, tokens=draws * s.max_new, flops=sampled + reading,
     ),
     timing.case(

@@ -15,7 +15,7 @@ from sleep_jax.objectives import answer_likelihood
 ROUNDING = 1e-5  # Of a score: what the order of additions alone may change.
 
 
-def losses(
+def dream_losses(
   model: Any, weights: types.Weights, lessons: lessons_lib.Lessons, size: int
 ) -> types.Array:
   """Mean nats per generated token of each dream, `[M]`; 0 for an empty one.
@@ -65,20 +65,20 @@ def importance(
   own = lora.targeted(weights.params, targets)
   (M,) = lessons.rate_M.shape
   plain = model.plain()
-  dreamt = lambda own: losses(plain, weights.with_params(own), lessons, size)
+  dreamt = lambda own: dream_losses(plain, weights.with_params(own), lessons, size)
   if how == settings.RANDOM:
     return jax.random.uniform(key, (M,))
   if how == settings.NORM:
 
     def one(place):
       mine = lessons.of(place[None])
-      alone = lambda own: losses(model, weights.with_params(own), mine, size)[0]
+      alone = lambda own: dream_losses(model, weights.with_params(own), mine, size)[0]
       return optax.tree.norm(jax.grad(alone)(own))
 
     return jax.lax.map(one, jnp.arange(M))
 
   def missed(own):
-    nats_B, _ = answer_likelihood.scores(
+    nats_B, _ = answer_likelihood.score_answers(
       model, weights.with_params(own), practice, rows=rows
     )
     return -jnp.mean(nats_B)
@@ -92,7 +92,7 @@ def importance(
   return importance_M
 
 
-def choose(
+def select_dreams(
   importance_M: types.Array,
   valid_M: types.Array,
   key: types.Array,

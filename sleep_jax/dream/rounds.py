@@ -48,7 +48,7 @@ class DreamRounds:
   eos: int
   settings: sleep_settings.Settings
   dreams: dream_settings.Settings
-  spread: trials.Spread = trials.Spread()
+  spread: trials.TrialPlacement = trials.TrialPlacement()
 
   def dream(
     self,
@@ -86,7 +86,7 @@ class DreamRounds:
       lambda x: x.reshape(-1, *x.shape[2:]), kept
     )
     if task.choices is not None:  # Who teaches has learned what it chose.
-      writer = trials.learn(
+      writer = trials.train_adapter(
         self.model, weights, texts.replace(context=None), weight_B,
         jax.random.fold_in(key, 1 + d.rounds), adapter=writer,
         settings=d.writer, size=self.settings.max_new,
@@ -102,7 +102,7 @@ class DreamRounds:
       return lessons_lib.from_texts(
         texts.replace(context=None), valid_MK
       ), valid_B
-    choice_B, known_B = texts_lib.chosen(texts, choices)
+    choice_B, known_B = texts_lib.match_choices(texts, choices)
     valid_B &= known_B
     weight_BR = choices.weight_CR[choice_B] * valid_B[:, None]
     lessons = lessons_lib.Lessons(
@@ -147,12 +147,12 @@ class DreamRounds:
         rows=self.spread.rows,
       )  # fmt: skip
     valid_M = jnp.any(lessons.weight_MK > 0, 1) & jnp.isfinite(importance_M)
-    at_C, there_C = importance.choose(
+    at_C, there_C = importance.select_dreams(
       importance_M, valid_M, choose_key, top=d.top, random=d.random
     )
     tried = lessons.of(at_C)
     with jax.named_scope('trials'):
-      gain_CR, nothing = trials.gains(
+      gain_CR, nothing = trials.measure_gains(
         self.model, weights, tried, task.practice, try_key, settings=d,
         size=size, spread=self.spread,
       )  # fmt: skip
@@ -166,8 +166,8 @@ class DreamRounds:
     asked = asked.replace(length_B=jnp.where(weight_B > 0, asked.length_B, 0))
     start = begin if d.start == dream_settings.BASE else writer
     with jax.named_scope('learn_to_write'):
-      writer = trials.learn(
-        self.model, weights, document_context.read(said), weight_B, learn_key,
+      writer = trials.train_adapter(
+        self.model, weights, document_context.prepend_to_rollout(said), weight_B, learn_key,
         adapter=start, settings=d.writer, size=size,
       )  # fmt: skip
     kept = said, asked, weight_B
@@ -238,7 +238,7 @@ class DreamRounds:
       author = author.replace(
         opened_BNE=opened_BE.reshape(-1, *active_NE.shape)
       )
-    texts = document_context.write(
+    texts = document_context.sample(
       self.model, author, asked, write_key, settings=self.settings,
       eos=self.eos, temperature=d.temperature,
     )  # fmt: skip
@@ -248,7 +248,7 @@ class DreamRounds:
     """How a round's dreams read, as means."""
     size = self.settings.max_new
     own_BG, _ = answer_likelihood.log_likelihood(
-      self.model, author, document_context.read(texts), size
+      self.model, author, document_context.prepend_to_rollout(texts), size
     )
     bare_BG, _ = answer_likelihood.log_likelihood(
       self.model, weights, texts.replace(context=None), size
@@ -259,7 +259,7 @@ class DreamRounds:
     said_BG = jnp.take_along_axis(
       texts.tokens_BT, jnp.minimum(at_BG, texts.tokens_BT.shape[1] - 1), 1
     )
-    same_BB = texts_lib.same(texts.tokens_BT, texts.length_B)
+    same_BB = texts_lib.pairwise_equal(texts.tokens_BT, texts.length_B)
     first_B = ~jnp.any(jnp.tril(same_BB, -1), 1)
     return {
       'entropy': -jnp.sum(own_BG) / count,

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.dream import rounds
-from sleep_jax.dream import settings as dream_settings
+from sleep_jax.dream import make_settings as dream_settings
 from sleep_jax.dream import texts as texts_lib
 from sleep_jax.model import lora
 from sleep_jax.replay import buffer
 from sleep_jax.sleep import consolidation, document_context, priorities, seeding
-from sleep_jax.sleep import settings as sleep_settings
+from sleep_jax.sleep import make_settings as sleep_settings
 
 Array = types.Array
 State = state_lib.State
@@ -75,7 +75,7 @@ class Dreaming(seeding.Seeding):
         for name, leaf in self.model.bank(weights, r).items()
       }
     }
-    night = self.lay_out(
+    night = self.empty_night(
       state, fresh, sender_next={}, opt_next=(),
       dreams=state_lib.Dreams(texts, asked, weight_B, writer, slot),
     )  # fmt: skip
@@ -100,18 +100,18 @@ class Dreaming(seeding.Seeding):
       fresh=state.night.fresh,
     )
 
-  def window(
+  def prompt_window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
     """All that was ever met, today included."""
     del prompts
     return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), state.step
 
-  def document(self, state: State, teacher: sleep_settings.Teacher) -> int:
+  def document_length(self, state: State, teacher: sleep_settings.Teacher) -> int:
     del state
     return self.width if teacher.teacher == WRITER else 0
 
-  def rehearsal(
+  def sample_rehearsals(
     self,
     state: State,
     teacher: sleep_settings.Teacher,
@@ -120,20 +120,20 @@ class Dreaming(seeding.Seeding):
   ) -> tuple[types.Prompts | None, types.Rollout]:
     """The writer's are rewarded dreams, as they were dreamt."""
     if teacher.teacher != WRITER:
-      return super().rehearsal(state, teacher, draw_key, write_key)
+      return super().sample_rehearsals(state, teacher, draw_key, write_key)
     dreamt = state.night.dreams
-    at_B = priorities.drawn(
+    at_B = priorities.sample_indices(
       dreamt.weight_B, len(dreamt.weight_B), draw_key, num=teacher.draws
     )
     rows = jax.tree.map(lambda x: x[at_B], dreamt.texts)
-    return None, self._read(self.teacher(state, WRITER), rows)
+    return None, self.with_teacher_states(self.teacher(state, WRITER), rows)
 
-  def seen(
+  def student_input(
     self, teacher: sleep_settings.Teacher, rollout: types.Rollout
   ) -> types.Rollout:
     if teacher.prompts == _READING:
-      return document_context.read(rollout)
-    return super().seen(teacher, rollout)
+      return document_context.prepend_to_rollout(rollout)
+    return super().student_input(teacher, rollout)
 
   def key(self, state: State, count: Array | int) -> Array:
     return jax.random.fold_in(self.night.key(state, count), _APART)
@@ -141,7 +141,7 @@ class Dreaming(seeding.Seeding):
   def committed(self, state: State) -> types.Weights:
     """The model with the newest expert as it would be."""
     r, night = self.night.receiver, state.night
-    params = consolidation.written_to(
+    params = consolidation.set_expert(
       state.weights, r, night.dreams.slot, night.fresh[str(r)]
     )
     return state.weights.with_params(params)
@@ -163,7 +163,7 @@ class Dreaming(seeding.Seeding):
     dreamt, age_group = state.night.dreams, state.replay[buffer.PAST]
     asked, width = dreamt.asked, age_group.tokens_CP.shape[1]
     there_B = (asked.length_B > 0) & (asked.length_B <= width)
-    same_BB = texts_lib.same(asked.tokens_BP, asked.length_B)
+    same_BB = texts_lib.pairwise_equal(asked.tokens_BP, asked.length_B)
     there_B &= ~jnp.any(jnp.tril(same_BB & there_B[None], -1), 1)
     met = types.Prompts(
       tokens_BP=jnp.pad(asked.tokens_BP, ((0, 0), (0, width)))[:, :width],
@@ -175,7 +175,7 @@ class Dreaming(seeding.Seeding):
     return state.replay | {buffer.PAST: past}
 
 
-def settings(
+def make_settings(
   night: sleep_settings.Settings, dreams: dream_settings.Settings
 ) -> sleep_settings.Settings:
   """The seeding of a dreaming night: the night's own, with other teachers.

@@ -29,7 +29,7 @@ Array = types.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class TrialPlacement:
   """How trials lie on devices; by default one after the other on one.
 
   Attributes:
@@ -45,7 +45,7 @@ class Spread:
   rows: int = 1
 
 
-def learn(
+def train_adapter(
   model: Any,
   weights: types.Weights,
   texts: types.Rollout,
@@ -102,7 +102,7 @@ def learn(
   )
 
 
-def gains(
+def measure_gains(
   model: Any,
   weights: types.Weights,
   lessons: lessons_lib.Lessons,
@@ -111,7 +111,7 @@ def gains(
   *,
   settings: settings_lib.Settings,
   size: int,
-  spread: Spread = Spread(),
+  spread: TrialPlacement = TrialPlacement(),
 ) -> tuple[Array, Array]:
   """What learning from each dream alone does to the practice.
 
@@ -129,7 +129,7 @@ def gains(
     one_of_many, axes = one_of_many.plain(), mesh.ROWS
 
   def score(model, weights, rows=1):
-    nats_B, right_B = answer_likelihood.scores(
+    nats_B, right_B = answer_likelihood.score_answers(
       model, weights, practice, rows=rows
     )
     return jnp.mean(
@@ -141,7 +141,7 @@ def gains(
     begin = lora.init(
       begin_key, weights.params, rank=trial.rank, targets=trial.targets
     )
-    learned = learn(
+    learned = train_adapter(
       one_of_many, weights, lessons.rows if lessons.shared else own.rows,
       own.weight_MK, order_key, adapter=begin, settings=trial, size=size,
       rate=own.rate_M, share=own.share_M,

@@ -221,7 +221,7 @@ def _divergence(model, student, settings, teacher, weights, rollout):
     theirs_ND, ours_ND, model.head(teacher), student.head(weights),
     beta=0.0, tokens=_BLOCK, vocab_block=_BLOCK, cap=model.config.logit_cap,
   )  # fmt: skip
-  mask_N = losses.generated(rollout, settings.max_new).reshape(-1)
+  mask_N = losses.generated_mask(rollout, settings.max_new).reshape(-1)
   return jnp.sum(value_N * mask_N) / jnp.maximum(jnp.sum(mask_N), 1)
 
 

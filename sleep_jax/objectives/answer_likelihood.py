@@ -39,12 +39,12 @@ def log_likelihood(
     weights, tokens, segments, positions, jnp.maximum(at_BG - 1, 0)
   )
   said_BG = jnp.take_along_axis(tokens, at_BG, 1)
-  mask_BG = losses.generated(rollout, size)
+  mask_BG = losses.generated_mask(rollout, size)
 
   def judged(states_BGD, said_BG):
     logits_BGV = model.logits(weights, states_BGD)
     best_BG = jnp.argmax(logits_BGV, -1) == said_BG
-    return losses.chosen(logits_BGV, said_BG), best_BG
+    return losses.token_log_likelihood(logits_BGV, said_BG), best_BG
 
   if said_BG.size * len(model.head(weights)) <= _ROOM:
     likely_BG, best_BG = judged(states_BGD, said_BG)
@@ -59,7 +59,7 @@ def log_likelihood(
   return jnp.where(mask_BG, likely_BG, 0), best_BG | ~mask_BG
 
 
-def given(probes: types.Probes) -> types.Rollout:
+def append_answers(probes: types.Probes) -> types.Rollout:
   """Questions with their right answers behind them."""
   prompts, A = probes.prompts, probes.answer_BA.shape[1]
   place = jnp.arange(prompts.tokens_BP.shape[1] + A)[None]
@@ -74,7 +74,7 @@ def given(probes: types.Probes) -> types.Rollout:
   )
 
 
-def scores(
+def score_answers(
   model: Any, weights: types.Weights, probes: types.Probes, *, rows: int = 1
 ) -> tuple[Array, Array]:
   """Mean log-probability per answer token, nats, and greedy rightness: [B].
@@ -83,7 +83,7 @@ def scores(
     rows: devices that rows are spread over. Where they do not divide the
       questions, some are asked twice: else each device would be asked all.
   """
-  asked, num = given(probes), len(probes.answer_length_B)
+  asked, num = append_answers(probes), len(probes.answer_length_B)
   if num % rows:
     asked = jax.tree.map(
       lambda x: jnp.resize(x, (num + -num % rows, *x.shape[1:])), asked

@@ -86,7 +86,7 @@ def log_likelihood(
   @jax.checkpoint
   def block(one):
     x_BTD, word_BT = one
-    return losses.chosen(logits(place(x_BTD)), word_BT)
+    return losses.token_log_likelihood(logits(place(x_BTD)), word_BT)
 
   # A block has its share of every part of a row, as of every row: neither rows
   # nor places that are spread over devices are sent for.

@@ -22,12 +22,12 @@ from sleep_jax.objectives import sentence_encoder
 
 Array = types.Array
 # (wanted, said), both texts -> of each pair 0 to 1.
-Call = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+TextJudge = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 MATCH, TEACHER, ENCODER = 'match', 'teacher', 'encoder'
 _UNRELATED = 99  # Percentile of unrelated pairs that a related one exceeds.
 
 
-class Ending(NamedTuple):
+class Completion(NamedTuple):
   """How sequences go on after a cut.
 
   Attributes:
@@ -42,10 +42,10 @@ class Ending(NamedTuple):
   read: Callable[[], Array]
 
 
-Judge = Callable[[Ending, Ending], tuple[Array, dict[str, Array]]]
+Judge = Callable[[Completion, Completion], tuple[Array, dict[str, Array]]]
 
 
-class Words(Protocol):
+class Tokenizer(Protocol):
   """A tokenizer, as far as a judge asks one."""
 
   vocab_size: int
@@ -53,7 +53,7 @@ class Words(Protocol):
   def decode(self, ids: Iterable[int]) -> str: ...
 
 
-def make(name: str, tokenizer: Words) -> Judge:
+def make(name: str, tokenizer: Tokenizer) -> Judge:
   """A judge by its name.
 
   Args:
@@ -76,8 +76,8 @@ def make(name: str, tokenizer: Words) -> Judge:
     )
   if module == ENCODER:
     encoder = sentence_encoder.Encoder(function)
-    alike = functools.partial(sentence_encoder.alike, encoder)
-    return call(alike, tokenizer, place=place)
+    alike = functools.partial(sentence_encoder.are_similar, encoder)
+    return from_function(alike, tokenizer, place=place)
   try:
     called = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError) as error:
@@ -86,10 +86,10 @@ def make(name: str, tokenizer: Words) -> Judge:
       'Python finds from here.'
     ) from error
   _ask(called, ['a red house', 'yes', ''], ['A red house.', 'no', ''], place)
-  return call(called, tokenizer, place=place)
+  return from_function(called, tokenizer, place=place)
 
 
-def match(tokenizer: Words) -> Judge:
+def match(tokenizer: Tokenizer) -> Judge:
   """The same letters and digits in the same tokens, whatever else there is.
 
   Case, spaces, punctuation, BOS and EOS do not count.
@@ -105,7 +105,7 @@ def _matched(form_V, wanted, said):
   return jnp.all(wanted_BS == said_BS, 1).astype(jnp.float32), {}
 
 
-def teacher(tokenizer: Words) -> Judge:
+def teacher(tokenizer: Tokenizer) -> Judge:
   """A match, or nearer to the teacher's mind than unrelated endings are.
 
   Nearness is the cosine of mean hidden states, less the mean of all that was
@@ -121,7 +121,7 @@ def _near(same, wanted, said):
   centre_1D = wanted_BD.mean(0, keepdims=True)
   wanted_BD, said_BD = wanted_BD - centre_1D, said_BD - centre_1D
   far = lambda x: jnp.roll(x, x.shape[0] // 2, 0)
-  others = Ending(far(wanted.tokens_BS), far(wanted.length_B), wanted.read)
+  others = Completion(far(wanted.tokens_BS), far(wanted.length_B), wanted.read)
   alike_B, _ = same(wanted, others)
   apart_B = jnp.where(alike_B > 0, jnp.nan, _cosine(wanted_BD, far(wanted_BD)))
   limit = jnp.nanpercentile(apart_B, _UNRELATED)
@@ -132,7 +132,7 @@ def _near(same, wanted, said):
   return jnp.maximum(matched_B, near_B), {'unrelated': limit}
 
 
-def call(function: Call, tokenizer: Words, *, place: str) -> Judge:
+def from_function(function: TextJudge, tokenizer: Tokenizer, *, place: str) -> Judge:
   """A judge in Python, asked about texts on the host.
 
   Args:

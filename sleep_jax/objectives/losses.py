@@ -12,7 +12,7 @@ from sleep_jax import types
 Array = types.Array
 
 
-def next_token(logits_BTV: Array, tokens_BT: Array, loss_BT: Array) -> Array:
+def next_token_loss(logits_BTV: Array, tokens_BT: Array, loss_BT: Array) -> Array:
   """Mean cross-entropy, nats per target token.
 
   Args:
@@ -30,10 +30,10 @@ def next_token(logits_BTV: Array, tokens_BT: Array, loss_BT: Array) -> Array:
 
 def log_likelihood(logits_BTV: Array, tokens_BT: Array) -> Array:
   """Log-probability `[B, T - 1]` of each token but the first."""
-  return chosen(logits_BTV[:, :-1], tokens_BT[:, 1:])
+  return token_log_likelihood(logits_BTV[:, :-1], tokens_BT[:, 1:])
 
 
-def chosen(logits_BTV: Array, tokens_BT: Array) -> Array:
+def token_log_likelihood(logits_BTV: Array, tokens_BT: Array) -> Array:
   """Log-probability `[B, T]` of each token under the logits of its place."""
   logit_BT = jnp.take_along_axis(logits_BTV, tokens_BT[..., None], -1)[..., 0]
   return logit_BT - jax.nn.logsumexp(logits_BTV, -1)
@@ -72,7 +72,7 @@ def masked_mean(values_BT: Array, mask_BT: Array) -> Array:
   return total / jnp.maximum(jnp.sum(mask_BT), 1)
 
 
-def generated(rollout: types.Rollout, size: int) -> Array:
+def generated_mask(rollout: types.Rollout, size: int) -> Array:
   """bool `[B, G]`: whether a row has a first, second, ... generated token."""
   written_B = rollout.length_B - rollout.prompt_length_B
   return jnp.arange(size)[None] < written_B[:, None]

@@ -117,7 +117,7 @@ class Encoder:
     ]
 
 
-def alike(
+def are_similar(
   encoder: Encoder, wanted: Sequence[str], said: Sequence[str]
 ) -> Array:
   """1 where two texts are nearer than unrelated ones are, else 0: `[N]`.

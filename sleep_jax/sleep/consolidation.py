@@ -1,10 +1,11 @@
-"""Consolidation: a level's day becomes one more expert of the next level.
+"""Consolidation: transfers what a level learned into an expert of the next.
 
-Three programs make a night. `fall_asleep` computes the sender's due update
-without applying it and draws a fresh expert; `seed`, called again and again,
-lets the teachers write rehearsals and distils them into that expert alone;
-`wake_up` commits all of it or nothing. Teachers and student share every array
-but the sender's base and the fresh expert: no second model exists.
+A night consists of three programs. `fall_asleep` computes the sender's due
+update without applying it and initialises a fresh expert. `seed`, called once
+per round, samples rehearsals from the teachers and distils them into that
+expert alone. `wake_up` commits the whole night or discards it. Teachers and
+student share all arrays except the sender's base and the fresh expert, so no
+second copy of the model exists.
 
 References: 2606.03979 v2 section 3.3 (compute - consolidate - update, Knowledge
 Seeding); teachers and prompts: docs/method.md, "Whose knowledge".
@@ -26,7 +27,7 @@ from sleep_jax.sleep import priorities, seeding, settings
 
 Array = types.Array
 State = state_lib.State
-_PRUNE = 2**31 - 1  # Apart from every update number.
+_RESET_BANK = 2**31 - 1  # Key count; larger than any number of updates.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Consolidation(seeding.Seeding):
 
   Attributes:
     sender: level that sleeps, 1 = fastest; the receiver is the next one. 0 is
-      the context window: it has nothing to move or to clear.
-    wake_tx: the sender's optimizer awake; None for the context.
+      the context window, which has no parameters to update or to reset.
+    wake_tx: the sender's optimizer while awake; None for the context window.
   """
 
   sender: int
@@ -44,33 +45,39 @@ class Consolidation(seeding.Seeding):
 
   @property
   def receiver(self) -> int:
+    """The level that receives the expert."""
     return self.sender + 1
 
   def fall_asleep(self, state: State) -> State:
-    """Compute: proposes the due update and lays out an empty night."""
+    """Compute: prepares the sender's due update and a fresh expert."""
     sender_next: types.Params = {}
     opt_next: Any = ()
     if self.sender:
       name = str(self.sender)
-      base = base_of(state.weights.params, self.sender)
+      base = base_params(state.weights.params, self.sender)
       sender_next, opt_next = optimizer.update(
         self.wake_tx, base, state.opt[name], state.sums[name]
       )
     if self.settings.into == settings.EXPERT:
       fresh = self.model.fresh(self.key(state, 0), self.receiver)
     else:
-      own = base_of(state.weights.params, self.receiver)
+      own = base_params(state.weights.params, self.receiver)
       fresh = {str(self.receiver): jax.tree.map(jnp.copy, own)}
     return state.replace(
-      night=self.lay_out(
+      night=self.empty_night(
         state, fresh, sender_next=sender_next, opt_next=opt_next
       )
     )
 
   def teacher(self, state: State, name: str) -> types.Weights:
-    """The weights of a teacher; only the sender's base is its own."""
+    """Returns the weights of a teacher, which differ in the sender alone.
+
+    Args:
+      state: the learner, asleep.
+      name: see `settings.Teacher`.
+    """
     if name == 'anchor':
-      return self.morning(state)
+      return self.anchor_weights(state)
     if name == 'next':
       return state.weights.with_params(state.night.sender_next)
     if name == 'average' and self.sender:
@@ -78,9 +85,9 @@ class Consolidation(seeding.Seeding):
     return state.weights
 
   def student(self, state: State) -> types.Weights:
-    """The larger self: sender as after the night, plus what is trained."""
+    """Returns the model as after the night, with the trained parameters."""
     if self.settings.sender_after_sleep == settings.CLEARED:
-      weights = self.morning(state)
+      weights = self.anchor_weights(state)
     else:
       weights = self._experts_off(
         state.weights.with_params(state.night.sender_next)
@@ -89,13 +96,14 @@ class Consolidation(seeding.Seeding):
       return weights.replace(fresh=state.night.fresh)
     return weights.with_params(state.night.fresh[str(self.receiver)])
 
-  def morning(self, state: State) -> types.Weights:
-    """The model with its sender as it woke from its last sleep."""
+  def anchor_weights(self, state: State) -> types.Weights:
+    """Returns the model with the sender as at its last waking."""
     return self._experts_off(state.weights.with_params(self._anchor(state)))
 
-  def window(
+  def prompt_window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
+    """Returns age groups and steps of the prompts, split at the last waking."""
     woke = state.woke_N[self.sender]
     if prompts == 'old':
       return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
@@ -105,8 +113,9 @@ class Consolidation(seeding.Seeding):
     """Update: commits the whole night, or only the sender's due update.
 
     Args:
+      state: the learner after the last round.
       accept: bool scalar; False discards the night.
-      guard: f32 scalar, the guard's score to be remembered if accepted.
+      guard: f32 scalar, the guard's score to store if the night is accepted.
     """
     committed, discarded = self._commit(state, guard), self._discard(state)
     return jax.tree.map(
@@ -114,7 +123,10 @@ class Consolidation(seeding.Seeding):
     )
 
   def committed(self, state: State) -> types.Weights:
-    """What would wake up: its expert in the bank and under its selection."""
+    """Returns the weights that accepting the night would give.
+
+    The fresh expert is in the bank, so the bank's selection applies to it.
+    """
     return self._commit(state, jnp.zeros(())).weights
 
   def _commit(self, state, guard):
@@ -128,7 +140,7 @@ class Consolidation(seeding.Seeding):
       slots = self.model.config.levels[r - 1].slots
       slot = jnp.argmin(active_NE[r - 1, :slots])
       active_NE = active_NE.at[r - 1, slot].set(1)
-      params |= written_to(state.weights, r, slot, night.fresh[str(r)])
+      params |= set_expert(state.weights, r, slot, night.fresh[str(r)])
     else:
       params |= night.fresh[str(r)]
     age_groups = dict(state.replay)
@@ -143,7 +155,7 @@ class Consolidation(seeding.Seeding):
       replay=age_groups,
     )
     if s:
-      params |= self._redrawn(state)
+      params |= self._reset_bank(state)
       active_NE = active_NE.at[s - 1].set(0)
       opt = self.wake_tx.init(base) if cleared else night.opt_next
       state = state.replace(
@@ -152,7 +164,7 @@ class Consolidation(seeding.Seeding):
       if name in state.average:
         state = state.replace(average=state.average | {name: base})
     weights = state.weights.with_params(params).replace(active_NE=active_NE)
-    return self._rested(state).replace(weights=weights)
+    return self._end_night(state).replace(weights=weights)
 
   def _discard(self, state):
     if self.sender:
@@ -161,22 +173,24 @@ class Consolidation(seeding.Seeding):
         weights=state.weights.with_params(night.sender_next),
         opt=state.opt | {str(self.sender): night.opt_next},
       )
-    return self._rested(state)
+    return self._end_night(state)
 
-  def _rested(self, state):
+  def _end_night(self, state):
     sums = state.sums
     if self.sender:
       name = str(self.sender)
       sums = sums | {name: jax.tree.map(jnp.zeros_like, sums[name])}
     return state.replace(sums=sums, night=None)
 
-  def _redrawn(self, state):
-    """The sender's bank as new: synaptic pruning."""
+  def _reset_bank(self, state):
+    """Returns the sender's bank as freshly initialised: synaptic pruning."""
     c, level = self.model.config, self.model.config.levels[self.sender - 1]
     if not level.slots:
       return {}
     num_layers = c.layers_of(self.sender)
-    keys = jax.random.split(self.key(state, _PRUNE), (num_layers, level.slots))
+    keys = jax.random.split(
+      self.key(state, _RESET_BANK), (num_layers, level.slots)
+    )
     draw = lambda k: experts.init(k, c.width, level.rank, gate_bias=c.gate_bias)
     bank = jax.vmap(jax.vmap(draw))(keys)
     prefix = f'blocks/levels/{self.sender}/experts/'
@@ -192,20 +206,21 @@ class Consolidation(seeding.Seeding):
     return weights.replace(active_NE=active_NE)
 
   def key(self, state: State, count: Array | int) -> Array:
+    """Returns a key of this sender at this step; `count` tells uses apart."""
     key = jax.random.fold_in(state.key, state.step)
     return jax.random.fold_in(jax.random.fold_in(key, self.sender), count)
 
 
-def base_of(params: types.Params, level: int) -> types.Params:
-  """A level's base: its MLP, and its norm in a chain."""
+def base_params(params: types.Params, level: int) -> types.Params:
+  """Returns a level's base: its MLP and, in a chain, its norm."""
   prefix = f'blocks/levels/{level}/base/'
   return {p: leaf for p, leaf in params.items() if p.startswith(prefix)}
 
 
-def written_to(
+def set_expert(
   weights: types.Weights, level: int, slot: Array, expert: types.Params
 ) -> types.Params:
-  """A level's bank with one slot overwritten by an expert."""
+  """Returns a level's bank with one slot overwritten by an expert."""
   prefix = f'blocks/levels/{level}/experts/'
   return {
     prefix + name: weights.params[prefix + name].at[:, slot].set(leaf)

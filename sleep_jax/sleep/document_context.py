@@ -1,8 +1,8 @@
-"""Context: a document in front of a sequence, which only a teacher reads.
+"""Documents in front of a sequence that only a teacher reads.
 
-What the model can say with a document in its window, and not without, is what
-the context window (level 0) knows. A teacher writes and judges with the
-document in front; the student has the sequence alone.
+The difference between the model with a document in its window and the model
+without it is the knowledge of the context window (level 0). A teacher samples
+and scores with the document in front; the student sees the sequence alone.
 
 References: 2606.03979 v2 section 3.3 (from in-context to parametric);
 self-study, 2506.06266.
@@ -17,35 +17,36 @@ from sleep_jax.sleep import settings as settings_lib
 Array = types.Array
 
 
-def read(rollout: types.Rollout) -> types.Rollout:
-  """A sequence with its document in front, as a teacher sees it.
+def prepend_to_rollout(rollout: types.Rollout) -> types.Rollout:
+  """Returns sequences with their documents in front, as a teacher reads them.
 
-  BOS opens the document; that of the sequence is left out.
+  BOS opens the document; the BOS of the sequence is left out. A rollout
+  without documents is returned as it is.
   """
   context = rollout.context
   if context is None:
     return rollout
   more_B = context.length_B - 1
   return types.Rollout(
-    tokens_BT=_joined(context, rollout.tokens_BT),
+    tokens_BT=_prepend(context, rollout.tokens_BT),
     prompt_length_B=rollout.prompt_length_B + more_B,
     length_B=rollout.length_B + more_B,
   )
 
 
-def asked(prompts: types.Prompts) -> types.Prompts:
-  """Prompts with their documents in front."""
+def prepend_to_prompts(prompts: types.Prompts) -> types.Prompts:
+  """Returns prompts with their documents in front, if they have any."""
   context = prompts.context
   if context is None:
     return prompts
   return types.Prompts(
-    tokens_BP=_joined(context, prompts.tokens_BP),
+    tokens_BP=_prepend(context, prompts.tokens_BP),
     length_B=prompts.length_B + context.length_B - 1,
     subject_B2=jnp.zeros_like(prompts.subject_B2),
   )
 
 
-def write(
+def sample(
   model: sampling.Cached,
   weights: types.Weights,
   prompts: types.Prompts,
@@ -55,44 +56,60 @@ def write(
   eos: int,
   temperature: float,
 ) -> types.Rollout:
-  """What is written on prompts, behind their documents if they have any."""
-  whole = asked(prompts)
-  more = whole.tokens_BP.shape[1] - prompts.tokens_BP.shape[1]
-  written = sampling.sample(
-    model, weights, whole, key, max_length=more + settings.max_length,
-    max_new=settings.max_new, eos=eos, temperature=temperature,
-  )  # fmt: skip
-  return taken_off(written, prompts.context, width=settings.max_length)
-
-
-def taken_off(
-  written: types.Rollout, context: types.Texts | None, *, width: int
-) -> types.Rollout:
-  """What was written behind a document, as the student sees it.
+  """Samples on prompts, with their documents in front if they have any.
 
   Args:
-    written: the document and the sequence.
-    context: the document.
-    width: tokens of the result.
+    model: with `prefill` and `decode`.
+    weights: of the model that writes.
+    prompts: may have documents in `context`.
+    key: consumed.
+    settings: of the night, for `max_length` and `max_new`.
+    eos: token id that ends a sequence.
+    temperature: of sampling.
+
+  Returns:
+    The sequences without the documents, which are kept in `context`.
+  """
+  with_document = prepend_to_prompts(prompts)
+  more = with_document.tokens_BP.shape[1] - prompts.tokens_BP.shape[1]
+  rollout = sampling.sample(
+    model, weights, with_document, key, max_length=more + settings.max_length,
+    max_new=settings.max_new, eos=eos, temperature=temperature,
+  )  # fmt: skip
+  return remove_from_rollout(
+    rollout, prompts.context, width=settings.max_length
+  )
+
+
+def remove_from_rollout(
+  rollout: types.Rollout, context: types.Texts | None, *, width: int
+) -> types.Rollout:
+  """Returns sequences without their documents, as the student reads them.
+
+  Args:
+    rollout: documents and sequences.
+    context: the documents; None returns the rollout as it is.
+    width: tokens of a resulting row.
   """
   if context is None:
-    return written
+    return rollout
   less_B = context.length_B - 1
   place = jnp.arange(width)[None]
   # Place 0 is the BOS that opened the document.
   at_BT = jnp.where(place == 0, 0, place + less_B[:, None])
-  at_BT = jnp.minimum(at_BT, written.tokens_BT.shape[1] - 1)
+  at_BT = jnp.minimum(at_BT, rollout.tokens_BT.shape[1] - 1)
   return types.Rollout(
-    tokens_BT=jnp.take_along_axis(written.tokens_BT, at_BT, 1),
-    prompt_length_B=written.prompt_length_B - less_B,
-    length_B=jnp.minimum(written.length_B - less_B, width),
+    tokens_BT=jnp.take_along_axis(rollout.tokens_BT, at_BT, 1),
+    prompt_length_B=rollout.prompt_length_B - less_B,
+    length_B=jnp.minimum(rollout.length_B - less_B, width),
     context=context,
   )
 
 
-def _joined(context: types.Texts, tokens_BT: Array) -> Array:
+def _prepend(context: types.Texts, tokens_BT: Array) -> Array:
   length_B1, tokens = context.length_B[:, None], context.tokens_BT
-  # A place more than is read: a mesh that divides both divides it.
+  # One place more than needed, so that a mesh that divides both widths also
+  # divides their sum.
   size = tokens.shape[1] + tokens_BT.shape[1]
   place = jnp.arange(size)[None]
   own = jnp.clip(place - length_B1 + 1, 0, tokens_BT.shape[1] - 1)

@@ -1,8 +1,8 @@
-"""Merging: when a bank is full, its two most alike experts become one.
+"""Merging: replaces the two most similar experts of a full bank by one.
 
-A seeding like any other, whose teacher has both experts on and whose student
-has one fresh one in their place. Alike are experts that add much the same to
-the same text: the cosine of their outputs on rehearsals.
+A merge is a seeding whose teacher has both experts switched on and whose
+student has one fresh expert in their place. The similarity of two experts is
+the cosine of their outputs on the same rehearsals.
 
 References: 2606.03979 v2 section 3.3 leaves a full bank open; docs/method.md,
 "Experts".
@@ -22,26 +22,26 @@ from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
 State = state_lib.State
-_APART = 2**30  # From the keys of the night that follows.
+_FOLD = 2**30  # Separates the keys from those of the night that follows.
 
 
 @dataclasses.dataclass(frozen=True)
 class Merge(seeding.Seeding):
-  """Makes room in a receiver's bank, on the eve of a sender's night.
+  """Frees a slot in the receiver's bank before a sender's night.
 
   Attributes:
-    night: of the sender; the sender stands as it woke while its receiver's
-      experts are merged, so the day does not colour them.
+    night: of the sender. During the merge the sender is as at its last waking,
+      so what it learned since does not affect the merged expert.
   """
 
   night: consolidation.Consolidation
 
   def fall_asleep(self, state: State) -> State:
-    """Chooses the pair and lays out an empty night."""
+    """Chooses the pair of experts and initialises a fresh one."""
     r = self.night.receiver
     fresh = self.model.fresh(self.key(state, 0), r)
     state = state.replace(
-      night=self.lay_out(
+      night=self.empty_night(
         state,
         fresh,
         sender_next={},
@@ -50,15 +50,15 @@ class Merge(seeding.Seeding):
       )
     )
     (teacher,) = self.settings.teachers
-    written = self.written(state, teacher, self.key(state, 1))
-    pair_2 = most_alike(self.likeness(state, written))
+    rollout = self.sample_rollouts(state, teacher, self.key(state, 1))
+    pair_2 = most_similar_pair(self.similarity(state, rollout))
     return state.replace(night=state.night.replace(pair_2=pair_2))
 
-  def likeness(self, state: State, written: types.Rollout) -> Array:
-    """Cosines `[E, E]` of what the experts add; -1 where a slot is masked."""
-    r, weights = self.night.receiver, self.night.morning(state)
+  def similarity(self, state: State, rollout: types.Rollout) -> Array:
+    """Returns cosines of the experts' outputs, `[E, E]`; -1 if masked."""
+    r, weights = self.night.receiver, self.night.anchor_weights(state)
     tokens, segments, positions = transformer.rows(
-      written.tokens_BT, written.length_B
+      rollout.tokens_BT, rollout.length_B
     )
     active_E = weights.active_NE[r - 1, : self.model.config.levels[r - 1].slots]
 
@@ -75,28 +75,28 @@ class Merge(seeding.Seeding):
     return jnp.where(both_EE, products_EE / jnp.outer(norm_E, norm_E), -1.0)
 
   def teacher(self, state: State, name: str) -> types.Weights:
-    """The model with both experts on."""
+    """Returns the model with both experts switched on."""
     del name
-    return self.night.morning(state)
+    return self.night.anchor_weights(state)
 
   def student(self, state: State) -> types.Weights:
-    """The model with the fresh expert in the place of both."""
-    weights = self.night.morning(state)
+    """Returns the model with the fresh expert in place of both."""
+    weights = self.night.anchor_weights(state)
     r, pair_2 = self.night.receiver, state.night.pair_2
     return weights.replace(
       active_NE=weights.active_NE.at[r - 1, pair_2].set(0),
       fresh=state.night.fresh,
     )
 
-  def centred(self, state: State, pools: dict) -> dict[str, types.Params]:
-    """The fresh expert with its centroid: between those of the two."""
+  def with_centroid(self, state: State, pools: dict) -> dict[str, types.Params]:
+    """Returns the fresh expert with the mean of the two centroids."""
     del pools
     r, night = self.night.receiver, state.night
     router_LED = self.model.bank(state.weights, r)['router']
     centre_LD = jnp.mean(router_LED[:, night.pair_2], 1)
     return {str(r): {**night.fresh[str(r)], 'router': centre_LD}}
 
-  def window(
+  def prompt_window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
     del prompts
@@ -104,16 +104,16 @@ class Merge(seeding.Seeding):
     return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
 
   def key(self, state: State, count: Array | int) -> Array:
-    return jax.random.fold_in(self.night.key(state, count), _APART)
+    return jax.random.fold_in(self.night.key(state, count), _FOLD)
 
   def wake_up(self, state: State) -> State:
-    """Commits: the first slot holds the merged expert, the second is free."""
+    """Commits: the merged expert takes the first slot, the second is freed."""
     r, (slot, free) = self.night.receiver, state.night.pair_2
     fresh = state.night.fresh[str(r)]
-    params = consolidation.written_to(state.weights, r, slot, fresh)
-    blank = self.model.fresh(self.key(state, 2), r)[str(r)]
+    params = consolidation.set_expert(state.weights, r, slot, fresh)
+    unused = self.model.fresh(self.key(state, 2), r)[str(r)]
     weights = state.weights.with_params(params)
-    params |= consolidation.written_to(weights, r, free, blank)
+    params |= consolidation.set_expert(weights, r, free, unused)
     active_NE = state.weights.active_NE.at[r - 1, free].set(0)
     return state.replace(
       weights=weights.with_params(params).replace(active_NE=active_NE),
@@ -121,16 +121,20 @@ class Merge(seeding.Seeding):
     )
 
 
-def most_alike(cosine_EE: Array) -> Array:
-  """The two different slots of the largest cosine, the lower first: `[2]`."""
+def most_similar_pair(cosine_EE: Array) -> Array:
+  """Returns the two different slots of largest cosine, lower first, `[2]`."""
   E = cosine_EE.shape[0]
   above_EE = jnp.triu(jnp.ones((E, E), bool), 1)
   best = jnp.argmax(jnp.where(above_EE, cosine_EE, -jnp.inf))
   return jnp.stack([best // E, best % E]).astype(jnp.int32)
 
 
-def settings(night: settings_lib.Settings) -> settings_lib.Settings:
-  """A merge is a night on old prompts alone, without imitation.
+def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
+  """Returns the settings of a merge: old prompts only, without imitation.
+
+  Args:
+    night: settings of a consolidation; the first teacher on 'old' prompts
+      gives the number of sequences.
 
   Raises:
     ValueError: no teacher of the night has old prompts.
@@ -139,7 +143,7 @@ def settings(night: settings_lib.Settings) -> settings_lib.Settings:
   if not old:
     raise ValueError(
       "consolidate.full is 'merge', but no entry of consolidate.teachers has "
-      "prompts 'old': a merge rehearses those. Add one, or set full to 'error'."
+      "prompts 'old', which a merge rehearses. Add one, or set full to 'error'."
     )
   return dataclasses.replace(
     night,

@@ -1,10 +1,11 @@
-"""Choosing: which rehearsals an update reads.
+"""Priorities: selects the rehearsals that an update reads.
 
-Those from which the student was still far when it last read them come more
-often, so that an update is not spent on what is known by heart.
+A sequence is drawn in proportion to a power of the student's divergence when
+it was last read, so that updates are not spent on sequences that the student
+already predicts like its teacher.
 
-References: prioritised replay, 1511.05952, without its correction: the mean is
-meant to lean on what is not yet learned.
+References: prioritised replay, 1511.05952, without its importance correction:
+the weighted mean is intended to favour what is not yet learned.
 """
 
 import jax
@@ -14,13 +15,17 @@ from sleep_jax import state, types
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
-_NEAR = 1e-4  # Nats per token: no sequence is left out for good.
+_MIN_PRIORITY = 1e-4  # Nats per token; keeps every sequence drawable.
 
 
-def welcomed(
+def with_new_rollouts(
   night: state.Night, settings: settings_lib.Settings
 ) -> dict[str, Array]:
-  """Priorities in which what was just written comes first."""
+  """Returns the priorities, with this round's sequences at the maximum.
+
+  A new sequence gets the largest divergence of its teacher's earlier ones; in
+  the first round all get 1.
+  """
   first, found = night.update // settings.updates_per_round, {}
   for teacher in settings.teachers:
     known_M, n = night.priorities[teacher.name], teacher.draws
@@ -33,47 +38,52 @@ def welcomed(
   return found
 
 
-def choose(
+def choose_rows(
   pools: dict[str, types.Rollout],
   rollouts: dict[str, types.Rollout],
   priorities: dict[str, Array],
   key: Array,
   settings: settings_lib.Settings,
   *,
-  valid: Array,
-  own: Array,
+  num_rounds: Array,
+  on_policy: Array,
 ) -> tuple[dict[str, types.Rollout], dict[str, Array]]:
-  """Rows of one update: each teacher's, some of them by the student.
+  """Chooses the rows of one update, for each teacher.
 
   Args:
     pools, rollouts, priorities: see `state.Night`.
     key: consumed.
     settings: of the night.
-    valid: rounds whose sequences stand in the pools.
-    own: whether the student writes yet.
+    num_rounds: number of rounds whose sequences are in the pools.
+    on_policy: whether the student has written sequences yet. If so, the share
+      `settings.on_policy` of each teacher's rows are the student's.
 
   Returns:
-    The rows, and where those that a teacher wrote stand in its pool; the
-    others stand beyond its end.
+    The rows and, for those that a teacher wrote, their places in its pool; the
+    student's rows have a place beyond its end.
   """
   rows, places = {}, {}
   for number, teacher in enumerate(settings.teachers):
     keys = jax.random.split(jax.random.fold_in(key, number), 3)
     n = teacher.sequences
-    weight_M = jnp.maximum(priorities[teacher.name], _NEAR) ** settings.priority
-    theirs_B = drawn(weight_M, valid * teacher.draws, keys[0], num=n)
-    # Else the student's rows would always take the place of the oldest.
-    theirs_B = jax.random.permutation(keys[2], theirs_B)
-    places[teacher.name] = theirs_B
-    chosen = jax.tree.map(lambda x, i=theirs_B: x[i], pools[teacher.name])
-    num_own = round(n * settings.on_policy)
-    if num_own:
-      mine_B = jax.random.randint(keys[1], (n,), 0, teacher.draws)
-      swap_B = own & (jnp.arange(n) < num_own)
-      nowhere = len(priorities[teacher.name])
-      places[teacher.name] = jnp.where(swap_B, nowhere, theirs_B)
+    weight_M = priorities[teacher.name]
+    weight_M = jnp.maximum(weight_M, _MIN_PRIORITY) ** settings.priority
+    teacher_B = sample_indices(
+      weight_M, num_rounds * teacher.draws, keys[0], num=n
+    )
+    # Indices come sorted: without a permutation the student's rows would
+    # always replace the oldest.
+    teacher_B = jax.random.permutation(keys[2], teacher_B)
+    places[teacher.name] = teacher_B
+    chosen = jax.tree.map(lambda x, i=teacher_B: x[i], pools[teacher.name])
+    num_student = round(n * settings.on_policy)
+    if num_student:
+      student_B = jax.random.randint(keys[1], (n,), 0, teacher.draws)
+      swap_B = on_policy & (jnp.arange(n) < num_student)
+      beyond = len(priorities[teacher.name])
+      places[teacher.name] = jnp.where(swap_B, beyond, teacher_B)
       chosen = jax.tree.map(
-        lambda x, y, i=mine_B, b=swap_B: where(b, y[i], x),
+        lambda x, y, i=student_B, b=swap_B: where(b, y[i], x),
         chosen,
         rollouts[teacher.name],
       )
@@ -81,17 +91,26 @@ def choose(
   return rows, places
 
 
-def drawn(weight_M: Array, valid: Array, key: Array, *, num: int) -> Array:
-  """`num` places below `valid`, as often as they weigh, spread out evenly."""
-  weight_M = jnp.where(jnp.arange(len(weight_M)) < valid, weight_M, 0)
+def sample_indices(
+  weight_M: Array, num_valid: Array, key: Array, *, num: int
+) -> Array:
+  """Samples `num` indices below `num_valid` in proportion to their weights.
+
+  Sampling is stratified, with one index drawn from each of `num` equal parts
+  of the total weight, which lowers its variance. The result is sorted.
+  """
+  weight_M = jnp.where(jnp.arange(len(weight_M)) < num_valid, weight_M, 0)
   upto_M = jnp.cumsum(weight_M)
   at_B = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num
   place_B = jnp.searchsorted(upto_M, at_B * upto_M[-1], side='right')
-  return jnp.minimum(place_B, valid - 1).astype(jnp.int32)
+  return jnp.minimum(place_B, num_valid - 1).astype(jnp.int32)
 
 
 def where(condition, yes, no):
-  """Select that also takes typed keys and a condition per row."""
+  """Selects like `jnp.where`, for a condition per row.
+
+  Typed keys cannot be selected: of those, `yes` is returned.
+  """
   if jnp.issubdtype(yes.dtype, jax.dtypes.prng_key):
     return yes
   extra = yes.ndim - jnp.ndim(condition)

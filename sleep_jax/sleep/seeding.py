@@ -1,15 +1,13 @@
-"""Knowledge Seeding: teachers' rehearsals, distilled into what may move.
+"""Knowledge Seeding: distils rehearsals of teachers into trained parameters.
 
-Whoever inherits says who teaches, who learns and which prompts are whose; here
-is how a round goes: teachers write, the student may write, and a scan of
-updates brings the student nearer. Teachers and student share every array but
-the few that differ: no second model exists.
+In each round the teachers write rehearsals, the student may write too, and a
+scan of updates reduces the divergence of the student from its teachers. A
+subclass of `Seeding` defines the teachers, the student and the prompts.
 
-References: 2606.03979 v2 section 3.3 (Knowledge Seeding); teachers and prompts:
-docs/method.md, "Whose knowledge".
+References: 2606.03979 v2 section 3.3 (Knowledge Seeding); teachers and
+prompts: docs/method.md, "Whose knowledge".
 """
 
-import abc
 import dataclasses
 import functools
 import itertools
@@ -21,9 +19,8 @@ import optax
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import transformer
-from sleep_jax.objectives import chunked_losses, judges, losses
+from sleep_jax.objectives import chunked_losses, losses
 from sleep_jax.optim import gradient_accumulation
-from sleep_jax.replay import prompts as prompts_lib
 from sleep_jax.sleep import document_context, imitation, rehearsal
 from sleep_jax.sleep import priorities as priorities_lib
 from sleep_jax.sleep import settings as settings_lib
@@ -33,119 +30,75 @@ State = state_lib.State
 
 
 @dataclasses.dataclass(frozen=True)
-class Seeding(abc.ABC):
-  """What the nights have in common.
+class Seeding(rehearsal.Rehearsal):
+  """A sleep phase that learns from rehearsals."""
 
-  Attributes:
-    model: with `states_at`, `head`, `logits`, `prefill`, `decode`, `fresh`.
-    tx: the optimizer of what moves.
-    stems: self-study templates.
-    bos, eos: token ids.
-    judge: of what the student says, for imitation.
-    settings: see `night.Settings`.
-  """
-
-  model: transformer.Transformer
-  tx: optax.GradientTransformation
-  templates: types.PromptTemplates
-  bos: int
-  eos: int
-  judge: judges.Judge
-  settings: settings_lib.Settings
-
-  @abc.abstractmethod
-  def teacher(self, state: State, name: str) -> types.Weights:
-    """The weights of a teacher."""
-
-  @abc.abstractmethod
-  def student(self, state: State) -> types.Weights:
-    """The larger self, with what `state.night.fresh` holds."""
-
-  @abc.abstractmethod
-  def window(
-    self, state: State, prompts: str
-  ) -> tuple[tuple[str, ...], Array, Array]:
-    """Bands that hold 'old' or 'day' prompts, and (since, until] of them."""
-
-  @abc.abstractmethod
-  def key(self, state: State, count: Array | int) -> Array:
-    """A key of this night's own; `count` tells its uses apart."""
-
-  def lay_out(
+  def empty_night(
     self, state: State, fresh: dict[str, types.Params], **parts
   ) -> state_lib.Night:
-    """An empty night that trains `fresh`."""
+    """Returns a night before its first update.
+
+    Args:
+      state: the learner.
+      fresh: parameters to train, by level.
+      **parts: the fields of `state.Night` that depend on the phase.
+    """
     s = self.settings
 
-    def room(teacher, num):
-      document = self.document(state, teacher)
-      return self.room(state.weights, num, document=document)
+    def allocate(teacher, num):
+      document = self.document_length(state, teacher)
+      return self.empty_rollouts(state.weights, num, document=document)
 
     return state_lib.Night(
       update=jnp.zeros((), jnp.int32), fresh=fresh, opt=self.tx.init(fresh),
       pools={
-        t.name: room(t, s.rounds * t.draws) for t in s.teachers
+        t.name: allocate(t, s.rounds * t.draws) for t in s.teachers
       },
-      rollouts={t.name: room(t, t.draws) for t in s.teachers},
+      rollouts={t.name: allocate(t, t.draws) for t in s.teachers},
       priorities={t.name: jnp.ones((s.rounds * t.draws,)) for t in s.teachers},
       **parts,
     )  # fmt: skip
 
-  def document(self, state: State, teacher: settings_lib.Teacher) -> int:
-    """Tokens of the documents that a teacher has in front; 0: none."""
-    for name in self.window(state, teacher.prompts)[0]:
-      if teacher.reads and name in state.replay:
-        return state.replay[name].documents.tokens_BT.shape[1]
-    return 0
-
-  def room(
-    self, weights: types.Weights, num: int, *, document: int = 0
-  ) -> types.Rollout:
-    """Room for `num` sequences and for what the head of a teacher reads.
-
-    Args:
-      weights: of the shapes that a teacher has.
-      document: tokens of the document in front, 0: none.
-    """
-    empty = rehearsal.empty_rollout(num, self.settings, document=document)
-    read = jax.eval_shape(self._read, weights, empty)
-    return empty.replace(states_BGD=jnp.zeros_like(read.states_BGD))
-
   def seed(self, state: State) -> tuple[State, dict[str, Array]]:
-    """Consolidate: one round of rehearsals and updates.
+    """Consolidate: runs one round of rehearsals and updates.
 
     Returns:
-      The state, and per update `[U]`: loss and, for each teacher, its mean
-      divergence from the student before that update; plus tokens written
-      and, with imitation, `imitation`: what the student earned this round.
+      The state and the metrics: per update `[U]` the loss and, for each
+      teacher, its mean divergence from the student before that update; the
+      number of generated tokens `written`; and, with imitation, `imitation`,
+      the statistics of the student's completions in this round.
     """
     s, night = self.settings, state.night
     key = self.key(state, 1 + night.update)
     with jax.named_scope('rehearse'):
-      pools, rollouts, written = self._rehearse(state, key)
-    valid = night.update // s.updates_per_round + 1  # Rounds in the pools.
-    own = night.update >= s.on_policy_after * s.num_updates
-    frozen = state.replace(night=None)  # What the loop may only read.
-    endings, earned = None, {}
+      pools, rollouts, written = self.sample_round(state, key)
+    num_rounds = night.update // s.updates_per_round + 1  # In the pools.
+    on_policy = night.update >= s.on_policy_after * s.num_updates
+    frozen = state.replace(night=None)  # The scan only reads it.
+    completions, imitation_metrics = None, {}
     if s.imitation.on:
       with jax.named_scope('imitate'):
-        endings, earned = self._imitate(state, pools, key)
-      written += earned.pop('written')
+        completions, imitation_metrics = self._sample_completions(
+          state, pools, key
+        )
+      written += imitation_metrics.pop('written')
 
     def update(carry, at):
       fresh, opt, priorities = carry
-      index, mine = at
+      index, own = at
       update_key = jax.random.fold_in(key, 1000 + index)
-      rows, places = priorities_lib.choose(
-        pools, rollouts, priorities, update_key, s, valid=valid, own=own
-      )
-      sizes = {name: _size(row, s.max_new) for name, row in rows.items()}
-      (loss, (parts, away)), grads = gradient_accumulation.value_and_grad(
+      rows, places = priorities_lib.choose_rows(
+        pools, rollouts, priorities, update_key, s, num_rounds=num_rounds,
+        on_policy=on_policy,
+      )  # fmt: skip
+      sizes = {name: _num_generated(row, s.max_new)
+               for name, row in rows.items()}  # fmt: skip
+      (loss, (parts, distances)), grads = gradient_accumulation.value_and_grad(
         lambda fresh, some: self._loss(fresh, frozen, night, sizes, *some),
-        fresh, (rows, mine), num=s.micro_batches,
+        fresh, (rows, own), num=s.micro_batches,
       )  # fmt: skip
       priorities = {
-        name: known.at[places[name]].set(away[name], mode='drop')
+        name: known.at[places[name]].set(distances[name], mode='drop')
         for name, known in priorities.items()
       }
       updates, opt = self.tx.update(grads, opt, fresh)
@@ -154,43 +107,27 @@ class Seeding(abc.ABC):
 
     fresh = night.fresh
     if self.model.config.router == 'centroid' and s.into == settings_lib.EXPERT:
-      fresh = self.centred(state, pools)
+      fresh = self.with_centroid(state, pools)
     with jax.named_scope('seed'):
       (fresh, opt, priorities), metrics = jax.lax.scan(
-        update, (fresh, night.opt, priorities_lib.welcomed(night, s)),
-        (jnp.arange(s.updates_per_round), endings),
+        update, (fresh, night.opt, priorities_lib.with_new_rollouts(night, s)),
+        (jnp.arange(s.updates_per_round), completions),
       )  # fmt: skip
     night = night.replace(
       update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
       pools=pools, rollouts=rollouts, priorities=priorities,
     )  # fmt: skip
-    if earned:
-      metrics['imitation'] = earned
+    if imitation_metrics:
+      metrics['imitation'] = imitation_metrics
     return state.replace(night=night), metrics | {'written': written}
 
-  def written(
-    self, state: State, teacher: settings_lib.Teacher, key: Array
-  ) -> types.Rollout:
-    """What a teacher writes on newly drawn prompts, `[draws, T]`, and reads."""
-    return self.rehearsal(state, teacher, *jax.random.split(key))[1]
-
-  def rehearsal(
-    self,
-    state: State,
-    teacher: settings_lib.Teacher,
-    draw_key: Array,
-    write_key: Array,
-  ) -> tuple[types.Prompts, types.Rollout]:
-    """Newly drawn prompts, and what a teacher writes on them and reads."""
-    prompts = self._prompts(state, teacher, draw_key)
-    weights = self.teacher(state, teacher.teacher)
-    new = self._sample(weights, prompts, write_key)
-    return prompts, self._read(weights, new)
-
-  def seen(
+  def student_input(
     self, teacher: settings_lib.Teacher, rollout: types.Rollout
   ) -> types.Rollout:
-    """A teacher's sequence as the student has it: without the document."""
+    """Returns a teacher's sequences as the student reads them.
+
+    The student has no document in front.
+    """
     del teacher
     return rollout.replace(context=None, states_BGD=None)
 
@@ -201,97 +138,34 @@ class Seeding(abc.ABC):
     teacher_BGD: Array,
     student_BGD: Array,
   ) -> Array:
-    """Of the student from a teacher, `[B, G]`, by what their heads read."""
+    """Returns the student's divergence from a teacher, nats, `[B, G]`.
+
+    Args:
+      teacher, student: their weights, of which only the heads are used.
+      teacher_BGD, student_BGD: the inputs of their heads.
+    """
     s = self.settings
     value_N = chunked_losses.divergence(
-      _flat(teacher_BGD), _flat(student_BGD), self.model.head(teacher),
+      _flatten(teacher_BGD), _flatten(student_BGD), self.model.head(teacher),
       self.model.head(student), beta=s.beta, tokens=s.block_tokens,
       vocab_block=s.block_vocab, cap=self.model.config.logit_cap,
       place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
     return value_N.reshape(student_BGD.shape[:2])
 
-  def _rehearse(self, state, key):
-    """Lets each teacher, and the student, write on newly drawn prompts."""
-    s, night = self.settings, state.night
-    pools, rollouts, written = {}, {}, 0
-    first = night.update // s.updates_per_round
-    for number, teacher in enumerate(s.teachers):
-      draw_key, teacher_key, student_key = jax.random.split(
-        jax.random.fold_in(key, number), 3
-      )
-      prompts, new = self.rehearsal(state, teacher, draw_key, teacher_key)
-      written += _generated(new)
-      pools[teacher.name] = jax.tree.map(
-        lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
-          old, rows, first * n, 0
-        ),
-        night.pools[teacher.name],
-        new,
-      )
-      own = night.rollouts[teacher.name]
-      if s.on_policy:
+  def with_centroid(self, state: State, pools: dict) -> dict[str, types.Params]:
+    """Returns the fresh expert with its router at the mean of its inputs.
 
-        def by_student(prompts=prompts, teacher=teacher, key=student_key):
-          alone = prompts.replace(context=None)
-          mine = self._sample(self.student(state), alone, key)
-          weights = self.teacher(state, teacher.teacher)
-          return self._read(weights, mine.replace(context=prompts.context))
-
-        own = jax.lax.cond(
-          night.update >= s.on_policy_after * s.num_updates,
-          by_student,
-          lambda own=own: own,
-        )
-        written += _generated(own)
-      rollouts[teacher.name] = own
-    return pools, rollouts, written
-
-  def _prompts(self, state, teacher, key):
-    age_groups, since, until = self.window(state, teacher.prompts)
-    prompts = prompts_lib.draw(
-      state.replay,
-      self.templates,
-      key,
-      num=teacher.draws,
-      width=self.settings.prompt_width,
-      bos=self.bos,
-      age_groups=age_groups,
-      since=since,
-      until=until,
-      bos_share=teacher.bos_share,
-      pretrain_share=teacher.pretrain_share,
-      splice_share=teacher.splice_share,
-      cut_share=teacher.cut_share,
-      template_share=teacher.template_share,
-    )
-    return prompts if teacher.reads else prompts.replace(context=None)
-
-  def _sample(self, weights, prompts, key):
-    """What is written on prompts, behind their documents if they have any."""
-    return document_context.write(
-      self.model, weights, prompts, key, settings=self.settings, eos=self.eos,
-      temperature=self.settings.temperature,
-    )  # fmt: skip
-
-  def _read(self, weights, rollout):
-    """With what a teacher's head reads; an update reads the student alone."""
-    return rollout.replace(
-      states_BGD=self.states(weights, document_context.read(rollout))
-    )
-
-  def centred(self, state: State, pools: dict) -> dict[str, types.Params]:
-    """The fresh expert with its centroid: the mean of its inputs so far.
-
-    Its inputs are those of the day, or where nobody writes about it, of all.
+    The mean runs over all rounds so far, and over the sequences on day prompts
+    or, if no teacher has day prompts, over all sequences.
     """
     s, night = self.settings, state.night
     first = night.update // s.updates_per_round
-    days = [t for t in s.teachers if t.prompts == 'day'] or s.teachers
+    teachers = [t for t in s.teachers if t.prompts == 'day'] or s.teachers
     ((level, expert),) = night.fresh.items()
     total, count = jnp.zeros(()), jnp.zeros(())
-    for teacher in days:
-      new = self._newest(state, pools, teacher, teacher.draws)
+    for teacher in teachers:
+      new = self._newest_rollouts(state, pools, teacher, teacher.draws)
       rows = transformer.rows(new.tokens_BT, new.length_B)
       x_LBTD = self.model.inputs(self.student(state), *rows, int(level))
       valid_BT = rows[1] > 0
@@ -302,68 +176,79 @@ class Seeding(abc.ABC):
     centre_LD += (mean_LD - centre_LD) / (first + 1)
     return {level: {**expert, 'router': centre_LD}}
 
-  def _newest(self, state, pools, teacher, num):
-    """The first `num` sequences that a teacher wrote this round."""
+  def _newest_rollouts(self, state, pools, teacher, num):
+    """Returns the first `num` sequences that a teacher wrote this round."""
     first = state.night.update // self.settings.updates_per_round
     return jax.tree.map(
       lambda x: jax.lax.dynamic_slice_in_dim(x, first * teacher.draws, num),
       pools[teacher.name].replace(states_BGD=None),
     )
 
-  def _imitate(self, state, pools, key):
-    """The student's endings of what each teacher has just written."""
+  def _sample_completions(self, state, pools, key):
+    """Samples the student's completions of the teachers' newest sequences."""
     s, m = self.settings, self.settings.imitation
     num = m.cuts * s.updates_per_round
-    newest = [self._newest(state, pools, t, num) for t in s.teachers]
+    newest = [self._newest_rollouts(state, pools, t, num) for t in s.teachers]
     student = self.student(state)
-    return imitation.endings(
+    return imitation.sample_completions(
       newest,
-      [self._reader(self.teacher(state, t.teacher)) for t in s.teachers],
-      self._reader(student),
+      [self._model_functions(self.teacher(state, t.teacher))
+       for t in s.teachers],
+      self._model_functions(student),
       lambda prompts, key: self._sample(student, prompts, key),
-      self.judge, jax.random.fold_in(key, 500), updates=s.updates_per_round,
+      self.judge, jax.random.fold_in(key, 500), num_updates=s.updates_per_round,
       max_new=s.max_new, settings=m,
     )  # fmt: skip
 
-  def _loss(self, fresh, state, night, sizes, rows, mine):
-    """GKD, the mean divergence over generated tokens of all rows; and reward.
+  def _loss(self, fresh, state, night, sizes, rows, own):
+    """Returns the loss of a micro-batch, `alpha GKD - (1 - alpha) E[reward]`.
 
-    Minimises `alpha GKD - (1 - alpha) E[reward]`. Of a micro-batch, its part.
+    GKD is the mean divergence over the generated tokens of all rows.
 
     Args:
-      sizes: generated tokens of all rows, by teacher.
+      fresh: the trained parameters.
+      state: the learner, without `night`.
+      night: the night, whose `fresh` is replaced.
+      sizes: number of generated tokens of the whole batch, by teacher.
+      rows: sequences of the micro-batch, by teacher.
+      own: the student's completions and their advantages; None without
+        imitation.
+
+    Returns:
+      The loss, and by teacher its mean divergence and, `[B]`, the mean
+      divergence of each sequence.
     """
-    s, parts, away = self.settings, {}, {}
+    s, parts, distances = self.settings, {}, {}
     total, count = jnp.zeros(()), jnp.zeros(())
     state = state.replace(night=night.replace(fresh=fresh))
     student = self.student(state)
-    seen = [self.seen(t, rows[t.name]) for t in s.teachers]
+    inputs = [self.student_input(t, rows[t.name]) for t in s.teachers]
     for teacher, student_BGD in zip(
-      s.teachers, self._together(student, seen), strict=True
+      s.teachers, self._states_by_width(student, inputs), strict=True
     ):
       rollout = rows[teacher.name]
       value_BG = self.divergence(
         self.teacher(state, teacher.teacher), student, rollout.states_BGD,
         student_BGD,
       )  # fmt: skip
-      mask_BG = losses.generated(rollout, s.max_new)
+      mask_BG = losses.generated_mask(rollout, s.max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
-      away[teacher.name] = part_B / jnp.maximum(jnp.sum(mask_BG, 1), 1)
+      distances[teacher.name] = part_B / jnp.maximum(jnp.sum(mask_BG, 1), 1)
       part, size = jnp.sum(part_B), sizes[teacher.name]
       parts[teacher.name] = part / jnp.maximum(size, 1)
       total, count = total + part, count + size
     loss, m = total / jnp.maximum(count, 1), s.imitation
-    if mine is not None:
-      own, advantage_B = mine
-      gained = imitation.gained(
-        self.model.logits(student, self.states(student, own)), own,
-        advantage_B, temperature=s.temperature,
+    if own is not None:
+      completions, advantage_B = own
+      reward = imitation.reinforce_objective(
+        self.model.logits(student, self.states(student, completions)),
+        completions, advantage_B, temperature=s.temperature,
       )  # fmt: skip
-      loss = m.alpha * loss - (1 - m.alpha) * gained / s.micro_batches
-    return loss, (parts, away)
+      loss = m.alpha * loss - (1 - m.alpha) * reward / s.micro_batches
+    return loss, (parts, distances)
 
-  def _together(self, weights, rollouts):
-    """`states` of several; those of one width are read at once."""
+  def _states_by_width(self, weights, rollouts):
+    """Returns `states` of each rollout; equal widths share a forward pass."""
     widths = [rollout.tokens_BT.shape[1] for rollout in rollouts]
     found: dict[int, Array] = {}
     for width in sorted(set(widths)):
@@ -376,34 +261,18 @@ class Seeding(abc.ABC):
       found |= dict(zip(at, jnp.split(states_BGD, ends[:-1]), strict=True))
     return [found[i] for i in range(len(rollouts))]
 
-  def _reader(self, weights):
-    return imitation.Reader(
+  def _model_functions(self, weights):
+    return imitation.ModelFunctions(
       lambda rollout, shift: self.states(
-        weights, document_context.read(rollout), shift
+        weights, document_context.prepend_to_rollout(rollout), shift
       ),
       lambda states: self.model.logits(weights, states),
     )
 
-  def states(
-    self, weights: types.Weights, rollout: types.Rollout, shift: int = -1
-  ) -> Array:
-    """What the head reads at (-1: before) the generated tokens: [B, G, D]."""
-    tokens, segments, positions = transformer.rows(
-      rollout.tokens_BT, rollout.length_B
-    )
-    first_B1 = rollout.prompt_length_B[:, None] + shift
-    at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
-    at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
-    return self.model.states_at(weights, tokens, segments, positions, at_BG)
 
-
-def _flat(x_BGD):
+def _flatten(x_BGD):
   return x_BGD.reshape(-1, x_BGD.shape[-1])
 
 
-def _size(rollout, max_new):
-  return jnp.sum(losses.generated(rollout, max_new))
-
-
-def _generated(rollout):
-  return jnp.sum(rollout.length_B - rollout.prompt_length_B)
+def _num_generated(rollout, max_new):
+  return jnp.sum(losses.generated_mask(rollout, max_new))

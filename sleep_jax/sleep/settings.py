@@ -1,4 +1,6 @@
-"""How a night is spent: who teaches, on which prompts, how much of what.
+"""Settings of a night: teachers, prompts, and how much is rehearsed.
+
+`settings_checks.make_settings` builds them from a config and checks them.
 
 References: 2606.03979 v2 section 3.3; docs/method.md, "Whose knowledge".
 """
@@ -14,18 +16,18 @@ ERROR, MERGE = 'error', 'merge'
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """Whose sequences are rehearsed, and on which prompts.
+  """A teacher, its prompts, and how many sequences it contributes.
 
   Attributes:
-    teacher: 'anchor' (the sender as it woke), 'next' (after the due update),
-      'now' (before it; the literal teacher of v2), 'average' (the running mean
-      of the sender over its day) or 'context' (as 'now', but with the document
-      in its prompt, which the student has not).
-    prompts: 'old' (from before the sender's day) or 'day'.
-    sequences: rows per update that this teacher owns.
-    draws: sequences it writes per round.
-    bos_share, pretrain_share, splice_share, cut_share, template_share: of its
-      prompts, see `replay.draw`.
+    teacher: 'anchor' (the sender as at its last waking), 'next' (after the due
+      update), 'now' (before it; the literal teacher of v2), 'average' (the
+      running mean of the sender over its day) or 'context' (as 'now', with the
+      document in its prompt, which the student does not have).
+    prompts: 'old' (from before the sender's last waking) or 'day' (since).
+    sequences: rows of this teacher per update.
+    draws: sequences that it writes per round.
+    bos_share, pretrain_share, splice_share, cut_share, template_share: shares
+      of its prompts, see `replay.prompts.draw`.
   """
 
   teacher: str
@@ -40,6 +42,7 @@ class Teacher:
 
   @property
   def name(self) -> str:
+    """Names the pair of teacher and prompts, for example 'next_day'."""
     return f'{self.teacher}_{self.prompts}'
 
   @property
@@ -50,20 +53,21 @@ class Teacher:
 
 @dataclasses.dataclass(frozen=True)
 class Imitation:
-  """How much the student is rewarded for going on as a teacher did.
+  """The reward for completing a teacher's text as the teacher did.
 
   Attributes:
-    alpha: weight of distillation; the reward's is 1 - alpha. 1: no imitation.
+    alpha: weight of distillation; the reward has 1 - alpha. 1: no imitation.
     gamma: weight of the judge in the reward; closeness has 1 - gamma.
-    threshold: edit distance that still counts as close, as a share of the
+    threshold: largest edit distance that counts as close, as a share of the
       longer text.
-    cuts: sequences of each pair that are cut for an update.
-    completions: by the student, of each of them (a group).
-    judge: of what is meant, see `judges.make`.
-    stop_likelihood: nats per token that the teachers' likelihood of the
-      student's endings may fall during a night; more ends it.
-    stop_repetition: share of themselves that the student's endings may repeat
-      beyond what the teachers' do; more ends the night.
+    cuts: sequences of each teacher that are cut for an update.
+    completions: sampled by the student for each of them (a group).
+    judge: compares meanings, see `judges.make`.
+    stop_likelihood: nats per token by which the teachers' log-likelihood of the
+      student's completions may fall during a night before the night ends.
+    stop_repetition: by how much the student's completions may repeat
+      themselves more than the teachers' texts before the night ends, as a
+      share of neighbouring token pairs.
   """
 
   alpha: float
@@ -77,35 +81,37 @@ class Imitation:
 
   @property
   def on(self) -> bool:
+    """Whether completions are sampled and rewarded."""
     return self.alpha < 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How a night is spent.
+  """Settings of a night.
 
   Attributes:
     teachers: see `Teacher`.
     num_updates: of the fresh expert.
-    micro_batches: in which an update reads its rows, see `micro`.
-    updates_per_round: between two refreshments of the pools.
-    priority: a sequence is drawn for an update as the power of its last
-      divergence that this is; 0: all alike.
+    micro_batches: number of parts that an update reads its rows in, see
+      `gradient_accumulation`.
+    updates_per_round: updates between two samplings of rehearsals.
+    priority: exponent of a sequence's last divergence in its probability to be
+      drawn for an update; 0: uniform.
     sender_after_sleep: 'cleared' (back to its anchor) or 'updated'.
     into: what is trained: a fresh 'expert', or the receiver's own 'base' (no
       expansion).
-    full: what a full bank does: 'error' (refused before the run), or 'merge'
-      two of its experts.
-    average_decay: of the teacher 'average', per wake step.
+    full: what happens when a bank is full: 'error' (refused before the run), or
+      'merge' two of its experts.
+    average_decay: decay of the teacher 'average' per wake step.
     on_policy: share of rows that the student wrote (lambda of GKD).
-    on_policy_after: share of the night before the student writes.
+    on_policy_after: share of the night before the student starts to write.
     beta: of the divergence; 0 is KL(teacher || student).
-    temperature: of sampling; the divergence is taken at 1.
+    temperature: of sampling; the divergence always uses 1.
     max_length: of a rehearsal sequence, tokens.
-    max_new: of what is written of it, tokens.
+    max_new: generated tokens per sequence.
     prompt_width: longest prompt, tokens.
-    block_tokens, block_vocab: most tokens, and of the vocabulary most words,
-      whose logits the divergence holds at a time.
+    block_tokens, block_vocab: largest number of tokens, and of vocabulary
+      entries, whose logits the divergence computes at a time.
     imitation: see `Imitation`.
   """
 
@@ -131,24 +137,27 @@ class Settings:
 
   @property
   def reads(self) -> bool:
+    """Whether a teacher has documents in its prompts."""
     return any(teacher.reads for teacher in self.teachers)
 
   @property
   def averaged(self) -> bool:
+    """Whether a teacher is a running mean."""
     return any(teacher.teacher == 'average' for teacher in self.teachers)
 
   @property
   def rounds(self) -> int:
+    """Number of rounds of a night."""
     return self.num_updates // self.updates_per_round
 
   @property
   def rows(self) -> int:
-    """Sequences that one update reads."""
+    """Number of sequences that one update reads."""
     m, pairs = self.imitation, len(self.teachers)
-    endings = pairs * m.cuts * m.completions if m.on else 0
-    return endings + sum(teacher.sequences for teacher in self.teachers)
+    completions = pairs * m.cuts * m.completions if m.on else 0
+    return completions + sum(teacher.sequences for teacher in self.teachers)
 
   @property
   def tokens(self) -> int:
-    """That one update reads, padding included."""
+    """Number of tokens that one update reads, padding included."""
     return self.max_length * self.rows

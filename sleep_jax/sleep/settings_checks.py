@@ -1,4 +1,7 @@
-"""TODO: sleep.settings_checks (from phases.night)."""
+"""Builds the settings of a night from a config and checks their values.
+
+Every error names the config field, its value and the values it may have.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,10 +16,15 @@ def make_settings(
   imitation: Mapping[str, Any],
   **fields: Any,
 ) -> settings_lib.Settings:
-  """Checks and freezes the settings of a night.
+  """Returns the checked settings of a night.
+
+  Args:
+    teachers: fields of `settings.Teacher`, one mapping for each.
+    imitation: fields of `settings.Imitation`.
+    **fields: the other fields of `settings.Settings`.
 
   Raises:
-    ValueError: names the field, what it is and what it may be.
+    ValueError: a value is not allowed, or two contradict each other.
   """
   made = settings_lib.Settings(
     teachers=tuple(settings_lib.Teacher(**t) for t in teachers),
@@ -24,22 +32,24 @@ def make_settings(
     **fields,
   )
   for teacher in made.teachers:
-    for value, known in (
+    for value, allowed in (
       (teacher.teacher, settings_lib.TEACHERS),
       (teacher.prompts, settings_lib.PROMPTS),
     ):
-      if value not in known:
+      if value not in allowed:
         raise ValueError(
-          f'consolidate.teachers has {value!r}: expected one of {known}.'
+          f'consolidate.teachers has {value!r}: expected one of {allowed}.'
         )
     check_teacher(teacher, 'consolidate.teachers')
     if teacher.reads and teacher.prompts != 'day':
       raise ValueError(
-        "consolidate.teachers has 'context' on 'old' prompts: documents are "
-        "kept for a day. Set its prompts to 'day'."
+        "consolidate.teachers has 'context' on 'old' prompts, but documents "
+        "are only kept for a day. Set its prompts to 'day'."
       )
   if not made.teachers:
-    raise ValueError('consolidate.teachers is empty: a night needs one.')
+    raise ValueError(
+      'consolidate.teachers is empty: expected one teacher or more.'
+    )
   names = [teacher.name for teacher in made.teachers]
   if len(set(names)) < len(names):
     raise ValueError(
@@ -51,34 +61,34 @@ def make_settings(
       f'consolidate.num_updates {made.num_updates} is not a multiple of '
       f'consolidate.updates_per_round {made.updates_per_round}.'
     )
-  for name, known in (
+  for name, allowed in (
     ('sender_after_sleep', (settings_lib.CLEARED, settings_lib.UPDATED)),
     ('into', (settings_lib.EXPERT, settings_lib.BASE)),
     ('full', (settings_lib.ERROR, settings_lib.MERGE)),
   ):  # fmt: skip
-    if getattr(made, name) not in known:
+    if getattr(made, name) not in allowed:
       raise ValueError(
         f'consolidate.{name} is {getattr(made, name)!r}: expected one of '
-        f'{known}.'
+        f'{allowed}.'
       )
   if made.into == settings_lib.BASE and made.full == settings_lib.MERGE:
     raise ValueError(
-      "consolidate.into is 'base' and consolidate.full 'merge': without "
-      "experts no bank fills. Set full to 'error'."
+      "consolidate.into is 'base' and consolidate.full is 'merge', but "
+      "without experts no bank fills up. Set full to 'error'."
     )
   if not made.priority >= 0:
     raise ValueError(
-      f'consolidate.priority is {made.priority}: expected 0 (every sequence '
-      'alike) or more.'
+      f'consolidate.priority is {made.priority}: expected 0 (uniform) or more.'
     )
   if not 0 < made.average_decay < 1:
     raise ValueError(
-      f'consolidate.average_decay is {made.average_decay}: expected between 0 '
-      'and 1.'
+      f'consolidate.average_decay is {made.average_decay}: expected a number '
+      'between 0 and 1, both excluded.'
     )
   if not 0 <= made.on_policy < 1:
     raise ValueError(
-      f'consolidate.on_policy is {made.on_policy}: expected 0 <= share < 1.'
+      f'consolidate.on_policy is {made.on_policy}: expected 0 or more and '
+      'less than 1.'
     )
   if not 0 <= made.beta <= 1:
     raise ValueError(
@@ -96,8 +106,8 @@ def make_settings(
     f'consolidate.teachers ({t.name})': t.sequences for t in made.teachers
   }
   if m.on:
-    endings = len(made.teachers) * m.cuts * m.completions
-    rows['consolidate.imitation (an update)'] = endings
+    completions = len(made.teachers) * m.cuts * m.completions
+    rows['consolidate.imitation (per update)'] = completions
   gradient_accumulation.check(
     made.micro_batches, rows, 'consolidate.micro_batches'
   )
@@ -105,7 +115,15 @@ def make_settings(
 
 
 def check_teacher(teacher: settings_lib.Teacher, place: str) -> None:
-  """Refuses numbers that cannot be; `place` is where they stand."""
+  """Checks the numbers of a teacher.
+
+  Args:
+    teacher: to check.
+    place: config field that holds it, for the error.
+
+  Raises:
+    ValueError: a number is out of range.
+  """
   for name, least, most in (
     ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
     ('pretrain_share', -1, 1), ('splice_share', 0, 1), ('cut_share', 0, 1),
@@ -131,15 +149,15 @@ def _check_imitation(settings: settings_lib.Settings) -> None:
     return
   if imitation.completions < 2:
     raise ValueError(
-      f'{place}.completions is {imitation.completions}: a group needs 2 or '
-      'more, or all get its mean and nothing is learned.'
+      f'{place}.completions is {imitation.completions}: expected 2 or '
+      'more, because the advantage of a single completion is always 0.'
     )
   needed = imitation.cuts * settings.updates_per_round
   for teacher in settings.teachers:
     if not 0 < needed <= teacher.draws:
       raise ValueError(
-        f'{place}.cuts is {imitation.cuts}: in {settings.updates_per_round} '
-        f'updates that makes {needed} sequences a round, of {teacher.draws} '
-        f'(draws) that {teacher.name} writes. Expected 1 to '
+        f'{place}.cuts is {imitation.cuts}: with {settings.updates_per_round} '
+        f'updates per round it needs {needed} sequences a round, but '
+        f'{teacher.name} writes {teacher.draws} (draws). Expected 1 to '
         f'{teacher.draws // settings.updates_per_round}.'
       )

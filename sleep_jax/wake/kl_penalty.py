@@ -40,7 +40,7 @@ class AnchorPenalty:
   author: settings.Teacher
 
   def empty(self, weights: types.Weights) -> types.Rollout:
-    return self.night.room(weights, self.author.draws)
+    return self.night.empty_rollouts(weights, self.author.draws)
 
   def hold(
     self, state: state_lib.State
@@ -50,13 +50,13 @@ class AnchorPenalty:
     write_key, choose_key = jax.random.split(jax.random.fold_in(key, _DAY))
     waking = state.step == state.woke_N[self.night.sender]
     rows = jax.lax.cond(
-      waking, lambda: self.night.written(state, author, write_key),
+      waking, lambda: self.night.sample_rollouts(state, author, write_key),
       lambda: state.kl_penalty,
     )  # fmt: skip
     at_B = jax.random.randint(choose_key, (author.sequences,), 0, author.draws)
     some = jax.tree.map(lambda x: x[at_B], rows)
     anchor = self.night.teacher(state, author.teacher)
-    mask_BG = losses.generated(some, some.states_BGD.shape[1])
+    mask_BG = losses.generated_mask(some, some.states_BGD.shape[1])
 
     def strain(weights):
       value_BG = self.night.divergence(

@@ -53,7 +53,7 @@ def test_decoding_is_reading(capped):
 
 def test_answers_are_as_likely_as_the_logits_say(capped):
   model, weights = capped
-  rollout = answer_likelihood.given(testing.probes())
+  rollout = answer_likelihood.append_answers(testing.probes())
   found, _ = answer_likelihood.log_likelihood(model, weights, rollout, 2)
   rows = transformer.rows(rollout.tokens_BT, rollout.length_B)
   whole = losses.log_likelihood(model.forward(weights, *rows), rows[0])

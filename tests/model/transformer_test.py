@@ -128,7 +128,7 @@ def test_a_newborn_knows_nothing():
   logits = jax.jit(model.forward)(
     weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT
   )
-  loss = float(losses.next_token(logits, batch.tokens_BT, batch.loss_BT))
+  loss = float(losses.next_token_loss(logits, batch.tokens_BT, batch.loss_BT))
   assert loss == pytest.approx(math.log(testing.VOCAB), rel=0.1)
   assert not np.asarray(weights.active_NE).any()
 

@@ -16,7 +16,7 @@ def _unread():
 
 
 def _ending(tokens_BS, length_B, read=_unread):
-  return judges.Ending(jnp.asarray(tokens_BS), jnp.asarray(length_B), read)
+  return judges.Completion(jnp.asarray(tokens_BS), jnp.asarray(length_B), read)
 
 
 def _judged(wanted, said, noise=7):

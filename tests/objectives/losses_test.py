@@ -85,14 +85,14 @@ def test_the_forward_divergence_pulls_the_student_to_the_teacher():
 def test_cross_entropy_by_hand():
   logits = jnp.log(jnp.array([[P, Q, [1 / 3] * 3]], jnp.float32))
   tokens = jnp.array([[2, 0, 1]])
-  both = losses.next_token(logits, tokens, jnp.array([[0.0, 1.0, 1.0]]))
+  both = losses.next_token_loss(logits, tokens, jnp.array([[0.0, 1.0, 1.0]]))
   assert float(both) == pytest.approx(-np.log(0.5 * 0.6) / 2, abs=1e-6)
-  last = losses.next_token(logits, tokens, jnp.array([[0.0, 0.0, 1.0]]))
+  last = losses.next_token_loss(logits, tokens, jnp.array([[0.0, 0.0, 1.0]]))
   assert float(last) == pytest.approx(-np.log(0.6), abs=1e-6)
 
 
 def test_without_targets_the_loss_is_zero_and_not_undefined():
-  loss = lambda z: losses.next_token(
+  loss = lambda z: losses.next_token_loss(
     z, jnp.zeros((1, 3), int), jnp.zeros((1, 3))
   )
   value, grad = jax.value_and_grad(loss)(_draw(1, 3, 4))
@@ -111,7 +111,7 @@ def _rollout(prompts, ends):
 def test_only_generated_tokens_count():
   # Two tokens behind a prompt of 2; the second row wrote nothing.
   np.testing.assert_array_equal(
-    losses.generated(_rollout([2, 3], [4, 3]), 4),
+    losses.generated_mask(_rollout([2, 3], [4, 3]), 4),
     [[True, True, False, False], [False] * 4],
   )
 
@@ -122,7 +122,7 @@ def test_neither_row_order_nor_padding_nor_what_it_holds_moves_the_loss():
 
   def loss(student, teacher, prompts, ends):
     value = losses.divergence(teacher, student, beta=0.5)
-    mask = losses.generated(_rollout(prompts, ends), value.shape[1])
+    mask = losses.generated_mask(_rollout(prompts, ends), value.shape[1])
     return float(losses.masked_mean(value, mask))
 
   plain = loss(student, teacher, prompts, ends)

@@ -132,10 +132,10 @@ def test_alike_is_nearer_than_the_unrelated():
   ])  # fmt: skip
   wanted = ['red', 'cat', 'old', 'red']
   said = [' Red ', 'dog', 'cat', 'crimson']
-  found = sentence_encoder.alike(encoder, wanted, said)
+  found = sentence_encoder.are_similar(encoder, wanted, said)
   assert found.tolist() == [1, 1, 0, 1]
   # One text again and again: nothing is unrelated, so only itself is alike.
-  found = sentence_encoder.alike(encoder, ['red'] * 4, ['red', 'crimson'] * 2)
+  found = sentence_encoder.are_similar(encoder, ['red'] * 4, ['red', 'crimson'] * 2)
   assert found.tolist() == [1, 0, 1, 0]
 
 
@@ -149,7 +149,7 @@ class _Words:
 def test_it_is_a_judge_by_its_directory(folder):
   home, _ = folder
   judge = judges.make(f'encoder:{home}', _Words())
-  ending = lambda rows: judges.Ending(
+  ending = lambda rows: judges.Completion(
     np.array(rows, 'i4'), np.array([2, 2, 2, 2], 'i4'), lambda: None
   )
   rows = [[0, 1], [1, 2], [2, 3], [3, 0]]

@@ -63,7 +63,7 @@ def _grad(**changes):
       weights.with_params(params), batch.tokens_BT, batch.segments_BT,
       batch.positions_BT,
     )  # fmt: skip
-    return losses.next_token(logits_BTV, batch.tokens_BT, batch.loss_BT)
+    return losses.next_token_loss(logits_BTV, batch.tokens_BT, batch.loss_BT)
 
   return jax.jit(jax.grad(loss))(weights.params)
 
@@ -82,7 +82,7 @@ def test_likelihoods_in_blocks_are_those_of_all_logits(num, tokens):
   weight_N = draw(22)
 
   def whole(x_ND, head_VD):
-    return weight_N @ losses.chosen((x_ND @ head_VD.T)[None], said_N[None])[0]
+    return weight_N @ losses.token_log_likelihood((x_ND @ head_VD.T)[None], said_N[None])[0]
 
   def blocks(x_ND, head_VD):
     logits = lambda x: x @ head_VD.T

@@ -50,20 +50,20 @@ def test_a_document_stands_in_front_and_is_taken_off_again():
   texts = _texts([1, 20, 21], [1], [1, 22, 23, 24, 25])
   alone = _rollout([1, 5, 9, 2], [1, 6, 2], [1, 7, 8, 9, 10, 2],
                    prompt=[2, 1, 3], texts=texts)  # fmt: skip
-  read = document_context.read(alone)
+  read = document_context.prepend_to_rollout(alone)
   assert _rows(read) == [
     ([1, 20, 21, 5, 9, 2], 4), ([1, 6, 2], 1),
     ([1, 22, 23, 24, 25, 7, 8, 9, 10, 2], 7),
   ]  # fmt: skip
-  back = document_context.taken_off(read, texts, width=6)
+  back = document_context.remove_from_rollout(read, texts, width=6)
   assert _rows(back) == _rows(alone)
   assert testing.same(back.context, texts)
 
 
 def test_without_a_document_nothing_is_different():
   alone = _rollout([1, 5, 2], prompt=[2])
-  assert document_context.read(alone) is alone
-  assert document_context.taken_off(alone, None, width=6) is alone
+  assert document_context.prepend_to_rollout(alone) is alone
+  assert document_context.remove_from_rollout(alone, None, width=6) is alone
 
 
 @functools.cache
@@ -127,12 +127,12 @@ def test_the_night_writes_with_the_document_and_learns_without():
     strict=True,
   ):  # fmt: skip
     assert tuple(row[:size].tolist()) in documents
-  morning = programs.wake_up(asleep, 0, accept=True, guard=0.0)
-  changed = testing.changed(born, morning.weights.params)
+  anchor_weights = programs.wake_up(asleep, 0, accept=True, guard=0.0)
+  changed = testing.changed(born, anchor_weights.weights.params)
   assert changed == {p for p in born if 'levels/1/experts' in p}
-  assert np.asarray(morning.weights.active_NE)[0].tolist()[:2] == [1, 0]
-  assert np.asarray(morning.woke_N).tolist() == [2, 0]
-  assert int(morning.replay['day/0'].count) == 0
+  assert np.asarray(anchor_weights.weights.active_NE)[0].tolist()[:2] == [1, 0]
+  assert np.asarray(anchor_weights.woke_N).tolist() == [2, 0]
+  assert int(anchor_weights.replay['day/0'].count) == 0
   assert night.sender == 0 and night.receiver == 1
 
 
@@ -145,7 +145,7 @@ def test_the_teacher_is_the_model_with_the_document_in_its_window():
   joined = _rollout([1, 20, 21, 5, 9, 2], [1, 9, 8, 7, 6, 11, 2],
                     prompt=[4, 5], width=8)  # fmt: skip
   states = jax.jit(night.states)
-  with_it = states(awake.weights, document_context.read(alone))
+  with_it = states(awake.weights, document_context.prepend_to_rollout(alone))
   np.testing.assert_allclose(
     with_it[:, :2], states(awake.weights, joined)[:, :2], atol=1e-5
   )

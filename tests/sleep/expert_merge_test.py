@@ -45,7 +45,7 @@ def whole(folder):
 def test_the_most_alike_pair_is_two_slots_that_are_both_on():
   cosine = -jnp.ones((4, 4)) + 2 * jnp.eye(4)
   cosine = cosine.at[1, 3].set(0.5).at[3, 1].set(0.5).at[0, 1].set(0.4)
-  assert expert_merge.most_alike(cosine).tolist() == [1, 3]
+  assert expert_merge.most_similar_pair(cosine).tolist() == [1, 3]
 
 
 def test_experts_are_alike_by_what_they_add():
@@ -124,7 +124,7 @@ def test_without_a_teacher_on_old_prompts_there_is_no_merge():
   settings = testing.config().consolidate.to_dict()
   settings['teachers'] = settings['teachers'][1:]
   with pytest.raises(ValueError, match="needs|rehearses those.*'error'"):
-    expert_merge.settings(settings_checks.make_settings(**settings))
+    expert_merge.merge_settings(settings_checks.make_settings(**settings))
 
 
 def test_a_full_bank_merges_before_the_night_that_needs_room(whole):

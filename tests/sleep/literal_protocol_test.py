@@ -314,7 +314,7 @@ def test_gradients_are_those_of_finite_differences_on_two_words(beta):
     d = losses.divergence(jnp.asarray(TEACHER)[None], logits[None], beta=beta)
     logits_BGV = jnp.stack([jnp.stack([logits[0], logits[one]])
                             for _, one, _ in ways])  # fmt: skip
-    gained = imitation.gained(
+    gained = imitation.reinforce_objective(
       logits_BGV, rollout, len(ways) * chance_B * reward_B, temperature=1.0
     )
     return ALPHA * jnp.mean(d) - (1 - ALPHA) * gained

@@ -1,0 +1,114 @@
+"""Interface of the sleep phases: who teaches, who learns and on which prompts.
+
+Consolidation, merging and dreaming all distil teachers into a student by
+Knowledge Seeding. Each of them subclasses `SleepPhase` and defines its
+teachers, its student and the prompts it rehearses. Teachers and student share
+all arrays except the few that differ, so no second copy of the model exists.
+
+References: 2606.03979 v2 section 3.3 (Knowledge Seeding); docs/method.md,
+"Whose knowledge".
+"""
+
+import abc
+import dataclasses
+
+import jax.numpy as jnp
+import optax
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.model import transformer
+from sleep_jax.objectives import judges
+from sleep_jax.sleep import document_context
+from sleep_jax.sleep import settings as settings_lib
+
+Array = types.Array
+State = state_lib.State
+
+
+@dataclasses.dataclass(frozen=True)
+class SleepPhase(abc.ABC):
+  """Settings and weights that rehearsal and seeding need.
+
+  Attributes:
+    model: with `states_at`, `head`, `logits`, `prefill`, `decode`, `fresh`.
+    tx: optimizer of the trained parameters.
+    templates: self-study templates.
+    bos, eos: token ids.
+    judge: scores the student's completions, for imitation.
+    settings: see `settings.Settings`.
+  """
+
+  model: transformer.Transformer
+  tx: optax.GradientTransformation
+  templates: types.PromptTemplates
+  bos: int
+  eos: int
+  judge: judges.Judge
+  settings: settings_lib.Settings
+
+  @abc.abstractmethod
+  def teacher(self, state: State, name: str) -> types.Weights:
+    """Returns the weights of a teacher."""
+
+  @abc.abstractmethod
+  def student(self, state: State) -> types.Weights:
+    """Returns the weights of the student, including `state.night.fresh`."""
+
+  @abc.abstractmethod
+  def prompt_window(
+    self, state: State, prompts: str
+  ) -> tuple[tuple[str, ...], Array, Array]:
+    """Returns where prompts of a kind are stored.
+
+    Args:
+      state: the learner.
+      prompts: 'old' or 'day'.
+
+    Returns:
+      Names of the age groups, and the wake steps (since, until] that an entry
+      of them must come from.
+    """
+
+  @abc.abstractmethod
+  def key(self, state: State, count: Array | int) -> Array:
+    """Returns a key of this phase; `count` distinguishes its uses."""
+
+  def document_length(self, state: State, teacher: settings_lib.Teacher) -> int:
+    """Returns the width of a teacher's documents in tokens; 0 without."""
+    for name in self.prompt_window(state, teacher.prompts)[0]:
+      if teacher.reads and name in state.replay:
+        return state.replay[name].documents.tokens_BT.shape[1]
+    return 0
+
+  def states(
+    self, weights: types.Weights, rollout: types.Rollout, shift: int = -1
+  ) -> Array:
+    """Returns the head's inputs for the generated tokens, `[B, G, D]`.
+
+    Args:
+      weights: of the model that reads the sequences.
+      rollout: sequences; G is `settings.max_new`.
+      shift: 0 for the states at the generated tokens, -1 for those one place
+        earlier, which predict them.
+    """
+    tokens, segments, positions = transformer.rows(
+      rollout.tokens_BT, rollout.length_B
+    )
+    first_B1 = rollout.prompt_length_B[:, None] + shift
+    at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
+    at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
+    return self.model.states_at(weights, tokens, segments, positions, at_BG)
+
+  def with_teacher_states(
+    self, weights: types.Weights, rollout: types.Rollout
+  ) -> types.Rollout:
+    """Returns the rollout with the head's inputs of its teacher.
+
+    They are computed once per sequence, so an update only runs the student.
+    """
+    return rollout.replace(
+      states_BGD=self.states(
+        weights, document_context.prepend_to_rollout(rollout)
+      )
+    )
