@@ -1,4 +1,12 @@
-"""TODO: interop.dense_mlp (from interop.dense)."""
+"""Merges levels and experts into the hidden units of one MLP per layer.
+
+Independent levels read the same norm and add into the same residual branch, so
+their SwiGLUs can be concatenated along the hidden axis. An expert with a gate
+of 1 computes `u * silu(u)`, which is a gated unit whose gate and up matrices
+are equal. The merged model is therefore exact and needs none of our code.
+
+References: docs/method.md, "Real models".
+"""
 
 import dataclasses
 import pathlib
@@ -12,8 +20,8 @@ from sleep_jax import types
 from sleep_jax.interop import hf_checkpoint, hf_config, hf_names
 from sleep_jax.model import config, transformer
 
-# Fields of a model of which an ordinary checkpoint knows nothing.
-_OURS = (
+# Fields of `config.Model` that do not appear in a Hugging Face checkpoint.
+_OWN_FIELDS = (
   'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
   'gate_bias', *config.COMPUTED,
 )  # fmt: skip
@@ -24,35 +32,38 @@ def reason_not_dense(
   weights: types.Weights,
   base_model: hf_checkpoint.HfCheckpoint | None = None,
 ) -> str:
-  """Why these weights are no ordinary checkpoint; '' if they are one.
+  """Returns why an exact dense export is impossible, or '' if it is possible.
 
   Args:
-    host: what the model was born of; None: it was born here.
+    model: the model to export.
+    weights: its weights.
+    base_model: checkpoint the model was imported from, or None if it was
+      pretrained here.
   """
   c = model.config
   if weights.fresh or weights.adapter:
-    return 'a night is under way: wake up first'
-  on = bool(np.asarray(weights.active_NE).any())
-  if on and c.router != 'always':
+    return 'a night is in progress: call wake_up first'
+  has_experts = bool(np.asarray(weights.active_NE).any())
+  if has_experts and c.router != 'always':
     return (
-      f'model.router is {c.router!r}: how far an expert opens depends on what '
-      "it reads, which no ordinary MLP can say. Only 'always' is exact"
+      f'model.router is {c.router!r}: its gates depend on the input, which a '
+      "dense MLP cannot represent. Only 'always' is exact"
     )
   if c.arrangement == 'depth':
     sizes = {level.hidden for level in c.levels}
     return (
       ''
-      if len(sizes) == 1 and not on
+      if len(sizes) == 1 and not has_experts
       else (
-        "model.arrangement is 'depth' with experts on, or with levels of "
-        'different sizes: layers would have MLPs of different sizes, which no '
-        'ordinary checkpoint has'
+        "model.arrangement is 'depth' with active experts or with levels of "
+        'different sizes: the MLP size would differ between layers, which no '
+        'supported architecture allows'
       )
     )
-  if c.arrangement != 'independent' and not is_base_only(model, weights):
+  if c.arrangement != 'independent' and not _is_base_only(model, weights):
     return (
-      f'model.arrangement is {c.arrangement!r}: levels in a chain are no one '
-      "MLP. Only 'independent' levels are exact"
+      f'model.arrangement is {c.arrangement!r}: a chain of levels cannot be '
+      "written as one MLP. Only 'independent' levels are exact"
     )
   return '' if base_model else unsupported_fields(c)
 
@@ -60,99 +71,108 @@ def reason_not_dense(
 def named_tensors(
   model: transformer.Transformer, weights: types.Weights, dtype: np.dtype
 ) -> Iterator[tuple[str, np.ndarray]]:
-  """Names and tensors of the checkpoint, one after the other."""
-  wide = ('gate', 'up', 'down')
-  for path, parts in hf_names.tensor_sources(model):
+  """Yields (name, tensor) of the dense checkpoint, one tensor at a time."""
+  mlp_names = ('gate', 'up', 'down')
+  for path, sources in hf_names.tensor_sources(model):
     name = path.split('/')[-1]
-    for source in parts:
-      at = source.at
-      # In 'depth' a level's MLPs are the host's own.
-      several = model.config.arrangement != 'depth'
-      if several and name in wide and path.startswith('blocks/levels/'):
-        value = _units(model, weights, at[0], name)
+    for source in sources:
+      index = source.index
+      # In 'depth' the MLP of a level is the base model's own.
+      merged = model.config.arrangement != 'depth'
+      if merged and name in mlp_names and path.startswith('blocks/levels/'):
+        value = _merged_matrix(model, weights, index[0], name)
       else:
-        value = np.asarray(weights.params[path][at] if at else
-                           weights.params[path])  # fmt: skip
-      value = value.T if source.turned else value
+        value = np.asarray(
+          weights.params[path][index] if index else weights.params[path]
+        )
+      value = value.T if source.transposed else value
       yield source.name, np.ascontiguousarray(value, dtype)
 
 
 def native_hf_config(c: config.Model) -> dict[str, Any]:
-  """config.json of a model that was born here."""
-  kind = 'mistral' if c.window else 'llama'
+  """Returns the config.json of a model that was pretrained here."""
+  model_type = 'mistral' if c.window else 'llama'
   if c.qk_norm:
-    kind = 'qwen3'
+    model_type = 'qwen3'
   elif c.qkv_bias and not c.out_bias:
-    kind = 'qwen2'
-  made: dict[str, Any] = dict(
-    model_type=kind, vocab_size=c.vocab_size, hidden_size=c.width,
+    model_type = 'qwen2'
+  fields: dict[str, Any] = dict(
+    model_type=model_type, vocab_size=c.vocab_size, hidden_size=c.width,
     num_hidden_layers=c.num_layers, num_attention_heads=c.num_heads,
     num_key_value_heads=c.num_kv_heads, head_dim=c.head_size,
     hidden_act='silu', rms_norm_eps=c.norm_eps, rope_theta=c.rope_theta,
     tie_word_embeddings=c.tied, attention_bias=c.out_bias,
     bos_token_id=c.vocab_size - 2, eos_token_id=c.vocab_size - 1,
   )  # fmt: skip
-  return made | hf_config.rope_fields(c) | hf_config.window_fields(c, kind)
+  return (
+    fields | hf_config.rope_fields(c) | hf_config.window_fields(c, model_type)
+  )
 
 
 def unsupported_fields(c: config.Model) -> str:
-  """What of a model its config.json would not say; '' if nothing."""
+  """Returns which model field a config.json cannot express, or '' if none.
+
+  The config is written as config.json, read back, and compared field by field.
+  """
   try:
-    said = hf_config.model_settings(native_hf_config(c), pathlib.Path('config.json'))
+    fields = hf_config.model_settings(
+      native_hf_config(c), pathlib.Path('config.json')
+    )
   except ValueError as error:
-    return f'no family of checkpoints is like this model ({error})'
-  again = config.make(said, (), vocab_size=c.vocab_size)
+    return f'no supported architecture matches this model ({error})'
+  read_back = config.make(fields, (), vocab_size=c.vocab_size)
   for field in dataclasses.fields(c):
-    mine, theirs = (getattr(x, field.name) for x in (c, again))
-    if field.name not in _OURS and mine != theirs:
+    original, found = (getattr(x, field.name) for x in (c, read_back))
+    if field.name not in _OWN_FIELDS and original != found:
       return (
-        f'model.{field.name} is {mine!r}, where the rest makes it a '
-        f'{native_hf_config(c)["model_type"]!r} with {theirs!r}: no family '
-        'has both'
+        f'model.{field.name} is {original!r}, but the other fields make it a '
+        f'{native_hf_config(c)["model_type"]!r} model with {found!r}: no '
+        'supported architecture has this combination'
       )
   return ''
 
 
-def _units(model, weights, layer, name) -> np.ndarray:
-  """A layer's gate, up or down with the units of all that is on."""
+def _merged_matrix(model, weights, layer, name) -> np.ndarray:
+  """Returns a layer's gate, up or down matrix with all merged hidden units."""
   axis = 0 if name == 'down' else 1
   parts = [
     weights.params[f'blocks/levels/{number}/base/mlp/{name}'][layer]
-    for number in trained_levels(model, weights)
+    for number in _trained_levels(model, weights)
   ]
   bank = 'B' if name == 'down' else 'A'
-  for number, slot in active_experts(weights):
+  for number, slot in _active_experts(weights):
     parts.append(
       weights.params[f'blocks/levels/{number}/experts/{bank}'][layer, slot]
     )
   return np.concatenate([np.asarray(part) for part in parts], axis)
 
 
-def hidden_units(model, weights) -> int:
+def num_hidden_units(model, weights) -> int:
+  """Returns the number of hidden units of the merged MLP of one layer."""
   c = model.config
   if c.arrangement == 'depth':
     return c.levels[0].hidden
-  size = sum(c.levels[n - 1].hidden for n in trained_levels(model, weights))
-  return size + sum(c.levels[n - 1].rank for n, _ in active_experts(weights))
+  size = sum(c.levels[n - 1].hidden for n in _trained_levels(model, weights))
+  return size + sum(c.levels[n - 1].rank for n, _ in _active_experts(weights))
 
 
-def trained_levels(model, weights) -> list[int]:
-  """The host's own, and those that have learned something."""
+def _trained_levels(model, weights) -> list[int]:
+  """Returns the slowest level and each faster level whose output is not 0."""
   c = model.config
-  made = [c.num_levels]
+  levels = [c.num_levels]
   for number in range(1, c.num_levels):
     path = f'blocks/levels/{number}/base/mlp/down'
     if np.asarray(jax.numpy.any(weights.params[path] != 0)):
-      made.append(number)
-  return made
+      levels.append(number)
+  return levels
 
 
-def active_experts(weights) -> list[tuple[int, int]]:
-  """(level, slot) of every expert that is on."""
+def _active_experts(weights) -> list[tuple[int, int]]:
+  """Returns (level, slot) of every active expert."""
   return [(n + 1, e) for n, e in np.argwhere(np.asarray(weights.active_NE))]
 
 
-def is_base_only(model, weights) -> bool:
-  return trained_levels(model, weights) == [
+def _is_base_only(model, weights) -> bool:
+  return _trained_levels(model, weights) == [
     model.config.num_levels
-  ] and not active_experts(weights)
+  ] and not _active_experts(weights)

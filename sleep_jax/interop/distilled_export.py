@@ -1,9 +1,10 @@
-"""Distilled dense export: what routed experts say, said by an ordinary MLP.
+"""Distills a model with routed experts into an ordinary dense model.
 
-Gates that depend on what is read fit into no ordinary checkpoint. So the routed
-model writes, and the host with a wider MLP in every block learns to say the
-same: only the new hidden units are trained. They begin as the experts, each
-with its gate at the mean of what it was in those texts.
+Gates that depend on the input cannot be merged into a dense MLP. Instead, the
+routed model (teacher) samples texts, and a student that is the base model with
+a wider MLP in every block is trained to predict them with the teacher's
+distribution. Only the new hidden units are trained. They start as the teacher's
+experts, each scaled by its mean gate over a batch of those texts.
 
 References: 2306.13649 (GKD) at beta 0, on the teacher's own samples.
 """
@@ -24,20 +25,20 @@ from sleep_jax.optim import optimizer
 
 Array = types.Array
 _BANK = 'blocks/levels/1/experts/'
-_BLOCK = 2048  # Tokens and words that logits are made of at a time.
+_BLOCK = 2048  # Tokens, and vocabulary entries, per block of logits.
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How a dense student is taught.
+  """Training settings of the dense student.
 
   Attributes:
-    steps: of learning.
-    rollouts: texts that the routed model writes; an eighth more is written to
-      tell how far the student is from it.
-    batch: of them, at a time.
-    max_new: tokens of a text, after its prompt.
-    learning_rate: peak.
+    steps: optimizer steps.
+    rollouts: texts that the teacher samples for training. An eighth more is
+      sampled as a held-out set.
+    batch: texts per step.
+    max_new: tokens of a text after its prompt.
+    learning_rate: peak learning rate.
   """
 
   steps: int = 400
@@ -57,62 +58,77 @@ def distil(
   settings: Settings,
   log_fn: Callable[[str], None] = lambda text: None,
 ) -> tuple[transformer.Transformer, types.Weights]:
-  """A model of one level that says what a routed one does.
+  """Trains a model of one level to reproduce a routed model.
 
-  What faster levels have learned awake is taught as well, but begins with no
-  units of its own.
+  What faster levels learned while awake is distilled as well, but the student
+  gets no additional hidden units for it.
 
   Args:
-    prompts: beginnings, BOS first, to be gone on with; each as often.
-    eos: ends a text.
-    show: is told how far the student is from its teacher.
+    model: the routed model (teacher).
+    weights: its weights.
+    prompts: token ids, BOS first, that texts start with. All are used equally
+      often.
+    key: random key for sampling and initialization.
+    eos: token that ends a text.
+    settings: training settings.
+    log_fn: called with one line of text before and after training: the held-out
+      divergence from the teacher in nats per token.
 
   Returns:
-    The student: `dense.save` can write it. Its base shares the teacher's
-    arrays where they are the same.
+    The student and its weights, which `hf_export.save` can write. Arrays that
+    are equal to the teacher's are shared with it.
 
   Raises:
-    ValueError: there is nothing to distil.
+    ValueError: no expert is active.
   """
   if not expert_file.active_slots(weights):
     raise ValueError(
-      'No expert is on: there is nothing to distil. Leave --distil out.'
+      'No expert is active: there is nothing to distill. Remove --distil.'
     )
   s = settings
-  write = jax.jit(_writer(model, eos, s))
-  count = -(-s.rollouts // s.batch) * s.batch
-  given = _prompts(prompts, count + max(count // 8, s.batch), s.batch)
+  sample = jax.jit(_make_sampler(model, eos, s))
+  num_train = -(-s.rollouts // s.batch) * s.batch
+  batches = _prompt_batches(
+    prompts, num_train + max(num_train // 8, s.batch), s.batch
+  )
   texts = [
-    write(weights, few, jax.random.fold_in(key, number))
-    for number, few in enumerate(given)
+    sample(weights, batch, jax.random.fold_in(key, number))
+    for number, batch in enumerate(batches)
   ]
-  held_out, texts = texts[count // s.batch :], texts[: count // s.batch]
-  student, base, own = initial_student(model, weights, texts[0], key)
+  held_out, texts = texts[num_train // s.batch :], texts[: num_train // s.batch]
+  student, base, trained = initial_student(model, weights, texts[0], key)
   loss = functools.partial(_divergence, model, student, s)
   tx = optimizer.make(
     learning_rate=s.learning_rate, warmup=s.steps // 10, decay_steps=s.steps
   )
 
   @jax.jit
-  def learn(own, opt, weights, base, few):
+  def train_step(trained, opt, weights, base, batch):
     value, grads = jax.value_and_grad(
-      lambda own: loss(weights, base.with_params(own), few)
-    )(own)
-    moved, opt = tx.update(grads, opt, own)
-    return jax.tree.map(jnp.add, own, moved), opt, value
+      lambda trained: loss(weights, base.with_params(trained), batch)
+    )(trained)
+    updates, opt = tx.update(grads, opt, trained)
+    return jax.tree.map(jnp.add, trained, updates), opt, value
 
-  away = jax.jit(
-    lambda own, weights, base, few: loss(weights, base.with_params(own), few)
+  eval_step = jax.jit(
+    lambda trained, weights, base, batch: loss(
+      weights, base.with_params(trained), batch
+    )
   )
-  measure = lambda own: float(
-    np.mean([away(own, weights, base, few) for few in held_out])
+  held_out_loss = lambda trained: float(
+    np.mean([eval_step(trained, weights, base, batch) for batch in held_out])
   )
-  log_fn(f'divergence from the routed model, nats a token: {measure(own):.4f}')
-  opt = tx.init(own)
+  log_fn(
+    'divergence from the routed model, nats per token: '
+    f'{held_out_loss(trained):.4f}'
+  )
+  opt = tx.init(trained)
   for step in range(s.steps):
-    own, opt, _ = learn(own, opt, weights, base, texts[step % len(texts)])
-  log_fn(f'after {s.steps} steps: {measure(own):.4f}')
-  return student, base.with_params(own)
+    trained, opt, _ = train_step(
+      trained, opt, weights, base, texts[step % len(texts)]
+    )
+  log_fn(f'after {s.steps} steps: {held_out_loss(trained):.4f}')
+  return student, base.with_params(trained)
 
 
 def initial_student(
@@ -121,114 +137,144 @@ def initial_student(
   texts: types.Rollout,
   key: Array,
 ) -> tuple[transformer.Transformer, types.Weights, types.Params]:
-  """The student: its model, its base, and the experts that it begins with.
+  """Builds the student before training.
 
   Args:
-    texts: what gates are averaged over.
+    model: the routed model (teacher).
+    weights: its weights.
+    texts: texts over which the teacher's gates are averaged.
+    key: random key for arrays that the teacher does not provide.
+
+  Returns:
+    The student model, its weights, and the subset of its parameters to train:
+    the matrices of one bank that holds all experts side by side.
   """
-  c, on = model.config, expert_file.active_slots(weights)
-  rank = sum(c.levels[n - 1].rank * len(slots) for n, slots in on.items())
+  c, active = model.config, expert_file.active_slots(weights)
+  rank = sum(c.levels[n - 1].rank * len(slots) for n, slots in active.items())
   level = dataclasses.replace(
-    c.levels[-1], update_period='infinite', sleep_period='infinite', slots=1,
+    c.levels[-1],
+    update_period='infinite',
+    sleep_period='infinite',
+    slots=1,
     rank=rank,
-  )  # fmt: skip
+  )
   student = transformer.Transformer(
     dataclasses.replace(
-      c, arrangement='independent', router='always', top_k=0, layer_levels=(),
+      c,
+      arrangement='independent',
+      router='always',
+      top_k=0,
+      layer_levels=(),
       levels=(level,),
     )
-  )  # fmt: skip
-  named = {
-    part.name: (path, part.at)
-    for path, parts in hf_names.tensor_sources(model)
-    for part in parts
+  )
+  teacher_arrays = {
+    source.name: (path, source.index)
+    for path, sources in hf_names.tensor_sources(model)
+    for source in sources
   }
   params = {}
-  for path, parts in hf_names.tensor_sources(student):
-    theirs = [named[part.name] for part in parts]
-    first = weights.params[theirs[0][0]]
-    if not parts[0].at or len(first) == len(parts):
-      params[path] = first  # One and the same array.
+  for path, sources in hf_names.tensor_sources(student):
+    found = [teacher_arrays[source.name] for source in sources]
+    first = weights.params[found[0][0]]
+    if not sources[0].index or len(first) == len(sources):
+      params[path] = first  # The teacher's array itself, not a copy.
     else:
-      params[path] = jnp.stack([weights.params[p][at] for p, at in theirs])
+      params[path] = jnp.stack([weights.params[p][index] for p, index in found])
   (fresh,) = student.fresh(key, 1).values()
-  own = {_BANK + name: leaf[:, None] for name, leaf in fresh.items()}
-  own |= _banks(model, weights, params, own, texts)
-  params |= own
+  bank = {_BANK + name: leaf[:, None] for name, leaf in fresh.items()}
+  bank |= _fill_bank(model, weights, params, bank, texts)
+  params |= bank
   active_NE = jnp.ones((1, 1))
-  moving = {name: own[name] for name in (f'{_BANK}A', f'{_BANK}B')}
-  return student, types.Weights(params, active_NE), moving
+  trained = {name: bank[name] for name in (f'{_BANK}A', f'{_BANK}B')}
+  return student, types.Weights(params, active_NE), trained
 
 
-def _banks(model, weights, base, drawn, texts) -> types.Params:
-  """A and B of all experts side by side, where they stand."""
+def _fill_bank(model, weights, base, initial, texts) -> types.Params:
+  """Returns A and B of one bank with all experts of the teacher side by side.
+
+  Rows of layers that an expert does not belong to keep their initial values.
+  """
   c, start = model.config, 0
-  A_LDR, B_LRD = drawn[f'{_BANK}A'][:, 0], drawn[f'{_BANK}B'][:, 0]
+  A_LDR, B_LRD = initial[f'{_BANK}A'][:, 0], initial[f'{_BANK}B'][:, 0]
   rows = transformer.rows(texts.tokens_BT, texts.length_B)
   mean = lambda gates_BTE, _: jnp.mean(
     gates_BTE, (0, 1), where=(rows[1] > 0)[..., None]
   )
-  theirs_LD = base['blocks/levels/norm/scale'] + c.norm_offset
+  base_scale_LD = base['blocks/levels/norm/scale'] + c.norm_offset
   for number, slots in expert_file.active_slots(weights).items():
     bank = model.bank(weights, number)
     gates_LE = model.additions(weights, *rows, number, mean)
     norm = f'blocks/levels/{number}/base/norm/scale'
-    where = np.concatenate(
+    layers = np.concatenate(
       [np.arange(a, b) for a, b, levels in c.groups if number in levels]
     )
-    # An expert reads its level's norm, a hidden unit its host's.
-    ours_LD = (
+    # An expert reads the norm of its level, a hidden unit that of the base
+    # model, so A is rescaled by the ratio of the two.
+    scale_LD = (
       weights.params[norm] + c.norm_offset
       if norm in weights.params
-      else theirs_LD[where]
+      else base_scale_LD[layers]
     )
-    ratio_LD = ours_LD / theirs_LD[where]
+    ratio_LD = scale_LD / base_scale_LD[layers]
     for slot in slots:
       R = c.levels[number - 1].rank
-      A_LDR = A_LDR.at[where, :, start : start + R].set(
+      A_LDR = A_LDR.at[layers, :, start : start + R].set(
         bank['A'][:, slot] * ratio_LD[..., None]
       )
-      B_LRD = B_LRD.at[where, start : start + R].set(
+      B_LRD = B_LRD.at[layers, start : start + R].set(
         bank['B'][:, slot] * gates_LE[:, slot, None, None]
       )
       start += R
   return {f'{_BANK}A': A_LDR[:, None], f'{_BANK}B': B_LRD[:, None]}
 
 
-def _writer(model, eos, settings):
-  def write(weights, prompts, key):
+def _make_sampler(model, eos, settings):
+  def sample(weights, prompts, key):
     P = prompts.tokens_BP.shape[1]
     return sampling.sample(
-      model, weights, prompts, key, max_length=P + settings.max_new, eos=eos,
+      model,
+      weights,
+      prompts,
+      key,
+      max_length=P + settings.max_new,
+      eos=eos,
       max_new=settings.max_new,
-    )  # fmt: skip
+    )
 
-  return write
+  return sample
 
 
 def _divergence(model, student, settings, teacher, weights, rollout):
-  """Mean over generated tokens, of the student from its teacher."""
+  """Returns the mean KL(teacher || student) over generated tokens, in nats."""
   rows = transformer.rows(rollout.tokens_BT, rollout.length_B)
   at_BG = (
     rollout.prompt_length_B[:, None] - 1 + jnp.arange(settings.max_new)[None]
   )
   at_BG = jnp.minimum(at_BG, rollout.tokens_BT.shape[1] - 1)
-  theirs_ND, ours_ND = (
-    net.states_at(own, *rows, at_BG).reshape(-1, model.config.width)
-    for net, own in ((model, teacher), (student, weights))
+  teacher_ND, student_ND = (
+    network.states_at(params, *rows, at_BG).reshape(-1, model.config.width)
+    for network, params in ((model, teacher), (student, weights))
   )
   value_N = chunked_losses.divergence(
-    theirs_ND, ours_ND, model.head(teacher), student.head(weights),
-    beta=0.0, tokens=_BLOCK, vocab_block=_BLOCK, cap=model.config.logit_cap,
-  )  # fmt: skip
+    teacher_ND,
+    student_ND,
+    model.head(teacher),
+    student.head(weights),
+    beta=0.0,
+    tokens=_BLOCK,
+    vocab_block=_BLOCK,
+    cap=model.config.logit_cap,
+  )
   mask_N = losses.generated_mask(rollout, settings.max_new).reshape(-1)
   return jnp.sum(value_N * mask_N) / jnp.maximum(jnp.sum(mask_N), 1)
 
 
-def _prompts(prompts, count, batch) -> Iterator[types.Prompts]:
-  """So many prompts, all as often, a batch at a time."""
+def _prompt_batches(prompts, count, batch) -> Iterator[types.Prompts]:
+  """Yields `count` prompts in batches, each prompt equally often."""
   width = max(map(len, prompts))
-  # They come in the order of a life: any part of them should be of all of it.
+  # Prompts come in the order in which the run stored them. Shuffling makes
+  # every batch a sample of the whole run.
   order = np.random.default_rng(0).permutation(len(prompts))
   rows = [
     prompts[order[i % len(prompts)]] for i in range(-(-count // batch) * batch)
@@ -238,6 +284,6 @@ def _prompts(prompts, count, batch) -> Iterator[types.Prompts]:
     tokens_BP[number, : len(row)] = row
   length_B = np.array([len(row) for row in rows], np.int32)
   for first in range(0, len(rows), batch):
-    few = slice(first, first + batch)
-    nothing = jnp.zeros((batch, 2), jnp.int32)
-    yield types.Prompts(tokens_BP[few], length_B[few], nothing)
+    part = slice(first, first + batch)
+    no_subject = jnp.zeros((batch, 2), jnp.int32)
+    yield types.Prompts(tokens_BP[part], length_B[part], no_subject)

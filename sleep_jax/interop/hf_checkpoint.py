@@ -1,11 +1,9 @@
-"""Hugging Face checkpoints: a directory on disk becomes a host for levels.
+"""Reads the description and the tokenizer of a Hugging Face checkpoint.
 
-`config.json`, safetensors in one file or several, nothing else: no pickle, no
-code of a checkpoint, no network. Tensors are read slice by slice into the
-arrays of the device, each device its own part, so that beside the loaded model
-only one slice is ever held, and a part that is no larger.
-
-Which families: `families`; where what lies in a checkpoint: `names`.
+A checkpoint is a directory with `config.json`, `tokenizer.json` and one or
+several safetensors files. Nothing else is read: no pickle, no code from the
+checkpoint, no network. `hf_import` loads the weights, `hf_config` lists the
+supported architectures, and `hf_names` maps the tensor names.
 """
 
 import dataclasses
@@ -22,21 +20,22 @@ from sleep_jax.interop import hf_config
 from sleep_jax.storage import workdir
 
 INDEX_FILE, WEIGHTS_FILE = 'model.safetensors.index.json', 'model.safetensors'
-_PICKLED = ('*.bin', '*.pt', '*.pth')
+_PICKLE_PATTERNS = ('*.bin', '*.pt', '*.pth')
+# NumPy names of the supported safetensors types.
 DTYPES = {'F64': 'f8', 'F32': 'f4', 'F16': 'f2', 'BF16': 'bf16'}
 
 
 @dataclasses.dataclass(frozen=True)
 class HfCheckpoint:
-  """A checkpoint, checked but not yet read.
+  """Description of a checkpoint whose weights are not loaded yet.
 
   Attributes:
-    folder: where it lies.
-    config: its config.json.
-    settings: fields of `model.config.Model` that it determines.
-    vocab_size: rows of its embedding.
-    hidden: hidden units of a block's MLP, the slowest level's own.
-    files: tensor -> the file that holds it.
+    folder: its directory.
+    config: content of config.json.
+    settings: the fields of `model.config.Model` that config.json determines.
+    vocab_size: rows of the embedding.
+    hidden: hidden units of a block's MLP, which becomes the slowest level.
+    files: path of the file of each tensor.
   """
 
   folder: pathlib.Path
@@ -48,31 +47,37 @@ class HfCheckpoint:
 
 
 def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
-  """Reads what a directory holds; no tensor yet.
+  """Reads the description of a checkpoint, but no tensor.
 
   Args:
-    weights: whether there must be some; else it is a description alone.
+    folder: Hugging Face model directory.
+    weights: whether the directory must contain weights. If False, `files` of
+      the result is empty.
 
   Raises:
-    FileNotFoundError: a file is missing; names it.
-    ValueError: the architecture is not known, or a part of it is not; names
-      the field of config.json.
+    FileNotFoundError: a file is missing. The message names it.
+    ValueError: the architecture, or one of its options, is not supported. The
+      message names the field of config.json.
+    OSError: a weights file is damaged.
   """
   home = workdir.path(folder)
   path, config = home / 'config.json', read_config(home)
   return HfCheckpoint(
-    folder=home, config=config, settings=hf_config.model_settings(config, path),
+    folder=home,
+    config=config,
+    settings=hf_config.model_settings(config, path),
     vocab_size=hf_config.positive_int(config, 'vocab_size', path),
     hidden=hf_config.positive_int(config, 'intermediate_size', path),
-    files=_files(home) if weights else {},
-  )  # fmt: skip
+    files=_tensor_files(home) if weights else {},
+  )
 
 
 def read_config(home: pathlib.Path) -> dict[str, Any]:
-  """What a folder's config.json says.
+  """Returns the content of a folder's config.json.
 
   Raises:
-    FileNotFoundError, ValueError: it is not there, or is no JSON.
+    FileNotFoundError: there is no config.json.
+    ValueError: it is not valid JSON.
   """
   path = home / 'config.json'
   if not path.is_file():
@@ -84,42 +89,46 @@ def read_config(home: pathlib.Path) -> dict[str, Any]:
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
-    raise ValueError(f'{path} is no JSON ({error}): fetch it again.') from error
+    raise ValueError(
+      f'{path} is not valid JSON ({error}): download it again.'
+    ) from error
 
 
 def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
-  """The host's own tokenizer.
+  """Loads the tokenizer of a checkpoint.
 
-  Where the model knows no BOS, what ends its texts also opens them.
+  If the checkpoint defines no BOS token, EOS is used as BOS.
 
   Raises:
-    FileNotFoundError: there is no tokenizer.json.
-    ValueError: it is broken, has more tokens than the embedding has rows, or
-      nothing says how a text ends.
+    FileNotFoundError: tokenizer.json is missing.
+    ValueError: tokenizer.json cannot be parsed, has more tokens than the
+      embedding has rows, or no EOS token is defined.
   """
   path = base_model.folder / 'tokenizer.json'
   if not path.is_file():
     raise FileNotFoundError(
-      f'{path} does not exist: only fast tokenizers are read. Save it once '
-      'with transformers (AutoTokenizer ... save_pretrained).'
+      f'{path} does not exist: only fast tokenizers are supported. Convert it '
+      'with transformers (AutoTokenizer.from_pretrained, save_pretrained).'
     )
   text = path.read_text(encoding='utf-8')
   try:
-    known = tokenizers.Tokenizer.from_str(text)
-  except Exception as error:  # The library raises nothing more exact.
-    raise ValueError(f'{path} is no tokenizer ({error}).') from error
-  size = known.get_vocab_size()
+    parsed = tokenizers.Tokenizer.from_str(text)
+  except Exception as error:  # The library raises nothing more specific.
+    raise ValueError(
+      f'{path} is not a valid tokenizer ({error}): download it again.'
+    ) from error
+  size = parsed.get_vocab_size()
   if size > base_model.vocab_size:
     raise ValueError(
       f'{path} has {size} tokens, but the embedding of {base_model.folder} has '
       f'{base_model.vocab_size} rows: they belong to two models.'
     )
-  eos, bos = (_special(base_model, known, name) for name in ('eos', 'bos'))
+  eos, bos = (_special_token(base_model, parsed, name)
+              for name in ('eos', 'bos'))  # fmt: skip
   if eos is None:
     raise ValueError(
       f'{base_model.folder}: neither config.json nor tokenizer_config.json '
-      f'names an '
-      'EOS token: set eos_token_id in config.json.'
+      'defines an EOS token: set eos_token_id in config.json.'
     )
   return tokenizer_lib.HuggingFace(
     text,
@@ -132,18 +141,21 @@ def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
 def end_tokens(
   base_model: HfCheckpoint, tokenizer: tokenizer_lib.Tokenizer
 ) -> tuple[int, ...]:
-  """Tokens that end what the host says: there may be several."""
+  """Returns the ids of all tokens that end a generation."""
   found = base_model.config.get('eos_token_id')
   path = base_model.folder / 'generation_config.json'
   if path.is_file():
-    more = json.loads(path.read_text(encoding='utf-8')).get('eos_token_id')
-    found = found if more is None else more
-  several = found if isinstance(found, list) else [found]
-  return tuple({tokenizer.eos, *(end for end in several if end is not None)})
+    override = json.loads(path.read_text(encoding='utf-8')).get('eos_token_id')
+    found = found if override is None else override
+  ids = found if isinstance(found, list) else [found]
+  return tuple({tokenizer.eos, *(end for end in ids if end is not None)})
 
 
-def _special(base_model, known, name) -> int | None:
-  """Number of a special token: by config.json, or by the tokenizer's own."""
+def _special_token(base_model, parsed, name) -> int | None:
+  """Returns a special token's id, or None.
+
+  It is read from config.json, else from tokenizer_config.json.
+  """
   found = base_model.config.get(f'{name}_token_id')
   if isinstance(found, list):
     found = found[0]
@@ -151,45 +163,51 @@ def _special(base_model, known, name) -> int | None:
   if found is None and path.is_file():
     token = json.loads(path.read_text(encoding='utf-8')).get(f'{name}_token')
     token = token['content'] if isinstance(token, dict) else token
-    found = None if token is None else known.token_to_id(token)
+    found = None if token is None else parsed.token_to_id(token)
   return found
 
 
-def _files(home: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Tensor -> file, of one file or of the index of several."""
+def _tensor_files(home: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns the path of each tensor's file, after opening every file."""
   index = home / INDEX_FILE
   if index.is_file():
     try:
-      named = json.loads(index.read_text(encoding='utf-8'))['weight_map']
+      weight_map = json.loads(index.read_text(encoding='utf-8'))['weight_map']
     except (ValueError, KeyError) as error:
       raise ValueError(
-        f'{index} has no weight_map ({error}): fetch it again.'
+        f'{index} has no weight_map ({error}): download it again.'
       ) from error
-    files = sorted(set(named.values()))
+    files = sorted(set(weight_map.values()))
   elif (home / WEIGHTS_FILE).is_file():
     files = [WEIGHTS_FILE]
   else:
-    pickled = [p.name for what in _PICKLED for p in sorted(home.glob(what))]
-    if pickled:
+    pickles = [
+      path.name
+      for pattern in _PICKLE_PATTERNS
+      for path in sorted(home.glob(pattern))
+    ]
+    if pickles:
       raise FileNotFoundError(
-        f'{home} has only pickled weights ({pickled[0]}), which may run code '
-        'as they are read: convert them to safetensors where you trust them.'
+        f'{home} has only pickled weights ({pickles[0]}), which may run code '
+        'when they are loaded: convert them to safetensors in an environment '
+        'where that is acceptable.'
       )
     raise FileNotFoundError(
-      f'{home} has neither {WEIGHTS_FILE} nor {INDEX_FILE}: fetch the weights.'
+      f'{home} has neither {WEIGHTS_FILE} nor {INDEX_FILE}: download the '
+      'weights.'
     )
   found: dict[str, pathlib.Path] = {}
   for name in files:
     path = home / name
     if not path.is_file():
       raise FileNotFoundError(
-        f'{path} does not exist, but {INDEX_FILE} names it: fetch it.'
+        f'{path} does not exist, but {INDEX_FILE} lists it: download it.'
       )
     try:
-      with safetensors.safe_open(path, 'numpy') as opened:
-        found |= dict.fromkeys(opened.keys(), path)
+      with safetensors.safe_open(path, 'numpy') as tensors:
+        found |= dict.fromkeys(tensors.keys(), path)
     except safetensors.SafetensorError as error:
       raise OSError(
-        f'{path} is broken or cut short ({error}): fetch it again.'
+        f'{path} is damaged or truncated ({error}): download it again.'
       ) from error
   return found

@@ -1,9 +1,8 @@
-"""Dense export: levels and experts become hidden units of an ordinary MLP.
+"""Exports a model as an ordinary dense Hugging Face checkpoint.
 
-Levels that read one norm and add into one branch ('independent') and experts
-whose gates stand at 1 ('always') are more units of the host's SwiGLU: an
-expert's `u silu(u)` is a gated unit whose gate and up matrices are the same. So
-the export is exact, and whoever loads the checkpoint needs none of our code.
+Levels and experts become hidden units of the MLP of each block (`dense_mlp`),
+so the export is exact and any program that reads the format can load it without
+our code. Models for which this is impossible are refused with the reason.
 
 References: docs/method.md, "Real models".
 """
@@ -22,11 +21,14 @@ from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_config
 from sleep_jax.model import transformer
 
-# What stands beside a host's weights and is kept as it is.
+# Files of the base model that are copied unchanged.
 COPIED_FILES = (
-  'tokenizer.json', 'tokenizer_config.json', 'generation_config.json',
-  'special_tokens_map.json', 'chat_template.jinja',
-)  # fmt: skip
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'generation_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+)
 _SHARD_BYTES = 4 * 2**30
 
 
@@ -40,69 +42,79 @@ def save(
   dtype: str = 'float32',
   shard_bytes: int = _SHARD_BYTES,
 ) -> None:
-  """Writes an ordinary checkpoint, whole or not at all.
+  """Writes a Hugging Face checkpoint, atomically.
 
   Args:
-    folder: made; must not be there, or be empty.
-    words: the model's tokenizer, written beside it.
-    host: what it was born of, whose config.json and tokenizer it keeps; None:
-      it was born here.
-    dtype: of all tensors.
-    shard_bytes: most of one file.
+    model: the model to export.
+    weights: its weights.
+    folder: directory to create; must not exist, or be empty.
+    tokenizer: the model's tokenizer, written if there is no base model.
+    base_model: checkpoint the model was imported from, whose config.json and
+      tokenizer are kept; None if the model was pretrained here.
+    dtype: type of all tensors.
+    shard_bytes: maximum size of one file, in bytes. A larger tensor gets a file
+      of its own.
 
   Raises:
-    ValueError: the weights are no ordinary checkpoint; says why.
-    FileExistsError: the folder holds something.
+    ValueError: no exact dense export exists. The message says why.
+    FileExistsError: the folder is not empty.
   """
   reason = dense_mlp.reason_not_dense(model, weights, base_model)
   if reason:
-    more = (
-      ' A dense model can be taught to say nearly the same: '
+    hint = (
+      ' A dense model can be trained to approximate it: '
       'sleep_jax.convert out --distil.'
     )
-    on = np.asarray(weights.active_NE).any()  # Else there is nothing to teach.
-    lost = not on or (
+    # Distillation needs active experts and a supported architecture.
+    has_experts = np.asarray(weights.active_NE).any()
+    no_distillation = not has_experts or (
       base_model is None and dense_mlp.unsupported_fields(model.config)
     )
-    raise ValueError(f'No exact dense export: {reason}.{"" if lost else more}')
+    raise ValueError(
+      f'No exact dense export: {reason}.{"" if no_distillation else hint}'
+    )
   home = pathlib.Path(folder).expanduser()
   if home.exists() and any(home.iterdir()):
-    raise FileExistsError(f'{home} is not empty: name a new folder.')
+    raise FileExistsError(f'{home} is not empty: choose a new folder.')
   part = home.with_name(home.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
   part.mkdir(parents=True)
-  made = dict(
+  config = dict(
     base_model.config
     if base_model
     else dense_mlp.native_hf_config(model.config)
   )
-  made['intermediate_size'] = dense_mlp.hidden_units(model, weights)
-  made['architectures'] = made.get('architectures') or [
-    hf_config.ARCHITECTURES[made['model_type']]
+  config['intermediate_size'] = dense_mlp.num_hidden_units(model, weights)
+  config['architectures'] = config.get('architectures') or [
+    hf_config.ARCHITECTURES[config['model_type']]
   ]
   for field in ('dtype', 'torch_dtype'):
-    if field in made or field == 'dtype':
-      made[field] = dtype
-  _write(part / 'config.json', made)
-  _shards(dense_mlp.named_tensors(model, weights, np.dtype(dtype)), part, shard_bytes)
+    if field in config or field == 'dtype':
+      config[field] = dtype
+  _write_json(part / 'config.json', config)
+  _write_shards(
+    dense_mlp.named_tensors(model, weights, np.dtype(dtype)), part, shard_bytes
+  )
   if base_model is not None:
     for name in COPIED_FILES:
       if (base_model.folder / name).is_file():
         shutil.copyfile(base_model.folder / name, part / name)
   elif tokenizer is not None:
-    _words(tokenizer, part)
+    _write_tokenizer(tokenizer, part)
   if home.exists():
     home.rmdir()
   part.rename(home)
 
 
-def _words(tokenizer: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
-  """A tokenizer that was made here, as others read it: BOS opens a text."""
+def _write_tokenizer(
+  tokenizer: tokenizer_lib.Tokenizer, folder: pathlib.Path
+) -> None:
+  """Writes a tokenizer that was trained here; BOS starts every text."""
   if not isinstance(tokenizer, tokenizer_lib.Bpe):
-    return  # Bytes are no tokenizer of others.
-  made = tokenizer.to_hugging_face()
-  made.save(str(folder / 'tokenizer.json'))
-  _write(
+    return  # The byte tokenizer has no Hugging Face format.
+  fast_tokenizer = tokenizer.to_hugging_face()
+  fast_tokenizer.save(str(folder / 'tokenizer.json'))
+  _write_json(
     folder / 'tokenizer_config.json',
     {
       'tokenizer_class': 'PreTrainedTokenizerFast',
@@ -112,40 +124,43 @@ def _words(tokenizer: tokenizer_lib.Tokenizer, folder: pathlib.Path) -> None:
   )
 
 
-def _shards(named, folder, shard_bytes) -> None:
-  """Files of at most so many bytes, and the index if there are several."""
+def _write_shards(named_tensors, folder, shard_bytes) -> None:
+  """Writes files of at most `shard_bytes`, and an index if there are several.
+
+  Files get their final names at the end, when their number is known.
+  """
   shards: list[dict[str, str]] = []
-  held: dict[str, np.ndarray] = {}
+  pending: dict[str, np.ndarray] = {}
   total = 0
 
   def flush():
     path = folder / f'part-{len(shards)}'
-    safetensors.save_file(held, path, metadata={'format': 'pt'})
-    shards.append(dict.fromkeys(held, ''))
-    held.clear()
+    safetensors.save_file(pending, path, metadata={'format': 'pt'})
+    shards.append(dict.fromkeys(pending, ''))
+    pending.clear()
 
-  for name, value in named:
-    if held and sum(x.nbytes for x in held.values()) + value.nbytes > (
+  for name, value in named_tensors:
+    if pending and sum(x.nbytes for x in pending.values()) + value.nbytes > (
       shard_bytes
     ):
       flush()
-    held[name] = value
+    pending[name] = value
     total += value.nbytes
   flush()
   index: dict[str, str] = {}
-  for number, inside in enumerate(shards):
+  for number, names in enumerate(shards):
     if len(shards) == 1:
       file = hf_checkpoint.WEIGHTS_FILE
     else:
       file = f'model-{number + 1:05d}-of-{len(shards):05d}.safetensors'
     (folder / f'part-{number}').rename(folder / file)
-    index |= dict.fromkeys(inside, file)
+    index |= dict.fromkeys(names, file)
   if len(shards) > 1:
-    _write(
+    _write_json(
       folder / hf_checkpoint.INDEX_FILE,
       {'metadata': {'total_size': total}, 'weight_map': index},
     )
 
 
-def _write(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
   path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')

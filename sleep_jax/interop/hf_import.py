@@ -1,4 +1,12 @@
-"""TODO: interop.hf_import (from interop.huggingface)."""
+"""Loads the weights of a Hugging Face checkpoint as the base of a model.
+
+The MLPs of the checkpoint become the bases of the slowest level, or of all
+levels in the arrangement 'depth'. Faster levels and experts are initialized
+such that they do not change the outputs.
+
+Tensors are read slice by slice into the arrays of each device. Beyond the
+loaded model, only one slice and one part of the same size are in memory.
+"""
 
 import functools
 import pathlib
@@ -16,7 +24,7 @@ from sleep_jax.model import transformer
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
 
-_SLICE_BYTES = 2**26  # Read at a time.
+_SLICE_BYTES = 2**26  # Bytes read at a time, counted in float32.
 
 
 def adapt_levels(
@@ -24,16 +32,19 @@ def adapt_levels(
   settings: Mapping[str, Any],
   levels: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-  """Levels with the host's MLPs in their place: all in 'depth', else the last.
+  """Returns the levels with the hidden size of the base model's MLP.
+
+  The size is set in all levels in the arrangement 'depth', else in the last.
 
   Args:
+    base_model: the checkpoint.
     settings: fields of `model.config.Model`.
     levels: fields of `model.config.Level`, fastest first.
   """
-  deep = settings.get('arrangement') == 'depth'
+  depth = settings.get('arrangement') == 'depth'
   return [
     {**level, 'hidden': base_model.hidden}
-    if deep or number == len(levels)
+    if depth or number == len(levels)
     else {**level}
     for number, level in enumerate(levels, 1)
   ]
@@ -47,154 +58,178 @@ def load(
   key: jax.Array,
   dtype: str = 'float32',
 ) -> types.Weights:
-  """The host's weights, with levels and experts that change nothing yet.
+  """Loads a checkpoint; faster levels and experts do not change its outputs.
 
   Args:
-    model: of the host's settings; its slowest level, or in 'depth' all of
-      them, are the host's MLPs.
-    key: of what the host has not: faster levels, experts.
-    dtype: of the core, see `optimizer.dtype`.
+    base_model: the checkpoint.
+    model: a model with the checkpoint's settings, whose slowest level (in
+      'depth' every level) has the hidden size of the checkpoint's MLP.
+    placement: sharding of the result.
+    key: random key for arrays that the checkpoint lacks: faster levels and
+      experts.
+    dtype: type of the core, see `optimizer.dtype`.
 
   Raises:
-    ValueError: a tensor is missing, or of another shape or kind; names the
-      file and the tensor.
-    OSError: a file is broken; names it.
+    ValueError: a tensor is missing or has an unexpected shape or type. The
+      message names the file and the tensor.
+    OSError: a file is damaged. The message names it.
   """
-  initial_model = model.shapes()
-  places = placement.shardings(initial_model.params)
-  parts_of = dict(hf_names.tensor_sources(model))
+  shapes = model.shapes()
+  shardings = placement.shardings(shapes.params)
+  sources_of = dict(hf_names.tensor_sources(model))
   num_levels = model.config.num_levels
-  kind = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
+  dtype_of = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
   with _Reader(base_model) as reader:
-    # All is looked at before anything is read.
-    for path, parts in parts_of.items():
-      for part in parts:
-        reader.check(part, initial_model.params[path].shape[len(part.at) :])
+    # Check all tensors before the first one is read.
+    for path, sources in sources_of.items():
+      for source in sources:
+        reader.check(source, shapes.params[path].shape[len(source.index) :])
     params = {
-      path: _fill(
+      path: _load_array(
         reader,
-        parts,
-        initial_model.params[path].shape,
-        places[path],
-        kind(path),
+        sources,
+        shapes.params[path].shape,
+        shardings[path],
+        dtype_of(path),
       )
-      for path, parts in parts_of.items()
+      for path, sources in sources_of.items()
     }
   missing = {
-    path: kind(path) for path in initial_model.params if path not in params
+    path: dtype_of(path) for path in shapes.params if path not in params
   }
-  fresh = _fresh(key, model=model, kinds=tuple(missing.items()))
-  params |= jax.device_put(fresh, {path: places[path] for path in missing})
-  nobody = jnp.zeros(initial_model.active_NE.shape)
-  where = placement.shardings({'active_NE': nobody})['active_NE']
-  return types.Weights(params, jax.device_put(nobody, where))
+  initial = _init_missing(key, model=model, dtypes=tuple(missing.items()))
+  params |= jax.device_put(initial, {path: shardings[path] for path in missing})
+  active_NE = jnp.zeros(shapes.active_NE.shape)
+  where = placement.shardings({'active_NE': active_NE})['active_NE']
+  return types.Weights(params, jax.device_put(active_NE, where))
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'kinds'))
-def _fresh(key, *, model, kinds):
-  """What the host has not, of these kinds of numbers."""
-  made = model.init(key).params
-  return {path: made[path].astype(kind) for path, kind in kinds}
+@functools.partial(jax.jit, static_argnames=('model', 'dtypes'))
+def _init_missing(key, *, model, dtypes):
+  """Initializes the arrays that the checkpoint lacks, in the given types."""
+  params = model.init(key).params
+  return {path: params[path].astype(dtype) for path, dtype in dtypes}
 
 
 class _Reader:
-  """Slices of a checkpoint's tensors; files are opened once, on demand."""
+  """Reads slices of a checkpoint's tensors and opens each file once."""
 
   def __init__(self, base_model: hf_checkpoint.HfCheckpoint):
     self._base_model = base_model
-    self._open: dict[pathlib.Path, Any] = {}
+    self._files: dict[pathlib.Path, Any] = {}
 
   def __enter__(self):
     return self
 
   def __exit__(self, *_):
-    self._open.clear()
+    self._files.clear()
 
-  def check(self, part: hf_names.TensorSource, shape: tuple[int, ...]) -> None:
-    """Whether a tensor is there and fits."""
-    file, found = self._slice(part)
-    has = tuple(found.get_shape())
-    wanted = shape[::-1] if part.turned else shape
-    if has != wanted:
+  def check(
+    self, source: hf_names.TensorSource, shape: tuple[int, ...]
+  ) -> None:
+    """Checks that a tensor exists and has the expected shape and type.
+
+    Args:
+      source: the tensor.
+      shape: shape that our array needs.
+
+    Raises:
+      ValueError: it does not.
+    """
+    file, tensor = self._slice(source)
+    found = tuple(tensor.get_shape())
+    expected = shape[::-1] if source.transposed else shape
+    if found != expected:
       raise ValueError(
-        f'{file}: tensor {part.name!r} has shape {has}, but config.json makes '
-        f'it {wanted}: the directory mixes two models; fetch it again.'
+        f'{file}: tensor {source.name!r} has shape {found}, but config.json '
+        f'requires {expected}: the directory mixes two models; download it '
+        'again.'
       )
-    if found.get_dtype() not in hf_checkpoint.DTYPES:
+    if tensor.get_dtype() not in hf_checkpoint.DTYPES:
       raise ValueError(
-        f'{file}: tensor {part.name!r} is {found.get_dtype()}: expected one '
-        f'of {tuple(hf_checkpoint.DTYPES)}. Quantised checkpoints cannot be '
-        'read: name the original one.'
+        f'{file}: tensor {source.name!r} has type {tensor.get_dtype()}: '
+        f'expected one of {tuple(hf_checkpoint.DTYPES)}. Quantized checkpoints '
+        'are not supported: use the original one.'
       )
 
   def rows(
-    self, part: hf_names.TensorSource, index: tuple[slice, ...]
+    self, source: hf_names.TensorSource, index: tuple[slice, ...]
   ) -> Iterator[tuple]:
-    """A part of a tensor as ours, some rows of it at a time: (first, rows)."""
-    _, found = self._slice(part)
+    """Yields (first row, rows) of a part of a tensor in our orientation.
+
+    Each block of rows has about `_SLICE_BYTES` or less.
+
+    Args:
+      source: the tensor.
+      index: the part, in our orientation.
+    """
+    _, tensor = self._slice(source)
     sizes = [s.stop - s.start for s in index]
-    each = max(int(np.prod(sizes[1:])) * 4, 1)
-    step = max(_SLICE_BYTES // each, 1)
+    row_bytes = max(int(np.prod(sizes[1:])) * 4, 1)
+    step = max(_SLICE_BYTES // row_bytes, 1)
     for first in range(0, sizes[0], step):
       start = index[0].start + first
-      few = slice(start, min(start + step, index[0].stop))
-      if part.turned:
-        yield first, found[index[1], few].T
+      block = slice(start, min(start + step, index[0].stop))
+      if source.transposed:
+        yield first, tensor[index[1], block].T
       else:
-        yield first, found[(few, *index[1:])]
+        yield first, tensor[(block, *index[1:])]
 
-  def _slice(self, part):
-    file = self._base_model.files.get(part.name)
+  def _slice(self, source):
+    file = self._base_model.files.get(source.name)
     if file is None:
       raise ValueError(
-        f'{self._base_model.folder}: no file holds tensor {part.name!r}, which '
-        'config.json asks for: the directory is not complete; fetch it again.'
+        f'{self._base_model.folder}: no file contains tensor {source.name!r}, '
+        'which config.json requires: the directory is incomplete; download it '
+        'again.'
       )
-    if file not in self._open:
-      self._open[file] = safetensors.safe_open(file, 'numpy')
-    return file, self._open[file].get_slice(part.name)
+    if file not in self._files:
+      self._files[file] = safetensors.safe_open(file, 'numpy')
+    return file, self._files[file].get_slice(source.name)
 
 
-def _fill(reader, parts, shape, where, dtype) -> jax.Array:
-  """One of our arrays, each device's part of it put together for that device.
+def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
+  """Loads one array by assembling each device's part on that device.
 
-  A small part here, and a large one there, slice by slice.
+  A small part is assembled in host memory, a large one on the device slice by
+  slice.
   """
-  pieces = []
-  for device, index in where.addressable_devices_indices_map(shape).items():
+  parts = []
+  for device, index in sharding.addressable_devices_indices_map(shape).items():
     index = tuple(
       slice(*s.indices(size)[:2]) for s, size in zip(index, shape, strict=True)
     )
-    own = tuple(s.stop - s.start for s in index)
-    small = np.prod(own) * jnp.dtype(dtype).itemsize <= _SLICE_BYTES
-    write = _here if small else _there
+    part_shape = tuple(s.stop - s.start for s in index)
+    small = np.prod(part_shape) * jnp.dtype(dtype).itemsize <= _SLICE_BYTES
+    write = _write_on_host if small else _write_on_device
     with jax.default_device(device):
-      piece = (np if small else jnp).zeros(own, jnp.dtype(dtype))
-      for part in parts:
-        at = part.at
+      part = (np if small else jnp).zeros(part_shape, jnp.dtype(dtype))
+      for source in sources:
+        at = source.index
         if at and not index[0].start <= at[0] < index[0].stop:
           continue
-        front = tuple(a - s.start for a, s in zip(at, index, strict=False))
-        for first, rows in reader.rows(part, index[len(at) :]):
+        lead = tuple(a - s.start for a, s in zip(at, index, strict=False))
+        for first, rows in reader.rows(source, index[len(at) :]):
           rows = np.asarray(rows, jnp.dtype(dtype))
-          begin = (*front, first, *(0,) * (rows.ndim - 1))
-          piece = write(piece, rows.reshape((1,) * len(at) + rows.shape), begin)
-    # Waited for: else parts pile up here.
-    pieces.append(jax.device_put(piece, device).block_until_ready())
-  return jax.make_array_from_single_device_arrays(shape, where, pieces)
+          begin = (*lead, first, *(0,) * (rows.ndim - 1))
+          part = write(part, rows.reshape((1,) * len(at) + rows.shape), begin)
+    # Wait for the transfer: otherwise parts accumulate in host memory.
+    parts.append(jax.device_put(part, device).block_until_ready())
+  return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
-def _here(piece, rows, begin):
+def _write_on_host(part, rows, begin):
   at = tuple(slice(b, b + n) for b, n in zip(begin, rows.shape, strict=True))
-  piece[at] = rows
-  return piece
+  part[at] = rows
+  return part
 
 
-def _there(piece, rows, begin):
-  rows = jax.device_put(rows, piece.device)
-  return _write(piece, rows, begin).block_until_ready()  # Else slices pile up.
+def _write_on_device(part, rows, begin):
+  rows = jax.device_put(rows, part.device)
+  # Wait for the write: otherwise slices accumulate in memory.
+  return _update_slice(part, rows, begin).block_until_ready()
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _write(piece, rows, begin):
-  return jax.lax.dynamic_update_slice(piece, rows, begin)
+def _update_slice(part, rows, begin):
+  return jax.lax.dynamic_update_slice(part, rows, begin)

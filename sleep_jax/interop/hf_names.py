@@ -1,4 +1,4 @@
-"""What our parameters are called in a Hugging Face checkpoint."""
+"""Maps our parameter paths to tensor names of a Hugging Face checkpoint."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,66 +8,78 @@ from sleep_jax.model import transformer
 
 @dataclasses.dataclass(frozen=True)
 class TensorSource:
-  """A tensor, turned or not, and its place along the layers of ours."""
+  """One tensor of a checkpoint and its place in one of our arrays.
+
+  Attributes:
+    name: name of the tensor in the checkpoint.
+    index: index into the leading (layer) axis of our array; empty if the
+      tensor is the whole array.
+    transposed: whether our array holds the transpose of the tensor.
+  """
 
   name: str
-  at: tuple[int, ...] = ()
-  turned: bool = False
+  index: tuple[int, ...] = ()
+  transposed: bool = False
 
 
 def tensor_sources(
   model: transformer.Transformer,
 ) -> Iterator[tuple[str, list[TensorSource]]]:
-  """Our parameters that a host has, and the tensors that each is made of."""
+  """Yields each parameter path of the base model and the tensors it stacks."""
   c = model.config
   yield 'embed', [TensorSource('model.embed_tokens.weight')]
   yield 'norm/scale', [TensorSource('model.norm.weight')]
   if not c.tied:
-    yield 'head', [TensorSource('lm_head.weight', turned=True)]
+    yield 'head', [TensorSource('lm_head.weight', transposed=True)]
 
-  def stack(name, layers, *, turned=False):
+  def stack(name, layers, *, transposed=False):
     return [
-      TensorSource(f'model.layers.{layer}.{name}', (place,), turned)
-      for place, layer in enumerate(layers)
+      TensorSource(f'model.layers.{layer}.{name}', (row,), transposed)
+      for row, layer in enumerate(layers)
     ]
 
-  everywhere = range(c.num_layers)
+  all_layers = range(c.num_layers)
   attention = 'blocks/attention/'
   yield (
     f'{attention}norm/scale',
-    stack('input_layernorm.weight', everywhere),
+    stack('input_layernorm.weight', all_layers),
   )
   for ours, theirs in (
-    ('query', 'q_proj'), ('key', 'k_proj'), ('value', 'v_proj'),
+    ('query', 'q_proj'),
+    ('key', 'k_proj'),
+    ('value', 'v_proj'),
     ('out', 'o_proj'),
-  ):  # fmt: skip
+  ):
     name = f'self_attn.{theirs}'
-    yield attention + ours, stack(f'{name}.weight', everywhere, turned=True)
+    yield (
+      attention + ours,
+      stack(f'{name}.weight', all_layers, transposed=True),
+    )
     if c.out_bias if ours == 'out' else c.qkv_bias:
-      yield f'{attention}{ours}_bias', stack(f'{name}.bias', everywhere)
+      yield f'{attention}{ours}_bias', stack(f'{name}.bias', all_layers)
   if c.qk_norm:
     for ours, theirs in (('query_norm', 'q_norm'), ('key_norm', 'k_norm')):
       path = f'{attention}{ours}/scale'
-      yield path, stack(f'self_attn.{theirs}.weight', everywhere)
+      yield path, stack(f'self_attn.{theirs}.weight', all_layers)
   norm = 'post_attention_layernorm.weight'
   if c.post_norms:
-    yield f'{attention}post_norm/scale', stack(norm, everywhere)
+    yield f'{attention}post_norm/scale', stack(norm, all_layers)
     norm = 'pre_feedforward_layernorm.weight'
-    last = 'post_feedforward_layernorm.weight'
-    yield 'blocks/levels/post_norm/scale', stack(last, everywhere)
+    post_norm = 'post_feedforward_layernorm.weight'
+    yield 'blocks/levels/post_norm/scale', stack(post_norm, all_layers)
   if c.arrangement == 'independent':
-    yield 'blocks/levels/norm/scale', stack(norm, everywhere)
+    yield 'blocks/levels/norm/scale', stack(norm, all_layers)
   for number, layers in _base_mlp_levels(model):
     base = f'blocks/levels/{number}/base/'
     if c.arrangement != 'independent':
       yield f'{base}norm/scale', stack(norm, layers)
     for name in ('gate', 'up', 'down'):
       path = f'{base}mlp/{name}'
-      yield path, stack(f'mlp.{name}_proj.weight', layers, turned=True)
+      yield path, stack(f'mlp.{name}_proj.weight', layers, transposed=True)
 
 
 def _base_mlp_levels(model) -> Iterator[tuple[int, range]]:
-  """Levels whose bases are the host's MLPs, and in which layers they stand."""
+  """Yields levels whose base is the base model's MLP, with their layers."""
   c = model.config
   for start, stop, numbers in c.groups:
     yield numbers[-1], range(start, stop)

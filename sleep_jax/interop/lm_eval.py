@@ -1,8 +1,8 @@
-"""lm-evaluation-harness asks a run, or a checkpoint, its tasks.
+"""Connects a model to lm-evaluation-harness.
 
-The harness is not needed here: whoever has it installed passes `adapter(...)`
-to `lm_eval.simple_evaluate(model=...)`. What it asks is answered by `Scorer`,
-in batches whose size changes no score.
+The harness is an optional dependency. If it is installed, pass the result of
+`make_adapter` to `lm_eval.simple_evaluate(model=...)`. `LmEvalModel` computes
+its requests in batches; the batch size does not change any score.
 
 References: github.com/EleutherAI/lm-evaluation-harness, its model guide.
 """
@@ -23,126 +23,151 @@ from sleep_jax.objectives import answer_likelihood
 
 
 class LmEvalModel:
-  """Likelihoods and continuations of a model, in batches.
+  """Computes log-likelihoods and continuations in batches.
 
   Args:
-    opened: the model.
-    batch_size: rows at a time.
-    longest: tokens that the model reads at most; a longer context loses its
-      beginning, as the harness has it.
+    loaded: the model.
+    batch_size: rows per batch.
+    max_length: maximum number of tokens in a row. A longer context is truncated
+      at its start, as in the harness.
   """
 
   def __init__(
     self,
-    opened: open_model.LoadedModel,
+    loaded: open_model.LoadedModel,
     *,
     batch_size: int = 8,
-    longest: int = 1024,
+    max_length: int = 1024,
   ):
-    self.tokenizer, self.longest = opened.tokenizer, longest
-    self._opened, self._batch = opened, batch_size
+    self.tokenizer, self.max_length = loaded.tokenizer, max_length
+    self._loaded, self._batch_size = loaded, batch_size
 
   @functools.cached_property
-  def _ready(self):
-    return streaming.ready(self._opened.model, self._opened.weights)
+  def _decoding_weights(self):
+    return streaming.prepare(self._loaded.model, self._loaded.weights)
 
   def likelihoods(
     self, pairs: Sequence[tuple[str, str]]
   ) -> list[tuple[float, bool]]:
-    """Nats of each continuation of a context, and whether it is the greedy one.
+    """Scores (context, continuation) pairs.
 
-    Spaces that end a context belong to what follows.
+    Spaces at the end of a context are moved to its continuation.
+
+    Returns:
+      For each pair the log-likelihood of the continuation in nats, and whether
+      it is the greedy continuation.
     """
-    return self._scored([self._split(*pair) for pair in pairs])
+    return self._scores([self._encode_pair(*pair) for pair in pairs])
 
-  def rolling(self, texts: Sequence[str]) -> list[float]:
-    """Nats of whole texts, in windows that do not overlap."""
-    made: list[float] = []
+  def rolling_likelihoods(self, texts: Sequence[str]) -> list[float]:
+    """Returns the log-likelihood of each whole text in nats.
+
+    Long texts are split into windows that do not overlap. Each window is
+    conditioned on the last token before it.
+    """
+    totals: list[float] = []
     for text in texts:
       ids = self.tokenizer.encode(text)
-      size = self.longest - 1
-      rows, before = [], [self.tokenizer.bos]
+      size = self.max_length - 1
+      rows, context = [], [self.tokenizer.bos]
       for start in range(0, len(ids), size):
-        part = ids[start : start + size]
-        rows.append((before, part))
-        before = part[-1:]  # A window is read behind the last token before it.
-      made.append(sum(nats for nats, _ in self._scored(rows)))
-    return made
+        window = ids[start : start + size]
+        rows.append((context, window))
+        context = window[-1:]
+      totals.append(sum(nats for nats, _ in self._scores(rows)))
+    return totals
 
-  def continuations(
-    self, asked: Sequence[tuple[str, Mapping[str, Any]]]
+  def generate(
+    self, requests: Sequence[tuple[str, Mapping[str, Any]]]
   ) -> list[str]:
-    """What is written on each context, up to the first of its stops.
+    """Generates a continuation of each context up to its first stop string.
 
     Args:
-      asked: contexts, each with 'until' (text or texts), 'max_gen_toks',
-        'do_sample', 'temperature'.
+      requests: contexts, each with the options 'until' (a string or a list of
+        strings), 'max_gen_toks', 'do_sample' and 'temperature'.
     """
-    return [self._until(*one) for one in asked]
+    return [self._generate(*request) for request in requests]
 
-  def _until(self, context, how) -> str:
-    stops = how.get('until') or []
+  def _generate(self, context, options) -> str:
+    stops = options.get('until') or []
     stops = [stops] if isinstance(stops, str) else list(stops)
-    warm = float(how.get('temperature') or 0.0) if how.get('do_sample') else 0.0
-    new = int(how.get('max_gen_toks', 256))
+    temperature = (
+      float(options.get('temperature') or 0.0)
+      if options.get('do_sample')
+      else 0.0
+    )
+    max_new = int(options.get('max_gen_toks', 256))
     ids = [self.tokenizer.bos, *self.tokenizer.encode(context)]
-    ids = ids[-max(self.longest - new, 1) :]
-    said, text = detokenizer.Detokenizer(self.tokenizer), ''
-    opened = self._opened
+    ids = ids[-max(self.max_length - max_new, 1) :]
+    decoder, text = detokenizer.Detokenizer(self.tokenizer), ''
+    loaded = self._loaded
     for (token,) in streaming.stream(
-      opened.model, self._ready, [ids], jax.random.key(0), max_new=new,
-      ends=opened.end_tokens, temperature=warm,
-    ):  # fmt: skip
-      text += said.add(token) if token is not None else ''
+      loaded.model,
+      self._decoding_weights,
+      [ids],
+      jax.random.key(0),
+      max_new=max_new,
+      stop_tokens=loaded.end_tokens,
+      temperature=temperature,
+    ):
+      text += decoder.add(token) if token is not None else ''
       if any(stop in text for stop in stops):
         break
-    text += said.end()
+    text += decoder.end()
     ends = [text.index(stop) for stop in stops if stop in text]
     return text[: min(ends)] if ends else text
 
-  def _split(self, context: str, continuation: str):
+  def _encode_pair(self, context: str, continuation: str):
     trimmed = context.rstrip(' ')
     continuation = context[len(trimmed) :] + continuation
-    before = self.tokenizer.encode(trimmed) if trimmed else []
+    prefix = self.tokenizer.encode(trimmed) if trimmed else []
     whole = self.tokenizer.encode(trimmed + continuation)
-    if whole[: len(before)] != before:  # The words meet otherwise.
-      return [self.tokenizer.bos, *before], self.tokenizer.encode(continuation)
-    return [self.tokenizer.bos, *before], whole[len(before) :]
+    if whole[: len(prefix)] != prefix:  # A token spans the boundary.
+      return [self.tokenizer.bos, *prefix], self.tokenizer.encode(continuation)
+    return [self.tokenizer.bos, *prefix], whole[len(prefix) :]
 
-  def _scored(self, pairs) -> list[tuple[float, bool]]:
-    """Of (context, continuation) in tokens; the longest rows come first."""
-    cut = [
-      (before[-max(self.longest - len(after), 1) :], after[-self.longest + 1 :])
-      for before, after in pairs
+  def _scores(self, pairs) -> list[tuple[float, bool]]:
+    """Scores pairs of token lists; the longest rows are computed first."""
+    truncated = [
+      (
+        context[-max(self.max_length - len(target), 1) :],
+        target[-self.max_length + 1 :],
+      )
+      for context, target in pairs
     ]
-    order = sorted(range(len(cut)), key=lambda i: -len(cut[i][0] + cut[i][1]))
+    order = sorted(
+      range(len(truncated)),
+      key=lambda i: -len(truncated[i][0] + truncated[i][1]),
+    )
     found: dict[int, tuple[float, bool]] = {}
-    for places in _chunks(order, self._batch):
-      rows = [cut[i] for i in places]
-      for place, score in zip(places, self._one(rows), strict=True):
-        found[place] = score
-    return [found[i] for i in range(len(cut))]
+    for indices in _chunks(order, self._batch_size):
+      rows = [truncated[i] for i in indices]
+      for index, score in zip(indices, self._batch_scores(rows), strict=True):
+        found[index] = score
+    return [found[i] for i in range(len(truncated))]
 
-  def _one(self, rows) -> list[tuple[float, bool]]:
-    width = streaming.padded(max(len(before + after) for before, after in rows))
-    size = streaming.padded(max(len(after) for _, after in rows))
-    tokens_BT = np.zeros((self._batch, width), np.int32)
-    prompt_B, length_B = np.ones((2, self._batch), np.int32)
-    for row, (before, after) in enumerate(rows):
-      tokens_BT[row, : len(before + after)] = before + after
-      prompt_B[row], length_B[row] = len(before), len(before + after)
+  def _batch_scores(self, rows) -> list[tuple[float, bool]]:
+    width = streaming.padded_length(
+      max(len(context + target) for context, target in rows)
+    )
+    size = streaming.padded_length(max(len(target) for _, target in rows))
+    tokens_BT = np.zeros((self._batch_size, width), np.int32)
+    prompt_B, length_B = np.ones((2, self._batch_size), np.int32)
+    for row, (context, target) in enumerate(rows):
+      tokens_BT[row, : len(context + target)] = context + target
+      prompt_B[row], length_B[row] = len(context), len(context + target)
     rollout = types.Rollout(
       jnp.asarray(tokens_BT), jnp.asarray(prompt_B), jnp.asarray(length_B)
     )
-    nats_B, best_B = _told(
-      self._opened.model, size, self._opened.weights, rollout
+    nats_B, greedy_B = _score_rollout(
+      self._loaded.model, size, self._loaded.weights, rollout
     )
-    scores = zip(np.asarray(nats_B), np.asarray(best_B), strict=True)
-    return [(float(nats), bool(best)) for nats, best in scores][: len(rows)]
+    scores = zip(np.asarray(nats_B), np.asarray(greedy_B), strict=True)
+    return [(float(nats), bool(greedy)) for nats, greedy in scores][: len(rows)]
 
 
-def make_adapter(scorer: LmEvalModel) -> Any:
-  """What the harness calls a model.
+def make_adapter(model: LmEvalModel) -> Any:
+  """Wraps a model in the harness's `LM` class.
 
   Raises:
     ImportError: lm-evaluation-harness is not installed.
@@ -156,23 +181,25 @@ def make_adapter(scorer: LmEvalModel) -> Any:
 
   class Adapter(harness.LM):
     def loglikelihood(self, requests, disable_tqdm=False):
-      return scorer.likelihoods([request.args for request in requests])
+      return model.likelihoods([request.args for request in requests])
 
     def loglikelihood_rolling(self, requests, disable_tqdm=False):
-      return scorer.rolling([request.args[0] for request in requests])
+      return model.rolling_likelihoods(
+        [request.args[0] for request in requests]
+      )
 
     def generate_until(self, requests, disable_tqdm=False):
-      return scorer.continuations([request.args for request in requests])
+      return model.generate([request.args for request in requests])
 
   return Adapter()
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _told(model, size, weights, rollout):
-  likely_BG, best_BG = answer_likelihood.log_likelihood(
+def _score_rollout(model, size, weights, rollout):
+  log_likelihood_BG, greedy_BG = answer_likelihood.log_likelihood(
     model, weights, rollout, size
   )
-  return jnp.sum(likely_BG, 1), jnp.all(best_BG, 1)
+  return jnp.sum(log_likelihood_BG, 1), jnp.all(greedy_BG, 1)
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

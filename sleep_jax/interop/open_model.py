@@ -1,4 +1,4 @@
-"""A model to use: of a run, or of a Hugging Face directory."""
+"""Loads a model from a work directory or a Hugging Face model directory."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,29 @@ from sleep_jax.model import transformer
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import checkpoint_reading, workdir
 
-# Of a host that has not lived yet: its own MLPs, and nothing beside them.
+# The only level of a base model without experts. `hf_import.adapt_levels` sets
+# its hidden size.
 SINGLE_LEVEL = dict(
   hidden=0, update_period='infinite', sleep_period='infinite', slots=0, rank=0
 )
-BASE_FOLDER = (
-  'base_model'  # Where a work directory describes what it has adopted.
-)
+# Folder of a work directory that describes the checkpoint it was imported from.
+BASE_FOLDER = 'base_model'
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-  """A model with its weights and its words.
+  """A model with its weights and its tokenizer.
 
   Attributes:
-    ends: tokens that end a text.
-    host: the checkpoint of others that it was born of; None: born here.
-    ledger: which night lives where, of a run.
-    nights: that are over, likewise.
+    model: the network.
+    weights: its weights.
+    tokenizer: its tokenizer.
+    end_tokens: ids of the tokens that end a text.
+    base_model: checkpoint the model was imported from, or None if it was
+      pretrained here.
+    expert_history: of a run, rows that say which night is stored in which
+      expert.
+    num_nights: of a run, the number of completed nights.
   """
 
   model: transformer.Transformer
@@ -47,25 +52,28 @@ class LoadedModel:
 def open_model(
   folder: str, *, strategy: str = 'sleep', seed: int = 0, dtype: str = 'float32'
 ) -> LoadedModel:
-  """Opens a model.
+  """Loads a model.
 
   Args:
     folder: a work directory, or a Hugging Face model directory.
-    strategy, seed: whose life, of a work directory; as far as it came.
-    dtype: of a Hugging Face model's parameters.
+    strategy: strategy of the run to load, in a work directory.
+    seed: seed of the run to load, in a work directory. Its latest checkpoint is
+      loaded.
+    dtype: type of the parameters of a Hugging Face model.
 
   Raises:
-    FileNotFoundError: there is no such model; says what there is.
-    ValueError: what there is cannot be read.
+    FileNotFoundError: there is no such model. The message lists the runs that
+      exist.
+    ValueError: the model cannot be read.
   """
   home = workdir.path(folder)
   config = hf_checkpoint.read_config(home)
   if 'strategies' not in config:
-    return _of_base_model(hf_checkpoint.read(folder), dtype)
-  return _of_run(home, config, strategy, seed)
+    return _open_hf_checkpoint(hf_checkpoint.read(folder), dtype)
+  return _open_run(home, config, strategy, seed)
 
 
-def _of_base_model(
+def _open_hf_checkpoint(
   base_model: hf_checkpoint.HfCheckpoint, dtype: str
 ) -> LoadedModel:
   tokenizer = hf_checkpoint.load_tokenizer(base_model)
@@ -84,65 +92,79 @@ def _of_base_model(
   )
 
 
-def _of_run(home, config, strategy, seed) -> LoadedModel:
-  life = home / f'seed_{seed}' / strategy
-  if not (life / 'checkpoints').is_dir():
-    there = sorted(
+def _open_run(home, config, strategy, seed) -> LoadedModel:
+  run = home / f'seed_{seed}' / strategy
+  if not (run / 'checkpoints').is_dir():
+    existing = sorted(
       str(p.parent.relative_to(home)) for p in home.glob('seed_*/*/checkpoints')
     )
     raise FileNotFoundError(
-      f'{life} holds no checkpoint: there are {there or "none"} (seed and '
-      'strategy).'
+      f'{run} has no checkpoint. Runs with checkpoints: '
+      f'{existing or "none"}. Set seed and strategy to one of them.'
     )
   tokenizer = tokenizer_lib.load(str(home / f'seed_{seed}' / 'tokenizer'))
   base_model = base_checkpoint(config['pretrain'], home)
   model = build_model(config['model'], config['levels'], tokenizer, base_model)
-  saved, progress = checkpoint_reading.latest_weights(str(life / 'checkpoints'))
+  saved, progress = checkpoint_reading.latest_weights(str(run / 'checkpoints'))
   weights = types.Weights(**saved)
-  ends = (
+  end_tokens = (
     hf_checkpoint.end_tokens(base_model, tokenizer)
     if base_model
     else (tokenizer.eos,)
   )
-  ledger = progress.get('ledger', ())
-  # The last one of those recorded may be under way.
-  nights = len(progress.get('nights', ())) - bool(progress.get('night'))
+  expert_history = progress.get('ledger', ())
+  # The last recorded night may still be in progress.
+  num_nights = len(progress.get('nights', ())) - bool(progress.get('night'))
   return LoadedModel(
-    model, weights, tokenizer, ends, base_model, ledger, nights
+    model,
+    weights,
+    tokenizer,
+    end_tokens,
+    base_model,
+    expert_history,
+    num_nights,
   )
 
 
 def stored_prompts(
-  opened: LoadedModel, folder: str, *, strategy: str, seed: int
+  loaded: LoadedModel, folder: str, *, strategy: str, seed: int
 ) -> list[list[int]]:
-  """Beginnings that a life has met and keeps, in tokens; its BOS, if none.
+  """Returns the prompts of a run's replay buffers as token ids.
+
+  The first one is BOS alone, which is the only one if nothing is stored.
 
   Args:
-    opened: what `open_model` gave of the same folder.
+    loaded: the model that `open_model` returned for the same folder.
+    folder: work directory.
+    strategy: strategy of the run.
+    seed: seed of the run.
   """
-  life = workdir.path(folder) / f'seed_{seed}' / strategy
-  found = [[opened.tokenizer.bos]]
-  if (life / 'checkpoints').is_dir():
+  run = workdir.path(folder) / f'seed_{seed}' / strategy
+  prompts = [[loaded.tokenizer.bos]]
+  if (run / 'checkpoints').is_dir():
     for age_group in checkpoint_reading.latest_replay(
-      str(life / 'checkpoints')
+      str(run / 'checkpoints')
     ).values():
       lengths = np.asarray(age_group['length_C'])[: int(age_group['count'])]
       rows = zip(np.asarray(age_group['tokens_CP']), lengths, strict=False)
-      found += [row[:length].tolist() for row, length in rows if length]
-  return found
+      prompts += [row[:length].tolist() for row, length in rows if length]
+  return prompts
 
 
 def base_checkpoint(
   pretrain: Mapping[str, Any], home: workdir.Folder | None = None
 ) -> hf_checkpoint.HfCheckpoint | None:
-  """Whose shape and words a life has; None: its own.
+  """Returns the checkpoint that gives a run its architecture and tokenizer.
 
   Args:
-    birth: that part of its config.
-    home: its work directory, which may hold what has been adopted.
+    pretrain: the part `pretrain` of the run's config.
+    home: the run's work directory, which may describe an imported checkpoint.
+
+  Returns:
+    The checkpoint, or None if the model is pretrained here.
 
   Raises:
-    FileNotFoundError, ValueError: see `huggingface.read`.
+    FileNotFoundError, ValueError: see `hf_checkpoint.read`.
   """
   for folder in (home, pretrain.get('restore')):
     described = folder and workdir.path(folder) / BASE_FOLDER
@@ -161,15 +183,17 @@ def build_model(
   tokenizer: tokenizer_lib.Tokenizer,
   base_model: hf_checkpoint.HfCheckpoint | None,
 ) -> transformer.Transformer:
-  """The network that a config describes.
+  """Builds the network that a config describes.
 
   Args:
-    settings, levels: see `model.config.make`.
-    host: whose shape it has, if it is born of one.
+    settings: see `model.config.make`.
+    levels: see `model.config.make`.
+    tokenizer: gives the vocabulary size.
+    base_model: checkpoint whose settings override `settings`, or None.
   """
-  shape = dict(settings)
+  fields = dict(settings)
   if base_model is not None:
-    shape |= base_model.settings
-    levels = hf_import.adapt_levels(base_model, shape, levels)
-  made = config_lib.make(shape, levels, vocab_size=tokenizer.vocab_size)
-  return transformer.Transformer(made)
+    fields |= base_model.settings
+    levels = hf_import.adapt_levels(base_model, fields, levels)
+  config = config_lib.make(fields, levels, vocab_size=tokenizer.vocab_size)
+  return transformer.Transformer(config)

@@ -98,5 +98,5 @@ def _base_model(model, weights):
 
 def test_without_experts_there_is_nothing_to_distil():
   model = testing.tiny()
-  with pytest.raises(ValueError, match='No expert is on'):
+  with pytest.raises(ValueError, match='No expert is active'):
     _taught(model, testing.weights(model))

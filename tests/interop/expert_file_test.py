@@ -77,23 +77,23 @@ def test_what_cannot_be_written_or_read_is_said(tmp_path):
   model, weights = _grown()
   path = tmp_path / 'nights.safetensors'
   nobody = weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
-  with pytest.raises(ValueError, match='No expert is on'):
+  with pytest.raises(ValueError, match='No expert is active'):
     expert_file.save(model, nobody, str(path))
   awake = testing.activate(testing.weights(model), 2, 1)
-  with pytest.raises(ValueError, match='has not slept yet'):
+  with pytest.raises(ValueError, match='are not consolidated'):
     expert_file.save(model, awake, str(path))
   assert not list(tmp_path.iterdir())
   expert_file.save(model, weights, str(path))
-  with pytest.raises(FileExistsError, match='is there already'):
+  with pytest.raises(FileExistsError, match='already exists'):
     expert_file.save(model, weights, str(path))
   other = testing.weights(model, seed=5)
-  with pytest.raises(ValueError, match='another base'):
+  with pytest.raises(ValueError, match='belongs to another base model'):
     expert_file.attach(*_bare(model, other), str(path))
-  with pytest.raises(ValueError, match='experts of its own'):
+  with pytest.raises(ValueError, match='already has active experts'):
     expert_file.attach(model, weights, str(path))
   broken = tmp_path / 'broken.safetensors'
   broken.write_bytes(path.read_bytes()[:100])
-  with pytest.raises(ValueError, match='no file of experts'):
+  with pytest.raises(ValueError, match='is not an expert file'):
     expert_file.read_card(str(broken))
   with pytest.raises(FileNotFoundError, match='does not exist'):
     expert_file.read_card(str(tmp_path / 'none'))

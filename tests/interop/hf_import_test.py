@@ -228,7 +228,7 @@ def _break(folder, what):
     return 'config.json does not exist'
   if what == 'no json':
     (folder / 'config.json').write_text('{')
-    return 'config.json is no JSON'
+    return 'config.json is not valid JSON'
   if what == 'another architecture':
     change(model_type='mamba')
     return "model_type is 'mamba': expected one of"
@@ -240,7 +240,7 @@ def _break(folder, what):
     return "rope_type is 'yarn'"
   if what == 'half a rope':
     change(rope_scaling={'rope_type': 'llama3', 'factor': 2.0})
-    return 'low_freq_factor, high_freq_factor, .* of its 4 numbers'
+    return 'fields are missing: low_freq_factor, high_freq_factor, '
   if what == 'another attention':
     change(layer_types=['chunked_attention'] * L)
     return "layer_types is .'chunked_attention'"
@@ -265,11 +265,11 @@ def _break(folder, what):
     return 'only pickled weights .pytorch_model.bin'
   if what == 'cut short':
     whole.write_bytes(whole.read_bytes()[:-100])
-    return 'model.safetensors is broken or cut short'
+    return 'model.safetensors is damaged or truncated'
   if what == 'a missing tensor':
     del tensors['model.layers.1.mlp.up_proj.weight']
     save()
-    return "no file holds tensor 'model.layers.1.mlp.up_proj.weight'"
+    return "no file contains tensor 'model.layers.1.mlp.up_proj.weight'"
   if what == 'a wrong shape':
     name = 'model.layers.2.mlp.up_proj.weight'
     tensors[name] = tensors[name][:-1]
@@ -278,7 +278,7 @@ def _break(folder, what):
   if what == 'whole numbers':
     tensors['model.norm.weight'] = np.ones(D, 'i4')
     save()
-    return "'model.norm.weight' is I32"
+    return "'model.norm.weight' has type I32"
   raise AssertionError(what)
 
 

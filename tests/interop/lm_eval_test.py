@@ -77,10 +77,10 @@ def test_scores_do_not_depend_on_the_batch(opened, batch):
 
 def test_a_text_in_windows_is_scored_token_by_token_once(opened):
   tokenizer, text = opened.tokenizer, 'the cat sat on the mat and the dog ran'
-  (whole,) = _scorer(opened).rolling([text])
+  (whole,) = _scorer(opened).rolling_likelihoods([text])
   wanted, _ = _by_hand(opened, [tokenizer.bos], tokenizer.encode(text))
   assert whole == pytest.approx(wanted, abs=1e-3)
-  (parts,) = _scorer(opened, longest=17).rolling([text])
+  (parts,) = _scorer(opened, max_length=17).rolling_likelihoods([text])
   ids = tokenizer.encode(text)
   wanted = sum(
     _by_hand(opened, [ids[start - 1] if start else tokenizer.bos],
@@ -92,7 +92,7 @@ def test_a_text_in_windows_is_scored_token_by_token_once(opened):
 
 def test_what_is_too_long_loses_its_beginning(opened):
   tokenizer = opened.tokenizer
-  (found,) = _scorer(opened, longest=12).likelihoods([('x' * 40, ' abc')])
+  (found,) = _scorer(opened, max_length=12).likelihoods([('x' * 40, ' abc')])
   ids = tokenizer.encode('x' * 40)[-8:]
   nats, _ = _by_hand(opened, ids, tokenizer.encode(' abc'))
   assert found[0] == pytest.approx(nats, abs=1e-3)
@@ -101,10 +101,10 @@ def test_what_is_too_long_loses_its_beginning(opened):
 def test_a_continuation_stops_at_its_stops(opened):
   scorer = _scorer(opened)
   how = {'max_gen_toks': 12}
-  (whole,) = scorer.continuations([('the cat', how)])
-  assert whole == scorer.continuations([('the cat', how)])[0]
+  (whole,) = scorer.generate([('the cat', how)])
+  assert whole == scorer.generate([('the cat', how)])[0]
   stop = whole[3:5]
-  (cut,) = scorer.continuations([('the cat', how | {'until': [stop]})])
+  (cut,) = scorer.generate([('the cat', how | {'until': [stop]})])
   assert stop and cut == whole[: whole.index(stop)]
 
 

@@ -102,13 +102,13 @@ def _without_end(base_model):
     ),
     (
       lambda base_model: (base_model / 'tokenizer.json').write_text('{}'),
-      'no tokenizer',
+      'is not a valid tokenizer',
     ),
     (
       lambda base_model: hf_files.save(base_model, 'qwen3', vocab_size=99),
       'tokens, but the embedding of .* has 99 rows',
     ),
-    (_without_end, 'names an EOS'),
+    (_without_end, 'defines an EOS'),
   ],
 )
 def test_words_that_cannot_be_read_are_said(home, spoil, said):
@@ -170,7 +170,7 @@ def test_a_newborn_is_written_where_nothing_is(home):
       _config(home), str(home / 'days'), str(home / 'base_model')
     )
   (home / 'base_model' / 'model.safetensors').unlink()
-  with pytest.raises(FileNotFoundError, match='fetch the weights'):
+  with pytest.raises(FileNotFoundError, match='download the weights'):
     hf_start.import_model(
       _config(home), str(home / 'new'), str(home / 'base_model')
     )
