@@ -56,7 +56,7 @@ def check_periods(levels: Sequence[events.Level]) -> None:
     if isinstance(slower, int) and slower % update:
       raise ValueError(
         f'levels[{number + 1}].update_period {slower} is not a multiple of '
-        f'levels[{number}].update_period {update}.'
+        f'levels[{number}].update_period {update}: change one of them.'
       )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit, and survive what goes wrong on disks."""
+"""Checkpoints restore every bit and survive interruptions and disk errors."""
 
 import errno
 import functools
@@ -26,7 +26,7 @@ def _mesh(*shape):
 
 
 def _place(tree, mesh, axis):
-  """Shards the leading axis where it divides, replicates everything else."""
+  """Shards the leading axis where the mesh divides it; replicates the rest."""
 
   def place(leaf):
     divides = leaf.ndim and leaf.shape[0] % mesh.shape[axis] == 0
@@ -37,7 +37,7 @@ def _place(tree, mesh, axis):
 
 
 def _state(seed=0, rows=16):
-  """Every kind of leaf a state has: floats, bf16, ints, keys, empty nodes."""
+  """A state with every kind of leaf: floats, bf16, ints, keys, empty nodes."""
   random = np.random.default_rng(seed)
   state = {
     'weights': jnp.asarray(random.normal(size=(rows, 8)), jnp.float32),
@@ -70,11 +70,9 @@ def _bits(leaf):
 
 def _assert_same_bits(left, right):
   assert jax.tree.structure(left) == jax.tree.structure(right)
-  for one, other in zip(
-    jax.tree.leaves(left), jax.tree.leaves(right), strict=True
-  ):
-    assert one.dtype == other.dtype
-    np.testing.assert_array_equal(_bits(one), _bits(other))
+  for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(_bits(a), _bits(b))
 
 
 def _at(event, night_updates=0):
@@ -89,7 +87,7 @@ def _fill(folder, cycles, *, rows=16, **changes):
   return checkpoints
 
 
-def test_a_state_comes_back_bit_for_bit(tmp_path):
+def test_restored_state_is_bit_identical(tmp_path):
   state = _state()
   progress = {**_at(7, 3), 'stream': {'next_index': 12}, 'phase': 'seed'}
   writer = _open(tmp_path)
@@ -105,19 +103,19 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
   assert jnp.array_equal(draw(restored['key']), draw(jax.random.key(0)))
 
 
-def test_a_state_comes_back_onto_other_devices(tmp_path):
+def test_state_is_restored_onto_other_meshes(tmp_path):
   state = _state()
   checkpoints = _open(tmp_path)
   checkpoints.save_cycle(0, state, _at(0))
   num_devices = len(jax.devices())
   for shape in {(1, num_devices), (num_devices, 1), (1, 1)}:
-    elsewhere = _place(_state(seed=1), _mesh(*shape), 'fsdp')
-    restored = checkpoints.restore('cycles', 0, _abstract(elsewhere))
+    target = _place(_state(seed=1), _mesh(*shape), 'fsdp')
+    restored = checkpoints.restore('cycles', 0, _abstract(target))
     _assert_same_bits(restored, state)
-    assert restored['weights'].sharding == elsewhere['weights'].sharding
+    assert restored['weights'].sharding == target['weights'].sharding
 
 
-def test_a_state_may_be_donated_while_it_is_being_saved(tmp_path):
+def test_state_may_be_donated_while_it_is_being_saved(tmp_path):
   state = _state(rows=1 << 18)
   before = np.array(state['weights'])  # A copy: donation reuses the buffer.
   abstract = _abstract(state)
@@ -129,7 +127,7 @@ def test_a_state_may_be_donated_while_it_is_being_saved(tmp_path):
   np.testing.assert_array_equal(restored['weights'], before)
 
 
-def test_the_most_advanced_checkpoint_is_the_latest(tmp_path):
+def test_latest_progress_is_that_of_the_most_advanced_checkpoint(tmp_path):
   checkpoints = _open(tmp_path)
   assert checkpoints.latest_progress() is None
   checkpoints.save_cycle(0, _state(), _at(5))
@@ -165,25 +163,25 @@ def test_cycles_beyond_the_disk_budget_are_dropped(tmp_path, budget, kept):
   checkpoints = _fill(
     tmp_path / 'run', 5, rows=rows, keep=9, disk_budget_bytes=budget
   )
-  assert checkpoints.available_cycles() == kept  # And room for a moment.
+  assert checkpoints.available_cycles() == kept  # One moment must fit too.
 
 
-def test_half_written_checkpoints_are_skipped_and_swept_away(tmp_path):
+def test_partial_checkpoints_are_skipped_and_deleted(tmp_path):
   _fill(tmp_path, 2).close()
-  half = tmp_path / 'cycles' / 'cycle_2.orbax-checkpoint-tmp'
-  shutil.copytree(tmp_path / 'cycles' / 'cycle_1', half)
-  (half / 'commit_success.txt').unlink(missing_ok=True)
+  partial = tmp_path / 'cycles' / 'cycle_2.orbax-checkpoint-tmp'
+  shutil.copytree(tmp_path / 'cycles' / 'cycle_1', partial)
+  (partial / 'commit_success.txt').unlink(missing_ok=True)
   checkpoints = _open(tmp_path)
   assert checkpoints.available_cycles() == [0, 1]
   assert checkpoints.latest_progress() == ('cycles', 1, _at(10))
   checkpoints.save_cycle(2, _state(), _at(20))
   assert checkpoints.available_cycles() == [0, 1, 2]
-  assert not half.exists()
+  assert not partial.exists()
 
 
-@pytest.mark.filterwarnings('ignore')  # Orbax abandons its other readers.
+@pytest.mark.filterwarnings('ignore')  # Orbax does not await its other readers.
 @pytest.mark.parametrize('damage', ['truncated', 'missing', 'unreadable'])
-def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path, damage):
+def test_error_of_a_damaged_checkpoint_says_what_to_do(tmp_path, damage):
   _fill(tmp_path, 3).close()
   folder = tmp_path / 'cycles' / 'cycle_2'
   if damage == 'unreadable':
@@ -206,19 +204,19 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path, damage):
   assert checkpoints.latest_progress() == ('cycles', 1, _at(10))
 
 
-def test_a_checkpoint_of_another_config_names_the_keys(tmp_path):
+def test_error_of_another_config_names_the_different_keys(tmp_path):
   _fill(tmp_path, 1).close()
   other = {**CONFIG, 'levels': {'periods': (40, 160)}, 'seed': 1}
   with pytest.raises(ValueError) as caught:
     _open(tmp_path, config=other).latest_progress()
   message = str(caught.value)
-  assert 'cycle_0 was made under another config' in message
+  assert 'cycle_0 was saved under another config' in message
   assert 'seed: 0 in the checkpoint, 1 now' in message
   assert 'levels.periods: [40, 120] in the checkpoint' in message
   assert 'name' not in message.split(':', 1)[1]
 
 
-def test_going_back_deletes_the_future_only_when_asked(tmp_path):
+def test_only_rewind_deletes_later_checkpoints(tmp_path):
   checkpoints = _fill(tmp_path, 3)
   checkpoints.save_moment(_state(), _at(25))
   checkpoints.restore('cycles', 0, _abstract(_state()))
@@ -229,7 +227,7 @@ def test_going_back_deletes_the_future_only_when_asked(tmp_path):
   assert checkpoints.latest_progress() == ('cycles', 1, _at(11))
 
 
-def test_a_missing_cycle_lists_those_there_are(tmp_path):
+def test_error_of_a_missing_cycle_lists_the_existing_ones(tmp_path):
   checkpoints = _fill(tmp_path, 2)
   with pytest.raises(FileNotFoundError, match=r'cycle_7.*\[0, 1\]'):
     checkpoints.rewind(7)
@@ -238,40 +236,40 @@ def test_a_missing_cycle_lists_those_there_are(tmp_path):
   assert checkpoints.available_cycles() == [0, 1]
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+def test_error_names_a_folder_that_cannot_be_written_to(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(OSError, match='file/here cannot be written to'):
     _open(tmp_path / 'file' / 'here')
 
 
-@pytest.mark.filterwarnings('ignore')  # Orbax abandons its other writers.
-def test_a_full_disk_is_told_in_words_and_loses_nothing_earlier(
+@pytest.mark.filterwarnings('ignore')  # Orbax does not await its other writers.
+def test_full_disk_is_reported_and_earlier_checkpoints_survive(
   tmp_path, monkeypatch
 ):
   checkpoints = _fill(tmp_path, 2, keep=2)
 
-  async def fill_up(*_, **__):
-    # What TensorStore raised on a file system of 9 MB.
+  async def raise_no_space(*_, **__):
+    # The error that TensorStore raised on a file system of 9 MB.
     raise ValueError(
       'RESOURCE_EXHAUSTED: Error writing "w/0": Failed to write 9 bytes to '
       "file 4: No space left on device [os_error_code='28']"
     )
 
-  def fill_up_at_once(*_, **__):
+  def raise_enospc(*_, **__):
     raise OSError(errno.ENOSPC, 'No space left on device')
 
   handler = ocp.type_handlers.ArrayHandler
   with monkeypatch.context() as full:
-    full.setattr(handler, 'serialize', fill_up)
-    with pytest.raises(OSError, match='The disk is full.*goes on from the'):
+    full.setattr(handler, 'serialize', raise_no_space)
+    with pytest.raises(OSError, match='The disk is full.*continues from the'):
       checkpoints.save_cycle(2, _state(), _at(20))
       checkpoints.wait()
-    full.setattr(ocp.CheckpointManager, 'save', fill_up_at_once)
+    full.setattr(ocp.CheckpointManager, 'save', raise_enospc)
     with pytest.raises(OSError, match='The disk is full'):
       checkpoints.save_cycle(2, _state(), _at(20))
   assert checkpoints.available_cycles() == [0, 1]
 
-  again = _open(tmp_path, keep=2)
-  assert again.latest_progress() == ('cycles', 1, _at(10))
-  again.save_cycle(2, _state(), _at(20))
-  assert again.available_cycles() == [1, 2]
+  reopened = _open(tmp_path, keep=2)
+  assert reopened.latest_progress() == ('cycles', 1, _at(10))
+  reopened.save_cycle(2, _state(), _at(20))
+  assert reopened.available_cycles() == [1, 2]

@@ -1,4 +1,4 @@
-"""A work directory belongs to one config, and its files are whole."""
+"""A work directory belongs to one config, and its files are atomic."""
 
 import errno
 import importlib.util
@@ -20,103 +20,105 @@ def _check(folder, config):
   workdir.check_config(folder, config, ignored=('seeds',))
 
 
-def test_a_folder_is_made_and_its_own_config_may_come_back(tmp_path):
+def test_folder_is_created_and_accepts_its_own_config_again(tmp_path):
   folder = tmp_path / 'runs' / 'x'
   _check(folder, CONFIG)
-  assert workdir.read_config(folder) is None  # Checking claims nothing.
+  assert workdir.read_config(folder) is None  # A check writes no config.
   workdir.write_json(folder / 'config.json', CONFIG)
   _check(folder, CONFIG)
   _check(folder, CONFIG | {'seeds': [0, 1]})
 
 
-def test_another_config_is_told_where_it_differs(tmp_path):
+def test_error_of_another_config_names_the_differences(tmp_path):
   workdir.write_json(tmp_path / 'config.json', CONFIG)
   other = CONFIG | {'wake': {'steps': 4}, 'levels': [{'slots': 2}, {}]}
   with pytest.raises(ValueError) as caught:
     _check(tmp_path, other)
-  said = str(caught.value)
-  assert 'belongs to another config' in said
-  assert 'config.wake.steps: 3 there, 4 now' in said
-  assert 'config.levels[0].slots: 1 there, 2 now' in said
-  assert 'seeds' not in said
+  message = str(caught.value)
+  assert 'belongs to another config' in message
+  assert 'config.wake.steps: 3 there, 4 now' in message
+  assert 'config.levels[0].slots: 1 there, 2 now' in message
+  assert 'seeds' not in message
 
 
-def test_of_many_differences_a_few_are_shown(tmp_path):
+def test_error_shows_only_a_few_of_many_differences(tmp_path):
   workdir.write_json(tmp_path / 'config.json', {})
   with pytest.raises(ValueError, match='and 3 more'):
     _check(tmp_path, {f'key_{n}': n for n in range(8)})
 
 
-def test_a_damaged_config_is_named(tmp_path):
+def test_error_names_a_damaged_config(tmp_path):
   (tmp_path / 'config.json').write_text('{"seeds": ')
   with pytest.raises(ValueError, match='config.json is damaged'):
     _check(tmp_path, CONFIG)
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+def test_error_names_a_folder_that_cannot_be_written_to(tmp_path):
   (tmp_path / 'file').write_text('')
   for folder in (tmp_path / 'file', tmp_path / 'file' / 'below'):
     with pytest.raises(OSError, match='file.* cannot be written to'):
       _check(folder, CONFIG)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_file_is_replaced_atomically(tmp_path, monkeypatch):
   path = tmp_path / 'summary.json'
   workdir.write_json(path, {'old': 1})
   before = path.read_text()
 
-  def fill_up(self, text, encoding):
+  def raise_no_space(self, text, encoding):
     with self.open('w') as file:
       file.write(text[:3])
     raise OSError(errno.ENOSPC, 'No space left on device')
 
-  monkeypatch.setattr(pathlib.Path, 'write_text', fill_up)
+  monkeypatch.setattr(pathlib.Path, 'write_text', raise_no_space)
   with pytest.raises(OSError, match='The disk is full: .*' + tmp_path.name):
     with workdir.explain_full_disk(tmp_path):
       workdir.write_json(path, {'new': 2})
   assert path.read_text() == before
 
 
-def test_other_errors_keep_their_own_words(tmp_path):
+def test_other_errors_are_unchanged(tmp_path):
   with pytest.raises(PermissionError, match='mine'):
     with workdir.explain_full_disk(tmp_path):
       raise PermissionError(errno.EACCES, 'mine')
 
 
-def test_a_place_on_disk_is_what_pathlib_makes_of_it(tmp_path, monkeypatch):
+def test_path_on_disk_is_resolved_by_pathlib(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('HOME', str(tmp_path / 'home'))
   (tmp_path / 'link').symlink_to('runs')
-  for name, place in (('x', 'x'), ('link/x', 'runs/x'), ('~/x', 'home/x')):
-    assert workdir.path(name) == tmp_path.resolve() / place
+  for name, resolved in (
+    ('x', 'x'), ('link/x', 'runs/x'), ('~/x', 'home/x'),
+  ):  # fmt: skip
+    assert workdir.path(name) == tmp_path.resolve() / resolved
     assert isinstance(workdir.path(name), pathlib.Path)
   assert workdir.display_path(tmp_path / 'runs' / 'x') == 'runs/x'
 
 
-def test_a_place_in_a_bucket_keeps_its_name(bucket):
-  place = workdir.path('gs://mine/runs/x')
-  assert workdir.in_bucket(place)
-  assert str(place) == workdir.display_path(place) == 'gs://mine/runs/x'
-  assert str(place / 'y') == 'gs://mine/runs/x/y'
-  assert workdir.path(place) == workdir.path(str(place)) == place
+def test_path_in_a_bucket_keeps_its_url(bucket):
+  path = workdir.path('gs://mine/runs/x')
+  assert workdir.in_bucket(path)
+  assert str(path) == workdir.display_path(path) == 'gs://mine/runs/x'
+  assert str(path / 'y') == 'gs://mine/runs/x/y'
+  assert workdir.path(path) == workdir.path(str(path)) == path
 
 
-def test_a_bucket_needs_its_extra(monkeypatch):
+def test_error_of_a_missing_gcsfs_names_the_extra(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ImportError, match=r"'sleep-jax\[gcs\]'"):
     workdir.path('gs://mine/runs/x')
 
 
 @pytest.mark.parametrize('name', ['s3://mine/x', 'gs://', 'http://a/b'])
-def test_other_schemes_are_refused(name):
+def test_other_schemes_raise(name):
   with pytest.raises(ValueError, match=f'{name} .*expected .*gs://BUCKET'):
     workdir.path(name)
 
 
-def test_a_bucket_works_as_a_folder_does(bucket):
+def test_bucket_works_like_a_folder(bucket):
   folder = workdir.path('gs://mine/runs/x')
   _check(folder, CONFIG)
-  assert not bucket  # Checking claims nothing.
+  assert not bucket  # A check leaves no object.
   workdir.write_json(folder / 'config.json', CONFIG)
   workdir.write_json(folder / 'config.json', CONFIG)
   assert list(bucket) == ['/mine/runs/x/config.json']
@@ -125,22 +127,24 @@ def test_a_bucket_works_as_a_folder_does(bucket):
     _check(folder, CONFIG | {'wake': {'steps': 4}})
 
 
-def test_a_bucket_without_rights_is_told_in_words(bucket, monkeypatch):
+def test_error_of_a_bucket_without_permission_says_what_to_do(
+  bucket, monkeypatch
+):
   for denied in (OSError('Forbidden: x'), RuntimeError('no credentials')):
     monkeypatch.setattr(bucket_lib.Bucket, 'denied', denied)
     with pytest.raises(OSError, match=f'gs://mine/x .*{denied}.*Object Admin'):
       _check(workdir.path('gs://mine/x'), CONFIG)
 
 
-def test_a_tokenizer_comes_back_from_a_bucket(bucket):
+def test_tokenizer_is_loaded_from_a_bucket(bucket):
   tokenizer = tokenizer_lib.make(
     texts=['one two two'], kind='bpe', vocab_size=300
   )
   tokenizer.save('gs://mine/tokenizer')
-  again = tokenizer_lib.load('gs://mine/tokenizer')
-  assert again.encode('two one') == tokenizer.encode('two one')
+  loaded = tokenizer_lib.load('gs://mine/tokenizer')
+  assert loaded.encode('two one') == tokenizer.encode('two one')
 
 
-def test_a_conversation_is_not_kept_in_a_bucket(bucket):
+def test_chat_session_rejects_a_bucket(bucket):
   with pytest.raises(ValueError, match='gs://mine/chat is in a bucket'):
     chat_session.ChatSession(None, 'gs://mine/chat', 'nobody')
