@@ -1,7 +1,7 @@
-"""A bucket in memory, where `gs://` paths lead during a test.
+"""An in-memory bucket that replaces `gs://` during a test.
 
-It does only what a bucket does: nothing is appended to, and nothing is renamed
-in one move, so code that counts on either fails here as it would there.
+Like a real bucket it supports neither appending nor atomic renaming, so code
+that relies on either fails in tests too.
 """
 
 import importlib.machinery
@@ -13,7 +13,7 @@ from fsspec.implementations import memory
 
 
 class Bucket(memory.MemoryFileSystem):
-  """Objects by name; `denied` is raised by whoever writes."""
+  """Objects by name; if `denied` is set, every write raises it."""
 
   protocol = ('gcs', 'gs')
   store = {}
@@ -25,31 +25,31 @@ class Bucket(memory.MemoryFileSystem):
     path = path.removeprefix('gs://').removeprefix('gcs://').strip('/')
     return f'/{path}' if path else ''
 
-  def _open(self, path, mode='rb', **how):
+  def _open(self, path, mode='rb', **options):
     if mode == 'ab':
-      raise NotImplementedError('a bucket appends to nothing')
+      raise NotImplementedError('buckets do not support appending')
     if mode == 'wb' and Bucket.denied:
       raise Bucket.denied
-    return super()._open(path, mode, **how)
+    return super()._open(path, mode, **options)
 
-  def mv(self, *paths, **how):
-    raise NotImplementedError('a bucket renames nothing')
+  def mv(self, *paths, **options):
+    raise NotImplementedError('buckets do not support renaming')
 
   rename = mv
 
-  def glob(self, path, **how):
-    # As gcsfs: without the slash that names begin with in memory.
-    return [name.strip('/') for name in super().glob(path, **how)]
+  def glob(self, path, **options):
+    # Like gcsfs: without the leading slash of names in memory.
+    return [name.strip('/') for name in super().glob(path, **options)]
 
 
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
-  """The names and bytes of all objects; the current directory is empty."""
-  found = importlib.util.find_spec
+  """Names and bytes of all objects; the current directory is empty."""
+  find_spec = importlib.util.find_spec
   spec = importlib.machinery.ModuleSpec('gcsfs', None)
   monkeypatch.setattr(
     importlib.util, 'find_spec',
-    lambda name, *more: spec if name == 'gcsfs' else found(name, *more),
+    lambda name, *more: spec if name == 'gcsfs' else find_spec(name, *more),
   )  # fmt: skip
   monkeypatch.setattr(
     type(backend.fsspec_backend), '_get_filesystem', lambda *_: Bucket()
@@ -59,4 +59,6 @@ def bucket(monkeypatch, tmp_path):
   monkeypatch.setattr(Bucket, 'denied', None)
   monkeypatch.chdir(tmp_path)
   yield Bucket.store
-  assert not list(tmp_path.glob('gs:*')), 'a bucket became a folder on disk'
+  assert not list(tmp_path.glob('gs:*')), (
+    'a gs:// path was used as a local folder'
+  )

@@ -1,24 +1,24 @@
-"""JAX at its strictest, on eight pretend devices, for every test.
+"""Configures JAX for all tests: strict checks, eight simulated CPU devices.
 
-The flags must be set before JAX starts, hence here and not in a fixture.
-Programs that several tests (or two worker processes) compile alike are compiled
-once: they meet in a cache that lives and dies with the session.
+The flags must be set before JAX is imported, so they are not in a fixture. A
+compilation cache, kept for the session, is shared by all tests and worker
+processes, so that equal programs are compiled once.
 """
 
 import gc
 import os
 
-# Tests compile much and run little: half the time of the whole suite. What they
-# start inherits it.
+# Tests compile much and run little: without optimizations the suite takes half
+# the time. Processes that tests start inherit the variables.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
 os.environ['XLA_FLAGS'] = ' '.join([
   os.environ.get('XLA_FLAGS', ''), '--xla_force_host_platform_device_count=8',
-  '--xla_cpu_use_fusion_emitters=false',  # A third less to compile.
+  '--xla_cpu_use_fusion_emitters=false',  # A third less compile time.
   '--xla_cpu_parallel_codegen_split_count=1',  # A fifth less.
 ])  # fmt: skip
-# A device that waits for others holds a thread, and may have several: with as
-# few threads as devices all may wait for one that has none.
+# A device that waits in a collective blocks a thread, and may block several:
+# with only as many threads as devices, a collective can deadlock.
 os.environ['NPROC'] = '32'
 
 import jax  # noqa: E402
@@ -26,26 +26,29 @@ import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
-# What is compiled stays, and would be looked through again and again.
+# Compiled programs are kept, and frequent collections would scan them again.
 gc.set_threshold(50_000, 20, 100)
 
-# Minutes each, lest one worker waits for another's last file; and before them
-# traces, in which every program stands that was compiled before.
+# File stems that run first, in this order. These files take minutes; started
+# late, they would leave one worker idle. Profiling is first of all, because a
+# trace lists every program compiled before it.
 FIRST = (
-  'profiling_test', 'processes_test', 'dreaming_test', 'consolidate_test',
-  'lifecycle_test', 'trials_test', 'merge_test', 'study_test',
-  'conversation_test',
+  'profiling_test', 'processes_test', 'self_edit_test',
+  'sequence_sharding_test', 'seeding_test', 'sharding_test', 'commands_test',
+  'consolidation_test', 'loop_test', 'trials_test', 'expert_merge_test',
+  'study_test', 'chat_session_test', 'literal_protocol_test',
+  'document_context_test',
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-  order = {name: place for place, name in enumerate(FIRST)}
+  order = {name: index for index, name in enumerate(FIRST)}
   items.sort(key=lambda item: order.get(item.path.stem, len(FIRST)))
 
 
 @pytest.fixture(scope='session', autouse=True)
 def compile_cache(tmp_path_factory):
-  """One folder for all workers of a session."""
+  """Sets one compilation cache for all workers of a session."""
   folder = tmp_path_factory.getbasetemp()
   if 'PYTEST_XDIST_WORKER' in os.environ:
     folder = folder.parent

@@ -1,4 +1,4 @@
-"""Several processes live as one does, whatever becomes of them in between."""
+"""A run of several processes gives the results of one, also after a restart."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures('one_device')
 one_device = town.one_device
 
 ROOT = pathlib.Path(__file__).parents[2]
-# A file of its own: a process reads its config as anybody's does.
+# Written to a file, because the processes read their config from one.
 CONFIG = """
 from tests.runtime import processes_test
 
@@ -43,14 +43,14 @@ def home(tmp_path_factory):
 
 
 def config():
-  """A town whose days leave more to learn than rounding."""
+  """The town config, with enough steps that losses exceed rounding errors."""
   c = town.config()
   c.wake.steps = 12
   return c
 
 
 def _start(home, workdir, *, num, devices, configs=('spread',), **flags):
-  """All processes of a run, and what each says."""
+  """Starts all processes of a run; returns (process, log file) of each."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
@@ -74,7 +74,7 @@ def _start(home, workdir, *, num, devices, configs=('spread',), **flags):
 
 
 def _ended(started, seconds=300):
-  """Exit codes and what was said, by process."""
+  """Waits for all processes; returns the exit code and log text of each."""
   found = []
   for process, log in started:
     code = process.wait(seconds)
@@ -83,82 +83,82 @@ def _ended(started, seconds=300):
   return found
 
 
-def _until(log, said, process):
-  """Waits until a process has said something."""
+def _wait_for_text(log, text, process):
+  """Waits until the log of a process contains a text."""
   path = pathlib.Path(log.name)
-  while said not in path.read_text():
+  while text not in path.read_text():
     assert process.poll() is None, path.read_text()
     time.sleep(0.1)
 
 
 def _rows(folder):
-  """The numbers of a life, less what is timed."""
+  """The events, kinds and losses of a run, without timings."""
   path = folder / 'seed_0' / 'sleep' / 'metrics.jsonl'
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   return [(row['event'], row['kind'], row.get('loss')) for row in rows]
 
 
-def test_stopped_and_gone_on_elsewhere_they_live_as_one(home):
-  """Two processes of two devices, told to stop; then four of one."""
+def test_run_resumed_with_other_processes_equals_a_single_process(home):
+  """Two processes of two devices are stopped, then four of one resume."""
   study.Study(config(), str(home / 'whole')).run()
   pair = _start(home, 'run', num=2, devices=2)
-  _until(pair[0][1], 'night 1: ', pair[0][0])
-  pair[1][0].send_signal(signal.SIGTERM)  # To one of them.
-  for code, said in _ended(pair):
-    assert code == 128 + signal.SIGTERM and 'saved' in said, said
+  _wait_for_text(pair[0][1], 'night 1: ', pair[0][0])
+  pair[1][0].send_signal(signal.SIGTERM)  # Only one of them.
+  for code, text in _ended(pair):
+    assert code == 128 + signal.SIGTERM and 'saved' in text, text
   four = _start(home, 'run', num=4, devices=1, configs=('rows',))
-  for code, said in _ended(four):
-    assert code == 0, said
+  for code, text in _ended(four):
+    assert code == 0, text
   assert (home / 'run' / 'report.html').exists()
-  for (*where, loss), (*there, same) in zip(
+  for (*event, loss), (*wanted_event, wanted_loss) in zip(
     _rows(home / 'run'), _rows(home / 'whole'), strict=True
   ):
-    assert where == there
-    assert loss is same is None or np.isclose(loss, same, rtol=1e-4)
-  ours, theirs = (
+    assert event == wanted_event
+    assert loss is wanted_loss is None or np.isclose(
+      loss, wanted_loss, rtol=1e-4
+    )
+  found, wanted = (
     checkpoint_reading.latest_weights(
       str(home / name / 'seed_0/sleep/checkpoints')
     )[0]
     for name in ('run', 'whole')
   )
-  for path, leaf in theirs['params'].items():
-    np.testing.assert_allclose(ours['params'][path], leaf, atol=1e-4)
+  for path, leaf in wanted['params'].items():
+    np.testing.assert_allclose(found['params'][path], leaf, atol=1e-4)
 
 
-def test_who_lost_another_says_so(home):
+def test_error_says_that_another_process_was_lost(home):
   pair = _start(home, 'lost', num=2, devices=1)
-  _until(pair[0][1], 'birth: ', pair[0][0])
+  _wait_for_text(pair[0][1], 'pretrain: ', pair[0][0])
   pair[1][0].kill()
-  (code, said), _ = _ended(pair, 90)
+  (code, text), _ = _ended(pair, 90)
   assert code == 1
-  assert 'one of them was lost' in said and 'Traceback' not in said
+  assert 'one of them was lost' in text and 'Traceback' not in text
 
 
-def test_another_config_is_refused(home):
+def test_processes_with_different_configs_stop(home):
   pair = _start(home, 'two', num=2, devices=1, configs=('spread', 'rows'))
-  for code, said in _ended(pair, 90):
-    assert code == 1 and 'have another config than process 0' in said
+  for code, text in _ended(pair, 90):
+    assert code == 1 and 'have another config than process 0' in text
   assert not (home / 'two' / 'config.json').exists()
 
 
-def test_who_cannot_be_reached_is_said_soon(home):
+def test_unreachable_coordinator_is_reported_quickly(home):
   flags = dict(coordinator='localhost:1', coordinator_timeout=2, processes=2)
   started = _start(home, 'alone', num=1, devices=1, process=1, **flags)
   ((code, out),) = _ended(started, 60)
-  assert code == 1 and 'Nobody answers' in out and 'Traceback' not in out
+  assert code == 1 and 'Nothing answers' in out and 'Traceback' not in out
 
 
 @pytest.mark.parametrize(
-  'coordinator, num, index, said',
+  'coordinator, num, index, message',
   [
     ('localhost', 1, 0, 'expected HOST:PORT'),
     ('localhost:1', 1, 5, 'expected 0 to 1 - 1'),
     ('localhost:1', None, None, 'needs --processes and --process too'),
-    ('', 2, None, 'no --coordinator'),
+    ('', 2, None, '--coordinator is not'),
   ],
 )
-def test_numbers_and_addresses_that_cannot_be_are_refused(
-  coordinator, num, index, said
-):
-  with pytest.raises(ValueError, match=said):
+def test_invalid_numbers_and_addresses_raise(coordinator, num, index, message):
+  with pytest.raises(ValueError, match=message):
     processes.start(coordinator, num, index, timeout=1)

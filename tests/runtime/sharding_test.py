@@ -1,4 +1,4 @@
-"""Eight devices or one: the same numbers, each array where the table says."""
+"""Results are equal on one and on eight devices; arrays follow the rules."""
 
 import functools
 
@@ -21,15 +21,15 @@ def _place(shape):
 
 
 @functools.cache
-def _life(shape):
-  """Programs and the evening after one day of two steps."""
+def _run_day(shape):
+  """Programs, the state after a day of two steps, and its numbers."""
   place = _place(shape)
   with jax.set_mesh(place.mesh):
     programs, state = testing.life(testing.short_config(), place)
     for step in range(2):
       held = (1,) if step == 1 else ()
       state, metrics = programs.wake(state, testing.batch(step), held)
-  # Kept as numbers: the state itself is donated to what comes next.
+  # Copied to the host: the next program donates the state.
   return programs, state, jax.device_get((_plain(state), metrics))
 
 
@@ -38,8 +38,9 @@ def _plain(state):
 
 
 @functools.cache
-def _morning(shape):
-  programs, state, _ = _life(shape)
+def _run_nights(shape):
+  """Numbers after two nights, and compilations counted after each."""
+  programs, state, _ = _run_day(shape)
   compiled, counts = [], []
   listen = lambda name, *_, **__: compiled.append(name)
   jax.monitoring.register_event_duration_secs_listener(listen)
@@ -61,19 +62,19 @@ def _morning(shape):
   return jax.device_get((_plain(state), divergence, pools)), counts
 
 
-def _apart(pools):
-  """What was written, and what its teachers' heads read there."""
-  written = {n: pool.replace(states_BGD=None) for n, pool in pools.items()}
-  return written, {n: pool.states_BGD for n, pool in pools.items()}
+def _split_states(pools):
+  """Rehearsals without teacher states, and the teacher states alone."""
+  tokens = {n: pool.replace(states_BGD=None) for n, pool in pools.items()}
+  return tokens, {n: pool.states_BGD for n, pool in pools.items()}
 
 
 @pytest.mark.parametrize('shape', MESHES)
-def test_a_day_on_many_devices_is_the_day_on_one(shape):
-  (one, loss), (many, other) = _life(ONE)[2], _life(shape)[2]
+def test_day_on_many_devices_equals_the_day_on_one(shape):
+  (one, metrics), (many, other) = _run_day(ONE)[2], _run_day(shape)[2]
   testing.close(one.weights, many.weights)
   testing.close(one.sums, many.sums)
-  testing.close(loss, other)
-  # Prompts are drawn, not computed: the same to the last token.
+  testing.close(metrics, other)
+  # Prompts are copied, not computed, so they are equal exactly.
   assert testing.same(one.replay, many.replay)
   assert int(one.replay['past'].count) == 2 * testing.ROWS
   initial_model = testing.weights(testing.tiny((1, 2)))
@@ -82,14 +83,14 @@ def test_a_day_on_many_devices_is_the_day_on_one(shape):
 
 
 @pytest.mark.parametrize('shape', MESHES)
-def test_every_array_lies_where_the_table_says(shape):
-  programs, state, _ = _life(shape)
+def test_every_array_is_sharded_by_its_rule(shape):
+  programs, state, _ = _run_day(shape)
   wanted = programs.placement.shardings(state)
-  for (path, leaf), there in zip(
+  for (path, leaf), place in zip(
     jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(wanted),
     strict=True,
   ):  # fmt: skip
-    assert leaf.sharding.is_equivalent_to(there, leaf.ndim), path
+    assert leaf.sharding.is_equivalent_to(place, leaf.ndim), path
   if shape == NIGHT:
     gate = state.weights.params['blocks/levels/1/base/mlp/gate']
     assert {s.data.shape for s in gate.addressable_shards} == {(2, 8, 8)}
@@ -98,13 +99,13 @@ def test_every_array_lies_where_the_table_says(shape):
     assert scale.sharding.is_fully_replicated
 
 
-def test_a_night_on_many_devices_is_the_night_on_one():
-  (one, divergence, pools), _ = _morning(ONE)
-  (many, other, pools_too), _ = _morning(NIGHT)
-  written, read = _apart(pools)
-  written_too, read_too = _apart(pools_too)
-  assert testing.same(written, written_too)  # Every word.
-  testing.close(read, read_too, 1e-4)
+def test_night_on_many_devices_equals_the_night_on_one():
+  (one, divergence, pools), _ = _run_nights(ONE)
+  (many, other, many_pools), _ = _run_nights(NIGHT)
+  tokens, states = _split_states(pools)
+  many_tokens, many_states = _split_states(many_pools)
+  assert testing.same(tokens, many_tokens)  # Exactly.
+  testing.close(states, many_states, 1e-4)
   testing.close(divergence, other, 1e-4)
   testing.close(one.weights.params, many.weights.params, 1e-4)
   assert one.weights.active_NE[1].sum() == 2
@@ -113,42 +114,42 @@ def test_a_night_on_many_devices_is_the_night_on_one():
 
 @pytest.mark.parametrize('shape', [ONE, NIGHT])
 def test_nothing_compiles_after_the_first_full_cycle(shape):
-  _, counts = _morning(shape)
+  _, counts = _run_nights(shape)
   first, second = counts
   assert 0 < first == second
 
 
 @pytest.mark.parametrize('on_policy', [0.0, 0.5])
-def test_every_array_of_a_night_has_a_place(on_policy):
+def test_every_array_of_a_night_has_a_sharding(on_policy):
   place = _place((8, 1, 1))
   config = testing.config((1, 2), on_policy=on_policy)
   with jax.set_mesh(place.mesh):
     programs, _ = testing.life(config, place)
     initial_model = testing.initial_model(programs.model)
-    asleep = programs.abstract(initial_model, night=1)
-  # Rows are written where a number says: no device has rows of its own.
-  for pool in jax.tree.leaves(asleep.night.pools):
+    night_state = programs.abstract(initial_model, night=1)
+  # Rows are written by index, so no axis shards the rows.
+  for pool in jax.tree.leaves(night_state.night.pools):
     assert pool.sharding.shard_shape(pool.shape)[0] == pool.shape[0]
 
 
-def test_an_array_without_a_rule_is_named():
+def test_error_names_an_array_without_a_rule():
   with pytest.raises(ValueError, match=r"matches 'stray' of shape \(3,\)"):
     _place(ONE).shardings({'stray': jnp.zeros(3)})
 
 
-def test_a_dimension_that_a_mesh_does_not_divide_is_named():
+def test_error_names_a_dimension_that_the_mesh_does_not_divide():
   tree = {'blocks/0/mlp/gate': jnp.zeros((2, 6, 8))}
   with pytest.raises(ValueError, match='fsdp of 4 .* dimension of 6'):
     _place((1, 4, 1)).shardings(tree)
 
 
-def test_rows_that_an_axis_does_not_divide_are_named():
+def test_error_names_rows_that_an_axis_does_not_divide():
   place = testing.placement(data=1, fsdp=1, sequence=4, tensor=1)
   with pytest.raises(ValueError, match="sequence of 4 .* of 10 in 'batch/tok"):
     place.shardings(testing.batch(), prefix='batch/')
 
 
-def test_the_mesh_takes_all_devices_or_says_how_many_there_are():
+def test_mesh_uses_all_devices_or_the_error_gives_their_number():
   made = sharding.make(fsdp=2, sequence=2)
   assert made.mesh.shape == {'data': 2, 'fsdp': 2, 'sequence': 2, 'tensor': 1}
   with pytest.raises(ValueError, match='needs 3 devices, but there are 8'):

@@ -1,4 +1,4 @@
-"""Who moves when and who sleeps when, against a few lines of plain Python."""
+"""The schedule of updates and nights equals a direct reference in Python."""
 
 import itertools
 
@@ -16,48 +16,48 @@ DEEP = {
 
 
 def _levels(*periods, slots=99):
-  made = [config.Level(**level) for level in testing.levels(*periods)]
+  levels = [config.Level(**level) for level in testing.levels(*periods)]
   return [
     config.Level(8, x.update_period, x.sleep_period, slots=slots, rank=1)
-    for x in made
+    for x in levels
   ]
 
 
 def _reference(periods, num_steps):
-  """The paper's two `i = 0 mod C` read aloud."""
-  moves, sleeps = [[] for _ in periods], [[] for _ in periods]
+  """Applies the two conditions `i = 0 mod C` of the paper to every step."""
+  updates, sleeps = [[] for _ in periods], [[] for _ in periods]
   order = []
   for i in range(1, num_steps + 1):
     for level, (update, sleep) in enumerate(periods):
       if i % update == 0:
-        moves[level].append(i)
+        updates[level].append(i)
       if i % sleep == 0:
         sleeps[level].append(i)
         order.append((i, level + 1))
-  return moves, sleeps, order
+  return updates, sleeps, order
 
 
 @pytest.mark.parametrize('depth', DEEP)
-def test_levels_move_and_sleep_as_the_reference_does(depth):
+def test_levels_update_and_sleep_like_the_reference(depth):
   periods, steps, num = DEEP[depth], 12, 4
   levels = _levels(*periods)
   checks.check_periods(levels)
   plan = events.make_events(levels, num_experiences=num, steps=steps)
   rows = capacity.audit(levels, plan)
-  moves, sleeps, order = _reference(periods, steps * num)
-  assert [list(row.updates) for row in rows] == [*moves, []]
+  updates, sleeps, order = _reference(periods, steps * num)
+  assert [list(row.updates) for row in rows] == [*updates, []]
   assert [list(row.sleeps) for row in rows] == [*sleeps, []]
   assert order == [(e.step, e.sender) for e in plan if e.kind == events.SLEEP]
   for row, (_, sleep) in zip(rows, periods, strict=False):
     assert len(row.sleeps) == steps * num // sleep  # floor(N / S).
 
 
-def test_an_unfinished_day_is_not_slept_on():
+def test_level_does_not_sleep_before_its_period_is_complete():
   plan = events.make_events(_levels((2, 6)), num_experiences=1, steps=17)
   assert [e.step for e in plan if e.kind == events.SLEEP] == [6, 12]
 
 
-def test_levels_due_together_go_fastest_first_and_are_held_awake():
+def test_levels_due_together_sleep_fastest_first_and_hold_their_updates():
   levels = _levels(*DEEP[5])
   plan = events.make_events(levels, num_experiences=1, steps=16)
   last = [e for e in plan if e.step == 16]
@@ -74,8 +74,10 @@ def test_levels_due_together_go_fastest_first_and_are_held_awake():
   ]
 
 
-def test_a_night_lies_between_its_evening_and_its_morning():
-  plan = events.make_events(_levels((1, 'experience')), num_experiences=2, steps=3)
+def test_night_is_between_the_evening_and_the_morning_evaluation():
+  plan = events.make_events(
+    _levels((1, 'experience')), num_experiences=2, steps=3
+  )
   assert [(e.kind, e.moment) for e in plan if e.kind != 'wake'] == 2 * [
     ('evaluate', 'evening'), ('sleep', ''), ('evaluate', 'morning'),
     ('save', ''),
@@ -89,7 +91,7 @@ def test_a_night_lies_between_its_evening_and_its_morning():
   assert [e.ends for e in wakes] == [False, False, True] * 2
 
 
-def test_who_never_sleeps_is_asked_once_an_experience():
+def test_strategy_without_sleep_is_evaluated_once_per_experience():
   plan = events.make_events(
     _levels((1, 2)), num_experiences=2, steps=4, sleeps=False
   )
@@ -100,30 +102,30 @@ def test_who_never_sleeps_is_asked_once_an_experience():
   assert not any(e.held for e in plan)
 
 
-def test_experiences_grow_until_no_chunk_crosses_them():
+def test_steps_per_experience_are_whole_update_periods():
   levels = _levels((2, 'experience'), (6, 'experience'))
   assert events.steps_per_experience(levels, 7) == 12
   assert events.steps_per_experience(levels, 12) == 12
   assert events.steps_per_experience(_levels((5, 10)), 7) == 7
 
 
-def test_a_bank_is_filled_by_the_level_below_and_emptied_by_its_own_sleep():
+def test_bank_grows_by_nights_of_the_faster_level_and_is_reset_by_its_own():
   levels = _levels((1, 2), (2, 6), slots=9)
   plan = events.make_events(levels, num_experiences=1, steps=18)
   assert [row.most_experts for row in capacity.audit(levels, plan)] == [0, 3, 3]
 
 
-def test_a_bank_that_must_overflow_is_refused_at_the_start():
+def test_bank_that_would_overflow_raises_at_the_start():
   levels = _levels((1, 2), (2, 6), slots=2)
   plan = events.make_events(levels, num_experiences=1, steps=18)
   with pytest.raises(ValueError, match=r'bank of level 2 has 2 slots, but 3'):
     capacity.audit(levels, plan)
-  just = _levels((1, 2), (2, 6), slots=3)
-  capacity.audit(just, plan)
+  sufficient = _levels((1, 2), (2, 6), slots=3)
+  capacity.audit(sufficient, plan)
 
 
 @pytest.mark.parametrize(
-  ('periods', 'said'),
+  ('periods', 'message'),
   [
     ([(2, 3)], 'sleep_period 3 is not a multiple of its update_period 2'),
     ([(2, 2), (5, 5)], r'levels\[2\].update_period 5 is not a multiple'),
@@ -132,19 +134,19 @@ def test_a_bank_that_must_overflow_is_refused_at_the_start():
     ([(1, 'often')], "sleep_period is 'often': expected steps"),
   ],
 )
-def test_periods_that_do_not_fit_are_refused(periods, said):
-  with pytest.raises(ValueError, match=said):
+def test_invalid_periods_raise(periods, message):
+  with pytest.raises(ValueError, match=message):
     checks.check_periods(_levels(*periods))
 
 
-def test_the_slowest_level_has_nobody_to_sleep_into():
+def test_slowest_level_must_be_infinite():
   levels = _levels((1, 1))
-  odd = [levels[0], config.Level(8, 4, 'infinite', 4, 1)]
+  invalid = [levels[0], config.Level(8, 4, 'infinite', 4, 1)]
   with pytest.raises(ValueError, match=r'levels\[2\], the slowest'):
-    checks.check_periods(odd)
+    checks.check_periods(invalid)
 
 
-def test_the_audit_is_readable():
+def test_audit_is_formatted_as_a_table():
   levels = _levels((1, 2), (2, 6))
   plan = events.make_events(levels, num_experiences=1, steps=18)
   lines = capacity.describe(capacity.audit(levels, plan)).splitlines()
@@ -154,7 +156,7 @@ def test_the_audit_is_readable():
   assert lines[3].endswith('never; never')
 
 
-def test_every_step_is_lived_exactly_once():
+def test_every_wake_step_occurs_exactly_once():
   plan = events.make_events(_levels(*DEEP[4]), num_experiences=3, steps=7)
   steps = [e.step for e in plan if e.kind == events.WAKE]
   assert steps == list(range(1, 22))
