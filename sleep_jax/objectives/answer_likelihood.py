@@ -1,7 +1,7 @@
-"""Answers: how likely, and how right, what follows a prompt is.
+"""Scores answers: their log-likelihood, and whether greedy decoding gives them.
 
-Teacher-forced: an answer is the greedy one exactly if each of its tokens is
-the likeliest after those before it, so nothing need be sampled.
+Scoring is teacher-forced. An answer is the greedy one exactly if each of its
+tokens is the most likely after the ones before it, so nothing is sampled.
 """
 
 from typing import Any
@@ -14,20 +14,23 @@ from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 
 Array = types.Array
-_ROOM = 2**27  # Logits that are held at once; of more, those of a row.
+_MAX_LOGITS = 2**27  # Held at once; above it, the logits of one row at a time.
 
 
 def log_likelihood(
   model: Any, weights: types.Weights, rollout: types.Rollout, size: int
 ) -> tuple[Array, Array]:
-  """Of the first `size` generated tokens, `[B, G]` each.
+  """Scores the first `size` generated tokens of each row.
 
   Args:
     model: with `states_at`, `head` and `logits`.
+    weights: of the model.
+    rollout: sequences of which the tokens after the prompt are scored.
+    size: G, number of tokens per row.
 
   Returns:
-    Log-probabilities in nats, and whether each token is the likeliest; 0 and
-    True beyond the end of a row.
+    Log-probabilities in nats and whether each token is the most likely one,
+    `[B, G]` each; 0 and True beyond the end of a row.
   """
   tokens, segments, positions = transformer.rows(
     rollout.tokens_BT, rollout.length_B
@@ -38,37 +41,40 @@ def log_likelihood(
   states_BGD = model.states_at(
     weights, tokens, segments, positions, jnp.maximum(at_BG - 1, 0)
   )
-  said_BG = jnp.take_along_axis(tokens, at_BG, 1)
+  target_BG = jnp.take_along_axis(tokens, at_BG, 1)
   mask_BG = losses.generated_mask(rollout, size)
 
-  def judged(states_BGD, said_BG):
+  def score(states_BGD, target_BG):
     logits_BGV = model.logits(weights, states_BGD)
-    best_BG = jnp.argmax(logits_BGV, -1) == said_BG
-    return losses.token_log_likelihood(logits_BGV, said_BG), best_BG
+    best_BG = jnp.argmax(logits_BGV, -1) == target_BG
+    return losses.token_log_likelihood(logits_BGV, target_BG), best_BG
 
-  if said_BG.size * len(model.head(weights)) <= _ROOM:
-    likely_BG, best_BG = judged(states_BGD, said_BG)
+  if target_BG.size * len(model.head(weights)) <= _MAX_LOGITS:
+    score_BG, best_BG = score(states_BGD, target_BG)
   else:
 
     def row(one):
-      states_GD, said_G = one
-      return tuple(x[0] for x in judged(states_GD[None], said_G[None]))
+      states_GD, target_G = one
+      return tuple(x[0] for x in score(states_GD[None], target_G[None]))
 
-    # Anew in backward: else those of all rows would be kept for it.
-    likely_BG, best_BG = jax.lax.map(jax.checkpoint(row), (states_BGD, said_BG))
-  return jnp.where(mask_BG, likely_BG, 0), best_BG | ~mask_BG
+    # Recomputed in the backward pass, which would otherwise keep the logits of
+    # all rows.
+    score_BG, best_BG = jax.lax.map(
+      jax.checkpoint(row), (states_BGD, target_BG)
+    )
+  return jnp.where(mask_BG, score_BG, 0), best_BG | ~mask_BG
 
 
 def append_answers(probes: types.Probes) -> types.Rollout:
-  """Questions with their right answers behind them."""
+  """Returns the questions followed by their right answers."""
   prompts, A = probes.prompts, probes.answer_BA.shape[1]
   place = jnp.arange(prompts.tokens_BP.shape[1] + A)[None]
-  own = jnp.pad(prompts.tokens_BP, ((0, 0), (0, A)))
+  question = jnp.pad(prompts.tokens_BP, ((0, 0), (0, A)))
   answer = jnp.take_along_axis(
     probes.answer_BA, jnp.clip(place - prompts.length_B[:, None], 0, A - 1), 1
   )
   return types.Rollout(
-    tokens_BT=jnp.where(place < prompts.length_B[:, None], own, answer),
+    tokens_BT=jnp.where(place < prompts.length_B[:, None], question, answer),
     prompt_length_B=prompts.length_B,
     length_B=prompts.length_B + probes.answer_length_B,
   )
@@ -77,19 +83,27 @@ def append_answers(probes: types.Probes) -> types.Rollout:
 def score_answers(
   model: Any, weights: types.Weights, probes: types.Probes, *, rows: int = 1
 ) -> tuple[Array, Array]:
-  """Mean log-probability per answer token, nats, and greedy rightness: [B].
+  """Scores the right answers of probes.
 
   Args:
-    rows: devices that rows are spread over. Where they do not divide the
-      questions, some are asked twice: else each device would be asked all.
+    model: with `states_at`, `head` and `logits`.
+    weights: of the model.
+    probes: questions and answers.
+    rows: number of devices that rows are spread over. If it does not divide
+      the number of questions, some questions are scored twice, because each
+      device would otherwise score all of them.
+
+  Returns:
+    The mean log-probability per answer token in nats, and whether the answer
+    is the greedy one, `[B]` each.
   """
-  asked, num = append_answers(probes), len(probes.answer_length_B)
+  rollout, num = append_answers(probes), len(probes.answer_length_B)
   if num % rows:
-    asked = jax.tree.map(
-      lambda x: jnp.resize(x, (num + -num % rows, *x.shape[1:])), asked
+    rollout = jax.tree.map(
+      lambda x: jnp.resize(x, (num + -num % rows, *x.shape[1:])), rollout
     )
-  likely_BA, best_BA = log_likelihood(
-    model, weights, asked, probes.answer_BA.shape[1]
+  score_BA, best_BA = log_likelihood(
+    model, weights, rollout, probes.answer_BA.shape[1]
   )
   size_B = jnp.maximum(probes.answer_length_B, 1)
-  return jnp.sum(likely_BA[:num], 1) / size_B, jnp.all(best_BA[:num], 1)
+  return jnp.sum(score_BA[:num], 1) / size_B, jnp.all(best_BA[:num], 1)

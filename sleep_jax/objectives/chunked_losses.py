@@ -1,13 +1,13 @@
-"""The divergence of two models whose predictions are never held whole.
+"""Losses computed in blocks, without materialising the logits.
 
-Logits `[N, V]` of teacher and student are the largest arrays of a night, and
-all that is wanted of them is one number per token. So they are made block by
-block, of some tokens and some words, and what is kept is the number and its
-gradient, which is only as wide as the model. The gradient is taken along with
-the value: going back costs one multiplication.
+The logits `[N, V]` of teacher and student are the largest arrays of a night,
+although a loss needs only one number per token. They are therefore computed in
+blocks of tokens and vocabulary entries, and only the loss and its gradient with
+respect to the head's input, `[N, D]`, are kept. The divergence computes this
+gradient in the forward pass, so its backward pass is one multiplication.
 
-References: the running log-sum-exp of 2112.05682; gradients of a loss taken
-with its value, 2410.10989 (Liger).
+References: running log-sum-exp, 2112.05682; gradients computed in the forward
+pass, 2410.10989 (Liger).
 """
 
 import functools
@@ -36,65 +36,70 @@ def divergence(
   cap: float = 0.0,
   place: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
-  """`losses.divergence` of `x_ND @ x_VD.T`, capped; nats per token, `[N]`.
+  """Returns `losses.divergence` of two models' logits, nats per token, `[N]`.
 
-  Its gradient goes to `student_ND` alone: teacher and heads are taken as they
-  are.
+  Logits are `x_ND @ x_VD.T`, soft-capped. The gradient flows to `student_ND`
+  only; teacher and heads are constants.
 
   Args:
-    teacher_ND, student_ND: what the heads read.
+    teacher_ND, student_ND: inputs of the heads.
     teacher_VD, student_VD: the heads.
     beta, temperature: see `losses.divergence`.
-    tokens, words: most of N and of V that logits are made of at a time.
-    cap: of logits, see `attention.capped`.
-    place: where what the heads read of a block, `[N, D]`, lies on a mesh.
+    tokens: largest number of tokens per block.
+    vocab_block: largest number of vocabulary entries per block.
+    cap: of the logits, see `attention_kernels.soft_cap`.
+    place: constrains the sharding of a block's inputs, `[N, D]`.
   """
   types.check_shapes(
     teacher_ND=teacher_ND, student_ND=student_ND, teacher_VD=teacher_VD,
     student_VD=student_VD,
   )  # fmt: skip
   size = len(student_ND)
-  rows = -(-size // -(-size // tokens))  # Blocks of equal size, the last less.
+  rows = -(-size // -(-size // tokens))  # Equal blocks; the last is padded.
   pad = lambda x: jnp.pad(x, ((0, -size % rows), (0, 0)))
-  # A block has its share of every part of N, so that rows which are spread
-  # over devices stay where they are.
+  # A block takes every k-th token, so that tokens that are sharded over devices
+  # stay on their device.
   fold = lambda x: pad(x).reshape(rows, -1, x.shape[1]).swapaxes(0, 1)
-  given = jax.lax.stop_gradient((fold(teacher_ND), teacher_VD, student_VD))
+  constants = jax.lax.stop_gradient((fold(teacher_ND), teacher_VD, student_VD))
   settings = (beta, temperature, min(vocab_block, len(student_VD)), cap, place)
-  value = _divergence(settings, fold(student_ND), *given)
+  value = _divergence(settings, fold(student_ND), *constants)
   return value.swapaxes(0, 1).reshape(-1)[:size]
 
 
 def log_likelihood(
   states_BTD: Array,
-  said_BT: Array,
+  tokens_BT: Array,
   logits: Callable[[Array], Array],
   *,
   tokens: int,
   place: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
-  """Log-probability `[B, T]` of words; backward makes the logits again.
+  """Returns the log-probability of tokens, nats, `[B, T]`.
+
+  The backward pass recomputes the logits block by block.
 
   Args:
-    logits: `[B, T, D]` -> `[B, T, V]`.
-    tokens: most that logits are made of at a time, but one of each row.
-    place: where what the head reads of a block, `[B, T, D]`, lies on a mesh.
+    states_BTD: inputs of the head.
+    tokens_BT: int32.
+    logits: the head, `[B, T, D]` -> `[B, T, V]`.
+    tokens: largest number of tokens per block, but at least one of each row.
+    place: constrains the sharding of a block's inputs, `[B, T, D]`.
   """
-  B, T = said_BT.shape
-  places = -(-T // min(-(-B * T // tokens), T))  # Of a block, in each row.
+  B, T = tokens_BT.shape
+  places = -(-T // min(-(-B * T // tokens), T))  # Per row of a block.
 
   @jax.checkpoint
   def block(one):
-    x_BTD, word_BT = one
-    return losses.token_log_likelihood(logits(place(x_BTD)), word_BT)
+    x_BTD, target_BT = one
+    return losses.token_log_likelihood(logits(place(x_BTD)), target_BT)
 
-  # A block has its share of every part of a row, as of every row: neither rows
-  # nor places that are spread over devices are sent for.
+  # A block takes every k-th place of every row, so that sharded rows and places
+  # need no communication.
   def fold(x):
     x = jnp.pad(x, ((0, 0), (0, -T % places), *((0, 0),) * (x.ndim - 2)))
     return jnp.moveaxis(x.reshape(B, places, -1, *x.shape[2:]), 2, 0)
 
-  score = jax.lax.map(block, (fold(states_BTD), fold(said_BT)))
+  score = jax.lax.map(block, (fold(states_BTD), fold(tokens_BT)))
   return jnp.moveaxis(score, 0, 2).reshape(B, -1)[:, :T]
 
 
@@ -112,24 +117,24 @@ def _forward(settings, student, teacher, teacher_VD, student_VD):
   return value, (grad, teacher, teacher_VD, student_VD)
 
 
-def _backward(settings, kept, value):
+def _backward(settings, residuals, grad_value):
   del settings
-  grad, *given = kept
-  grad = (value[..., None] * grad).astype(grad.dtype)
-  return grad, *jax.tree.map(jnp.zeros_like, given)
+  grad, *constants = residuals
+  grad = (grad_value[..., None] * grad).astype(grad.dtype)
+  return grad, *jax.tree.map(jnp.zeros_like, constants)
 
 
 _divergence.defvjp(_forward, _backward)
 
 
 def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
-  """(divergence `[N]`, its gradient for `student_ND`) of a block of tokens."""
+  """Returns a block's divergence `[N]` and its gradient by `student_ND`."""
   beta, temperature, vocab_block, cap, _ = settings
   vocab = len(student_VD)
 
   def predict(index):
-    # The last block begins early enough to be full; what it shares with the
-    # one before it is not counted twice.
+    # The last block starts early enough to be full; entries that it shares with
+    # the block before it are masked.
     start = jnp.minimum(index * vocab_block, vocab - vocab_block)
     new_V = start + jnp.arange(vocab_block) >= index * vocab_block
     heads = [
@@ -137,7 +142,7 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
       for x in (teacher_VD, student_VD)
     ]
     logits = [
-      attention_kernels.capped(
+      attention_kernels.soft_cap(
         jnp.dot(x, head.T, preferred_element_type=jnp.float32), cap
       )
       for x, head in zip((teacher_ND, student_ND), heads, strict=True)
@@ -180,11 +185,15 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
 
 
 def _pointwise(p, q, beta):
-  """Of log-probabilities: each word's part f of the divergence, and w.
+  """Returns each vocabulary entry's part of the divergence, and weights w.
 
   With respect to the student's logits z the divergence D has the gradient
-  `dD/dz_v = w_v - q_v sum(w)`, with `w = q dD/dq`. At beta 0 that sum is known
-  beforehand, and w is the whole gradient.
+  `dD/dz_v = w_v - q_v sum(w)`, with `w = q dD/dq`. At beta 0 the sum is -1, so
+  the w returned there is the whole gradient.
+
+  Args:
+    p, q: log-probabilities of teacher and student.
+    beta: see `losses.divergence`.
   """
   if beta == 0:
     return jnp.exp(p) * (p - q), jnp.exp(q) - jnp.exp(p)

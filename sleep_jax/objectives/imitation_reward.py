@@ -1,8 +1,8 @@
-"""Learning to imitate: a reward for going on as the teacher did.
+"""Rewards of imitation: compares completions with the teacher's text.
 
-A teacher's sequence is cut, the student writes the rest, and what it wrote is
-compared with what the teacher had written: token by token (`closeness`) and in
-meaning (a judge). Completions of one cut are a group, whose mean is the
+A teacher's sequence is cut and the student completes it. The completion is
+compared with the teacher's text by tokens (`closeness`) and by meaning (a
+judge). All completions of one cut form a group, whose mean reward is the
 baseline.
 
 References: 2606.03979 v2 section 3.3 (Learning to Imitate); the group's
@@ -20,13 +20,14 @@ Array = types.Array
 def edit_distance(
   a_BT: Array, a_length_B: Array, b_BS: Array, b_length_B: Array
 ) -> Array:
-  """Levenshtein distance of token sequences, int32 `[B]`.
+  """Returns the Levenshtein distance of token sequences, int32 `[B]`.
 
-  One row of the table of all prefixes at a time; inside a row, what depends on
-  the entry to the left is a running minimum, so that a row is one step.
+  The dynamic programme scans over rows of the table of prefixes. Within a row
+  the dependence on the entry to the left is a running minimum, so a row is one
+  vectorised step.
 
   Args:
-    a_BT, b_BS: int32; tokens beyond the lengths are not read.
+    a_BT, b_BS: int32; tokens beyond the lengths are ignored.
     a_length_B, b_length_B: int32.
   """
   place_1S1 = jnp.arange(b_BS.shape[1] + 1, dtype=jnp.int32)[None]
@@ -57,11 +58,12 @@ def closeness(
   *,
   threshold: float,
 ) -> Array:
-  """`1 - z / longest`, or 0 where the edit distance z is too large; `[B]`.
+  """Returns `1 - z / longest`, or 0 if the edit distance z is too large, `[B]`.
 
-  Two empty sequences are identical: 1.
+  Two empty sequences are identical and score 1.
 
   Args:
+    a_BT, a_length_B, b_BS, b_length_B: see `edit_distance`.
     threshold: largest z that counts, as a share of the longer length.
   """
   z_B = edit_distance(a_BT, a_length_B, b_BS, b_length_B)
@@ -71,12 +73,14 @@ def closeness(
 
 
 def advantages(reward_BG: Array) -> Array:
-  """Rewards `[B, G]` less their group's mean: what all get teaches nothing."""
+  """Returns rewards less the mean of their group (row), `[B, G]`."""
   return reward_BG - reward_BG.mean(1, keepdims=True)
 
 
 def repetition(tokens_BS: Array, length_B: Array) -> Array:
-  """Share of the pairs of neighbours that came before in the row, `[B]`.
+  """Returns the share of token pairs that occurred earlier in the row, `[B]`.
+
+  A pair is two neighbouring tokens.
 
   References: seq-rep-2 of 1908.04319, per sequence.
   """
@@ -93,7 +97,16 @@ def repetition(tokens_BS: Array, length_B: Array) -> Array:
 def continuation(
   rollout: types.Rollout, start_B: Array, *, size: int
 ) -> tuple[Array, Array]:
-  """What stands in each row from a place on: tokens `[B, size]`, lengths."""
+  """Returns the tokens of each row from a position on.
+
+  Args:
+    rollout: sequences.
+    start_B: int32, first position to return.
+    size: S, largest number of tokens.
+
+  Returns:
+    Tokens `[B, S]` and their lengths `[B]`.
+  """
   place_BS = start_B[:, None] + jnp.arange(size)[None]
   last = rollout.tokens_BT.shape[1] - 1
   tokens_BS = jnp.take_along_axis(

@@ -1,9 +1,10 @@
-"""Judges: does what the student said mean what the teacher had said?
+"""Judges: decide whether two texts have the same meaning.
 
-A judge is `(wanted, said) -> (yes_B, found)`: 1 for yes and 0 for no, and what
-it measured on the way, by name. It is compiled into the night, and a
-`jax.tree_util.Partial`: tables that depend on the vocabulary are arguments, so
-that one compiled night serves them all.
+A judge is a function `(wanted, found) -> (score_B, metrics)` of the teacher's
+text and the student's completion. The score is 1 for the same meaning and 0
+otherwise; the metrics are what it measured, by name. A judge is compiled into
+the night. It is a `jax.tree_util.Partial`, whose tables of the vocabulary are
+arguments, so that one compiled night serves all tokenizers.
 
 References: 2606.03979 v2 section 3.3 (the semantic reward).
 """
@@ -21,32 +22,32 @@ from sleep_jax import types
 from sleep_jax.objectives import sentence_encoder
 
 Array = types.Array
-# (wanted, said), both texts -> of each pair 0 to 1.
+# (wanted, found), lists of texts -> for each pair a score from 0 to 1.
 TextJudge = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 MATCH, TEACHER, ENCODER = 'match', 'teacher', 'encoder'
-_UNRELATED = 99  # Percentile of unrelated pairs that a related one exceeds.
+_PERCENTILE = 99  # Of the cosines of unrelated pairs; related ones exceed it.
 
 
 class Completion(NamedTuple):
-  """How sequences go on after a cut.
+  """Continuations of sequences after a cut.
 
   Attributes:
     tokens_BS: int32, the first EOS included.
     length_B: int32.
-    read: () -> `[B, S, D]`, the teacher's last hidden states at these tokens;
-      computed only if it is called.
+    states_fn: () -> `[B, S, D]`, the teacher's last hidden states at these
+      tokens; computed only if it is called.
   """
 
   tokens_BS: Array
   length_B: Array
-  read: Callable[[], Array]
+  states_fn: Callable[[], Array]
 
 
 Judge = Callable[[Completion, Completion], tuple[Array, dict[str, Array]]]
 
 
 class Tokenizer(Protocol):
-  """A tokenizer, as far as a judge asks one."""
+  """The part of a tokenizer that judges use."""
 
   vocab_size: int
 
@@ -54,14 +55,15 @@ class Tokenizer(Protocol):
 
 
 def make(name: str, tokenizer: Tokenizer) -> Judge:
-  """A judge by its name.
+  """Returns a judge by its name.
 
   Args:
     name: 'match', 'teacher', 'encoder:FOLDER' (see `sentence_encoder`), or
-      'module:function', a `Call` of your own.
+      'module:function', a `TextJudge` of your own.
+    tokenizer: decodes the tokens that are compared.
 
   Raises:
-    ValueError: there is no such judge, or yours fails a question put to it.
+    ValueError: there is no such judge, or yours fails on a trial call.
   """
   if name == MATCH:
     return match(tokenizer)
@@ -76,123 +78,135 @@ def make(name: str, tokenizer: Tokenizer) -> Judge:
     )
   if module == ENCODER:
     encoder = sentence_encoder.Encoder(function)
-    alike = functools.partial(sentence_encoder.are_similar, encoder)
-    return from_function(alike, tokenizer, place=place)
+    similar = functools.partial(sentence_encoder.are_similar, encoder)
+    return from_function(similar, tokenizer, place=place)
   try:
     called = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError) as error:
     raise ValueError(
-      f'{place} cannot be imported: {error}. Name a function of a module that '
-      'Python finds from here.'
+      f'{place} cannot be imported: {error}. Name a function of a module on '
+      'the Python path.'
     ) from error
-  _ask(called, ['a red house', 'yes', ''], ['A red house.', 'no', ''], place)
+  wanted = ['a red house', 'yes', '']
+  _call_checked(called, wanted, ['A red house.', 'no', ''], place)
   return from_function(called, tokenizer, place=place)
 
 
 def match(tokenizer: Tokenizer) -> Judge:
-  """The same letters and digits in the same tokens, whatever else there is.
+  """Returns a judge that compares letters and digits, token by token.
 
-  Case, spaces, punctuation, BOS and EOS do not count.
+  Case, spaces, punctuation, BOS and EOS are ignored.
   """
-  return jax.tree_util.Partial(_matched, _forms(tokenizer))
+  return jax.tree_util.Partial(_judge_by_match, _normal_forms(tokenizer))
 
 
-def _matched(form_V, wanted, said):
-  wanted_BS, said_BS = (
-    _spoken(jnp.asarray(form_V), x.tokens_BS, x.length_B)
-    for x in (wanted, said)
+def _judge_by_match(form_V, wanted, found):
+  wanted_BS, found_BS = (
+    _compact_forms(jnp.asarray(form_V), x.tokens_BS, x.length_B)
+    for x in (wanted, found)
   )
-  return jnp.all(wanted_BS == said_BS, 1).astype(jnp.float32), {}
+  return jnp.all(wanted_BS == found_BS, 1).astype(jnp.float32), {}
 
 
 def teacher(tokenizer: Tokenizer) -> Judge:
-  """A match, or nearer to the teacher's mind than unrelated endings are.
+  """Returns a judge that compares the teacher's mean hidden states.
 
-  Nearness is the cosine of mean hidden states, less the mean of all that was
-  wanted: states of one model share a direction. Unrelated are an ending that
-  was wanted and the one half a set away, unless they match. `unrelated` is the
-  cosine that 99 in 100 of those pairs stay below, and that must be exceeded.
+  Two texts have the same meaning if they match, or if the cosine of their mean
+  hidden states exceeds that of 99 in 100 unrelated pairs. The mean over all
+  wanted texts is subtracted first, because the states of one model share a
+  direction. The unrelated pairs are the wanted texts and the same texts rotated
+  by half the batch, without pairs that match. The limit is the judge's metric
+  `unrelated`.
   """
-  return jax.tree_util.Partial(_near, match(tokenizer))
+  return jax.tree_util.Partial(_judge_by_states, match(tokenizer))
 
 
-def _near(same, wanted, said):
-  wanted_BD, said_BD = _meaning(wanted), _meaning(said)
+def _judge_by_states(matches, wanted, found):
+  wanted_BD, found_BD = _mean_states(wanted), _mean_states(found)
   centre_1D = wanted_BD.mean(0, keepdims=True)
-  wanted_BD, said_BD = wanted_BD - centre_1D, said_BD - centre_1D
-  far = lambda x: jnp.roll(x, x.shape[0] // 2, 0)
-  others = Completion(far(wanted.tokens_BS), far(wanted.length_B), wanted.read)
-  alike_B, _ = same(wanted, others)
-  apart_B = jnp.where(alike_B > 0, jnp.nan, _cosine(wanted_BD, far(wanted_BD)))
-  limit = jnp.nanpercentile(apart_B, _UNRELATED)
-  # Where all are alike nothing but a match can be told.
+  wanted_BD, found_BD = wanted_BD - centre_1D, found_BD - centre_1D
+  rotate = lambda x: jnp.roll(x, x.shape[0] // 2, 0)
+  others = Completion(
+    rotate(wanted.tokens_BS), rotate(wanted.length_B), wanted.states_fn
+  )
+  same_B, _ = matches(wanted, others)
+  unrelated_B = jnp.where(
+    same_B > 0, jnp.nan, _cosine(wanted_BD, rotate(wanted_BD))
+  )
+  limit = jnp.nanpercentile(unrelated_B, _PERCENTILE)
+  # Without unrelated pairs there is no limit: only a match counts.
   limit = jnp.where(jnp.isnan(limit), 1.0, limit)
-  matched_B, _ = same(wanted, said)
-  near_B = _cosine(wanted_BD, said_BD) > limit
+  matched_B, _ = matches(wanted, found)
+  near_B = _cosine(wanted_BD, found_BD) > limit
   return jnp.maximum(matched_B, near_B), {'unrelated': limit}
 
 
-def from_function(function: TextJudge, tokenizer: Tokenizer, *, place: str) -> Judge:
-  """A judge in Python, asked about texts on the host.
+def from_function(
+  function: TextJudge, tokenizer: Tokenizer, *, place: str
+) -> Judge:
+  """Returns a judge that calls a Python function on decoded texts.
 
   Args:
-    place: what an error calls it.
+    function: scores pairs of texts, on the host.
+    tokenizer: decodes the tokens.
+    place: names the judge in errors.
   """
 
-  def asked(wanted_BS, wanted_length_B, said_BS, said_length_B):
-    wanted, said = (
+  def callback(wanted_BS, wanted_length_B, found_BS, found_length_B):
+    wanted, found = (
       [
         tokenizer.decode(row[:length].tolist())
         for row, length in zip(tokens_BS, length_B, strict=True)
       ]
       for tokens_BS, length_B in (
         (np.asarray(wanted_BS), np.asarray(wanted_length_B)),
-        (np.asarray(said_BS), np.asarray(said_length_B)),
+        (np.asarray(found_BS), np.asarray(found_length_B)),
       )
     )
-    return _ask(function, wanted, said, place)
+    return _call_checked(function, wanted, found, place)
 
-  def judge(wanted, said):
+  def judge(wanted, found):
     shape = jax.ShapeDtypeStruct(wanted.length_B.shape, jnp.float32)
-    yes_B = jax.pure_callback(
-      asked, shape, wanted.tokens_BS, wanted.length_B, said.tokens_BS,
-      said.length_B,
+    score_B = jax.pure_callback(
+      callback, shape, wanted.tokens_BS, wanted.length_B, found.tokens_BS,
+      found.length_B,
     )  # fmt: skip
-    return yes_B, {}
+    return score_B, {}
 
   return jax.tree_util.Partial(judge)
 
 
-def _ask(function, wanted, said, place):
+def _call_checked(function, wanted, found, place):
+  """Calls a `TextJudge` and checks its result."""
   try:
-    found = np.asarray(function(wanted, said), np.float32)
+    scores = np.asarray(function(wanted, found), np.float32)
   except Exception as error:
     raise ValueError(
       f'{place} failed on {len(wanted)} pairs of texts, the first '
-      f'{wanted[0]!r} and {said[0]!r}: {type(error).__name__}: {error}'
+      f'{wanted[0]!r} and {found[0]!r}: {type(error).__name__}: {error}'
     ) from error
-  if found.shape != (len(wanted),):
+  if scores.shape != (len(wanted),):
     raise ValueError(
-      f'{place} gave shape {found.shape} for {len(wanted)} pairs of texts: '
-      'expected one number for each.'
+      f'{place} returned shape {scores.shape} for {len(wanted)} pairs of '
+      'texts: expected one number for each.'
     )
-  wrong = ~((found >= 0) & (found <= 1))  # NaN is neither.
+  wrong = ~((scores >= 0) & (scores <= 1))  # True for NaN.
   if wrong.any():
     row = int(np.argmax(wrong))
     raise ValueError(
-      f'{place} gave {found[row]} for {wanted[row]!r} and {said[row]!r}: '
-      'expected 0 (no) to 1 (yes).'
+      f'{place} returned {scores[row]} for {wanted[row]!r} and {found[row]!r}: '
+      'expected 0 (different meaning) to 1 (same meaning).'
     )
-  return found
+  return scores
 
 
-def _meaning(ending):
-  """Mean hidden state of each ending, `[B, D]`."""
-  states_BSD = ending.read().astype(jnp.float32)
+def _mean_states(completion):
+  """Returns the mean hidden state of each completion, `[B, D]`."""
+  states_BSD = completion.states_fn().astype(jnp.float32)
   place_1S = jnp.arange(states_BSD.shape[1])[None]
-  inside_BS1 = (place_1S < ending.length_B[:, None])[..., None]
+  inside_BS1 = (place_1S < completion.length_B[:, None])[..., None]
   total_BD = jnp.sum(jnp.where(inside_BS1, states_BSD, 0), 1)
-  return total_BD / jnp.maximum(ending.length_B, 1)[:, None]
+  return total_BD / jnp.maximum(completion.length_B, 1)[:, None]
 
 
 def _cosine(a_BD, b_BD):
@@ -200,13 +214,13 @@ def _cosine(a_BD, b_BD):
   return jnp.sum(a_BD * b_BD, 1) / jnp.maximum(size_B, 1e-9)
 
 
-def _forms(tokenizer):
-  """int32 `[V]`: tokens of one normal form share a number; 0 is no form."""
+def _normal_forms(tokenizer):
+  """Numbers the normal forms of tokens, int32 `[V]`; 0 is the empty form."""
   forms = {'': 0}
   found = []
   for token in range(tokenizer.vocab_size):
     text = tokenizer.decode([token])
-    # Part of a character: nothing but itself is like it.
+    # A token with part of a character only equals itself.
     whole = '\ufffd' not in text
     letters = ''.join(c for c in text.casefold() if c.isalnum())
     form = letters if whole else f'part {token}'
@@ -214,8 +228,8 @@ def _forms(tokenizer):
   return np.array(found, np.int32)
 
 
-def _spoken(form_V, tokens_BS, length_B):
-  """Forms in their order, those without a form left out, 0 at the end."""
+def _compact_forms(form_V, tokens_BS, length_B):
+  """Returns forms in their order without empty ones, padded with 0."""
   inside_BS = jnp.arange(tokens_BS.shape[1])[None] < length_B[:, None]
   form_BS = jnp.where(inside_BS, form_V[tokens_BS], 0)
   order_BS = jnp.argsort(form_BS == 0, axis=1, stable=True)

@@ -1,7 +1,7 @@
-"""Losses: arrays in, scalars out.
+"""Losses on logits: cross-entropy and divergences.
 
-Every mean is over a mask that the caller knows to be right (targets, or
-generated tokens), never over padding or prompts.
+Every mean is taken over a mask of targets or generated tokens that the caller
+provides, never over padding or prompts.
 """
 
 import jax
@@ -12,11 +12,13 @@ from sleep_jax import types
 Array = types.Array
 
 
-def next_token_loss(logits_BTV: Array, tokens_BT: Array, loss_BT: Array) -> Array:
-  """Mean cross-entropy, nats per target token.
+def next_token_loss(
+  logits_BTV: Array, tokens_BT: Array, loss_BT: Array
+) -> Array:
+  """Returns the mean cross-entropy, nats per target token.
 
   Args:
-    logits_BTV: at t, the prediction of token t + 1.
+    logits_BTV: at position t, the prediction of token t + 1.
     tokens_BT: int32.
     loss_BT: 1 where the token is a target; its first column is not used.
   """
@@ -29,12 +31,12 @@ def next_token_loss(logits_BTV: Array, tokens_BT: Array, loss_BT: Array) -> Arra
 
 
 def log_likelihood(logits_BTV: Array, tokens_BT: Array) -> Array:
-  """Log-probability `[B, T - 1]` of each token but the first."""
+  """Returns the log-probability of each token but the first, `[B, T - 1]`."""
   return token_log_likelihood(logits_BTV[:, :-1], tokens_BT[:, 1:])
 
 
 def token_log_likelihood(logits_BTV: Array, tokens_BT: Array) -> Array:
-  """Log-probability `[B, T]` of each token under the logits of its place."""
+  """Returns each token's log-probability under its own logits, `[B, T]`."""
   logit_BT = jnp.take_along_axis(logits_BTV, tokens_BT[..., None], -1)[..., 0]
   return logit_BT - jax.nn.logsumexp(logits_BTV, -1)
 
@@ -46,11 +48,16 @@ def divergence(
   beta: float,
   temperature: float = 1.0,
 ) -> Array:
-  """Generalised Jensen-Shannon divergence per token, nats, `[B, T]`.
+  """Returns the generalised Jensen-Shannon divergence, nats, `[B, T]`.
 
   With p the teacher, q the student and M = beta p + (1 - beta) q it is
-  `beta KL(p || M) + (1 - beta) KL(q || M)`, at most log 2. At 0 and 1, where
-  that vanishes, it is by convention KL(p || q) and KL(q || p).
+  `beta KL(p || M) + (1 - beta) KL(q || M)`, at most log 2. This vanishes at
+  beta 0 and 1, where by convention KL(p || q) and KL(q || p) are returned.
+
+  Args:
+    teacher_BTV, student_BTV: logits.
+    beta: 0 to 1.
+    temperature: divides the logits of both.
 
   References: 2306.13649 (GKD), section 3; 2606.03979, section 3.3.
   """
@@ -66,16 +73,16 @@ def divergence(
 
 
 def masked_mean(values_BT: Array, mask_BT: Array) -> Array:
-  """Mean over the mask; 0 where the mask is empty."""
+  """Returns the mean over the mask, or 0 if the mask is empty."""
   mask_BT = mask_BT.astype(values_BT.dtype)
   total = jnp.sum(jnp.where(mask_BT > 0, values_BT, 0) * mask_BT)
   return total / jnp.maximum(jnp.sum(mask_BT), 1)
 
 
 def generated_mask(rollout: types.Rollout, size: int) -> Array:
-  """bool `[B, G]`: whether a row has a first, second, ... generated token."""
-  written_B = rollout.length_B - rollout.prompt_length_B
-  return jnp.arange(size)[None] < written_B[:, None]
+  """Returns whether a row has a 1st, 2nd, ... generated token, `[B, G]`."""
+  num_B = rollout.length_B - rollout.prompt_length_B
+  return jnp.arange(size)[None] < num_B[:, None]
 
 
 def _kl(p: Array, q: Array) -> Array:

@@ -1,10 +1,10 @@
-"""A sentence encoder from a local Hugging Face directory, on the host.
+"""Sentence encoder: a BERT from a local Hugging Face directory, in NumPy.
 
-The BERT family as sentence-transformers saves it: `config.json`,
-`model.safetensors`, `tokenizer.json` and, where the vector is not the mean over
-tokens, `1_Pooling/config.json`. It is asked about a few short texts per round
-of a night, from inside a compiled program, so it is NumPy: JAX may not be
-called from its own callback. Nothing is downloaded, no code is read.
+Reads the files that sentence-transformers saves: `config.json`,
+`model.safetensors`, `tokenizer.json` and, if the embedding is not the mean over
+tokens, `1_Pooling/config.json`. Nothing is downloaded and no code is executed.
+The encoder runs inside a callback of a compiled program, where JAX may not be
+called, on a few short texts per round of a night; hence NumPy.
 
 References: BERT 1810.04805, Sentence-BERT 1908.10084.
 """
@@ -24,14 +24,15 @@ _FILES = ('config.json', 'model.safetensors', 'tokenizer.json')
 
 
 class Encoder:
-  """Texts to unit vectors.
+  """Embeds texts as unit vectors.
 
   Args:
-    folder: see above.
+    folder: directory with the files listed in the module's docstring.
 
   Raises:
-    FileNotFoundError: a file is missing; names it.
-    ValueError: the model is of another kind; says which.
+    FileNotFoundError: a file is missing.
+    ValueError: the model is not a BERT with gelu, or its pooling is neither
+      the mean nor the first token.
   """
 
   def __init__(self, folder: str):
@@ -50,10 +51,10 @@ class Encoder:
         f'{self._config.get("hidden_act")!r}: expected a BERT with gelu (for '
         'example all-MiniLM or bge).'
       )
-    read = safetensors.load_file(home / 'model.safetensors')
+    tensors = safetensors.load_file(home / 'model.safetensors')
     self._tensors = {
       name.removeprefix('bert.'): value.astype(np.float32)
-      for name, value in read.items()
+      for name, value in tensors.items()
     }
     self._tokenizer = tokenizers.Tokenizer.from_file(
       str(home / 'tokenizer.json')
@@ -61,8 +62,10 @@ class Encoder:
     self._tokenizer.no_padding()
     self._tokenizer.enable_truncation(self._config['max_position_embeddings'])
     pooling = home / '1_Pooling' / 'config.json'
-    how = json.loads(pooling.read_text()) if pooling.is_file() else {}
-    modes = [k for k, on in how.items() if k.startswith('pooling_mode') and on]
+    config = json.loads(pooling.read_text()) if pooling.is_file() else {}
+    modes = [
+      k for k, on in config.items() if k.startswith('pooling_mode') and on
+    ]
     if not set(modes) <= {_FIRST, _MEAN}:
       raise ValueError(
         f'{pooling}: found {", ".join(modes)}: expected {_FIRST} or {_MEAN}.'
@@ -70,12 +73,12 @@ class Encoder:
     self._first = _FIRST in modes
 
   def __call__(self, texts: Sequence[str]) -> Array:
-    """Unit vectors `[N, D]`."""
-    rows = [self._one(self._tokenizer.encode(text).ids) for text in texts]
+    """Returns the unit vectors of N texts, `[N, D]`."""
+    rows = [self._encode(self._tokenizer.encode(text).ids) for text in texts]
     vectors = np.stack(rows)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)[:, None]
 
-  def _one(self, ids):
+  def _encode(self, ids):
     t = self._tensors
     x = (
       t['embeddings.word_embeddings.weight'][ids]
@@ -96,12 +99,12 @@ class Encoder:
 
     query, key, value = (part(name) for name in ('query', 'key', 'value'))
     score = query @ key.transpose(0, 2, 1) / np.sqrt(query.shape[-1])
-    seen = special.softmax(score, -1) @ value
-    seen = seen.transpose(1, 0, 2).reshape(x.shape)
-    x = x + self._linear(seen, f'{prefix}attention.output.dense')
+    mixed = special.softmax(score, -1) @ value
+    mixed = mixed.transpose(1, 0, 2).reshape(x.shape)
+    x = x + self._linear(mixed, f'{prefix}attention.output.dense')
     x = self._norm(x, f'{prefix}attention.output.LayerNorm')
     hidden = self._linear(x, f'{prefix}intermediate.dense')
-    hidden = hidden * special.ndtr(hidden)  # Gelu: x times the normal's CDF.
+    hidden = hidden * special.ndtr(hidden)  # GELU: x times the normal CDF.
     x = x + self._linear(hidden, f'{prefix}output.dense')
     return self._norm(x, f'{prefix}output.LayerNorm')
 
@@ -118,22 +121,28 @@ class Encoder:
 
 
 def are_similar(
-  encoder: Encoder, wanted: Sequence[str], said: Sequence[str]
+  encoder: Encoder, wanted: Sequence[str], found: Sequence[str]
 ) -> Array:
-  """1 where two texts are nearer than unrelated ones are, else 0: `[N]`.
+  """Returns 1 where two texts are similar, else 0, `[N]`.
 
-  Unrelated are a wanted text and the one half a set away; nearer is more than
-  99 in 100 of those pairs. Texts that are the same but for case and space are
-  alike, and where nothing is unrelated nothing else is.
+  Texts are similar if they are equal up to case and spaces, or if the cosine of
+  their vectors exceeds that of 99 in 100 unrelated pairs. The unrelated pairs
+  are the wanted texts and the same texts rotated by N / 2, without equal ones.
+  Without unrelated pairs only equal texts are similar.
+
+  Args:
+    encoder: embeds texts.
+    wanted: reference texts, N of them.
+    found: texts to compare with them.
   """
   plain = lambda text: ' '.join(text.casefold().split())
-  one, two = [plain(text) for text in wanted], [plain(text) for text in said]
+  one, two = [plain(text) for text in wanted], [plain(text) for text in found]
   same_N = np.array([a == b for a, b in zip(one, two, strict=True)])
-  wanted_ND, said_ND = encoder(one), encoder(two)
+  wanted_ND, found_ND = encoder(one), encoder(two)
   shift = len(one) // 2
-  apart_N = np.array([a != b for a, b in zip(one, np.roll(one, shift),
+  unrelated_N = np.array([a != b for a, b in zip(one, np.roll(one, shift),
                                              strict=True)])  # fmt: skip
-  cosine_N = np.sum(wanted_ND * np.roll(wanted_ND, shift, 0), 1)[apart_N]
+  cosine_N = np.sum(wanted_ND * np.roll(wanted_ND, shift, 0), 1)[unrelated_N]
   limit = np.percentile(cosine_N, 99) if len(cosine_N) else np.inf
-  near_N = np.sum(wanted_ND * said_ND, 1) > limit
+  near_N = np.sum(wanted_ND * found_ND, 1) > limit
   return (same_N | near_N).astype(np.float32)

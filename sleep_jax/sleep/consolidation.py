@@ -187,7 +187,7 @@ class Consolidation(seeding.Seeding):
     c, level = self.model.config, self.model.config.levels[self.sender - 1]
     if not level.slots:
       return {}
-    num_layers = c.layers_of(self.sender)
+    num_layers = c.num_layers_of(self.sender)
     keys = jax.random.split(
       self.key(state, _RESET_BANK), (num_layers, level.slots)
     )

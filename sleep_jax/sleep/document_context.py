@@ -47,7 +47,7 @@ def prepend_to_prompts(prompts: types.Prompts) -> types.Prompts:
 
 
 def sample(
-  model: sampling.Cached,
+  model: sampling.CachedModel,
   weights: types.Weights,
   prompts: types.Prompts,
   key: Array,
