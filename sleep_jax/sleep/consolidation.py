@@ -59,7 +59,7 @@ class Consolidation(seeding.Seeding):
         self.wake_tx, base, state.opt[name], state.sums[name]
       )
     if self.settings.into == settings.EXPERT:
-      fresh = self.model.fresh(self.key(state, 0), self.receiver)
+      fresh = self.model.init_expert(self.key(state, 0), self.receiver)
     else:
       own = base_params(state.weights.params, self.receiver)
       fresh = {str(self.receiver): jax.tree.map(jnp.copy, own)}

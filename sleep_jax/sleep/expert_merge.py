@@ -39,7 +39,7 @@ class Merge(seeding.Seeding):
   def fall_asleep(self, state: State) -> State:
     """Chooses the pair of experts and initialises a fresh one."""
     r = self.night.receiver
-    fresh = self.model.fresh(self.key(state, 0), r)
+    fresh = self.model.init_expert(self.key(state, 0), r)
     state = state.replace(
       night=self.empty_night(
         state,
@@ -68,7 +68,7 @@ class Merge(seeding.Seeding):
       return jnp.einsum('bted,btfd->ef', y_BTED, y_BTED)
 
     rows = (tokens, segments, positions)
-    products_LEE = self.model.additions(weights, *rows, r, products)
+    products_LEE = self.model.map_expert_outputs(weights, *rows, r, products)
     products_EE = jnp.sum(products_LEE, 0)
     norm_E = jnp.sqrt(jnp.maximum(jnp.diag(products_EE), 1e-12))
     both_EE = (active_E[:, None] * active_E[None]) > 0
@@ -111,7 +111,7 @@ class Merge(seeding.Seeding):
     r, (slot, free) = self.night.receiver, state.night.pair_2
     fresh = state.night.fresh[str(r)]
     params = consolidation.set_expert(state.weights, r, slot, fresh)
-    unused = self.model.fresh(self.key(state, 2), r)[str(r)]
+    unused = self.model.init_expert(self.key(state, 2), r)[str(r)]
     weights = state.weights.with_params(params)
     params |= consolidation.set_expert(weights, r, free, unused)
     active_NE = state.weights.active_NE.at[r - 1, free].set(0)

@@ -31,7 +31,8 @@ class SleepPhase(abc.ABC):
   """Settings and weights that rehearsal and seeding need.
 
   Attributes:
-    model: with `states_at`, `head`, `logits`, `prefill`, `decode`, `fresh`.
+    model: with `states_at`, `head`, `logits`, `prefill`, `decode` and
+      `init_expert`.
     tx: optimizer of the trained parameters.
     templates: self-study templates.
     bos, eos: token ids.

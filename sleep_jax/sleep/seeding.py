@@ -167,7 +167,7 @@ class Seeding(rehearsal.Rehearsal):
     for teacher in teachers:
       new = self._newest_rollouts(state, pools, teacher, teacher.draws)
       rows = transformer.rows(new.tokens_BT, new.length_B)
-      x_LBTD = self.model.inputs(self.student(state), *rows, int(level))
+      x_LBTD = self.model.expert_inputs(self.student(state), *rows, int(level))
       valid_BT = rows[1] > 0
       total += jnp.einsum('lbtd,bt->ld', x_LBTD, valid_BT.astype(x_LBTD.dtype))
       count += jnp.sum(valid_BT)

@@ -1,4 +1,4 @@
-"""In blocks or at once: the same divergence, the same gradient, less room."""
+"""Losses in blocks equal whole ones and use less memory."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def _whole(
   teacher_ND, student_ND, teacher_VD, student_VD, *, cap=0.0, **settings
 ):
   logits = (teacher_ND @ teacher_VD.T)[None], (student_ND @ student_VD.T)[None]
-  logits = (attention_kernels.capped(x, cap) for x in logits)
+  logits = (attention_kernels.soft_cap(x, cap) for x in logits)
   return losses.divergence(*logits, **settings)[0]
 
 
@@ -31,8 +31,8 @@ def _whole(
   [
     dict(tokens=N, vocab_block=V),
     dict(tokens=8, vocab_block=V),
-    dict(tokens=N, vocab_block=10),  # Blocks that fit,
-    dict(tokens=7, vocab_block=16),  # and some that do not.
+    dict(tokens=N, vocab_block=10),  # Blocks that divide the sizes,
+    dict(tokens=7, vocab_block=16),  # and blocks that do not.
     dict(tokens=1, vocab_block=1),
     dict(tokens=99, vocab_block=99),
   ],
@@ -45,7 +45,7 @@ def test_blocks_change_neither_value_nor_gradient(beta, blocks):
 @pytest.mark.parametrize(
   'blocks', [dict(tokens=N, vocab_block=V), dict(tokens=7, vocab_block=16)]
 )
-def test_nor_do_they_where_logits_are_capped(beta, blocks):
+def test_blocks_change_nothing_with_capped_logits(beta, blocks):
   _compare(blocks, beta=beta, temperature=1.7, cap=3.0)
 
 
@@ -70,7 +70,7 @@ def _compare(blocks, **settings):
 
 
 @pytest.mark.parametrize('beta', [0.0, 0.5, 1.0])
-def test_what_is_far_apart_stays_finite(beta):
+def test_divergence_of_distant_models_is_finite(beta):
   teacher, student, *heads = _case()
   args = (30 * teacher, -30 * student, *heads)
 
@@ -87,7 +87,7 @@ def test_what_is_far_apart_stays_finite(beta):
   )
 
 
-def test_only_the_student_learns():
+def test_only_the_student_gets_a_gradient():
   args = _case()
   total = lambda *args: chunked_losses.divergence(
     *args, beta=0.0, tokens=8, vocab_block=16
@@ -98,21 +98,21 @@ def test_only_the_student_learns():
     assert not np.asarray(grad).any()
 
 
-def test_the_logits_are_never_held():
+def test_the_logits_are_never_materialised():
   tokens, vocab = 256, 20_000
   arrays = [
     jax.ShapeDtypeStruct((size, 32), jnp.float32)
     for size in (tokens, tokens, vocab, vocab)
   ]
 
-  def room(function, **settings):
+  def num_bytes(function, **settings):
     grad = jax.grad(lambda t, s, *h: function(t, s, *h, **settings).sum(), 1)
-    made = jax.jit(grad).lower(*arrays).compile()
-    return made.memory_analysis().temp_size_in_bytes
+    compiled = jax.jit(grad).lower(*arrays).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
 
   logits = 4 * tokens * vocab
-  assert room(_whole, beta=0.0) > logits
+  assert num_bytes(_whole, beta=0.0) > logits
   assert (
-    room(chunked_losses.divergence, beta=0.0, tokens=64, vocab_block=1024)
+    num_bytes(chunked_losses.divergence, beta=0.0, tokens=64, vocab_block=1024)
     < logits / 8
   )

@@ -1,4 +1,4 @@
-"""Divergences by hand, and means that nothing but their tokens can move."""
+"""Divergences equal worked values; means depend on unmasked tokens alone."""
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +25,15 @@ def _draw(*shape, seed=0):
   return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
 
 
-def test_at_the_ends_it_is_a_one_sided_divergence():
-  # 0.5 ln 5 + 0.25 ln (25/60) + 0.25 ln (25/30), and the other way round.
+def test_beta_0_and_1_give_the_two_kl_divergences():
+  # 0.5 ln 5 + 0.25 ln (25/60) + 0.25 ln (25/30), and the reverse.
   assert _divergence(P, Q, 0.0) == pytest.approx(0.540278, abs=1e-5)
   assert _divergence(P, Q, 1.0) == pytest.approx(0.419034, abs=1e-5)
   assert _divergence(P, Q, 0.0) == pytest.approx(_kl(P, Q), abs=1e-5)
   assert _divergence(P, Q, 1.0) == pytest.approx(_kl(Q, P), abs=1e-5)
 
 
-def test_in_the_middle_it_is_jensen_and_shannon():
+def test_other_betas_give_the_jensen_shannon_divergence():
   m = (P + Q) / 2
   expected = (_kl(P, m) + _kl(Q, m)) / 2
   assert _divergence(P, Q, 0.5) == pytest.approx(expected, abs=1e-6)
@@ -43,38 +43,38 @@ def test_in_the_middle_it_is_jensen_and_shannon():
 
 
 @pytest.mark.parametrize('beta', [0.0, 0.3, 0.5, 1.0])
-def test_it_is_never_negative_and_zero_between_equals(beta):
+def test_a_divergence_is_positive_and_zero_between_equals(beta):
   p, q = 3 * _draw(4, 5, 7), 3 * _draw(4, 5, 7, seed=1)
   np.testing.assert_allclose(losses.divergence(p, p, beta=beta), 0, atol=1e-6)
   assert (np.asarray(losses.divergence(p, q, beta=beta)) > 1e-3).all()
 
 
-def test_in_the_middle_it_is_symmetric_and_at_most_log_2():
+def test_beta_one_half_is_symmetric_and_at_most_log_2():
   p, q = 20 * _draw(4, 5, 7), 20 * _draw(4, 5, 7, seed=1)
-  there = np.asarray(losses.divergence(p, q, beta=0.5))
+  value = np.asarray(losses.divergence(p, q, beta=0.5))
   np.testing.assert_allclose(
-    there, losses.divergence(q, p, beta=0.5), atol=1e-5
+    value, losses.divergence(q, p, beta=0.5), atol=1e-5
   )
-  assert there.max() <= np.log(2) + 1e-6
-  assert there.max() > 0.6  # And nearly reached by strangers.
+  assert value.max() <= np.log(2) + 1e-6
+  assert value.max() > 0.6  # Nearly reached by unrelated logits.
 
 
 @pytest.mark.parametrize('beta', [0.01, 0.99])
-def test_its_ends_are_the_limits_of_what_lies_between(beta):
+def test_beta_0_and_1_are_scaled_limits_of_betas_between(beta):
   scale = beta if beta < 0.5 else 1 - beta
   assert _divergence(P, Q, beta) / scale == pytest.approx(
     _divergence(P, Q, round(beta)), rel=0.02
   )
 
 
-def test_temperature_softens_both_sides():
+def test_temperature_applies_to_both_models():
   soft = lambda x: x**0.5 / np.sum(x**0.5)
   assert _divergence(P, Q, 0.0, temperature=2.0) == pytest.approx(
     _kl(soft(P), soft(Q)), abs=1e-5
   )
 
 
-def test_the_forward_divergence_pulls_the_student_to_the_teacher():
+def test_the_gradient_of_the_forward_kl_is_q_minus_p():
   # d KL(p || softmax(z)) / dz = q - p.
   grad = jax.grad(
     lambda z: losses.divergence(jnp.log(P)[None, None], z, beta=0.0).sum()
@@ -82,7 +82,7 @@ def test_the_forward_divergence_pulls_the_student_to_the_teacher():
   np.testing.assert_allclose(grad[0, 0], Q - P, atol=1e-6)
 
 
-def test_cross_entropy_by_hand():
+def test_cross_entropy_of_a_worked_example():
   logits = jnp.log(jnp.array([[P, Q, [1 / 3] * 3]], jnp.float32))
   tokens = jnp.array([[2, 0, 1]])
   both = losses.next_token_loss(logits, tokens, jnp.array([[0.0, 1.0, 1.0]]))
@@ -91,7 +91,7 @@ def test_cross_entropy_by_hand():
   assert float(last) == pytest.approx(-np.log(0.6), abs=1e-6)
 
 
-def test_without_targets_the_loss_is_zero_and_not_undefined():
+def test_without_targets_the_loss_is_zero():
   loss = lambda z: losses.next_token_loss(
     z, jnp.zeros((1, 3), int), jnp.zeros((1, 3))
   )
@@ -109,16 +109,16 @@ def _rollout(prompts, ends):
 
 
 def test_only_generated_tokens_count():
-  # Two tokens behind a prompt of 2; the second row wrote nothing.
+  # Two tokens after a prompt of 2; the second row generated none.
   np.testing.assert_array_equal(
     losses.generated_mask(_rollout([2, 3], [4, 3]), 4),
     [[True, True, False, False], [False] * 4],
   )
 
 
-def test_neither_row_order_nor_padding_nor_what_it_holds_moves_the_loss():
+def test_the_loss_ignores_row_order_and_padding():
   student, teacher = _draw(4, 6, 9), _draw(4, 6, 9, seed=1)
-  prompts, ends = [1, 2, 3, 4], [5, 8, 4, 4]  # 4, 6, 1 and 0 are written.
+  prompts, ends = [1, 2, 3, 4], [5, 8, 4, 4]  # 4, 6, 1 and 0 generated.
 
   def loss(student, teacher, prompts, ends):
     value = losses.divergence(teacher, student, beta=0.5)

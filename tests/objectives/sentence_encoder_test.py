@@ -1,4 +1,4 @@
-"""A sentence encoder is read from its directory and asked as a judge."""
+"""A sentence encoder is loaded from a directory and used as a judge."""
 
 import json
 from math import erf, sqrt
@@ -12,16 +12,16 @@ from tokenizers import models, pre_tokenizers, processors
 from sleep_jax.objectives import judges, sentence_encoder
 
 D, F, HEADS, LAYERS = 8, 12, 2, 2
-WORDS = '[UNK] [CLS] [SEP] a red house is old the cat sat'.split()
+VOCAB = '[UNK] [CLS] [SEP] a red house is old the cat sat'.split()
 
 
 @pytest.fixture
 def folder(tmp_path):
-  """A BERT of two layers with random weights, as it is saved."""
+  """A saved BERT of two layers with random weights."""
   random = np.random.default_rng(0)
   draw = lambda *shape: random.normal(size=shape).astype('f4') * 0.5
   tensors = {
-    'embeddings.word_embeddings.weight': draw(len(WORDS), D),
+    'embeddings.word_embeddings.weight': draw(len(VOCAB), D),
     'embeddings.position_embeddings.weight': draw(16, D),
     'embeddings.token_type_embeddings.weight': draw(2, D),
   }
@@ -47,19 +47,19 @@ def folder(tmp_path):
   )  # fmt: skip
   (tmp_path / 'config.json').write_text(json.dumps(config))
   safetensors.save_file(tensors, tmp_path / 'model.safetensors')
-  made = tokenizers.Tokenizer(
-    models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token='[UNK]')
+  tokenizer = tokenizers.Tokenizer(
+    models.WordLevel({w: i for i, w in enumerate(VOCAB)}, unk_token='[UNK]')
   )
-  made.pre_tokenizer = pre_tokenizers.Whitespace()
-  made.post_processor = processors.TemplateProcessing(
+  tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+  tokenizer.post_processor = processors.TemplateProcessing(
     single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 1), ('[SEP]', 2)]
   )
-  made.save(str(tmp_path / 'tokenizer.json'))
+  tokenizer.save(str(tmp_path / 'tokenizer.json'))
   return tmp_path, tensors
 
 
 def _reference(tensors, ids):
-  """The first layer's norm of the embeddings, then all layers, word by word."""
+  """Computes the last hidden states in plain NumPy, token by token."""
   t = tensors
 
   def norm(x, name):
@@ -85,15 +85,15 @@ def _reference(tensors, ids):
     )
     new = []
     for place, x in enumerate(h):
-      seen = []
+      mixed = []
       for head in range(HEADS):
         cut = slice(head * D // HEADS, (head + 1) * D // HEADS)
         score = np.array([q[place][cut] @ y[cut] for y in k]) / sqrt(D // HEADS)
         weight = np.exp(score - score.max())
         weight /= weight.sum()
-        seen.append(sum(w * y[cut] for w, y in zip(weight, v, strict=True)))
+        mixed.append(sum(w * y[cut] for w, y in zip(weight, v, strict=True)))
       x = norm(
-        x + linear(np.concatenate(seen), f'{at}attention.output.dense'),
+        x + linear(np.concatenate(mixed), f'{at}attention.output.dense'),
         f'{at}attention.output.LayerNorm',
       )
       u = linear(x, f'{at}intermediate.dense')
@@ -105,7 +105,7 @@ def _reference(tensors, ids):
   return np.array(h)
 
 
-def test_it_is_bert_written_a_second_time(folder):
+def test_vectors_equal_those_of_a_second_implementation(folder):
   home, tensors = folder
   ids = [1, 3, 4, 5, 2]
   vector = _reference(tensors, ids).mean(0)
@@ -113,7 +113,7 @@ def test_it_is_bert_written_a_second_time(folder):
   np.testing.assert_allclose(found, vector / np.linalg.norm(vector), atol=1e-5)
 
 
-def test_the_first_token_speaks_where_the_directory_says_so(folder):
+def test_the_first_token_is_used_if_the_directory_says_so(folder):
   home, tensors = folder
   (home / '1_Pooling').mkdir()
   (home / '1_Pooling' / 'config.json').write_text(
@@ -124,50 +124,52 @@ def test_the_first_token_speaks_where_the_directory_says_so(folder):
   np.testing.assert_allclose(found, vector / np.linalg.norm(vector), atol=1e-5)
 
 
-def test_alike_is_nearer_than_the_unrelated():
+def test_similar_texts_are_nearer_than_unrelated_ones():
   at = {'red': [1, 0, 0], 'crimson': [0.99, 0.1, 0], 'cat': [0, 1, 0],
         'dog': [0, 0.8, 0.6], 'old': [0.5, 0, 0.9]}  # fmt: skip
   encoder = lambda texts: np.array([
     np.array(at[text]) / np.linalg.norm(at[text]) for text in texts
   ])  # fmt: skip
   wanted = ['red', 'cat', 'old', 'red']
-  said = [' Red ', 'dog', 'cat', 'crimson']
-  found = sentence_encoder.are_similar(encoder, wanted, said)
+  compared = [' Red ', 'dog', 'cat', 'crimson']
+  found = sentence_encoder.are_similar(encoder, wanted, compared)
   assert found.tolist() == [1, 1, 0, 1]
-  # One text again and again: nothing is unrelated, so only itself is alike.
-  found = sentence_encoder.are_similar(encoder, ['red'] * 4, ['red', 'crimson'] * 2)
+  # All wanted texts are equal, so no pair is unrelated.
+  found = sentence_encoder.are_similar(
+    encoder, ['red'] * 4, ['red', 'crimson'] * 2
+  )
   assert found.tolist() == [1, 0, 1, 0]
 
 
-class _Words:
+class _Tokenizer:
   vocab_size = 4
 
   def decode(self, ids):
-    return ' '.join(WORDS[3 + i] for i in ids)
+    return ' '.join(VOCAB[3 + i] for i in ids)
 
 
-def test_it_is_a_judge_by_its_directory(folder):
+def test_an_encoder_is_a_judge_by_its_directory(folder):
   home, _ = folder
-  judge = judges.make(f'encoder:{home}', _Words())
-  ending = lambda rows: judges.Completion(
+  judge = judges.make(f'encoder:{home}', _Tokenizer())
+  completion = lambda rows: judges.Completion(
     np.array(rows, 'i4'), np.array([2, 2, 2, 2], 'i4'), lambda: None
   )
   rows = [[0, 1], [1, 2], [2, 3], [3, 0]]
-  yes_B, _ = judge(ending(rows), ending(rows))
-  assert np.asarray(yes_B).tolist() == [1, 1, 1, 1]
+  score_B, _ = judge(completion(rows), completion(rows))
+  assert np.asarray(score_B).tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
   'name', ['config.json', 'model.safetensors', 'tokenizer.json']
 )
-def test_a_directory_that_lacks_a_file_is_named(folder, name):
+def test_a_missing_file_is_named(folder, name):
   home, _ = folder
   (home / name).unlink()
   with pytest.raises(FileNotFoundError, match=f'has no {name}'):
     sentence_encoder.Encoder(str(home))
 
 
-def test_a_model_of_another_kind_is_refused(folder):
+def test_a_model_that_is_not_a_bert_is_refused(folder):
   home, _ = folder
   config = json.loads((home / 'config.json').read_text())
   (home / 'config.json').write_text(json.dumps(config | {'model_type': 'gpt2'}))
