@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Makes the environment, or reuses it. Sourced by the other scripts.
+# Creates the Python environment or reuses it. Sourced by the other scripts.
 #
-# Afterwards: `root` is the repository, the current directory too; `python` the
-# environment's interpreter; `fail` and `absolute` are as below.
-# SLEEP_JAX_VENV names another place than .venv in the repository.
+# Sets `root`, the repository, which becomes the current directory; `python`,
+# the interpreter of the environment; and the functions `fail` and `absolute`.
+# SLEEP_JAX_VENV is the folder of the environment; the default is .venv in the
+# repository.
 set -euo pipefail
 
 fail() {
@@ -11,7 +12,7 @@ fail() {
   exit 1
 }
 
-# Prints a path as it was meant in the directory we were called from.
+# Prints a path, relative to the directory of the caller, as an absolute path.
 absolute() {
   [[ $1 == /* || $1 == *://* ]] && echo "$1" || echo "$caller/$1"
 }
@@ -21,9 +22,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$(absolute "${SLEEP_JAX_VENV:-$root/.venv}")
 cd "$root"
 
-# Prints the first Python that can make an environment, or fails naming those
-# there are. Each is tried by running it: a name on PATH may be a shim for a
-# version that is not installed.
+# Prints the first Python that can create an environment, or fails and lists the
+# candidates. Each is run to test it: a name on PATH may be a shim for a version
+# that is not installed.
 find_python() {
   local found='' name path version
   local ask='import platform; print(platform.python_version())'
@@ -41,11 +42,11 @@ find_python() {
       fi
     done < <(type -aP "$name")
   done
-  fail "Python 3.11 or newer is needed to make $venv, and was not found." \
-    "Tried:"$'\n'"${found:-  no python3 at all}"
+  fail "Python 3.11 or newer is needed to create $venv, and was not found." \
+    "Tried:"$'\n'"${found:-  no python3 on PATH}"
 }
 
-# Present only after a complete installation, so a broken one is repaired.
+# Written after a complete installation, so that an incomplete one is repeated.
 stamp=$venv/requirements.installed
 python=$venv/bin/python
 
@@ -60,19 +61,19 @@ else
   SECONDS=0
   if ! runs; then
     if [[ -n $(ls -A "$venv" 2>/dev/null) && ! -e $venv/pyvenv.cfg ]]; then
-      fail "$venv is not a Python environment, and would be emptied to make" \
-        "one. Delete it, or let SLEEP_JAX_VENV name another place."
+      fail "$venv is not a Python environment. Creating one would delete its" \
+        "files: delete the folder, or set SLEEP_JAX_VENV to another folder."
     fi
     base=$(find_python)
-    echo "Environment: making $venv with $("$base" --version)."
+    echo "Environment: creating $venv with $("$base" --version)."
     "$base" -m venv --clear "$venv"
   fi
   rm -f "$stamp"
   echo 'Environment: installing requirements.txt (about 800 MB).'
   "$python" -m pip install --quiet --disable-pip-version-check --no-input \
     --requirement requirements.txt \
-    || fail "Installing failed, see above. The same command tries again; if" \
-      "that does not help, delete $venv."
+    || fail "The installation failed, see above. Run the same command again;" \
+      "if it fails again, delete $venv."
   cp requirements.txt "$stamp"
   echo "Environment: installed in $SECONDS s."
 fi

@@ -1,7 +1,7 @@
-"""Runs a command, then prints its seconds and its peak memory.
+"""Runs a command, then prints its run time and peak memory.
 
-An interrupt reaches the command too, which may take its time to save before
-it ends; so we wait for it instead of ending first.
+An interrupt reaches the command too, which may need time to save, so this
+script waits for the command instead of ending first.
 """
 
 import resource
@@ -12,20 +12,21 @@ import time
 
 
 def main(command: list[str]) -> int:
-  """Returns the command's exit code, 128 + N if signal N ended it."""
+  """Runs a command; returns its exit code, or 128 + N if signal N ended it."""
   start = time.monotonic()
   job = None
 
-  def pass_on(number, _):
+  def forward(number, _):
     if job and number == signal.SIGTERM:  # A terminal sends SIGINT to both.
       job.send_signal(number)
 
-  signal.signal(signal.SIGINT, pass_on)
-  signal.signal(signal.SIGTERM, pass_on)
+  signal.signal(signal.SIGINT, forward)
+  signal.signal(signal.SIGTERM, forward)
   job = subprocess.Popen(command)
   code = job.wait()
   peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-  unit = 1 if sys.platform == 'darwin' else 1024  # Bytes there, KiB here.
+  # `ru_maxrss` is in bytes on macOS and in KiB on Linux.
+  unit = 1 if sys.platform == 'darwin' else 1024
   print(
     f'Main job: {time.monotonic() - start:.0f} s, '
     f'peak memory {peak * unit / 1e9:.2f} GB.'

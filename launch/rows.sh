@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Which part does what: every row of a study (configs/seeding.py, dream.py or
-# ten_dreams.py) and the table of them:
+# Runs the rows of an ablation study (configs/seeding.py, dream.py or
+# ten_dreams.py) and writes their table:
 # bash launch/rows.sh seeding|dream|ten_dreams [workdir] [row ...]
 #
-# Run again with the same workdir it goes on where it stopped. The workdir is
-# runs/STUDY in the repository unless named.
+# The same workdir resumes. The default workdir is runs/STUDY in the repository;
+# the default is all rows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The whole loop, small, in minutes: bash launch/smoke.sh [workdir] [flags...]
+# Runs a small complete study in minutes:
+# bash launch/smoke.sh [workdir] [flags...]
 #
-# Run again with the same workdir it goes on where it stopped. The workdir is
-# runs/smoke in the repository unless named.
+# The same workdir resumes. The default workdir is runs/smoke in the repository.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Commands that can be shown instead of run. Sourced by tpu_vm.sh and gpu.sh.
+# Runs commands, or prints them in a dry run. Sourced by tpu_vm.sh and gpu.sh.
 #
-# With `dry_run` set, `step` and `comment` print to standard output what a
-# shell would take; without, `step` runs its command.
+# If `dry_run` is set, `step` and `comment` print a shell script to standard
+# output. Otherwise `step` runs its command and `comment` does nothing.
 set -euo pipefail
 
 dry_run=''
@@ -19,7 +19,7 @@ step() {
   fi
   local word line=''
   for word in "$@"; do
-    # Quoted as a person would: only where a shell would misread it.
+    # Quoted only where the shell requires it.
     if [[ ! $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]]; then
       word="'${word//\'/\'\\\'\'}'"
     fi

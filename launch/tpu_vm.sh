@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# A study on a Cloud TPU: bash launch/tpu_vm.sh SUBCOMMAND FLAGS...
+# Runs a study on a Cloud TPU: bash launch/tpu_vm.sh SUBCOMMAND FLAGS...
 #
-#   create   asks for the machine (and checks the bucket before)
-#   setup    copies what is committed here to it, and installs
-#   run      starts the study on all workers; it goes on when we hang up
-#   logs     follows what worker 0 says
-#   stop     tells the study to save and end; the machine stays, and costs
-#   resume   after a preemption: a new machine where the old is gone, set up,
-#            and the same study, which goes on where its checkpoint stands
-#   delete   gives the machine back
+#   create   checks the bucket and the zone, then creates the machine
+#   setup    copies the committed files to it and installs them
+#   run      starts the study on all workers, detached from the connection
+#   logs     follows the output of worker 0
+#   stop     asks the study to save and end; the machine remains and is billed
+#   resume   after a preemption: recreates the machine if it is gone, sets it
+#            up and starts the same study, which resumes from its checkpoint
+#   delete   deletes the machine
 #
-# Of the machine, best the same for every subcommand:
+# Flags of the machine, best the same for every subcommand:
 #   --name=NAME  --zone=ZONE
-#   --type=TYPE         such as v5litepod-16; to create and resume
-#   --project=PROJECT   otherwise gcloud's own
-#   --version=VERSION   of its software; otherwise the usual one of its type
-#   --spot              cheaper, and may be taken away at any time
-#   --queued            waits in a queue until there is room
-#   --slices=N          several of this type, joined by the network (queued)
-# Of the study, for create, run and resume:
+#   --type=TYPE         such as v5litepod-16; needed by create and resume
+#   --project=PROJECT   default: the project of gcloud
+#   --version=VERSION   software version; default: that of the type
+#   --spot              cheaper, but may be preempted at any time
+#   --queued            waits in a queue until capacity is available
+#   --slices=N          several slices of this type (implies --queued)
+# Flags of the study, for create, run and resume:
 #   --config=FILE  --workdir=gs://BUCKET/FOLDER  --config.FIELD=VALUE...
 #   and after `--` any other flag of sleep_jax.main
 # --dry-run prints every command and runs none.
@@ -57,7 +57,7 @@ read_flags() {
         ;;
       --name | --zone | --type | --project | --version | --slices | --config \
         | --workdir) fail "$1 needs a value: write $1=VALUE." ;;
-      *) fail "$1 is no flag of this script; flags of sleep_jax.main come" \
+      *) fail "$1 is not a flag of this script; pass flags of sleep_jax.main" \
         "after --. $usage" ;;
     esac
     shift
@@ -72,7 +72,7 @@ need() {
   done
 }
 
-# The machine's software, by the family of its type.
+# Checks the type; sets the default software version of its family.
 check_type() {
   local usual
   need --type
@@ -84,9 +84,10 @@ check_type() {
     *) usual='' ;;
   esac
   [[ -n $usual && ${type##*-} =~ ^[1-9][0-9]*$ ]] \
-    || fail "--type=$type is no accelerator type: expected FAMILY-SIZE with a" \
-      "family of v2, v3, v4, v5litepod (v5e), v5p, v6e, such as v5litepod-16." \
-      "What a zone has: gcloud compute tpus accelerator-types list --zone=ZONE"
+    || fail "--type=$type is not an accelerator type: expected FAMILY-SIZE" \
+      "with family v2, v3, v4, v5litepod (v5e), v5p or v6e, such as v5litepod-16." \
+      "To list the types of a zone:" \
+      "gcloud compute tpus accelerator-types list --zone=ZONE"
   version=${version:-$usual}
 }
 
@@ -94,7 +95,7 @@ check_slices() {
   [[ $slices =~ ^[1-9][0-9]*$ ]] \
     || fail "--slices=$slices: expected a number of slices, 1 or more."
   if [[ $slices -gt 1 ]]; then
-    queued=yes # Only the queue joins slices.
+    queued=yes # Several slices are available only through the queue.
   fi
 }
 
@@ -103,46 +104,47 @@ check_study() {
   need --config --workdir
   [[ $workdir =~ ^gs://[^/]+/. ]] \
     || fail "--workdir=$workdir: expected gs://BUCKET/FOLDER. The disk of a" \
-      "TPU VM is gone with it, so a study there works in a bucket."
+      "TPU VM is deleted with it, so the work directory must be in a bucket."
   git cat-file -e "HEAD:$file" 2>/dev/null \
     || fail "--config=$config: $file is not committed in this repository, and" \
-      "only what is committed is copied. Commit it, or name another."
+      "only committed files are copied. Commit it, or name another config."
 }
 
-# Writes and deletes as we; the run itself does the same as the machine.
+# Writes and deletes an object with the caller's account. The study itself uses
+# the account of the machine.
 check_bucket() {
   local probe=${workdir%/}/.writable
-  comment 'Whether the bucket can be written to, before money is spent.'
+  comment 'Checks that the bucket is writable, before any cost arises.'
   step gcloud storage cp launch/tpu_vm.sh "$probe" "${where[@]:1}" \
-    || fail "$workdir cannot be written to, see above. The bucket must exist" \
-      "(gcloud storage buckets create), and you and the service account of" \
-      "the machine need the role roles/storage.objectAdmin on it. Nothing was" \
-      "created."
+    || fail "$workdir cannot be written to, see above. Create the bucket if" \
+      "it does not exist (gcloud storage buckets create), and grant yourself and" \
+      "the service account of the machine the role roles/storage.objectAdmin" \
+      "on it. No machine was created."
   step gcloud storage rm "$probe" "${where[@]:1}" \
-    || fail "$probe cannot be deleted, see above: roles/storage.objectAdmin" \
-      "on the bucket is needed. Nothing was created."
+    || fail "$probe cannot be deleted, see above: grant the role" \
+      "roles/storage.objectAdmin on the bucket. No machine was created."
 }
 
-# Whether the zone has this type: free to ask.
+# Checks that the zone has this type; costs nothing.
 check_zone() {
-  comment 'Whether the zone has such a machine.'
+  comment 'Checks that the zone has this type.'
   step gcloud compute tpus accelerator-types describe "$type" "${where[@]}" \
     --format='value(type)' \
-    || fail "$zone has no $type, or you may not ask, see above. What it has:" \
-      "gcloud compute tpus accelerator-types list --zone=$zone"
+    || fail "$zone has no $type, or you may not list its types, see above." \
+      "Its types: gcloud compute tpus accelerator-types list --zone=$zone"
 }
 
 create() {
   local tier=()
   [[ -z $spot ]] || tier=(--spot)
-  echo "From when $name is there it costs, until: bash launch/tpu_vm.sh" \
+  echo "$name is billed from its creation until: bash launch/tpu_vm.sh" \
     "delete --name=$name --zone=$zone${queued:+ --queued}" >&2
   if [[ -z $queued ]]; then
     step gcloud compute tpus tpu-vm create "$name" "${where[@]}" \
       --accelerator-type="$type" --version="$version" \
       ${tier[@]+"${tier[@]}"} \
-      || fail 'No machine, see above. Where there is no room now, --queued waits' \
-        'for some.'
+      || fail 'The machine was not created, see above. If there is no' \
+        'capacity, --queued waits for it.'
     return
   fi
   local nodes=(--node-id="$name")
@@ -150,10 +152,10 @@ create() {
     || nodes=(--node-count="$slices" --node-prefix="$name")
   step gcloud compute tpus queued-resources create "$name" "${where[@]}" \
     "${nodes[@]}" --accelerator-type="$type" --runtime-version="$version" \
-    ${tier[@]+"${tier[@]}"} || fail 'Not queued, see above.'
+    ${tier[@]+"${tier[@]}"} || fail 'The machine was not queued, see above.'
 }
 
-# Prints the state; nothing where there is no such machine.
+# Prints the state of the machine; nothing if it does not exist.
 state() {
   if [[ -z $queued ]]; then
     step gcloud compute tpus tpu-vm describe "$name" "${where[@]}" \
@@ -173,10 +175,10 @@ delete() {
   fi
 }
 
-# Waits until the machine is there; asks once a minute.
+# Waits until the machine is ready; polls once a minute.
 wait_until_ready() {
   local now last=''
-  comment 'Once a minute, until it is READY (from the queue: ACTIVE).'
+  comment 'Polls once a minute until it is READY (in the queue: ACTIVE).'
   while true; do
     if [[ -n $dry_run ]]; then
       state
@@ -186,8 +188,8 @@ wait_until_ready() {
     case $now in
       READY | ACTIVE) return ;;
       FAILED | SUSPENDED | PREEMPTED | TERMINATED | STOPPED)
-        fail "$name is $now. Another in its place: bash launch/tpu_vm.sh" \
-          "resume ... (or delete it, then create)."
+        fail "$name is $now. To replace it: bash launch/tpu_vm.sh resume ..." \
+          "(or delete it, then create)."
         ;;
     esac
     [[ $now == "$last" ]] || echo "$name is $now: waiting." >&2
@@ -196,14 +198,14 @@ wait_until_ready() {
   done
 }
 
-# Runs a command on workers: on all of all slices, or on the first.
-on() {
-  local who=$1 node=() kind=tpu-vm
+# Runs a command on workers: `all`, or `0` for the first of the first slice.
+on_workers() {
+  local target=$1 node=() kind=tpu-vm
   if [[ $slices -gt 1 ]]; then
-    kind=queued-resources node=(--node="$who")
+    kind=queued-resources node=(--node="$target")
   fi
   step gcloud compute tpus "$kind" ssh "$name" "${where[@]}" \
-    ${node[@]+"${node[@]}"} --worker="$who" --command="$2"
+    ${node[@]+"${node[@]}"} --worker="$target" --command="$2"
 }
 
 setup() {
@@ -212,21 +214,23 @@ setup() {
     kind=queued-resources node=(--node=all)
   fi
   wait_until_ready
-  git diff --quiet HEAD || echo 'Changes that are not committed stay here.' >&2
+  git diff --quiet HEAD || echo 'Uncommitted changes are not copied.' >&2
   step git archive --format=tar.gz --output=sleep_jax.tar.gz HEAD
   step gcloud compute tpus "$kind" scp sleep_jax.tar.gz \
     "$name:sleep_jax.tar.gz" "${where[@]}" ${node[@]+"${node[@]}"} --worker=all
   step rm sleep_jax.tar.gz
-  on all "rm -rf sleep_jax.new && mkdir sleep_jax.new && $unpack"
+  on_workers all "rm -rf sleep_jax.new && mkdir sleep_jax.new && $unpack"
 }
 
 start() {
-  on all "bash sleep_jax/launch/worker.sh start$(printf ' %q' "${study[@]}")"
+  local flags
+  flags=$(printf ' %q' "${study[@]}")
+  on_workers all "bash sleep_jax/launch/worker.sh start$flags"
 }
 
 resume() {
   local now
-  comment 'Only if it is gone (PREEMPTED, SUSPENDED, FAILED): delete, create.'
+  comment 'Only if it is lost (PREEMPTED, SUSPENDED, FAILED): delete, create.'
   if [[ -n $dry_run ]]; then
     state
     delete
@@ -247,7 +251,7 @@ resume() {
 
 subcommand=${1:-}
 [[ $subcommand =~ ^(create|setup|run|logs|stop|resume|delete)$ ]] \
-  || fail "'$subcommand' is no subcommand. $usage"
+  || fail "'$subcommand' is not a subcommand. $usage"
 read_flags "${@:2}"
 need --name --zone
 check_slices
@@ -258,8 +262,8 @@ case $subcommand in
   run) check_study ;;
 esac
 [[ -n $dry_run ]] || type -P gcloud >/dev/null \
-  || fail 'gcloud is missing: install the Google Cloud CLI, then gcloud auth' \
-    'login. --dry-run shows the commands without it.'
+  || fail 'gcloud is missing: install the Google Cloud CLI, then run gcloud' \
+    'auth login. --dry-run prints the commands without it.'
 
 case $subcommand in
   create)
@@ -269,8 +273,8 @@ case $subcommand in
     ;;
   setup) setup ;;
   run) start ;;
-  logs) on 0 'tail -n 100 -F sleep_jax.log' ;;
-  stop) on all 'bash sleep_jax/launch/worker.sh stop' ;;
+  logs) on_workers 0 'tail -n 100 -F sleep_jax.log' ;;
+  stop) on_workers all 'bash sleep_jax/launch/worker.sh stop' ;;
   resume)
     check_bucket
     resume

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# On one worker of a TPU VM, called by tpu_vm.sh:
+# Manages a study on one worker of a TPU VM; tpu_vm.sh calls it there:
 # bash worker.sh setup|start|stop [flags of sleep_jax.main...]
 #
-#   setup  puts the copy that this file is part of in place, and installs
-#   start  starts sleep_jax.main, which goes on when we hang up
-#   stop   tells it to save and end, and waits until it has
+#   setup  installs the copy of the repository that contains this file
+#   start  starts sleep_jax.main, detached from the connection
+#   stop   asks it to save and end, and waits for the end
 #
-# In the home directory: sleep_jax/ is the copy, sleep_jax.venv/ its
-# environment, sleep_jax.log what is said, sleep_jax.pid the process.
+# Files in the home directory: sleep_jax/ (the copy), sleep_jax.venv/ (its
+# environment), sleep_jax.log (output) and sleep_jax.pid (process id).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd
@@ -17,14 +17,14 @@ fail() {
   exit 1
 }
 
-# A number alone may be another process's by now.
+# The command line is checked too, because process ids are reused.
 running() {
   [[ -s sleep_jax.pid ]] \
     && grep -qas sleep_jax.main "/proc/$(<sleep_jax.pid)/cmdline"
 }
 
 refuse_if_running() {
-  ! running || fail "a study is running here (process $(<sleep_jax.pid)):" \
+  ! running || fail "a study is already running (process $(<sleep_jax.pid)):" \
     "follow it with tpu_vm.sh logs, or end it with tpu_vm.sh stop."
 }
 
@@ -34,26 +34,27 @@ setup() {
     rm -rf sleep_jax
     mv sleep_jax.new sleep_jax
   fi
-  # The system's Python is older than what jax needs; uv brings one.
+  # The system's Python is too old for jax; uv installs a newer one.
   python3 -m pip install --quiet --user uv \
-    || fail 'uv cannot be installed, see above.'
+    || fail 'the installation of uv failed, see above.'
   local uv=.local/bin/uv
   [[ -x sleep_jax.venv/bin/python ]] \
     || "$uv" venv --quiet --seed --python=3.12 sleep_jax.venv
   "$uv" pip install --quiet --python=sleep_jax.venv/bin/python \
     --requirement=sleep_jax/requirements.txt --editable='./sleep_jax[tpu,gcs]' \
-    || fail 'installing failed, see above. The same command tries again.'
+    || fail 'the installation failed, see above. Run the same command again.'
   echo "$(hostname): set up."
 }
 
 start() {
   local python=$PWD/sleep_jax.venv/bin/python
-  [[ -x $python ]] || fail 'not set up: bash launch/tpu_vm.sh setup ...'
+  [[ -x $python ]] \
+    || fail 'not set up: run bash launch/tpu_vm.sh setup ... first'
   refuse_if_running
-  # A session and streams of its own: the end of ours is not its end.
+  # A separate session and streams: it continues when the connection ends.
   (
     cd sleep_jax
-    # The machine's metadata says which workers there are, on all slices.
+    # --coordinator=auto finds the workers of all slices in the metadata.
     exec setsid nohup "$python" -u -m sleep_jax.main --coordinator=auto "$@" \
       </dev/null >>../sleep_jax.log 2>&1
   ) &
@@ -68,7 +69,7 @@ start() {
 
 stop() {
   running || {
-    echo "$(hostname): nothing is running."
+    echo "$(hostname): no study is running."
     return
   }
   kill -TERM "$(<sleep_jax.pid)"

@@ -1,4 +1,4 @@
-"""The launch scripts: what a dry run prints is what runs, and nothing more."""
+"""Launch scripts run exactly the commands that a dry run prints."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ MACHINE = ('--name=tpu', '--zone=us-central1-a')
 TYPE = '--type=v5litepod-16'
 STUDY = ('--config=configs/mine.py:row', '--workdir=gs://bucket/runs/x')
 HERE = '--zone=us-central1-a'
-# Answers what a healthy machine would; each call is a line of $LOG.
+# A stand-in for gcloud that answers like a healthy machine and logs its calls.
 GCLOUD = """#!/usr/bin/env bash
 printf '%q ' gcloud "$@" >>"$LOG"
 echo >>"$LOG"
@@ -32,7 +32,7 @@ esac
 
 @pytest.fixture
 def repository(tmp_path):
-  """A repository with our scripts and one config, committed."""
+  """A git repository with the launch scripts and one committed config."""
   folder = tmp_path / 'repository'
   shutil.copytree(ROOT / 'launch', folder / 'launch')
   (folder / 'configs').mkdir()
@@ -46,7 +46,7 @@ def repository(tmp_path):
 
 @pytest.fixture
 def tools(tmp_path):
-  """A PATH with little on it, and no gcloud."""
+  """A PATH with the required tools only, without gcloud."""
   folder = tmp_path / 'bin'
   folder.mkdir()
   for name in TOOLS:
@@ -56,33 +56,40 @@ def tools(tmp_path):
 
 @pytest.fixture
 def call(repository, tools, tmp_path):
-  """Runs a script of launch/, with `env` beside what it needs."""
+  """Runs a script of launch/ with the variables `env` added."""
 
-  def called(script, *arguments, **env):
+  def run(script, *arguments, **env):
     return subprocess.run(
       ['bash', f'launch/{script}', *arguments], cwd=repository, text=True,
       capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
       env={'PATH': str(tools), 'HOME': str(tmp_path), **env},
     )  # fmt: skip
 
-  return called
+  return run
 
 
 @pytest.fixture
 def gcloud(tools, tmp_path):
-  """Puts a gcloud on PATH; returns how it is told what to answer, and calls."""
+  """Puts a stand-in for gcloud on PATH; returns a function that sets it up.
+
+  The function takes the states that `describe` answers in turn and the command
+  that is denied, and returns environment variables. Its `calls` are the logged
+  commands.
+  """
   log, states = tmp_path / 'log', tmp_path / 'states'
   _script(tools / 'gcloud', GCLOUD)
   (tools / 'sleep').unlink()
   _script(tools / 'sleep', '#!/usr/bin/env bash\n')
 
-  def answers(*said, denied='nothing'):
-    states.write_text(''.join(f'{state}\n' for state in said))
+  def configure(*answers, denied='nothing'):
+    states.write_text(''.join(f'{state}\n' for state in answers))
     log.write_text('')
     return {'LOG': str(log), 'STATES': str(states), 'DENIED': denied}
 
-  answers.calls = lambda: [shlex.split(x) for x in log.read_text().splitlines()]
-  return answers
+  configure.calls = lambda: [
+    shlex.split(x) for x in log.read_text().splitlines()
+  ]
+  return configure
 
 
 def _script(path, text):
@@ -91,21 +98,21 @@ def _script(path, text):
 
 
 def _commands(text):
-  """The commands that a dry run printed, as words."""
+  """Returns the commands that a dry run printed, split into words."""
   subprocess.run(['bash', '-n'], input=text, text=True, check=True)
   lines = [line for line in text.splitlines() if not line.startswith('#')]
   return [shlex.split(line) for line in lines]
 
 
-def _dry(call, subcommand, *flags):
+def _dry_run(call, subcommand, *flags):
   ran = call('tpu_vm.sh', subcommand, '--dry-run', *flags)
   assert ran.returncode == 0, ran.stderr
   return _commands(ran.stdout)
 
 
-def _refused(ran, said):
+def _assert_fails(ran, message):
   assert ran.returncode == 1, ran
-  assert ran.stderr.startswith('error: ') and said in ran.stderr, ran.stderr
+  assert ran.stderr.startswith('error: ') and message in ran.stderr, ran.stderr
   assert not ran.stdout
 
 
@@ -137,10 +144,12 @@ def test_shellcheck_finds_nothing(script):
     ('delete', []),
   ],
 )
-def test_a_dry_run_prints_what_runs(call, gcloud, subcommand, states, flags):
+def test_dry_run_prints_the_commands_that_run(
+  call, gcloud, subcommand, states, flags
+):
   arguments = (subcommand, *MACHINE, TYPE, *STUDY, '--project=mine', *flags)
   env = gcloud(*states)
-  printed = [c for c in _dry(call, *arguments) if c[0] == 'gcloud']
+  printed = [c for c in _dry_run(call, *arguments) if c[0] == 'gcloud']
   assert not gcloud.calls()
   ran = call('tpu_vm.sh', *arguments, **env)
   assert ran.returncode == 0, ran.stderr
@@ -148,51 +157,51 @@ def test_a_dry_run_prints_what_runs(call, gcloud, subcommand, states, flags):
   assert all('--project=mine' in command for command in printed)
 
 
-def test_a_machine_is_made_as_it_is_asked_for(call):
-  def made(*flags):
-    (last,) = _dry(call, 'create', *MACHINE, *STUDY, *flags)[-1:]
+def test_machine_is_created_with_the_given_flags(call):
+  def created(*flags):
+    (last,) = _dry_run(call, 'create', *MACHINE, *STUDY, *flags)[-1:]
     return last[3:]
 
   lite = ['--accelerator-type=v5litepod-16', '--version=v2-alpha-tpuv5-lite']
-  assert made(TYPE) == ['tpu-vm', 'create', 'tpu', HERE, *lite]
-  assert made(TYPE, '--spot') == ['tpu-vm', 'create', 'tpu', HERE, *lite,
+  assert created(TYPE) == ['tpu-vm', 'create', 'tpu', HERE, *lite]
+  assert created(TYPE, '--spot') == ['tpu-vm', 'create', 'tpu', HERE, *lite,
                                   '--spot']  # fmt: skip
   queued = ['queued-resources', 'create', 'tpu', HERE]
   one = ['--node-id=tpu', lite[0], '--runtime-version=v2-alpha-tpuv5-lite']
   two = ['--node-count=2', '--node-prefix=tpu', *one[1:]]
-  assert made(TYPE, '--queued') == [*queued, *one]
-  assert made(TYPE, '--slices=2', '--spot') == [*queued, *two, '--spot']
-  assert made('--type=v6e-8')[-1] == '--version=v2-alpha-tpuv6e'
-  assert made('--type=v5p-8', '--version=mine')[-1] == '--version=mine'
+  assert created(TYPE, '--queued') == [*queued, *one]
+  assert created(TYPE, '--slices=2', '--spot') == [*queued, *two, '--spot']
+  assert created('--type=v6e-8')[-1] == '--version=v2-alpha-tpuv6e'
+  assert created('--type=v5p-8', '--version=mine')[-1] == '--version=mine'
 
 
-def test_a_study_gets_its_flags_as_they_were_given(call, tmp_path):
-  odd = ('--config.seeds=(0,)', "--config.name=it's $HOME;", '--', '--a=b c')
-  (run,) = _dry(call, 'run', *MACHINE, *STUDY, *odd)
+def test_study_receives_its_flags_unchanged(call, tmp_path):
+  flags = ('--config.seeds=(0,)', "--config.name=it's $HOME;", '--', '--a=b c')
+  (run,) = _dry_run(call, 'run', *MACHINE, *STUDY, *flags)
   (remote,) = [w[len('--command=') :] for w in run if w.startswith('--command')]
   worker = tmp_path / 'sleep_jax' / 'launch' / 'worker.sh'
   worker.parent.mkdir(parents=True)
   worker.write_text('printf "%s\\n" "$@"')
-  told = subprocess.run(['bash', '-c', remote], cwd=tmp_path, text=True,
-                        capture_output=True, check=True)  # fmt: skip
-  assert told.stdout.splitlines() == ['start', *STUDY, *odd[:2], odd[3]]
+  ran = subprocess.run(['bash', '-c', remote], cwd=tmp_path, text=True,
+                       capture_output=True, check=True)  # fmt: skip
+  assert ran.stdout.splitlines() == ['start', *STUDY, *flags[:2], flags[3]]
 
 
-def test_all_workers_of_all_slices_are_set_up_and_only_one_is_followed(call):
+def test_all_workers_are_set_up_and_logs_follow_the_first(call):
   slices = (*MACHINE, '--slices=2')
-  for subcommand, who in (('setup', 'all'), ('run', 'all'), ('logs', '0')):
-    reached = [
+  for subcommand, target in (('setup', 'all'), ('run', 'all'), ('logs', '0')):
+    remote = [
       command
-      for command in _dry(call, subcommand, *slices, *STUDY)
+      for command in _dry_run(call, subcommand, *slices, *STUDY)
       if {'ssh', 'scp'} & set(command)
     ]
-    assert reached
-    for command in reached:
+    assert remote
+    for command in remote:
       assert command[3] == 'queued-resources'
-      assert f'--node={who}' in command and f'--worker={who}' in command
+      assert f'--node={target}' in command and f'--worker={target}' in command
 
 
-def test_what_waits_in_the_queue_is_waited_for(call, gcloud):
+def test_setup_waits_for_a_queued_machine(call, gcloud):
   env = gcloud('WAITING_FOR_RESOURCES', 'PROVISIONING', 'ACTIVE')
   ran = call('tpu_vm.sh', 'setup', *MACHINE, '--queued', **env)
   assert ran.returncode == 0, ran.stderr
@@ -201,33 +210,33 @@ def test_what_waits_in_the_queue_is_waited_for(call, gcloud):
 
 
 @pytest.mark.parametrize('state', ['READY', 'CREATING'])
-def test_a_machine_that_still_stands_is_not_made_again(call, gcloud, state):
+def test_resume_does_not_recreate_an_existing_machine(call, gcloud, state):
   env = gcloud(state, 'READY')
   ran = call('tpu_vm.sh', 'resume', *MACHINE, TYPE, *STUDY, **env)
   assert ran.returncode == 0, ran.stderr
   assert not {'create', 'delete'} & set(sum(gcloud.calls(), []))
 
 
-def test_a_machine_that_is_gone_is_not_waited_for(call, gcloud):
+def test_setup_does_not_wait_for_a_lost_machine(call, gcloud):
   env = gcloud('SUSPENDED')
   ran = call('tpu_vm.sh', 'setup', *MACHINE, '--queued', **env)
-  _refused(ran, 'tpu is SUSPENDED')
+  _assert_fails(ran, 'tpu is SUSPENDED')
 
 
 @pytest.mark.parametrize('subcommand', ['create', 'resume'])
 @pytest.mark.parametrize('denied', ['storage cp', 'storage rm'])
-def test_no_machine_is_made_for_a_bucket_without_rights(
+def test_no_machine_is_created_if_the_bucket_is_not_writable(
   call, gcloud, subcommand, denied
 ):
   env = gcloud('PREEMPTED', denied=denied)
   ran = call('tpu_vm.sh', subcommand, *MACHINE, TYPE, *STUDY, **env)
   assert ran.returncode == 1
-  assert f'{denied} is denied' in ran.stderr  # What gcloud says is kept.
+  assert f'{denied} is denied' in ran.stderr  # The message of gcloud is shown.
   assert 'roles/storage.objectAdmin' in ran.stderr
   assert {command[1] for command in gcloud.calls()} == {'storage'}
 
 
-def test_a_type_that_the_zone_does_not_have_makes_no_machine(call, gcloud):
+def test_no_machine_is_created_if_the_zone_lacks_its_type(call, gcloud):
   env = gcloud(denied='accelerator-types describe')
   ran = call('tpu_vm.sh', 'create', *MACHINE, TYPE, *STUDY, **env)
   assert ran.returncode == 1
@@ -236,28 +245,33 @@ def test_a_type_that_the_zone_does_not_have_makes_no_machine(call, gcloud):
 
 
 @pytest.mark.parametrize(
-  'arguments, said',
+  'arguments, message',
   [
-    ((), "'' is no subcommand"),
-    (('crate', *MACHINE), "'crate' is no subcommand"),
+    ((), "'' is not a subcommand"),
+    (('crate', *MACHINE), "'crate' is not a subcommand"),
     (('create', MACHINE[0], TYPE, *STUDY), '--zone=... is missing'),
     (('create', MACHINE[1], TYPE, *STUDY), '--name=... is missing'),
     (('create', *MACHINE, *STUDY), '--type=... is missing'),
     (('create', *MACHINE, TYPE, STUDY[0]), '--workdir=... is missing'),
     (('run', *MACHINE, STUDY[1]), '--config=... is missing'),
     (('create', *MACHINE, '--type', 'v6e-8'), '--type needs a value'),
-    (('create', *MACHINE, '--type=h100-8', *STUDY), 'no accelerator type'),
-    (('create', *MACHINE, '--type=v6e', *STUDY), 'no accelerator type'),
+    (('create', *MACHINE, '--type=h100-8', *STUDY), 'not an accelerator type'),
+    (('create', *MACHINE, '--type=v6e', *STUDY), 'not an accelerator type'),
     (('create', *MACHINE, TYPE, *STUDY, '--slices=two'), '--slices=two'),
-    (('create', *MACHINE, TYPE, *STUDY, '--slots=2'), '--slots=2 is no flag'),
+    (
+      ('create', *MACHINE, TYPE, *STUDY, '--slots=2'),
+      '--slots=2 is not a flag',
+    ),
     (('run', *MACHINE, STUDY[0], '--workdir=runs/x'), 'expected gs://'),
     (('run', *MACHINE, STUDY[0], '--workdir=gs://bucket'), 'expected gs://'),
     (('run', *MACHINE, '--config=configs/new.py', STUDY[1]), 'not committed'),
     (('delete', *MACHINE), 'gcloud is missing'),
   ],
 )
-def test_what_is_wrong_is_said_before_anything_runs(call, arguments, said):
-  _refused(call('tpu_vm.sh', *arguments), said)
+def test_invalid_flags_are_reported_before_anything_runs(
+  call, arguments, message
+):
+  _assert_fails(call('tpu_vm.sh', *arguments), message)
 
 
 PYTHON = """#!/usr/bin/env bash
@@ -269,7 +283,7 @@ while true; do sleep 0.1; done
 
 @pytest.fixture
 def worker(call, tmp_path):
-  """A worker that is set up with a python that runs until it is told to end."""
+  """A worker whose python is a stand-in that runs until SIGTERM."""
   python = tmp_path / 'sleep_jax.venv' / 'bin' / 'python'
   python.parent.mkdir(parents=True)
   _script(python, PYTHON)
@@ -278,25 +292,23 @@ def worker(call, tmp_path):
   call('worker.sh', 'stop')
 
 
-def test_a_study_outlives_whoever_started_it_until_it_is_stopped(
-  worker, tmp_path
-):
-  ran = worker('start', '--config=x', '--name=a b')  # Returns: it is detached.
+def test_study_runs_detached_until_it_is_stopped(worker, tmp_path):
+  ran = worker('start', '--config=x', '--name=a b')  # Returns at once.
   assert ran.returncode == 0, ran.stderr
   process = int((tmp_path / 'sleep_jax.pid').read_text())
-  assert os.getsid(process) == process  # No hang-up of ours reaches it.
+  assert os.getsid(process) == process  # No SIGHUP reaches it.
   again = worker('start', '--config=x')
-  assert again.returncode == 1 and 'a study is running here' in again.stderr
+  assert again.returncode == 1 and 'a study is already running' in again.stderr
   assert worker('setup').returncode == 1  # Its files are in use.
   assert worker('stop').returncode == 0
-  said = (tmp_path / 'sleep_jax.log').read_text().splitlines()
-  assert said == ['-u', '-m', 'sleep_jax.main', '--coordinator=auto',
+  log = (tmp_path / 'sleep_jax.log').read_text().splitlines()
+  assert log == ['-u', '-m', 'sleep_jax.main', '--coordinator=auto',
                   '--config=x', '--name=a b',
                   'saved']  # fmt: skip
-  assert 'nothing is running' in worker('stop').stdout
+  assert 'no study is running' in worker('stop').stdout
 
 
-def test_a_study_that_ends_at_once_shows_why(worker, tmp_path):
+def test_error_of_a_study_that_ends_at_once_is_shown(worker, tmp_path):
   python = tmp_path / 'sleep_jax.venv' / 'bin' / 'python'
   _script(python, '#!/usr/bin/env bash\necho error: no such config\nexit 1\n')
   ran = worker('start')
@@ -305,7 +317,7 @@ def test_a_study_that_ends_at_once_shows_why(worker, tmp_path):
   assert 'ended at once' in ran.stderr
 
 
-def test_a_new_copy_takes_the_place_of_the_old(call, repository, tools):
+def test_setup_replaces_the_previous_copy(call, repository, tools):
   home = repository.parent
   for name in ('sleep_jax', 'sleep_jax.new'):
     shutil.copytree(repository / 'launch', home / name / 'launch')
@@ -314,19 +326,21 @@ def test_a_new_copy_takes_the_place_of_the_old(call, repository, tools):
   uv = home / '.local' / 'bin' / 'uv'
   uv.parent.mkdir(parents=True)
   _script(uv, '#!/usr/bin/env bash\nprintf "%q " uv "$@" >>"$HOME/calls"\n')
-  _script(tools / 'python3', '#!/usr/bin/env bash\n')  # Has installed uv.
+  _script(
+    tools / 'python3', '#!/usr/bin/env bash\n'
+  )  # Stands in for the installation of uv.
   ran = call('../../sleep_jax.new/launch/worker.sh', 'setup')
   assert ran.returncode == 0, ran.stderr
   assert not (home / 'sleep_jax.new').exists()
   assert not (home / 'sleep_jax' / 'stale.py').exists()
   assert (home / 'sleep_jax' / 'fresh.py').exists()
-  done = shlex.split((home / 'calls').read_text())
-  assert done.count('uv') == 2 and 'venv' in done
-  assert '--requirement=sleep_jax/requirements.txt' in done
-  assert '--editable=./sleep_jax[tpu,gcs]' in done
+  calls = shlex.split((home / 'calls').read_text())
+  assert calls.count('uv') == 2 and 'venv' in calls
+  assert '--requirement=sleep_jax/requirements.txt' in calls
+  assert '--editable=./sleep_jax[tpu,gcs]' in calls
 
 
-def test_a_worker_that_is_not_set_up_says_so(call):
+def test_starting_without_setup_fails(call):
   ran = call('worker.sh', 'start')
   assert ran.returncode == 1 and 'not set up' in ran.stderr
 
@@ -343,7 +357,7 @@ def _driver(tools, version):
     ('580.65.06', ('--cuda=12',), 12),
   ],
 )
-def test_jax_for_the_cuda_of_the_driver_is_installed(
+def test_jax_is_installed_for_the_cuda_version_of_the_driver(
   call, tools, driver, flags, cuda
 ):
   _driver(tools, driver)
@@ -356,9 +370,9 @@ def test_jax_for_the_cuda_of_the_driver_is_installed(
                      '--workdir=x']  # fmt: skip
 
 
-def test_without_a_driver_that_will_do_nothing_is_installed(call, tools):
-  _refused(call('gpu.sh'), 'nvidia-smi is missing')
+def test_nothing_is_installed_without_a_sufficient_driver(call, tools):
+  _assert_fails(call('gpu.sh'), 'nvidia-smi is missing')
   assert call('gpu.sh', '--dry-run').returncode == 0
-  _refused(call('gpu.sh', '--cuda=11'), 'expected --cuda=12 or --cuda=13')
+  _assert_fails(call('gpu.sh', '--cuda=11'), 'expected --cuda=12 or --cuda=13')
   _driver(tools, '470.82')
-  _refused(call('gpu.sh'), 'the NVIDIA driver is 470')
+  _assert_fails(call('gpu.sh'), 'the NVIDIA driver is 470')
