@@ -1,12 +1,8 @@
-"""Token rows on disk, and the endless batches over them.
+"""Reads stored token rows as endless, shuffled batches.
 
-The arrays lie in a zarr that tensorstore reads, in a folder named by a
-fingerprint of everything that went in, so another tokenizer, text or setting
-never meets a stale cache.
-
-The order is shuffled anew each epoch from a seed, with random access. Batch
-number i is the same for whoever asks, so a position in a stream is one integer,
-whatever the number of hosts.
+Every epoch visits all rows in a new order drawn from the seed. Reads are random
+access and batch `index` is the same for every caller, so a position in the
+stream is one integer and does not depend on the number of hosts.
 """
 
 import functools
@@ -18,18 +14,19 @@ import tensorstore
 from sleep_jax import types
 from sleep_jax.data import packing
 
-# Results in docs/ shuffled the pretraining rows under this name.
+# The pretraining rows are shuffled under their former name, 'birth': the
+# results in docs/ were measured with that order.
 _SEED_NAMES = {'pretrain': 'birth'}
 
 
 class Source:
-  """Token rows on disk and the endless, shuffled batches over them.
+  """Stored token rows and the endless, shuffled batches over them.
 
   Attributes:
-    name: for messages, and part of the shuffle's seed.
-    num_rows: stored rows (of several texts each, if packed).
-    num_tokens: tokens in them, BOS and EOS included, padding left out.
-    layout: of a stored row.
+    name: used in messages and as a part of the shuffle seed.
+    num_rows: number of stored rows; a packed row holds several texts.
+    num_tokens: number of tokens in all rows, with BOS and EOS, without padding.
+    layout: columns of a stored row.
   """
 
   def __init__(
@@ -50,26 +47,28 @@ class Source:
     self._batch_size = batch_size
     self._seed = seed
 
-    # Not grain's shuffle, which takes milliseconds for each of few rows.
-    @functools.lru_cache(maxsize=2)  # A batch may end one and begin the next.
-    def order(epoch: int) -> np.ndarray:  # Of all rows.
-      # Sources of one seed must not shuffle alike.
-      own = zlib.crc32(_SEED_NAMES.get(name, name).encode())
-      mixed = np.random.default_rng([seed, own, epoch])
-      return mixed.permutation(self.num_rows)
+    # grain's shuffle takes milliseconds per row when there are few rows.
+    @functools.lru_cache(maxsize=2)  # A batch can span two epochs.
+    def epoch_order(epoch: int) -> np.ndarray:
+      # The name makes sources with the same seed shuffle differently.
+      name_hash = zlib.crc32(_SEED_NAMES.get(name, name).encode())
+      rng = np.random.default_rng([seed, name_hash, epoch])
+      return rng.permutation(self.num_rows)
 
-    self._order = order
+    self._epoch_order = epoch_order
 
   def batch(self, index: int) -> types.Batch:
-    """Batch number `index` of the endless stream, as numpy arrays.
+    """Returns batch number `index` of the endless stream as numpy arrays.
 
-    A packed row brings several prompts, absent ones with length 0: first all
-    those of the first row, then of the second.
+    A packed row holds several prompts; absent ones have length 0. The prompts
+    of the first row come first, then those of the second row, and so on.
     """
-    places = range(index * self._batch_size, (index + 1) * self._batch_size)
-    found = [divmod(place, self.num_rows) for place in places]
-    order = np.array([self._order(epoch)[row] for epoch, row in found])
-    rows = self._store[order].read().result()
+    positions = range(index * self._batch_size, (index + 1) * self._batch_size)
+    located = [divmod(position, self.num_rows) for position in positions]
+    indices = np.array(
+      [self._epoch_order(epoch)[row] for epoch, row in located]
+    )
+    rows = self._store[indices].read().result()
     columns = self.layout.split(rows)
     prompts = columns['prompts']
     return types.Batch(
@@ -86,18 +85,21 @@ class Source:
 
 
 def concat(parts: list[Source], name: str = 'joint') -> Source:
-  """One source over the rows of all: every row is equally likely.
+  """Returns one source over the rows of all parts, sampled uniformly by row.
 
   Args:
-    parts: sources of one stream.
-    name: of the new source.
+    parts: sources of one stream; batch size and seed are those of the first.
+    name: name of the new source.
+
+  Raises:
+    ValueError: the parts are stored with different layouts.
   """
   first = parts[0]
   for part in parts:
     if part.layout != first.layout:
       raise ValueError(
-        f'{part.name!r} is stored as {part.layout}, {first.name!r} as '
-        f'{first.layout}: concatenate sources of one stream.'
+        f'Source {part.name!r} is stored as {part.layout}, but {first.name!r} '
+        f'as {first.layout}: concatenate only sources of one stream.'
       )
   return Source(
     name,

@@ -1,10 +1,10 @@
-"""Chat templates: a conversation in the words that a model was taught.
+"""Encodes conversations with the chat template of a Hugging Face model.
 
-The template is Jinja, as in tokenizer_config.json or chat_template.jinja, and
-runs in a sandbox. What people say is encoded apart from what the template says:
-a special token that stands in a message is plain text, so nobody can speak in
-another's name. The template does not see what is said either, so it cannot trim
-or leave out parts of it.
+The template is Jinja, from tokenizer_config.json or chat_template.jinja, and
+runs in a sandbox. Message contents are encoded separately from the text that
+the template writes, and special tokens in a content are encoded as plain text,
+so a message cannot forge a turn of another role. The template is rendered with
+placeholders instead of the contents, so it cannot trim or drop parts of them.
 """
 
 import json
@@ -17,137 +17,154 @@ import tokenizers
 from jinja2 import sandbox
 
 Message = Mapping[str, str]  # 'role' and 'content'.
-# Stand for contents while a template is filled: private-use characters.
+# Private-use characters around the number of a message, as a placeholder for
+# its content while the template is rendered.
 _OPEN, _CLOSE = '\ue000', '\ue001'
 
 
 class ChatTemplate:
-  """A conversation as tokens.
+  """Converts conversations to tokens.
 
   Args:
-    folder: of a Hugging Face model.
-    ends: tokens that end what the model says.
+    folder: folder of a Hugging Face model.
+    ends: tokens that end the model's turn.
 
   Raises:
-    FileNotFoundError: it has no template.
-    ValueError: the template cannot be read, loses what is said, or does not
-      end a turn.
+    FileNotFoundError: the folder has no chat template.
+    ValueError: the template cannot be parsed, drops message contents, or does
+      not end an assistant turn with one of `ends`.
   """
 
   def __init__(self, folder: str, ends: Sequence[int]):
     home = pathlib.Path(folder).expanduser()
-    self._where, text, special = _source(home)
-    self._words = tokenizers.Tokenizer.from_file(str(home / 'tokenizer.json'))
-    self._words.no_padding()
-    self._words.no_truncation()
-    self._special = special
+    self._path, text, special_tokens = _read_template(home)
+    self._tokenizer = tokenizers.Tokenizer.from_file(
+      str(home / 'tokenizer.json')
+    )
+    self._tokenizer.no_padding()
+    self._tokenizer.no_truncation()
+    self._special_tokens = special_tokens
     environment = sandbox.ImmutableSandboxedEnvironment(
-      trim_blocks=True, lstrip_blocks=True,
+      trim_blocks=True,
+      lstrip_blocks=True,
       extensions=['jinja2.ext.loopcontrols'],
-    )  # fmt: skip
-    environment.globals['raise_exception'] = _refuse
-    environment.filters['tojson'] = lambda value, **how: json.dumps(
-      value, ensure_ascii=False, **how
+    )
+    environment.globals['raise_exception'] = _raise_exception
+    environment.filters['tojson'] = lambda value, **kwargs: json.dumps(
+      value, ensure_ascii=False, **kwargs
     )
     try:
       self._template = environment.from_string(text)
     except jinja2.TemplateError as error:
       raise ValueError(
-        f'{self._where}: the chat template is no Jinja ({error}).'
+        f'{self._path}: the chat template is not valid Jinja ({error}): '
+        'correct it or fetch the file again.'
       ) from error
     self._check(ends)
 
   def encode(
-    self, messages: Sequence[Message], *, answer: bool = True
+    self, messages: Sequence[Message], *, add_generation_prompt: bool = True
   ) -> list[int]:
-    """Tokens of a conversation, BOS included where the template writes it.
+    """Returns the tokens of a conversation, with BOS if the template writes it.
 
     Args:
-      answer: whether the model is to speak next.
+      messages: the turns, in order.
+      add_generation_prompt: whether the header of an assistant turn follows
+        the last message.
 
     Raises:
-      ValueError: the template refuses the conversation; says why.
+      ValueError: the template refuses the conversation; includes its reason.
     """
     tokens: list[int] = []
-    for piece, said in self._pieces(messages, answer):
-      # A property of the tokenizer, so it is set each time.
-      self._words.encode_special_tokens = said
-      tokens += self._words.encode(piece, add_special_tokens=False).ids
+    for piece, is_content in self._pieces(messages, add_generation_prompt):
+      # This is a property of the tokenizer, so it is set for each piece.
+      self._tokenizer.encode_special_tokens = is_content
+      tokens += self._tokenizer.encode(piece, add_special_tokens=False).ids
     return tokens
 
-  def _pieces(self, messages, answer) -> list[tuple[str, bool]]:
-    """The filled template, cut where somebody speaks: (text, whether so)."""
+  def _pieces(self, messages, add_generation_prompt) -> list[tuple[str, bool]]:
+    """Returns the rendered pieces as (text, whether it is a content)."""
     masked = [
       {**message, 'content': f'{_OPEN}{number}{_CLOSE}'}
       for number, message in enumerate(messages)
     ]
     try:
       text = self._template.render(
-        messages=masked, add_generation_prompt=answer, **self._special
+        messages=masked,
+        add_generation_prompt=add_generation_prompt,
+        **self._special_tokens,
       )
     except jinja2.TemplateError as error:
       raise ValueError(
-        f'{self._where}: the chat template refuses this conversation ({error}).'
+        f'{self._path}: the chat template refuses this conversation ({error}).'
       ) from error
-    made: list[tuple[str, bool]] = []
-    begun, *rest = text.split(_OPEN)
-    made.append((begun, False))
+    pieces: list[tuple[str, bool]] = []
+    first, *rest = text.split(_OPEN)
+    pieces.append((first, False))
     for part in rest:
       number, _, after = part.partition(_CLOSE)
-      made.append((messages[int(number)]['content'], True))
-      made.append((after, False))
-    return [piece for piece in made if piece[0]]
+      pieces.append((messages[int(number)]['content'], True))
+      pieces.append((after, False))
+    return [piece for piece in pieces if piece[0]]
 
   def _check(self, ends) -> None:
-    """Whether what is said arrives, and a turn of the model has an end."""
-    talk = [
+    """Checks that contents are kept and that an assistant turn is ended."""
+    conversation = [
       {'role': 'user', 'content': 'a'},
       {'role': 'assistant', 'content': 'b'},
     ]
-    pieces = self._pieces(talk, False)
-    said = [text for text, by_someone in pieces if by_someone]
-    if said != ['a', 'b']:
+    pieces = self._pieces(conversation, False)
+    contents = [text for text, is_content in pieces if is_content]
+    if contents != ['a', 'b']:
       raise ValueError(
-        f'{self._where}: the chat template loses what is said: of a question '
-        f'and an answer {len(said)} arrive.'
+        f'{self._path}: the chat template drops message contents: it wrote '
+        f"{contents} for ['a', 'b']. Use a template that writes the content of "
+        'every message once, in order.'
       )
-    self._words.encode_special_tokens = False
-    last, by_someone = pieces[-1]
-    after = [] if by_someone else self._words.encode(
-      last, add_special_tokens=False
-    ).ids  # fmt: skip
+    self._tokenizer.encode_special_tokens = False
+    last, is_content = pieces[-1]
+    after = (
+      []
+      if is_content
+      else self._tokenizer.encode(last, add_special_tokens=False).ids
+    )
     if not set(after) & set(ends):
       raise ValueError(
-        f'{self._where}: behind an answer the chat template writes '
-        f'{"" if by_someone else last!r}, none of the tokens that end a text '
-        f'({sorted(ends)}): the model would not know when to stop. Name its '
-        'end of turn in eos_token_id of generation_config.json.'
+        f'{self._path}: after an answer the chat template writes '
+        f'{"" if is_content else last!r}, which has none of the end tokens '
+        f'({sorted(ends)}), so generation would not stop. Add the token that '
+        'ends a turn to eos_token_id in generation_config.json.'
       )
 
 
-def _source(home: pathlib.Path) -> tuple[pathlib.Path, str, dict[str, Any]]:
-  """Where the template stands, its text, and special tokens by name."""
+def _read_template(
+  home: pathlib.Path,
+) -> tuple[pathlib.Path, str, dict[str, Any]]:
+  """Returns the template's file, its text, and the special tokens by name."""
   path, file = home / 'tokenizer_config.json', home / 'chat_template.jinja'
-  about = json.loads(path.read_text('utf-8')) if path.is_file() else {}
-  special = {
+  config = json.loads(path.read_text('utf-8')) if path.is_file() else {}
+  special_tokens = {
     name: token['content'] if isinstance(token, dict) else token
-    for name, token in about.items()
+    for name, token in config.items()
     if name in ('bos_token', 'eos_token', 'pad_token') and token
   }
-  special = dict.fromkeys(('bos_token', 'eos_token'), '') | special
+  special_tokens = (
+    dict.fromkeys(('bos_token', 'eos_token'), '') | special_tokens
+  )
   if file.is_file():
-    return file, file.read_text('utf-8'), special
-  found = about.get('chat_template')
-  if isinstance(found, list):  # Several, by name.
-    found = {one['name']: one['template'] for one in found}.get('default')
-  if not isinstance(found, str):
+    return file, file.read_text('utf-8'), special_tokens
+  template = config.get('chat_template')
+  if isinstance(template, list):  # Several named templates.
+    template = {one['name']: one['template'] for one in template}.get('default')
+  if not isinstance(template, str):
     raise FileNotFoundError(
       f'{home} has no chat template, neither chat_template.jinja nor '
-      '"chat_template" in tokenizer_config.json: this is no model to talk to. '
-      'Let it go on with plain text.'
+      '"chat_template" in tokenizer_config.json: use a chat model, or generate '
+      'from plain text.'
     )
-  return path, found, special
+  return path, template, special_tokens
 
 
-def _refuse(message: str):
+def _raise_exception(message: str):
+  """Refuses a conversation; templates call this."""
   raise jinja2.TemplateError(message)

@@ -1,43 +1,43 @@
-"""TODO: data.detokenizer (from decoding)."""
+"""Decodes generated tokens to text incrementally, for streaming output.
+
+A token can end in the middle of a UTF-8 character, and many tokenizers decode
+the first token of a text differently from a later one. Text is therefore held
+back until its last character is complete, and decoded together with a few of
+the tokens before it.
+"""
 
 from sleep_jax.data import tokenizer as tokenizer_lib
 
-_BROKEN = '\ufffd'
-_BEFORE = 4  # Tokens that a piece of text is decoded behind.
+_REPLACEMENT = '\ufffd'  # Decoders write it for incomplete characters.
+_NUM_CONTEXT = 4  # Emitted tokens that new ones are decoded with.
 
 
 class Detokenizer:
-  """Text of tokens as they come; all pieces together are the text of all.
-
-  A piece is held back while its last character lacks bytes.
-  """
+  """Incremental decoder; its pieces add up to the text of all tokens."""
 
   def __init__(self, tokenizer: tokenizer_lib.Tokenizer):
-    self._words = tokenizer
-    self._known: list[int] = []
-    self._shown = 0  # Tokens whose text has been handed out.
+    self._tokenizer = tokenizer
+    self._tokens: list[int] = []
+    self._num_emitted = 0  # Tokens whose text has been returned.
 
   def add(self, token: int) -> str:
-    """The text that is complete with one more token; '' if none is."""
-    self._known.append(token)
-    text = self._rest()
-    if text.endswith(_BROKEN):
+    """Adds a token and returns the text it completes, '' if there is none."""
+    self._tokens.append(token)
+    text = self._pending()
+    if text.endswith(_REPLACEMENT):
       return ''
-    self._shown = len(self._known)
+    self._num_emitted = len(self._tokens)
     return text
 
   def end(self) -> str:
-    """What was held back."""
-    text = self._rest()
-    self._shown = len(self._known)
+    """Returns the text that is still held back, complete or not."""
+    text = self._pending()
+    self._num_emitted = len(self._tokens)
     return text
 
-  def _rest(self) -> str:
-    """Text of tokens not shown yet, decoded behind those before them.
-
-    What opens a text is decoded otherwise than what goes on with it.
-    """
-    first = max(self._shown - _BEFORE, 0)
-    before = self._words.decode(self._known[first : self._shown])
-    whole = self._words.decode(self._known[first:])
+  def _pending(self) -> str:
+    """Returns the text of the tokens that have not been emitted."""
+    first = max(self._num_emitted - _NUM_CONTEXT, 0)
+    before = self._tokenizer.decode(self._tokens[first : self._num_emitted])
+    whole = self._tokenizer.decode(self._tokens[first:])
     return whole[len(before) :]

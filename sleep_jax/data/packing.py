@@ -1,4 +1,11 @@
-"""TODO: data.packing (from data.sequences)."""
+"""Arranges tokenized sequences in fixed-width rows, padded or packed.
+
+A padded row holds one sequence. A packed row holds several, assigned by first
+fit; segment numbers keep them apart in attention.
+
+References:
+  First-fit packing: `grain.experimental.FirstFitPackIterDataset`.
+"""
 
 import dataclasses
 
@@ -11,9 +18,15 @@ from sleep_jax.data import tokenization
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """The columns of a stored row: T context, m prompts of width P.
+  """Columns of a stored row.
 
-  They lie side by side in one wide array: one read is one batch.
+  All columns lie side by side in one wide int32 array, so one read returns one
+  batch.
+
+  Attributes:
+    context: T, tokens of a row.
+    max_prompt: P, width of a stored prompt.
+    prompts_per_row: number of prompts a row can store.
   """
 
   context: int
@@ -22,27 +35,30 @@ class Layout:
 
   @property
   def shapes(self) -> dict[str, tuple[int, ...]]:
-    """Columns in their order, named as in `types.Batch` and `Prompts`."""
-    count = self.prompts_per_row
+    """Shapes of the columns in their order, by name.
+
+    The names follow the fields of `types.Batch` and `types.Prompts`.
+    """
+    num_prompts = self.prompts_per_row
     return {
       'tokens': (self.context,),
       'segments': (self.context,),
       'positions': (self.context,),
       'loss': (self.context,),
-      'prompts': (count, self.max_prompt),
-      'prompt_length': (count,),
-      'subject': (count, 2),
+      'prompts': (num_prompts, self.max_prompt),
+      'prompt_length': (num_prompts,),
+      'subject': (num_prompts, 2),
     }
 
   def join(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """[N, ...] arrays -> int32 [N, width]."""
+    """Joins columns [N, ...] into one int32 array [N, width]."""
     return np.concatenate(
       [columns[name].reshape(len(columns[name]), -1) for name in self.shapes],
       axis=1,
     )
 
   def split(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """int32 [N, width] -> [N, ...] arrays."""
+    """Splits an int32 array [N, width] into columns [N, ...]."""
     columns, start = {}, 0
     for name, shape in self.shapes.items():
       stop = start + int(np.prod(shape))
@@ -51,18 +67,25 @@ class Layout:
     return columns
 
 
-def lay_out(
+def make_columns(
   sequences: list[tokenization.Sequence],
   layout: Layout,
   *,
   pad: int,
   pack: bool,
 ) -> dict[str, np.ndarray]:
-  """Sequences as the columns of a layout, int32 [N, ...]."""
+  """Returns sequences as the columns of a layout, int32 [N, ...].
+
+  Args:
+    sequences: sequences that fit `layout.context`.
+    layout: columns of a row.
+    pad: token that fills unused places.
+    pack: whether several sequences share a row.
+  """
   if pack:
     groups = _first_fit(sequences, layout)
   else:
-    groups = [[place] for place in range(len(sequences))]
+    groups = [[index] for index in range(len(sequences))]
   columns = {
     name: np.zeros((len(groups), *shape), np.int32)
     for name, shape in layout.shapes.items()
@@ -74,14 +97,16 @@ def lay_out(
     start = 0
     for slot, member in enumerate(members):
       sequence = sequences[member]
-      length, kept = len(sequence.tokens), sequence.prompt_length
+      length, prompt_length = len(sequence.tokens), sequence.prompt_length
       stop = start + length
       columns['tokens'][row, start:stop] = sequence.tokens
       columns['segments'][row, start:stop] = 1 + slot
       columns['positions'][row, start:stop] = np.arange(length)
       columns['loss'][row, start + sequence.loss_start : stop] = 1
-      columns['prompts'][row, slot, :kept] = sequence.tokens[:kept]
-      columns['prompt_length'][row, slot] = kept
+      columns['prompts'][row, slot, :prompt_length] = sequence.tokens[
+        :prompt_length
+      ]
+      columns['prompt_length'][row, slot] = prompt_length
       columns['subject'][row, slot] = sequence.subject
       start = stop
   return columns
@@ -90,22 +115,22 @@ def lay_out(
 def _first_fit(
   sequences: list[tokenization.Sequence], layout: Layout
 ) -> list[list[int]]:
-  """Which sequences share a row, in order of arrival."""
-  lengths = [
+  """Returns the indices of the sequences in each row, in order of arrival."""
+  elements = [
     {
       'tokens': np.zeros(len(sequence.tokens), np.int8),
-      'member': np.array([1 + place], np.int32),  # 0 is grain's padding.
+      'member': np.array([1 + index], np.int32),  # 0 is grain's padding.
     }
-    for place, sequence in enumerate(sequences)
+    for index, sequence in enumerate(sequences)
   ]
   rows = experimental.FirstFitPackIterDataset(
-    grain.MapDataset.source(lengths).to_iter_dataset(),
+    grain.MapDataset.source(elements).to_iter_dataset(),
     length_struct={
       'tokens': layout.context,
       'member': layout.prompts_per_row,
     },
-    num_packing_bins=64,  # Rows open at a time; more fill little better.
-    shuffle_bins=False,  # Batches are shuffled when read.
+    num_packing_bins=64,  # Rows open at a time; more pack hardly better.
+    shuffle_bins=False,  # Batches are shuffled when they are read.
   )
   return [
     [int(member) - 1 for member in row['member'] if member] for row in rows

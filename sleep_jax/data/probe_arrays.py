@@ -1,4 +1,8 @@
-"""TODO: data.probe_arrays (from data.streams)."""
+"""Converts probes and their candidate answers to arrays.
+
+All probes of a stream share one table of candidate sets and one answer width,
+so the evaluation programs are compiled once.
+"""
 
 import numpy as np
 
@@ -7,27 +11,42 @@ from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 
 
-def candidates(
+def make_candidates(
   dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
-  asked: list[list[dataset_lib.Probe]],
+  probe_groups: list[list[dataset_lib.Probe]],
 ) -> dict[str, np.ndarray]:
-  """The answer sets that all probes share, and room for any answer."""
+  """Returns the candidate tables that all probes share.
+
+  Args:
+    dataset: holds the candidate sets.
+    tokenizer: tokenizer of the run.
+    probe_groups: all probes of the stream. The answer width A is that of the
+      longest answer or candidate.
+
+  Returns:
+    The candidate fields of `types.Probes`, by name; at least one set with one
+    candidate, which is absent (length 0) in a dataset without candidates.
+  """
   sets = {
     key: [(encode_answer(text, tokenizer), since) for text, since in candidates]
     for key, candidates in dataset.candidates.items()
   }
   answers = [
-    encode_answer(probe.answer, tokenizer) for group in asked for probe in group
+    encode_answer(probe.answer, tokenizer)
+    for group in probe_groups
+    for probe in group
   ]
   answers += [answer for group in sets.values() for answer, _ in group]
   width = max(map(len, answers), default=1)
   num_sets = max(1, len(sets))
-  most = max(map(len, sets.values()), default=1)
+  max_candidates = max(map(len, sets.values()), default=1)
   tables = {
-    'candidates_SCA': np.full((num_sets, most, width), tokenizer.eos, np.int32),
-    'candidate_length_SC': np.zeros((num_sets, most), np.int32),
-    'candidate_since_SC': np.zeros((num_sets, most), np.int32),
+    'candidates_SCA': np.full(
+      (num_sets, max_candidates, width), tokenizer.eos, np.int32
+    ),
+    'candidate_length_SC': np.zeros((num_sets, max_candidates), np.int32),
+    'candidate_since_SC': np.zeros((num_sets, max_candidates), np.int32),
   }
   for row, group in enumerate(sets.values()):
     for column, (answer, since) in enumerate(group):
@@ -38,10 +57,11 @@ def candidates(
 
 
 def encode_answer(text: str, tokenizer: tokenizer_lib.Tokenizer) -> list[int]:
+  """Returns the tokens of an answer, followed by EOS."""
   return [*tokenizer.encode(text), tokenizer.eos]
 
 
-def probes(
+def make_probes(
   group: list[dataset_lib.Probe],
   dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
@@ -50,28 +70,43 @@ def probes(
   context: int,
   max_prompt: int,
 ) -> types.Probes:
-  """Probes [B] with their answers; set and gold are -1 without candidates."""
+  """Returns probes [B] as arrays.
+
+  Args:
+    group: the probes.
+    dataset: holds the candidate sets.
+    tokenizer: tokenizer of the run.
+    tables: see `make_candidates`.
+    context: T, most tokens of prompt and answer together, BOS and EOS included.
+    max_prompt: P, most tokens of a prompt, BOS included.
+
+  Returns:
+    The probes; `set_B` and `gold_B` are -1 for a probe without candidates.
+
+  Raises:
+    ValueError: a prompt exceeds `max_prompt`, or with its answer `context`.
+  """
   prompts = np.full((len(group), max_prompt), tokenizer.eos, np.int32)
   prompt_length = np.zeros(len(group), np.int32)
   width = tables['candidates_SCA'].shape[-1]
   answers = np.full((len(group), width), tokenizer.eos, np.int32)
   answer_length = np.zeros(len(group), np.int32)
-  places = {
+  table_indices = {
     key: (row, {text: column for column, (text, _) in enumerate(candidates)})
     for row, (key, candidates) in enumerate(dataset.candidates.items())
   }
-  chosen = np.full((2, len(group)), -1, np.int32)
+  set_and_gold = np.full((2, len(group)), -1, np.int32)
   for row, probe in enumerate(group):
     prompt = [tokenizer.bos, *tokenizer.encode(probe.prompt)]
     answer = encode_answer(probe.answer, tokenizer)
     if len(prompt) > max_prompt:
       raise ValueError(
-        f'{probe.where}: the question has {len(prompt)} tokens with BOS, but '
+        f'{probe.where}: the prompt has {len(prompt)} tokens with BOS, but '
         f'max_prompt is {max_prompt}: shorten it or raise max_prompt.'
       )
     if len(prompt) + len(answer) > context:
       raise ValueError(
-        f'{probe.where}: question and answer have '
+        f'{probe.where}: prompt and answer have '
         f'{len(prompt) + len(answer)} tokens, but the context is {context}: '
         'shorten them or raise the context.'
       )
@@ -80,8 +115,8 @@ def probes(
     answers[row, : len(answer)] = answer
     answer_length[row] = len(answer)
     if probe.candidates is not None:
-      place, columns = places[probe.candidates]
-      chosen[:, row] = place, columns[probe.answer]
+      set_index, columns = table_indices[probe.candidates]
+      set_and_gold[:, row] = set_index, columns[probe.answer]
   return types.Probes(
     prompts=types.Prompts(
       tokens_BP=prompts,
@@ -90,7 +125,7 @@ def probes(
     ),
     answer_BA=answers,
     answer_length_B=answer_length,
-    set_B=chosen[0],
-    gold_B=chosen[1],
+    set_B=set_and_gold[0],
+    gold_B=set_and_gold[1],
     **tables,
   )

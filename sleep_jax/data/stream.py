@@ -1,7 +1,7 @@
-"""A world in tokens: birth, experiences, probes and stems, ready to be lived.
+"""Converts a dataset to a stream: token sources, probes, templates and tasks.
 
-Everything has fixed shapes over the whole stream, so the programs that read
-them are compiled once.
+Every kind of array has one shape over the whole stream, so the programs that
+read them are compiled once.
 """
 
 import dataclasses
@@ -20,20 +20,25 @@ from sleep_jax.datasets import dataset as dataset_lib
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-  """What one life reads and is asked.
+  """Everything that one run trains and is evaluated on.
 
   Attributes:
-    world: the text it was made from.
-    tokenizer: that of the run.
-    birth: rows known from birth; None: the world starts from a checkpoint.
-    held_out: rows like those of birth, never trained on; None: none.
-    experiences: in the order of living.
-    probes, stem_probes: keys 'birth', '1', '2', ...; absent where empty.
-    open_probes: the probes of days behind their documents; absent where empty.
-    guard: probes that may veto a night; None: none.
-    stems: self-study templates; zero rows: none.
-    dream_stems: what a dream is asked, likewise.
-    tasks: what there is to dream about, by experience; absent where nothing is.
+    dataset: the text it was made from.
+    tokenizer: tokenizer of the run.
+    pretrain: pretraining rows, or None if the run starts from a checkpoint.
+    held_out: rows like those of pretraining that are never trained on, or None.
+    experiences: one source per experience, in the order of training.
+    probes: scored probes with the keys 'pretrain', '1', '2', ...; a key without
+      probes is absent.
+    template_probes: the same facts in the wordings of the self-study templates,
+      likewise.
+    open_probes: probes of the experiences, each preceded by its document,
+      likewise.
+    guard: probes by which the guard accepts or discards a night, or None.
+    templates: self-study templates; zero rows if there are none.
+    dream_templates: templates of dream prompts; zero rows if there are none.
+    tasks: what the nights of an experience dream about, by the experience's
+      key; a key without a task is absent.
   """
 
   dataset: dataset_lib.Dataset
@@ -65,19 +70,25 @@ def build(
   overlap: int = -1,
   day_batch_size: int = 0,
 ) -> Stream:
-  """Tokenises a world; `sources.make` explains the settings.
+  """Tokenizes a dataset.
+
+  `token_cache.make_source` describes the other arguments.
 
   Args:
-    day_batch_size: rows of a batch of an experience, which may have few; 0: as
-      many as of birth.
+    day_batch_size: rows in a batch of an experience, which may have few rows;
+      0 uses `batch_size`.
+
+  Raises:
+    ValueError: there are no experiences, a task practises on a scored probe, or
+      a text does not fit.
   """
   if not dataset.experiences:
     raise ValueError(
-      f'{dataset.name}: there are no experiences to live through.'
+      f'{dataset.name}: there are no experiences: add one or more to train on.'
     )
   task_arrays.check_tasks(dataset)
 
-  def source(
+  def make_source(
     name: str, rows: list[dataset_lib.Row], batch_size: int = batch_size
   ) -> batches.Source:
     return token_cache.make_source(
@@ -95,47 +106,58 @@ def build(
       overlap=overlap,
     )
 
-  asked = [
+  probe_groups = [
     *dataset.probes.values(),
     *dataset.template_probes.values(),
     *dataset.open_probes.values(),
     dataset.guard,
     *(task.practice for task in dataset.tasks.values()),
   ]
-  tables = probe_arrays.candidates(dataset, tokenizer, asked)
+  tables = probe_arrays.make_candidates(dataset, tokenizer, probe_groups)
 
-  def probes(
-    group: list[dataset_lib.Probe], longest: int = max_prompt
+  def make_probes(
+    group: list[dataset_lib.Probe], max_prompt: int = max_prompt
   ) -> types.Probes:
-    return probe_arrays.probes(
-      group, dataset, tokenizer, tables, context=context, max_prompt=longest
+    return probe_arrays.make_probes(
+      group, dataset, tokenizer, tables, context=context, max_prompt=max_prompt
     )
 
   return Stream(
     dataset=dataset,
     tokenizer=tokenizer,
-    pretrain=source('pretrain', dataset.pretrain) if dataset.pretrain else None,
-    held_out=source('held_out', dataset.held_out) if dataset.held_out else None,
+    pretrain=(
+      make_source('pretrain', dataset.pretrain) if dataset.pretrain else None
+    ),
+    held_out=(
+      make_source('held_out', dataset.held_out) if dataset.held_out else None
+    ),
     experiences=tuple(
-      source(name, rows, day_batch_size or batch_size)
+      make_source(name, rows, day_batch_size or batch_size)
       for name, rows in dataset.experiences
     ),
-    probes={key: probes(group) for key, group in dataset.probes.items()},
+    probes={key: make_probes(group) for key, group in dataset.probes.items()},
     template_probes={
-      key: probes(group) for key, group in dataset.template_probes.items()
+      key: make_probes(group) for key, group in dataset.template_probes.items()
     },
     open_probes={
-      key: probes(group, context) for key, group in dataset.open_probes.items()
+      key: make_probes(group, context)
+      for key, group in dataset.open_probes.items()
     },
-    guard=probes(dataset.guard) if dataset.guard else None,
-    templates=template_arrays.templates(
+    guard=make_probes(dataset.guard) if dataset.guard else None,
+    templates=template_arrays.make_templates(
       dataset.templates, dataset, tokenizer, max_prompt, prefix
     ),
-    dream_templates=template_arrays.templates(
+    dream_templates=template_arrays.make_templates(
       dataset.dream_templates, dataset, tokenizer, max_prompt, prefix
     ),
-    tasks=task_arrays.tasks(
-      dataset, probes, tokenizer, context=context, max_prompt=max_prompt,
-      loss_on=loss_on, prefix=prefix, overlap=overlap,
+    tasks=task_arrays.make_tasks(
+      dataset,
+      make_probes,
+      tokenizer,
+      context=context,
+      max_prompt=max_prompt,
+      loss_on=loss_on,
+      prefix=prefix,
+      overlap=overlap,
     ),
-  )  # fmt: skip
+  )

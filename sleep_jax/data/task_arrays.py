@@ -1,4 +1,10 @@
-"""TODO: data.task_arrays (from data.streams)."""
+"""Converts dream tasks to arrays: documents, practice probes, choices, lessons.
+
+All tasks of a stream get the same shapes, so the dream programs are compiled
+once.
+"""
+
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -10,12 +16,13 @@ from sleep_jax.datasets import dataset as dataset_lib
 
 
 def check_tasks(dataset: dataset_lib.Dataset) -> None:
-  """Dreams are not tried on what is asked in the end.
+  """Checks that no practice question is also scored.
 
   Raises:
-    ValueError: names the question.
+    ValueError: a task lacks documents or practice questions, or one of its
+      practice questions is a scored, template or guard probe.
   """
-  asked = {
+  scored = {
     probe.prompt: probe
     for groups in (
       dataset.probes,
@@ -33,40 +40,72 @@ def check_tasks(dataset: dataset_lib.Dataset) -> None:
         'questions: expected one or more of each.'
       )
     for practice in task.practice:
-      if practice.prompt in asked:
+      if practice.prompt in scored:
         raise ValueError(
-          f'{practice.where}: dreams of experience {key} would be tried on '
-          f'{practice.prompt!r}, which {asked[practice.prompt].where} asks as '
-          'a test: take it out of one of them.'
+          f'{practice.where}: the task of experience {key} practises on '
+          f'{practice.prompt!r}, which {scored[practice.prompt].where} uses as '
+          'a scored probe: remove it from one of them.'
         )
 
 
-def tasks(dataset, probes, tokenizer, **settings) -> dict[str, types.Task]:
-  """All of one shape: where there are fewer documents, some come twice."""
-  made = {
-    key: _documents(task.documents, tokenizer, **settings)
+def make_tasks(
+  dataset: dataset_lib.Dataset,
+  make_probes: Callable[[list[dataset_lib.Probe]], types.Probes],
+  tokenizer: tokenizer_lib.Tokenizer,
+  **settings,
+) -> dict[str, types.Task]:
+  """Returns the tasks by key, all of one shape.
+
+  Tasks with fewer documents than others repeat theirs.
+
+  Args:
+    dataset: holds the tasks.
+    make_probes: converts probes to arrays.
+    tokenizer: tokenizer of the run.
+    **settings: arguments of `tokenization.tokenize`.
+  """
+  documents = {
+    key: _make_documents(task.documents, tokenizer, **settings)
     for key, task in dataset.tasks.items()
   }
-  most = max((len(found.length_B) for found in made.values()), default=0)
-  rows = max((len(task.lessons) for task in dataset.tasks.values()), default=0)
+  num_documents = max(
+    (len(prompts.length_B) for prompts in documents.values()), default=0
+  )
+  num_lessons = max(
+    (len(task.lessons) for task in dataset.tasks.values()), default=0
+  )
   return {
     key: types.Task(
-      jax.tree.map(lambda x: np.resize(x, (most, *x.shape[1:])), made[key]),
-      probes(task.practice),
-      _choices(task, tokenizer, rows=rows, width=settings['context']),
+      jax.tree.map(
+        lambda x: np.resize(x, (num_documents, *x.shape[1:])), documents[key]
+      ),
+      make_probes(task.practice),
+      _make_choices(
+        task, tokenizer, num_lessons=num_lessons, width=settings['context']
+      ),
     )
     for key, task in dataset.tasks.items()
   }
 
 
-def _choices(
+def _make_choices(
   task: dataset_lib.Task,
   tokenizer: tokenizer_lib.Tokenizer,
   *,
-  rows: int,
+  num_lessons: int,
   width: int,
 ) -> types.Choices | None:
-  """What a dream may choose, its lessons padded to so many `rows`."""
+  """Returns the choices of a task, or None if its dreams are free text.
+
+  Args:
+    task: holds choices and lessons.
+    tokenizer: tokenizer of the run.
+    num_lessons: R, rows that the lessons are padded to.
+    width: T, tokens that a lesson is padded to.
+
+  Raises:
+    ValueError: a lesson exceeds `width`.
+  """
   if not task.choices:
     return None
   texts = [
@@ -74,25 +113,25 @@ def _choices(
     for choice in task.choices
   ]
   text_CG = np.full((len(texts), max(map(len, texts))), tokenizer.eos, np.int32)
-  weight_CR = np.zeros((len(texts), rows), np.float32)
-  for place, (text, choice) in enumerate(zip(texts, task.choices, strict=True)):
-    text_CG[place, : len(text)] = text
-    weight_CR[place, list(choice.lessons)] = 1
-  tokens_RT = np.full((rows, width), tokenizer.eos, np.int32)
-  prompt_length_R, length_R = np.ones((2, rows), np.int32)
-  for place, row in enumerate(task.lessons):
-    begun = tokenizer.encode(row.text[: row.response_start])
-    tokens = [tokenizer.bos, *begun]
+  weight_CR = np.zeros((len(texts), num_lessons), np.float32)
+  for index, (text, choice) in enumerate(zip(texts, task.choices, strict=True)):
+    text_CG[index, : len(text)] = text
+    weight_CR[index, list(choice.lessons)] = 1
+  tokens_RT = np.full((num_lessons, width), tokenizer.eos, np.int32)
+  prompt_length_R, length_R = np.ones((2, num_lessons), np.int32)
+  for index, row in enumerate(task.lessons):
+    prompt = tokenizer.encode(row.text[: row.response_start])
+    tokens = [tokenizer.bos, *prompt]
     tokens += probe_arrays.encode_answer(
       row.text[row.response_start :], tokenizer
     )
     if len(tokens) > width:
       raise ValueError(
         f'{row.where}: a lesson has {len(tokens)} tokens, but data.context is '
-        f'{width}: raise it, or take shorter tasks.'
+        f'{width}: raise it or use shorter tasks.'
       )
-    tokens_RT[place, : len(tokens)] = tokens
-    prompt_length_R[place], length_R[place] = 1 + len(begun), len(tokens)
+    tokens_RT[index, : len(tokens)] = tokens
+    prompt_length_R[index], length_R[index] = 1 + len(prompt), len(tokens)
   return types.Choices(
     text_CG=text_CG,
     length_C=np.array([len(text) for text in texts], np.int32),
@@ -103,25 +142,31 @@ def _choices(
   )
 
 
-def _documents(
+def _make_documents(
   rows: list[dataset_lib.Row], tokenizer: tokenizer_lib.Tokenizer, **settings
 ) -> types.Prompts:
-  """What each document begins with, and the document without its EOS."""
-  made = [tokenization.tokenise(row, tokenizer, **settings) for row in rows]
-  whole = [sequence for windows in made for sequence in windows]
+  """Returns the stored prompts of documents, and the documents without EOS."""
+  tokenized = [
+    tokenization.tokenize(row, tokenizer, **settings) for row in rows
+  ]
+  sequences = [sequence for windows in tokenized for sequence in windows]
 
-  def room(texts: list[list[int]], width: int) -> np.ndarray:
+  def pad(texts: list[list[int]], width: int) -> np.ndarray:
     tokens = np.full((len(texts), width), tokenizer.eos, np.int32)
-    for place, text in enumerate(texts):
-      tokens[place, : len(text)] = text
+    for index, text in enumerate(texts):
+      tokens[index, : len(text)] = text
     return tokens
 
-  size = lambda texts: np.array([len(text) for text in texts], np.int32)
-  begun = [sequence.tokens[: sequence.prompt_length] for sequence in whole]
-  read = [sequence.tokens[:-1] for sequence in whole]
+  lengths = lambda texts: np.array([len(text) for text in texts], np.int32)
+  prompts = [
+    sequence.tokens[: sequence.prompt_length] for sequence in sequences
+  ]
+  documents = [sequence.tokens[:-1] for sequence in sequences]
   return types.Prompts(
-    tokens_BP=room(begun, settings['max_prompt']),
-    length_B=size(begun),
-    subject_B2=np.array([sequence.subject for sequence in whole], np.int32),
-    context=types.Texts(room(read, settings['context']), size(read)),
+    tokens_BP=pad(prompts, settings['max_prompt']),
+    length_B=lengths(prompts),
+    subject_B2=np.array([sequence.subject for sequence in sequences], np.int32),
+    context=types.Texts(
+      pad(documents, settings['context']), lengths(documents)
+    ),
   )

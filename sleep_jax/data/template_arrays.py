@@ -1,4 +1,9 @@
-"""TODO: data.template_arrays (from data.streams)."""
+"""Converts prompt templates with one slot to arrays.
+
+A template is tokenized with a placeholder in its slot and cut there. The slot
+must not share a token with the text around it; then BOS, the part before, the
+subject's tokens and the part after are the tokens of the filled template.
+"""
 
 import numpy as np
 
@@ -7,23 +12,37 @@ from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 
 
-def templates(
+def make_templates(
   templates: list[str],
   dataset: dataset_lib.Dataset,
   tokenizer: tokenizer_lib.Tokenizer,
   max_prompt: int,
   prefix: int,
 ) -> types.PromptTemplates:
-  """Templates cut at their slot, as they are tokenised around a name."""
+  """Returns templates [S] cut at their slots.
+
+  Args:
+    templates: texts with one '{}' each.
+    dataset: its subjects are what fills the slots.
+    tokenizer: tokenizer of the run.
+    max_prompt: P, most tokens of a filled template, BOS included.
+    prefix: tokens of plain text that a stored prompt keeps; a longer subject
+      is never stored, so no template is filled with it.
+
+  Raises:
+    ValueError: a template does not have exactly one slot, its slot is part of a
+      word, or it exceeds `max_prompt` with the longest subject.
+  """
   subjects = {
     row.text[slice(*row.subject)]
     for rows in (dataset.pretrain, *(rows for _, rows in dataset.experiences))
     for row in rows
     if templates and row.subject
   }
-  sizes = [len(tokenizer.encode(name)) for name in subjects]
-  # A longer one does not fit into what is stored of a text, so is not asked.
-  longest = max((size for size in sizes if size <= prefix), default=0)
+  subject_lengths = [len(tokenizer.encode(subject)) for subject in subjects]
+  max_subject = max(
+    (length for length in subject_lengths if length <= prefix), default=0
+  )
   pairs = []
   for template in templates:
     if template.count('{}') != 1:
@@ -38,20 +57,21 @@ def templates(
         f'Template {template!r}: the slot is part of a word: put spaces '
         f'around it.'
       )
-    cut = list(zip(ids, spans, strict=True))
-    before = [token for token, (_, end) in cut if end <= slot]
-    after = [token for token, (start, _) in cut if start > slot]
-    length = 1 + len(before) + longest + len(after)
+    tokens_and_spans = list(zip(ids, spans, strict=True))
+    before = [token for token, (_, end) in tokens_and_spans if end <= slot]
+    after = [token for token, (start, _) in tokens_and_spans if start > slot]
+    length = 1 + len(before) + max_subject + len(after)
     if length > max_prompt:
       raise ValueError(
         f'Template {template!r} has {length} tokens with BOS and the longest '
-        f'subject, '
-        f'but max_prompt is {max_prompt}: shorten it or raise max_prompt.'
+        f'subject, but max_prompt is {max_prompt}: shorten it or raise '
+        'max_prompt.'
       )
     pairs.append((before, after))
   arrays = {}
   for name, side in (('before', 0), ('after', 1)):
-    # Of one width, whatever the vocabulary: a night compiles once for all.
+    # The width does not depend on the tokenizer, so neither do the shapes of
+    # the night programs.
     tokens = np.full((len(pairs), max_prompt), tokenizer.eos, np.int32)
     for row, pair in enumerate(pairs):
       tokens[row, : len(pair[side])] = pair[side]

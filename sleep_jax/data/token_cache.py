@@ -1,4 +1,9 @@
-"""TODO: data.token_cache (from data.sources)."""
+"""Tokenizes rows once and caches the arrays on disk.
+
+The arrays are stored as zarr, which tensorstore reads. The folder's name is a
+fingerprint of the rows, the tokenizer and the settings, so a change to any of
+them leads to another cache and never to stale tokens.
+"""
 
 import hashlib
 import json
@@ -14,9 +19,9 @@ from sleep_jax.data import batches, packing, tokenization
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset
 
-_FORMAT = 1  # Raise when the arrays of a cache change their meaning.
+_FORMAT = 1  # Increase when the meaning of the cached arrays changes.
 _CHUNK_ROWS = 1024
-# Bytes of decoded chunks in memory, for all sources of a process together.
+# Limits the decoded chunks in memory, shared by all sources of a process.
 _CONTEXT = tensorstore.Context(
   {'cache_pool': {'total_bytes_limit': 512 * 2**20}}
 )
@@ -37,27 +42,33 @@ def make_source(
   prefix: int = 8,
   overlap: int = -1,
 ) -> batches.Source:
-  """Tokenises rows, or finds them in the cache.
+  """Returns a source over tokenized rows, read from the cache if it has them.
 
   Args:
-    name: for messages, and part of the shuffle's seed.
-    rows: what to read.
-    tokenizer: that of the run.
-    context: T, tokens of a stored row; a text with BOS and EOS must fit.
+    name: used in messages and as a part of the shuffle seed.
+    rows: texts to tokenize.
+    tokenizer: tokenizer of the run.
+    context: T, tokens of a stored row; a text with BOS and EOS has to fit.
     max_prompt: P, most tokens of a stored prompt, BOS included.
     batch_size: stored rows in a batch.
-    seed: of the shuffle.
-    cache_dir: folder of caches; None keeps the tokens in memory.
-    pack: several texts in a row, first fit, instead of one and padding.
-    loss_on: 'all' tokens after BOS, or the 'response' of rows that have one.
+    seed: seed of the shuffle.
+    cache_dir: folder of the caches; None keeps the tokens in memory.
+    pack: whether a row holds several texts, assigned by first fit, instead of
+      one text and padding.
+    loss_on: 'all' tokens after BOS, or only the 'response' of rows with one.
     prefix: tokens of plain text that a stored prompt keeps, BOS not counted.
-    overlap: tokens that two windows of a longer text share; -1: a longer text
-      is refused.
+    overlap: tokens that neighbouring windows of a longer plain text share; -1
+      refuses longer texts.
+
+  Raises:
+    ValueError: there are no rows, a setting is out of range, or a text does not
+      fit.
+    OSError: the cache cannot be written.
   """
   if not rows:
     raise ValueError(
-      f'{name} holds no rows: there is nothing to learn from. Give it text or '
-      'leave it out.'
+      f'{name} holds no rows: there is nothing to train on. Add text or leave '
+      'it out.'
     )
   if loss_on not in ('all', 'response'):
     raise ValueError(f"loss_on is {loss_on!r}: use 'all' or 'response'.")
@@ -68,28 +79,34 @@ def make_source(
     )
   if not -1 <= overlap < context - 2:
     raise ValueError(
-      f'overlap is {overlap} and context {context}: a window must bring new '
-      'tokens beside BOS and EOS. Lower overlap (-1 refuses longer texts).'
+      f'overlap is {overlap} and context {context}: each window must add new '
+      'tokens between BOS and EOS. Set overlap to -1 (refuses longer texts) or '
+      f'to 0 to {context - 3}.'
     )
   settings = dict(
-    context=context, max_prompt=max_prompt, loss_on=loss_on, prefix=prefix,
+    context=context,
+    max_prompt=max_prompt,
+    loss_on=loss_on,
+    prefix=prefix,
     overlap=overlap,
-  )  # fmt: skip
+  )
   layout = packing.Layout(
     context=context,
     max_prompt=max_prompt,
-    # Without a limit, the room for prompts would outgrow that for text.
+    # Limits the stored size: a prompt takes max_prompt + 3 columns.
     prompts_per_row=max(1, context // 8) if pack else 1,
   )
 
   def compute() -> tuple[np.ndarray, int]:
-    tokenised = [
+    sequences = [
       sequence
       for row in rows
-      for sequence in tokenization.tokenise(row, tokenizer, **settings)
+      for sequence in tokenization.tokenize(row, tokenizer, **settings)
     ]
-    columns = packing.lay_out(tokenised, layout, pad=tokenizer.eos, pack=pack)
-    num_tokens = sum(len(sequence.tokens) for sequence in tokenised)
+    columns = packing.make_columns(
+      sequences, layout, pad=tokenizer.eos, pack=pack
+    )
+    num_tokens = sum(len(sequence.tokens) for sequence in sequences)
     return layout.join(columns), num_tokens
 
   fingerprint = _fingerprint(rows, tokenizer, dict(settings, pack=pack))
@@ -113,13 +130,19 @@ def _fingerprint(
   tokenizer: tokenizer_lib.Tokenizer,
   settings: dict,
 ) -> str:
+  """Returns a hash of everything that determines the cached arrays."""
   digest = hashlib.sha256()
-  about = [_FORMAT, tokenizer.fingerprint, settings]
-  digest.update(json.dumps(about, sort_keys=True).encode())
+  header = [_FORMAT, tokenizer.fingerprint, settings]
+  digest.update(json.dumps(header, sort_keys=True).encode())
   for row in rows:
-    place = [row.text, row.response_start, row.answer_start, row.subject,
-             row.target_start]  # fmt: skip
-    digest.update(json.dumps(place).encode())
+    fields = [
+      row.text,
+      row.response_start,
+      row.answer_start,
+      row.subject,
+      row.target_start,
+    ]
+    digest.update(json.dumps(fields).encode())
   return digest.hexdigest()
 
 
@@ -128,30 +151,32 @@ def _cached(
   fingerprint: str,
   compute: Callable[[], tuple[np.ndarray, int]],
 ) -> tuple[tensorstore.TensorStore, int]:
-  """Opens the rows of a fingerprint, computing them where they are missing."""
+  """Opens the rows of a fingerprint; computes and writes them if missing."""
   folder = os.path.join(os.path.abspath(cache_dir), fingerprint[:32])
-  about = os.path.join(folder, 'about.json')
-  if not os.path.exists(about):
+  info_path = os.path.join(folder, 'about.json')
+  if not os.path.exists(info_path):
     array, num_tokens = compute()
     try:
-      _write(folder, about, array, num_tokens)
+      _write(folder, info_path, array, num_tokens)
     except (OSError, ValueError) as error:  # tensorstore raises the latter.
       raise OSError(
-        f'The token cache {cache_dir} cannot be written ({error}): free some '
-        'space, or point the cache at a folder that can be written.'
+        f'The token cache {cache_dir} cannot be written ({error}): free disk '
+        'space or use a folder that is writable.'
       ) from error
-  with open(about, encoding='utf-8') as file:
+  with open(info_path, encoding='utf-8') as file:
     return _open(folder), json.load(file)['num_tokens']
 
 
-def _write(folder: str, about: str, array: np.ndarray, num_tokens: int) -> None:
-  """Writes aside and moves: a cache is whole or absent, whatever happens."""
+def _write(
+  folder: str, info_path: str, array: np.ndarray, num_tokens: int
+) -> None:
+  """Writes to a temporary folder and renames it, so no cache is incomplete."""
   parent, name = os.path.split(folder)
   os.makedirs(parent, exist_ok=True)
-  part = tempfile.mkdtemp(prefix=f'part-{name[:8]}-', dir=parent)
+  temporary = tempfile.mkdtemp(prefix=f'part-{name[:8]}-', dir=parent)
   try:
     store = _open(
-      part,
+      temporary,
       create=True,
       dtype=tensorstore.int32,
       shape=array.shape,
@@ -160,20 +185,23 @@ def _write(folder: str, about: str, array: np.ndarray, num_tokens: int) -> None:
       ),
     )
     store.write(array).result()
-    with open(os.path.join(part, 'about.json'), 'w', encoding='utf-8') as file:
+    with open(
+      os.path.join(temporary, 'about.json'), 'w', encoding='utf-8'
+    ) as file:
       json.dump({'num_tokens': num_tokens}, file)
-    os.rename(part, folder)
+    os.rename(temporary, folder)
   except OSError:
-    if not os.path.exists(about):  # Else another process was faster.
+    if not os.path.exists(info_path):  # Else another process wrote it first.
       raise
   finally:
-    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _open(folder: str, **create) -> tensorstore.TensorStore:
+  """Opens the array of a cache folder, or creates it with these options."""
   spec = {
     'driver': 'zarr',
     'kvstore': {'driver': 'file', 'path': os.path.join(folder, 'rows')},
-    'recheck_cached_data': 'open',  # A finished cache never changes.
+    'recheck_cached_data': 'open',  # A complete cache never changes.
   }
   return tensorstore.open(spec, context=_CONTEXT, **create).result()

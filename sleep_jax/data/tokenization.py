@@ -1,10 +1,7 @@
-"""Rows of text as fixed-width token arrays: padded, or packed by first fit.
+"""Tokenizes rows of text into sequences with a prompt that may be stored.
 
-Every sequence is BOS, tokens, EOS. Beside it lies its prompt, the beginning
-that may be rehearsed later: never a token of an answer.
-
-References:
-  First-fit packing: `grain.experimental.FirstFitPackIterDataset`.
+A sequence is BOS, the text's tokens, EOS. Its prompt is the beginning that may
+be stored for rehearsal; it never contains a token of an answer.
 """
 
 import dataclasses
@@ -12,18 +9,18 @@ import dataclasses
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset
 
-_SUBJECT = 4  # Tokens that stand for a window whose text names no subject.
+_SUBJECT_TOKENS = 4  # Subject of a window that has none: its first tokens.
 
 
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-  """A tokenised row.
+  """A tokenized row or a window of one.
 
   Attributes:
     tokens: BOS ... EOS.
-    loss_start: place of the first target.
-    prompt_length: tokens that may be stored, BOS included.
-    subject: places [start, stop) within the prompt; (0, 0): none.
+    loss_start: index of the first target.
+    prompt_length: number of tokens that may be stored, BOS included.
+    subject: indices [start, stop) within the prompt; (0, 0) if there is none.
   """
 
   tokens: list[int]
@@ -32,7 +29,7 @@ class Sequence:
   subject: tuple[int, int]
 
 
-def tokenise(
+def tokenize(
   row: dataset.Row,
   tokenizer: tokenizer_lib.Tokenizer,
   *,
@@ -42,20 +39,21 @@ def tokenise(
   prefix: int,
   overlap: int = -1,
 ) -> list[Sequence]:
-  """One row in tokens; `sources.make` explains the settings.
+  """Returns a row as one sequence, or as several windows if it is longer.
 
-  Plain text that is too long becomes several windows, if `overlap` allows.
+  Only plain text is split into windows, and only if `overlap` is not negative.
+  `token_cache.make_source` describes the settings.
 
   Raises:
-    ValueError: the text does not fit the context, or the prompt its width.
+    ValueError: the text exceeds `context`, or its prompt `max_prompt`.
   """
   ids, spans = tokenizer.encode_offsets(row.text[: row.response_start])
   if row.response_start is None:
     response = []
     prompt_length = 1 + min(prefix, len(ids))
     if row.answer_start is not None:
-      known = sum(end <= row.answer_start for _, end in spans)
-      prompt_length = min(prompt_length, 1 + known)
+      num_before = sum(end <= row.answer_start for _, end in spans)
+      prompt_length = min(prompt_length, 1 + num_before)
   else:
     response = tokenizer.encode(row.text[row.response_start :])
     prompt_length = 1 + len(ids)
@@ -65,63 +63,75 @@ def tokenise(
         f'max_prompt is {max_prompt}: shorten the prompt or raise max_prompt.'
       )
   tokens = [tokenizer.bos, *ids, *response, tokenizer.eos]
-  subject = _subject(row.subject, spans, prompt_length)
-  whole = loss_on == 'all' or row.response_start is None
-  told = 1 + sum(start < row.target_start for start, _ in spans)
+  subject = _token_span(row.subject, spans, prompt_length)
+  loss_on_all = loss_on == 'all' or row.response_start is None
+  target_start = 1 + sum(start < row.target_start for start, _ in spans)
   if len(tokens) > context and overlap >= 0 and row.response_start is None:
     size = context - 2
     starts = range(0, len(ids) - overlap, size - overlap)
     return [
       _window(
-        ids[s : s + size], tokenizer, loss_start=max(1, told - s),
-        prompt_length=prompt_length if s == 0
-        else _known_of(row, ids[s : s + size], prefix),
-        subject=subject if s == 0 else None,
+        ids[start : start + size],
+        tokenizer,
+        loss_start=max(1, target_start - start),
+        prompt_length=(
+          prompt_length
+          if start == 0
+          else _later_prompt_length(row, ids[start : start + size], prefix)
+        ),
+        subject=subject if start == 0 else None,
       )
-      for s in starts
-    ]  # fmt: skip
+      for start in starts
+    ]
   if len(tokens) > context:
     raise ValueError(
       f'{row.where}: the text has {len(tokens)} tokens with BOS and EOS, but '
-      f'the context is {context}: split the text, raise the context, or let '
-      'plain text be read in windows (data.overlap).'
+      f'the context is {context}: split the text, raise the context, or split '
+      'plain text into windows (data.overlap).'
     )
   return [
     Sequence(
       tokens=tokens,
-      loss_start=told if whole else prompt_length,
+      loss_start=target_start if loss_on_all else prompt_length,
       prompt_length=prompt_length,
       subject=subject,
     )
   ]
 
 
-def _known_of(row, ids, prefix) -> int:
-  """Tokens of a later window that may be stored; answers may be anywhere."""
+def _later_prompt_length(row, ids, prefix) -> int:
+  """Returns the prompt length of a window after the first.
+
+  If the row marks its first answer, later ones can be anywhere in the window,
+  so only BOS is stored.
+  """
   return 1 if row.answer_start is not None else 1 + min(prefix, len(ids))
 
 
 def _window(ids, tokenizer, *, loss_start, prompt_length, subject) -> Sequence:
-  """A part of a long text; a later one is about what it begins with."""
+  """Returns a window of a text; its subject is by default its first tokens."""
   return Sequence(
     tokens=[tokenizer.bos, *ids, tokenizer.eos],
     loss_start=min(loss_start, len(ids) + 1),
     prompt_length=prompt_length,
-    subject=subject or (1, min(1 + _SUBJECT, prompt_length)),
+    subject=subject or (1, min(1 + _SUBJECT_TOKENS, prompt_length)),
   )
 
 
-def _subject(
+def _token_span(
   span: tuple[int, int] | None,
   spans: tokenizer_lib.Offsets,
   prompt_length: int,
 ) -> tuple[int, int]:
-  """Places of the tokens under a span, BOS counted; (0, 0) if cut or none."""
+  """Returns the token indices under a character span, BOS counted.
+
+  Returns (0, 0) if there is no span or it is not entirely in the prompt.
+  """
   if span is None:
     return 0, 0
   inside = [
-    place
-    for place, (start, end) in enumerate(spans, 1)
+    index
+    for index, (start, end) in enumerate(spans, 1)
     if end > span[0] and start < span[1]
   ]
   if not inside or inside[-1] >= prompt_length:

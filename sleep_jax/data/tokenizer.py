@@ -1,12 +1,13 @@
-"""Tokenizers that need no download: bytes, a BPE trained on birth text, a file.
+"""Tokenizers: UTF-8 bytes, a trained BPE, or a Hugging Face tokenizer.json.
 
-A run saves its tokenizer beside its checkpoints. Neither kind ever reads a
-special token out of text: BOS and EOS are numbers past the vocabulary of the
-text, so no input can forge them.
+None of them needs a download. A run saves its tokenizer beside its checkpoints.
+No tokenizer encodes text as a special token, so no input can contain BOS or
+EOS: bytes and BPE number them after the vocabulary of the text, and the
+Hugging Face tokenizer reads the names of special tokens as plain text.
 
-The BPE is byte-level (nothing is unknown) and opens every piece of text with a
-space, so a word is the same token at the start of a text, in its middle, and
-at the start of a response.
+The BPE is byte-level, so no text is unknown, and puts a space before every
+piece of text. A word is therefore the same token at the start of a text, in its
+middle, and at the start of a response.
 
 References:
   Sennrich et al. 2016, arXiv 1508.07909; byte-level as in GPT-2.
@@ -21,12 +22,12 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from sleep_jax.storage import workdir
 
-Offsets = list[tuple[int, int]]
+Offsets = list[tuple[int, int]]  # Characters [start, end) of each token.
 _FILE = 'tokenizer.json'
 
 
 class Bytes:
-  """UTF-8 bytes; 256 is BOS and 257 is EOS."""
+  """Encodes UTF-8 bytes; 256 is BOS and 257 is EOS."""
 
   kind = 'bytes'
   vocab_size = 258
@@ -35,35 +36,35 @@ class Bytes:
   fingerprint = 'bytes'
 
   def encode(self, text: str) -> list[int]:
-    """Token numbers of a text, without BOS and EOS."""
+    """Returns the token ids of a text, without BOS and EOS."""
     return list(text.encode())
 
   def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
-    """Token numbers, and the characters [start, end) behind each."""
+    """Returns the token ids and the characters [start, end) of each."""
     offsets = []
-    for place, character in enumerate(text):
-      offsets += [(place, place + 1)] * len(character.encode())
+    for index, character in enumerate(text):
+      offsets += [(index, index + 1)] * len(character.encode())
     return self.encode(text), offsets
 
   def decode(self, ids: Iterable[int]) -> str:
-    """Text of tokens; BOS and EOS are left out."""
+    """Returns the text of tokens, without BOS and EOS."""
     return bytes(i for i in ids if i < self.bos).decode(errors='replace')
 
   def save(self, folder: str) -> None:
-    """Writes what `load` needs into a folder."""
+    """Writes the tokenizer to a folder, for `load`."""
     _write(folder, {'kind': self.kind})
 
 
-BOS, EOS = '<bos>', '<eos>'  # As others are told of them.
+BOS, EOS = '<bos>', '<eos>'  # Their names in an exported tokenizer.
 
 
 class Bpe:
-  """A byte-level BPE; BOS and EOS are the last two numbers."""
+  """Byte-level BPE; BOS and EOS are the last two ids."""
 
   kind = 'bpe'
 
   def __init__(self, model: str):
-    """Makes one from the JSON text of a `tokenizers.Tokenizer`."""
+    """Reads the JSON text of a `tokenizers.Tokenizer`."""
     self._model = model
     self._tokenizer = tokenizers.Tokenizer.from_str(model)
     self.bos = self._tokenizer.get_vocab_size()
@@ -72,15 +73,15 @@ class Bpe:
     self.fingerprint = hashlib.sha256(model.encode()).hexdigest()
 
   def encode(self, text: str) -> list[int]:
-    """Token numbers of a text, without BOS and EOS."""
+    """Returns the token ids of a text, without BOS and EOS."""
     return self._tokenizer.encode(text).ids
 
   def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
-    """Token numbers, and the characters [start, end) behind each.
+    """Returns the token ids and the characters [start, end) of each.
 
-    The space that opens a word is no part of its span. Where that space is
-    a token of its own, it counts as the character after it, so that it stays
-    with its word.
+    The space before a word is not part of the word's span. If the space is a
+    token of its own, its span is the character after it, so that it stays with
+    its word.
     """
     encoding = self._tokenizer.encode(text)
     return encoding.ids, [
@@ -88,36 +89,46 @@ class Bpe:
     ]
 
   def decode(self, ids: Iterable[int]) -> str:
-    """Text of tokens, with the space that opens it; no BOS, no EOS."""
+    """Returns the text of tokens with its leading space, no BOS, no EOS."""
     return self._tokenizer.decode([i for i in ids if i < self.bos])
 
   def to_hugging_face(self) -> tokenizers.Tokenizer:
-    """The same with BOS and EOS as special tokens, BOS before every text."""
-    made = tokenizers.Tokenizer.from_str(self._model)
-    made.add_special_tokens([BOS, EOS])
-    first = processors.TemplateProcessing(
+    """Returns an equal tokenizer for export.
+
+    BOS and EOS are special tokens there, and BOS is put before every text.
+    """
+    exported = tokenizers.Tokenizer.from_str(self._model)
+    exported.add_special_tokens([BOS, EOS])
+    add_bos = processors.TemplateProcessing(
       single=f'{BOS} $A', special_tokens=[(BOS, self.bos)]
     )
-    made.post_processor = processors.Sequence([
-      processors.ByteLevel(trim_offsets=True), first
-    ])  # fmt: skip
-    return made
+    exported.post_processor = processors.Sequence(
+      [processors.ByteLevel(trim_offsets=True), add_bos]
+    )
+    return exported
 
   def save(self, folder: str) -> None:
-    """Writes what `load` needs into a folder."""
+    """Writes the tokenizer to a folder, for `load`."""
     _write(folder, {'kind': self.kind, 'model': self._model})
 
 
 class HuggingFace:
-  """A tokenizer.json as Hugging Face saves it, with its model's BOS and EOS.
+  """Tokenizer from a Hugging Face tokenizer.json.
 
-  Special tokens that stand in a text are read as plain text.
+  Special tokens in a text are encoded as plain text.
   """
 
   kind = 'huggingface'
 
   def __init__(self, model: str, *, bos: int, eos: int, vocab_size: int):
-    """Args: model the JSON text; vocab_size rows of the model's embedding."""
+    """Reads a tokenizer.
+
+    Args:
+      model: JSON text of a tokenizer.json.
+      bos: id of the model's BOS.
+      eos: id of the model's EOS.
+      vocab_size: rows of the model's embedding.
+    """
     self._model = model
     self._tokenizer = tokenizers.Tokenizer.from_str(model)
     self._tokenizer.encode_special_tokens = True
@@ -129,24 +140,24 @@ class HuggingFace:
     ).hexdigest()
 
   def encode(self, text: str) -> list[int]:
-    """Token numbers of a text, without BOS and EOS."""
+    """Returns the token ids of a text, without BOS and EOS."""
     return self._tokenizer.encode(text, add_special_tokens=False).ids
 
   def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
-    """Token numbers, and the characters [start, end) behind each."""
+    """Returns the token ids and the characters [start, end) of each."""
     encoding = self._tokenizer.encode(text, add_special_tokens=False)
     return encoding.ids, [
       (start, max(end, start + 1)) for start, end in encoding.offsets
     ]
 
   def decode(self, ids: Iterable[int]) -> str:
-    """Text of tokens; special ones are left out."""
+    """Returns the text of tokens, without special tokens."""
     return self._tokenizer.decode(list(ids))
 
   def save(self, folder: str) -> None:
-    """Writes what `load` needs into a folder."""
-    about = {'bos': self.bos, 'eos': self.eos, 'vocab_size': self.vocab_size}
-    _write(folder, {'kind': self.kind, 'model': self._model, **about})
+    """Writes the tokenizer to a folder, for `load`."""
+    sizes = {'bos': self.bos, 'eos': self.eos, 'vocab_size': self.vocab_size}
+    _write(folder, {'kind': self.kind, 'model': self._model, **sizes})
 
 
 Tokenizer = Bytes | Bpe | HuggingFace
@@ -155,18 +166,21 @@ Tokenizer = Bytes | Bpe | HuggingFace
 def make(
   kind: str, texts: Iterable[str] = (), vocab_size: int = 1024
 ) -> Tokenizer:
-  """A tokenizer, trained on texts where its kind needs training.
+  """Returns a tokenizer, trained on texts if its kind needs training.
 
   Args:
     kind: 'bytes' or 'bpe'.
-    texts: birth text.
-    vocab_size: the most tokens a BPE may have, BOS and EOS included; it
-      stays below where the texts hold nothing more to merge.
+    texts: pretraining text.
+    vocab_size: largest vocabulary of a BPE, BOS and EOS included. It is smaller
+      if the texts have nothing more to merge.
+
+  Raises:
+    ValueError: the kind is unknown or the vocabulary too small.
   """
   if kind == 'bytes':
     return Bytes()
   if kind != 'bpe':
-    raise ValueError(f"Tokenizer kind {kind!r}: use 'bytes' or 'bpe'.")
+    raise ValueError(f"Tokenizer kind is {kind!r}: use 'bytes' or 'bpe'.")
   if vocab_size < 258:
     raise ValueError(
       f'A byte-level BPE needs 256 bytes, BOS and EOS, but vocab_size is '
@@ -189,25 +203,30 @@ def make(
 
 
 def load(folder: str) -> Tokenizer:
-  """Reads the tokenizer that `save` wrote into a folder."""
+  """Reads the tokenizer that `save` wrote to a folder.
+
+  Raises:
+    FileNotFoundError: the folder has no tokenizer.
+    ValueError: its file cannot be read.
+  """
   path = workdir.path(folder) / _FILE
   if not path.exists():
     raise FileNotFoundError(
-      f'{path} does not exist: a run saves its tokenizer there at birth. '
-      'Point at the folder of a run that was born.'
+      f'{path} does not exist: a run saves its tokenizer there when it is '
+      'pretrained. Pass the folder of a pretrained run.'
     )
   try:
     saved = json.loads(path.read_text(encoding='utf-8'))
     if saved['kind'] == Bytes.kind:
       return Bytes()
     if saved['kind'] == HuggingFace.kind:
-      about = {name: saved[name] for name in ('bos', 'eos', 'vocab_size')}
-      return HuggingFace(saved['model'], **about)
+      sizes = {name: saved[name] for name in ('bos', 'eos', 'vocab_size')}
+      return HuggingFace(saved['model'], **sizes)
     return Bpe(saved['model'])
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
-      f'{path} is no tokenizer of this project ({error}): delete the run and '
-      'start it again, or restore the file.'
+      f'{path} is not a tokenizer of this project ({error}): restore the file, '
+      'or delete the run and start it again.'
     ) from error
 
 

@@ -1,16 +1,16 @@
-"""ARC: grids as text; a dream chooses how to learn from a task's own pairs.
+"""ARC dataset: grids as text; a dream chooses how to learn from a task's pairs.
 
-An experience is one task. Its pairs but one are shown; that one is practice,
-what dreams are tried on; the test pairs are asked in the end. A dream is a
-choice, as in SEAL: which augmentations of the shown pairs to learn from, on
-answers alone or on all of the text, how fast and how long. Birth is other
-tasks, solved, and choices at random, so that the writer knows how one is said.
+Each experience is one task. All of its training pairs but one are shown; the
+last is the practice pair, on which dreams are tried. The test pairs are the
+scored probes. A dream is a choice, as in SEAL: which augmentations of the shown
+pairs to train on, on answers only or on all of the text, with which learning
+rate and for how many steps. Pretraining text is other tasks with solutions, and
+random choices for them, from which the model learns how choices are written.
 
 References: ARC-AGI-1 (1911.01547; Apache-2.0); test-time training,
 2411.07279; SEAL (2506.10943), section 4 and appendix.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -19,14 +19,12 @@ import numpy as np
 from sleep_jax.datasets import arc_augmentations, json_lines, jsonl
 from sleep_jax.datasets import dataset as dataset_lib
 
-_ABOUT = (
-  'The arc world reads .jsonl or .jsonl.gz rows {"id", "train": [{"input", '
+_USAGE = (
+  'The arc dataset reads .jsonl or .jsonl.gz rows {"id", "train": [{"input", '
   '"output"}, ...], "test": [...]}, grids as lists of rows of digits '
   '(ARC-AGI-1, Chollet 2019, Apache-2.0). Pass --config.data.path=FILE.'
 )
-_DREAM = 'Learn task {}:'
-_RATES = {1.0: 'slowly', 3.0: 'fast'}
-_SHARES = {0.5: 'shortly', 1.0: 'long'}
+_DREAM_TEMPLATE = 'Learn task {}:'
 
 
 def make(
@@ -39,124 +37,135 @@ def make(
   seed: int = 0,
   stream_seed: int | None = None,
 ) -> dataset_lib.Dataset:
-  """A world of ARC tasks.
+  """Returns a dataset of ARC tasks.
 
   Args:
     path: file, folder, pattern or list of rows.
-    birth: likewise, tasks known from birth; one in twenty is held out.
-    num_days: experiences, one task each.
+    pretrain: likewise, tasks for pretraining; one in twenty is held out.
+    num_days: number of experiences, one task each.
     longest: characters of the longest text; tasks that need more are left out.
-    choices_per_task: random choices that birth tells about each of its tasks.
-    seed: draws tasks and their order, colourings, and choices told at birth.
-    stream_seed: draws other tasks than without: a stream to tune on.
+    choices_per_task: random choices in the pretraining text for each of its
+      tasks.
+    seed: draws tasks and their order, recolourings, and the choices in the
+      pretraining text.
+    stream_seed: if set, other tasks are drawn: a stream for tuning.
 
   Raises:
-    ValueError: names file, line and field of a row that cannot be read, or
-      says how many tasks there are.
+    ValueError: a row cannot be read (names file, line and field), or there are
+      too few tasks (says how many).
   """
   for name, value in (('num_days', num_days), ('longest', longest)):
     if value < 1:
       raise ValueError(f'arc: {name} is {value}: set it to 1 or more.')
   tasks = [task for task in _read(path) if task.size <= longest]
   order = np.random.default_rng([seed, 0]).permutation(len(tasks))
-  # A stream to tune on begins where the other ends.
+  # A stream for tuning starts where the scored stream ends.
   begin = 0 if stream_seed is None else num_days
   if begin + num_days > len(tasks):
     raise ValueError(
       f'arc: {num_days} days{" after those of the stream" if begin else ""} '
-      f'take {begin + num_days} tasks, but {path} has {len(tasks)} of at most '
+      f'need {begin + num_days} tasks, but {path} has {len(tasks)} of at most '
       f'{longest} characters and with two pairs or more: lower num_days or '
       'raise longest (and data.context).'
     )
   rng = np.random.default_rng([seed, 1])
-  named = {task.name for task in tasks}
-  known = (
+  names = {task.name for task in tasks}
+  pretrain_tasks = (
     [task for task in _read(pretrain) if task.size <= longest]
     if pretrain
     else []
   )
-  born: list[dataset_lib.Row] = []
+  pretrain_rows: list[dataset_lib.Row] = []
   held_out: list[dataset_lib.Row] = []
-  for number, task in enumerate(t for t in known if t.name not in named):
-    (held_out if number % 20 == 19 else born).extend(
-      _told(task, rng, choices_per_task)
+  for number, task in enumerate(
+    t for t in pretrain_tasks if t.name not in names
+  ):
+    (held_out if number % 20 == 19 else pretrain_rows).extend(
+      _pretrain_rows(task, rng, choices_per_task)
     )
   dataset = dataset_lib.Dataset(
-    name='arc', pretrain=born, held_out=held_out, experiences=[], probes={},
-    dream_templates=[_DREAM], score='forced',
-  )  # fmt: skip
-  for day, place in enumerate(order[begin : begin + num_days], 1):
-    task = tasks[place]
-    *shown, apart = task.pairs
+    name='arc',
+    pretrain=pretrain_rows,
+    held_out=held_out,
+    experiences=[],
+    probes={},
+    dream_templates=[_DREAM_TEMPLATE],
+    score='forced',
+  )
+  for day, index in enumerate(order[begin : begin + num_days], 1):
+    task = tasks[index]
+    *shown, practice_pair = task.pairs
     document = dataset_lib.Row(
       text=task.text(shown), subject=task.subject, where=task.where
     )
     dataset.experiences.append((task.name, [document]))
     dataset.probes[str(day)] = [
-      _probe(task, task.pairs, asked) for asked in task.tests
+      _probe(task, task.pairs, test_pair) for test_pair in task.tests
     ]
-    lessons, choices = _lessons(task, shown, rng)
+    lessons, choices = _lessons_and_choices(task, shown, rng)
     dataset.tasks[str(day)] = dataset_lib.Task(
-      documents=[document], practice=[_probe(task, shown, apart)],
-      choices=choices, lessons=lessons,
-    )  # fmt: skip
+      documents=[document],
+      practice=[_probe(task, shown, practice_pair)],
+      choices=choices,
+      lessons=lessons,
+    )
   return dataset
 
 
-@dataclasses.dataclass(frozen=True)
-class _Option:
-  """Augmentations, answers alone or all of a text, rate, share of steps."""
-
-  augmentations: tuple[str, ...]
-  alone: bool
-  rate: float
-  share: float
-
-  @property
-  def text(self) -> str:
-    what = ' '.join(self.augmentations) or 'plain'
-    on = 'answers' if self.alone else 'all'
-    return f' {what}, {on}, {_RATES[self.rate]}, {_SHARES[self.share]}'
-
-
 class _Task:
-  """One task: its pairs, and how it is written."""
+  """One task: its pairs and their text.
+
+  Attributes:
+    where: 'file:line' of the task.
+    name: its id.
+    pairs: training pairs.
+    tests: test pairs.
+    subject: characters [start, end) of the name in the task's text.
+    size: characters of the longest text that the task needs.
+  """
 
   def __init__(self, where: str, row: dict):
     self.where = where
-    self.name = json_lines.text(row, 'id', where)
+    self.name = json_lines.text_field(row, 'id', where)
     self.pairs = _pairs(row, 'train', where)
     self.tests = _pairs(row, 'test', where)
-    begun = f'Task {self.name}'
-    self.subject = (len('Task '), len(begun))
-    asked = [*self.pairs, max(self.tests, key=lambda pair: len(_both(*pair)))]
-    dream = self.text(self.pairs[:-1]) + _DREAM.format(self.name) + _LONGEST
-    self.size = max(len(self.text(asked)), len(dream))
+    header = f'Task {self.name}'
+    self.subject = (len('Task '), len(header))
+    longest_test = max(self.tests, key=lambda pair: len(_pair_text(*pair)))
+    probe_pairs = [*self.pairs, longest_test]
+    dream = (
+      self.text(self.pairs[:-1])
+      + _DREAM_TEMPLATE.format(self.name)
+      + arc_augmentations.LONGEST_OPTION
+    )
+    self.size = max(len(self.text(probe_pairs)), len(dream))
 
   def text(self, pairs: Sequence[arc_augmentations.Pair]) -> str:
-    return f'Task {self.name}\n' + ''.join(_both(*pair) for pair in pairs)
+    """Returns the text of some pairs, after the task's name."""
+    return f'Task {self.name}\n' + ''.join(_pair_text(*pair) for pair in pairs)
 
 
 def _pairs(row, field, where) -> list[arc_augmentations.Pair]:
-  found = row.get(field)
-  if not isinstance(found, list) or not found:
+  """Returns the pairs in a field of a row."""
+  values = row.get(field)
+  if not isinstance(values, list) or not values:
     raise ValueError(
-      f'{where}: field {field!r} holds no list of pairs. {_ABOUT}'
+      f'{where}: field {field!r} is not a list of one or more pairs. {_USAGE}'
     )
   pairs = []
-  for number, pair in enumerate(found):
+  for number, pair in enumerate(values):
     grids = []
     for side in ('input', 'output'):
       try:
         grid = np.array(pair[side], np.int64)
       except (TypeError, ValueError, KeyError) as error:
         raise ValueError(
-          f'{where}: {field}[{number}] has no grid {side!r}: expected rows of '
-          'digits, all of one length.'
+          f'{where}: {field}[{number}] has no valid grid {side!r}: expected '
+          'rows of digits, all of one length.'
         ) from error
       if grid.ndim != 2 or not grid.size or grid.min() < 0 or grid.max() > 9:
         raise ValueError(
-          f'{where}: {field}[{number}].{side} is no grid: expected rows of '
+          f'{where}: {field}[{number}].{side} is not a grid: expected rows of '
           'digits 0 to 9, all of one length.'
         )
       grids.append(grid)
@@ -165,27 +174,29 @@ def _pairs(row, field, where) -> list[arc_augmentations.Pair]:
 
 
 def _read(path) -> list[_Task]:
-  """Tasks with a pair to show and one to practise on."""
+  """Returns the tasks that have a pair to show and one to practise on."""
   if not path:
-    raise ValueError(f'arc: no data path is given. {_ABOUT}')
-  made = [
+    raise ValueError(f'arc: no data path is given. {_USAGE}')
+  tasks = [
     _Task(where, row)
-    for file in jsonl.find(path)
+    for file in jsonl.find_files(path)
     for where, row in json_lines.read(file)
   ]
-  return [task for task in made if len(task.pairs) > 1]
+  return [task for task in tasks if len(task.pairs) > 1]
 
 
-def _grid(grid: arc_augmentations.Grid) -> str:
+def _grid_text(grid: arc_augmentations.Grid) -> str:
   return '\n'.join(''.join(map(str, row)) for row in grid.tolist())
 
 
-def _asked(grid: arc_augmentations.Grid) -> str:
-  return f'in\n{_grid(grid)}\nout\n'
+def _question_text(grid: arc_augmentations.Grid) -> str:
+  return f'in\n{_grid_text(grid)}\nout\n'
 
 
-def _both(given: arc_augmentations.Grid, wanted: arc_augmentations.Grid) -> str:
-  return f'{_asked(given)}{_grid(wanted)}\n'
+def _pair_text(
+  input_grid: arc_augmentations.Grid, output_grid: arc_augmentations.Grid
+) -> str:
+  return f'{_question_text(input_grid)}{_grid_text(output_grid)}\n'
 
 
 def _probe(
@@ -193,88 +204,69 @@ def _probe(
   shown: Sequence[arc_augmentations.Pair],
   pair: arc_augmentations.Pair,
 ) -> dataset_lib.Probe:
+  """Returns a probe of a pair that follows the shown pairs."""
   return dataset_lib.Probe(
-    prompt=task.text(shown) + _asked(pair[0]), answer=_grid(pair[1]),
+    prompt=task.text(shown) + _question_text(pair[0]),
+    answer=_grid_text(pair[1]),
     where=task.where,
-  )  # fmt: skip
+  )
 
 
-def _options() -> list[_Option]:
-  """All choices."""
-  kinds = ('turn', 'flip', 'colours')
-  subsets = [
-    some
-    for size in range(len(kinds) + 1)
-    for some in itertools.combinations(kinds, size)
-  ]
-  return [
-    _Option(some, alone, rate, share)
-    for some in subsets
-    for alone in (True, False)
-    for rate in _RATES
-    for share in _SHARES
-  ]
-
-
-_OPTIONS = _options()
-_LONGEST = max((option.text for option in _OPTIONS), key=len)
-
-
-def _lessons(
+def _lessons_and_choices(
   task: _Task, shown: Sequence[arc_augmentations.Pair], rng: np.random.Generator
 ) -> tuple[list[dataset_lib.Row], list[dataset_lib.Choice]]:
-  """Each shown pair behind the others, in every variant; and all choices."""
-  variants: dict[str, list[arc_augmentations.Change]] = {
-    'plain': [lambda grid: grid],
-    'turn': arc_augmentations.TURNS,
-    'flip': arc_augmentations.FLIPS,
-    'colours': [
-      arc_augmentations.random_recolouring(rng)
-      for _ in range(arc_augmentations.NUM_RECOLOURINGS)
-    ],
-  }
+  """Returns the lessons of a task and all choices among them.
+
+  A lesson is a shown pair, after the other shown pairs, all transformed alike.
+  Every lesson exists twice: only its answer has targets, or all of its text.
+  """
+  transforms = arc_augmentations.make_transforms(rng)
   rows: list[dataset_lib.Row] = []
-  places: dict[tuple[str, bool], list[int]] = {}
-  for kind, changes in variants.items():
-    for change, number in itertools.product(changes, range(len(shown))):
-      pairs = [(change(given), change(wanted)) for given, wanted in shown]
-      given, wanted = pairs.pop(number)
-      asked = task.text(pairs) + _asked(given)
-      for alone in (True, False):
-        places.setdefault((kind, alone), []).append(len(rows))
+  indices: dict[tuple[str, bool], list[int]] = {}
+  for kind, of_kind in transforms.items():
+    for transform, number in itertools.product(of_kind, range(len(shown))):
+      pairs = [
+        (transform(input_grid), transform(output_grid))
+        for input_grid, output_grid in shown
+      ]
+      input_grid, output_grid = pairs.pop(number)
+      prompt = task.text(pairs) + _question_text(input_grid)
+      for answers_only in (True, False):
+        indices.setdefault((kind, answers_only), []).append(len(rows))
         rows.append(
           dataset_lib.Row(
-            text=asked + _grid(wanted),
-            response_start=len(asked) if alone else 0,
+            text=prompt + _grid_text(output_grid),
+            response_start=len(prompt) if answers_only else 0,
             where=task.where,
-          )  # fmt: skip
+          )
         )
   choices = []
-  for option in _OPTIONS:
+  for option in arc_augmentations.OPTIONS:
     kinds = ('plain', *option.augmentations)
-    mine = [places[kind, option.alone] for kind in kinds]
+    lessons = [indices[kind, option.answers_only] for kind in kinds]
     choices.append(
       dataset_lib.Choice(
-        option.text, tuple(itertools.chain(*mine)), option.rate, option.share
+        option.text, tuple(itertools.chain(*lessons)), option.rate, option.share
       )
     )
   return rows, choices
 
 
-def _told(task, rng, num: int) -> list[dataset_lib.Row]:
-  """A task of birth: solved, and with choices at random."""
+def _pretrain_rows(task, rng, num_choices: int) -> list[dataset_lib.Row]:
+  """Returns a task with its solution, and the task with random choices."""
   solved = task.text([*task.pairs, task.tests[0]])
   rows = [dataset_lib.Row(text=solved, subject=task.subject, where=task.where)]
   *shown, _ = task.pairs
-  asked = task.text(shown) + _DREAM.format(task.name)
-  for _ in range(num):
-    text = _OPTIONS[rng.integers(len(_OPTIONS))].text
+  prompt = task.text(shown) + _DREAM_TEMPLATE.format(task.name)
+  options = arc_augmentations.OPTIONS
+  for _ in range(num_choices):
+    text = options[rng.integers(len(options))].text
     rows.append(
       dataset_lib.Row(
-        text=asked + text,
-        target_start=len(asked),
+        text=prompt + text,
+        target_start=len(prompt),
         subject=task.subject,
         where=task.where,
-      )  # fmt: skip
+      )
     )
   return rows

@@ -1,7 +1,7 @@
-"""What a world is: plain text to be born with, to live through, to be asked.
+"""Defines a dataset: text for pretraining, experiences, probes and dream tasks.
 
-Worlds hold no tokens, so one world serves any tokenizer, and a person can
-read exactly what the model reads.
+A dataset holds plain text and no tokens, so it works with every tokenizer, and
+the text that a model reads can be inspected.
 """
 
 import dataclasses
@@ -9,17 +9,17 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One piece of text to learn from.
+  """One text to train on.
 
   Attributes:
     text: the whole text.
-    response_start: character where the response begins; None: plain text.
-    answer_start: character where the first answer begins, for plain text
-      whose world knows it; no stored prompt reaches it.
-    told_from: character where plain text begins to be a target; what stands
-      before is only read.
-    subject: characters [start, end) of whom or what the text is about.
-    where: the place it comes from, for error messages: 'file:line'.
+    response_start: character at which the response starts; None for plain text.
+    answer_start: character at which the first answer of a plain text starts,
+      if the dataset knows it. No stored prompt extends to it.
+    target_start: character of a plain text from which tokens are targets; the
+      text before it is only read.
+    subject: characters [start, end) of the person or thing the text is about.
+    where: source of the row for error messages, such as 'file:line'.
   """
 
   text: str
@@ -32,13 +32,15 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-  """A frozen question with one right answer.
+  """A fixed question with one correct answer.
 
   Attributes:
-    prompt, answer: texts, tokenised apart and joined.
-    candidates: key into `World.candidates`; None: cannot be ranked.
-    stem: the wording is one that self-study stems use, too.
-    where: the place it comes from, for error messages.
+    prompt: the question; prompt and answer are tokenized separately.
+    answer: the correct answer.
+    candidates: key into `Dataset.candidates`, or None if the answer cannot be
+      ranked.
+    is_template: whether the self-study templates use the same wording.
+    where: source of the probe for error messages.
   """
 
   prompt: str
@@ -50,13 +52,13 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """A way to learn that a dream may choose.
+  """A way to learn that a dream can choose.
 
   Attributes:
-    text: how it is said.
-    lessons: places in the task's lessons, which it learns from.
-    rate: its learning rate, in units of a trial's.
-    share: of a trial's steps, those that it takes.
+    text: text by which a dream chooses it.
+    lessons: indices of the task's lessons that it trains on.
+    rate: its learning rate, as a multiple of a trial's.
+    share: its number of steps, as a fraction of a trial's.
   """
 
   text: str
@@ -71,10 +73,11 @@ class Task:
 
   Attributes:
     documents: texts of the experience, each with its subject.
-    practice: questions about them that no probe of the world asks, in any
-      wording: what a dream is tried on.
-    choices: what a dream may say; none: it is a text to learn from.
-    lessons: what choices learn from: a row counts from its response on.
+    practice: questions about the documents on which dreams are tried. No probe
+      of the dataset asks them in any wording.
+    choices: the texts that a dream may consist of; if empty, a dream is free
+      text to learn from.
+    lessons: rows that choices train on; only the response has targets.
   """
 
   documents: list[Row]
@@ -85,23 +88,26 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Everything that a stream is made from.
+  """All text that a stream is built from.
 
   Attributes:
-    name: of the world.
-    birth: rows known from birth.
-    held_out: rows like those of birth that are never trained on.
-    experiences: (name, rows) in the order of living.
-    probes: what is scored; keys 'birth', '1', '2', ... (place of the
+    name: name of the dataset.
+    pretrain: pretraining rows.
+    held_out: rows like those of pretraining that are never trained on.
+    experiences: (name, rows) in the order of training.
+    probes: scored probes by key: 'pretrain', '1', '2', ... (the number of the
       experience, not its name). A key without probes is absent.
-    stem_probes: the same facts in the wordings that the stems use.
-    open_probes: the same questions as `probes`, each behind its document:
-      what can be answered with the text at hand.
-    guard: probes of birth that are not among the scored ones.
-    stems: self-study templates with one '{}'; the answer follows the end.
-    tasks: what there is to dream about, by experience; a key without is absent.
-    dreams: what a dream is asked about a document, likewise with one '{}'.
-    candidates: sets of (text, since), since = experience that taught it.
+    template_probes: the same facts in the wordings of the templates.
+    open_probes: the questions of `probes`, each preceded by its document. They
+      measure what can be answered with the text at hand.
+    guard: probes of pretraining facts that are not among the scored ones.
+    templates: self-study templates with one '{}'; the answer follows the
+      template.
+    candidates: sets of (text, since); `since` is the experience that taught the
+      candidate, 0 for pretraining.
+    tasks: dream tasks by the key of the experience; a key without is absent.
+    dream_templates: prompts of dreams about a document, with one '{}' for its
+      subject.
     score: how probes are scored: 'greedy', 'rank' or 'forced'.
   """
 

@@ -1,12 +1,13 @@
-"""A made-up town book: invented people and five things to know of each.
+"""Dataset of invented people with five facts each.
 
-Nothing of it can be known from elsewhere, everything comes from a seed, and no
-later day holds a word that birth did not: new people are new pairs of known
-names with known values. So whatever is forgotten is knowledge, not vocabulary.
+None of the facts can be known from elsewhere, and all are drawn from a seed.
+The experiences contain no word that the pretraining text does not: new people
+are new pairs of known first and last names, with known values. Forgetting
+therefore measures knowledge and not vocabulary.
 
-Birth tells every fact in statements and in questions with answers. Days bring
-statements only. Two of the four question wordings lend themselves as self-study
-stems; the probes that are scored are asked in the other two.
+The pretraining text has every fact as statements and as questions with answers;
+the experiences have statements only. Two of the four question wordings serve as
+self-study templates, and the scored probes use the other two.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 
 from sleep_jax.datasets import dataset, facts_texts, facts_words
 
-_MOST_GUARDS = 200  # They are asked again every night.
+_MAX_GUARD_PROBES = 200  # They are evaluated every night.
 
 
 def make(
@@ -31,78 +32,91 @@ def make(
   seed: int = 0,
   stream_seed: int | None = None,
 ) -> dataset.Dataset:
-  """A world of invented people.
+  """Returns a dataset of invented people.
 
   Args:
-    num_pretrain: people known from birth.
-    num_days, people_per_day: experiences, and new people in each.
+    num_pretrain: number of people in the pretraining text.
+    num_days: number of experiences.
+    people_per_day: new people in each experience.
     attributes: facts per person, at most 5.
     values: possible values of each attribute, at most 40.
-    readings: documents about people of whom nothing else is told, each with
-      one of its facts asked or told again, that birth reads: so that it learns
-      to answer from a text. With any, a day brings one document a person, all
-      of its facts in a row, instead of single statements.
-    practice: facts of each person of a day that no probe asks about: they are
-      what dreams are tried on. Needs readings.
+    readings: number of documents in the pretraining text that teach answering
+      from a text. Each is about a person who occurs nowhere else and is
+      followed by one of its facts, as a statement or as a question with its
+      answer. If there are any, an experience has one document per person, with
+      all of its facts, instead of single statements.
+    practice: facts of each person of an experience that no probe asks about;
+      dreams are tried on them. Needs readings.
     seed: draws everything.
-    stream_seed: draws the people of the days anew and leaves birth as it is,
-      bit for bit: a stream to tune on.
+    stream_seed: if set, other people are drawn for the experiences, and
+      pretraining is unchanged, bit for bit: a stream for tuning.
+
+  Raises:
+    ValueError: a number is out of range, or the names are too few.
   """
   _check(num_pretrain, num_days, people_per_day, attributes, values, readings)
   _check_practice(practice, attributes, readings)
-  kinds = [
-    dataclasses.replace(kind, values=kind.values[:values])
-    for kind in facts_words.ATTRIBUTES[:attributes]
+  used_attributes = [
+    dataclasses.replace(attribute, values=attribute.values[:values])
+    for attribute in facts_words.ATTRIBUTES[:attributes]
   ]
   rng = np.random.default_rng([seed, 0])
-  firsts, lasts = (
-    facts_words.FIRST[:num_pretrain],
-    facts_words.LAST[:num_pretrain],
+  first_names, last_names = (
+    facts_words.FIRST_NAMES[:num_pretrain],
+    facts_words.LAST_NAMES[:num_pretrain],
   )
-  people = _pretrain_people(rng, firsts, lasts, num_pretrain)
+  people = _pretrain_people(rng, first_names, last_names, num_pretrain)
   pretrain_facts = []
-  for kind in kinds:
-    # Balanced, so that every value is met at birth.
-    drawn = rng.permutation(np.resize(np.arange(values), num_pretrain))
+  for attribute in used_attributes:
+    # Balanced, so that every value occurs in the pretraining text.
+    indices = rng.permutation(np.resize(np.arange(values), num_pretrain))
     pretrain_facts += [
-      facts_texts.Fact(person, kind, kind.values[place])
-      for person, place in zip(people, drawn, strict=True)
+      facts_texts.Fact(person, attribute, attribute.values[index])
+      for person, index in zip(people, indices, strict=True)
     ]
-  scored, stem, guard = _probes(rng, pretrain_facts, 'facts, birth')
-  pretrain, held_out = facts_texts.pretrain_rows(
-    rng, pretrain_facts, scored + stem
+  scored, with_template, guard = _probes(
+    rng, pretrain_facts, facts_texts.PRETRAIN
   )
-  chosen = rng.permutation(len(guard))[:_MOST_GUARDS]
+  pretrain, held_out = facts_texts.pretrain_rows(
+    rng, pretrain_facts, scored + with_template
+  )
+  guard_indices = rng.permutation(len(guard))[:_MAX_GUARD_PROBES]
 
   stream = 0 if stream_seed is None else 1 + stream_seed
   rng = np.random.default_rng([seed, 1, stream])
-  known = set(people)
-  strangers = [
+  known_people = set(people)
+  unused_names = [
     f'{first} {last}'
-    for first, last in itertools.product(firsts, lasts)
-    if f'{first} {last}' not in known
+    for first, last in itertools.product(first_names, last_names)
+    if f'{first} {last}' not in known_people
   ]
   if readings:
-    # Nobody who is read about arrives.
-    reader = np.random.default_rng([seed, 2])
-    apart = reader.permutation(strangers)[: len(strangers) // 2].tolist()
-    pretrain += facts_texts.make_readings(reader, kinds, apart, readings)
-    strangers = [name for name in strangers if name not in set(apart)]
-  arrivals = iter(rng.permutation(strangers)[: num_days * people_per_day])
+    # The people of the readings are in no experience.
+    readings_rng = np.random.default_rng([seed, 2])
+    reserved = readings_rng.permutation(unused_names)[
+      : len(unused_names) // 2
+    ].tolist()
+    pretrain += facts_texts.make_readings(
+      readings_rng, used_attributes, reserved, readings
+    )
+    unused_names = [name for name in unused_names if name not in set(reserved)]
+  new_names = iter(rng.permutation(unused_names)[: num_days * people_per_day])
   probes, template_probes, experiences = (
     {'pretrain': scored},
-    {'pretrain': stem},
+    {'pretrain': with_template},
     [],
   )
   open_probes: dict[str, list[dataset.Probe]] = {}
   tasks: dict[str, dataset.Task] = {}
-  apart_rng = np.random.default_rng([seed, 3, stream])
+  practice_rng = np.random.default_rng([seed, 3, stream])
   for day in range(1, num_days + 1):
-    newcomers = list(itertools.islice(arrivals, people_per_day))
+    new_people = list(itertools.islice(new_names, people_per_day))
     facts = [
-      facts_texts.Fact(str(person), kind, kind.values[rng.integers(values)])
-      for kind in kinds
-      for person in newcomers
+      facts_texts.Fact(
+        str(person), attribute, attribute.values[rng.integers(values)]
+      )
+      for attribute in used_attributes
+      for person in new_people
     ]
     where = f'facts, day {day}'
     rows = [
@@ -110,20 +124,20 @@ def make(
       for fact in facts
       for template in fact.attribute.statements
     ]
-    scored, stem, _ = _probes(rng, facts, where)
-    apart = _apart(apart_rng, facts, practice)
+    scored, with_template, _ = _probes(rng, facts, where)
+    practice_keys = _practice_keys(practice_rng, facts, practice)
     probes[str(day)], template_probes[str(day)] = (
       [
-        p
-        for fact, p in zip(facts, asked, strict=True)
-        if fact.about not in apart
+        probe
+        for fact, probe in zip(facts, group, strict=True)
+        if fact.key not in practice_keys
       ]
-      for asked in (scored, stem)
+      for group in (scored, with_template)
     )
     if readings:
       documents = {
         name: facts_texts.make_document(
-          rng, [f for f in facts if f.person == name], where
+          rng, [fact for fact in facts if fact.person == name], where
         )
         for name in dict.fromkeys(fact.person for fact in facts)
       }
@@ -133,13 +147,15 @@ def make(
           probe, prompt=f'{documents[fact.person].text} {probe.prompt}'
         )
         for fact, probe in zip(facts, scored, strict=True)
-        if fact.about not in apart
+        if fact.key not in practice_keys
       ]
     if practice:
       tasks[str(day)] = dataset.Task(
         documents=rows,
         practice=[
-          p for fact, p in zip(facts, stem, strict=True) if fact.about in apart
+          probe
+          for fact, probe in zip(facts, with_template, strict=True)
+          if fact.key in practice_keys
         ],
       )
     experiences.append((f'day {day}', rows))
@@ -151,80 +167,100 @@ def make(
     probes=probes,
     template_probes=template_probes,
     open_probes=open_probes,
-    guard=[guard[place] for place in chosen],
-    templates=[stem for kind in kinds for stem in kind.template_questions],
+    guard=[guard[index] for index in guard_indices],
+    templates=[
+      template
+      for attribute in used_attributes
+      for template in attribute.template_questions
+    ],
     tasks=tasks,
-    dream_templates=[form for kind in kinds for form in facts_texts.forms(kind)],
+    dream_templates=[
+      template
+      for attribute in used_attributes
+      for template in facts_texts.dream_templates(attribute)
+    ],
     candidates={
-      kind.name: [(f' {value}', 0) for value in kind.values] for kind in kinds
+      attribute.name: [(f' {value}', 0) for value in attribute.values]
+      for attribute in used_attributes
     },
   )
 
 
-def _apart(
+def _practice_keys(
   rng, facts: list[facts_texts.Fact], practice: int
 ) -> set[tuple[str, str]]:
-  """Of each person, so many facts that no probe asks about."""
+  """Draws the keys of the practice facts, the same number for each person."""
   if not practice:
     return set()
   by_person: dict[str, list[facts_texts.Fact]] = {}
   for fact in facts:
     by_person.setdefault(fact.person, []).append(fact)
   return {
-    own[place].about
-    for own in by_person.values()
-    for place in rng.permutation(len(own))[:practice]
+    group[index].key
+    for group in by_person.values()
+    for index in rng.permutation(len(group))[:practice]
   }
 
 
-def _pretrain_people(rng, firsts, lasts, num_pretrain: int) -> list[str]:
-  """Different pairs in which every first and every last name occurs."""
-  pairs = list(zip(firsts, rng.permutation(lasts), strict=True))
-  taken = set(pairs)
+def _pretrain_people(
+  rng, first_names, last_names, num_pretrain: int
+) -> list[str]:
+  """Draws different names in which every first and last name occurs."""
+  pairs = list(zip(first_names, rng.permutation(last_names), strict=True))
+  used = set(pairs)
   others = [
-    pair for pair in itertools.product(firsts, lasts) if pair not in taken
+    pair
+    for pair in itertools.product(first_names, last_names)
+    if pair not in used
   ]
-  more = rng.permutation(len(others))[: num_pretrain - len(pairs)]
-  pairs += [others[i] for i in more]
+  added = rng.permutation(len(others))[: num_pretrain - len(pairs)]
+  pairs += [others[i] for i in added]
   return [f'{first} {last}' for first, last in pairs]
 
 
 def _probes(rng, facts: list[facts_texts.Fact], where: str):
-  """One scored and one stem probe a fact, and the stem wording left over."""
-  scored, stem, spare = [], [], []
+  """Draws the wordings of the probes of each fact.
+
+  Returns:
+    Scored probes; probes in one of the two template wordings; probes in the
+    other template wording.
+  """
+  scored, with_template, remaining = [], [], []
   for fact in facts:
-    apart = fact.attribute.scored_questions
+    questions = fact.attribute.scored_questions
     templates = fact.attribute.template_questions
-    chosen = rng.integers(len(templates))
+    drawn = rng.integers(len(templates))
     scored.append(
       fact.probe(
-        apart[rng.integers(len(apart))], is_template=False, where=where
+        questions[rng.integers(len(questions))], is_template=False, where=where
       )
     )
-    stem.append(fact.probe(templates[chosen], is_template=True, where=where))
-    spare.append(
-      fact.probe(templates[1 - chosen], is_template=True, where=where)
+    with_template.append(
+      fact.probe(templates[drawn], is_template=True, where=where)
     )
-  return scored, stem, spare
+    remaining.append(
+      fact.probe(templates[1 - drawn], is_template=True, where=where)
+    )
+  return scored, with_template, remaining
 
 
 def _check_practice(practice: int, attributes: int, readings: int) -> None:
   if not 0 <= practice < attributes:
     raise ValueError(
       f'facts: practice is {practice}, but {attributes} attributes must leave '
-      f'one to be asked about: set it to 0 to {attributes - 1}.'
+      f'one or more for probes: set it to 0 to {attributes - 1}.'
     )
   if practice and not readings:
     raise ValueError(
-      f'facts: practice is {practice}, but dreams are about documents, which '
-      'days bring with readings alone: set readings to 1 or more.'
+      f'facts: practice is {practice}, but dreams need documents, which '
+      'experiences have only with readings: set readings to 1 or more.'
     )
 
 
 def _check(
   num_pretrain, num_days, people_per_day, attributes, values, readings
 ) -> None:
-  for name, found, least in (
+  for name, value, minimum in (
     ('num_pretrain', num_pretrain, 2),
     ('num_days', num_days, 1),
     ('people_per_day', people_per_day, 1),
@@ -232,26 +268,29 @@ def _check(
     ('values', values, 2),
     ('readings', readings, 0),
   ):
-    if found < least:
-      raise ValueError(f'facts: {name} is {found}: set it to {least} or more.')
+    if value < minimum:
+      raise ValueError(
+        f'facts: {name} is {value}: set it to {minimum} or more.'
+      )
   if attributes > len(facts_words.ATTRIBUTES):
     raise ValueError(
-      f'facts: attributes is {attributes}, but the world has words for '
+      f'facts: attributes is {attributes}, but the dataset defines '
       f'{len(facts_words.ATTRIBUTES)}: set it to that or less.'
     )
-  most = min(40, num_pretrain)
-  if values > most:
+  max_values = min(40, num_pretrain)
+  if values > max_values:
     raise ValueError(
       f'facts: values is {values}, but the lists hold 40 and every value must '
-      f'be met among the {num_pretrain} people of birth: set it to {most} or '
-      f'less.'
+      f'occur among the {num_pretrain} people of pretraining: set it to '
+      f'{max_values} or less.'
     )
-  pairs = min(len(facts_words.FIRST), num_pretrain) * min(
-    len(facts_words.LAST), num_pretrain
+  num_pairs = min(len(facts_words.FIRST_NAMES), num_pretrain) * min(
+    len(facts_words.LAST_NAMES), num_pretrain
   )
   people = num_pretrain + num_days * people_per_day * (2 if readings else 1)
-  if people > pairs:
+  if people > num_pairs:
     raise ValueError(
-      f'facts: {people} people are asked for, but the names met at birth make '
-      f'{pairs} pairs: lower num_days or people_per_day, or raise num_pretrain.'
+      f'facts: {people} people are needed, but the names of pretraining make '
+      f'{num_pairs} pairs: lower num_days or people_per_day, or raise '
+      'num_pretrain.'
     )

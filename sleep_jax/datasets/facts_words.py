@@ -1,19 +1,19 @@
-"""The words of the town of `facts`: names, and what there is to know of people.
+"""Names, attributes, values and sentence templates of the facts dataset.
 
-Every word is one token of a tokenizer made from birth text.
+Every word is one token of a tokenizer trained on the pretraining text.
 """
 
 import dataclasses
 import itertools
 
-FIRST = (
+FIRST_NAMES = (
   'Ada Anna Anton Ben Bella Boris Cora Clara Carlo Dan Dora David Elsa Emma '
   'Erik Finn Flora Frank Gina Greta Gerd Hanna Hugo Hedda Ines Ivan Ida '
   'Jana Jon Julia Kara Karl Kurt Lena Leo Lora Mira Marta Max Nora Nina '
   'Nils Otto Olga Oskar Paul Petra Piet Rosa Rolf Rena Sara Sam Sven Tara '
   'Tom Tina Vera Will Zara'
 ).split()
-LAST = [
+LAST_NAMES = [
   start + end
   for end, start in itertools.product(
     ('an', 'er', 'in', 'ow', 'es', 'ell'),
@@ -54,16 +54,26 @@ _INSTRUMENTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Attribute:
-  """Something to know of a person: its values and the ways to put it."""
+  """An attribute of a person, with its values and wordings.
+
+  Attributes:
+    name: name of the attribute.
+    values: its possible values.
+    statements: templates with two slots, the person's name before the value.
+    template_questions: questions with a slot for the name that also serve as
+      self-study templates.
+    scored_questions: questions of the scored probes, likewise.
+  """
 
   name: str
   values: list[str]
-  statements: tuple[str, ...]  # The name stands before the value.
+  statements: tuple[str, ...]
   template_questions: tuple[str, ...]
   scored_questions: tuple[str, ...]
 
   @property
   def questions(self) -> tuple[str, ...]:
+    """All wordings of the question."""
     return self.template_questions + self.scored_questions
 
 

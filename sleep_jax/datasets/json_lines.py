@@ -1,4 +1,8 @@
-"""Reads JSON lines, plain or gzipped; every complaint names file and line."""
+"""Reads files of JSON lines, plain or gzipped.
+
+Every error names the file and the line. The module `jsonl` is the dataset of a
+user's own files; this module is the reader that it and other datasets use.
+"""
 
 import gzip
 import json
@@ -7,16 +11,17 @@ from typing import Any
 
 
 def read(path: str) -> list[tuple[str, dict[str, Any]]]:
-  """The rows of a file, each with its 'file:line'. Blank lines are skipped.
+  """Returns the rows of a file as ('file:line', row). Blank lines are skipped.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: a line is no JSON object, or the file is broken or not UTF-8.
+    FileNotFoundError: the file does not exist.
+    ValueError: a line is not a JSON object, or the file is not UTF-8 or not
+      valid gzip.
   """
-  opened = gzip.open if path.endswith('.gz') else open
+  open_file = gzip.open if path.endswith('.gz') else open
   rows, number = [], 0
   try:
-    with opened(path, 'rt', encoding='utf-8') as file:
+    with open_file(path, 'rt', encoding='utf-8') as file:
       for number, line in enumerate(file, 1):
         if line.strip():
           rows.append((f'{path}:{number}', _parse(line, f'{path}:{number}')))
@@ -33,8 +38,17 @@ def read(path: str) -> list[tuple[str, dict[str, Any]]]:
   return rows
 
 
-def text(row: dict[str, Any], field: str, where: str) -> str:
-  """A field that must hold text."""
+def text_field(row: dict[str, Any], field: str, where: str) -> str:
+  """Returns a field that has to be a non-empty string.
+
+  Args:
+    row: the row.
+    field: name of the field.
+    where: 'file:line' of the row.
+
+  Raises:
+    ValueError: the field is missing or not a non-empty string.
+  """
   if field not in row:
     raise ValueError(
       f'{where}: no field {field!r} among {sorted(row)}: add it or name '
@@ -43,18 +57,19 @@ def text(row: dict[str, Any], field: str, where: str) -> str:
   value = row[field]
   if not isinstance(value, str) or not value.strip():
     raise ValueError(
-      f'{where}: field {field!r} is {value!r}: write text that is not empty.'
+      f'{where}: field {field!r} is {value!r}: expected a non-empty string.'
     )
   return value
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:
+  """Returns the JSON object of a line."""
   try:
     row = json.loads(line)
   except json.JSONDecodeError as error:
     raise ValueError(
-      f'{where}: no JSON ({error.msg} at column {error.colno}): each line must '
-      f'be one object; it begins {line[:40].strip()!r}.'
+      f'{where}: not valid JSON ({error.msg} at column {error.colno}): each '
+      f'line must be one object; it starts with {line[:40].strip()!r}.'
     ) from error
   if not isinstance(row, dict):
     raise ValueError(

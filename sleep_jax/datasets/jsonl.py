@@ -1,7 +1,7 @@
-"""A person's own days: JSON lines to live through, and questions to be asked.
+"""Dataset of a user's own text: JSON lines as experiences and as probes.
 
-Rows are {"text": ...} or {"prompt": ..., "response": ...}. One file is one
-experience, or one value of a field is.
+Rows are {"text": ...} or {"prompt": ..., "response": ...}. Each file is an
+experience, or each value of a field is.
 """
 
 import glob
@@ -13,13 +13,14 @@ import numpy as np
 
 from sleep_jax.datasets import dataset, json_lines
 
-_ABOUT = (
-  'The jsonl world reads your own text: a .jsonl or .jsonl.gz file, a folder, '
-  'a pattern or a list of them, one JSON object per line, {"text": ...} or '
-  '{"prompt": ..., "response": ...}. Pass --config.data.path=FILE_OR_FOLDER.'
+_USAGE = (
+  'The jsonl dataset reads your own text: a .jsonl or .jsonl.gz file, a '
+  'folder, a pattern or a list of them, one JSON object per line, {"text": '
+  '...} or {"prompt": ..., "response": ...}. Pass '
+  '--config.data.path=FILE_OR_FOLDER.'
 )
-_HELD_OUT = 20  # One row in so many.
-_SUBJECT = 4  # Words that say what a text is about.
+_HELD_OUT_EVERY = 20  # One row in this many is held out.
+_SUBJECT_WORDS = 4  # First words of a plain text that are its subject.
 
 
 def make(
@@ -31,30 +32,34 @@ def make(
   templates: Sequence[str] = (),
   seed: int = 0,
 ) -> dataset.Dataset:
-  """A world of a person's own files.
+  """Returns a dataset of a user's own files.
 
-  One row in twenty is held out of birth; without birth text, out of each
-  experience. Shorter texts than that give none.
+  One row in twenty is held out of the pretraining text; without pretraining
+  text, of each experience. From fewer than twenty rows, none is held out.
 
   Args:
     path: file, folder, pattern or list; files are sorted by name within each.
-    probes: file of {"prompt", "answer"} rows. An optional "experience" says
-      what a probe asks about: 'birth', or the name of an experience (its
-      file's name without .jsonl, or its value of `field`). A probe that names
-      none is asked about every experience.
-    birth: file, folder, pattern or list of text known from birth.
-    field: rows are told apart by this field instead of by file; experiences
-      come in the order in which its values first appear.
-    stems: self-study templates with one '{}', which plain text fills with its
-      first words.
-    seed: draws what is held out.
+    probes: file of {"prompt", "answer"} rows. An optional "experience" assigns
+      a probe: 'pretrain', or the name of an experience (its file's name
+      without .jsonl, or its value of `field`). A probe without it belongs to
+      every experience.
+    pretrain: file, folder, pattern or list of pretraining text.
+    field: rows are grouped into experiences by this field instead of by file;
+      experiences are in the order in which its values first appear.
+    templates: self-study templates with one '{}', which is filled with the
+      first words of a plain text.
+    seed: draws the rows that are held out.
+
+  Raises:
+    FileNotFoundError: a path matches nothing.
+    ValueError: a file or row cannot be used; names it.
   """
   rng = np.random.default_rng(seed)
-  groups = _groups(path, field)
+  groups = _read_experiences(path, field)
   pretrain_rows: list[dataset.Row] = []
   held_out: list[dataset.Row] = []
   if pretrain:
-    pretrain_rows, held_out = born(pretrain, rng)
+    pretrain_rows, held_out = read_pretrain(pretrain, rng)
   else:
     for name, rows in groups.items():
       groups[name], held = _hold_out(rng, rows)
@@ -64,30 +69,32 @@ def make(
     pretrain=pretrain_rows,
     held_out=held_out,
     experiences=list(groups.items()),
-    probes=_probes(probes, list(groups)) if probes else {},
+    probes=_read_probes(probes, list(groups)) if probes else {},
     templates=list(templates),
   )
 
 
-def born(
+def read_pretrain(
   path: str | Sequence[str], rng: np.random.Generator
 ) -> tuple[list[dataset.Row], list[dataset.Row]]:
-  """Text that is known from birth, and what is held out of it."""
-  rows = [_row(*row) for file in find(path) for row in json_lines.read(file)]
+  """Returns the pretraining rows and the rows held out of them."""
+  rows = [
+    _row(*row) for file in find_files(path) for row in json_lines.read(file)
+  ]
   if not rows:
-    raise ValueError(f'jsonl: birth text {path} holds no rows. {_ABOUT}')
+    raise ValueError(f'jsonl: pretraining text {path} holds no rows. {_USAGE}')
   return _hold_out(rng, rows)
 
 
-def _groups(path, field: str | None) -> dict[str, list[dataset.Row]]:
-  """Experience -> rows, in the order of living."""
+def _read_experiences(path, field: str | None) -> dict[str, list[dataset.Row]]:
+  """Returns the rows of each experience, in the order of training."""
   groups: dict[str, list[dataset.Row]] = {}
-  for file in find(path):
+  for file in find_files(path):
     rows = json_lines.read(file)
     if not rows:
       raise ValueError(
-        f'jsonl: {file} holds no rows: an experience needs some. Fill it or '
-        'remove it.'
+        f'jsonl: {file} holds no rows: an experience needs one or more. Add '
+        'rows or remove the file.'
       )
     if field is None:
       name = _name(file)
@@ -101,18 +108,27 @@ def _groups(path, field: str | None) -> dict[str, list[dataset.Row]]:
     for where, row in rows:
       if row.get(field) is None:
         raise ValueError(
-          f'{where}: no field {field!r} among {sorted(row)}, which tells '
-          'experiences apart: add it or change --config.data.field.'
+          f'{where}: no field {field!r} among {sorted(row)}, by which rows are '
+          'grouped into experiences: add it or change '
+          '--config.data.settings.field.'
         )
       groups.setdefault(str(row[field]), []).append(_row(where, row))
   return groups
 
 
-def find(path: str | Sequence[str] | None) -> list[str]:
-  """The files of a path, sorted within each of its parts."""
+def find_files(path: str | Sequence[str] | None) -> list[str]:
+  """Returns the files of a path, sorted within each of its parts.
+
+  Args:
+    path: file, folder, pattern, or a list of them.
+
+  Raises:
+    FileNotFoundError: a part matches nothing.
+    ValueError: there is no path.
+  """
   if not path:
-    raise ValueError(f'jsonl: no data path is given. {_ABOUT}')
-  found = []
+    raise ValueError(f'jsonl: no data path is given. {_USAGE}')
+  files = []
   for part in [path] if isinstance(path, str) else path:
     if os.path.isdir(part):
       matches = glob.glob(os.path.join(glob.escape(part), '*.jsonl'))
@@ -122,74 +138,88 @@ def find(path: str | Sequence[str] | None) -> list[str]:
     else:
       matches = glob.glob(part)
     if not matches:
-      raise FileNotFoundError(f'jsonl: nothing is found at {part!r}. {_ABOUT}')
-    found += sorted(matches)
-  return found
+      raise FileNotFoundError(f'jsonl: no files match {part!r}. {_USAGE}')
+    files += sorted(matches)
+  return files
 
 
 def _name(file: str) -> str:
+  """Returns the name of a file's experience."""
   return os.path.basename(file).removesuffix('.gz').removesuffix('.jsonl')
 
 
 def _row(where: str, row: dict) -> dataset.Row:
+  """Converts a JSON object to a row."""
   if 'text' in row:
-    text = json_lines.text(row, 'text', where)
-    first = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT - 1}}}', text)
+    text = json_lines.text_field(row, 'text', where)
+    match = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT_WORDS - 1}}}', text)
     return dataset.Row(
-      text=text, subject=first.span() if first else None, where=where
+      text=text, subject=match.span() if match else None, where=where
     )
   if 'prompt' not in row or 'response' not in row:
     raise ValueError(
       f'{where}: found the fields {sorted(row)}, expected "text", or "prompt" '
-      'and "response": add what is missing.'
+      'and "response": add the missing field.'
     )
-  prompt = json_lines.text(row, 'prompt', where)
-  response = _after(prompt, json_lines.text(row, 'response', where))
+  prompt = json_lines.text_field(row, 'prompt', where)
+  response = _with_space(prompt, json_lines.text_field(row, 'response', where))
   return dataset.Row(
     text=prompt + response, response_start=len(prompt), where=where
   )
 
 
-def _after(prompt: str, response: str) -> str:
-  """The response, a space before it unless one of the two brings it."""
-  spaced = prompt[-1].isspace() or response[0].isspace()
-  return response if spaced else ' ' + response
+def _with_space(prompt: str, response: str) -> str:
+  """Returns the response, with a space before it if there is none yet."""
+  has_space = prompt[-1].isspace() or response[0].isspace()
+  return response if has_space else ' ' + response
 
 
 def _hold_out(rng, rows: list[dataset.Row]):
-  held = set(rng.permutation(len(rows))[: len(rows) // _HELD_OUT].tolist())
+  """Splits rows into (rows to train on, held-out rows)."""
+  held = set(
+    rng.permutation(len(rows))[: len(rows) // _HELD_OUT_EVERY].tolist()
+  )
   return (
-    [row for place, row in enumerate(rows) if place not in held],
-    [rows[place] for place in sorted(held)],
+    [row for index, row in enumerate(rows) if index not in held],
+    [rows[index] for index in sorted(held)],
   )
 
 
-def _probes(path: str, names: list[str]) -> dict[str, list[dataset.Probe]]:
+def _read_probes(
+  path: str, experiences: list[str]
+) -> dict[str, list[dataset.Probe]]:
+  """Returns the probes by key; a key without probes is absent."""
   keys = {'pretrain': 'pretrain'}
-  keys.update((name, str(place)) for place, name in enumerate(names, 1))
+  keys.update((name, str(day)) for day, name in enumerate(experiences, 1))
   probes: dict[str, list[dataset.Probe]] = {key: [] for key in keys.values()}
-  rows = [row for file in find(path) for row in json_lines.read(file)]
+  rows = [row for file in find_files(path) for row in json_lines.read(file)]
   if not rows:
     raise ValueError(
       f'jsonl: probe file {path} holds no rows: write {{"prompt": ..., '
-      '"answer": ...} rows or leave --config.data.probes out.'
+      '"answer": ...} rows or remove --config.data.settings.probes.'
     )
   for where, row in rows:
-    prompt = json_lines.text(row, 'prompt', where)
+    prompt = json_lines.text_field(row, 'prompt', where)
     probe = dataset.Probe(
       prompt=prompt,
-      answer=_after(prompt, json_lines.text(row, 'answer', where)),
+      answer=_with_space(prompt, json_lines.text_field(row, 'answer', where)),
       where=where,
     )
     if row.get('experience') is None:
-      chosen = [key for key in probes if key != 'pretrain']
+      assigned = [key for key in probes if key != 'pretrain']
     elif str(row['experience']) in keys:
-      chosen = [keys[str(row['experience'])]]
+      assigned = [keys[str(row['experience'])]]
+    elif row['experience'] == 'birth':
+      raise ValueError(
+        f"{where}: experience 'birth' is now named 'pretrain': write "
+        '"experience": "pretrain".'
+      )
     else:
       raise ValueError(
         f'{where}: experience {row["experience"]!r} is none of {list(keys)}: '
-        'correct the name, or leave it out to ask about every experience.'
+        'correct the name, or remove it to assign the probe to every '
+        'experience.'
       )
-    for key in chosen:
+    for key in assigned:
       probes[key].append(probe)
   return {key: group for key, group in probes.items() if group}

@@ -1,4 +1,4 @@
-"""A whole world in tokens: probes, candidates and stems fit together."""
+"""Tests of building a stream: sources, probes, candidates, templates, tasks."""
 
 import dataclasses
 import re
@@ -41,13 +41,13 @@ def build(dataset=DATASET, kind='bytes', **changes):
   return stream_lib.build(dataset, tokenizer.make(kind, texts, 400), **settings)
 
 
-def text(stream, tokens, length):
+def decode(stream, tokens, length):
   return stream.tokenizer.decode(tokens[:length])
 
 
 @pytest.mark.parametrize('kind', ['bytes', 'bpe'])
 @pytest.mark.parametrize('pack', [False, True])
-def test_a_world_becomes_a_stream(kind, pack):
+def test_a_dataset_becomes_a_stream(kind, pack):
   stream = build(kind=kind, pack=pack)
   assert [source.name for source in stream.experiences] == [
     'monday',
@@ -78,11 +78,11 @@ def test_the_gold_candidate_is_the_answer(kind):
   stream = build(kind=kind)
   for probes in stream.probes.values():
     for row in range(len(probes.set_B)):
-      place = probes.set_B[row], probes.gold_B[row]
+      index = probes.set_B[row], probes.gold_B[row]
       length = probes.answer_length_B[row]
-      assert probes.candidate_length_SC[place] == length
+      assert probes.candidate_length_SC[index] == length
       answer = probes.answer_BA[row, :length].tolist()
-      assert probes.candidates_SCA[place][:length].tolist() == answer
+      assert probes.candidates_SCA[index][:length].tolist() == answer
       assert answer[-1] == stream.tokenizer.eos
   since = stream.probes['1'].candidate_since_SC
   assert since.tolist() == [[0, 1], [0, 0]]
@@ -91,8 +91,8 @@ def test_the_gold_candidate_is_the_answer(kind):
 
 
 @pytest.mark.parametrize('kind', ['bytes', 'bpe'])
-def test_a_question_is_asked_as_the_row_was_read(kind):
-  """A probe's tokens are the very tokens of a prompt and response row."""
+def test_a_probe_has_the_tokens_of_the_row_with_its_question(kind):
+  """Probes and rows with prompt and response are tokenized alike."""
   dataset = dataclasses.replace(
     DATASET,
     pretrain=[DATASET.pretrain[1]],
@@ -100,41 +100,41 @@ def test_a_question_is_asked_as_the_row_was_read(kind):
   )
   stream = build(dataset, kind=kind)
   row, probes = stream.pretrain.batch(0), stream.probes['pretrain']
-  asked = probes.prompts.tokens_BP[0, : probes.prompts.length_B[0]].tolist()
-  asked += probes.answer_BA[0, : probes.answer_length_B[0]].tolist()
-  assert row.tokens_BT[0, : len(asked)].tolist() == asked
+  tokens = probes.prompts.tokens_BP[0, : probes.prompts.length_B[0]].tolist()
+  tokens += probes.answer_BA[0, : probes.answer_length_B[0]].tolist()
+  assert row.tokens_BT[0, : len(tokens)].tolist() == tokens
 
 
 @pytest.mark.parametrize('kind', ['bytes', 'bpe'])
-def test_a_stem_filled_with_a_subject_reads_like_a_question(kind):
+def test_a_filled_template_has_the_tokens_of_the_filled_text(kind):
   stream = build(kind=kind)
   batch, templates = stream.pretrain.batch(0), stream.templates
   for row in range(2):
     start, stop = batch.prompts.subject_B2[row]
     subject = batch.prompts.tokens_BP[row, start:stop].tolist()
-    for stem, template in enumerate(DATASET.templates):
+    for index, template in enumerate(DATASET.templates):
       before = templates.before_SP[
-        stem, : templates.before_length_S[stem]
+        index, : templates.before_length_S[index]
       ].tolist()
       after = templates.after_SP[
-        stem, : templates.after_length_S[stem]
+        index, : templates.after_length_S[index]
       ].tolist()
       assert before + subject + after == stream.tokenizer.encode(
         template.format('Mi')
       )
 
 
-def test_days_may_be_read_in_smaller_batches_than_birth():
+def test_experiences_may_have_smaller_batches_than_pretraining():
   stream = build(batch_size=2, day_batch_size=1)
   sizes = [
     len(s.batch(0).tokens_BT) for s in (stream.pretrain, *stream.experiences)
   ]
   assert sizes == [2, 1, 1]
-  same = [len(s.batch(0).tokens_BT) for s in build().experiences]
-  assert same == [2, 2]
+  default = [len(s.batch(0).tokens_BT) for s in build().experiences]
+  assert default == [2, 2]
 
 
-def test_a_world_without_questions_still_runs():
+def test_a_dataset_without_probes_becomes_a_stream():
   plain = dataset_lib.Dataset(
     name='plain',
     pretrain=[],
@@ -161,7 +161,7 @@ def test_probes_without_candidates_have_no_set():
   assert not probes.candidate_length_SC.any()
 
 
-def test_a_validation_stream_leaves_birth_batches_as_they_are():
+def test_pretraining_batches_do_not_depend_on_the_experiences():
   other = dataclasses.replace(DATASET, experiences=DATASET.experiences[::-1])
   np.testing.assert_array_equal(
     build().pretrain.batch(3).tokens_BT,
@@ -169,7 +169,7 @@ def test_a_validation_stream_leaves_birth_batches_as_they_are():
   )
 
 
-LO = dataset_lib.Task(
+TASK = dataset_lib.Task(
   documents=[
     dataset_lib.Row(text='Lo has a dog.', answer_start=9, subject=(0, 2))
   ],
@@ -177,57 +177,60 @@ LO = dataset_lib.Task(
 )
 
 
-def test_what_there_is_to_dream_about_is_whole_and_begins_as_it_was_stored():
-  stream = build(dataclasses.replace(DATASET, tasks={'1': LO}))
+def test_a_task_has_stored_prompts_and_whole_documents():
+  stream = build(dataclasses.replace(DATASET, tasks={'1': TASK}))
   assert list(stream.tasks) == ['1'] and not build().tasks
-  found = stream.tasks['1']
-  (asked,), (size,) = found.prompts.tokens_BP, found.prompts.length_B
-  read, length = found.prompts.context.tokens_BT, found.prompts.context.length_B
-  assert text(stream, asked.tolist(), size).strip() == 'Lo has a'
-  whole = text(stream, read[0].tolist(), length[0])
+  task = stream.tasks['1']
+  (prompt,), (size,) = task.prompts.tokens_BP, task.prompts.length_B
+  documents = task.prompts.context.tokens_BT
+  length = task.prompts.context.length_B
+  assert decode(stream, prompt.tolist(), size).strip() == 'Lo has a'
+  whole = decode(stream, documents[0].tolist(), length[0])
   assert (
     whole == 'Lo has a dog.'
-    and stream.tokenizer.eos not in read[0, : length[0]]
+    and stream.tokenizer.eos not in documents[0, : length[0]]
   )
-  start, stop = found.prompts.subject_B2[0]
-  assert stream.tokenizer.decode(asked[start:stop].tolist()) == 'Lo'
-  assert found.practice.prompts.tokens_BP.shape[0] == 1
+  start, stop = task.prompts.subject_B2[0]
+  assert stream.tokenizer.decode(prompt[start:stop].tolist()) == 'Lo'
+  assert task.practice.prompts.tokens_BP.shape[0] == 1
 
 
-def test_tasks_are_of_one_shape_and_long_documents_are_windows():
+def test_tasks_have_one_shape_and_long_documents_become_windows():
   long = dataset_lib.Row(text='Bo has an ox. ' * 3, subject=(0, 2), where='q:3')
   other = dataset_lib.Task(
     [long], [dataset_lib.Probe('Bo has?', ' dog', 'pet')]
   )
-  dataset = dataclasses.replace(DATASET, tasks={'1': LO, '2': other})
+  dataset = dataclasses.replace(DATASET, tasks={'1': TASK, '2': other})
   with pytest.raises(ValueError, match='q:3.*context is 32'):
     build(dataset)
   tasks = build(dataset, overlap=4).tasks
-  read = [tasks[key].prompts.context for key in '12']
-  assert read[0].tokens_BT.shape == read[1].tokens_BT.shape == (2, 32)
-  np.testing.assert_array_equal(read[0].tokens_BT[0], read[0].tokens_BT[1])
-  assert not np.array_equal(read[1].tokens_BT[0], read[1].tokens_BT[1])
+  contexts = [tasks[key].prompts.context for key in '12']
+  assert contexts[0].tokens_BT.shape == contexts[1].tokens_BT.shape == (2, 32)
+  np.testing.assert_array_equal(
+    contexts[0].tokens_BT[0], contexts[0].tokens_BT[1]
+  )
+  assert not np.array_equal(contexts[1].tokens_BT[0], contexts[1].tokens_BT[1])
 
 
 @pytest.mark.parametrize(
-  'probe', ['Pet of Lo?', 'Has Lo a?', 'Pet of Mi?', 'Has Mi a?']
+  'prompt', ['Pet of Lo?', 'Has Lo a?', 'Pet of Mi?', 'Has Mi a?']
 )
-def test_dreams_are_never_tried_on_what_is_asked_in_the_end(probe):
-  """In no wording: of scores, of stems, of birth, of the guard."""
+def test_practice_on_a_scored_question_is_refused(prompt):
+  """Covers scored, template, pretraining and guard probes."""
   task = dataclasses.replace(
-    LO, practice=[dataset_lib.Probe(probe, ' dog', 'pet', where='q:7')]
+    TASK, practice=[dataset_lib.Probe(prompt, ' dog', 'pet', where='q:7')]
   )
-  with pytest.raises(ValueError, match=f'q:7.*{re.escape(repr(probe))}'):
+  with pytest.raises(ValueError, match=f'q:7.*{re.escape(repr(prompt))}'):
     build(dataclasses.replace(DATASET, tasks={'1': task}))
 
 
-def test_a_task_without_questions_is_said():
+def test_a_task_without_practice_questions_is_refused():
   with pytest.raises(ValueError, match='experience 1 has 1 documents and 0'):
-    empty = dataclasses.replace(LO, practice=[])
+    empty = dataclasses.replace(TASK, practice=[])
     build(dataclasses.replace(DATASET, tasks={'1': empty}))
 
 
-def test_what_does_not_fit_is_said():
+def test_missing_experiences_and_texts_that_do_not_fit_are_refused():
   with pytest.raises(ValueError, match='tiny: there are no experiences'):
     build(dataclasses.replace(DATASET, experiences=[]))
   long = dataset_lib.Probe('x' * 20, ' cat', 'pet', where='q.jsonl:3')
@@ -236,14 +239,14 @@ def test_what_does_not_fit_is_said():
   answer = dataset_lib.Probe('Who?', ' ' + 'x' * 30, where='q.jsonl:4')
   with pytest.raises(ValueError, match='q.jsonl:4.* 37 tokens.* 32'):
     build(dataclasses.replace(DATASET, probes={'pretrain': [answer]}))
-  for stem, message in (
+  for template, message in (
     ('What is it?', '0 slots'),
     ('What is the pet of {}?', 'longest subject'),
   ):
     with pytest.raises(ValueError, match=message):
-      build(dataclasses.replace(DATASET, templates=[stem]))
-  glued = dataclasses.replace(
+      build(dataclasses.replace(DATASET, templates=[template]))
+  joined = dataclasses.replace(
     DATASET, templates=['{}s'], pretrain=[dataset_lib.Row(text='Xs and Xs')]
   )
   with pytest.raises(ValueError, match='part of a word'):
-    build(glued, kind='bpe')
+    build(joined, kind='bpe')

@@ -1,4 +1,4 @@
-"""What both tokenizers promise: nothing is lost, nothing can be forged."""
+"""Tests of the byte and BPE tokenizers: round trips, offsets, BOS and EOS."""
 
 import pytest
 
@@ -7,72 +7,74 @@ from sleep_jax.data import tokenizer
 TEXTS = ['Mira Tolan lives in Bexford.', 'Where does Mira Tolan live?'] * 3
 
 
-def both():
+def make_both():
   return [tokenizer.make('bytes'), tokenizer.make('bpe', TEXTS, 400)]
 
 
 @pytest.mark.parametrize('text', ['Mira lives.', 'naïve 雪\n\tx', '', '  a'])
-def test_decoding_gives_the_text_back(text):
-  for made in both():
-    assert made.decode(made.encode(text)).strip(' ') == text.strip(' ')
+def test_decoding_returns_the_text(text):
+  for tok in make_both():
+    assert tok.decode(tok.encode(text)).strip(' ') == text.strip(' ')
 
 
-def test_a_word_is_the_same_token_wherever_it_stands():
+def test_a_word_is_the_same_token_at_every_position():
   bpe = tokenizer.make('bpe', TEXTS, 400)
   (mira,) = bpe.encode('Mira')
   assert bpe.encode(' Mira') == [mira]
   assert bpe.encode('Where does Mira')[-1] == mira
 
 
-def test_bos_and_eos_cannot_be_written_in_text():
-  for made in both():
-    ids = made.encode('<s> </s> <bos> <eos> <|endoftext|>')
-    assert made.bos not in ids and made.eos not in ids
-    assert {made.bos, made.eos} == {made.vocab_size - 2, made.vocab_size - 1}
-    assert made.decode([made.bos, *ids, made.eos]) == made.decode(ids)
+def test_text_is_never_encoded_as_bos_or_eos():
+  for tok in make_both():
+    ids = tok.encode('<s> </s> <bos> <eos> <|endoftext|>')
+    assert tok.bos not in ids and tok.eos not in ids
+    assert {tok.bos, tok.eos} == {tok.vocab_size - 2, tok.vocab_size - 1}
+    assert tok.decode([tok.bos, *ids, tok.eos]) == tok.decode(ids)
 
 
 def test_offsets_cover_the_characters_of_a_token():
-  for made in both():
+  for tok in make_both():
     text = 'Where does é Mira live?'
-    ids, spans = made.encode_offsets(text)
-    assert ids == made.encode(text)
+    ids, spans = tok.encode_offsets(text)
+    assert ids == tok.encode(text)
     start = text.index('Mira')
     inside = [
       token
-      for token, (begin, end) in zip(ids, spans, strict=True)
-      if end > start and begin < start + 4
+      for token, (first, end) in zip(ids, spans, strict=True)
+      if end > start and first < start + 4
     ]
-    assert made.decode(inside).strip() == 'Mira'
+    assert tok.decode(inside).strip() == 'Mira'
 
 
-def test_a_space_that_is_its_own_token_stays_with_its_word():
+def test_a_space_token_has_the_span_of_the_next_character():
   bpe = tokenizer.make('bpe', ['lives in'] * 5, 300)
   _, spans = bpe.encode_offsets('lives Q')
   assert spans[-2:] == [(6, 7), (6, 7)]
 
 
 def test_a_saved_tokenizer_encodes_as_before(tmp_path):
-  for made in both():
-    made.save(str(tmp_path / made.kind))
-    loaded = tokenizer.load(str(tmp_path / made.kind))
+  for tok in make_both():
+    tok.save(str(tmp_path / tok.kind))
+    loaded = tokenizer.load(str(tmp_path / tok.kind))
     text = 'Mira Tolan lives in a naïve 雪.'
-    assert loaded.encode(text) == made.encode(text)
-    assert loaded.vocab_size == made.vocab_size
-    assert loaded.fingerprint == made.fingerprint
+    assert loaded.encode(text) == tok.encode(text)
+    assert loaded.vocab_size == tok.vocab_size
+    assert loaded.fingerprint == tok.fingerprint
 
 
-def test_training_twice_gives_the_same_tokenizer():
+def test_training_is_deterministic():
   first, second = (tokenizer.make('bpe', TEXTS, 400) for _ in range(2))
   assert first.fingerprint == second.fingerprint
 
 
-def test_vocabulary_size_is_a_limit():
+def test_vocabulary_size_is_an_upper_limit():
   assert tokenizer.make('bpe', TEXTS, 270).vocab_size == 270
   assert tokenizer.make('bpe', TEXTS, 4000).vocab_size < 400
 
 
-def test_what_cannot_be_made_or_loaded_is_said(tmp_path):
+def test_unknown_kinds_small_vocabularies_and_broken_files_are_refused(
+  tmp_path,
+):
   with pytest.raises(ValueError, match="'words'.*'bytes' or 'bpe'"):
     tokenizer.make('words')
   with pytest.raises(ValueError, match='vocab_size is 100.*258'):
@@ -80,5 +82,5 @@ def test_what_cannot_be_made_or_loaded_is_said(tmp_path):
   with pytest.raises(FileNotFoundError, match='tokenizer.json does not exist'):
     tokenizer.load(str(tmp_path))
   (tmp_path / 'tokenizer.json').write_text('{"kind": "bpe"')
-  with pytest.raises(ValueError, match='is no tokenizer'):
+  with pytest.raises(ValueError, match='is not a tokenizer'):
     tokenizer.load(str(tmp_path))

@@ -1,4 +1,4 @@
-"""ARC: grids are text, a dream is a choice, and the test is never practice."""
+"""Tests of the ARC dataset: text of grids, choices, lessons, practice pairs."""
 
 import functools
 import json
@@ -23,10 +23,16 @@ CONTEXT = 160
 
 
 def _task(number, pairs=3, **changes):
-  random = np.random.default_rng(number)
-  grid = lambda: random.integers(0, 10, (2, 3)).tolist()
-  made = [{'input': g, 'output': g[::-1]} for g in (grid() for _ in range(9))]
-  row = {'id': f'task{number}', 'train': made[:pairs], 'test': made[pairs:][:2]}
+  rng = np.random.default_rng(number)
+  grid = lambda: rng.integers(0, 10, (2, 3)).tolist()
+  all_pairs = [
+    {'input': g, 'output': g[::-1]} for g in (grid() for _ in range(9))
+  ]
+  row = {
+    'id': f'task{number}',
+    'train': all_pairs[:pairs],
+    'test': all_pairs[pairs:][:2],
+  }
   return row | changes
 
 
@@ -59,7 +65,7 @@ def _stream(dataset):
   )
 
 
-def test_a_day_is_a_task_and_its_tests_are_asked(file):
+def test_an_experience_is_a_task_and_its_test_pairs_are_probes(file):
   dataset = _dataset(file, num_days=6)
   assert len({name for name, _ in dataset.experiences}) == 6
   for day, ((row,), probes) in enumerate(
@@ -75,38 +81,40 @@ def test_a_day_is_a_task_and_its_tests_are_asked(file):
     for probe, pair in zip(probes, task['test'], strict=True):
       assert probe.prompt.count('out\n') == 4
       assert probe.prompt.endswith('out\n')
-      wanted = [list(map(int, line)) for line in probe.answer.split('\n')]
-      assert wanted == pair['output']
+      answer = [list(map(int, line)) for line in probe.answer.split('\n')]
+      assert answer == pair['output']
 
 
-def test_what_dreams_are_tried_on_is_no_test_and_is_not_shown(file):
+def test_the_practice_pair_is_neither_shown_nor_a_test_pair(file):
   dataset = _dataset(file, num_days=6)
   for key, task in dataset.tasks.items():
     (practice,) = task.practice
     (document,) = task.documents
     assert practice.prompt.startswith(document.text)
-    last = practice.prompt[len(document.text) :]
-    assert last not in document.text
-    assert all(last not in lesson.text for lesson in task.lessons)
+    question = practice.prompt[len(document.text) :]
+    assert question not in document.text
+    assert all(question not in lesson.text for lesson in task.lessons)
     for probe in dataset.probes[key]:
       assert probe.prompt != practice.prompt
       assert probe.prompt.split('in\n')[-1] not in practice.prompt
 
 
-def test_each_lesson_is_a_shown_pair_changed_behind_the_others(file):
+def test_each_lesson_is_a_transformed_pair_after_the_other_shown_pairs(file):
   task = _dataset(file, num_days=6).tasks['1']
-  assert len(task.lessons) == 2 * 2 * (1 + 3 + 3 + 3)  # Pairs, on, variants.
+  assert len(task.lessons) == 2 * 2 * (
+    1 + 3 + 3 + 3
+  )  # Pairs, targets, transforms.
   for lesson in task.lessons:
-    told = lesson.text[lesson.response_start :]
-    last = lesson.text.split('out\n')[-1]
-    assert told in (last, lesson.text)
-    given, wanted = (
+    targets = lesson.text[lesson.response_start :]
+    answer = lesson.text.split('out\n')[-1]
+    assert targets in (answer, lesson.text)
+    given, expected = (
       np.array([list(map(int, line)) for line in part.strip().split('\n')])
       for part in lesson.text.split('in\n')[-1].split('out\n')
     )
-    # The rule, upside down, whichever way a pair is turned.
-    turned = [np.flipud(given), np.fliplr(given)]
-    assert any(np.array_equal(wanted, one) for one in turned)
+    # The task's rule is to flip a grid; a turned pair is flipped sideways.
+    flipped = [np.flipud(given), np.fliplr(given)]
+    assert any(np.array_equal(expected, grid) for grid in flipped)
   choices = {choice.text: choice for choice in task.choices}
   assert len(choices) == 64
   plain = choices[' plain, answers, slowly, long']
@@ -115,9 +123,9 @@ def test_each_lesson_is_a_shown_pair_changed_behind_the_others(file):
   assert (most.rate, most.share) == (3.0, 0.5) and len(most.lessons) == 20
 
 
-def test_birth_tells_other_tasks_and_how_a_choice_is_said(tmp_path, file):
+def test_pretraining_text_has_other_tasks_and_their_choices(tmp_path, file):
   pretrain = _write(
-    tmp_path / 'birth.jsonl', [_task(number) for number in range(3, 30)]
+    tmp_path / 'pretrain.jsonl', [_task(number) for number in range(3, 30)]
   )
   dataset = arc.make(path=file, pretrain=pretrain, longest=CONTEXT, num_days=1)
   texts = [row.text for row in dataset.pretrain + dataset.held_out]
@@ -125,95 +133,106 @@ def test_birth_tells_other_tasks_and_how_a_choice_is_said(tmp_path, file):
   assert names == {f'Task task{n}' for n in range(6, 30)} - {'Task task9'} | {
     'Task task9'
   }
-  known = {choice.text for choice in dataset.tasks['1'].choices}
-  told = [row for row in dataset.pretrain if row.target_start]
-  assert told and all(row.text[row.target_start :] in known for row in told)
+  choices = {choice.text for choice in dataset.tasks['1'].choices}
+  rows = [row for row in dataset.pretrain if row.target_start]
+  assert rows and all(row.text[row.target_start :] in choices for row in rows)
 
 
 @pytest.mark.parametrize(
-  'row, said',
+  'row, message',
   [
-    (_task(1, train=[]), "'train' holds no list"),
-    (_task(1, test=[{'input': [[1]]}]), r"test\[0\] has no grid 'output'"),
+    (_task(1, train=[]), "'train' is not a list"),
+    (
+      _task(1, test=[{'input': [[1]]}]),
+      r"test\[0\] has no valid grid 'output'",
+    ),
     (_task(1, test=[{'input': [[1, 2], [3]], 'output': [[1]]}]), 'one length'),
     (_task(1, test=[{'input': [[10]], 'output': [[1]]}]), 'digits 0 to 9'),
     (_task(1) | {'id': ''}, "'id'"),
   ],
 )
-def test_a_task_that_cannot_be_read_names_its_line(tmp_path, row, said):
+def test_a_task_that_cannot_be_read_names_its_line(tmp_path, row, message):
   path = _write(tmp_path / 'bad.jsonl', [_task(0), row])
-  with pytest.raises(ValueError, match=rf'bad.jsonl:2.*{said}'):
+  with pytest.raises(ValueError, match=rf'bad.jsonl:2.*{message}'):
     arc.make(path=path, num_days=1)
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, message',
   [
-    (dict(num_days=7), '7 days take 7 tasks, but .* has 6'),
+    (dict(num_days=7), '7 days need 7 tasks, but .* has 6'),
     (dict(longest=60), 'has 0 of at most 60 characters'),
     (dict(num_days=4, stream_seed=1), 'after those of the stream'),
     (dict(num_days=0), 'num_days is 0'),
   ],
 )
-def test_too_few_tasks_are_counted(file, changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_too_few_tasks_are_counted_in_the_error(file, changes, message):
+  with pytest.raises(ValueError, match=message):
     arc.make(path=file, **dict(longest=CONTEXT) | changes)
 
 
-def test_choices_in_tokens_are_the_worlds(file):
+def test_choices_and_lessons_are_tokenized_as_in_the_dataset(file):
   dataset = _dataset(file, num_days=3)
   stream = _stream(dataset)
   tokenizer = stream.tokenizer
   for key, task in stream.tasks.items():
-    given, found = dataset.tasks[key], task.choices
-    for place, choice in enumerate(given.choices):
-      text = found.text_CG[place, : found.length_C[place]].tolist()
+    expected, arrays = dataset.tasks[key], task.choices
+    for index, choice in enumerate(expected.choices):
+      text = arrays.text_CG[index, : arrays.length_C[index]].tolist()
       assert text == [*tokenizer.encode(choice.text), tokenizer.eos]
-      assert set(np.flatnonzero(found.weight_CR[place])) == set(choice.lessons)
-    for place, row in enumerate(given.lessons):
-      size = found.lessons.length_B[place]
-      tokens = found.lessons.tokens_BT[place, :size].tolist()
+      assert set(np.flatnonzero(arrays.weight_CR[index])) == set(choice.lessons)
+    for index, row in enumerate(expected.lessons):
+      size = arrays.lessons.length_B[index]
+      tokens = arrays.lessons.tokens_BT[index, :size].tolist()
       assert tokens == [
         tokenizer.bos,
         *tokenizer.encode(row.text),
         tokenizer.eos,
       ]
-      begun = tokenizer.encode(row.text[: row.response_start])
-      assert found.lessons.prompt_length_B[place] == 1 + len(begun)
+      prompt = tokenizer.encode(row.text[: row.response_start])
+      assert arrays.lessons.prompt_length_B[index] == 1 + len(prompt)
 
 
-def _chosen(texts, prompt=2):
-  """Which of two choices, [5 6 EOS] and [5 EOS], each text is."""
+def _match(texts, prompt=2):
+  """Returns which choice each text is, [5 6 EOS] or [5 EOS], or None."""
   choices = types.Choices(
     text_CG=jnp.array([[5, 6, testing.EOS], [5, testing.EOS, 0]]),
     length_C=jnp.array([3, 2]), lessons=None, weight_CR=None, rate_C=None,
     share_C=None,
   )  # fmt: skip
-  made = testing.prompts([[1, 9, *text] for text in texts], width=8)
+  sequences = testing.prompts([[1, 9, *text] for text in texts], width=8)
   rollout = types.Rollout(
-    made.tokens_BP, jnp.full((len(texts),), prompt), made.length_B
+    sequences.tokens_BP, jnp.full((len(texts),), prompt), sequences.length_B
   )
-  at, known = texts_lib.chosen(rollout, choices)
-  return [int(a) if k else None for a, k in zip(at, known, strict=True)]
+  index, valid = texts_lib.match_choices(rollout, choices)
+  return [int(i) if v else None for i, v in zip(index, valid, strict=True)]
 
 
-def test_a_dream_is_a_choice_if_it_says_one_word_for_word():
-  e = testing.EOS
-  texts = [[5, 6, e], [5, e], [5, 6], [6, 5, e], [5, 6, e, e], [], [5, 5, e]]
-  assert _chosen(texts) == [0, 1, None, None, None, None, None]
+def test_a_dream_is_a_choice_only_if_all_tokens_match():
+  eos = testing.EOS
+  texts = [
+    [5, 6, eos],
+    [5, eos],
+    [5, 6],
+    [6, 5, eos],
+    [5, 6, eos, eos],
+    [],
+    [5, 5, eos],
+  ]
+  assert _match(texts) == [0, 1, None, None, None, None, None]
 
 
-def test_what_is_chosen_is_learned_by_who_teaches(file):
-  """All candidates say the first choice or nothing: its lessons are kept."""
+def test_a_dream_trains_on_the_lessons_of_its_choice(file):
+  """Two candidates are the first choice, two match no choice."""
   dataset = _dataset(file, num_days=1)
   stream = _stream(dataset)
   task = jax.tree.map(jnp.asarray, stream.tasks['1'])
   c = _config()
   model = testing.tiny()
-  d = settings.make(**c.dream.to_dict())
-  made = rounds.DreamRounds(
+  dream_settings = settings.make(**c.dream.to_dict())
+  dream_rounds = rounds.DreamRounds(
     model, stream.tokenizer.bos, stream.tokenizer.eos,
-    settings_checks.make_settings(**c.consolidate.to_dict()), d,
+    settings_checks.make_settings(**c.consolidate.to_dict()), dream_settings,
   )  # fmt: skip
   choices = task.choices
   size = int(choices.length_C[0])
@@ -222,12 +241,14 @@ def test_what_is_chosen_is_learned_by_who_teaches(file):
   texts = types.Rollout(
     jnp.asarray(tokens), jnp.ones((4,), jnp.int32), jnp.full((4,), 1 + size)
   )
-  lessons, valid_B = made._lessons(texts, choices)
+  lessons, valid_B = dream_rounds._make_lessons(texts, choices)
   assert valid_B.tolist() == [True, True, False, False]
   np.testing.assert_array_equal(lessons.weight_MK[0], choices.weight_CR[0])
   assert not np.asarray(lessons.weight_MK[2:]).any() and lessons.shared
-  unread = made._unread(lessons.rows)
-  assert unread.context.length_B.tolist() == [1] * len(choices.weight_CR[0])
+  without_context = dream_rounds._with_empty_context(lessons.rows)
+  assert without_context.context.length_B.tolist() == [1] * len(
+    choices.weight_CR[0]
+  )
 
 
 def _config():
@@ -245,7 +266,9 @@ def _config():
     ('consolidate', 'max_new', 20),
   ],
 )
-def test_nights_that_choices_do_not_fit_are_said(file, section, field, value):
+def test_night_settings_that_choices_do_not_fit_are_refused(
+  file, section, field, value
+):
   task = _stream(_dataset(file, num_days=1)).tasks['1']
   c = _config()
   assert checks.check_task(task, c) is task

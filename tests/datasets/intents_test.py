@@ -1,4 +1,4 @@
-"""Classes come in days; labels met so far compete; texts are frozen."""
+"""Tests of the intents dataset: classes, candidate labels, probes, tuning."""
 
 import gzip
 import json
@@ -35,7 +35,7 @@ def labels(rows):
   return {row.text[row.response_start :] for row in rows}
 
 
-def test_rows_end_in_the_words_of_their_label(folder):
+def test_rows_end_in_the_text_of_their_label(folder):
   row = intents.make(path=folder, **SMALL).pretrain[0]
   label = row.text[row.response_start :]
   assert row.text == f'Text: train 0 of {label[-1]}\nLabel:{label}'
@@ -43,7 +43,7 @@ def test_rows_end_in_the_words_of_their_label(folder):
   assert 'train.jsonl.gz:' in row.where
 
 
-def test_each_class_comes_once(folder):
+def test_each_class_occurs_in_one_experience_only(folder):
   dataset = intents.make(path=folder, **SMALL)
   groups = [labels(dataset.pretrain)] + [
     labels(rows) for _, rows in dataset.experiences
@@ -56,7 +56,7 @@ def test_each_class_comes_once(folder):
     } == group
 
 
-def test_probes_are_frozen_test_texts_of_their_classes(folder):
+def test_probes_are_test_texts_of_their_classes(folder):
   dataset = intents.make(path=folder, **SMALL)
   assert {key: len(group) for key, group in dataset.probes.items()} == {
     'pretrain': 12,
@@ -72,7 +72,7 @@ def test_probes_are_frozen_test_texts_of_their_classes(folder):
   assert dataset.score == 'rank' and dataset.templates == []
 
 
-def test_a_tuning_stream_keeps_birth_and_never_sees_test(folder):
+def test_a_tuning_stream_keeps_pretraining_and_never_uses_test(folder):
   dataset = intents.make(path=folder, **SMALL)
   streams = [
     intents.make(path=folder, **SMALL, stream_seed=seed) for seed in range(3)
@@ -92,7 +92,7 @@ def test_a_tuning_stream_keeps_birth_and_never_sees_test(folder):
     assert not scored & {probe.prompt for probe in stream.guard}
 
 
-def test_a_missing_path_says_what_the_set_is_and_how_to_give_it(tmp_path):
+def test_a_missing_path_names_the_dataset_and_the_flag(tmp_path):
   for path in (None, ''):
     with pytest.raises(ValueError, match='CLINC150.*--config.data.path'):
       intents.make(path=path)
@@ -100,7 +100,9 @@ def test_a_missing_path_says_what_the_set_is_and_how_to_give_it(tmp_path):
     intents.make(path=str(tmp_path))
 
 
-def test_broken_lines_and_missing_labels_are_named(folder, tmp_path):
+def test_broken_lines_and_missing_labels_are_named_in_the_error(
+  folder, tmp_path
+):
   write(tmp_path / 'val.jsonl.gz', [{'text': 'x', 'label': 'a'}, {'text': 'y'}])
   with pytest.raises(ValueError, match="val.jsonl.gz:2.*'label'"):
     intents.make(path=folder, **SMALL)
@@ -109,8 +111,10 @@ def test_broken_lines_and_missing_labels_are_named(folder, tmp_path):
     intents.make(path=folder, **SMALL)
 
 
-def test_too_many_classes_and_unprobed_classes_are_said(folder, tmp_path):
-  with pytest.raises(ValueError, match='make 10 classes.* has 9'):
+def test_too_many_classes_and_classes_without_probes_are_refused(
+  folder, tmp_path
+):
+  with pytest.raises(ValueError, match='need 10 classes.* has 9'):
     intents.make(path=folder, **(SMALL | dict(num_days=3)))
   with pytest.raises(ValueError, match='num_days 0'):
     intents.make(path=folder, **(SMALL | dict(num_days=0)))

@@ -1,4 +1,4 @@
-"""A person's own files: experiences, probes, and complaints that help."""
+"""Tests of the jsonl dataset: experiences, probes, held-out rows, errors."""
 
 import json
 
@@ -23,7 +23,7 @@ def days(folder, count=2, rows=3):
   return str(folder)
 
 
-def test_one_file_is_one_experience_in_order_of_name(tmp_path):
+def test_each_file_is_an_experience_in_order_of_name(tmp_path):
   folder = days(tmp_path, 3)
   expected = ['day1', 'day2', 'day3']
   files = [str(tmp_path / f'{name}.jsonl') for name in expected]
@@ -36,7 +36,7 @@ def test_one_file_is_one_experience_in_order_of_name(tmp_path):
   assert rows[2].where == f'{files[1]}:3'
 
 
-def test_one_value_of_a_field_is_one_experience(tmp_path):
+def test_each_value_of_a_field_is_an_experience(tmp_path):
   rows = [
     {'text': f'note {i}', 'week': week} for i, week in enumerate([9, 10, 9])
   ]
@@ -47,7 +47,7 @@ def test_one_value_of_a_field_is_one_experience(tmp_path):
   ]
 
 
-def test_a_space_stands_between_prompt_and_response(tmp_path):
+def test_a_space_separates_prompt_and_response(tmp_path):
   path = write(
     tmp_path / 'day1.jsonl',
     [
@@ -61,7 +61,7 @@ def test_a_space_stands_between_prompt_and_response(tmp_path):
   assert [row.response_start for row in rows] == [4, 5, 4]
 
 
-def test_probes_belong_to_the_experience_that_they_name(tmp_path):
+def test_probes_belong_to_the_experience_they_name(tmp_path):
   folder = days(tmp_path)
   path = write(
     tmp_path / 'probes.json',
@@ -72,10 +72,10 @@ def test_probes_belong_to_the_experience_that_they_name(tmp_path):
     ],
   )
   probes = jsonl.make(path=folder, probes=path).probes
-  asked = {
+  prompts = {
     key: [probe.prompt for probe in group] for key, group in probes.items()
   }
-  assert asked == {
+  assert prompts == {
     'pretrain': ['Who am I?'],
     '1': ['What did I meet?'],
     '2': ['How many cats?', 'What did I meet?'],
@@ -90,14 +90,14 @@ def test_one_row_in_twenty_is_held_out(tmp_path):
   texts = [row.text for row in dataset.experiences[0][1] + dataset.held_out]
   assert len(set(texts)) == 40
   pretrain = write(
-    tmp_path / 'birth.json', [{'text': f'word {i}'} for i in range(60)]
+    tmp_path / 'pretrain.json', [{'text': f'word {i}'} for i in range(60)]
   )
   dataset = jsonl.make(path=folder, pretrain=pretrain)
   assert (len(dataset.pretrain), len(dataset.held_out)) == (57, 3)
   assert len(dataset.experiences[0][1]) == 40
 
 
-def test_it_runs_without_probes_and_without_birth(tmp_path):
+def test_probes_and_pretraining_text_are_optional(tmp_path):
   dataset = jsonl.make(path=days(tmp_path))
   stream = stream_lib.build(
     dataset,
@@ -111,16 +111,16 @@ def test_it_runs_without_probes_and_without_birth(tmp_path):
   assert stream.experiences[1].batch(5).tokens_BT.shape == (2, 64)
 
 
-def test_a_missing_path_says_what_is_expected(tmp_path):
+def test_a_missing_path_is_refused(tmp_path):
   for path in (None, '', []):
     with pytest.raises(ValueError, match='your own text.*--config.data.path'):
       jsonl.make(path=path)
   for path in (tmp_path, tmp_path / 'day9.jsonl', tmp_path / '*.jsonl'):
-    with pytest.raises(FileNotFoundError, match='nothing is found'):
+    with pytest.raises(FileNotFoundError, match='no files match'):
       jsonl.make(path=str(path))
 
 
-def test_bad_files_are_named_with_their_line(tmp_path):
+def test_bad_rows_are_named_with_their_line(tmp_path):
   path = tmp_path / 'day1.jsonl'
   for row, message in (
     ({'txt': 'x'}, r"day1.jsonl:1: found the fields \['txt'\]"),
@@ -135,7 +135,7 @@ def test_bad_files_are_named_with_their_line(tmp_path):
     jsonl.make(path=write(path, []))
 
 
-def test_bad_probes_and_birth_are_named(tmp_path):
+def test_bad_probes_and_empty_files_are_named(tmp_path):
   folder = days(tmp_path)
   path = tmp_path / 'probes.json'
   for row, message in (
@@ -143,6 +143,10 @@ def test_bad_probes_and_birth_are_named(tmp_path):
     (
       {'prompt': 'x', 'answer': 'y', 'experience': 'day3'},
       "probes.json:1.*'day3'.*'day1', 'day2'",
+    ),
+    (
+      {'prompt': 'x', 'answer': 'y', 'experience': 'birth'},
+      "probes.json:1.*'birth' is now named 'pretrain'",
     ),
   ):
     with pytest.raises(ValueError, match=message):
@@ -152,7 +156,7 @@ def test_bad_probes_and_birth_are_named(tmp_path):
       jsonl.make(path=folder, **{setting: write(path, [])})
 
 
-def test_two_files_of_one_name_are_refused(tmp_path):
+def test_two_files_with_the_same_name_are_refused(tmp_path):
   parts = []
   for part in 'ab':
     (tmp_path / part).mkdir()
@@ -161,7 +165,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     jsonl.make(path=parts)
 
 
-def test_plain_text_is_about_its_first_words(tmp_path):
+def test_the_subject_of_plain_text_is_its_first_words(tmp_path):
   path = write(tmp_path / 'a.jsonl', [{'text': ' One two  three four five.'}])
   dataset = jsonl.make(path=path, templates=['What of {}?'])
   row = dataset.experiences[0][1][0]

@@ -148,7 +148,7 @@ def test_going_back_to_a_cycle_leads_to_the_same_end(finished, copied):
   lived = []
 
   def wake(self, *args, step=programs.Programs.wake):
-    lived.append(self.kind.name)
+    lived.append(self.strategy.name)
     return step(self, *args)
 
   with pytest.MonkeyPatch.context() as patch:
@@ -360,7 +360,7 @@ def test_a_mesh_that_does_not_divide_is_refused(
     (
       'days/monday.jsonl',
       '{"text": "Tea."}\n{"text": ',
-      r'monday.jsonl:2: no J',
+      r'monday.jsonl:2: not valid J',
     ),
     ('days/monday.jsonl', '', 'monday.jsonl holds no rows'),
     (
@@ -369,7 +369,7 @@ def test_a_mesh_that_does_not_divide_is_refused(
       r'monday.jsonl:1: .*expected "tex',
     ),
     ('probes.jsonl', '{"prompt": "Tea"}', "probes.jsonl:1: no field 'answer'"),
-    ('probes.jsonl', 'Tea?', 'probes.jsonl:1: no JSON'),
+    ('probes.jsonl', 'Tea?', 'probes.jsonl:1: not valid JSON'),
     (
       'days/monday.jsonl',
       '{"text": "Tea at four, and cake, and then a walk in the park."}',
