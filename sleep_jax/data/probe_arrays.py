@@ -77,8 +77,8 @@ def make_probes(
     dataset: holds the candidate sets.
     tokenizer: tokenizer of the run.
     tables: see `make_candidates`.
-    context: T, most tokens of prompt and answer together, BOS and EOS included.
-    max_prompt: P, most tokens of a prompt, BOS included.
+    context: T, maximum number of tokens of prompt and answer, with BOS and EOS.
+    max_prompt: P, maximum number of tokens of a prompt, with BOS.
 
   Returns:
     The probes; `set_B` and `gold_B` are -1 for a probe without candidates.

@@ -25,7 +25,7 @@ def make_templates(
     templates: texts with one '{}' each.
     dataset: its subjects are what fills the slots.
     tokenizer: tokenizer of the run.
-    max_prompt: P, most tokens of a filled template, BOS included.
+    max_prompt: P, maximum number of tokens of a filled template, with BOS.
     prefix: tokens of plain text that a stored prompt keeps; a longer subject
       is never stored, so no template is filled with it.
 

@@ -49,7 +49,7 @@ def make_source(
     rows: texts to tokenize.
     tokenizer: tokenizer of the run.
     context: T, tokens of a stored row; a text with BOS and EOS has to fit.
-    max_prompt: P, most tokens of a stored prompt, BOS included.
+    max_prompt: P, maximum number of tokens of a stored prompt, with BOS.
     batch_size: stored rows in a batch.
     seed: seed of the shuffle.
     cache_dir: folder of the caches; None keeps the tokens in memory.

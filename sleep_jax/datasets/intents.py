@@ -38,7 +38,7 @@ def make(
     pretrain_classes: number of classes in the pretraining text.
     num_days: number of experiences.
     classes_per_day: new classes in each experience.
-    texts_per_class: most scored probes of a class.
+    texts_per_class: maximum number of scored probes of a class.
     seed: draws the order of classes and the probes.
     stream_seed: if set, the experiences get their classes in another order,
       pretraining is unchanged, and val is scored instead of test: a stream for

@@ -32,17 +32,17 @@ def single(row, **changes):
 
 def segments(batch):
   """Returns all (tokens, positions, loss) sequences of a batch, sorted."""
-  found = []
+  sequences = []
   for row in range(len(batch.tokens_BT)):
     for number in range(1, batch.segments_BT[row].max() + 1):
       inside = batch.segments_BT[row] == number
-      found.append(
+      sequences.append(
         tuple(
           tuple(array[row][inside].tolist())
           for array in (batch.tokens_BT, batch.positions_BT, batch.loss_BT)
         )
       )
-  return sorted(found)
+  return sorted(sequences)
 
 
 def stored_prompts(batch):

@@ -115,11 +115,11 @@ def test_templates_and_scored_probes_share_no_wording():
 
   def wordings(group):
     everyone = names(dataset.pretrain) | names(day_rows(dataset))
-    found = set()
+    templates = set()
     for probe in group:
       person = next(p for p in name.findall(probe.prompt) if p in everyone)
-      found.add(probe.prompt.replace(person, '{}'))
-    return found
+      templates.add(probe.prompt.replace(person, '{}'))
+    return templates
 
   scored = wordings([p for group in dataset.probes.values() for p in group])
   templates = wordings(
