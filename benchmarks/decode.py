@@ -50,14 +50,14 @@ def child(folder: str) -> dict:
   )
   key = jax.random.key(0)
   weights = hf_import.load(base_model, model, sharding.make(), key=key)
-  weights = streaming.ready(model, weights)
+  weights = streaming.prepare(model, weights)
   taken, made = [], []
   for _ in range(ask['repeats'] + 1):
     began = time.process_time()
     made = list(
       streaming.stream(
         model, weights, ask['prompts'], key, max_new=ask['max_new'],
-        ends=ask['ends'], temperature=0.0,
+        end_tokens=ask['ends'], temperature=0.0,
       )
     )  # fmt: skip
     taken.append(time.process_time() - began)
@@ -116,12 +116,14 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
       rows = list(
         streaming.stream(
           opened.model, opened.weights, prompts, jax.random.key(0), max_new=8,
-          ends=opened.end_tokens, temperature=0.0,
+          end_tokens=opened.end_tokens, temperature=0.0,
         )
       )  # fmt: skip
       ours = [[t for t in row if t is not None]
               for row in zip(*rows, strict=True)]  # fmt: skip
-      theirs = _peer(peer, home, prompts, ends=list(opened.end_tokens), max_new=8)
+      theirs = _peer(
+        peer, home, prompts, ends=list(opened.end_tokens), max_new=8
+      )
       cut = lambda row: row[: next(
         (i for i, t in enumerate(row) if t in opened.end_tokens), len(row)
       )]  # fmt: skip

@@ -59,7 +59,8 @@ def _answers(opened, dataset, model, weights: types.Weights) -> dict:
   for name, probes in dataset.probes.items():
     asked = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
     rows = streaming.stream(
-      model, weights, asked, jax.random.key(0), max_new=8, ends=opened.end_tokens,
+      model, weights, asked, jax.random.key(0), max_new=8,
+      end_tokens=opened.end_tokens,
       temperature=0.0,
     )  # fmt: skip
     found[name] = [

@@ -1,6 +1,6 @@
-"""Everything that changes, in one tree.
+"""The state of a run: one tree with every array that changes.
 
-A program takes a state and returns the next one and its metrics; a checkpoint
+A program takes a state and returns the next state and its metrics. A checkpoint
 is this tree and the position in the list of events.
 """
 
@@ -18,9 +18,10 @@ class AgeGroup(struct.PyTreeNode):
 
   Attributes:
     tokens_CP, length_C, subject_C2: as in `types.Prompts`.
-    step_C: wake step at which an entry was met; 0 = birth.
-    count: prompts offered so far; min(count, C) entries are valid.
-    documents: [C, W], what each prompt began, where a teacher will read it.
+    step_C: wake step at which an entry was stored. 0 means pretraining.
+    count: number of prompts offered so far. min(count, C) entries are valid.
+    documents: [C, W], the document that each prompt comes from, or None if no
+      teacher reads documents.
   """
 
   tokens_CP: Array
@@ -32,15 +33,16 @@ class AgeGroup(struct.PyTreeNode):
 
 
 class Dreams(struct.PyTreeNode):
-  """What a night has dreamt.
+  """Dreams of one night and the writer that was trained on them.
 
   Attributes:
-    texts: [B, T], what dreams that were tried would have the model learn from,
+    texts: [B, T], texts of the dreams that were tried, as training sequences
       with their documents.
-    asked: [A, P], what rewarded dreams were asked; of length 0: no such dream.
-    weight_B: 1 where a text is of a rewarded dream, else 0.
-    writer: adapter of who wrote them best.
-    slot: int32, of the newest expert, which takes all of it in.
+    asked: [A, P], prompts of the rewarded dreams. An entry of length 0 is
+      absent.
+    weight_B: 1 where a text belongs to a rewarded dream, else 0.
+    writer: adapter of the best writer.
+    slot: int32, slot of the newest expert, which is trained on the dreams.
   """
 
   texts: types.Rollout
@@ -51,21 +53,21 @@ class Dreams(struct.PyTreeNode):
 
 
 class Night(struct.PyTreeNode):
-  """One sleep under way: everything that is not yet committed.
+  """A night in progress: arrays that are not committed yet.
 
   Attributes:
-    update: int32, seeding updates done.
-    sender_next: the sender's base with the due update applied.
-    opt_next: the sender's optimizer state after that update.
-    fresh: what is trained, by level: an expert {name: [L, ...]}, or the
-      level's own base {path: [L, ...]}.
-    opt: its optimizer state.
+    update: int32, number of seeding updates done.
+    sender_next: base of the sender with the due update applied.
+    opt_next: optimizer state of the sender after that update.
+    fresh: trained parameters by level: an expert {name: [L, ...]}, or the base
+      of the level {path: [L, ...]}.
+    opt: optimizer state of `fresh`.
     pools: per teacher, its rehearsal sequences so far, [M, T].
-    rollouts: per teacher, the student's own sequences on its prompts, [M, T].
-    priorities: per teacher, how far the student last was from each of its
-      sequences, [M].
-    pair_2: of a merge, the slots that become one.
-    dreams: of a dreaming night, what it has to learn from.
+    rollouts: per teacher, sequences of the student on its prompts, [M, T].
+    priorities: per teacher, the last measured divergence of the student on
+      each of its sequences, [M].
+    pair_2: for a merge, the two slots that are merged.
+    dreams: for a night of dreams, the dreams that it learns from.
   """
 
   update: Array
@@ -81,23 +83,25 @@ class Night(struct.PyTreeNode):
 
 
 class State(struct.PyTreeNode):
-  """A learner.
+  """State of a run.
 
   Attributes:
-    step: int32, wake steps done.
-    key: typed key; folded with the step, never split in place.
-    weights: the running model.
+    step: int32, number of wake steps done.
+    key: typed key. Programs fold it with the step and never replace it.
+    weights: weights of the running model.
     sums: per owner, the sum of gradients since its last update.
     opt: per owner, its optimizer state.
-    anchor: per sleeping level, its base as it woke from its last sleep.
-    woke_N: int32, by sender (0 = the context): wake step of its last waking;
-      0 = birth.
+    anchor: per sleeping level, its base right after its last sleep.
+    woke_N: int32, by sender (0 = the context window), wake step of its last
+      waking. 0 means pretraining.
     guard_N: f32, score of the guard probes at that waking.
-    replay: bands of prompts by name ('birth', 'past', 'day/1', ...).
-    average: per sleeping level, the running mean of its base, if asked for.
-    memory: whole stored rows, for the replay baseline alone.
-    tether: what the day is held to: the anchor's rehearsals, if asked for.
-    night: the sleep under way, if any.
+    replay: age groups of prompts by name, see `replay.buffer`.
+    average: per sleeping level, the running mean of its base. Empty unless the
+      config asks for it.
+    row_buffer: stored rows of the replay baseline (`replay.row_buffer`), else
+      None.
+    kl_penalty: rehearsals of the anchor for the KL penalty awake, or None.
+    night: the night in progress, or None.
   """
 
   step: Array
@@ -110,6 +114,6 @@ class State(struct.PyTreeNode):
   guard_N: Array
   replay: dict[str, AgeGroup]
   average: dict[str, types.Params] = struct.field(default_factory=dict)
-  memory: Any = None
+  row_buffer: Any = None
   kl_penalty: types.Rollout | None = None
   night: Night | None = None

@@ -1,9 +1,10 @@
-"""Words shared by all: axis letters, batches, weights, rollouts, shape checks.
+"""Shared array types: weights, batches, rollouts, probes and shape checks.
 
-Axis letters: B batch, T time, P prompt, D width, F hidden, H heads, K head
-size, V vocabulary, N level, E expert slot, R rank, L layer, C candidate or
-capacity, A answer, M pool, S stem, set or cache slot.
-An array's name ends in its axes: `tokens_BT`.
+The name of an array ends in its axes, for example `tokens_BT`. Axis letters:
+A answer, B batch, C candidate or capacity, D width, E expert slot, F hidden
+size, G generated token or key head, H query head, K head size, L layer,
+M pool entry, N level, P prompt, R rank, S template, set or cache slot, T time,
+V vocabulary.
 """
 
 import re
@@ -18,18 +19,19 @@ Params = dict[str, Array]  # Flat: '/'-joined path -> array.
 
 
 class Weights(struct.PyTreeNode):
-  """A model: teacher, student and running self are all of this one type.
+  """Weights of a model. Teachers, students and the running model share it.
 
   Attributes:
-    params: flat dict, path -> array; blocks are stacked over layers.
-    active_NE: f32, 1 where an expert slot takes part, else 0.
-    fresh: the expert under training, which stands outside the bank (and so
-      outside its selection) until commit: {level: {name: array [L, ...]}}.
-    adapter: low-rank, beside matrices of the blocks, see `model.lora`.
-    opened_BNE: 1 where a row's gate of an active expert stands wide open,
-      whatever its router says.
-    blocks: what each layer computes with, one after the other, in place of
-      the stacks; see `Transformer.unstacked`.
+    params: flat dict, path -> array. Arrays of blocks are stacked over layers.
+    active_NE: f32, 1 where an expert slot is active, else 0.
+    fresh: the expert that is being trained, {level: {name: array [L, ...]}}.
+      It is not part of the bank, nor of its top-k selection, until it is
+      committed.
+    adapter: low-rank adapter of matrices of the blocks, see `model.lora`.
+    opened_BNE: 1 where the gate of an active expert is forced to 1 for a row,
+      independently of the router.
+    blocks: arrays of each layer as a tuple, in place of the stacked arrays,
+      see `model.blocks.unstack`.
   """
 
   params: Params
@@ -40,12 +42,12 @@ class Weights(struct.PyTreeNode):
   blocks: tuple[Any, ...] | None = None
 
   def with_params(self, params: Params) -> 'Weights':
-    """These weights with some arrays replaced; all others are shared."""
+    """Returns weights with some arrays replaced. The others are shared."""
     return self.replace(params={**self.params, **params})
 
 
 class Texts(struct.PyTreeNode):
-  """Documents, left-aligned, BOS first and no EOS.
+  """Left-aligned documents, with BOS and without EOS.
 
   Attributes:
     tokens_BT: int32.
@@ -57,14 +59,14 @@ class Texts(struct.PyTreeNode):
 
 
 class Prompts(struct.PyTreeNode):
-  """Beginnings of sequences, without any answer in them.
+  """Prompts: prefixes of sequences that contain no part of an answer.
 
   Attributes:
     tokens_BP: int32, BOS first.
-    length_B: int32, number of valid tokens; 0 marks an absent prompt.
-    subject_B2: int32, [start, stop) of what may fill the slot of a stem;
-      start == stop: nothing.
-    context: documents that stand before them, for a teacher alone.
+    length_B: int32, number of valid tokens. 0 marks an absent prompt.
+    subject_B2: int32, [start, stop) of the tokens that may fill the slot of a
+      template. start == stop means that there is no subject.
+    context: documents that precede the prompts. Only a teacher reads them.
   """
 
   tokens_BP: Array
@@ -78,12 +80,13 @@ class Batch(struct.PyTreeNode):
 
   Attributes:
     tokens_BT: int32.
-    segments_BT: int32; > 0 number of the sequence within its row, 0 a prefix
-      that all segments of the row may see, -1 padding.
-    positions_BT: int32, place of a token within its own sequence.
-    loss_BT: f32, 1 where this token is a target (predicted from the one
+    segments_BT: int32. A positive value is the number of the sequence within
+      its row, 0 is a prefix that all segments of the row attend to, -1 is
+      padding.
+    positions_BT: int32, position of a token within its own sequence.
+    loss_BT: f32, 1 where this token is a target (predicted from the token
       before it), else 0. Never 1 at the first token of a sequence.
-    prompts: what may be kept for rehearsal of these rows.
+    prompts: prompts of these rows that may be stored for rehearsal.
   """
 
   tokens_BT: Array
@@ -108,15 +111,15 @@ class PromptTemplates(struct.PyTreeNode):
 
 
 class Rollout(struct.PyTreeNode):
-  """Sampled sequences: prompt, then what was generated.
+  """Sampled sequences: a prompt followed by generated tokens.
 
   Attributes:
-    tokens_BT: int32, left-aligned, anything after `length_B`.
-    prompt_length_B: int32, generated tokens start here.
-    length_B: int32, end of the sequence, first EOS included.
+    tokens_BT: int32, left-aligned. Tokens from `length_B` on are arbitrary.
+    prompt_length_B: int32, index of the first generated token.
+    length_B: int32, end of the sequence, including the first EOS.
     context: as in `Prompts`.
-    states_BGD: what the head of who teaches it reads before each generated
-      token, where it has been read.
+    states_BGD: final hidden states of the teacher of the sequence at the
+      position before each generated token, or None if not computed yet.
   """
 
   tokens_BT: Array
@@ -127,18 +130,18 @@ class Rollout(struct.PyTreeNode):
 
 
 class Probes(struct.PyTreeNode):
-  """Frozen questions with one right answer each.
+  """Fixed questions with one correct answer each.
 
   Attributes:
-    prompts: [B, P]; empty context: BOS and the question, nothing else.
-    answer_BA: int32, the answer and EOS.
-    answer_length_B: int32, EOS included.
-    candidates_SCA: int32, sets of possible answers, each with EOS.
-    candidate_length_SC: int32, EOS included; 0 marks an absent candidate.
-    candidate_since_SC: int32, first experience (1-based; 0 = birth) that
-      taught it: only those met so far compete.
-    set_B: int32, which set of candidates belongs to a probe.
-    gold_B: int32, index of the right candidate in its set.
+    prompts: [B, P], BOS and the question, without any other context.
+    answer_BA: int32, the answer followed by EOS.
+    answer_length_B: int32, including EOS.
+    candidates_SCA: int32, sets of candidate answers, each with EOS.
+    candidate_length_SC: int32, including EOS. 0 marks an absent candidate.
+    candidate_since_SC: int32, first experience (1-based, 0 = pretraining) that
+      taught the candidate. Only candidates taught so far are ranked.
+    set_B: int32, index of the candidate set of each probe.
+    gold_B: int32, index of the correct candidate in its set.
   """
 
   prompts: Prompts
@@ -152,15 +155,15 @@ class Probes(struct.PyTreeNode):
 
 
 class Choices(struct.PyTreeNode):
-  """What a dream may say where it is a choice of how to learn.
+  """Valid outputs of a dream that chooses how to learn.
 
   Attributes:
-    text_CG: int32, tokens of each, EOS included, padded on the right.
-    length_C: int32, of them.
-    lessons: [R, T], what there is to learn from, without documents.
-    weight_CR: f32, 1 where a choice learns from a lesson, else 0.
-    rate_C: f32, its learning rate, in units of a trial's.
-    share_C: f32, of a trial's steps, those that it takes.
+    text_CG: int32, tokens of each choice with EOS, padded on the right.
+    length_C: int32, number of valid tokens, including EOS.
+    lessons: [R, T], all sequences to learn from, without documents.
+    weight_CR: f32, 1 where a choice trains on a lesson, else 0.
+    rate_C: f32, learning rate of each choice, as a multiple of the trial's.
+    share_C: f32, share of the trial's steps that each choice takes.
   """
 
   text_CG: Array
@@ -172,13 +175,14 @@ class Choices(struct.PyTreeNode):
 
 
 class Task(struct.PyTreeNode):
-  """What a night dreams about.
+  """Task of a night of dreams: documents and questions about them.
 
   Attributes:
-    prompts: [N, P], one a document, with its subject; `context` holds the
-      documents themselves.
-    practice: questions about them that no other probe asks.
-    choices: what a dream may say; None: it is a text to learn from.
+    prompts: [N, P], one per document, with its subject. `context` holds the
+      documents.
+    practice: questions about the documents that no other probe asks.
+    choices: valid outputs of a dream, or None if a dream is a text to learn
+      from.
   """
 
   prompts: Prompts
@@ -191,10 +195,14 @@ Forward = Callable[[Weights, Array, Array, Array], Array]
 
 
 def check_shapes(**arrays: Any) -> None:
-  """Checks that arrays agree on the axes that their names end in.
+  """Checks that the shapes of arrays match the axes in their names.
+
+  Args:
+    **arrays: name that ends in its axes -> array. A digit is a fixed size.
 
   Raises:
-    ValueError: a rank or two sizes disagree; names both arrays.
+    ValueError: a rank does not match a name, or two sizes of one axis differ.
+      The message names the arrays.
   """
   sizes: dict[str, tuple[int, str]] = {}
   for name, array in arrays.items():
@@ -202,16 +210,20 @@ def check_shapes(**arrays: Any) -> None:
     axes = match.group(1) if match else ''
     if array.ndim != len(axes):
       raise ValueError(
-        f'{name} has shape {array.shape}, but its name says {len(axes)} axes.'
+        f'{name} has shape {array.shape}: expected {len(axes)} axes, as in '
+        'its name.'
       )
     for axis, size in zip(axes, array.shape, strict=True):
       if axis.isdigit():
         if size != int(axis):
-          raise ValueError(f'{name} has shape {array.shape}: {axis} expected.')
+          raise ValueError(
+            f'{name} has shape {array.shape}: expected size {axis} in place of '
+            f'{size}.'
+          )
       elif axis in sizes and sizes[axis][0] != size:
         raise ValueError(
           f'Axis {axis} is {size} in {name} {array.shape} but '
-          f'{sizes[axis][0]} in {sizes[axis][1]}: make them agree.'
+          f'{sizes[axis][0]} in {sizes[axis][1]}: expected equal sizes.'
         )
       else:
         sizes[axis] = (size, name)

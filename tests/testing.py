@@ -133,7 +133,7 @@ def expert(model: transformer.Transformer, level: int, seed: int = 0) -> dict:
   """A fresh expert for a level that has learned something."""
   random = np.random.default_rng(seed)
   shapes = jax.eval_shape(
-    lambda key: model.fresh(key, level), jax.random.key(0)
+    lambda key: model.init_expert(key, level), jax.random.key(0)
   )
   return jax.tree.map(
     lambda x: jnp.asarray(0.3 * random.normal(size=x.shape).astype('f4')),

@@ -240,7 +240,7 @@ def _activity(model, weights, prompts, level):
     mean = lambda x: jnp.einsum('bte,bt->e', x, valid_BT.astype(x.dtype))
     return mean(gates_BTE), mean(jnp.mean(jnp.square(y_BTED), -1))
 
-  gate_LE, square_LE = model.additions(weights, *rows, level, total)
+  gate_LE, square_LE = model.map_expert_outputs(weights, *rows, level, total)
   count = jnp.sum(valid_BT)
   return {
     'gate': jnp.mean(gate_LE, 0) / count,

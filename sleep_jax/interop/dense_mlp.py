@@ -23,7 +23,7 @@ from sleep_jax.model import config, transformer
 # Fields of `config.Model` that do not appear in a Hugging Face checkpoint.
 _OWN_FIELDS = (
   'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
-  'gate_bias', *config.COMPUTED,
+  'gate_bias', *config.EXECUTION_FIELDS,
 )  # fmt: skip
 
 

@@ -181,7 +181,7 @@ def initial_student(
       params[path] = first  # The teacher's array itself, not a copy.
     else:
       params[path] = jnp.stack([weights.params[p][index] for p, index in found])
-  (fresh,) = student.fresh(key, 1).values()
+  (fresh,) = student.init_expert(key, 1).values()
   bank = {_BANK + name: leaf[:, None] for name, leaf in fresh.items()}
   bank |= _fill_bank(model, weights, params, bank, texts)
   params |= bank
@@ -204,7 +204,7 @@ def _fill_bank(model, weights, base, initial, texts) -> types.Params:
   base_scale_LD = base['blocks/levels/norm/scale'] + c.norm_offset
   for number, slots in expert_file.active_slots(weights).items():
     bank = model.bank(weights, number)
-    gates_LE = model.additions(weights, *rows, number, mean)
+    gates_LE = model.map_expert_outputs(weights, *rows, number, mean)
     norm = f'blocks/levels/{number}/base/norm/scale'
     layers = np.concatenate(
       [np.arange(a, b) for a, b, levels in c.groups if number in levels]

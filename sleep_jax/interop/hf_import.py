@@ -67,7 +67,7 @@ def load(
     placement: sharding of the result.
     key: random key for arrays that the checkpoint lacks: faster levels and
       experts.
-    dtype: type of the core, see `optimizer.dtype`.
+    dtype: type of the core, see `optimizer.parameter_dtype`.
 
   Raises:
     ValueError: a tensor is missing or has an unexpected shape or type. The
@@ -78,7 +78,9 @@ def load(
   shardings = placement.shardings(shapes.params)
   sources_of = dict(hf_names.tensor_sources(model))
   num_levels = model.config.num_levels
-  dtype_of = lambda path: optimizer.dtype(path, dtype, num_levels=num_levels)
+  dtype_of = lambda path: optimizer.parameter_dtype(
+    path, dtype, num_levels=num_levels
+  )
   with _Reader(base_model) as reader:
     # Check all tensors before the first one is read.
     for path, sources in sources_of.items():

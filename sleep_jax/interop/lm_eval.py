@@ -107,7 +107,7 @@ class LmEvalModel:
       [ids],
       jax.random.key(0),
       max_new=max_new,
-      stop_tokens=loaded.end_tokens,
+      end_tokens=loaded.end_tokens,
       temperature=temperature,
     ):
       text += decoder.add(token) if token is not None else ''

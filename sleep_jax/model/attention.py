@@ -1,4 +1,10 @@
-"""TODO: model.attention (from model.layers)."""
+"""Attention layer: projections, rotary positions and the output projection.
+
+The layer has two forms that must agree: whole rows for training and prefill
+(`__call__`), and one token per row against a cache for sampling (`decode`).
+
+References: grouped queries 2305.13245; rotary positions 2104.09864.
+"""
 
 from typing import Any
 
@@ -17,41 +23,43 @@ class Attention(nn.Module):
 
   def setup(self):
     c = self.config
-    self.norm = self._norm()
+    self.norm = self._make_norm()
     if c.qk_norm:
-      self.query_norm, self.key_norm = self._norm(), self._norm()
+      self.query_norm, self.key_norm = self._make_norm(), self._make_norm()
     if c.post_norms:
-      self.post_norm = self._norm()
+      self.post_norm = self._make_norm()
 
   @nn.compact
   def _project(self, x_BTD, positions_BT, local):
+    """Returns rotated queries and keys, values, and the output projection."""
     c, width = self.config, x_BTD.shape[-1]
     x_BTD = self.norm(x_BTD)
 
-    def heads(name, count):
+    def project_heads(name, num_heads):
       kernel = self.param(
-        name, layers.matrix_init, (width, count * c.head_size)
+        name, layers.matrix_init, (width, num_heads * c.head_size)
       )
-      x_BTF = layers.product(self, x_BTD, name, kernel)
+      x_BTF = layers.linear(self, x_BTD, name, kernel)
       if c.qkv_bias:
-        zero = nn.initializers.zeros
-        bias = self.param(f'{name}_bias', zero, (count * c.head_size,))
+        bias = self.param(
+          f'{name}_bias', nn.initializers.zeros, (num_heads * c.head_size,)
+        )
         x_BTF = x_BTF + layers.match_rank(bias, x_BTF)
-      return x_BTF.reshape(*x_BTD.shape[:2], count, c.head_size)
+      return x_BTF.reshape(*x_BTD.shape[:2], num_heads, c.head_size)
 
-    q_BTHK = heads('query', c.num_heads)
-    k_BTHK = heads('key', c.num_kv_heads)
-    v_BTHK = heads('value', c.num_kv_heads)
+    q_BTHK = project_heads('query', c.num_heads)
+    k_BTHK = project_heads('key', c.num_kv_heads)
+    v_BTHK = project_heads('value', c.num_kv_heads)
     if c.qk_norm:
       q_BTHK, k_BTHK = self.query_norm(q_BTHK), self.key_norm(k_BTHK)
-    turns: Any = rope.frequencies(
+    frequencies: Any = rope.frequencies(
       c.head_size, theta=c.rope_theta, scaling=c.rope_scaling
     )
     if local is not None and c.local_theta:
-      near = rope.frequencies(c.head_size, theta=c.local_theta)
-      turns = jnp.where(local, near, turns)
-    q_BTHK = rope.rotate(q_BTHK, positions_BT, turns)
-    k_BTHK = rope.rotate(k_BTHK, positions_BT, turns)
+      local_frequencies = rope.frequencies(c.head_size, theta=c.local_theta)
+      frequencies = jnp.where(local, local_frequencies, frequencies)
+    q_BTHK = rope.rotate(q_BTHK, positions_BT, frequencies)
+    k_BTHK = rope.rotate(k_BTHK, positions_BT, frequencies)
     out = self.param(
       'out', layers.matrix_init, (c.num_heads * c.head_size, width)
     )
@@ -60,24 +68,31 @@ class Attention(nn.Module):
       bias = self.param('out_bias', nn.initializers.zeros, (width,))
     return q_BTHK, k_BTHK, v_BTHK, (out, bias)
 
-  def __call__(self, x_BTD, seen, positions_BT, local=None):
-    """Whole rows. Returns the branch and this layer's keys and values.
+  def __call__(self, x_BTD, mask, positions_BT, local=None):
+    """Attends within whole rows.
 
     Args:
-      seen: see `attention.seen`.
-      local: bool scalar, whether only a window is seen; None: never.
+      x_BTD: input of the residual branch.
+      mask: see `attention_kernels.prepare_mask`.
+      positions_BT: position of each token within its own sequence.
+      local: bool scalar, whether attention is limited to a window. None means
+        never.
+
+    Returns:
+      The output of the residual branch, and the keys and values of this layer.
     """
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
-    y_BTHK = attention_kernels.whole(
-      q_BTHK, k_BTHK, v_BTHK, seen, positions_BT, local, self.config
+    y_BTHK = attention_kernels.self_attention(
+      q_BTHK, k_BTHK, v_BTHK, mask, positions_BT, local, self.config
     )
-    return self._branch(y_BTHK, out), (k_BTHK, v_BTHK)
+    return self._project_out(y_BTHK, out), (k_BTHK, v_BTHK)
 
   def decode(self, x_BTD, mask_BTS, positions_BT, cache, slot, local=None):
-    """One token per row (T = 1) against a cache `[B, G, S, K]` pair.
+    """Attends from one token per row (T = 1) to a cache `[B, G, S, K]` pair.
 
-    The token's keys and values go to `slot`, the same for all rows: gaps that
-    ragged prompts leave are masked, so that the write is one cheap slice.
+    The keys and values of the token are written to `slot`, the same for all
+    rows, so that the write is a single slice. Slots that are unused because
+    prompts differ in length are masked.
     """
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions_BT, local)
     k_BGSK, v_BGSK = (
@@ -86,24 +101,24 @@ class Attention(nn.Module):
       )
       for old, new in zip(cache, (k_BTHK, v_BTHK), strict=True)
     )
-    # Slots lie in the order of their tokens.
-    place_BS = jnp.cumsum(mask_BTS[:, 0], 1) - 1
-    mask_BTS = attention_kernels.near(
-      mask_BTS, positions_BT, place_BS, local, self.config.window
+    # The valid slots are in the order of their tokens.
+    key_positions_BS = jnp.cumsum(mask_BTS[:, 0], 1) - 1
+    mask_BTS = attention_kernels.local_mask(
+      mask_BTS, positions_BT, key_positions_BS, local, self.config.window
     )
     y_BTHK = attention_kernels.attend_cached(
       q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale=self.config.query_scale,
       cap=self.config.attention_cap,
     )  # fmt: skip
-    return self._branch(y_BTHK, out), (k_BGSK, v_BGSK)
+    return self._project_out(y_BTHK, out), (k_BGSK, v_BGSK)
 
-  def _branch(self, y_BTHK, out):
+  def _project_out(self, y_BTHK, out):
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
     kernel, bias = out
-    y_BTD = layers.product(self, y_BTF, 'out', kernel)
+    y_BTD = layers.linear(self, y_BTF, 'out', kernel)
     if bias is not None:
       y_BTD = y_BTD + layers.match_rank(bias, y_BTD)
     return self.post_norm(y_BTD) if self.config.post_norms else y_BTD
 
-  def _norm(self):
+  def _make_norm(self):
     return layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)

@@ -1,15 +1,16 @@
-"""Who reads what of whom: softmax attention, by whichever kernel is fastest.
+"""Softmax attention kernels and the masks that they need.
 
-One interface over whole rows: plain XLA anywhere, splash attention on a TPU,
-cuDNN's on a GPU. The plain form holds scores of all pairs of places, `[B, H, T,
-T]`; the others never do.
+Attention over whole rows has one interface and three kernels: plain XLA on any
+device, splash attention on TPUs and cuDNN on GPUs. The plain kernel holds the
+scores of all pairs of positions, `[B, H, T, T]`. The others never do.
 
-Where devices share out the places of a row, each keeps the queries of its own
-and gathers keys and values, which are few: any mask is as it was.
+Where the positions of a row are sharded over devices, each device keeps the
+queries of its own positions and gathers the keys and values, which have fewer
+heads. Every mask stays as it is without sharding.
 
-References: grouped queries 2305.13245; blockwise softmax 2205.14135 (splash is
-its form for TPUs, with masks known beforehand); gathered keys and values
-2407.21783, section 3.3.2.
+References: grouped queries 2305.13245; blockwise softmax 2205.14135 (splash
+attention is its TPU form with masks known at compile time); gathered keys and
+values 2407.21783, section 3.3.2.
 """
 
 import functools
@@ -23,117 +24,147 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.model import splash_attention
 
 Array = types.Array
-_MASKED = -1e30  # Finite: a row that may see nothing stays free of NaN.
+# Finite, so that a query with no visible key gives no NaN.
+_MASKED_SCORE = -1e30
 
 
-def seen(segments_BT: Array, kind: str) -> Array:
-  """What `whole` wants to know of who may see whom.
+def prepare_mask(segments_BT: Array, kind: str) -> Array:
+  """Returns the mask argument of `self_attention`.
 
   Args:
-    kind: see `config.Model.attention`.
+    segments_BT: as in `types.Batch`.
+    kind: see `attention` in `config.Model`.
 
   Returns:
-    As `visible`; or for splash, which masks block by block, segments.
+    The segments for splash attention, which computes its mask block by block,
+    else `causal_mask`.
   """
-  return segments_BT if by(kind) == 'splash' else visible(segments_BT)
+  if resolve_kernel(kind) == 'splash':
+    return segments_BT
+  return causal_mask(segments_BT)
 
 
-def by(kind: str) -> str:
-  """The kernel that 'auto' means here."""
+def resolve_kernel(kind: str) -> str:
+  """Returns the kernel for `kind`, with 'auto' resolved for this machine."""
   if kind != 'auto':
     return kind
-  here = {'tpu': 'splash', 'gpu': 'cudnn'}.get(jax.default_backend(), 'xla')
-  # Of several devices it must know the mesh, since nobody splits it.
-  nowhere = jax.sharding.get_abstract_mesh().empty and jax.device_count() > 1
-  return 'xla' if here == 'splash' and nowhere else here
+  kernel = {'tpu': 'splash', 'gpu': 'cudnn'}.get(jax.default_backend(), 'xla')
+  # The compiler cannot partition splash attention: several devices need a mesh.
+  no_mesh = jax.sharding.get_abstract_mesh().empty and jax.device_count() > 1
+  return 'xla' if kernel == 'splash' and no_mesh else kernel
 
 
-def whole(
+def self_attention(
   q_BTHK: Array,
   k_BTHK: Array,
   v_BTHK: Array,
-  seen: Array,
+  mask: Array,
   positions_BT: Array,
   local: Array | None,
   config: config_lib.Model,
 ) -> Array:
-  """Attention of whole rows to themselves, `[B, T, H, K]`.
+  """Computes self-attention over whole rows.
 
   Args:
-    seen: see above.
-    local: bool scalar, whether only a window is seen; None: never.
+    mask: see `prepare_mask`.
+    positions_BT: position of each token within its own sequence.
+    local: bool scalar, whether attention is limited to a window. None means
+      never.
+
+  Returns:
+    Weighted values, `[B, T, H, K]`.
+
+  Raises:
+    ValueError: cuDNN attention with positions sharded over devices.
   """
-  c, how = config, dict(scale=config.query_scale, cap=config.attention_cap)
-  kind = by(c.attention)
+  c = config
+  settings = dict(scale=config.query_scale, cap=config.attention_cap)
+  kind = resolve_kernel(c.attention)
   if kind == 'splash':
     return splash_attention.attend(
-      q_BTHK, k_BTHK, v_BTHK, seen, local, window=c.window, **how
+      q_BTHK, k_BTHK, v_BTHK, mask, local, window=c.window, **settings
     )
-  mask_BTT = near(seen, positions_BT, positions_BT, local, c.window)
-  # cuDNN's knows no cap, and no f32.
+  mask_BTT = local_mask(mask, positions_BT, positions_BT, local, c.window)
+  # cuDNN attention supports neither a cap nor f32.
   if kind == 'cudnn' and not c.attention_cap and q_BTHK.dtype != jnp.float32:
-    _refuse_shared()
+    _check_unsharded_positions()
     return jax.nn.dot_product_attention(
       q_BTHK, k_BTHK, v_BTHK, mask=mask_BTT[:, None],
       scale=c.query_scale or None, implementation='cudnn',
     )  # fmt: skip
-  return _shared(
-    functools.partial(attend, **how), q_BTHK, k_BTHK, v_BTHK, mask_BTT
+  return _attend_sharded(
+    functools.partial(attend, **settings), q_BTHK, k_BTHK, v_BTHK, mask_BTT
   )
 
 
-def _shared(read, q_BTHK, k_BTHK, v_BTHK, mask_BTT):
-  """`read`, by each device for the queries of its own places.
+def _attend_sharded(attend_fn, q_BTHK, k_BTHK, v_BTHK, mask_BTT):
+  """Calls `attend_fn` with queries sharded by position and gathered keys.
 
-  The compiler alone sends scores, where no two heads share a key head.
+  Without these constraints the compiler would communicate scores where each
+  query head has its own key head.
   """
   shards = jax.sharding.get_abstract_mesh().shape.get('sequence', 1)
   if shards == 1 or q_BTHK.shape[1] % shards:
-    return read(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
-  as_it_is = PartitionSpec.UNCONSTRAINED  # Rows and heads.
-  there = lambda x, places: jax.lax.with_sharding_constraint(
-    x, PartitionSpec(as_it_is, places, as_it_is, as_it_is)
+    return attend_fn(q_BTHK, k_BTHK, v_BTHK, mask_BTT)
+  unconstrained = PartitionSpec.UNCONSTRAINED  # For rows and heads.
+  constrain = lambda x, positions: jax.lax.with_sharding_constraint(
+    x, PartitionSpec(unconstrained, positions, unconstrained, unconstrained)
   )
-  y_BTHK = read(
-    there(q_BTHK, 'sequence'), there(k_BTHK, None), there(v_BTHK, None),
-    mask_BTT,
+  y_BTHK = attend_fn(
+    constrain(q_BTHK, 'sequence'), constrain(k_BTHK, None),
+    constrain(v_BTHK, None), mask_BTT,
   )  # fmt: skip
-  return there(y_BTHK, 'sequence')
+  return constrain(y_BTHK, 'sequence')
 
 
-def _refuse_shared():
+def _check_unsharded_positions():
   shards = jax.sharding.get_abstract_mesh().shape.get('sequence', 1)
   if shards > 1:
     raise ValueError(
-      f'config.mesh.sequence is {shards}, but cuDNN attention does not share '
-      "out the places of a row: set config.model.attention='xla', or "
+      f'config.mesh.sequence is {shards}, but cuDNN attention does not support '
+      "sharding the positions of a row: set config.model.attention='xla' or "
       'config.mesh.sequence=1.'
     )
 
 
-def near(mask_BTS, positions_BT, places_BS, local, window: int):
-  """What a local block may see of what it could."""
+def local_mask(mask_BTS, positions_BT, key_positions_BS, local, window: int):
+  """Restricts a mask to a window where `local` is true.
+
+  Args:
+    mask_BTS: bool, queries first.
+    positions_BT: positions of the queries.
+    key_positions_BS: positions of the keys.
+    local: bool scalar. None means that the mask is returned unchanged.
+    window: number of visible tokens, including the query itself.
+  """
   if local is None:
     return mask_BTS
-  away_BTS = positions_BT[:, :, None] - places_BS[:, None]
-  return mask_BTS & ((away_BTS < window) | ~local)
+  distance_BTS = positions_BT[:, :, None] - key_positions_BS[:, None]
+  return mask_BTS & ((distance_BTS < window) | ~local)
 
 
 def attend(
   q_BTHK, k_BSGK, v_BSGK, mask_BTS, *, scale: float = 0.0, cap: float = 0.0
 ) -> Array:
-  """Softmax attention; query heads share key heads in equal groups.
+  """Computes softmax attention with plain XLA.
 
   Args:
-    scale: of queries; 0: 1 / sqrt(K).
-    cap: of scores, see `capped`.
+    q_BTHK: queries. Equal groups of query heads share a key head.
+    k_BSGK, v_BSGK: keys and values.
+    mask_BTS: bool, which keys each query attends to.
+    scale: factor of the queries. 0 means 1 / sqrt(K).
+    cap: bound of the scores, see `soft_cap`.
+
+  Returns:
+    Weighted values, `[B, T, H, K]`.
   """
   B, T, H, K = q_BTHK.shape
-  q = splash_attention.grouped(q_BTHK, k_BSGK.shape[2], scale)
+  q = splash_attention.group_queries(q_BTHK, k_BSGK.shape[2], scale)
   scores = jnp.einsum(
     'btghk,bsgk->bghts', q, k_BSGK, preferred_element_type=jnp.float32
   )
-  weights = _shares(scores, mask_BTS[:, None, None], cap).astype(v_BSGK.dtype)
+  weights = _attention_weights(scores, mask_BTS[:, None, None], cap)
+  weights = weights.astype(v_BSGK.dtype)
   y = jnp.einsum('bghts,bsgk->btghk', weights, v_BSGK)
   return y.reshape(B, T, H, K)
 
@@ -141,35 +172,40 @@ def attend(
 def attend_cached(
   q_BTHK, k_BGSK, v_BGSK, mask_BTS, *, scale: float = 0.0, cap: float = 0.0
 ) -> Array:
-  """`attend` of one token per row (T = 1) to a cache.
+  """Computes `attend` for one token per row (T = 1) against a cache.
 
-  Sums, not products of matrices: for those a CPU turns or copies every cache
-  at every token.
+  Uses sums in place of matrix products: for matrix products a CPU transposes or
+  copies every cache at every token.
   """
   G = k_BGSK.shape[1]
-  q = splash_attention.grouped(q_BTHK, G, scale)[:, 0, :, :, None]
+  q = splash_attention.group_queries(q_BTHK, G, scale)[:, 0, :, :, None]
   scores = jnp.sum(q * k_BGSK[:, :, None], -1, dtype=jnp.float32)
-  weights = _shares(scores, mask_BTS[:, None], cap).astype(v_BGSK.dtype)
+  weights = _attention_weights(scores, mask_BTS[:, None], cap)
+  weights = weights.astype(v_BGSK.dtype)
   return jnp.sum(weights[..., None] * v_BGSK[:, :, None], 3).reshape(
     q_BTHK.shape
   )
 
 
-def _shares(scores, mask, cap):
-  """How much of each place is read, f32."""
-  return jax.nn.softmax(jnp.where(mask, capped(scores, cap), _MASKED), -1)
+def _attention_weights(scores, mask, cap):
+  """Returns the softmax over visible keys, f32."""
+  return jax.nn.softmax(
+    jnp.where(mask, soft_cap(scores, cap), _MASKED_SCORE), -1
+  )
 
 
-def capped(x: Array, cap: float) -> Array:
-  """Values that near `cap` and never reach it; 0: as they are."""
+def soft_cap(x: Array, cap: float) -> Array:
+  """Returns `cap * tanh(x / cap)`, or `x` if `cap` is 0."""
   return cap * jnp.tanh(x / cap) if cap else x
 
 
-def visible(segments_BT: Array) -> Array:
-  """Who may see whom: earlier tokens of one's own segment or the prefix.
+def causal_mask(segments_BT: Array) -> Array:
+  """Returns the causal mask within segments and to shared prefixes.
+
+  A token attends to earlier tokens of its own segment and of the prefix.
 
   Args:
-    segments_BT: as in `types.Batch`; -1 is seen by nobody.
+    segments_BT: as in `types.Batch`. No token attends to segment -1.
 
   Returns:
     bool [B, T, T], queries first.

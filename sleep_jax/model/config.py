@@ -1,8 +1,10 @@
-"""What a model is made of, checked before anything is built.
+"""Model configuration and its validation.
 
-A level's two periods are the clock of the whole method: `update_period` says
-how often its base moves, `sleep_period` how often it is consolidated into the
-next slower level (method: arXiv 2606.03979, section 3; 2512.24695, section 7).
+Two periods of each level define the schedule of the method: `update_period` is
+the number of wake steps between updates of its base, `sleep_period` the number
+of wake steps between consolidations into the next slower level.
+
+References: 2606.03979, section 3; 2512.24695, section 7.
 """
 
 import dataclasses
@@ -17,8 +19,8 @@ ACTS = ('silu', 'gelu')
 ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 REMATS = ('none', 'full', 'dots')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
-# Fields of a model that say how it is computed: they change rounding alone.
-COMPUTED = ('attention', 'unroll', 'looped', 'remat')
+# Fields of `Model` that select how it is computed. They change only rounding.
+EXECUTION_FIELDS = ('attention', 'unroll', 'looped', 'remat')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +29,15 @@ class Level:
 
   Attributes:
     hidden: hidden size of its base SwiGLU.
-    update_period: wake steps between two moves of its base, or 'infinite'.
-    sleep_period: wake steps between two consolidations, 'experience' (the end
-      of each experience) or 'infinite' (never sleeps).
-    slots: expert slots in its bank; 0 where it never receives.
+    update_period: wake steps between two updates of its base, or 'infinite'.
+    sleep_period: wake steps between two consolidations, 'experience' (at the
+      end of each experience) or 'infinite' (never sleeps).
+    slots: number of expert slots in its bank. 0 for a level that is never a
+      receiver.
     rank: hidden size of one expert.
-    context_sleep_period: of the fastest level, wake steps between two
-      consolidations of the context window (level 0) into it; as sleep_period.
+    context_sleep_period: for the fastest level, wake steps between two
+      consolidations of the context window (level 0) into it. Same values as
+      `sleep_period`.
   """
 
   hidden: int
@@ -46,44 +50,54 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """A decoder-only transformer with a chain of levels after attention.
+  """A decoder-only transformer with a chain of MLP levels after attention.
 
   Attributes:
-    arrangement: 'sequential' (a chain in every block), 'independent' (all
-      levels of a block read one norm and add into one residual branch) or
+    vocab_size: number of tokens of the vocabulary.
+    width: size of the residual stream.
+    num_layers: number of blocks.
+    num_heads: number of query heads.
+    num_kv_heads: number of key and value heads.
+    head_size: size of a head, even.
+    levels: the levels, fastest first.
+    arrangement: 'sequential' (a chain of levels in every block), 'independent'
+      (all levels of a block read one norm and add to one residual branch) or
       'depth' (every block has one MLP, which belongs to one level).
-    layer_levels: of 'depth', the level of each block, from the lowest on; the
+    layer_levels: for 'depth', the level of each block from the input on. The
       blocks of a level are neighbours.
-    router: 'sigmoid' (each expert its own gate), 'softmax' (gates compete),
-      'always' (every gate 1) or 'centroid' (the nearer to the mean of an
-      expert's own inputs, the wider its gate; not trained).
-    router_spread: of 'centroid', the distance at which a gate has fallen to
-      exp(-1/2), in root mean squares of a difference per feature.
-    top_k: active experts that take part per token; 0 means all.
-    gate_bias: initial offset of the sigmoid gate; 0 opens it half.
-    tied: the head shares the embedding.
-    qkv_bias, out_bias: queries, keys and values have an offset each, and what
-      attention adds has one.
-    rope_theta, rope_scaling: of rotary positions, see `layers.frequencies`.
-    act: of all MLPs and experts, 'silu' or 'gelu' (its tanh form).
-    norm_offset: what is added to the scale of every norm.
-    post_norms: whether a branch of the host is normed before it is added.
-    embed_scale: of embeddings as they are read.
-    query_scale: of queries; 0: 1 / sqrt(head_size).
-    attention: kernel of whole rows: 'xla', 'splash' (TPUs), 'cudnn' (GPUs; bf16
-      without a cap, else as 'xla'), or 'auto': the one of this machine.
-    attention_cap, logit_cap: bounds that scores and logits near but never
-      reach; 0: none.
-    window: tokens that local blocks see, themselves included; 0: no block is
-      local.
-    local: of each block, whether it is.
-    local_theta: `rope_theta` of local blocks, which have no scaling then; 0:
-      they turn as all others.
+    router: 'sigmoid' (independent gates), 'softmax' (competing gates), 'always'
+      (every gate is 1) or 'centroid' (the gate grows with the similarity of the
+      input to the mean input of the expert; not trained).
+    router_spread: for 'centroid', the distance at which a gate is exp(-1/2), as
+      the root mean square of the difference per feature.
+    top_k: number of active experts used per token. 0 means all.
+    gate_bias: initial logit of the gates. 0 gives a sigmoid gate of 1/2.
+    qk_norm: whether queries and keys are normed.
+    qkv_bias, out_bias: whether the projections of queries, keys and values, and
+      the output projection of attention, have a bias.
+    tied: whether the head shares the embedding.
+    rope_theta, rope_scaling: of rotary positions, see `rope.frequencies`.
+    norm_eps: added to the mean square in every norm.
+    act: activation of all MLPs and experts, 'silu' or 'gelu' (tanh form).
+    norm_offset: added to the stored scale of every norm.
+    post_norms: whether the residual branches of the base model are normed
+      before they are added.
+    embed_scale: factor of the embeddings.
+    query_scale: factor of the queries. 0 means 1 / sqrt(head_size).
+    attention: kernel for whole rows: 'xla', 'splash' (TPU), 'cudnn' (GPU; falls
+      back to 'xla' for f32 or with a cap), or 'auto' (chosen by the machine).
+    attention_cap, logit_cap: soft caps of attention scores and of logits. 0
+      means none.
+    window: number of tokens that local blocks attend to, including the query. 0
+      means that no block is local.
+    local: for each block, whether it is local.
+    local_theta: `rope_theta` of local blocks, which then have no scaling. 0
+      means that they use the same frequencies as the other blocks.
     unroll: layers per step of the compiled loop over layers.
-    looped: whether decoding loops over layers as well: slower on a CPU, but a
-      deep model compiles in a fraction of the time.
-    remat: what backward computes anew of a block: 'none', 'full' (all but the
-      block's input is) or 'dots' (all but its matrix products).
+    looped: whether decoding also loops over layers. It is slower on a CPU, but
+      a deep model compiles in a fraction of the time.
+    remat: what the backward pass recomputes: 'none', 'full' (everything but the
+      inputs of blocks) or 'dots' (everything but matrix products).
   """
 
   vocab_size: int
@@ -131,19 +145,24 @@ class Model:
 
   @property
   def groups(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
-    """Runs of like blocks, [start, stop) and the levels that each holds."""
+    """Groups of neighbouring blocks with the same levels.
+
+    Each is (start, stop, level numbers), with layers in [start, stop).
+    """
     if self.arrangement != 'depth':
       return ((0, self.num_layers, tuple(range(1, self.num_levels + 1))),)
-    runs, start = [], 0
+    groups, start = [], 0
     for level, blocks in itertools.groupby(self.layer_levels):
       stop = start + len(list(blocks))
-      runs.append((start, stop, (level,)))
+      groups.append((start, stop, (level,)))
       start = stop
-    return tuple(runs)
+    return tuple(groups)
 
-  def layers_of(self, level: int) -> int:
-    """In how many blocks a level stands."""
-    return sum(b - a for a, b, levels in self.groups if level in levels)
+  def num_layers_of(self, level: int) -> int:
+    """Returns the number of blocks that have a level."""
+    return sum(
+      stop - start for start, stop, levels in self.groups if level in levels
+    )
 
 
 def make(
@@ -152,15 +171,15 @@ def make(
   *,
   vocab_size: int,
 ) -> Model:
-  """Builds and checks a model config.
+  """Builds and validates a model config.
 
   Args:
-    settings: fields of `Model` but for `levels` and `vocab_size`.
-    levels: fields of `Level`, fastest first.
-    vocab_size: from the tokenizer.
+    settings: fields of `Model` without `levels` and `vocab_size`.
+    levels: fields of each `Level`, fastest first.
+    vocab_size: vocabulary size of the tokenizer.
 
   Raises:
-    ValueError: two fields disagree; says which and what to do.
+    ValueError: a field is invalid, or two fields are inconsistent.
   """
   config = Model(
     vocab_size=vocab_size,
@@ -175,49 +194,51 @@ def make(
   if config.num_heads % config.num_kv_heads:
     raise ValueError(
       f'model.num_heads {config.num_heads} is not a multiple of '
-      f'model.num_kv_heads {config.num_kv_heads}: each key head serves a '
-      'whole group of query heads.'
+      f'model.num_kv_heads {config.num_kv_heads}: expected a multiple, because '
+      'all key heads have the same number of query heads.'
     )
   if config.head_size % 2:
     raise ValueError(
-      f'model.head_size {config.head_size} is odd: rotary positions turn '
-      'pairs. Use an even size.'
+      f'model.head_size {config.head_size} is odd: expected an even size, '
+      'because rotary positions rotate pairs.'
     )
-  for field, value, known in (
+  for field, value, allowed in (
     ('router', config.router, ROUTERS),
     ('arrangement', config.arrangement, ARRANGEMENTS),
     ('act', config.act, ACTS),
     ('remat', config.remat, REMATS),
     ('attention', config.attention, ATTENTIONS),
   ):
-    if value not in known:
-      raise ValueError(f'model.{field} is {value!r}: expected one of {known}.')
+    if value not in allowed:
+      raise ValueError(
+        f'model.{field} is {value!r}: expected one of {allowed}.'
+      )
   if config.router_spread <= 0:
     raise ValueError(
-      f'model.router_spread is {config.router_spread}: expected more than 0.'
+      f'model.router_spread is {config.router_spread}: expected a value above '
+      '0.'
     )
   if len(config.rope_scaling) not in (0, 1, 4):
     raise ValueError(
-      f'model.rope_scaling is {config.rope_scaling}: expected nothing, one '
-      'factor, or four numbers as in layers.frequencies.'
+      f'model.rope_scaling is {config.rope_scaling}: expected (), (factor,) or '
+      '(factor, low, high, positions), see sleep_jax/model/rope.py.'
     )
   if len(config.local) != (config.num_layers if config.window else 0):
     raise ValueError(
-      f'model.window is {config.window} and model.local has '
-      f'{len(config.local)} entries: expected one for each of the '
-      f'{config.num_layers} blocks with a window, none without.'
+      f'model.local has {len(config.local)} entries with model.window '
+      f'{config.window}: expected one entry for each of the '
+      f'{config.num_layers} blocks, or none if model.window is 0.'
     )
   _check_depth(config)
   for number, level in enumerate(config.levels, 1):
     if level.hidden < 1:
       raise ValueError(
-        f'levels[{number}].hidden is {level.hidden}: expected 1 or more hidden '
-        'units.'
+        f'levels[{number}].hidden is {level.hidden}: expected at least 1.'
       )
     if level.slots and not level.rank:
       raise ValueError(
         f'levels[{number}] has {level.slots} expert slots of rank 0: '
-        'set rank, or slots to 0.'
+        'set rank to at least 1, or slots to 0.'
       )
   return config
 
@@ -228,23 +249,24 @@ def _check_depth(config: Model) -> None:
     if found:
       raise ValueError(
         f'model.layer_levels is {found}, but model.arrangement is '
-        f"{config.arrangement!r}: it belongs to 'depth'. Leave it empty."
+        f'{config.arrangement!r}: leave it empty, or set the arrangement to '
+        "'depth'."
       )
     return
-  runs = [level for level, _ in itertools.groupby(found)]
-  if len(found) != config.num_layers or sorted(runs) != [
+  neighbours = [level for level, _ in itertools.groupby(found)]
+  if len(found) != config.num_layers or sorted(neighbours) != [
     *range(1, config.num_levels + 1)
   ]:
     raise ValueError(
       f'model.layer_levels is {found}: expected {config.num_layers} entries, '
-      f'one per block, in which each of the {config.num_levels} levels has one '
-      'run of neighbours, for example '
-      f'{_shared_out(config.num_layers, config.num_levels)}.'
+      f'one per block, in which each of the {config.num_levels} levels has '
+      'neighbouring blocks, for example '
+      f'{_even_layer_levels(config.num_layers, config.num_levels)}.'
     )
 
 
-def _shared_out(num_layers, num_levels):
-  """The slowest level lowest, as even as it gets."""
+def _even_layer_levels(num_layers, num_levels):
+  """Returns the level of each block, slowest first, as even as possible."""
   return tuple(
     num_levels - layer * num_levels // num_layers for layer in range(num_layers)
   )

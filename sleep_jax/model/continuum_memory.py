@@ -1,9 +1,10 @@
-"""The continuum memory: a chain of MLP levels, fastest first.
+"""Continuum memory: the MLP levels of one block, fastest first.
 
-The slowest level is the block's own SwiGLU; the faster ones are added, start
-as the identity (their output matrix is zero) and move awake. Or the blocks'
-own MLPs are shared out among the levels. Every level may hold a bank of experts
-that sleep fills.
+The slowest level is the SwiGLU of the block itself. Faster levels are added to
+it. Their output matrix starts as zero, so that they start as the identity, and
+they are updated awake. In the arrangement 'depth' nothing is added: the MLPs of
+the blocks are divided among the levels. Every level may hold a bank of experts
+that are trained in sleep.
 
 References: 2512.24695 section 7 (Continuum Memory System), 2606.03979
 section 3.1.
@@ -22,18 +23,22 @@ Array = types.Array
 
 
 class Level(nn.Module):
-  """Base MLP and expert bank of one level: a residual branch."""
+  """Base MLP and expert bank of one level: a residual branch.
+
+  Attributes:
+    number: number of the level, 1 = fastest.
+  """
 
   config: config_lib.Model
-  number: int  # 1 = fastest.
+  number: int
 
   def setup(self):
     level = self.config.levels[self.number - 1]
-    own = self.number == self.config.num_levels
+    slowest = self.number == self.config.num_levels
     self.base = Base(
       self.config,
       level.hidden,
-      zero_out=not own and self.config.arrangement != 'depth',
+      zero_out=not slowest and self.config.arrangement != 'depth',
     )
     if level.slots:
       self.experts = experts.ExpertBank(
@@ -56,7 +61,7 @@ class Level(nn.Module):
 
 
 class Base(nn.Module):
-  """What moves awake: the norm (of a chain) and the MLP of a level."""
+  """MLP of a level and, unless levels are independent, its norm."""
 
   config: config_lib.Model
   hidden: int
@@ -64,7 +69,7 @@ class Base(nn.Module):
 
   @nn.compact
   def __call__(self, x_BTD):
-    """Returns the branch and the normed input that the experts read too."""
+    """Returns the branch and the normed input, which the experts also read."""
     c = self.config
     if c.arrangement != 'independent':
       x_BTD = layers.RMSNorm(c.norm_eps, c.norm_offset, name='norm')(x_BTD)
@@ -72,8 +77,12 @@ class Base(nn.Module):
     return mlp(x_BTD), x_BTD
 
 
-class Memory(nn.Module):
-  """The levels of one block: `[B, T, D]` in, `[B, T, D]` out."""
+class ContinuumMemory(nn.Module):
+  """The levels of one block: `[B, T, D]` -> `[B, T, D]`.
+
+  Attributes:
+    numbers: numbers of the levels of the block.
+  """
 
   config: config_lib.Model
   numbers: tuple[int, ...]
@@ -89,12 +98,12 @@ class Memory(nn.Module):
     for number in self.numbers:
       level = Level(c, number, name=str(number))
       opened_BE = None if opened_BNE is None else opened_BNE[:, number - 1]
-      how = active_NE[number - 1], fresh.get(str(number)), opened_BE
+      gating = active_NE[number - 1], fresh.get(str(number)), opened_BE
       if c.arrangement == 'independent':
-        branch_BTD += level(x_BTD, *how)
+        branch_BTD += level(x_BTD, *gating)
         continue
-      y_BTD = level(h_BTD, *how)
-      # The host's branch alone is normed: a faster level has no host.
+      y_BTD = level(h_BTD, *gating)
+      # Only the MLP branch of the base model has a post-norm, not added levels.
       if c.post_norms and number == self.numbers[-1]:
         y_BTD = norm(name='post_norm')(y_BTD)
       h_BTD = h_BTD + y_BTD

@@ -1,19 +1,22 @@
-"""The expert bank: spare low-rank capacity that sleep switches on.
+"""Low-rank expert bank: pre-allocated capacity that a night activates.
 
-Slots are allocated once and their shapes never change, so growing a model is
-flipping a bit in `active_NE`, not recompiling. A masked slot adds exactly zero.
-The fresh expert of a night stands outside the bank, with the same arrays less
-the slot axis: nothing else is in its optimizer's reach, and no selection can
-drop it while it is seeded.
+Slots are allocated once and their shapes never change, so growing a model sets
+a bit in `active_NE` and does not recompile. An inactive slot adds exactly zero.
+The fresh expert of a night is kept outside the bank, with the same arrays
+without the slot axis. The optimizer reaches nothing else, and top-k selection
+cannot drop the expert while it is seeded.
 
-An expert's unit is `u * act(u)`, with the host's act: a gated unit with a tied
-gate, so that with gates fixed to 1 a bank is just more hidden units of the
-host's MLP.
+The unit of an expert is `u * act(u)` with the activation of the base model. It
+is a gated unit whose gate and up projections are the same, so with gates fixed
+to 1 a bank is equivalent to additional hidden units of the MLP.
 
-References: 2606.03979 section 3.2 (expansion); routing and the unit are ours.
+References: 2606.03979 section 3.2 (expansion). The paper specifies neither the
+routing nor the unit.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +26,19 @@ from sleep_jax import types
 from sleep_jax.model import layers
 
 Array = types.Array
-# Slots that are computed together, or not at all.
-_GROUP = 4
+# Slots are computed in groups of this size. A group without active slots is
+# skipped.
+_GROUP_SIZE = 4
 
 
 class ExpertBank(nn.Module):
-  """`sum_e active_e g_e(x) phi(x A_e) B_e` over slots, plus the fresh one."""
+  """`sum_e active_e g_e(x) phi(x A_e) B_e` over slots, plus the fresh expert.
+
+  Attributes:
+    slots: number of experts in the bank.
+    rank: hidden size of one expert.
+    router, spread, top_k, gate_bias, act: see `config.Model`.
+  """
 
   slots: int
   rank: int
@@ -42,27 +52,34 @@ class ExpertBank(nn.Module):
   def __call__(
     self, x_BTD: Array, active_E: Array, fresh=None, opened_BE=None
   ) -> Array:
-    """Args: x_BTD normed input; active_E this level's row, `slots` entries."""
+    """Computes what the experts add.
+
+    Args:
+      x_BTD: normed input.
+      active_E: f32, 1 where a slot of this level is active.
+      fresh: arrays of the fresh expert, or None.
+      opened_BE: 1 where the gate of an active expert is forced to 1.
+    """
     D = x_BTD.shape[-1]
     sizes = self.slots, D, self.rank, self.gate_bias
     bank = {
-      name: self.param(name, _drawn, name, *sizes)
+      name: self.param(name, _init_slots, name, *sizes)
       for name in ('A', 'B', 'router', 'bias')
     }
-    self.sow('seen', 'inputs', x_BTD)
+    self.sow('recorded', 'inputs', x_BTD)
     gates_BTE = gates(
       x_BTD, bank, active_E, router=self.router, top_k=self.top_k,
       spread=self.spread,
     )  # fmt: skip
     if opened_BE is not None:
-      wide_BE = (opened_BE > 0) & (active_E > 0)[None]
-      gates_BTE = jnp.where(wide_BE[:, None], 1.0, gates_BTE)
-    y_BTD = _active(x_BTD, bank, gates_BTE, active_E, self.act)
+      open_BE = (opened_BE > 0) & (active_E > 0)[None]
+      gates_BTE = jnp.where(open_BE[:, None], 1.0, gates_BTE)
+    y_BTD = _apply_active(x_BTD, bank, gates_BTE, active_E, self.act)
     if fresh is not None:
       one = {name: leaf[None] for name, leaf in fresh.items()}
-      # A lone gate also under softmax: the newcomer competes after commit.
-      logits_BT1 = _logits(x_BTD, one, self.router, self.spread)
-      gates_BT1 = _lone(logits_BT1, self.router)
+      # Its gate is independent, also under softmax, until it is committed.
+      logits_BT1 = _router_logits(x_BTD, one, self.router, self.spread)
+      gates_BT1 = _independent_gates(logits_BT1, self.router)
       y_BTD = y_BTD + apply(x_BTD, one['A'], one['B'], gates_BT1, act=self.act)
     return y_BTD
 
@@ -70,7 +87,7 @@ class ExpertBank(nn.Module):
 def init(
   key: Array, width: int, rank: int, *, gate_bias: float
 ) -> types.Params:
-  """One untrained expert: B = 0, so that it changes no output."""
+  """Returns an untrained expert. B is 0, so that it changes no output."""
   a_key, router_key = jax.random.split(key)
   return {
     'A': layers.matrix_init(a_key, (width, rank)),
@@ -89,21 +106,29 @@ def gates(
   top_k: int,
   spread: float,
 ) -> Array:
-  """Gates `[B, T, E]` of a bank; see `select` and `config.Model`."""
-  logits_BTE = _logits(x_BTD, bank, router, spread)
+  """Returns the gates of a bank, `[B, T, E]`.
+
+  Args:
+    x_BTD: normed input.
+    bank: arrays by name, with a leading slot axis.
+    active_E: f32, 1 where a slot is active.
+    router, top_k: see `select`.
+    spread: `router_spread` of `config.Model`.
+  """
+  logits_BTE = _router_logits(x_BTD, bank, router, spread)
   return select(logits_BTE, active_E, router=router, top_k=top_k)
 
 
 def select(
   logits_BTE: Array, active_E: Array, *, router: str, top_k: int
 ) -> Array:
-  """Gates of the bank: exactly 0 for masked slots and for those not chosen.
+  """Returns gates that are exactly 0 for inactive and unselected slots.
 
   Args:
     logits_BTE: router scores of all slots.
-    active_E: f32, 1 where a slot takes part.
+    active_E: f32, 1 where a slot is active.
     router: see `config.Model`.
-    top_k: slots that take part per token; 0 means all active ones.
+    top_k: number of slots used per token. 0 means all active ones.
   """
   on_BTE = jnp.broadcast_to((active_E > 0)[None, None], logits_BTE.shape)
   if top_k and top_k < logits_BTE.shape[-1]:
@@ -113,7 +138,7 @@ def select(
   if router == 'softmax':
     gates_BTE = jax.nn.softmax(jnp.where(on_BTE, logits_BTE, -1e30), -1)
   else:
-    gates_BTE = _lone(logits_BTE, router)
+    gates_BTE = _independent_gates(logits_BTE, router)
   return jnp.where(on_BTE, gates_BTE, 0.0)
 
 
@@ -125,24 +150,28 @@ def apply(
   *,
   act: str = 'silu',
 ) -> Array:
-  """All experts as one wide hidden layer: two large products, not 2 E."""
+  """Returns the gated sum of all experts, `[B, T, D]`.
+
+  All experts form one wide hidden layer: two large matrix products in place of
+  2 E small ones.
+  """
   E, D, R = A_EDR.shape
-  A_EDR, B_ERD, gates_BTE = _as(x_BTD, A_EDR, B_ERD, gates_BTE)
+  A_EDR, B_ERD, gates_BTE = _cast_like(x_BTD, A_EDR, B_ERD, gates_BTE)
   u = x_BTD @ A_EDR.transpose(1, 0, 2).reshape(D, E * R)
-  u = (u * layers.act(act)(u)).reshape(*x_BTD.shape[:2], E, R)
+  u = (u * layers.activation(act)(u)).reshape(*x_BTD.shape[:2], E, R)
   u = (u * gates_BTE[..., None]).reshape(*x_BTD.shape[:2], E * R)
   return u @ B_ERD.reshape(E * R, D)
 
 
-def _active(x_BTD, bank, gates_BTE, active_E, act):
-  """`apply`, less the groups in which no slot is on: they cost nothing."""
+def _apply_active(x_BTD, bank, gates_BTE, active_E, act):
+  """Computes `apply`, but skips groups of slots in which none is active."""
   y_BTD = jnp.zeros_like(x_BTD)
-  for start in range(0, len(active_E), _GROUP):
-    of = slice(start, start + _GROUP)
+  for start in range(0, len(active_E), _GROUP_SIZE):
+    group = slice(start, start + _GROUP_SIZE)
     y_BTD += jax.lax.cond(
-      jnp.any(active_E[of] > 0), functools.partial(apply, act=act),
+      jnp.any(active_E[group] > 0), functools.partial(apply, act=act),
       lambda x, *_: jnp.zeros_like(x),
-      x_BTD, bank['A'][of], bank['B'][of], gates_BTE[..., of],
+      x_BTD, bank['A'][group], bank['B'][group], gates_BTE[..., group],
     )  # fmt: skip
   return y_BTD
 
@@ -155,39 +184,84 @@ def outputs(
   *,
   act: str = 'silu',
 ) -> Array:
-  """What each expert adds, `[B, T, E, D]`; their sum is `apply`."""
-  A_EDR, B_ERD, gates_BTE = _as(x_BTD, A_EDR, B_ERD, gates_BTE)
+  """Returns the gated output of each expert, `[B, T, E, D]`.
+
+  Their sum over experts is `apply`.
+  """
+  A_EDR, B_ERD, gates_BTE = _cast_like(x_BTD, A_EDR, B_ERD, gates_BTE)
   u = jnp.einsum('btd,edr->bter', x_BTD, A_EDR)
-  u = u * layers.act(act)(u) * gates_BTE[..., None]
+  u = u * layers.activation(act)(u) * gates_BTE[..., None]
   return jnp.einsum('bter,erd->bted', u, B_ERD)
 
 
-def _as(x, *others):
-  """What is computed with x is of its type; gates are reckoned in f32."""
+def map_outputs(
+  x_LBTD: Array,
+  bank: types.Params,
+  active_E: Array,
+  reduce: Callable[[Array, Array], Any],
+  *,
+  router: str,
+  top_k: int,
+  spread: float,
+  act: str,
+) -> Any:
+  """Reduces the output of each expert, block by block.
+
+  Args:
+    x_LBTD: normed inputs of the blocks of a level.
+    bank: arrays by name, `[L, E, ...]`.
+    active_E: f32, 1 where a slot is active.
+    reduce: (gates `[B, T, E]`, gated outputs `[B, T, E, D]`) -> arrays to keep
+      of a block. The outputs of all blocks would be too large.
+    router, top_k, spread, act: see `config.Model`.
+
+  Returns:
+    The results of `reduce`, stacked over blocks.
+  """
+
+  def reduce_block(inputs):
+    x_BTD, one = inputs
+    gates_BTE = gates(
+      x_BTD, one, active_E, router=router, top_k=top_k, spread=spread
+    )
+    outputs_BTED = outputs(x_BTD, one['A'], one['B'], gates_BTE, act=act)
+    return reduce(gates_BTE, outputs_BTED)
+
+  return jax.lax.map(reduce_block, (x_LBTD, bank))
+
+
+def _cast_like(x, *others):
+  """Casts arrays to the dtype of `x`. Gates are computed in f32 before."""
   return tuple(other.astype(x.dtype) for other in others)
 
 
-def _logits(x_BTD, bank, router, spread):
-  """Scores of all slots, f32; of a centroid, minus half a squared distance."""
+def _router_logits(x_BTD, bank, router, spread):
+  """Returns router scores of all slots, f32.
+
+  For 'centroid' the score is minus half the scaled squared distance.
+  """
   x_BTD = x_BTD.astype(jnp.float32)
   if router != 'centroid':
     return x_BTD @ bank['router'].T + bank['bias'][None, None]
-  centre_ED = jax.lax.stop_gradient(bank['router'])
-  size = lambda x: jnp.sum(jnp.square(x), -1)
-  away_BTE = size(x_BTD)[..., None] + size(centre_ED)[None, None]
-  away_BTE = jnp.maximum(away_BTE - 2 * x_BTD @ centre_ED.T, 0)
-  return -away_BTE / (2 * spread**2 * x_BTD.shape[-1])
+  centroid_ED = jax.lax.stop_gradient(bank['router'])
+  squared_norm = lambda x: jnp.sum(jnp.square(x), -1)
+  distance_BTE = (
+    squared_norm(x_BTD)[..., None] + squared_norm(centroid_ED)[None, None]
+  )
+  distance_BTE = jnp.maximum(distance_BTE - 2 * x_BTD @ centroid_ED.T, 0)
+  return -distance_BTE / (2 * spread**2 * x_BTD.shape[-1])
 
 
-def _lone(logits, router):
-  """The gate of an expert that does not compete."""
+def _independent_gates(logits, router):
+  """Returns gates of experts that do not compete."""
   if router == 'always':
     return jnp.ones_like(logits)
   return jnp.exp(logits) if router == 'centroid' else jax.nn.sigmoid(logits)
 
 
+# Jitted because flax traces the initializer wherever a parameter is used.
 @functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
-def _drawn(key, name, slots, width, rank, gate_bias):
-  """One array of a bank; jitted for the reason that `matrix_init` is."""
-  draw = lambda key: init(key, width, rank, gate_bias=gate_bias)[name]
-  return jax.vmap(draw)(jax.random.split(key, slots))
+def _init_slots(key, name, slots, width, rank, gate_bias):
+  """Returns one array of a bank, with an untrained expert in each slot."""
+  init_array = lambda key: init(key, width, rank, gate_bias=gate_bias)[name]
+  return jax.vmap(init_array)(jax.random.split(key, slots))

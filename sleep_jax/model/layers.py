@@ -1,11 +1,6 @@
-"""Norm, rotary attention and the gated MLP: a block's ordinary parts.
+"""Common layers of a block: norm, linear maps with adapters, gated MLP.
 
-Attention comes in two forms that must agree: over whole rows, for training and
-prefill, and one token at a time against a cache, for sampling (`attention`).
-
-References: RMSNorm 1910.07467, rotary positions 2104.09864 (scaled as
-in Llama 3.1, 2407.21783), grouped queries
-2305.13245, SwiGLU 2002.05202.
+References: RMSNorm 1910.07467, SwiGLU 2002.05202.
 """
 
 from collections.abc import Callable
@@ -18,13 +13,20 @@ from flax import linen as nn
 from sleep_jax import types
 
 Array = types.Array
-# Flax asks for the shape of each parameter wherever it is used: traced once.
+# Flax evaluates the shape of each parameter at every use. Jit traces it once.
 matrix_init = jax.jit(nn.initializers.lecun_normal(), static_argnums=1)
 
 
 class RMSNorm(nn.Module):
+  """Root mean square norm with a learned scale.
+
+  Attributes:
+    eps: added to the mean square.
+    offset: added to the stored scale. The effective scale starts at 1.
+  """
+
   eps: float = 1e-6
-  offset: float = 0.0  # Of the scale.
+  offset: float = 0.0
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -37,13 +39,19 @@ class RMSNorm(nn.Module):
     )
 
 
-def act(name: str) -> Callable[[Array], Array]:
-  """'silu' or 'gelu'."""
+def activation(name: str) -> Callable[[Array], Array]:
+  """Returns the activation function: 'silu', or 'gelu' (tanh form)."""
   return nn.silu if name == 'silu' else nn.gelu
 
 
 class SwiGLU(nn.Module):
-  """`down(act(gate(x)) * up(x))`; `zero_out` makes it start as zero."""
+  """`down(act(gate(x)) * up(x))`.
+
+  Attributes:
+    hidden: hidden size.
+    zero_out: whether `down` is initialized to zero.
+    act: see `activation`.
+  """
 
   hidden: int
   zero_out: bool = False
@@ -56,49 +64,52 @@ class SwiGLU(nn.Module):
     gate = self.param('gate', matrix_init, (width, self.hidden))
     up = self.param('up', matrix_init, (width, self.hidden))
     down = self.param('down', out_init, (self.hidden, width))
-    hidden = act(self.act)(product(self, x, 'gate', gate))
-    hidden = hidden * product(self, x, 'up', up)
-    return product(self, hidden, 'down', down)
+    hidden = activation(self.act)(linear(self, x, 'gate', gate))
+    hidden = hidden * linear(self, x, 'up', up)
+    return linear(self, hidden, 'down', down)
 
 
-def product(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
-  """`x W`, and what an adapter beside that matrix adds, if there is one.
+def linear(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
+  """Returns `x W` plus the output of the adapter of that matrix, if any.
 
-  In the type of `x`: what learns is kept in f32, whatever is computed in.
+  Computes in the dtype of `x`. Trained parameters are stored in f32 whatever
+  the dtype of the computation.
   """
   y = x @ kernel.astype(x.dtype)
   if module.has_variable('adapter', name):
-    low: Any = module.get_variable('adapter', name)
-    y = y + _low(x, low['a'].astype(x.dtype), low['b'].astype(x.dtype))
+    adapter: Any = module.get_variable('adapter', name)
+    a, b = adapter['a'].astype(x.dtype), adapter['b'].astype(x.dtype)
+    y = y + _low_rank_product(x, a, b)
   return y
 
 
 @jax.custom_vjp
-def _low(x: Array, a: Array, b: Array) -> Array:
-  """`(x a) b`, narrow in the middle.
+def _low_rank_product(x: Array, a: Array, b: Array) -> Array:
+  """Returns `(x a) b`.
 
-  Its own gradient, for speed alone: the product that gives the gradient of `a`
-  is narrow as well, and on a CPU many times faster the other way round.
+  The custom gradient is for speed only. The gradient of `a` is a matrix product
+  with one small dimension, which a CPU computes many times faster transposed.
   """
   return (x @ a) @ b
 
 
-def _low_forward(x, a, b):
+def _low_rank_forward(x, a, b):
   z = x @ a
   return z @ b, (x, z, a, b)
 
 
-def _low_backward(kept, dy):
-  x, z, a, b = kept
+def _low_rank_backward(residuals, dy):
+  x, z, a, b = residuals
   flat = lambda v: v.reshape(-1, v.shape[-1])
   dz = dy @ b.T
   da = jax.lax.optimization_barrier(flat(dz).T @ flat(x))
   return dz @ a.T, da.T, flat(z).T @ flat(dy)
 
 
-_low.defvjp(_low_forward, _low_backward)
+_low_rank_product.defvjp(_low_rank_forward, _low_rank_backward)
 
 
 def match_rank(scale: Array, x: Array) -> Array:
+  """Returns a vector with leading axes of size 1, in the dtype of `x`."""
   shape = (1,) * (x.ndim - 1) + scale.shape
   return scale.reshape(shape).astype(x.dtype)

@@ -1,10 +1,10 @@
-"""Low-rank adapters beside the matrices of the blocks.
+"""Low-rank adapters of the matrices of the blocks.
 
-An adapter is no part of the parameters: weights that carry one compute with
-`x W + (x a) b`, and the matrices themselves are shared by all that do not. Many
-adapters of one model are one tree with a leading axis, trained under `vmap`.
+An adapter is not part of the parameters. Weights that carry one compute
+`x W + (x a) b`, and share `W` with weights that do not. Many adapters of one
+model are one tree with a leading axis, trained under `vmap`.
 
-References: LoRA, 2106.09685.
+Reference: LoRA, 2106.09685.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,10 @@ Adapter = dict[str, dict[str, Array]]  # Path -> 'a' [L, D, R], 'b' [L, R, F].
 TARGETS = ('query', 'key', 'value', 'out', 'gate', 'up', 'down')
 
 
-def targeted(params: types.Params, targets: Sequence[str]) -> types.Params:
-  """The matrices of the blocks that adapters stand beside."""
+def target_matrices(
+  params: types.Params, targets: Sequence[str]
+) -> types.Params:
+  """Returns the matrices of the blocks whose names are in `targets`."""
   return {
     path: leaf
     for path, leaf in params.items()
@@ -32,22 +34,28 @@ def targeted(params: types.Params, targets: Sequence[str]) -> types.Params:
 def init(
   key: Array, params: types.Params, *, rank: int, targets: Sequence[str]
 ) -> Adapter:
-  """An untrained adapter: `b` is 0, so that it changes no output."""
-  made = {}
+  """Returns an untrained adapter. `b` is 0, so that it changes no output."""
+  adapter = {}
   for number, (path, leaf) in enumerate(
-    sorted(targeted(params, targets).items())
+    sorted(target_matrices(params, targets).items())
   ):
     L, D, F = leaf.shape
     keys = jax.random.split(jax.random.fold_in(key, number), L)
-    draw = lambda k, D=D: layers.matrix_init(k, (D, rank))
-    made[path] = {'a': jax.vmap(draw)(keys), 'b': jnp.zeros((L, rank, F))}
-  return made
+    init_a = lambda k, D=D: layers.matrix_init(k, (D, rank))
+    adapter[path] = {
+      'a': jax.vmap(init_a)(keys),
+      'b': jnp.zeros((L, rank, F)),
+    }
+  return adapter
 
 
-def merged(
+def merge(
   weights: types.Weights, adapter: Adapter, *, scale: float
 ) -> types.Weights:
-  """Weights whose matrices are what `worn` computes with."""
+  """Adds the product of an adapter to the matrices of the weights.
+
+  The result computes the same function as `attach`.
+  """
   params = {
     path: weights.params[path] + scale * (low['a'] @ low['b'])
     for path, low in adapter.items()
@@ -55,10 +63,16 @@ def merged(
   return weights.with_params(params)
 
 
-def worn(
+def attach(
   weights: types.Weights, adapter: Adapter, *, scale: float
 ) -> types.Weights:
-  """Weights that carry an adapter; `scale` is alpha / rank of the paper."""
+  """Returns weights that carry an adapter.
+
+  Args:
+    weights: weights without an adapter.
+    adapter: see `init`.
+    scale: factor of the adapter, alpha / rank in the paper.
+  """
   scaled = {
     path: {'a': low['a'], 'b': low['b'] * scale}
     for path, low in adapter.items()

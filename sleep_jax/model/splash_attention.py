@@ -1,13 +1,13 @@
-"""Splash attention: softmax attention in blocks that stay on a TPU's chip.
+"""Splash attention: blockwise softmax attention in the on-chip memory of a TPU.
 
-A kernel that the compiler cannot split, so each device runs it for its own
-rows, heads and, where rows are shared out, places. A causal row asks more of
-its later places than of its earlier ones, and blocks that see nothing are
-skipped; so that no device waits for the last, each takes a part of a row's
-first half and the part that mirrors it in the second.
+The compiler cannot partition the kernel, so each device runs it on its own
+rows, heads and, where positions are sharded, positions. Later queries of a
+causal row attend to more keys than earlier ones, and the kernel skips blocks
+without visible keys. To balance the work, each device takes one part of the
+first half of a row and the mirrored part of the second half.
 
-References: 2205.14135, with masks known beforehand; mirrored parts, 2407.21783,
-section 3.3.2.
+References: 2205.14135, with masks known at compile time; mirrored parts,
+2407.21783, section 3.3.2.
 """
 
 import functools
@@ -21,8 +21,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sleep_jax import types
 
 Array = types.Array
-_LANES = 128  # Of a TPU: parts of rows, and heads, are padded to so many.
-_NOBODY = -2  # A segment that no row has.
+# Lanes of a TPU: parts of rows and heads are padded to multiples of this.
+_LANES = 128
+_PAD_SEGMENT = -2  # A segment that no token of a batch has.
 
 
 def attend(
@@ -36,50 +37,55 @@ def attend(
   scale: float = 0.0,
   cap: float = 0.0,
 ) -> Array:
-  """`attention.attend`, causal and within segments.
+  """Computes `attention_kernels.attend`, causal and within segments.
 
-  Padding sees padding. Prefixes that all segments see are not known here.
+  Padding attends to padding. Prefixes that all segments attend to are not
+  supported.
 
   Args:
-    local: bool scalar, whether only a window is seen; None: never.
-    window: tokens that a local block sees.
+    local: bool scalar, whether attention is limited to a window. None means
+      never.
+    window: number of tokens that a local block attends to. 0 means no local
+      blocks.
+    scale, cap: see `attention_kernels.attend`.
   """
   shards = jax.sharding.get_abstract_mesh().shape.get('sequence', 1)
-  q_BTGRK = grouped(q_BTHK, k_BTHK.shape[2], scale)
-  # Heads of one key head are neighbours; places are the axis that is blocked.
+  q_BTGRK = group_queries(q_BTHK, k_BTHK.shape[2], scale)
+  # The kernel takes heads first; query heads of one key head are neighbours.
   q, k, v = (
-    _padded(x, {-1: _LANES, -2: shards * _LANES})
+    _pad_axes(x, {-1: _LANES, -2: shards * _LANES})
     for x in (
-      q_BTGRK.transpose(0, 2, 3, 1, 4), k_BTHK.swapaxes(1, 2),
+      q_BTGRK.transpose(0, 2, 3, 1, 4),
+      k_BTHK.swapaxes(1, 2),
       v_BTHK.swapaxes(1, 2),
     )
-  )  # fmt: skip
-  segments_BT = _padded(segments_BT, {-1: shards * _LANES}, fill=_NOBODY)
+  )
+  segments_BT = _pad_axes(segments_BT, {-1: shards * _LANES}, fill=_PAD_SEGMENT)
   R, T = q.shape[2:4]
   masks = [splash_lib.CausalMask((T, T))]
   if window:
     masks.append(splash_lib.LocalMask((T, T), (window - 1, 0), 0))
-  kernels = tuple(_kernel(mask, R, shards, cap) for mask in masks)
+  kernels = tuple(_make_kernel(mask, R, shards, cap) for mask in masks)
   local = jnp.zeros((), bool) if local is None else local
-  y = _on_mesh(kernels, local, q, k, v, segments_BT)
+  y = _run_on_mesh(kernels, local, q, k, v, segments_BT)
   T, K = q_BTHK.shape[1], q_BTHK.shape[3]
   return y.transpose(0, 3, 1, 2, 4)[:, :T, ..., :K].reshape(q_BTHK.shape)
 
 
-def grouped(q_BTHK: Array, G: int, scale: float) -> Array:
-  """Scaled queries by the key head they share, `[B, T, G, R, K]`."""
+def group_queries(q_BTHK: Array, G: int, scale: float) -> Array:
+  """Scales queries and groups them by their key head, `[B, T, G, R, K]`."""
   B, T, H, K = q_BTHK.shape
   q = q_BTHK.reshape(B, T, G, H // G, K)
   return q * jnp.asarray(scale or K**-0.5, q_BTHK.dtype)
 
 
-def _kernel(mask, num_heads, shards, cap):
-  """One whose mask's rows lie as `_dealt` lays the queries."""
+def _make_kernel(mask, num_heads, shards, cap):
+  """Makes a kernel whose mask has its rows in the order of `_exchange`."""
   parts = mask.q_sequence.reshape(2 * shards, -1)
   mask.q_sequence = np.concatenate([
     parts[part]
     for device in range(shards)
-    for part in sorted((device, _mirrored(device, shards)), key=_odd)
+    for part in sorted((device, _mirror(device, shards)), key=_parity)
   ])  # fmt: skip
   return splash_lib.make_splash_mqa(
     splash_lib.MultiHeadMask([mask] * num_heads), head_shards=1,
@@ -87,25 +93,25 @@ def _kernel(mask, num_heads, shards, cap):
   )  # fmt: skip
 
 
-def _on_mesh(kernels, local, q, k, v, segments_BT):
-  """`_read`, by each device for its own rows, heads and places."""
+def _run_on_mesh(kernels, local, q, k, v, segments_BT):
+  """Calls `_run_kernel` on each device for its rows, heads and positions."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
-    return _read(kernels, local, q, k, v, segments_BT, segments_BT)
+    return _run_kernel(kernels, local, q, k, v, segments_BT, segments_BT)
   shards = mesh.shape['sequence']
   gather = functools.partial(
     jax.lax.all_gather, axis_name='sequence', tiled=True
   )
 
-  def own(kernels, local, q, k, v, segments_BT):
+  def run_shard(kernels, local, q, k, v, segments_BT):
     if shards == 1:
-      return _read(kernels, local, q, k, v, segments_BT, segments_BT)
-    y = _read(
-      kernels, local, _dealt(q, 3, shards), gather(k, axis=2),
-      gather(v, axis=2), _dealt(segments_BT, 1, shards),
+      return _run_kernel(kernels, local, q, k, v, segments_BT, segments_BT)
+    y = _run_kernel(
+      kernels, local, _exchange(q, 3, shards), gather(k, axis=2),
+      gather(v, axis=2), _exchange(segments_BT, 1, shards),
       gather(segments_BT, axis=1),
     )  # fmt: skip
-    return _dealt(y, 3, shards, back=True)
+    return _exchange(y, 3, shards, inverse=True)
 
   rows, heads = ('data', 'fsdp'), 'tensor'
   if q.shape[0] % (mesh.shape['data'] * mesh.shape['fsdp']):
@@ -116,7 +122,7 @@ def _on_mesh(kernels, local, q, k, v, segments_BT):
   queries = PartitionSpec(rows, heads, None, 'sequence')
   keys = PartitionSpec(rows, heads, 'sequence')
   return jax.shard_map(
-    own, mesh=mesh, out_specs=queries, check_vma=False,
+    run_shard, mesh=mesh, out_specs=queries, check_vma=False,
     in_specs=(
       tuple(kernel.manual_sharding_spec(by_part) for kernel in kernels),
       PartitionSpec(), queries, keys, keys, PartitionSpec(rows, 'sequence'),
@@ -124,65 +130,82 @@ def _on_mesh(kernels, local, q, k, v, segments_BT):
   )(kernels, local, q, k, v, segments_BT)  # fmt: skip
 
 
-def _read(kernels, local, q, k, v, segments_BT, keys_BS):
-  """Each row and key head by itself, by the kernel that is asked for."""
+def _run_kernel(kernels, local, q, k, v, segments_BT, key_segments_BS):
+  """Maps the global or the local kernel over rows and key heads."""
 
-  def by(kernel, *args):
-    def heads(q_GRTK, k_GSK, v_GSK, segments_T, keys_S):
-      ids = splash_lib.SegmentIds(segments_T, keys_S)
+  def map_kernel(kernel, *args):
+    def map_heads(q_GRTK, k_GSK, v_GSK, segments_T, key_segments_S):
+      ids = splash_lib.SegmentIds(segments_T, key_segments_S)
       return jax.vmap(functools.partial(kernel, segment_ids=ids))(
         q_GRTK, k_GSK, v_GSK
       )
 
-    return jax.vmap(heads)(*args)
+    return jax.vmap(map_heads)(*args)
 
-  def anywhere(kernel, *args):
-    infos, how = kernel.tree_flatten()
-    return by(type(kernel).tree_unflatten(how | {'interpret': True}, infos),
-              *args)  # fmt: skip
+  def interpret(kernel, *args):
+    infos, settings = kernel.tree_flatten()
+    interpreted = type(kernel).tree_unflatten(
+      settings | {'interpret': True}, infos
+    )
+    return map_kernel(interpreted, *args)
 
-  def read(kernel, *args):
-    return jax.lax.platform_dependent(kernel, *args, tpu=by, default=anywhere)
+  def run(kernel, *args):
+    return jax.lax.platform_dependent(
+      kernel, *args, tpu=map_kernel, default=interpret
+    )
 
-  args = q, k, v, segments_BT, keys_BS
-  far, *near = (functools.partial(read, kernel) for kernel in kernels)
-  return jax.lax.cond(local, near[0], far, *args) if near else far(*args)
+  args = q, k, v, segments_BT, key_segments_BS
+  run_global, *run_local = (
+    functools.partial(run, kernel) for kernel in kernels
+  )
+  if not run_local:
+    return run_global(*args)
+  return jax.lax.cond(local, run_local[0], run_global, *args)
 
 
-def _dealt(x, axis, shards, *, back=False):
-  """Of a row in `2 shards` parts, two to a device, one and its mirror.
+def _exchange(x, axis, shards, *, inverse=False):
+  """Moves the parts of a row so that each device has a part and its mirror.
 
-  It comes with the parts `2 i` and `2 i + 1` on device `i`. Of a part and its
-  mirror one is even, so that all even parts are a permutation of the devices,
-  and all odd ones.
+  A row has `2 shards` parts. Before the exchange device `i` has the parts `2 i`
+  and `2 i + 1`. Of a part and its mirror one is even and one is odd, so the
+  even parts are a permutation of the devices, and so are the odd parts.
+
+  Args:
+    inverse: moves the parts back.
   """
 
   def owner(part):
-    return min(part, _mirrored(part, shards))
+    return min(part, _mirror(part, shards))
 
-  def sent(half, odd):
+  def send(half, odd):
     pairs = [(i, owner(2 * i + odd)) for i in range(shards)]
-    if back:
-      pairs = [(there, here) for here, there in pairs]
+    if inverse:
+      pairs = [(target, source) for source, target in pairs]
     return jax.lax.ppermute(half, 'sequence', pairs)
 
   halves = jnp.split(x, 2, axis)
   return jnp.concatenate(
-    [sent(half, odd) for odd, half in enumerate(halves)], axis
+    [send(half, odd) for odd, half in enumerate(halves)], axis
   )
 
 
-def _mirrored(part, shards):
+def _mirror(part, shards):
   return 2 * shards - 1 - part
 
 
-def _odd(part):
+def _parity(part):
   return part % 2
 
 
-def _padded(x, room, fill=0):
-  """With axes, counted from the last, that are multiples of their room."""
+def _pad_axes(x, multiples, fill=0):
+  """Pads axes to multiples.
+
+  Args:
+    multiples: axis, counted from the last, -> number that divides its size.
+    fill: value of the padding.
+  """
   pads = [
-    (0, -size % room.get(axis - x.ndim, 1)) for axis, size in enumerate(x.shape)
+    (0, -size % multiples.get(axis - x.ndim, 1))
+    for axis, size in enumerate(x.shape)
   ]
   return jnp.pad(x, pads, constant_values=fill)

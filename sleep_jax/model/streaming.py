@@ -1,7 +1,7 @@
-"""Decoding for people: token by token as it comes, many prompts at once.
+"""Streams generated tokens to the host, for several prompts at once.
 
-`model.sampling` writes whole rollouts on the device; here each token is handed
-out as soon as it is drawn, and text as soon as its bytes are complete.
+`model.sampling` generates whole rollouts on the device. Here each token is
+returned as soon as it is sampled.
 """
 
 import functools
@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.model import sampling, transformer
+from sleep_jax.model import blocks, sampling, transformer
 
 Array = types.Array
-_STEP = 64  # Prompts and caches grow by so many tokens: few programs serve all.
+# Lengths of prompts and caches are rounded up to multiples of this, so that few
+# programs are compiled.
+_STEP = 64
 
 
 def stream(
@@ -25,75 +27,81 @@ def stream(
   key: Array,
   *,
   max_new: int,
-  ends: Sequence[int],
+  end_tokens: Sequence[int],
   temperature: float = 1.0,
   top_k: int = 0,
   top_p: float = 1.0,
 ) -> Iterator[list[int | None]]:
-  """One token for each prompt at a time; None where a text is over.
+  """Yields the next token of each prompt, None where a text has ended.
 
-  What ends a text is not handed out. It stops when all are over.
+  End tokens are not yielded. The stream ends when all texts have ended.
 
   Args:
-    weights: made `ready` where they are streamed with more than once.
-    prompts: tokens, BOS first; at least one each.
+    model: the model.
+    weights: weights of the model. Call `prepare` first if several streams use
+      the same weights.
+    prompts: tokens of each prompt, BOS first, at least one.
     key: consumed.
-    max_new: most tokens of each.
-    ends: tokens that end a text.
+    max_new: maximum number of new tokens of each prompt.
+    end_tokens: tokens that end a text.
     temperature, top_k, top_p: see `sampling.sample`.
   """
   if not weights.blocks:
-    weights = ready(model, weights)
+    weights = prepare(model, weights)
   length_B = np.array([len(prompt) for prompt in prompts], np.int32)
-  P = padded(int(length_B.max()))
+  P = padded_length(int(length_B.max()))
   tokens_BP = np.zeros((len(prompts), P), np.int32)
   for row, prompt in enumerate(prompts):
     tokens_BP[row, : len(prompt)] = prompt
-  how = (model, temperature, top_k, top_p)
-  length_B, at = jax.device_put((length_B, np.int32(P)))
-  token_B, cache = _begin(
-    *how, P + padded(max_new), weights, tokens_BP, length_B, key
+  settings = (model, temperature, top_k, top_p)
+  length_B, slot = jax.device_put((length_B, np.int32(P)))
+  token_B, cache = _prefill(
+    *settings, P + padded_length(max_new), weights, tokens_BP, length_B, key
   )
-  over_B = np.zeros(len(prompts), bool)
-  for place in range(max_new):
-    found_B = np.asarray(token_B)
-    over_B |= np.isin(found_B, list(ends))
-    if over_B.all():
+  ended_B = np.zeros(len(prompts), bool)
+  for index in range(max_new):
+    new_B = np.asarray(token_B)
+    ended_B |= np.isin(new_B, list(end_tokens))
+    if ended_B.all():
       return
-    yield [None if over else int(token)
-           for token, over in zip(found_B, over_B, strict=True)]  # fmt: skip
-    if place + 1 < max_new:
-      token_B, cache, at = _step(
-        *how, P, weights, cache, token_B, length_B, at, key
+    yield [
+      None if ended else int(token)
+      for token, ended in zip(new_B, ended_B, strict=True)
+    ]
+    if index + 1 < max_new:
+      token_B, cache, slot = _decode(
+        *settings, P, weights, cache, token_B, length_B, slot, key
       )
 
 
-def ready(
+def prepare(
   model: transformer.Transformer, weights: types.Weights
 ) -> types.Weights:
-  """Weights to `stream` with, unstacked once for all streams."""
-  return weights if model.config.looped else _unstacked(model, weights)
+  """Returns weights for `stream`, unstacked once for all streams."""
+  return weights if model.config.looped else _unstack(model, weights)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _unstacked(model, weights):
-  return model.unstacked(weights)
+def _unstack(model, weights):
+  return blocks.unstack(model.config, weights)
 
 
-def _draw(logits_BV, key, place, temperature, top_k, top_p):
+def _draw(logits_BV, key, index, temperature, top_k, top_p):
+  """Samples the `index`-th new token of each row."""
   if temperature == 0:
     return jnp.argmax(logits_BV, -1).astype(jnp.int32)
-  logits_BV = sampling.restrict(
+  logits_BV = sampling.filter_logits(
     logits_BV / temperature, top_k=top_k, top_p=top_p
   )
-  key = jax.random.fold_in(key, place)
+  key = jax.random.fold_in(key, index)
   return sampling.pick(key, logits_BV).astype(jnp.int32)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _begin(
+def _prefill(
   model, temperature, top_k, top_p, size, weights, tokens_BP, length_B, key
 ):
+  """Returns the first token of each row and caches of `size` slots."""
   logits_BV, cache = model.prefill(
     weights, tokens_BP, length_B, cache_size=size
   )
@@ -103,21 +111,21 @@ def _begin(
 @functools.partial(
   jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnames='cache'
 )
-def _step(
-  model, temperature, top_k, top_p, P, weights, cache, token_B, length_B, at,
+def _decode(
+  model, temperature, top_k, top_p, P, weights, cache, token_B, length_B, slot,
   key,
 ):  # fmt: skip
-  """The token after the one that goes to slot `at`; and the next slot."""
-  slots, place = jnp.arange(cache[0][0].shape[-2])[None], at - P
-  mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= at))
+  """Writes tokens to a cache slot. Returns the next ones, cache and slot."""
+  slots, index = jnp.arange(cache[0][0].shape[-2])[None], slot - P
+  mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= slot))
   logits_BV, cache = model.decode(
-    weights, token_B, length_B + place, mask_BS, cache, at
+    weights, token_B, length_B + index, mask_BS, cache, slot
   )
-  drawn_B = _draw(logits_BV, key, place + 1, temperature, top_k, top_p)
-  return drawn_B, cache, at + 1
+  token_B = _draw(logits_BV, key, index + 1, temperature, top_k, top_p)
+  return token_B, cache, slot + 1
 
 
-def padded(size: int) -> int:
-  """Tokens that there is room for where `size` are needed."""
-  step = _STEP if size > _STEP // 2 else _STEP // 4  # 16, 32, 64, 128, 192...
+def padded_length(size: int) -> int:
+  """Rounds a number of tokens up to 16, 32, 64, 128, 192 and so on."""
+  step = _STEP if size > _STEP // 2 else _STEP // 4
   return -(-size // step) * step

@@ -1,7 +1,8 @@
-"""Micro-batches: a gradient over many rows, in the room of a few.
+"""Gradient accumulation: the gradient of a large batch, in micro-batches.
 
-What is summed over rows may be summed part by part. Each part takes every
-`num`-th row, so that rows which are spread over devices stay where they are.
+A sum over rows equals the sum of the sums over micro-batches. Each micro-batch
+takes every `num`-th row, so that rows that are sharded over devices stay on
+their device.
 """
 
 from collections.abc import Callable
@@ -10,46 +11,56 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# (params, rows) -> (a sum over rows, (further sums, [B, ...] of each row)).
-Sum = Callable[[Any, Any], tuple[jax.Array, tuple[Any, Any]]]
+# (params, rows) -> (sum over rows, (further sums, values per row [B, ...])).
+SummedLoss = Callable[[Any, Any], tuple[jax.Array, tuple[Any, Any]]]
 
 
-def value_and_grad(function: Sum, params: Any, rows: Any, *, num: int = 1):
-  """`jax.value_and_grad(function, has_aux=True)(params, rows)` in `num` parts.
+def value_and_grad(
+  function: SummedLoss, params: Any, rows: Any, *, num: int = 1
+):
+  """Computes `jax.value_and_grad(function, has_aux=True)` in micro-batches.
 
   Args:
-    rows: leaves `[B, ...]`, B of each a multiple of `num`.
+    function: see `SummedLoss`.
+    params: argument of the gradient.
+    rows: tree of arrays `[B, ...]`, where `num` divides every B.
+    num: number of micro-batches.
+
+  Returns:
+    ((sum over rows, (further sums, values per row)), gradient). Values per row
+    are in the order of `rows`.
   """
   grad = jax.value_and_grad(function, has_aux=True)
   if num == 1:
     return grad(params, rows)
 
-  def one(total, part):
-    (value, (sums, each)), grads = grad(params, part)
-    return jax.tree.map(jnp.add, total, (value, sums, grads)), each
+  def add(total, micro_batch):
+    (value, (sums, per_row)), grads = grad(params, micro_batch)
+    return jax.tree.map(jnp.add, total, (value, sums, grads)), per_row
 
   fold = lambda x: jnp.swapaxes(x.reshape(-1, num, *x.shape[1:]), 0, 1)
-  parts = jax.tree.map(fold, rows)
+  micro_batches = jax.tree.map(fold, rows)
   (value, (sums, _)), grads = jax.eval_shape(
-    grad, params, jax.tree.map(lambda x: x[0], parts)
+    grad, params, jax.tree.map(lambda x: x[0], micro_batches)
   )
-  nothing = jax.tree.map(
+  zeros = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), (value, sums, grads)
   )
-  (value, sums, grads), each = jax.lax.scan(one, nothing, parts)
+  (value, sums, grads), per_row = jax.lax.scan(add, zeros, micro_batches)
   unfold = lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
-  return (value, (sums, jax.tree.map(unfold, each))), grads
+  return (value, (sums, jax.tree.map(unfold, per_row))), grads
 
 
-def check(num: int, sizes: dict[str, int], field: str) -> None:
-  """Whether all rows can be dealt out.
+def check_divisible(num: int, sizes: dict[str, int], field: str) -> None:
+  """Checks that batches can be divided into micro-batches.
 
   Args:
-    sizes: rows, by the name of the field that says how many.
-    field: that says how many parts.
+    num: number of micro-batches.
+    sizes: name of a config field -> number of rows that it sets.
+    field: config field that sets `num`.
 
   Raises:
-    ValueError: they cannot; names both fields.
+    ValueError: `num` is below 1 or does not divide a number of rows.
   """
   if num < 1:
     raise ValueError(f'config.{field} is {num}: expected 1 or more.')
@@ -57,5 +68,5 @@ def check(num: int, sizes: dict[str, int], field: str) -> None:
     if size % num:
       raise ValueError(
         f'config.{field} is {num}, which does not divide the {size} rows of '
-        f'{name}: choose one that does.'
+        f'{name}: expected a divisor.'
       )

@@ -1,8 +1,9 @@
-"""One optimizer per owner: a level, the core, or a night's fresh expert.
+"""Optimizers, one per owner: a level, the core or a fresh expert.
 
-A parameter has exactly one owner, read from its path. What does not move is
-not in any optimizer's tree at all, so neither momentum, decay nor clipping by
-global norm can reach it (docs/method.md, "Optimizer leaks").
+Every parameter has exactly one owner, determined by its path. Frozen parameters
+are not in the tree of any optimizer, so momentum, weight decay and clipping by
+global norm cannot affect them or be affected by them (docs/method.md,
+"Optimizer leaks").
 """
 
 import jax
@@ -23,14 +24,18 @@ def make(
   b2: float = 0.999,
   weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-  """AdamW with clipping, linear warm-up and cosine decay.
+  """Makes AdamW with clipping, linear warm-up and cosine decay.
 
   Args:
-    learning_rate: peak.
-    warmup: updates from 0 to the peak.
-    decay_steps: updates in all, warm-up included; 0 keeps the peak.
-    final: share of the peak that is left at the end.
-    clip: largest global norm of the owner's gradient; 0 clips nothing.
+    learning_rate: peak learning rate.
+    warmup: number of updates from 0 to the peak.
+    decay_steps: total number of updates, including the warm-up. 0 means no
+      decay.
+    final: learning rate at the end, as a share of the peak.
+    clip: maximum global norm of the gradient of the owner. 0 means no clipping.
+    b1: decay rate of the first moment.
+    b2: decay rate of the second moment.
+    weight_decay: decoupled weight decay.
   """
   if decay_steps:
     schedule = optax.warmup_cosine_decay_schedule(
@@ -47,10 +52,10 @@ def make(
   )
 
 
-def owner(path: str, *, num_levels: int) -> str:
-  """Who may move a parameter: a level's number, 'core' or 'expert'.
+def parameter_owner(path: str, *, num_levels: int) -> str:
+  """Returns the owner of a parameter: a level number, 'core' or 'expert'.
 
-  The slowest level is the block's own MLP and belongs to the core.
+  The slowest level is the MLP of the block itself and belongs to the core.
   """
   parts = path.split('/')
   if 'experts' in parts:
@@ -61,39 +66,46 @@ def owner(path: str, *, num_levels: int) -> str:
   return 'core'
 
 
-def dtype(path: str, core: str, *, num_levels: int) -> str:
-  """Of a parameter: `core` for the core, 'float32' for all that learns awake
-  or asleep, so that a small step is not lost to rounding.
+def parameter_dtype(path: str, core_dtype: str, *, num_levels: int) -> str:
+  """Returns the dtype of a parameter.
+
+  It is `core_dtype` for the core. Parameters that are trained awake or asleep
+  are 'float32', so that small updates are not lost to rounding.
   """
-  return core if owner(path, num_levels=num_levels) == 'core' else 'float32'
+  if parameter_owner(path, num_levels=num_levels) == 'core':
+    return core_dtype
+  return 'float32'
 
 
-def owned(
+def select_owned(
   params: types.Params, owners: tuple[str, ...], *, num_levels: int
 ) -> types.Params:
-  """The part of `params` that the owners may move."""
+  """Returns the parameters that belong to the given owners."""
   return {
     path: leaf
     for path, leaf in params.items()
-    if owner(path, num_levels=num_levels) in owners
+    if parameter_owner(path, num_levels=num_levels) in owners
   }
 
 
 def update(
-  tx: optax.GradientTransformation, params, opt, total
+  tx: optax.GradientTransformation, params, opt, gradients
 ) -> tuple[types.Params, optax.OptState]:
-  """One move of an owner by the sum of its chunk's gradients."""
-  updates, opt = tx.update(total, opt, params)
+  """Returns parameters and optimizer state after one update."""
+  updates, opt = tx.update(gradients, opt, params)
   return optax.apply_updates(params, updates), opt
 
 
-def apply_update(tx):
-  def branch(params, opt, total):
-    params, opt = update(tx, params, opt, total)
-    return params, opt, jax.tree.map(jnp.zeros_like, total)
+def update_and_reset(tx):
+  """Returns a branch of `jax.lax.cond` that updates and zeroes the sums."""
+
+  def branch(params, opt, sums):
+    params, opt = update(tx, params, opt, sums)
+    return params, opt, jax.tree.map(jnp.zeros_like, sums)
 
   return branch
 
 
-def keep(params, opt, total):
-  return params, opt, total
+def keep_unchanged(params, opt, sums):
+  """Branch of `jax.lax.cond` that changes nothing."""
+  return params, opt, sums

@@ -1,12 +1,12 @@
-"""The replay generator: prompts that were met, asked again.
+"""Replay buffer: stored prompts, from which teachers generate rehearsals.
 
-What is kept of a day is how its texts began, never their answers: whatever a
-rehearsal holds beyond its prompt is written by a teacher. Entries live in
-bands (birth, the past, each sleeper's day), each a reservoir, so that a slow
-sender still finds its own day and old age bands are never crowded out.
+The buffer stores the beginnings of texts, never their answers. A teacher
+generates everything in a rehearsal that follows the prompt. Entries are in age
+groups (pretraining, the past, and the day of each sender). Each group is a
+reservoir of its own, so that a slow sender still finds the prompts of its day
+and new entries do not displace those of older groups.
 
-References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985; self-study
-stems, 2506.06266.
+References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985.
 """
 
 from collections.abc import Mapping
@@ -17,32 +17,37 @@ import jax.numpy as jnp
 from sleep_jax import state, types
 
 Array = types.Array
-# JAX orders a dict by its keys, and random numbers follow that order: the group
-# of pretraining sorts before the days, these before the past.
+# JAX orders a dict by its keys, and random numbers depend on that order: the
+# group of pretraining sorts before the days, and the days before the past.
 PRETRAIN, PAST, _DAY = 'corpus', 'past', 'day/'
 
 
-def day(level: int) -> str:
-  """Name of the band that holds a sender's day."""
+def day_group(level: int) -> str:
+  """Returns the name of the age group of the day of a sender."""
   return f'{_DAY}{level}'
 
 
-def empty(
-  capacities: Mapping[str, int], *, width: int, document: int = 0
-) -> dict:
-  """Bands by name.
+def allocate(
+  capacities: Mapping[str, int], *, width: int, document_width: int = 0
+) -> dict[str, state.AgeGroup]:
+  """Allocates empty age groups.
 
   Args:
-    capacities: prompts of each.
-    width: of the longest prompt, in tokens.
-    document: likewise, of the document that days keep for a teacher; 0: none.
+    capacities: number of prompts of each group. A group of capacity 0 is left
+      out.
+    width: maximum length of a prompt in tokens.
+    document_width: maximum length of the document that the days store with each
+      prompt, in tokens. 0 means no documents.
+
+  Returns:
+    Name -> age group.
   """
 
-  def age_group(capacity, document):
+  def allocate_group(capacity, document_width):
     documents = None
-    if document:
+    if document_width:
       documents = types.Texts(
-        tokens_BT=jnp.zeros((capacity, document), jnp.int32),
+        tokens_BT=jnp.zeros((capacity, document_width), jnp.int32),
         length_B=jnp.ones((capacity,), jnp.int32),
       )
     return state.AgeGroup(
@@ -55,9 +60,9 @@ def empty(
     )
 
   return {
-    name: age_group(size, document * name.startswith(_DAY))
-    for name, size in capacities.items()
-    if size
+    name: allocate_group(capacity, document_width * name.startswith(_DAY))
+    for name, capacity in capacities.items()
+    if capacity
   }
 
 
@@ -69,17 +74,18 @@ def insert(
   *,
   documents: types.Texts | None = None,
 ) -> state.AgeGroup:
-  """Offers a batch of prompts to a reservoir; absent prompts do not count.
+  """Offers a batch of prompts to an age group. Absent prompts do not count.
 
   Args:
-    band: keeps the documents as well if it has room for them.
+    age_group: the reservoir.
     prompts: [B, P].
-    step: wake step at which they are met.
+    step: wake step of the batch.
     key: consumed.
-    documents: what each prompt began, [B, W]; needed where they are kept.
+    documents: document of each prompt, [B, W]. Required if the group stores
+      documents, else ignored.
   """
   capacity = age_group.length_C.shape[0]
-  slot_B, count = reservoir(
+  slot_B, count = reservoir_slots(
     age_group.count, prompts.length_B > 0, capacity, key
   )
   put = lambda old, new: old.at[slot_B].set(new, mode='drop')
@@ -95,28 +101,35 @@ def insert(
   )
 
 
-def reservoir(
+def reservoir_slots(
   count: Array, present_B: Array, capacity: int, key: Array
 ) -> tuple[Array, Array]:
-  """Where each of a batch of items goes in a uniform reservoir.
+  """Assigns a batch of items to the slots of a uniform reservoir.
+
+  Args:
+    count: number of items offered before.
+    present_B: bool, whether an item exists.
+    capacity: number of slots.
+    key: consumed.
 
   Returns:
-    slot_B: int32, `capacity` where the item is not kept (out of bounds, for
-      writes that drop), and the count after the batch.
+    slot_B: int32, `capacity` where an item is not stored. This is out of
+      bounds, for writes with mode 'drop'.
+    count: number of items offered, including this batch.
   """
   order_B = jnp.cumsum(present_B.astype(jnp.int32)) - 1
-  place_B = count + order_B  # Items offered before this one.
-  drawn_B = jnp.floor(
-    jax.random.uniform(key, place_B.shape) * (place_B + 1)
+  index_B = count + order_B  # Number of items offered before each.
+  random_B = jnp.floor(
+    jax.random.uniform(key, index_B.shape) * (index_B + 1)
   ).astype(jnp.int32)
-  slot_B = jnp.where(place_B < capacity, place_B, drawn_B)
+  slot_B = jnp.where(index_B < capacity, index_B, random_B)
   slot_B = jnp.where(present_B & (slot_B < capacity), slot_B, capacity)
-  # Of two items for one slot the later stays, on every backend alike.
-  later = jnp.triu(slot_B[:, None] == slot_B[None, :], 1).any(1)
-  slot_B = jnp.where(later, capacity, slot_B)
+  # Of two items in one slot the last is stored, on every backend.
+  overwritten = jnp.triu(slot_B[:, None] == slot_B[None, :], 1).any(1)
+  slot_B = jnp.where(overwritten, capacity, slot_B)
   return slot_B, count + jnp.sum(present_B.astype(jnp.int32))
 
 
-def stored_tokens(replay: Mapping[str, state.AgeGroup]) -> int:
-  """Room for tokens in all bands: what a replay buffer may use as well."""
+def token_capacity(replay: Mapping[str, state.AgeGroup]) -> int:
+  """Returns the number of prompt tokens that all age groups can hold."""
   return sum(age_group.tokens_CP.size for age_group in replay.values())

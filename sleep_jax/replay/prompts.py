@@ -1,4 +1,11 @@
-"""TODO: replay.prompts (from phases.replay)."""
+"""Draws rehearsal prompts for a teacher from the replay buffer.
+
+A stored prompt may be cut, may end in the last tokens of another prompt (a
+splice), or may be replaced by a self-study template that is filled with its
+subject. Where nothing is stored, the prompt is BOS alone.
+
+References: 2606.03979 section 3.3; self-study templates, 2506.06266.
+"""
 
 from collections.abc import Mapping
 
@@ -25,47 +32,54 @@ def draw(
   cut_share: float,
   template_share: float,
 ) -> types.Prompts:
-  """Prompts for one teacher.
+  """Draws prompts for one teacher.
 
   Args:
-    replay: all bands.
-    stems: self-study templates; none where S = 0.
+    replay: all age groups by name.
+    templates: self-study templates. S = 0 means none.
     key: consumed.
-    num: B.
-    width: of the result; longer entries are not drawn, and a stem that does
-      not fit is asked as a prompt.
-    bands: names of the bands to draw from.
-    since, until: an entry's step must lie in (since, until]; birth is 0.
-    bos_share: share of bare BOS prompts; all of them when no entry is valid.
-    pretrain_share: share of stored prompts that are of birth, where there are
-      others; negative: as many as there are.
-    splice_share: share of stored prompts whose last tokens, a random number
-      of them after the subject, are those of another one.
-    cut_share: share of stored prompts that are cut at a random place, after
-      the subject where there is one.
-    template_share: share of stored prompts with a subject that become stems.
+    num: number of prompts, B.
+    width: width of the result. Longer entries are not drawn, and a filled
+      template that is longer is replaced by the prompt itself.
+    bos: start token.
+    age_groups: names of the age groups to draw from.
+    since, until: only entries whose step is in (since, until] are drawn. The
+      step of pretraining is 0.
+    bos_share: share of prompts that are BOS alone. All of them are if no entry
+      can be drawn.
+    pretrain_share: share of pretraining among the stored prompts that are
+      drawn, if there are others. A negative value draws all entries with equal
+      probability.
+    splice_share: share of stored prompts whose last tokens are replaced by the
+      last tokens of another prompt. Their number is random, and the subject is
+      kept.
+    cut_share: share of stored prompts that are cut at a random position after
+      the subject.
+    template_share: share of stored prompts with a subject that are replaced by
+      a template.
 
   Returns:
-    Prompts `[num, width]`, each with its document where the band has them.
+    Prompts `[num, width]`, with their documents if the groups store them.
   """
-  place = jnp.arange(width)[None]
-  bare_BP = jnp.where(place == 0, bos, jnp.zeros((num, 1), jnp.int32))
+  index = jnp.arange(width)[None]
+  bos_BP = jnp.where(index == 0, bos, jnp.zeros((num, 1), jnp.int32))
   one_B = jnp.ones((num,), jnp.int32)
-  nothing_B2 = jnp.zeros((num, 2), jnp.int32)
-  kept = [replay[name] for name in age_groups if name in replay]
-  if not kept:
-    return types.Prompts(bare_BP, one_B, nothing_B2)
+  no_subject_B2 = jnp.zeros((num, 2), jnp.int32)
+  groups = [replay[name] for name in age_groups if name in replay]
+  if not groups:
+    return types.Prompts(bos_BP, one_B, no_subject_B2)
+  # In the concatenated group, `count` is the mask of valid entries.
   age_group = jax.tree.map(lambda *x: jnp.concatenate(x), *[
-    b.replace(count=jnp.arange(b.length_C.shape[0]) < b.count) for b in kept
+    g.replace(count=jnp.arange(g.length_C.shape[0]) < g.count) for g in groups
   ])  # fmt: skip
   valid_C = (
     age_group.count & (age_group.step_C > since) & (age_group.step_C <= until)
   )
-  # Cut to size, a long prompt would ask for the rest of itself instead.
+  # A long prompt that is cut to `width` would prompt for its own remainder.
   valid_C &= age_group.length_C <= width
   keys = jax.random.split(key, 9)
   score_C = jnp.where(
-    valid_C, _weighed(valid_C, age_group, pretrain_share), -jnp.inf
+    valid_C, _log_weights(valid_C, age_group, pretrain_share), -jnp.inf
   )
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
   pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
@@ -86,7 +100,7 @@ def draw(
   tokens_BP = jnp.where(
     coin(keys[8], splice_share)[:, None], spliced_BP, tokens_BP
   )
-  # A cut keeps the subject: half a name asks about somebody else.
+  # A cut keeps the subject: part of a name would be another subject.
   shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
   cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
   length_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
@@ -94,54 +108,57 @@ def draw(
     template_B = jax.random.randint(
       keys[3], (num,), 0, templates.before_length_S.shape[0]
     )
-    asked_BP, asked_B, fits_B = ask(
+    filled_BP, filled_B, fits_B = fill_templates(
       tokens_BP, subject_B2, templates, template_B, width=width, bos=bos
     )
-    ask_B = coin(keys[4], template_share) & fits_B
-    tokens_BP = jnp.where(ask_B[:, None], asked_BP, tokens_BP)
-    length_B = jnp.where(ask_B, asked_B, length_B)
-  bare_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
+    use_B = coin(keys[4], template_share) & fits_B
+    tokens_BP = jnp.where(use_B[:, None], filled_BP, tokens_BP)
+    length_B = jnp.where(use_B, filled_B, length_B)
+  bos_only_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
   context = jax.tree.map(lambda x: x[pick_B], age_group.documents)
-  if context is not None:  # Nothing was met: nothing is read.
-    known_B = jnp.where(jnp.any(valid_C), context.length_B, 1)
-    context = types.Texts(context.tokens_BT.at[:, 0].set(bos), known_B)
+  if context is not None:  # Without valid entries, the document is BOS alone.
+    context_B = jnp.where(jnp.any(valid_C), context.length_B, 1)
+    context = types.Texts(context.tokens_BT.at[:, 0].set(bos), context_B)
   return types.Prompts(
-    tokens_BP=jnp.where(bare_B[:, None], bare_BP, tokens_BP),
-    length_B=jnp.where(bare_B, one_B, length_B),
-    subject_B2=nothing_B2,
+    tokens_BP=jnp.where(bos_only_B[:, None], bos_BP, tokens_BP),
+    length_B=jnp.where(bos_only_B, one_B, length_B),
+    subject_B2=no_subject_B2,
     context=context,
   )
 
 
-def _weighed(valid_C, age_group, pretrain_share):
-  """Log-weights that give birth its share."""
+def _log_weights(valid_C, age_group, pretrain_share):
+  """Returns log-weights of entries that give pretraining its share."""
   pretrain_C = valid_C & (age_group.step_C == 0)
-  born, later = jnp.sum(pretrain_C), jnp.sum(valid_C & ~pretrain_C)
+  num_pretrain = jnp.sum(pretrain_C)
+  num_later = jnp.sum(valid_C & ~pretrain_C)
   if pretrain_share < 0:
     return jnp.zeros(valid_C.shape)
   share_C = jnp.where(pretrain_C, pretrain_share, 1 - pretrain_share)
-  log_C = jnp.log(share_C / jnp.maximum(jnp.where(pretrain_C, born, later), 1))
-  return jnp.where((born > 0) & (later > 0), log_C, 0.0)
+  num_C = jnp.where(pretrain_C, num_pretrain, num_later)
+  log_C = jnp.log(share_C / jnp.maximum(num_C, 1))
+  return jnp.where((num_pretrain > 0) & (num_later > 0), log_C, 0.0)
 
 
 def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):
-  """Each row with as many of another's last tokens in the place of its own.
+  """Replaces the last tokens of each row by as many of another prompt.
 
-  So the length stays, and what ends every prompt of a kind is kept.
+  The length does not change, and an ending that all prompts of a kind have in
+  common is kept. The number of tokens is random.
   """
   longest_B = length_B - jnp.maximum(subject_B2[:, 1], 1)
   longest_B = jnp.minimum(longest_B, other_B - 1)
-  last_B = jax.random.randint(key, length_B.shape, 0, longest_B + 1)
-  place = jnp.arange(tokens_BP.shape[1])[None]
-  from_B1 = (length_B - last_B)[:, None]
-  at_BP = jnp.maximum(place + (other_B - length_B)[:, None], 0)
-  theirs_BP = jnp.take_along_axis(
-    other_BP, jnp.minimum(at_BP, other_BP.shape[1] - 1), 1
+  size_B = jax.random.randint(key, length_B.shape, 0, longest_B + 1)
+  index = jnp.arange(tokens_BP.shape[1])[None]
+  start_B1 = (length_B - size_B)[:, None]
+  index_BP = jnp.maximum(index + (other_B - length_B)[:, None], 0)
+  ending_BP = jnp.take_along_axis(
+    other_BP, jnp.minimum(index_BP, other_BP.shape[1] - 1), 1
   )
-  return jnp.where(place < from_B1, tokens_BP, theirs_BP)
+  return jnp.where(index < start_B1, tokens_BP, ending_BP)
 
 
-def ask(
+def fill_templates(
   tokens_BP: types.Array,
   subject_B2: types.Array,
   templates: types.PromptTemplates,
@@ -150,11 +167,19 @@ def ask(
   width: int,
   bos: int,
 ) -> tuple[types.Array, types.Array, types.Array]:
-  """Fills the slot of each row's stem with its subject.
+  """Fills the slot of a template with the subject of each row.
+
+  Args:
+    tokens_BP: prompts.
+    subject_B2: [start, stop) of the subject of each prompt.
+    templates: the templates.
+    template_B: index of the template of each row.
+    width: width of the result.
+    bos: start token.
 
   Returns:
-    tokens `[B, width]`, their number, and whether a row has a subject and its
-    question fits.
+    Tokens `[B, width]`, their number, and whether a row has a subject and the
+    filled template fits into `width`.
   """
   num = tokens_BP.shape[0]
   take = lambda x: jnp.take(x, template_B, 0)
@@ -164,22 +189,25 @@ def ask(
   )
   start_B, stop_B = subject_B2[:, 0], subject_B2[:, 1]
   size_B = stop_B - start_B
-  place = jnp.arange(width)[None] - 1  # Of a token after BOS.
+  index = jnp.arange(width)[None] - 1  # Of a token after BOS.
   ends = jnp.stack([before_B, before_B + size_B, before_B + size_B + after_B])
 
-  def at(rows_BP, index):
-    index = jnp.clip(index, 0, rows_BP.shape[1] - 1)
-    return jnp.take_along_axis(rows_BP, index, 1)
+  def take_tokens(rows_BP, indices):
+    indices = jnp.clip(indices, 0, rows_BP.shape[1] - 1)
+    return jnp.take_along_axis(rows_BP, indices, 1)
 
-  first = at(take(templates.before_SP), jnp.broadcast_to(place, (num, width)))
-  second = at(tokens_BP, place - ends[0][:, None] + start_B[:, None])
-  third = at(take(templates.after_SP), place - ends[1][:, None])
-  tokens = jnp.where(place < ends[1][:, None], second, third)
-  tokens = jnp.where(place < ends[0][:, None], first, tokens)
-  tokens = jnp.where(place < 0, bos, tokens)
+  before = take_tokens(
+    take(templates.before_SP), jnp.broadcast_to(index, (num, width))
+  )
+  subject = take_tokens(tokens_BP, index - ends[0][:, None] + start_B[:, None])
+  after = take_tokens(take(templates.after_SP), index - ends[1][:, None])
+  tokens = jnp.where(index < ends[1][:, None], subject, after)
+  tokens = jnp.where(index < ends[0][:, None], before, tokens)
+  tokens = jnp.where(index < 0, bos, tokens)
   return tokens, 1 + ends[2], (size_B > 0) & (1 + ends[2] <= width)
 
 
 def _widen(rows_BP, width):
+  """Pads or cuts rows to a width."""
   extra = max(width - rows_BP.shape[1], 0)
   return jnp.pad(rows_BP, ((0, 0), (0, extra)))[:, :width]

@@ -1,4 +1,7 @@
-"""TODO: replay.row_buffer (from strategies.er)."""
+"""Row buffer: a reservoir of whole training rows, for the replay baseline.
+
+Reference: reservoir sampling, Vitter 1985.
+"""
 
 import jax.numpy as jnp
 from flax import struct
@@ -13,30 +16,39 @@ class RowBuffer(struct.PyTreeNode):
   """A reservoir of whole rows.
 
   Attributes:
-    rows: the arrays of `types.Batch` by name, [C, T].
-    count: rows offered so far; min(count, C) entries are valid.
+    rows: arrays of `types.Batch` by name, [C, T].
+    count: number of rows offered so far. min(count, C) entries are valid.
   """
 
   rows: dict[str, types.Array]
   count: types.Array
 
 
-def empty(tokens: int, *, width: int) -> RowBuffer:
-  """A memory for `tokens` tokens in rows of `width`."""
-  capacity = max(tokens // width, 1)
-  kinds = {name: jnp.int32 for name in _FIELDS} | {'loss_BT': jnp.float32}
-  rows = {name: jnp.zeros((capacity, width), kinds[name]) for name in _FIELDS}
-  rows['segments_BT'] -= 1  # Padding: what was never stored is not read.
+def allocate(num_tokens: int, *, width: int) -> RowBuffer:
+  """Allocates an empty buffer of at least one row.
+
+  Args:
+    num_tokens: maximum number of tokens in the buffer.
+    width: number of tokens of a row.
+  """
+  capacity = max(num_tokens // width, 1)
+  dtypes = {name: jnp.int32 for name in _FIELDS} | {'loss_BT': jnp.float32}
+  rows = {name: jnp.zeros((capacity, width), dtypes[name]) for name in _FIELDS}
+  rows['segments_BT'] -= 1  # Empty entries are padding.
   return RowBuffer(rows=rows, count=jnp.zeros((), jnp.int32))
 
 
-def offer(memory: RowBuffer, batch: types.Batch, key: types.Array) -> RowBuffer:
-  """Offers every row of a batch to the reservoir."""
-  capacity = memory.rows['tokens_BT'].shape[0]
+def insert(
+  row_buffer: RowBuffer, batch: types.Batch, key: types.Array
+) -> RowBuffer:
+  """Offers every row of a batch to the reservoir. Consumes the key."""
+  capacity = row_buffer.rows['tokens_BT'].shape[0]
   present_B = jnp.ones((batch.tokens_BT.shape[0],), bool)
-  slot_B, count = buffer.reservoir(memory.count, present_B, capacity, key)
+  slot_B, count = buffer.reservoir_slots(
+    row_buffer.count, present_B, capacity, key
+  )
   rows = {
     name: old.at[slot_B].set(getattr(batch, name), mode='drop')
-    for name, old in memory.rows.items()
+    for name, old in row_buffer.rows.items()
   }
   return RowBuffer(rows=rows, count=count)

@@ -107,7 +107,7 @@ class Consolidation(seeding.Seeding):
     woke = state.woke_N[self.sender]
     if prompts == 'old':
       return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
-    return (buffer.day(self.sender),), woke, state.step
+    return (buffer.day_group(self.sender),), woke, state.step
 
   def wake_up(self, state: State, accept: Array, guard: Array) -> State:
     """Update: commits the whole night, or only the sender's due update.
@@ -144,9 +144,9 @@ class Consolidation(seeding.Seeding):
     else:
       params |= night.fresh[str(r)]
     age_groups = dict(state.replay)
-    if buffer.day(s) in age_groups:
-      age_group = age_groups[buffer.day(s)]
-      age_groups[buffer.day(s)] = age_group.replace(
+    if buffer.day_group(s) in age_groups:
+      age_group = age_groups[buffer.day_group(s)]
+      age_groups[buffer.day_group(s)] = age_group.replace(
         count=jnp.zeros_like(age_group.count)
       )
     state = state.replace(

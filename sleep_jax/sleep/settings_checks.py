@@ -108,7 +108,7 @@ def make_settings(
   if m.on:
     completions = len(made.teachers) * m.cuts * m.completions
     rows['consolidate.imitation (per update)'] = completions
-  gradient_accumulation.check(
+  gradient_accumulation.check_divisible(
     made.micro_batches, rows, 'consolidate.micro_batches'
   )
   return made

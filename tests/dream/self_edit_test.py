@@ -47,7 +47,7 @@ def test_merged_matrices_compute_what_an_adapter_beside_them_does():
   rows = batch.tokens_BT, batch.segments_BT, batch.positions_BT
   with_, without = (
     model.forward(make(weights, adapter, scale=0.5), *rows)
-    for make in (lora.worn, lora.merged)
+    for make in (lora.attach, lora.merge)
   )
   np.testing.assert_allclose(with_, without, atol=1e-4)
   assert np.abs(model.forward(weights, *rows) - without).max() > 1e-2
@@ -72,7 +72,9 @@ def test_lessons_are_rewarded_texts_and_whole_documents():
     prompt_length_B=jnp.array([2, 1]), length_B=jnp.array([4, 2]),
   )  # fmt: skip
   documents = types.Texts(jnp.array([[1, 8, 9, 9, 9, 3]]), jnp.array([5]))
-  rows, weight_R = self_edit.training_rows(texts, jnp.array([1.0, 0.0]), documents)
+  rows, weight_R = self_edit.training_rows(
+    texts, jnp.array([1.0, 0.0]), documents
+  )
   np.testing.assert_array_equal(weight_R, [1, 0, 1])
   np.testing.assert_array_equal(rows.prompt_length_B, [2, 1, 1])
   np.testing.assert_array_equal(rows.length_B, [4, 2, 5])

@@ -99,7 +99,7 @@ def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
 def _gradients():
   """Of each dream's loss, and of the practice's, over what adapters target."""
   model, weights = _model()
-  own = lora.targeted(weights.params, TARGETS)
+  own = lora.target_matrices(weights.params, TARGETS)
   each = jax.jit(jax.jacrev(lambda own: _losses(weights.with_params(own))))(own)
 
   def missed(own):
@@ -241,7 +241,7 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
   tx = optax.adam(TRIAL.learning_rate)
 
   def wear(adapter):
-    return lora.worn(weights, adapter, scale=2.0)
+    return lora.attach(weights, adapter, scale=2.0)
 
   @jax.jit
   def step(adapter, opt, rows, valid_K):
@@ -316,7 +316,7 @@ def test_trials_may_be_repeated_from_other_adapters():
 def test_logits_row_by_row_are_those_of_all_rows(monkeypatch):
   """What is told, its derivative forward, and its gradient."""
   model, weights = _model()
-  own = lora.targeted(weights.params, TARGETS)
+  own = lora.target_matrices(weights.params, TARGETS)
 
   def told(own):
     likely_BG, best_BG = answer_likelihood.log_likelihood(

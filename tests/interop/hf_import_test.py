@@ -153,7 +153,7 @@ def test_blocks_that_see_only_so_far_decode_as_they_read(tmp_path, family):
   ]
   rows = list(
     streaming.stream(
-      model, weights, prompts, jax.random.key(0), max_new=8, ends=[],
+      model, weights, prompts, jax.random.key(0), max_new=8, end_tokens=[],
       temperature=0.0,
     )
   )  # fmt: skip

@@ -51,7 +51,7 @@ def test_a_host_says_what_transformers_says(tmp_path, family, changes):
     row[:size].tolist() for row, size in zip(tokens, length, strict=True)
   ]
   said = streaming.stream(
-    model, weights, prompts, jax.random.key(0), max_new=NEW, ends=[],
+    model, weights, prompts, jax.random.key(0), max_new=NEW, end_tokens=[],
     temperature=0.0,
   )  # fmt: skip
   found = np.array(list(said)).T

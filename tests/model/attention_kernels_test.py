@@ -16,9 +16,9 @@ def _draw(*shape, seed=0):
 
 
 def test_a_token_sees_the_prefix_and_its_own_past():
-  seen = attention_kernels.visible(jnp.array([[0, 0, 1, 1, 2, -1]]))[0].astype(
-    int
-  )
+  seen = attention_kernels.causal_mask(jnp.array([[0, 0, 1, 1, 2, -1]]))[
+    0
+  ].astype(int)
   np.testing.assert_array_equal(
     seen,
     [
@@ -91,10 +91,12 @@ HOW = [
 
 
 def _plain(q, k, v, *, window=0, local=None, **how):
-  mask = attention_kernels.visible(SEGMENTS)
+  mask = attention_kernels.causal_mask(SEGMENTS)
   if window and local:
     place = jnp.broadcast_to(jnp.arange(130)[None], SEGMENTS.shape)
-    mask = attention_kernels.near(mask, place, place, jnp.asarray(True), window)
+    mask = attention_kernels.local_mask(
+      mask, place, place, jnp.asarray(True), window
+    )
   return attention_kernels.attend(q, k, v, mask, **how)
 
 
@@ -156,21 +158,21 @@ def test_a_model_says_the_same_by_either_kernel():
 
 def test_a_kernel_that_is_not_split_is_left_where_no_mesh_is_known(monkeypatch):
   monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
-  assert attention_kernels.by('auto') == 'xla'
+  assert attention_kernels.resolve_kernel('auto') == 'xla'
   with jax.set_mesh(testing.placement(data=8, fsdp=1, tensor=1).mesh):
-    assert attention_kernels.by('auto') == 'splash'
+    assert attention_kernels.resolve_kernel('auto') == 'splash'
   monkeypatch.setattr(jax, 'device_count', lambda: 1)
-  assert attention_kernels.by('auto') == 'splash'
+  assert attention_kernels.resolve_kernel('auto') == 'splash'
 
 
 def test_a_kernel_that_does_not_share_out_rows_says_so():
   q = _draw(2, 4, 2, 8).astype(jnp.bfloat16)
   place = jnp.broadcast_to(jnp.arange(4)[None], (2, 4))
-  seen = attention_kernels.visible(jnp.ones((2, 4), jnp.int32))
+  seen = attention_kernels.causal_mask(jnp.ones((2, 4), jnp.int32))
   config = testing.tiny(attention='cudnn').config
   mesh = testing.placement(data=1, fsdp=1, sequence=2, tensor=1).mesh
   with (
     jax.set_mesh(mesh),
     pytest.raises(ValueError, match="sequence is 2, but cuDNN.*ion='xla'"),
   ):
-    attention_kernels.whole(q, q, q, seen, place, None, config)
+    attention_kernels.self_attention(q, q, q, seen, place, None, config)

@@ -34,7 +34,7 @@ def test_an_untrained_adapter_changes_no_bit(changes):
   adapter = lora.init(
     jax.random.key(0), weights.params, rank=RANK, targets=lora.TARGETS
   )
-  worn = lora.worn(weights, adapter, scale=SCALE)
+  worn = lora.attach(weights, adapter, scale=SCALE)
   plain = model.forward(weights, *_rows())
   np.testing.assert_array_equal(plain, model.forward(worn, *_rows()))
 
@@ -50,7 +50,7 @@ def test_an_adapter_is_as_its_product_added_to_the_matrix(changes, targets):
     path: weights.params[path] + SCALE * low['a'] @ low['b']
     for path, low in adapter.items()
   })  # fmt: skip
-  worn = lora.worn(weights, adapter, scale=SCALE)
+  worn = lora.attach(weights, adapter, scale=SCALE)
   wanted = testing.forward(model)(merged, *_rows())
   found = testing.forward(model)(worn, *_rows())
   np.testing.assert_allclose(found, wanted, atol=1e-4)
@@ -64,7 +64,7 @@ def test_who_wears_an_adapter_writes_as_it_reads():
   """Prefill and decode against whole rows."""
   model = testing.tiny()
   weights = testing.weights(model)
-  worn = lora.worn(weights, _drawn(weights.params), scale=SCALE)
+  worn = lora.attach(weights, _drawn(weights.params), scale=SCALE)
   prompts = testing.prompts([[1, 5, 9, 4]])
   written = jnp.concatenate([prompts.tokens_BP[:, :4], jnp.array([[7, 3]])], 1)
   logits, _ = model.prefill(

@@ -266,6 +266,6 @@ ODDS = np.log([0.05, 0.4, 0.1, 0.3, 0.15])
 )
 def test_top_k_and_top_p_by_hand(settings, kept):
   logits = jnp.asarray(ODDS, jnp.float32)[None] + 2.0
-  out = np.asarray(sampling.restrict(logits, **settings))[0]
+  out = np.asarray(sampling.filter_logits(logits, **settings))[0]
   assert np.flatnonzero(np.isfinite(out)).tolist() == kept
   np.testing.assert_array_equal(out[kept], np.asarray(logits)[0, kept])

@@ -14,7 +14,7 @@ PROMPTS = [[1, 5, 6], [1, 9], [1, 20, 21, 22, 23]]
 
 
 def _stream(model, weights, prompts, **how):
-  how = dict(max_new=12, ends=[testing.EOS], temperature=0.0) | how
+  how = dict(max_new=12, end_tokens=[testing.EOS], temperature=0.0) | how
   rows = list(
     streaming.stream(model, weights, prompts, jax.random.key(4), **how)
   )
@@ -67,13 +67,13 @@ def test_ready_weights_read_and_write_as_all_weights_do():
     jax.random.key(0), weights.params, rank=2, targets=lora.TARGETS
   )
   adapter = jax.tree.map(lambda x: x + 0.3, adapter)
-  weights = lora.worn(weights, adapter, scale=0.5)
+  weights = lora.attach(weights, adapter, scale=0.5)
   weights = weights.replace(fresh=testing.expert(model, 2))
   prompts = testing.prompts(PROMPTS)
   tokens, length = prompts.tokens_BP, prompts.length_B
   prefill = jax.jit(model.prefill, static_argnames='cache_size')
   found, cache = prefill(
-    streaming.ready(model, weights), tokens, length, cache_size=16
+    streaming.prepare(model, weights), tokens, length, cache_size=16
   )
   wanted, caches = prefill(weights, tokens, length, cache_size=16)
   np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -85,9 +85,9 @@ def test_ready_weights_read_and_write_as_all_weights_do():
     weights.replace(adapter=None), tokens, length, cache_size=16
   )
   assert np.abs(found - plain).max() > 1e-2
-  said = _stream(model, weights, PROMPTS, ends=[])
+  said = _stream(model, weights, PROMPTS, end_tokens=[])
   assert said == _stream(
-    model, streaming.ready(model, weights), PROMPTS, ends=[]
+    model, streaming.prepare(model, weights), PROMPTS, end_tokens=[]
   )
   whole = jnp.asarray([[*PROMPTS[1], *said[1]]])
   logits = testing.forward(model)(
@@ -98,10 +98,10 @@ def test_ready_weights_read_and_write_as_all_weights_do():
 
 def test_a_text_ends_at_any_of_its_ends(grown):
   model, weights = grown
-  (whole,) = _stream(model, weights, PROMPTS[:1], ends=[])
+  (whole,) = _stream(model, weights, PROMPTS[:1], end_tokens=[])
   assert len(whole) == 12
   end = whole[4]
-  (cut,) = _stream(model, weights, PROMPTS[:1], ends=[testing.EOS, end])
+  (cut,) = _stream(model, weights, PROMPTS[:1], end_tokens=[testing.EOS, end])
   assert cut == whole[: whole.index(end)]
 
 

@@ -256,7 +256,7 @@ def test_levels_across_depth_are_the_network_itself_bit_for_bit(layer_levels):
     _ask(jax.jit(deep.forward), shared, batch),
   )
   # An expert of a level stands in that level's blocks alone.
-  expert = deep.fresh(jax.random.key(0), 2)['2']
+  expert = deep.init_expert(jax.random.key(0), 2)['2']
   assert expert['A'].shape[0] == layer_levels.count(2)
 
 
@@ -291,7 +291,7 @@ def test_blocks_that_cannot_be_shared_out_are_said(found):
 
 
 def test_levels_of_blocks_belong_to_depth():
-  with pytest.raises(ValueError, match="belongs to 'depth'"):
+  with pytest.raises(ValueError, match="set the arrangement to"):
     testing.tiny(layer_levels=(1, 2))
 
 
@@ -299,7 +299,7 @@ def test_the_inputs_of_a_level_are_what_its_experts_read():
   """Those that, gated and added up, make what the bank adds."""
   model, weights, _ = _made()
   rows = transformer.rows(testing.batch().tokens_BT, jnp.full((8,), 10))
-  x_LBTD = model.inputs(weights, *rows, 3)
+  x_LBTD = model.expert_inputs(weights, *rows, 3)
   bank = model.bank(weights, 3)
   c, active_E = model.config, weights.active_NE[2, : testing.SLOTS]
   for layer in range(testing.LAYERS):
@@ -312,4 +312,4 @@ def test_the_inputs_of_a_level_are_what_its_experts_read():
     np.testing.assert_allclose(each.sum(2), whole, atol=1e-5)
     assert not np.asarray(gates[..., 0]).any()  # Slot 0 is off.
   assert x_LBTD.shape == (testing.LAYERS, 8, 10, testing.WIDTH)
-  assert c.layers_of(3) == testing.LAYERS
+  assert c.num_layers_of(3) == testing.LAYERS

@@ -14,7 +14,7 @@ def test_every_parameter_has_exactly_one_owner(arrangement):
   model = testing.tiny((1, 2), (2, 4), arrangement=arrangement)
   params = testing.weights(model).params
   owners = ('core', '1', '2', 'expert')
-  parts = [optimizer.owned(params, (o,), num_levels=3) for o in owners]
+  parts = [optimizer.select_owned(params, (o,), num_levels=3) for o in owners]
   assert sum(len(part) for part in parts) == len(params)
   assert set().union(*parts) == set(params)
   core, first, second, bank = parts

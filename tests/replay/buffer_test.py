@@ -26,7 +26,7 @@ def _offer(age_group, rows, step=1, seed=0):
 
 
 def _age_group(capacity):
-  return buffer.empty({'x': capacity}, width=testing.PROMPT)['x']
+  return buffer.allocate({'x': capacity}, width=testing.PROMPT)['x']
 
 
 def _draw(age_groups, templates=None, *, since=-1, until=99, width=8, **shares):
@@ -57,7 +57,7 @@ def test_a_reservoir_keeps_every_item_equally_often():
   def live(key):
     def offer(carry, index):
       kept_C, count = carry
-      slot_B, count = buffer.reservoir(
+      slot_B, count = buffer.reservoir_slots(
         count, jnp.ones((8,), bool), capacity, jax.random.fold_in(key, index)
       )
       items_B = index * 8 + jnp.arange(8)
@@ -97,7 +97,7 @@ def test_no_token_of_an_answer_is_ever_stored():
   source = token_cache.make_source(
     'day', rows, tokenizer, context=24, max_prompt=14, batch_size=4, seed=0
   )
-  age_group = buffer.empty({'x': 8}, width=14)['x']
+  age_group = buffer.allocate({'x': 8}, width=14)['x']
   batch = jax.tree.map(jnp.asarray, source.batch(0))
   age_group = _insert(age_group, batch.prompts, jnp.int32(1), jax.random.key(0))
   stored = tokenizer.decode(np.asarray(age_group.tokens_CP).ravel().tolist())
@@ -248,6 +248,6 @@ def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():
 
 
 def test_room_is_counted_in_tokens():
-  age_groups = buffer.empty({'a': 3, 'b': 5, 'c': 0}, width=7)
+  age_groups = buffer.allocate({'a': 3, 'b': 5, 'c': 0}, width=7)
   assert set(age_groups) == {'a', 'b'}
-  assert buffer.stored_tokens(age_groups) == 8 * 7
+  assert buffer.token_capacity(age_groups) == 8 * 7

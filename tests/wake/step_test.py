@@ -178,7 +178,7 @@ def test_clipping_one_level_is_no_business_of_another():
 
 
 def test_prompts_are_kept_with_the_step_they_were_met_at():
-  age_groups = buffer.empty({'corpus': 40, 'past': 40, 'day/1': 40}, width=6)
+  age_groups = buffer.allocate({'corpus': 40, 'past': 40, 'day/1': 40}, width=6)
   txs = _sgd(1)
   state = _start(1, txs, age_groups=age_groups)
   step = _step(txs, {'1': 1}, age_groups=('past', 'day/1'))
@@ -197,7 +197,7 @@ def test_prompts_are_kept_with_the_step_they_were_met_at():
 
 
 def test_prompts_of_birth_count_as_met_before_the_first_day():
-  age_groups = buffer.empty({'corpus': 40}, width=6)
+  age_groups = buffer.allocate({'corpus': 40}, width=6)
   txs = _sgd(1)
   step = _step(txs, {'1': 1}, age_groups=('corpus',))
   state, _ = step(_start(1, txs, age_groups=age_groups), _batch(0))
@@ -210,7 +210,7 @@ def test_in_the_model_only_the_bases_that_are_due_move():
   weights = testing.activate(testing.weights(model), 2, 0)
   weights = testing.activate(weights, 3, 0, 1)
   moving = {
-    name: tuple(optimizer.owned(weights.params, (name,), num_levels=3))
+    name: tuple(optimizer.select_owned(weights.params, (name,), num_levels=3))
     for name in ('1', '2')
   }
   own = lambda n: {p: weights.params[p] for p in moving[n]}
