@@ -80,7 +80,7 @@ def config(name: str, program: str = '') -> Any:
   return c
 
 
-def known(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
   """The rows that a file holds; none where there is no file."""
   return json.loads(path.read_text()) if path.exists() else []
 
@@ -108,7 +108,7 @@ def measure(
   return about | {
     'kept': {}, 'needed': {},
     'compiled': plan.compile_program(
-      two_copies.lowered(config(name), topology.devices()), topology.name, said
+      two_copies.lower(config(name), topology.devices()), topology.name, said
     ),
   }  # fmt: skip
 
@@ -158,7 +158,7 @@ def main():
   folder = pathlib.Path(asked.out)
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / 'compiled.json'
-  before, rows = known(path), []
+  before, rows = read_rows(path), []
   for name, program in PROGRAMS[: asked.programs]:
     rows.append(measure(name, program, before))
     done = {(row['case'], row['program']) for row in rows}

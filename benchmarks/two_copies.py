@@ -21,7 +21,7 @@ from sleep_jax.runtime import sharding
 from sleep_jax.sleep import settings_checks
 
 
-def lowered(config: Any, devices: Sequence[jax.Device]) -> Any:
+def lower(config: Any, devices: Sequence[jax.Device]) -> Any:
   """One update, for devices that need not be here."""
   place = ahead_of_time.AheadOfTimePlacement(
     sharding.make(**config.mesh.to_dict(), devices=devices).mesh

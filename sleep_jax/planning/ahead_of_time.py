@@ -1,9 +1,9 @@
-"""Programs compiled ahead of time, for devices that are not here.
+"""Lowers the programs of a run for devices that are not attached.
 
-A life is laid out as shapes, each with its place, and its programs are
-compiled for the devices of that place: what does not fit, or cannot be spread
-as the table says, is found before any device is paid for. For TPUs the real
-compiler does it, on a machine without one (`tpu`).
+A run is built from shapes and shardings only, and its programs are lowered for
+the devices of a mesh. Compiling them shows what does not fit in memory or
+cannot be sharded, before any device is used. `tpu_topology` gives the devices
+of a TPU topology, for which libtpu compiles on a machine without a TPU.
 """
 
 import dataclasses
@@ -24,48 +24,54 @@ from sleep_jax.model import transformer
 from sleep_jax.runtime import sharding
 from sleep_jax.strategies import pretrain, registry
 
-BOS, EOS = 1, 2  # Any: no word is read.
+BOS, EOS = 1, 2  # Arbitrary: no token is read.
+# Arbitrary sizes of arrays that depend on the dataset.
 _TEMPLATES, _TEMPLATE_WIDTH = 8, 16
 _DOCUMENTS, _QUESTIONS, _ANSWER = 8, 32, 16
 
 
 class AheadOfTimePlacement(sharding.Placement):
-  """A placement under which programs are lowered and never run.
+  """A placement that lowers programs instead of running them.
 
-  What they take may be shapes; what they give is the lowered program, ready to
-  be compiled.
+  Arguments may be shapes. A call of a program returns the lowered program,
+  which can be compiled.
   """
 
   def put(self, tree: Any, *, prefix: str = '') -> Any:
-    return jax.tree.map(_shape, tree, self.shardings(tree, prefix=prefix))
+    return jax.tree.map(
+      _shape_with_sharding, tree, self.shardings(tree, prefix=prefix)
+    )
 
   def jit(self, function: Callable, *args: Any, donate: bool = True):
     jitted = super().jit(function, *args, donate=donate)
-    everywhere = NamedSharding(self.mesh, PartitionSpec())
+    replicated = NamedSharding(self.mesh, PartitionSpec())
 
-    def placed(x):
-      there = getattr(x, 'sharding', None)
-      return _shape(
-        x, there if isinstance(there, NamedSharding) else everywhere
+    def place(x):
+      existing = getattr(x, 'sharding', None)
+      return _shape_with_sharding(
+        x, existing if isinstance(existing, NamedSharding) else replicated
       )
 
     def lower(*args):
-      # Kernels that are not split look for it.
+      # Kernels that XLA does not partition read the mesh from the context.
       with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
-        return jitted.lower(*jax.tree.map(placed, args))
+        return jitted.lower(*jax.tree.map(place, args))
 
     return lower
 
 
 @dataclasses.dataclass(frozen=True)
 class AbstractRun:
-  """One strategy's life, as shapes.
+  """A run of one strategy as shapes.
+
+  The methods `lower_*` require that the programs were built with an
+  `AheadOfTimePlacement`.
 
   Attributes:
-    programs: whose calls give lowered programs, if placed by `Ahead`.
-    newborn: what it begins with.
-    batch: what one wake step reads.
-    task: what is dreamt about.
+    programs: the programs of the run.
+    initial_model: shapes of the model that the run starts from.
+    batch: shapes of the batch of a wake step.
+    task: shapes of the task of a night's dreams.
   """
 
   programs: programs_lib.Programs
@@ -74,20 +80,20 @@ class AbstractRun:
   task: types.Task
 
   def state(self, **night: Any) -> Any:
-    """See `Programs.abstract`."""
+    """Returns the shapes of the state, see `Programs.abstract`."""
     return self.programs.abstract(self.initial_model, **night)
 
-  def wake(self) -> Any:
-    """The wake step."""
+  def lower_wake(self) -> Any:
+    """Lowers the wake step."""
     return self.programs.wake(self.state(), self.batch, ())
 
-  def seed(self, sender: int) -> Any:
-    """A round of a sender's night."""
+  def lower_seed(self, sender: int) -> Any:
+    """Lowers one round of the night of a sender."""
     return self.programs.seed(self.state(night=sender), sender)
 
-  def dream(self, sender: int) -> Any:
-    """A night's dreams, up to the seeding of what they gained."""
-    slot = 0  # Of the newest expert: any.
+  def lower_dream(self, sender: int) -> Any:
+    """Lowers the dreams of a night, without the seeding that follows."""
+    slot = 0  # Of the newest expert; arbitrary.
     return self.programs.dream(self.state(), sender, slot, self.task)
 
 
@@ -97,35 +103,44 @@ def abstract_run(
   *,
   strategy: str = 'sleep',
 ) -> AbstractRun:
-  """Lays a life out.
+  """Builds a run from shapes.
 
   Args:
-    config: a checkpoint that it names is not read further than its
-      config.json; without one, words are as many as `config.tokenizer` says.
-    strategy: one of `strategies.NAMES`.
+    config: config of the run. Of a base model that it names, only config.json
+      is used; without one, the vocabulary size is `config.tokenizer`'s.
+    placement: the devices.
+    strategy: one of `registry.NAMES`.
+
+  Raises:
+    ValueError: the config is invalid, or an axis of the mesh does not divide an
+      array.
   """
   model = build_model(config)
-  levels = model.config.num_levels
-  make = lambda kind: programs_lib.Programs(
+  num_levels = model.config.num_levels
+  make_programs = lambda kind: programs_lib.Programs(
     config, model, kind, placement, templates=_templates(), bos=BOS, eos=EOS,
-    judge=jax.tree_util.Partial(_unjudged), dream_templates=_templates(),
+    judge=jax.tree_util.Partial(_zero_judge), dream_templates=_templates(),
     task=_task(config),
   )  # fmt: skip
-  initial_model = make(pretrain.make(0, num_levels=levels)).initial_shapes()
-  (kind,) = registry.make(strategy, num_levels=levels)
-  return AbstractRun(make(kind), initial_model, _batch(config), _task(config))
+  initial_model = make_programs(
+    pretrain.make(0, num_levels=num_levels)
+  ).initial_shapes()
+  (kind,) = registry.make(strategy, num_levels=num_levels)
+  return AbstractRun(
+    make_programs(kind), initial_model, _batch(config), _task(config)
+  )
 
 
 def build_model(config: ml_collections.ConfigDict) -> transformer.Transformer:
-  """The network of a config, whose tokenizer is only counted."""
-  shape, levels = config.model.to_dict(), config.to_dict()['levels']
+  """Builds the network of a config without loading a tokenizer."""
+  settings, levels = config.model.to_dict(), config.to_dict()['levels']
   vocab_size = config.tokenizer.vocab_size
   base_model = open_model.base_checkpoint(config.pretrain)
   if base_model is not None:
-    shape, vocab_size = shape | base_model.settings, base_model.vocab_size
-    levels = hf_import.adapt_levels(base_model, shape, levels)
-  made = config_lib.make(shape, levels, vocab_size=vocab_size)
-  return transformer.Transformer(made)
+    settings, vocab_size = settings | base_model.settings, base_model.vocab_size
+    levels = hf_import.adapt_levels(base_model, settings, levels)
+  model_config = config_lib.make(settings, levels, vocab_size=vocab_size)
+  return transformer.Transformer(model_config)
 
 
 def _batch(config) -> types.Batch:
@@ -154,8 +169,8 @@ def _task(config) -> types.Task:
 
 
 def _templates() -> types.PromptTemplates:
-  text, size = _ints(_TEMPLATES, _TEMPLATE_WIDTH), _ints(_TEMPLATES)
-  return types.PromptTemplates(text, size, text, size)
+  tokens, length = _ints(_TEMPLATES, _TEMPLATE_WIDTH), _ints(_TEMPLATES)
+  return types.PromptTemplates(tokens, length, tokens, length)
 
 
 def _prompts(B, P):
@@ -166,11 +181,13 @@ def _ints(*shape):
   return jax.ShapeDtypeStruct(shape, jnp.int32)
 
 
-def _shape(x, there):
-  return jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=there)
+def _shape_with_sharding(x, sharding):
+  return jax.ShapeDtypeStruct(
+    jnp.shape(x), jnp.result_type(x), sharding=sharding
+  )
 
 
-def _unjudged(wanted, said):
-  """A judge to whom nobody is right."""
-  del said
-  return jnp.zeros(len(wanted.length_B)), {}
+def _zero_judge(reference, completion):
+  """A judge that gives every completion a score of 0."""
+  del completion
+  return jnp.zeros(len(reference.length_B)), {}

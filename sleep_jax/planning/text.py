@@ -1,4 +1,4 @@
-"""TODO: planning.text (from plan)."""
+"""Formats a plan as text."""
 
 import math
 from typing import Any
@@ -7,19 +7,23 @@ GIB = 2**30
 
 
 def format_plan(found: dict[str, Any]) -> str:
-  """A plan as tables."""
+  """Returns a plan as tables.
+
+  Args:
+    found: what `plan.plan` returned.
+  """
   programs = found['programs']
   mesh = ', '.join(f'{axis}={size}' for axis, size in found['mesh'].items())
-  chips = math.prod(found['mesh'].values())
+  num_chips = math.prod(found['mesh'].values())
   parameters = ', '.join(
     f'{size / 1e9:.3f} B in {kind}'
     for kind, size in found['parameters'].items()
   )
   lines = [
-    f'{found["name"]} on {found["topology"]}: {chips} chips of '
-    f'{found["chip_bytes"] / GIB:.2f} GiB; {mesh}',
+    f'{found["name"]} on {found["topology"]}: {num_chips} chips with '
+    f'{found["chip_bytes"] / GIB:.2f} GiB each; {mesh}',
     f'parameters: {parameters} (core in {found["dtype"]})',
-    f'a wake step reads {found["rows"]} rows of {found["context"]} tokens',
+    f'a wake step processes {found["rows"]} rows of {found["context"]} tokens',
     '',
     _row('GiB per device', programs),
   ]
@@ -29,38 +33,39 @@ def format_plan(found: dict[str, Any]) -> str:
       lines.append(_row(f'  {kind}', _gib(
         row[part].get(kind, 0) for row in programs.values())))  # fmt: skip
     lines.append(_row(
-      f'{part}, in all', _gib(sum(r[part].values()) for r in programs.values())
+      f'{part}, total', _gib(sum(r[part].values()) for r in programs.values())
     ))  # fmt: skip
   lines.append(
-    f'and beside all of them the newborn, to measure drift from: '
+    'in addition, the initial model is kept to measure drift: '
     f'{found["initial_model"] / GIB:.2f}'
   )
-  made = [row.get('compiled', {}) for row in programs.values()]
-  if any(made):
+  compiled = [row.get('compiled', {}) for row in programs.values()]
+  if any(compiled):
     lines.append(
       _row(
-        "compiler's peak",
-        [f'{x["peak"] / GIB:.2f}' if 'peak' in x else '-' for x in made],
+        'peak of the compiler',
+        [f'{x["peak"] / GIB:.2f}' if 'peak' in x else '-' for x in compiled],
       )
     )
     lines.append(
       _row(
-        'compiled in, s', [f'{x["seconds"]:.0f}' if x else '-' for x in made]
+        'compile time, s',
+        [f'{x["seconds"]:.0f}' if x else '-' for x in compiled],
       )
     )
   lines += [
     '',
-    _row('of a step, or round', programs),
+    _row('per step or round', programs),
     _row('  TFLOP', [f'{r["flops"] / 1e12:.3g}' for r in programs.values()]),
-    _row('  seconds, at best',
+    _row('  seconds, lower bound',
          [f'{r["seconds"]:.3g}' for r in programs.values()]),
   ]  # fmt: skip
   night = found['rounds'] * programs['night']['seconds']
   day = found['wake_steps'] * programs['wake']['seconds']
   lines.append(
     f'a night of {found["rounds"]} rounds: {night:.3g} s; nights per day: '
-    f'{86400 / (night + day):.3g}, with a day of {found["wake_steps"]} wake '
-    f'steps ({day:.3g} s) before each; all at best'
+    f'{86400 / (night + day):.3g}, each after {found["wake_steps"]} wake steps '
+    f'({day:.3g} s); all times are lower bounds'
   )
   return '\n'.join([*lines, *found['uneven'], *found['too_much']])
 

@@ -1,7 +1,7 @@
-"""TPUs that are not here: their topologies, and what a chip can do.
+"""TPU topologies and the specifications of their chips.
 
-`libtpu`, the real compiler, works on a machine without a TPU if it is told not
-to look for one, before JAX starts.
+libtpu, the TPU compiler, runs on a machine without a TPU if the environment
+variables in `COMPILE_ONLY_ENV` are set before JAX starts.
 
 References: peak speed, memory and bandwidth of a chip as published in Google
 Cloud's TPU documentation (system architecture of v5e, v5p and v6e).
@@ -16,7 +16,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-# Set before JAX is imported: compile only, and ask nobody for a machine.
+# Set these before JAX is imported: libtpu then only compiles and does not query
+# a metadata server for a TPU.
 COMPILE_ONLY_ENV = {
   'JAX_PLATFORMS': 'cpu',
   'TPU_SKIP_MDS_QUERY': '1',
@@ -29,13 +30,13 @@ COMPILE_ONLY_ENV = {
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """One chip.
+  """Specifications of one chip.
 
   Attributes:
-    flops: bf16, per second, at most.
-    bytes: of memory that a program may use; the system keeps the rest.
-    bandwidth: of its memory, bytes per second.
-    layouts: of slices.
+    flops: peak bf16 operations per second.
+    bytes: memory available to a program, without what the system reserves.
+    bandwidth: memory bandwidth in bytes per second.
+    layouts: shapes of slices.
   """
 
   flops: float
@@ -44,18 +45,27 @@ class Chip:
   layouts: tuple[str, ...]
 
 
-_FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
-_DEEP = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8')
+_LAYOUTS_2D = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+_LAYOUTS_3D = (
+  '2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8',
+)  # fmt: skip
 CHIPS = {
-  'v5e': Chip(197e12, 15.75 * 2**30, 819e9, _FLAT),
-  'v5p': Chip(459e12, 95.74 * 2**30, 2765e9, _DEEP),
-  'v6e': Chip(918e12, 31.25 * 2**30, 1640e9, _FLAT),
+  'v5e': Chip(197e12, 15.75 * 2**30, 819e9, _LAYOUTS_2D),
+  'v5p': Chip(459e12, 95.74 * 2**30, 2765e9, _LAYOUTS_3D),
+  'v6e': Chip(918e12, 31.25 * 2**30, 1640e9, _LAYOUTS_2D),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-  """Slices of chips, 'v5e:4x4', several of them as '2*v5e:4x4'."""
+  """One or more slices of chips.
+
+  Attributes:
+    name: 'v5e:4x4', or for several slices '2*v5e:4x4'.
+    chip: the type of chip.
+    layout: shape of one slice.
+    slices: number of slices.
+  """
 
   name: str
   chip: Chip
@@ -71,48 +81,50 @@ class Topology:
     return num
 
   def devices(self) -> Sequence[Any]:
-    """As `libtpu` knows them.
+    """Returns the devices that libtpu compiles for.
 
     Raises:
-      ValueError: the compiler knows no such topology.
+      ValueError: libtpu does not know the topology.
     """
-    import jax  # Not before `ALONE` is set.
+    import jax  # Only after `COMPILE_ONLY_ENV` is set.
     from jax.experimental import topologies
 
-    kind = self.name.split('*')[-1]
-    more: dict[str, Any] = {}
+    slice_name = self.name.split('*')[-1]
+    options: dict[str, Any] = {}
     if self.slices > 1:
-      more['num_slices'] = self.slices
+      options['num_slices'] = self.slices
     if self.layout == '1x1':
-      more['chips_per_host_bounds'] = (1, 1, 1)
+      options['chips_per_host_bounds'] = (1, 1, 1)
     try:
       found = topologies.get_topology_desc(
-        platform='tpu', topology_name=kind, **more
+        platform='tpu', topology_name=slice_name, **options
       )
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
       raise ValueError(
-        f'libtpu knows no topology {self.name!r} ({error}). Known: {known_names()}.'
+        f'libtpu knows no topology {self.name!r} ({error}): expected one of '
+        f'{known_names()}.'
       ) from error
     return found.devices
 
 
 def parse(name: str) -> Topology:
-  """A topology by its name.
+  """Returns the topology with a name.
 
   Raises:
-    ValueError: there is none; lists those that are known.
+    ValueError: the name is unknown. The message lists the known ones.
   """
   match = re.fullmatch(r'(?:([1-9]\d*)\*)?(\w+):(\w+)', name)
   slices, chip, layout = match.groups() if match else (None, '', '')
   if chip not in CHIPS or layout not in CHIPS[chip].layouts:
     raise ValueError(
-      f'topology {name!r} is unknown: expected one of {known_names()}; several '
-      "slices as '2*v5e:4x4'."
+      f'topology {name!r} is unknown: expected one of {known_names()}; for '
+      "several slices '2*v5e:4x4'."
     )
   return Topology(name, CHIPS[chip], layout, int(slices or 1))
 
 
 def known_names() -> str:
+  """Returns the names of all topologies of one slice, joined by commas."""
   return ', '.join(
     f'{kind}:{layout}'
     for kind, chip in CHIPS.items()
@@ -120,34 +132,38 @@ def known_names() -> str:
   )
 
 
-def padded_bytes(shape: Sequence[int], size: int) -> int:
-  """Bytes that an array takes up, with those that fill its tiles up.
+def padded_bytes(shape: Sequence[int], itemsize: int) -> int:
+  """Returns the bytes of an array in TPU memory, with the padding of tiles.
 
-  Tiles are of 8 x 128 numbers, fewer rows for an array of few, and lie on the
-  two dimensions where they fit best; a vector lies in rows of 128 or of 1,024.
+  A tile has 8 x 128 elements, or fewer rows if the array has few. It is laid
+  along the two dimensions that need the least padding. A vector is padded to a
+  multiple of 128 or 1,024 elements.
 
   Args:
-    size: bytes of a number; several smaller ones share 4.
+    shape: shape of the array.
+    itemsize: bytes of an element. Elements smaller than 4 bytes are packed.
   """
-  least = max(1, 4 // size)
+  packed = max(1, 4 // itemsize)
   count = math.prod(shape)
   if len(shape) < 2:
-    return size * _up(count, 128 * least if count <= 512 else 1024)
-  fitting = (
+    return itemsize * _round_up(count, 128 * packed if count <= 512 else 1024)
+  sizes = (
     count // (shape[row] * shape[lane] or 1)
-    * _up(shape[row], min(8, max(least, 1 << (shape[row] - 1).bit_length())))
-    * _up(shape[lane], 128)
+    * _round_up(
+      shape[row], min(8, max(packed, 1 << (shape[row] - 1).bit_length()))
+    )
+    * _round_up(shape[lane], 128)
     for row, lane in itertools.permutations(range(len(shape)), 2)
   )  # fmt: skip
-  return size * min(fitting)
+  return itemsize * min(sizes)
 
 
-def _up(size: int, unit: int) -> int:
+def _round_up(size: int, unit: int) -> int:
   return size + -size % unit
 
 
 def compiler_versions() -> str:
-  """Versions of what compiles."""
+  """Returns the versions of the packages that compile a program."""
   names = ('jax', 'jaxlib', 'libtpu')
   return ', '.join(
     f'{name} {importlib.metadata.version(name)}'
@@ -157,10 +173,13 @@ def compiler_versions() -> str:
 
 
 def unavailable_reason() -> str:
-  """Why nothing can be compiled for TPUs here; '': it can."""
+  """Returns why TPU programs cannot be compiled here, or '' if they can."""
   if importlib.util.find_spec('libtpu') is None:
     return "libtpu is not installed: pip install 'sleep_jax[tpu]'"
   unset = [name for name in COMPILE_ONLY_ENV if name not in os.environ]
   if unset:
-    return f'{", ".join(unset)} must be set before JAX starts, see tpu.ALONE'
+    return (
+      f'{", ".join(unset)} must be set before JAX starts, see '
+      'tpu_topology.COMPILE_ONLY_ENV'
+    )
   return ''

@@ -1,4 +1,4 @@
-"""Compiled ahead, for devices that are pretended: what they send each other."""
+"""Programs lowered ahead of time, and the collectives that they contain."""
 
 import math
 import re
@@ -24,34 +24,38 @@ def _config():
 
 @pytest.fixture(scope='module')
 def night():
-  """A round on eight devices: its state, and all-gathers (size, where)."""
-  place = ahead_of_time.AheadOfTimePlacement(sharding.make(data=1, fsdp=8).mesh)
-  life = ahead_of_time.abstract_run(_config(), place)
-  found = [
+  """The state of a night on 8 devices, and (size, op) of its all-gathers."""
+  placement = ahead_of_time.AheadOfTimePlacement(
+    sharding.make(data=1, fsdp=8).mesh
+  )
+  run = ahead_of_time.abstract_run(_config(), placement)
+  gathers = [
     (math.prod(int(n) for n in shape.split(',') if n), name)
-    for shape, name in _GATHER.findall(life.seed(1).compile().as_text())
+    for shape, name in _GATHER.findall(run.lower_seed(1).compile().as_text())
   ]
-  return life.state(night=1), found
+  return run.state(night=1), gathers
 
 
-def test_what_comes_out_is_a_program_for_the_devices_of_the_mesh():
-  place = ahead_of_time.AheadOfTimePlacement(sharding.make(data=2, fsdp=4).mesh)
-  args = {'count': 1.0}  # Not placed by anyone.
-  made = place.jit(lambda x: {'count': x['count'] + 1}, args)(args)
-  (there,) = jax.tree.leaves(made.compile().input_shardings)
-  assert there.device_set == set(jax.devices())
+def test_a_lowered_program_is_for_the_devices_of_the_mesh():
+  placement = ahead_of_time.AheadOfTimePlacement(
+    sharding.make(data=2, fsdp=4).mesh
+  )
+  args = {'count': 1.0}  # An argument without a sharding.
+  program = placement.jit(lambda x: {'count': x['count'] + 1}, args)(args)
+  (found,) = jax.tree.leaves(program.compile().input_shardings)
+  assert found.device_set == set(jax.devices())
 
 
-def test_rehearsals_are_written_and_read_where_they_lie(night):
+def test_a_pool_of_rehearsals_is_never_gathered(night):
   state, gathers = night
   pool = state.night.pools['next_day'].states_BGD
   assert gathers and max(size for size, _ in gathers) < math.prod(pool.shape)
 
 
-def test_a_token_is_sent_to_the_weights_not_they_to_it(night):
+def test_decoding_gathers_tokens_and_not_weights(night):
   state, gathers = night
   gate = state.weights.params['blocks/levels/1/base/mlp/gate']
-  per_token = [size for size, name in gathers if 'decode' in name]
+  decode = [size for size, name in gathers if 'decode' in name]
   others = [size for size, name in gathers if 'decode' not in name]
-  one = math.prod(gate.shape[1:])
-  assert max(per_token, default=0) < one <= max(others)
+  one_layer = math.prod(gate.shape[1:])
+  assert max(decode, default=0) < one_layer <= max(others)
