@@ -158,6 +158,6 @@ def _check_imitation(settings: settings_lib.Settings) -> None:
       raise ValueError(
         f'{place}.cuts is {imitation.cuts}: with {settings.updates_per_round} '
         f'updates per round it needs {needed} sequences a round, but '
-        f'{teacher.name} writes {teacher.draws} (draws). Expected 1 to '
-        f'{teacher.draws // settings.updates_per_round}.'
+        f'{teacher.name} writes {teacher.draws} (draws). Expected 1 cut or '
+        'more, and as many draws as cuts times updates_per_round.'
       )

@@ -1,4 +1,4 @@
-"""From context to weights: a document that only the teacher reads."""
+"""A document that only the teacher reads is distilled into weights."""
 
 import functools
 
@@ -19,8 +19,8 @@ TEACHERS = (
 
 def _texts(*rows, width=5):
   tokens = np.zeros((len(rows), width), 'i4')
-  for place, row in enumerate(rows):
-    tokens[place, : len(row)] = row
+  for index, row in enumerate(rows):
+    tokens[index, : len(row)] = row
   return types.Texts(
     jnp.asarray(tokens), jnp.asarray([len(row) for row in rows], jnp.int32)
   )
@@ -28,8 +28,8 @@ def _texts(*rows, width=5):
 
 def _rollout(*rows, prompt, width=6, texts=None):
   tokens = np.zeros((len(rows), width), 'i4')
-  for place, row in enumerate(rows):
-    tokens[place, : len(row)] = row
+  for index, row in enumerate(rows):
+    tokens[index, : len(row)] = row
   return types.Rollout(
     jnp.asarray(tokens), jnp.asarray(prompt, jnp.int32),
     jnp.asarray([len(row) for row in rows], jnp.int32), texts,
@@ -46,36 +46,36 @@ def _rows(rollout):
   ]  # fmt: skip
 
 
-def test_a_document_stands_in_front_and_is_taken_off_again():
+def test_prepending_a_document_and_removing_it_are_inverse():
   texts = _texts([1, 20, 21], [1], [1, 22, 23, 24, 25])
-  alone = _rollout([1, 5, 9, 2], [1, 6, 2], [1, 7, 8, 9, 10, 2],
+  rollout = _rollout([1, 5, 9, 2], [1, 6, 2], [1, 7, 8, 9, 10, 2],
                    prompt=[2, 1, 3], texts=texts)  # fmt: skip
-  read = document_context.prepend_to_rollout(alone)
-  assert _rows(read) == [
+  whole = document_context.prepend_to_rollout(rollout)
+  assert _rows(whole) == [
     ([1, 20, 21, 5, 9, 2], 4), ([1, 6, 2], 1),
     ([1, 22, 23, 24, 25, 7, 8, 9, 10, 2], 7),
   ]  # fmt: skip
-  back = document_context.remove_from_rollout(read, texts, width=6)
-  assert _rows(back) == _rows(alone)
+  back = document_context.remove_from_rollout(whole, texts, width=6)
+  assert _rows(back) == _rows(rollout)
   assert testing.same(back.context, texts)
 
 
-def test_without_a_document_nothing_is_different():
-  alone = _rollout([1, 5, 2], prompt=[2])
-  assert document_context.prepend_to_rollout(alone) is alone
-  assert document_context.remove_from_rollout(alone, None, width=6) is alone
+def test_without_a_document_nothing_changes():
+  rollout = _rollout([1, 5, 2], prompt=[2])
+  assert document_context.prepend_to_rollout(rollout) is rollout
+  assert document_context.remove_from_rollout(rollout, None, width=6) is rollout
 
 
 @functools.cache
 def _day():
-  """The eve of the context's night: documents read, nothing moved."""
+  """Returns states before and after two wake steps that update nothing."""
   c = testing.config(
     (1, 'infinite'), teachers=TEACHERS, on_policy=0.5, on_policy_after=0.0,
     num_updates=40, updates_per_round=20, priority=0.0,
   )  # fmt: skip
-  reader, own = c.levels
+  fast, slow = c.levels
   c.levels = (
-    reader | dict(context_sleep_period='experience', slots=2, rank=4), own,
+    fast | dict(context_sleep_period='experience', slots=2, rank=4), slow,
   )  # fmt: skip
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.consolidate.update(max_length=8, prompt_width=4, max_new=4)
@@ -91,7 +91,7 @@ def _copy(state):
   return jax.tree.map(jnp.copy, state)
 
 
-def test_reading_moves_nothing_and_keeps_whole_rows():
+def test_the_day_stores_whole_rows_as_documents():
   _, _, awake = _day()
   age_group = awake.replay['day/0']
   batch = testing.batch(0)
@@ -103,16 +103,16 @@ def test_reading_moves_nothing_and_keeps_whole_rows():
   assert awake.replay['past'].documents is None
 
 
-def test_the_night_writes_with_the_document_and_learns_without():
+def test_the_teacher_reads_the_document_and_the_student_does_not():
   programs, _, awake = _day()
   night = programs._nights[0]
   asleep = programs.fall_asleep(_copy(awake), 0)
-  born = {path: np.asarray(x) for path, x in awake.weights.params.items()}
+  before = {path: np.asarray(x) for path, x in awake.weights.params.items()}
   divergences = []
   for _ in range(2):
     asleep, metrics = programs.seed(asleep, 0)
     divergences.append(np.asarray(metrics['context_day']))
-  assert divergences[0][0] > 0.05  # The document says something.
+  assert divergences[0][0] > 0.05  # The document changes predictions.
   assert divergences[1][-5:].mean() < divergences[0][:5].mean()
   pool = asleep.night.pools['context_day']
   documents = {
@@ -127,48 +127,49 @@ def test_the_night_writes_with_the_document_and_learns_without():
     strict=True,
   ):  # fmt: skip
     assert tuple(row[:size].tolist()) in documents
-  anchor_weights = programs.wake_up(asleep, 0, accept=True, guard=0.0)
-  changed = testing.changed(born, anchor_weights.weights.params)
-  assert changed == {p for p in born if 'levels/1/experts' in p}
-  assert np.asarray(anchor_weights.weights.active_NE)[0].tolist()[:2] == [1, 0]
-  assert np.asarray(anchor_weights.woke_N).tolist() == [2, 0]
-  assert int(anchor_weights.replay['day/0'].count) == 0
+  woken = programs.wake_up(asleep, 0, accept=True, guard=0.0)
+  changed = testing.changed(before, woken.weights.params)
+  assert changed == {p for p in before if 'levels/1/experts' in p}
+  assert np.asarray(woken.weights.active_NE)[0].tolist()[:2] == [1, 0]
+  assert np.asarray(woken.woke_N).tolist() == [2, 0]
+  assert int(woken.replay['day/0'].count) == 0
   assert night.sender == 0 and night.receiver == 1
 
 
-def test_the_teacher_is_the_model_with_the_document_in_its_window():
-  """Its states are those of the plain model on the joined text."""
+def test_teacher_states_are_those_of_the_model_on_the_joined_text():
   programs, _, awake = _day()
   night = programs._nights[0]
   texts = _texts([1, 20, 21], [1, 9, 8, 7])
-  alone = _rollout([1, 5, 9, 2], [1, 6, 11, 2], prompt=[2, 2], texts=texts)
+  rollout = _rollout([1, 5, 9, 2], [1, 6, 11, 2], prompt=[2, 2], texts=texts)
   joined = _rollout([1, 20, 21, 5, 9, 2], [1, 9, 8, 7, 6, 11, 2],
                     prompt=[4, 5], width=8)  # fmt: skip
   states = jax.jit(night.states)
-  with_it = states(awake.weights, document_context.prepend_to_rollout(alone))
-  np.testing.assert_allclose(
-    with_it[:, :2], states(awake.weights, joined)[:, :2], atol=1e-5
+  with_document = states(
+    awake.weights, document_context.prepend_to_rollout(rollout)
   )
-  without = states(awake.weights, alone.replace(context=None))
-  assert float(jnp.abs(with_it - without)[:, :2].max()) > 1e-2
+  np.testing.assert_allclose(
+    with_document[:, :2], states(awake.weights, joined)[:, :2], atol=1e-5
+  )
+  without = states(awake.weights, rollout.replace(context=None))
+  assert float(jnp.abs(with_document - without)[:, :2].max()) > 1e-2
 
 
 @pytest.mark.parametrize(
-  'change, said',
+  'change, message',
   [
     (dict(pack=True), 'data.pack'),
     (dict(store='none'), 'replay.store'),
   ],
 )
-def test_documents_that_cannot_be_kept_are_said(change, said):
+def test_configs_that_cannot_store_documents_are_refused(change, message):
   c = testing.config(teachers=TEACHERS)
   c.data.pack = change.get('pack', False)
   c.replay.store = change.get('store', 'prompts')
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(ValueError, match=message):
     testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
-def test_a_document_is_read_on_the_prompts_of_its_day_alone():
+def test_a_context_teacher_on_old_prompts_is_refused():
   wrong = (dict(teacher='context', prompts='old', sequences=4, draws=8),)
   c = testing.config(teachers=wrong)
   with pytest.raises(ValueError, match="'context' on 'old'"):

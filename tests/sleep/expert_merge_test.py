@@ -1,4 +1,4 @@
-"""A full bank makes two of its experts one, and a life goes on from there."""
+"""Two experts of a full bank are merged, and the run continues."""
 
 import dataclasses
 import functools
@@ -32,70 +32,70 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(folder):
-  here, looks = (
+  runs, calls = (
     _town().make_initial_model(folder / 'pretrain'),
     itertools.count(),
   )
-  state, record = here.live(
-    'sleep', folder / 'whole', stop=lambda: next(looks) < 0
+  state, record = runs.live(
+    'sleep', folder / 'whole', stop=lambda: next(calls) < 0
   )
-  return state, record, town.rows(folder / 'whole'), next(looks)
+  return state, record, town.rows(folder / 'whole'), next(calls)
 
 
-def test_the_most_alike_pair_is_two_slots_that_are_both_on():
+def test_the_most_similar_pair_consists_of_two_active_slots():
   cosine = -jnp.ones((4, 4)) + 2 * jnp.eye(4)
   cosine = cosine.at[1, 3].set(0.5).at[3, 1].set(0.5).at[0, 1].set(0.4)
   assert expert_merge.most_similar_pair(cosine).tolist() == [1, 3]
 
 
-def test_experts_are_alike_by_what_they_add():
-  night, state = _evening()
+def test_similarity_is_the_cosine_of_expert_outputs():
+  night, state = _awake()
   bank = {
     name: f'blocks/levels/2/experts/{name}'
     for name in ('A', 'B', 'router', 'bias')
   }
   params = state.weights.params
-  # The third is the first, turned about; the second is its own.
+  # The third expert is the negated first; the second is unrelated.
   twin = {
     path: params[path].at[:, 2].set((-1 if name == 'B' else 1)
                                     * params[path][:, 0])
     for name, path in bank.items()
   }  # fmt: skip
   state = state.replace(weights=state.weights.with_params(twin))
-  cosine = np.asarray(jax.jit(night.likeness)(state, _text()))
+  cosine = np.asarray(jax.jit(night.similarity)(state, _text()))
   np.testing.assert_allclose(cosine[0, 2], -1, atol=1e-5)
   np.testing.assert_allclose(np.diag(cosine)[:3], 1, atol=1e-5)
   assert abs(cosine[0, 1]) < 0.9
   assert (cosine[3] == -1).all() and (cosine[:, 3] == -1).all()
 
 
-def test_the_student_has_neither_of_the_two_and_the_teacher_both():
-  night, state = _evening()
+def test_the_teacher_has_both_experts_and_the_student_neither():
+  night, state = _awake()
   asleep = jax.jit(night.fall_asleep)(state)
   pair = asleep.night.pair_2.tolist()
   teacher, student = night.teacher(asleep, ''), night.student(asleep)
   assert teacher.active_NE[1].tolist() == [1, 1, 1, 0]
-  left = [slot for slot in range(3) if slot not in pair]
-  assert np.flatnonzero(student.active_NE[1]).tolist() == left
-  # As in the morning: what the day did to the sender is not in it.
+  others = [slot for slot in range(3) if slot not in pair]
+  assert np.flatnonzero(student.active_NE[1]).tolist() == others
+  # The sender is at its anchor, without the updates of the day.
   anchor = state.anchor['1']
   for weights in (teacher, student):
     assert testing.same({p: weights.params[p] for p in anchor}, anchor)
   assert testing.same(asleep.replace(night=None), state)
 
 
-def test_a_merge_changes_two_slots_and_nothing_else():
-  night, state = _evening()
+def test_a_merge_changes_only_two_slots():
+  night, state = _awake()
   asleep = jax.jit(night.fall_asleep)(state)
   seeded, first = _seeded(night, asleep)
-  morning = jax.jit(night.wake_up)(seeded)
+  woken = jax.jit(night.wake_up)(seeded)
   slot, free = seeded.night.pair_2.tolist()
-  assert morning.night is None
-  assert float(morning.weights.active_NE[1, slot]) == 1
-  assert float(morning.weights.active_NE[1, free]) == 0
-  assert morning.weights.active_NE.sum() == 2
+  assert woken.night is None
+  assert float(woken.weights.active_NE[1, slot]) == 1
+  assert float(woken.weights.active_NE[1, free]) == 0
+  assert woken.weights.active_NE.sum() == 2
   for path, leaf in state.weights.params.items():
-    found = np.asarray(morning.weights.params[path])
+    found = np.asarray(woken.weights.params[path])
     if 'levels/2/experts' not in path:
       np.testing.assert_array_equal(found, leaf)
       continue
@@ -106,13 +106,13 @@ def test_a_merge_changes_two_slots_and_nothing_else():
     np.testing.assert_array_equal(found[:, slot], fresh)
     if name == 'B':
       assert not found[:, free].any()
-  rest = dataclasses.replace(state, weights=morning.weights, night=None)
-  assert testing.same(morning, rest)
+  rest = dataclasses.replace(state, weights=woken.weights, night=None)
+  assert testing.same(woken, rest)
   assert float(first) > 0
 
 
-def test_a_merge_brings_the_one_nearer_to_the_two():
-  night, state = _evening()
+def test_seeding_reduces_the_divergence_of_a_merge():
+  night, state = _awake()
   seeded, first = _seeded(night, jax.jit(night.fall_asleep)(state))
   for _ in range(40):
     seeded = seeded.replace(night=seeded.night.replace(update=jnp.int32(0)))
@@ -120,14 +120,14 @@ def test_a_merge_brings_the_one_nearer_to_the_two():
   assert float(last) < 0.5 * float(first)
 
 
-def test_without_a_teacher_on_old_prompts_there_is_no_merge():
+def test_a_merge_without_a_teacher_on_old_prompts_is_refused():
   settings = testing.config().consolidate.to_dict()
   settings['teachers'] = settings['teachers'][1:]
-  with pytest.raises(ValueError, match="needs|rehearses those.*'error'"):
+  with pytest.raises(ValueError, match="which a merge rehearses.*'error'"):
     expert_merge.merge_settings(settings_checks.make_settings(**settings))
 
 
-def test_a_full_bank_merges_before_the_night_that_needs_room(whole):
+def test_a_full_bank_is_merged_before_the_night_that_needs_a_slot(whole):
   state, record, rows, _ = whole
   phases = ['consolidate', 'consolidate', 'merge', 'consolidate']
   assert [n['phase'] for n in record['nights']] == phases
@@ -145,17 +145,18 @@ def test_a_full_bank_merges_before_the_night_that_needs_room(whole):
   assert [r['phase'] for r in rows if r['kind'] == 'night'] == phases
 
 
-def test_a_life_broken_off_inside_a_merge_ends_as_an_unbroken_one(
+def test_a_run_interrupted_inside_a_merge_ends_as_an_unbroken_one(
   whole, tmp_path
 ):
-  state, record, rows, chances = whole
-  # 3 days of 4 steps, nights 1 and 2 with their 2 rounds, waking and cycle,
-  # and 3 looks into the third night: its merge has been seeded by half.
-  assert chances == 3 * 4 + 4 * 2 + 3 + 3
+  state, record, rows, num_calls = whole
+  # One call per wake step (3 days of 4), 4 (2 rounds, waking, cycle) for each
+  # of nights 1 and 2, and 6 for the merge and the night after it. The first
+  # stop is inside the merge, when half of its rounds are done.
+  assert num_calls == 3 * 4 + 4 * 2 + 3 + 3
   for stop in (12 + 2 * 4 + 1, 1):
-    looks = itertools.count(1)
+    calls = itertools.count(1)
     with pytest.raises(loop.Interrupted):
-      _town().live('sleep', tmp_path, stop=lambda i=looks, s=stop: next(i) == s)
+      _town().live('sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s)
   other, found = _town().live('sleep', tmp_path)
   assert testing.same(state, other)
   assert town.timeless(record) == town.timeless(found)
@@ -163,8 +164,8 @@ def test_a_life_broken_off_inside_a_merge_ends_as_an_unbroken_one(
 
 
 @functools.cache
-def _evening():
-  """A merge on the eve of a night, three experts of level 2 on."""
+def _awake():
+  """Returns a merge and a state with three active experts of level 2."""
   c = testing.config(full='merge')
   c.expert_optimizer = dict(learning_rate=1e-2, decay_steps=10_000)
   programs, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
@@ -184,11 +185,11 @@ def _text():
 
 @functools.cache
 def _program():
-  return jax.jit(_evening()[0].seed)
+  return jax.jit(_awake()[0].seed)
 
 
 def _seeded(night, state):
-  """All rounds; the divergence before the first update of the last."""
+  """Runs all rounds; returns the divergence at the start of the last."""
   for _ in range(night.settings.rounds):
     state, metrics = _program()(state)
   return state, metrics['loss'][0]

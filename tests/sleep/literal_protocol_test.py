@@ -1,9 +1,9 @@
-"""The paper's protocol to the letter, against a second writing of it.
+"""The paper's literal protocol equals an independent implementation of it.
 
-The reference is plain JAX and knows none of our modules: its own network, its
-own Adam, its own nights. It is handed what chance decided (the batches, the
-untrained experts, the rehearsals that the teacher wrote) and must come to the
-same weights, expert for expert.
+The reference is plain JAX and uses none of the package's modules: it has its
+own network, Adam and nights. It receives all random quantities (the batches,
+the initial experts, the rehearsals of the teacher) and must reach the same
+weights, expert for expert.
 """
 
 import functools
@@ -20,7 +20,10 @@ from sleep_jax.sleep import imitation
 from tests import testing
 
 STEPS = 4
-PERIODS, LAST = {1: 2, 2: 4}, 3  # Sleep whenever you move; the slowest grows.
+PERIODS, LAST = (
+  {1: 2, 2: 4},
+  3,
+)  # Sleep at every update; the slowest level grows.
 RATE_AWAKE, RATE_ASLEEP, UPDATES, B2 = 1e-2, 1e-2, 3, 0.98
 
 
@@ -31,7 +34,7 @@ def _norm(x, scale):
   return x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6) * scale
 
 
-def _turn(x, half):
+def _rotate(x, half):
   angle = jnp.arange(x.shape[0])[:, None] * 1e4 ** (-jnp.arange(half) / half)
   cos, sin, one, two = jnp.cos(angle), jnp.sin(angle), x[:, :half], x[:, half:]
   return jnp.concatenate([one * cos - two * sin, two * cos + one * sin], 1)
@@ -42,10 +45,10 @@ def _silu(x):
 
 
 def _logits(p, on, tokens, fresh=None):
-  """One sequence [T] -> logits [T, V]; `on`: the active (level, slot)s."""
+  """Returns logits [T, V] of a sequence; `on`: active (level, slot) pairs."""
   h = p['embed'][tokens]
   size = p['blocks/attention/key_norm/scale'].shape[-1]
-  seen = jnp.tril(jnp.ones((len(tokens), len(tokens)), bool))
+  mask = jnp.tril(jnp.ones((len(tokens), len(tokens)), bool))
   for layer in range(p['blocks/attention/key'].shape[0]):
     at = lambda name, n=layer: p[f'blocks/{name}'][n]
     x, heads = _norm(h, at('attention/norm/scale')), []
@@ -53,8 +56,8 @@ def _logits(p, on, tokens, fresh=None):
       cut = lambda name, n: (x @ at(name))[:, n * size : (n + 1) * size]  # noqa: B023
       q = _norm(cut('attention/query', head), at('attention/query_norm/scale'))
       k = _norm(cut('attention/key', head // 2), at('attention/key_norm/scale'))
-      score = _turn(q, size // 2) @ _turn(k, size // 2).T / size**0.5
-      score = jnp.where(seen, score, -1e30)
+      score = _rotate(q, size // 2) @ _rotate(k, size // 2).T / size**0.5
+      score = jnp.where(mask, score, -1e30)
       weight = jnp.exp(score - score.max(1, keepdims=True))
       weight = weight / weight.sum(1, keepdims=True)
       heads.append(weight @ cut('attention/value', head // 2))
@@ -65,13 +68,13 @@ def _logits(p, on, tokens, fresh=None):
         at(f'levels/{level}/base/mlp/{name}') for name in ('gate', 'up', 'down')
       )
       y = (_silu(x @ gate) * (x @ up)) @ down
-      mine = [
+      active = [
         {k: at(f'levels/{level}/experts/{k}')[slot] for k in _EXPERT}
-        for found, slot in on if found == level
+        for owner, slot in on if owner == level
       ]  # fmt: skip
       if fresh is not None and fresh[0] == level:
-        mine.append({k: leaf[layer] for k, leaf in fresh[1].items()})
-      for e in mine:
+        active.append({k: leaf[layer] for k, leaf in fresh[1].items()})
+      for e in active:
         u = x @ e['A']
         gate = 1 / (1 + jnp.exp(-(x @ e['router'] + e['bias'])))
         y = y + gate[:, None] * (u * _silu(u)) @ e['B']
@@ -84,7 +87,7 @@ _EXPERT = ('A', 'B', 'router', 'bias')
 
 @jax.jit
 def _adam(p, grads, moments, count, rate, b2):
-  """Clipped to norm 1, then Adam; returns parameters and moments."""
+  """Clips to norm 1 and applies Adam; returns parameters and moments."""
   norm = jnp.sqrt(sum(jnp.sum(g**2) for g in grads.values()))
   grads = {k: g / jnp.maximum(norm, 1) for k, g in grads.items()}
   moments = {
@@ -97,23 +100,28 @@ def _adam(p, grads, moments, count, rate, b2):
   return {k: p[k] - rate * step(*moments[k]) for k in p}, moments
 
 
-def _still(p):
+def _zero_moments(p):
   return {k: (0 * x, 0 * x) for k, x in p.items()}
 
 
 def _night(p, on, sender, due, fresh, written):
   """Compute - consolidate - update, with the model at `now` as teacher.
 
-  Args: due the sender's base after its due update; written sequences [R, T],
-  and where what was written of each begins and ends.
+  Args:
+    p, on: parameters, and the active (level, slot) pairs.
+    sender: level that sleeps.
+    due: the sender's base after its due update.
+    fresh: the initial expert.
+    written: sequences [R, T], and where the generated tokens of each start
+      and stop.
   """
   receiver = sender + 1
   student = {**p, **due}  # The sender wakes updated, its experts off.
   off = [(level, slot) for level, slot in on if level != sender]
 
   tokens, start, stop = written
-  place = jnp.arange(tokens.shape[1])[None] + 1  # Of what is foretold there.
-  told = (place >= start[:, None]) & (place < stop[:, None])
+  place = jnp.arange(tokens.shape[1])[None] + 1  # Of the predicted token.
+  mask = (place >= start[:, None]) & (place < stop[:, None])
 
   def loss(fresh):
     t = jax.vmap(lambda row: _logits(p, on, row))(tokens)
@@ -122,15 +130,12 @@ def _night(p, on, sender, due, fresh, written):
     )
     t, s = jax.nn.log_softmax(t), jax.nn.log_softmax(s)
     value = jnp.sum(jnp.exp(t) * (t - s), -1)
-    return jnp.sum(jnp.where(told, value, 0)) / jnp.sum(told)
+    return jnp.sum(jnp.where(mask, value, 0)) / jnp.sum(mask)
 
-  moments, slope = (
-    _still(fresh),
-    jax.jit(jax.grad(loss)),
-  )
+  moments, grad = _zero_moments(fresh), jax.jit(jax.grad(loss))
   for update in range(UPDATES):
     rate = RATE_ASLEEP * 0.5 * (1 + np.cos(np.pi * update / UPDATES))
-    fresh, moments = _adam(fresh, slope(fresh), moments, update + 1, rate, B2)
+    fresh, moments = _adam(fresh, grad(fresh), moments, update + 1, rate, B2)
   slot = len([1 for level, _ in on if level == receiver])
   for name, leaf in fresh.items():
     path = f'blocks/levels/{receiver}/experts/{name}'
@@ -138,11 +143,11 @@ def _night(p, on, sender, due, fresh, written):
   return student, [*off, (receiver, slot)]
 
 
-# --- Ours beside it ----------------------------------------------------------
+# --- The package -------------------------------------------------------------
 
 
 def _config():
-  """The literal study, as small as it gets and with all chance in the open."""
+  """The literal study at a small size, so that its draws can be recorded."""
   literal = facts_literal.get_config().consolidate
   teachers = tuple(
     dict(t) | dict(sequences=2, draws=1) for t in literal.teachers
@@ -160,8 +165,8 @@ def _config():
 
 
 @functools.cache
-def _lives():
-  """Four steps and three nights: ours, and what chance decided in them."""
+def _run():
+  """Runs four steps and three nights; returns their random quantities."""
   programs, state = testing.life(
     _config(), testing.placement(data=1, fsdp=1, tensor=1)
   )
@@ -187,31 +192,31 @@ def _lives():
 
 
 def _reference(start, nights):
-  """The same life, written down a second time."""
+  """Runs the reference on the same random quantities."""
   p, on = {k: jnp.asarray(x) for k, x in start.items()}, []
   base = lambda level: {
     k: x for k, x in p.items() if k.startswith(f'blocks/levels/{level}/base/')
   }
   sums = {n: {k: 0 * x for k, x in base(n).items()} for n in PERIODS}
-  moments = {n: _still(base(n)) for n in PERIODS}
+  moments = {n: _zero_moments(base(n)) for n in PERIODS}
   counts = dict.fromkeys(PERIODS, 0)
 
   @functools.partial(jax.jit, static_argnames='on')
-  def slope(moving, p, batch, on):
+  def gradient(moving, p, batch, on):
     def loss(moving):
       one = lambda row: _logits({**p, **moving}, on, row)
       log_p = jax.nn.log_softmax(jax.vmap(one)(batch.tokens_BT))
-      told = jnp.take_along_axis(
+      score = jnp.take_along_axis(
         log_p[:, :-1], batch.tokens_BT[:, 1:, None], 2
       )[..., 0]
-      return -jnp.sum(told * batch.loss_BT[:, 1:]) / jnp.sum(batch.loss_BT)
+      return -jnp.sum(score * batch.loss_BT[:, 1:]) / jnp.sum(batch.loss_BT)
 
     return jax.grad(loss)(moving)
 
-  waiting = iter(nights)
+  remaining = iter(nights)
   for step in range(1, STEPS + 1):
     moving = {**base(1), **base(2)}
-    grads = slope(moving, p, testing.batch(step), on=tuple(on))
+    grads = gradient(moving, p, testing.batch(step), on=tuple(on))
     for level in PERIODS:
       sums[level] = {k: x + grads[k] for k, x in sums[level].items()}
     for level, period in PERIODS.items():
@@ -223,7 +228,7 @@ def _reference(start, nights):
         0.999,
       )  # fmt: skip
       sums[level] = {k: 0 * x for k, x in sums[level].items()}
-      _, sender, fresh, written = next(waiting)
+      _, sender, fresh, written = next(remaining)
       assert sender == level
       p, on = _night(p, on, level, due, fresh, written)
   return p, on
@@ -231,12 +236,12 @@ def _reference(start, nights):
 
 @pytest.fixture(scope='module')
 def both():
-  start, state, nights, divergences = _lives()
+  start, state, nights, divergences = _run()
   with jax.numpy_rank_promotion('allow'):
     return state, nights, divergences, *_reference(start, nights)
 
 
-def test_the_literal_protocol_comes_to_the_same_experts(both):
+def test_the_literal_protocol_gives_the_experts_of_the_reference(both):
   state, nights, _, p, on = both
   assert [(step, sender) for step, sender, *_ in nights] == [
     (2, 1), (4, 1), (4, 2),
@@ -252,7 +257,7 @@ def test_the_literal_protocol_comes_to_the_same_experts(both):
       np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-5, err_msg=path)
 
 
-def test_the_literal_protocol_comes_to_the_same_levels(both):
+def test_the_literal_protocol_gives_the_levels_of_the_reference(both):
   state, _, _, p, _ = both
   for path, leaf in state.weights.params.items():
     if 'experts' not in path:
@@ -261,20 +266,22 @@ def test_the_literal_protocol_comes_to_the_same_levels(both):
       )
 
 
-def test_a_literal_night_has_little_to_transfer_but_not_nothing(both):
-  """Else two wrong nights that do nothing would agree as well."""
+def test_literal_nights_have_something_to_transfer(both):
+  """Otherwise two implementations that do nothing would agree as well."""
   _, nights, divergences, _, _ = both
   assert all(d > 1e-5 for d in divergences)
   for *_, (_, start, stop) in nights:
     assert (stop > start).all()
 
 
-# --- Two words ---------------------------------------------------------------
+# --- Gradients of the loss, on a vocabulary of two ---------------------------
 
 ALPHA, BETAS = 0.3, (0.0, 0.4, 1.0)
-TEACHER = np.array([[0.2, -0.4], [1.0, 0.3]])  # Logits, by the word before.
+TEACHER = np.array([[0.2, -0.4], [1.0, 0.3]])  # Logits, by the previous token.
 STUDENT = np.array([[-0.3, 0.5], [0.1, -0.7]])
-REWARD = np.array([[1.0, 0.2], [0.0, 0.6]])  # Of saying w1 w2 after word 0.
+REWARD = np.array(
+  [[1.0, 0.2], [0.0, 0.6]]
+)  # Of the tokens t1 t2 after token 0.
 
 
 def _softmax(x):
@@ -283,53 +290,56 @@ def _softmax(x):
 
 
 def _value(logits, beta):
-  """alpha GKD - (1 - alpha) E[r] on the sequence 0 1, in NumPy."""
+  """Returns alpha GKD - (1 - alpha) E[r] of the sequence 0 1, in NumPy."""
   p, q = _softmax(TEACHER), _softmax(logits)
   kl = lambda a, b: np.sum(a * np.log(a / b), -1)
   m = beta * p + (1 - beta) * q
   d = {0.0: kl(p, q), 1.0: kl(q, p)}.get(
     beta, beta * kl(p, m) + (1 - beta) * kl(q, m)
   )
-  earned = sum(
+  expected_reward = sum(
     q[0, one] * q[one, two] * REWARD[one, two]
     for one in (0, 1) for two in (0, 1)
   )  # fmt: skip
-  return ALPHA * d.mean() - (1 - ALPHA) * earned
+  return ALPHA * d.mean() - (1 - ALPHA) * expected_reward
 
 
 @pytest.mark.parametrize('beta', BETAS)
-def test_gradients_are_those_of_finite_differences_on_two_words(beta):
-  """Every ending weighed by its chance: no sampling error is in the way."""
-  ways = [(0, one, two) for one in (0, 1) for two in (0, 1)]
-  rollout = _rollout(ways)
-  reward_B = jnp.asarray([REWARD[one, two] for _, one, two in ways])
+def test_gradients_equal_finite_differences_on_two_tokens(beta):
+  """Completions are weighted by their probability: no sampling error."""
+  sequences = [(0, one, two) for one in (0, 1) for two in (0, 1)]
+  rollout = _rollout(sequences)
+  reward_B = jnp.asarray([REWARD[one, two] for _, one, two in sequences])
 
   def loss(logits):
-    chance_B = jax.lax.stop_gradient(
+    probability_B = jax.lax.stop_gradient(
       jnp.stack([
         jax.nn.softmax(logits[0])[one] * jax.nn.softmax(logits[one])[two]
-        for _, one, two in ways
+        for _, one, two in sequences
       ])
     )  # fmt: skip
     d = losses.divergence(jnp.asarray(TEACHER)[None], logits[None], beta=beta)
     logits_BGV = jnp.stack([jnp.stack([logits[0], logits[one]])
-                            for _, one, _ in ways])  # fmt: skip
-    gained = imitation.reinforce_objective(
-      logits_BGV, rollout, len(ways) * chance_B * reward_B, temperature=1.0
+                            for _, one, _ in sequences])  # fmt: skip
+    reward = imitation.reinforce_objective(
+      logits_BGV,
+      rollout,
+      len(sequences) * probability_B * reward_B,
+      temperature=1.0,
     )
-    return ALPHA * jnp.mean(d) - (1 - ALPHA) * gained
+    return ALPHA * jnp.mean(d) - (1 - ALPHA) * reward
 
   found = np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(STUDENT, jnp.float32)))
-  wanted, step = np.zeros((2, 2)), 1e-5
+  expected, step = np.zeros((2, 2)), 1e-5
   for at in np.ndindex(2, 2):
     up, down = STUDENT.copy(), STUDENT.copy()
     up[at] += step
     down[at] -= step
-    wanted[at] = (_value(up, beta) - _value(down, beta)) / (2 * step)
-  np.testing.assert_allclose(found, wanted, atol=1e-5)
+    expected[at] = (_value(up, beta) - _value(down, beta)) / (2 * step)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def _rollout(ways):
-  tokens = jnp.asarray([[0, one, two] for _, one, two in ways])
-  ones = jnp.ones((len(ways),), jnp.int32)
+def _rollout(sequences):
+  tokens = jnp.asarray([[0, one, two] for _, one, two in sequences])
+  ones = jnp.ones((len(sequences),), jnp.int32)
   return types.Rollout(tokens, ones, 3 * ones)
