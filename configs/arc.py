@@ -1,12 +1,13 @@
-"""ARC tasks one after the other: a dream chooses how to learn from each.
+"""Can dreams choose how to learn from each of a sequence of ARC tasks?
 
-ARC-AGI-1 rows (Chollet 2019, Apache-2.0), {"id", "train", "test"}; other tasks,
-solved, are known from birth. Sixty dreams of a task, fifteen tried, as in the
-paper.
+Each day brings one task of ARC-AGI-1 (Chollet 2019, Apache-2.0). The model is
+pretrained on other, solved tasks. A night writes 60 dreams of the task and
+tries 15 of them, as in the paper. Compares `sleep` with `seal` and `sft`.
 
-    python -m sleep_jax.main --config=configs/arc.py \
-      --config.data.path=FILE --config.data.settings.pretrain=FILE \
-      --workdir=runs/arc
+    sleep-jax run --config=arc --config.data.path=FILE \
+      --config.data.settings.pretrain=FILE --workdir=runs/arc
+
+Both files hold JSON lines {"id", "train", "test"}. Results: docs/results/arc/.
 """
 
 from ml_collections import config_dict
@@ -24,7 +25,7 @@ def get_config():
   )
   c.data.context = 384
   c.data.max_prompt = 384
-  c.data.prefix = 16  # 'Task 017c7c7b' and BOS.
+  c.data.prefix = 16  # BOS and 'Task 017c7c7b', in bytes.
   c.data.batch_size = 8
   c.data.day_batch_size = 1
   c.tokenizer = dict(kind='bytes')

@@ -1,6 +1,11 @@
-"""Thirty nights in eight slots: a full bank merges its two most alike experts.
+"""Does memory survive when a full bank merges its two most similar experts?
 
-python -m sleep_jax.main --config=configs/banks.py --workdir=runs/banks
+Thirty nights share eight expert slots. From the ninth night on, two experts are
+merged before each new one is added.
+
+    sleep-jax run --config=banks --workdir=runs/banks
+
+Results: docs/results/banks/.
 """
 
 from configs import base
@@ -10,7 +15,7 @@ def get_config():
   c = base.get_config()
   c.name = 'banks'
   c.strategies = ('sleep',)
-  # Small, for it is long: the model and the town.
+  # A small model and dataset, because the run has many nights.
   c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
   c.data.settings = dict(num_pretrain=100, num_days=30, people_per_day=5)
   c.levels = (

@@ -1,9 +1,10 @@
-"""A model to talk to: each day's conversation is a document of its night.
+"""Can a chat model remember conversations from earlier days?
 
-    python -m sleep_jax.chat --model=FOLDER --workdir=runs/chat
+The messages of a day are the documents of its night, as in
+configs/documents.py: no weight is updated awake, and the night trains one
+expert. When the bank is full, two experts are merged.
 
-As configs/documents.py: nothing moves awake. When the bank is full, two nights
-become one.
+    sleep-jax chat --model=FOLDER --workdir=runs/chat
 """
 
 from configs import documents

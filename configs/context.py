@@ -1,11 +1,13 @@
-"""From context to weights: documents that are read, never trained on.
+"""Can a night move knowledge from the context window into weights?
 
-Birth learns to answer from a text at hand. A day brings one document a person;
-awake nothing moves. The night of the context window (level 0) brings over into
-level 1 what the model can say with the document in its prompt.
+Pretraining teaches the model to answer from a document in its prompt. A day
+brings one document per person, and no weight is updated awake. The night of the
+context window (level 0) distills what the model can say with the document in
+its prompt into an expert of level 1.
 
-    python -m sleep_jax.main --config=configs/context.py \
-      --workdir=runs/context
+    sleep-jax run --config=context --workdir=runs/context
+
+Results: docs/results/context/.
 """
 
 from configs import base
@@ -30,8 +32,8 @@ def get_config():
   )  # fmt: skip
   c.pretrain.steps = 2500
   c.pretrain.optimizer.decay_steps = 2500
-  c.wake.steps = 1  # One batch holds all documents of a day,
-  c.wake.optimizers = (dict(learning_rate=0.0),)  # and nothing moves.
+  c.wake.steps = 1  # One batch holds all documents of a day.
+  c.wake.optimizers = (dict(learning_rate=0.0),)  # No update.
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
     old | dict(sequences=72),

@@ -1,9 +1,11 @@
-"""What made a night cheap: three nights in the invented town, step by step.
+"""Which changes made a night cheap, and what did each cost in accuracy?
 
-    python -m sleep_jax.main --config=configs/cost.py:priority \
-      --workdir=runs/cost/priority
+Three nights on the dataset `facts`. Each step adds changes to those of all
+steps before it; the last step has the settings of configs/facts.py.
 
-Each step keeps what the ones before it changed; the last is configs/facts.py.
+    sleep-jax run --config=cost:priority --workdir=runs/cost/priority
+
+Steps: see `STEPS`. Results: docs/results/seeding/cost/.
 """
 
 import itertools
@@ -28,7 +30,7 @@ STEPS = {
 def get_config(step='today'):
   if step not in STEPS:
     raise ValueError(
-      f'configs/cost.py:{step}: expected one of {", ".join(STEPS)}.'
+      f'configs/cost.py:{step}: expected a step, one of {", ".join(STEPS)}.'
     )
   so_far = list(STEPS)[: list(STEPS).index(step) + 1]
   night = dict(itertools.chain(*(STEPS[name].items() for name in so_far)))

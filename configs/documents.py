@@ -1,20 +1,20 @@
-"""Your own documents, read and never trained on: from context to weights.
+"""Learns your own documents from the context window, without training on them.
 
-As configs/jsonl.py, but awake nothing moves: what the model can say of a text
-while it stands in its window becomes an expert overnight. It can only be as
-good as the model is at reading, so birth should hold texts with questions.
+Like configs/jsonl.py, but no weight is updated awake. The night distills what
+the model can say about a document in its context window into an expert. The
+result is limited by how well the model reads, so the pretraining text should
+contain texts with questions about them.
 
-    python -m sleep_jax.main --config=configs/documents.py \
-      --config.data.path=DAYS --config.data.settings.pretrain=FILE \
-      --workdir=runs/documents
+    sleep-jax run --config=documents --config.data.path=DAYS \
+      --config.data.settings.pretrain=FILE --workdir=runs/documents
 
-The initial model of an earlier run (pretrain.restore) fits if it was made with
-the levels of this config.
+The initial model of an earlier run (--config.pretrain.restore=WORKDIR) can be
+used if that run had the levels of this config.
 """
 
 from configs import jsonl
 
-# Self-study: a question, a summary, the structure, a use, something new.
+# Self-study prompts: a question, a summary, the structure, a use, a new text.
 TEMPLATES = (
   'A question about {} and its answer:',
   'In short, the text that begins {} says:',
@@ -29,7 +29,7 @@ def get_config():
   c.name = 'documents'
   c.strategies = ('sleep',)
   c.data.settings.templates = TEMPLATES
-  c.data.overlap = 32  # Longer texts are read in windows.
+  c.data.overlap = 32  # Tokens shared by the windows of a longer text.
   reader, own = c.levels
   c.levels = (
     reader
@@ -39,7 +39,7 @@ def get_config():
     ),
     own | dict(slots=0, rank=0),
   )  # fmt: skip
-  c.wake.steps = 32  # Of batch_size texts each: enough to read all of a day.
+  c.wake.steps = 32  # Of batch_size texts each; must cover all of a day.
   c.wake.optimizers = (dict(learning_rate=0.0),)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old, day | dict(teacher='context', draws=96))

@@ -1,14 +1,14 @@
-"""Dreaming, with everything else the same: which part does what.
+"""Which parts of dreaming matter? One row per part that is left out or changed.
 
-Days bring documents that are read and never trained on, as in
-configs/context.py, but the night rehearses statements alone: no stems. What is
-asked in questions has to be dreamt. One fact of each person is asked in no
-probe: dreams are tried on those.
+Days bring documents that are read and not trained on, as in configs/context.py.
+The night rehearses statements without templates, so the model answers questions
+only if it dreams about them. Dreams are tried on one fact of each person that
+no probe asks about.
 
-    python -m sleep_jax.main --config=configs/dream.py:none \
-      --workdir=runs/dream/none
+    sleep-jax run --config=dream:none --workdir=runs/dream/none
 
-`bash launch/rows.sh dream` runs every row and draws the table.
+`bash launch/rows.sh dream` runs every row of `ROWS` and writes their table.
+Results: docs/results/dream/.
 """
 
 from configs import context
@@ -17,7 +17,7 @@ LONGER = 'none_longer'
 ROWS = {
   'full': {},
   'none': {'on': False},
-  LONGER: {'on': False},  # As many updates as with the dreams'.
+  LONGER: {'on': False},  # As many updates as with dreams.
   'chosen_at_random': {'importance': 'random', 'top': 0, 'random': 40},
   'by_norm': {'importance': 'norm'},
   'random_expert': {'novelty': True},  # As in the paper.
@@ -33,7 +33,7 @@ def names():
 def get_config(row='full'):
   if row not in ROWS:
     raise ValueError(
-      f'configs/dream.py:{row}: expected one of {", ".join(ROWS)}.'
+      f'configs/dream.py:{row}: expected a row, one of {", ".join(ROWS)}.'
     )
   c = context.get_config()
   c.name = f'dream_{row}'
@@ -44,8 +44,8 @@ def get_config(row='full'):
     old | dict(template_share=0.0, pretrain_share=0.6),
     day | dict(template_share=0.0),
   )
-  # So wide that all facts of birth are asked again now and then: what is stored
-  # of it are documents, for the most part, about people nobody asks about.
+  # Large enough to hold all pretraining facts: most stored prompts are of
+  # documents about people that no probe asks about.
   c.replay.pretrain = 8192
   c.consolidate.num_updates = 200
   c.consolidate.on_policy = 0.0

@@ -1,6 +1,11 @@
-"""Ten nights in an invented town: all strategies from one birth, three seeds.
+"""What do strategies remember after ten days of new facts, and at what cost?
 
-python -m sleep_jax.main --config=configs/facts.py --workdir=runs/facts
+The main comparison: all strategies learn facts about invented people for ten
+days, from the same initial model, with three seeds.
+
+    sleep-jax run --config=facts --workdir=runs/facts
+
+Results: docs/results/facts/.
 """
 
 from configs import base

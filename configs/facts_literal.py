@@ -1,11 +1,13 @@
-"""The protocol of the paper's v2 to the letter, on the invented town.
+"""What does the literal protocol of the paper (v2) transfer?
 
-Every level sleeps whenever it moves (S = C), the one teacher is the model at
-`now`, and the sender wakes with its due update applied. The divergence at step
-0 of each night tells whether there was anything to transfer.
+On the dataset `facts`. Every level sleeps whenever it is updated (S = C), the
+only teacher is the model at `now`, and the sender wakes with its due update
+applied. The divergence before the first update of each night shows whether
+there was anything to transfer.
 
-    python -m sleep_jax.main --config=configs/facts_literal.py \
-      --workdir=runs/facts_literal
+    sleep-jax run --config=facts_literal --workdir=runs/facts_literal
+
+Results: docs/results/facts_literal/.
 """
 
 from configs import base
@@ -17,7 +19,7 @@ def get_config():
   c.strategies = ('sleep',)
   c.data.settings = dict(num_days=6)
   c.levels = levels((40, 120, 480), (40, 120, 480), slots=(0, 3, 4, 3))
-  # A level moves once in 40 steps or less often: it needs longer strides.
+  # Levels are updated only once in 40 steps or more, so the rates are high.
   c.wake.optimizers = tuple(dict(learning_rate=1e-2) for _ in range(3))
   c.replay.day = 512
   c.consolidate.teachers = (
@@ -49,7 +51,15 @@ def get_config():
 
 
 def levels(update_periods, sleep_periods, *, slots, hidden=128, rank=32):
-  """A chain of small fast levels before the block's own MLP."""
+  """Returns small fast levels followed by the MLP of the block.
+
+  Args:
+    update_periods: wake steps between updates of each fast level.
+    sleep_periods: wake steps between nights of each fast level.
+    slots: expert slots of every level, the MLP of the block included.
+    hidden: hidden units of a fast level.
+    rank: hidden units of an expert of a fast level.
+  """
   fast = [
     dict(
       hidden=hidden,

@@ -1,10 +1,13 @@
-"""Real text: 50 intents known from birth, then ten days of ten new ones.
+"""How well are classes of real text remembered, without stored labels?
 
-CLINC150 (Larson et al. 2019, CC BY 3.0): a folder with train, val and test as
-JSON lines {"text", "label"}, plain or gzipped. No label is kept for rehearsal.
+The model is pretrained on 50 intents of CLINC150 (Larson et al. 2019, CC BY
+3.0) and learns ten new ones on each of ten days. Stored prompts have no labels.
 
-    python -m sleep_jax.main --config=configs/intents.py \
-      --config.data.path=FOLDER --workdir=runs/intents
+    sleep-jax run --config=intents --config.data.path=FOLDER \
+      --workdir=runs/intents
+
+The folder holds train, val and test as JSON lines {"text", "label"}, plain or
+gzipped. Results: docs/results/intents/.
 """
 
 from configs import base
@@ -17,7 +20,7 @@ def get_config():
   c.data.settings = dict(texts_per_class=6)
   c.data.context = 64
   c.data.max_prompt = 60
-  c.data.batch_size = 20  # Packed: about 60 texts.
+  c.data.batch_size = 20  # Packed rows: about 60 texts.
   c.data.pack = True
   c.tokenizer.vocab_size = 2048
   c.levels = (c.levels[0], c.levels[1] | {'rank': 64})
@@ -29,13 +32,13 @@ def get_config():
   c.consolidate.num_updates = 400
   c.consolidate.updates_per_round = 20
   c.consolidate.priority = 0.0
-  # Cooler than 1: a half-learned label, once off its path, ends in noise.
+  # Below 1: a sampling error in a half-learned label makes the rest noise.
   c.consolidate.temperature = 0.5
   c.consolidate.max_length = 36
   c.consolidate.prompt_width = 30  # Longer texts are not rehearsed.
   c.consolidate.max_new = 12
-  # As many rows per class of the old as of the day, or today's labels are
-  # overrated; spliced, since what was met is soon known by heart.
+  # As many rows per old class as per new class, or new labels are predicted too
+  # often. Prompts are spliced, because the stored ones are soon memorized.
   c.consolidate.teachers = (
     dict(
       teacher='anchor',

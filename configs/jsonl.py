@@ -1,21 +1,22 @@
-"""Your own days: each file of JSON lines is one, lived in the order of names.
+"""Learns your own data: each file of JSON lines is one day, sorted by name.
 
-    python -m sleep_jax.main --config=configs/jsonl.py \
-      --config.data.path=DAYS --workdir=runs/mine
+    sleep-jax run --config=jsonl --config.data.path=DAYS --workdir=runs/mine
 
-DAYS is a file, a folder or a quoted pattern; a row is {"text": ...} or
-{"prompt": ..., "response": ...}. Any of these may be added:
+DAYS is a file, a folder or a quoted pattern. A row is {"text": ...} or
+{"prompt": ..., "response": ...}. Optional flags:
 
-    --config.data.settings.probes=FILE  Questions, {"prompt", "answer"} rows
-      and, in "experience", the day they ask about: its file's name without
-      .jsonl. Without them: held-out loss, and the drift from the newborn.
-    --config.data.settings.pretrain=FILE   Text known before the first day.
-    --config.data.settings.field=NAME   A day is a value of this field.
-    --config.pretrain.restore=WORKDIR  The initial model of an earlier run, and
-      its tokenizer, instead of pretraining.
+    --config.data.settings.probes=FILE  Questions as {"prompt", "answer"} rows.
+      The optional field "experience" names the day of a question: its file
+      name without .jsonl. Without probes, the held-out loss and the divergence
+      from the initial model are reported.
+    --config.data.settings.pretrain=FILE  Pretraining text.
+    --config.data.settings.field=NAME  Rows with one value of this field are one
+      day, instead of one file.
+    --config.pretrain.restore=WORKDIR  Uses the initial model and tokenizer of
+      an earlier run instead of pretraining.
 
-With neither birth text nor an earlier run, one is born knowing nothing, and
-the tokenizer is made from the words of the days.
+Without pretraining text and without an earlier run, the initial model is random
+and the tokenizer is trained on the text of the days.
 """
 
 from ml_collections import config_dict
@@ -33,13 +34,13 @@ def get_config():
     pretrain=config_dict.placeholder(str),
     field=config_dict.placeholder(str),
   )
-  c.data.context = 128  # Longer texts are refused: split them.
+  c.data.context = 128  # Tokens; longer texts are refused.
   c.data.max_prompt = 64
   c.data.batch_size = 16
   c.tokenizer.vocab_size = 2048
   c.pretrain.steps = 1000
   c.pretrain.optimizer.decay_steps = 1000
-  # A person's days have no second stream to tune on: one rate, not the best.
+  # There is no second stream for tuning, so the rate is fixed.
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old | dict(draws=256), day)

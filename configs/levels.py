@@ -1,6 +1,11 @@
-"""Four levels that sleep at 40, 160 and 640 steps; the slowest only grows.
+"""Does memory pass through a chain of several levels?
 
-python -m sleep_jax.main --config=configs/levels.py --workdir=runs/levels
+Four levels; the three fast ones sleep every 40, 160 and 640 wake steps, and the
+slowest only gains experts. Eight days of the dataset `facts`.
+
+    sleep-jax run --config=levels --workdir=runs/levels
+
+Results: docs/results/levels/.
 """
 
 from configs import base, facts_literal

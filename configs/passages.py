@@ -1,15 +1,17 @@
-"""Eight passages in a row, all asked again after each: SEAL's own test.
+"""How much of a sequence of passages is remembered? The test of SEAL.
 
-SQuAD rows (Rajpurkar et al. 2016, CC BY-SA 4.0), {"title", "context",
-"question", "answers"}; a small model born on text of one's own ({"text"}, such
-as books). One question of each passage is kept for dreams to be tried on.
+Eight days bring one passage of SQuAD each (Rajpurkar et al. 2016, CC BY-SA
+4.0), and the questions of all passages are asked after every day. One question
+of each passage is not scored; dreams are tried on it. Compares `sleep` with
+`seal` and `sft`.
 
-    python -m sleep_jax.main --config=configs/passages.py \
-      --config.data.path=FILE --config.data.settings.pretrain=BOOKS \
-      --workdir=runs/passages
+    sleep-jax run --config=passages --config.data.path=FILE \
+      --config.data.settings.pretrain=BOOKS --workdir=runs/passages
 
-One passage alone: --config.data.settings.num_days=1. Many at once, continued
-pretraining: and .passages_per_day=200, levels and steps to match.
+FILE holds rows {"title", "context", "question", "answers"}; BOOKS holds rows
+{"text"} for pretraining. A single passage: --config.data.settings.num_days=1.
+Continued pretraining on many passages at once: also .passages_per_day=200, with
+levels and steps to match. Results: docs/results/passages/.
 """
 
 from ml_collections import config_dict
@@ -27,11 +29,11 @@ def get_config():
     pretrain=config_dict.placeholder(str), num_days=8, practice=1
   )
   c.data.context = 256
-  c.data.overlap = 32  # Longer texts are read in windows.
+  c.data.overlap = 32  # Tokens shared by the windows of a longer text.
   c.data.max_prompt = 96
   c.data.prefix = 48
   c.data.batch_size = 16
-  c.data.day_batch_size = 2  # A passage is one window, or two.
+  c.data.day_batch_size = 2  # A passage has one or two windows.
   c.tokenizer.vocab_size = 4096
   c.levels = (c.levels[0], c.levels[1] | dict(slots=8))
   c.pretrain.steps = 1000
@@ -48,7 +50,8 @@ def get_config():
   c.consolidate.max_length = 96
   c.consolidate.prompt_width = 48
   c.consolidate.max_new = 64
-  # Five dreams of a passage, as in the paper; none comes to an end of its own.
+  # Five dreams of a passage are tried, as in the paper. Texts rarely end on
+  # their own, so unfinished ones count.
   c.dream.update(
     rounds=2, candidates=10, texts=4, whole=False, top=4, random=1, repeats=2,
     old=24, sequences=8, reading=4, num_updates=60, updates_per_round=20,

@@ -1,33 +1,40 @@
-"""Hosts of the sizes that TPUs are for, by name, as shapes.
+"""Which TPU slices fit base models of 0.6, 8 and 70 billion parameters?
 
-    python -m sleep_jax.plan --config=configs/scale.py:llama3-8b \
-      --topology=v5e:4x4
+Planning uses the shapes of the base model only, not its weights.
 
-To live with the weights themselves, name their directory and days as well:
---config.pretrain.base_model=DIR --config.data.path=DAYS, see configs/jsonl.py.
+    sleep-jax plan --config=scale:llama3-8b --topology=v5e:4x4
+
+A run also needs the weights and data, see configs/jsonl.py:
+
+    sleep-jax run --config=scale:llama3-8b --config.pretrain.base_model=DIR \
+      --config.data.path=DAYS --workdir=WORKDIR
+
+Results: docs/results/tpu/.
 """
 
 from configs import jsonl
 
-# Vocabulary, width, blocks, heads, key heads, hidden units.
+# Vocabulary size, width, blocks, query heads, key heads, hidden units.
 _SIZES = {
   'qwen3-0.6b': (151_936, 1024, 28, 16, 8, 3072),
   'llama3-8b': (128_256, 4096, 32, 32, 8, 14_336),
   'llama3-70b': (128_256, 8192, 80, 64, 8, 28_672),
 }
-# Of the core: devices of a slice that share it out, see the results.
+# Devices that the core parameters are sharded over, see the results.
 _FSDP = 16
 
 
 def get_config(size: str = 'llama3-8b'):
   if size not in _SIZES:
-    raise ValueError(f'size {size!r} is unknown: expected one of {(*_SIZES,)}.')
-  tokenizer, width, blocks, heads, key_heads, hidden = _SIZES[size]
+    raise ValueError(
+      f'configs/scale.py:{size}: expected a size, one of {", ".join(_SIZES)}.'
+    )
+  vocab_size, width, blocks, heads, key_heads, hidden = _SIZES[size]
   qwen = size.startswith('qwen3')
   c = jsonl.get_config()
   c.name = size
   c.strategies = ('sleep',)
-  c.tokenizer.vocab_size = tokenizer
+  c.tokenizer.vocab_size = vocab_size
   c.model.update(
     width=width, num_layers=blocks, num_heads=heads, num_kv_heads=key_heads,
     head_size=128, qk_norm=qwen, tied=qwen, unroll=1,
@@ -48,9 +55,9 @@ def get_config(size: str = 'llama3-8b'):
   )  # fmt: skip
   c.consolidate.update(
     num_updates=256, updates_per_round=8, max_length=512, prompt_width=256,
-    max_new=256, block_tokens=2048, block_vocab=tokenizer,
+    max_new=256, block_tokens=2048, block_vocab=vocab_size,
   )  # fmt: skip
-  # Logits of all its texts are held at once: few are written and tried.
+  # The logits of all texts of a step are in memory, so there are few texts.
   c.dream.update(candidates=32, texts=1)
   c.dream.trial.batch = 1
   c.dream.writer.batch = 16

@@ -1,26 +1,31 @@
-"""Which part does what: a small town, five short nights, one row per part.
+"""Which parts of a night matter? One row per part that is left out or changed.
 
-    python -m sleep_jax.main --config=configs/seeding.py:no_stems \
-      --workdir=runs/seeding/no_stems
+Five short nights on a small `facts` dataset.
 
-`bash launch/rows.sh seeding` runs every row and draws the table.
+    sleep-jax run --config=seeding:no_templates \
+      --workdir=runs/seeding/no_templates
+
+`bash launch/rows.sh seeding` runs every row of `rows` and writes their table.
+Results: docs/results/seeding/.
 """
 
 from configs import base, facts_literal
 
 
 def rows(old, day):
-  """Name -> what it changes; `old` and `day` are the two teachers."""
-  bare = dict(template_share=0.0)
-  by_heart = dict(teacher='now')
+  """Returns row -> changed fields; `old` and `day` are the two teachers."""
+  no_templates = dict(template_share=0.0)
+  now = dict(teacher='now')
   return {
     'full': {},
     'no_imitation': {'consolidate.imitation.alpha': 1.0},
     'no_meaning': {'consolidate.imitation.gamma': 0.0},
-    'no_templates': {'consolidate.teachers': (old | bare, day | bare)},
+    'no_templates': {
+      'consolidate.teachers': (old | no_templates, day | no_templates)
+    },
     'anchor_alone': {'consolidate.teachers': (old,)},
     'next_alone': {'consolidate.teachers': (day,)},
-    'now_for_next': {'consolidate.teachers': (old, day | by_heart)},
+    'now_for_next': {'consolidate.teachers': (old, day | now)},
     'no_on_policy': {'consolidate.on_policy': 0.0},
     'no_priority': {'consolidate.priority': 0.0},
     'lean': {'consolidate.imitation.alpha': 1.0, 'consolidate.on_policy': 0.0},
@@ -37,7 +42,7 @@ def rows(old, day):
       'wake.steps': 160,
     },
     'literal': {
-      'consolidate.teachers': (old | by_heart, day | by_heart),
+      'consolidate.teachers': (old | now, day | now),
       'consolidate.sender_after_sleep': 'updated',
       'consolidate.num_updates': 20,
       'consolidate.priority': 0.0,
@@ -61,18 +66,18 @@ def get_config(row='full'):
   c.levels = (c.levels[0], c.levels[1] | dict(slots=5))
   c.wake.steps = 80
   c.consolidate.num_updates = 100
-  # All parts, also those that the other studies leave out.
+  # Parts that are off in the other studies are on here.
   c.consolidate.on_policy = 0.5
   c.consolidate.imitation.alpha = 0.9
-  known = rows(*c.consolidate.teachers)
-  if row not in known:
+  changes = rows(*c.consolidate.teachers)
+  if row not in changes:
     raise ValueError(
-      f'configs/seeding.py:{row}: expected one of {", ".join(known)}.'
+      f'configs/seeding.py:{row}: expected a row, one of {", ".join(changes)}.'
     )
-  for name, value in known[row].items():
-    *above, last = name.split('.')
+  for name, value in changes[row].items():
+    *parents, field = name.split('.')
     part = c
-    for key in above:
+    for key in parents:
       part = part[key]
-    part[last] = value
+    part[field] = value
   return c

@@ -1,6 +1,11 @@
-"""A small town in minutes: sleep beside tuned fine-tuning, three nights.
+"""Does everything run? Sleep and tuned fine-tuning, three nights, in minutes.
 
-bash launch/smoke.sh
+Uses a small `facts` dataset. `bash launch/smoke.sh` also installs the
+environment and reports run time and memory.
+
+    sleep-jax run --config=smoke --workdir=runs/smoke
+
+Results: docs/results/smoke/.
 """
 
 from configs import base

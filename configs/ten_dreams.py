@@ -1,10 +1,11 @@
-"""Ten nights in a row, with dreaming and without: what does it wear away?
+"""Does dreaming cause forgetting over ten nights?
 
-    python -m sleep_jax.main --config=configs/ten_dreams.py:full \
-      --workdir=runs/ten_dreams/full
+The rows are those of configs/dream.py, with ten days. The question needs two of
+them: `bash launch/rows.sh ten_dreams [workdir] full none`.
 
-Rows as in configs/dream.py; the two that answer it are run by
-`bash launch/rows.sh ten_dreams [workdir] full none`.
+    sleep-jax run --config=ten_dreams:full --workdir=runs/ten_dreams/full
+
+Results: docs/results/dream/ten_nights/.
 """
 
 from configs import dream

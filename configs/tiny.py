@@ -1,9 +1,10 @@
-"""A whole life at a size at which only compiling takes time.
+"""Does a complete run work on this mesh, machine or set of processes?
 
-Days, nights with an expert each, and dreams that are tried and rewarded: for
-trying meshes, several processes and machines, not for numbers.
+The model is so small that only compiling takes time. The run has days, nights
+that train an expert each, and dreams that are tried and rewarded. Its scores
+mean nothing.
 
-    python -m sleep_jax.main --config=configs/tiny.py --workdir=runs/tiny
+    sleep-jax run --config=tiny --workdir=runs/tiny
 """
 
 from configs import base
@@ -31,13 +32,13 @@ def get_config():
   c.consolidate.teachers = tuple(
     teacher | dict(sequences=16, draws=16) for teacher in c.consolidate.teachers
   )
-  # Lengths that every axis of eight devices divides.
+  # Lengths that every mesh axis of eight devices divides.
   c.consolidate.update(
     num_updates=8, updates_per_round=4, max_length=16, prompt_width=16,
     max_new=8,
   )  # fmt: skip
   c.expert_optimizer.warmup = 1
-  # No text comes to its end after so short a birth: each counts as it is.
+  # After so short a pretraining no text ends, so unfinished texts count.
   c.dream.update(
     on=True, whole=False, candidates=16, texts=2, top=6, random=2, old=16,
     sequences=16, num_updates=8, updates_per_round=4,

@@ -85,8 +85,8 @@ check_type() {
   esac
   [[ -n $usual && ${type##*-} =~ ^[1-9][0-9]*$ ]] \
     || fail "--type=$type is not an accelerator type: expected FAMILY-SIZE" \
-      "with family v2, v3, v4, v5litepod (v5e), v5p or v6e, such as v5litepod-16." \
-      "To list the types of a zone:" \
+      "with family v2, v3, v4, v5litepod (v5e), v5p or v6e, such as" \
+      "v5litepod-16. To list the types of a zone:" \
       "gcloud compute tpus accelerator-types list --zone=ZONE"
   version=${version:-$usual}
 }
@@ -117,8 +117,8 @@ check_bucket() {
   comment 'Checks that the bucket is writable, before any cost arises.'
   step gcloud storage cp launch/tpu_vm.sh "$probe" "${where[@]:1}" \
     || fail "$workdir cannot be written to, see above. Create the bucket if" \
-      "it does not exist (gcloud storage buckets create), and grant yourself and" \
-      "the service account of the machine the role roles/storage.objectAdmin" \
+      "it does not exist (gcloud storage buckets create), and grant yourself" \
+      "and the service account of the machine the role roles/storage.objectAdmin" \
       "on it. No machine was created."
   step gcloud storage rm "$probe" "${where[@]:1}" \
     || fail "$probe cannot be deleted, see above: grant the role" \
