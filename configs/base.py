@@ -1,46 +1,57 @@
-"""Every field of a run, with its unit; other configs change what they name."""
+"""Default values and units of every config field.
+
+Other configs start from this one and change some fields. The defaults are those
+of the study in `facts.py`, with one seed.
+
+    sleep-jax run --config=base --workdir=runs/base
+
+Any field can be set on the command line: --config.wake.steps=60.
+"""
 
 import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.name = 'base'
-  c.seeds = (0,)
+  c.name = 'base'  # Name of the study in reports.
+  c.seeds = (0,)  # Each seed runs every strategy from its own initial model.
   c.strategies = ('sleep', 'hope', 'sft', 'er', 'joint')
 
   c.data = dict(
-    dataset='facts',  # 'facts', 'intents' or 'jsonl'.
-    path='',  # Where 'intents' and 'jsonl' read from; never set in a config.
-    settings=dict(),  # Arguments of the world, see sleep_jax/data/worlds.
+    dataset='facts',  # 'arc', 'facts', 'intents', 'jsonl' or 'passages'.
+    path='',  # File or folder with the data; set on the command line.
+    settings=dict(),  # Arguments of `make` in sleep_jax/datasets/DATASET.py.
     context=12,  # Tokens per row, BOS and EOS included.
     max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.
-    batch_size=64,  # Rows per step, of birth and
-    day_batch_size=0,  # of days; 0: as many.
-    pack=False,  # Several short rows in one.
-    loss_on='all',  # Or 'response'.
+    batch_size=64,  # Rows per pretraining step.
+    day_batch_size=0,  # Rows per wake step; 0 uses batch_size.
+    pack=False,  # Whether several short texts share one row.
+    loss_on='all',  # Tokens with a loss: 'all' or 'response'.
     prefix=8,  # Tokens of a plain text that may be stored as a prompt.
-    overlap=-1,  # Of windows of a longer text, in tokens; -1: refused.
+    overlap=-1,  # Tokens shared by windows of a long text; -1 refuses them.
   )
-  c.tokenizer = dict(kind='bpe', vocab_size=1024)
+  c.tokenizer = dict(kind='bpe', vocab_size=1024)  # Tokens.
 
+  # Fields not listed here have the defaults of sleep_jax/model/config.py.
   c.model = dict(
-    width=96,
-    num_layers=3,
-    num_heads=4,
-    num_kv_heads=2,
-    head_size=24,
-    arrangement='sequential',
-    layer_levels=(),  # Of 'depth': the level of each block, lowest first.
-    router='sigmoid',
-    router_spread=1.0,  # Of 'centroid'.
-    top_k=0,
-    gate_bias=0.0,
-    qk_norm=True,
-    tied=True,
-    unroll=3,  # Layers per step of the loop; all of them is fastest on a CPU.
+    width=96,  # Features of the residual stream.
+    num_layers=3,  # Blocks.
+    num_heads=4,  # Query heads per block.
+    num_kv_heads=2,  # Key and value heads per block.
+    head_size=24,  # Features per head.
+    arrangement='sequential',  # Or 'independent' or 'depth'.
+    layer_levels=(),  # For 'depth': the level of each block, lowest first.
+    router='sigmoid',  # Or 'softmax', 'always' or 'centroid'.
+    router_spread=1.0,  # For 'centroid': RMS distance per feature.
+    top_k=0,  # Active experts per token; 0 uses all.
+    gate_bias=0.0,  # Initial logit of the gate of an expert.
+    qk_norm=True,  # Whether queries and keys are normalized.
+    tied=True,  # Whether the head shares the embedding matrix.
+    unroll=3,  # Layers per loop iteration; all is fastest on a CPU.
   )
-  # Fastest first; the last is the block's own MLP.
+  # Fastest level first; the last level is the MLP of the block. `hidden` and
+  # `rank` count hidden units (of the level, of one expert), periods count wake
+  # steps, and `slots` counts experts.
   c.levels = (
     dict(
       hidden=256, update_period=1, sleep_period='experience', slots=0, rank=0
@@ -55,10 +66,11 @@ def get_config() -> ml_collections.ConfigDict:
   )
 
   c.pretrain = dict(
-    restore='',  # Work directory of an earlier run whose newborn is used.
-    base_model='',  # Or a Hugging Face model directory instead.
-    dtype='float32',  # Of its core, which never moves then, or 'bfloat16'.
-    steps=1500,
+    restore='',  # Work directory of a run whose initial model is used.
+    base_model='',  # Or a Hugging Face model directory.
+    dtype='float32',  # Of the core parameters; or 'bfloat16'.
+    steps=1500,  # Optimizer steps.
+    # AdamW: `warmup` and `decay_steps` count updates, the rate is the peak.
     optimizer=dict(
       learning_rate=3e-3,
       warmup=100,
@@ -67,35 +79,38 @@ def get_config() -> ml_collections.ConfigDict:
       weight_decay=0.01,
     ),
   )
-  # One optimizer per level but the slowest.
   c.wake = dict(
-    steps=120,  # Per experience.
-    micro_batches=1,  # In which a step reads its rows, to need less room.
-    block_tokens=0,  # Whose logits are held at a time; 0: of all.
-    optimizers=(dict(learning_rate=1e-3),),
-    # Holds the day to the morning: a divergence from the anchor on rehearsals
-    # that it wrote as it woke, beside the loss. Weight 0: no tether.
+    steps=120,  # Wake steps per experience.
+    micro_batches=1,  # Parts per step; more parts need less memory.
+    block_tokens=0,  # Tokens whose logits are computed at a time; 0: all.
+    optimizers=(dict(learning_rate=1e-3),),  # One per level but the slowest.
+    # KL penalty to the anchor on rehearsals that the anchor wrote when the
+    # level last woke. Weight 0 turns it off.
     kl_penalty=dict(
-      weight=0.0,
-      sequences=64,  # Rows per wake step,
-      draws=1024,  # of so many, written at each waking.
-      bos_share=0.15,
-      cut_share=0.5,
-      template_share=0.5,
+      weight=0.0,  # Of the divergence (nats per token) in the loss.
+      sequences=64,  # Rehearsals read per wake step.
+      draws=1024,  # Rehearsals written per waking.
+      bos_share=0.15,  # Share of prompts that are BOS alone.
+      cut_share=0.5,  # Share of prompts cut at a random position.
+      template_share=0.5,  # Share of prompts that use a template.
     ),
   )
-  c.fine_tune = dict(learning_rate=1e-3)  # For strategies that move all.
-  # Strategies that are tuned: rates tried, on how much of another stream.
+  # For strategies that train all weights: the rate of 'joint'.
+  c.fine_tune = dict(learning_rate=1e-3)
+  # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 
+  # Capacity of each age group, in prompts.
   c.replay = dict(
-    store='prompts',  # Or 'none': rehearse from BOS alone.
-    pretrain=1024,  # Prompts kept of birth,
-    past=2048,  # of all days so far,
-    day=1024,  # and of each sleeper's own day.
+    store='prompts',  # Or 'none': rehearsals start from BOS alone.
+    pretrain=1024,  # Prompts of the pretraining text.
+    past=2048,  # Prompts of all days so far.
+    day=1024,  # Prompts of the current day of each sleeping level.
   )
   c.consolidate = dict(
     teachers=(
+      # `sequences` counts rehearsals read per update, `draws` rehearsals
+      # written per round; shares are shares of prompts, as above.
       dict(
         teacher='anchor',
         prompts='old',
@@ -114,84 +129,92 @@ def get_config() -> ml_collections.ConfigDict:
         template_share=0.5,
       ),
     ),
-    num_updates=320,
-    micro_batches=1,  # In which an update reads its rows.
-    updates_per_round=10,
-    # Rows are drawn as this power of how far the student last was from them.
-    priority=0.5,
-    sender_after_sleep='cleared',
-    into='expert',  # Or 'base': the receiver's own MLP, no expansion.
-    full='error',  # Or 'merge': a full bank makes two experts one.
-    average_decay=0.97,  # Per wake step, of the teacher 'average'.
-    on_policy=0.0,
-    on_policy_after=0.25,
-    beta=0.0,
-    temperature=1.0,
-    max_new=10,  # Tokens that are written of a rehearsal,
-    max_length=12,  # Tokens of a rehearsal,
-    prompt_width=10,  # and of its prompt.
-    block_tokens=1024,  # Logits held at a time: of so many tokens
-    block_vocab=8192,  # and so many words of the vocabulary.
-    # Rewards the student's own endings of what a teacher began.
+    num_updates=320,  # Updates of the fresh expert per night.
+    micro_batches=1,  # Parts per update; more parts need less memory.
+    updates_per_round=10,  # Updates between two samplings of rehearsals.
+    priority=0.5,  # Exponent of the last divergence of a row; 0: uniform.
+    sender_after_sleep='cleared',  # Or 'updated'.
+    into='expert',  # Or 'base': the MLP of the receiver, without expansion.
+    full='error',  # Or 'merge': a full bank merges two experts.
+    average_decay=0.97,  # Per wake step, for the teacher 'average'.
+    on_policy=0.0,  # Share of rows written by the student.
+    on_policy_after=0.25,  # Share of the night before it starts to write.
+    beta=0.0,  # Divergence: 0 is KL(teacher || student).
+    temperature=1.0,  # Of sampling rehearsals.
+    max_new=10,  # Generated tokens of a rehearsal.
+    max_length=12,  # Tokens of a rehearsal.
+    prompt_width=10,  # Tokens of its prompt.
+    block_tokens=1024,  # Tokens whose logits are computed at a time.
+    block_vocab=8192,  # Vocabulary entries computed at a time.
+    # Rewards the student for completing a teacher's text as the teacher did.
     imitation=dict(
-      alpha=1.0,  # Weight of distillation; 1: no imitation.
+      alpha=1.0,  # Weight of distillation; 1 turns imitation off.
       gamma=0.5,  # Weight of the judge in the reward.
-      threshold=0.5,  # Farthest that counts as close, of the longer text.
-      cuts=1,  # Sequences cut per pair and update,
-      completions=4,  # and endings that the student writes of each.
+      threshold=0.5,  # Largest close edit distance, as share of the text.
+      cuts=1,  # Sequences cut per teacher and update.
+      completions=4,  # Completions sampled per cut sequence.
       judge='match',  # Or 'teacher', 'encoder:FOLDER', 'module:function'.
-      # A night whose endings come apart is discarded: the teachers' likelihood
-      # of them has fallen by so many nats per token,
+      # A night is discarded if the teachers' log-likelihood of the completions
+      # falls by this many nats per token, or if completions repeat this share
+      # of neighbouring token pairs more often than the teachers' texts.
       stop_likelihood=1.0,
-      stop_repetition=0.5,  # or such a share more than theirs is repeated.
+      stop_repetition=0.5,
     ),
   )
-  # Its cosine ends with the night, unless decay_steps says otherwise.
+  # For the fresh expert. The cosine decay ends with the night, unless
+  # decay_steps (updates) is set.
   c.expert_optimizer = dict(learning_rate=1.6e-2, warmup=20, b2=0.98)
-  # After consolidation the model writes about its day, tries what it wrote, and
-  # seeds what helped into the newest expert.
+  # A LoRA adapter (2106.09685).
   adapter = dict(
-    rank=8,
-    alpha=16.0,
+    rank=8,  # Columns of the low-rank factors.
+    alpha=16.0,  # The update is scaled by alpha / rank.
     targets=('query', 'key', 'value', 'out', 'gate', 'up', 'down'),
-    steps=5,
-    batch=4,
-    learning_rate=5e-3,
+    steps=5,  # Optimizer steps.
+    batch=4,  # Texts per step.
+    learning_rate=5e-3,  # Of Adam, constant.
   )
+  # Dreaming: the model writes texts about its day, trains an adapter on each to
+  # measure the gain, and seeds the helpful ones into the newest expert.
   c.dream = dict(
-    on=False,
+    on=False,  # Whether nights dream.
     order='after',  # Or 'before' consolidation.
-    rounds=2,
-    start='current',  # Or 'base': where the writer starts a round.
-    candidates=64,  # Dreams of a round,
-    texts=4,  # and texts of each.
-    temperature=1.0,
-    whole=True,  # A text that comes to no end is not learned from.
-    novelty=False,  # True: one random expert stands wide open meanwhile.
-    importance='gradient',  # Or 'norm', 'random'.
-    top=12,  # Dreams that are tried: the most important,
-    random=4,  # and some of the others.
-    repeats=1,  # Trials of each.
-    score='likelihood',  # Of right answers; or 'greedy', how many are right.
-    margin=0.0,  # A reward takes more gain than this.
-    trial=adapter,
-    writer=adapter | dict(steps=20, batch=32),
-    old=64,  # Rows of what is known already per update,
-    template_share=0.5,  # so many of them asked as dreams are;
-    sequences=32,  # rows of rewarded dreams,
-    reading=0,  # and rows that are read with their document.
-    num_updates=80,
-    updates_per_round=10,
-    learning_rate=4e-3,
+    rounds=2,  # Rounds of writing, trials and training of the writer.
+    start='current',  # Or 'base': the writer at the start of a round.
+    candidates=64,  # Dreams per round.
+    texts=4,  # Texts per dream.
+    temperature=1.0,  # Of sampling texts.
+    whole=True,  # Whether texts without an end are ignored.
+    novelty=False,  # Whether one random expert is fully on while writing.
+    importance='gradient',  # Or 'norm' or 'random'.
+    top=12,  # Dreams tried per round: the most important ones.
+    random=4,  # Dreams tried per round: drawn from the others.
+    repeats=1,  # Trials per dream.
+    score='likelihood',  # Of right answers; or 'greedy': share answered right.
+    margin=0.0,  # A dream is rewarded if its gain exceeds this.
+    trial=adapter,  # Adapter of a trial.
+    writer=adapter | dict(steps=20, batch=32),  # Adapter of the writer.
+    old=64,  # Rows of old rehearsals per seeding update.
+    template_share=0.5,  # Share of their prompts that use a template.
+    sequences=32,  # Rows of rewarded dreams per update.
+    reading=0,  # Rows read with their document per update.
+    num_updates=80,  # Seeding updates per night.
+    updates_per_round=10,  # Updates between two samplings.
+    learning_rate=4e-3,  # Peak rate of the newest expert.
   )
-  # Strategy 'seal' has no night: what helped goes into all weights, like this.
+  # For strategy 'seal': the adapter that learns the rewarded texts and is added
+  # to all weights.
   c.self_edit = adapter | dict(steps=60, batch=8, learning_rate=1e-3)
+  # Discards a night if accuracy on unscored pretraining probes falls by more
+  # than the tolerance, a share of the probes.
   c.guard = dict(on=False, tolerance=0.02)
 
+  # Probes per call; batches of held-out text.
   c.evaluate = dict(chunk=512, held_out_batches=3)
   c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
+  # `keep` counts cycles; the budget is in bytes (1 GiB here).
   c.checkpoint = dict(keep=3, disk_budget_bytes=2**30, every_seconds=120.0)
-  c.writers = ()  # 'tensorboard', 'wandb'.
+  c.writers = ()  # Optional metric writers: 'tensorboard', 'wandb'.
+  # Devices per mesh axis; -1 uses all remaining devices.
   c.mesh = dict(data=-1, fsdp=1, sequence=1, tensor=1)
-  c.compile_cache = ''  # A folder that keeps compiled programs, if any.
+  c.compile_cache = ''  # Folder that keeps compiled programs; '' keeps none.
   return c
