@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from benchmarks import peft_trials, shapes, timing
 from sleep_jax import types
+from sleep_jax.dream import importance as importance_lib
 from sleep_jax.dream import lessons, trials
 from sleep_jax.dream import settings as settings_lib
 from sleep_jax.model import config, lora, transformer
@@ -66,27 +67,27 @@ def measure(repeats: int):
     learning_rate=1e-3,
   )
   key = jax.random.key(0)
-  probes, own = _probes(key), lora.targeted(weights.params, lora.TARGETS)
+  probes, own = _probes(key), lora.target_matrices(weights.params, lora.TARGETS)
   size = S.LENGTH - 1
 
   def importance(weights, texts, valid):
-    return importance.importance(
+    return importance_lib.importance(
       model, weights, lessons.from_texts(texts, valid), probes, key, size=size,
       how='gradient', targets=tuple(lora.TARGETS),
     )  # fmt: skip
 
   def forward_backward(own, texts, valid):
     loss = lambda own: jnp.mean(
-      importance.losses(
+      importance_lib.dream_losses(
         model, weights.with_params(own), lessons.from_texts(texts, valid), size
       )
     )
     return jax.grad(loss)(own)
 
   def try_all(weights, texts, valid, together=1):
-    return trials.gains(
+    return trials.measure_gains(
       model, weights, lessons.from_texts(texts, valid), probes, key,
-      settings=settings, size=size, spread=trials.Spread(together),
+      settings=settings, size=size, placement=trials.TrialPlacement(together),
     )  # fmt: skip
 
   few, many = _texts(key, S.DREAMS), _texts(key, MANY)

@@ -1,4 +1,8 @@
-"""TODO: dream.lessons (from phases.trials)."""
+"""Training rows of several dreams, with weights, learning rates and lengths.
+
+A dream is either a set of texts, which are its own training rows, or a choice
+of how to learn from rows that all dreams of the task share.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +12,14 @@ from sleep_jax import types
 
 
 class Lessons(struct.PyTreeNode):
-  """What each of several dreams would have the model learn from.
+  """What the model would be trained on by each of M dreams.
 
   Attributes:
-    rows: [M, K, T], of each dream its own; or [K, T], those of all.
-    weight_MK: how much a row counts for a dream; 0: not at all.
-    rate_M: the dream's learning rate, in units of the trial's.
-    share_M: of the trial's steps, those that the dream takes.
+    rows: rows of each dream, `[M, K, T]`; or rows that all dreams share,
+      `[K, T]`.
+    weight_MK: weight of a row in the loss of a dream; 0 leaves the row out.
+    rate_M: learning rate of a dream, as a multiple of the trial's.
+    share_M: share of the trial's steps that a dream takes, 0 to 1.
   """
 
   rows: types.Rollout
@@ -24,21 +29,22 @@ class Lessons(struct.PyTreeNode):
 
   @property
   def shared(self) -> bool:
+    """Whether all dreams share the same rows."""
     return self.rows.tokens_BT.ndim == 2
 
-  def of(self, at_C: types.Array) -> 'Lessons':
-    """Those of some of the dreams."""
+  def select(self, index_C: types.Array) -> 'Lessons':
+    """Returns the lessons of the dreams at these indices."""
     parts = self.replace(rows=None) if self.shared else self
-    found = jax.tree.map(lambda x: x[at_C], parts)
+    found = jax.tree.map(lambda x: x[index_C], parts)
     return found.replace(rows=self.rows) if self.shared else found
 
 
 def from_texts(texts: types.Rollout, valid_MK: types.Array) -> Lessons:
-  """Lessons that are the texts of dreams themselves.
+  """Returns lessons whose rows are the dreams' own texts.
 
   Args:
-    texts: `[M K, T]`, those of a dream behind one another.
-    valid_MK: 1 for a text that counts.
+    texts: `[M K, T]`; the K texts of a dream are consecutive.
+    valid_MK: 1 for a text that counts, else 0.
   """
   M, K = valid_MK.shape
   one_M = jnp.ones((M,))

@@ -1,11 +1,10 @@
-"""Dreaming: the model writes about its day, and keeps what helps.
+"""Implements a dreaming night: dreams about a day and keeps what helped.
 
-With a document of the day in front it writes texts; the most important dreams
-are each tried alone; who writes learns from those that helped; and what the
-rewarded dreams hold, and the writing itself, is seeded into the newest expert.
-No other weight moves. What rewarded dreams were asked is remembered among the
-prompts of the past, so that later nights keep what was dreamt. A night without
-a rewarded dream changes nothing.
+The model writes texts about documents of the day and tries the most important
+ones (`rounds`). The rewarded dreams are then distilled into the newest expert
+by Knowledge Seeding, with the writer as teacher; no other weight changes. The
+prompts of rewarded dreams are added to the prompts of the past, so that later
+nights rehearse them. A night without a rewarded dream changes nothing.
 
 References: 2606.03979 v2 section 3.4 (Dreaming); 2506.10943 (SEAL);
 docs/method.md, "Dreaming".
@@ -19,17 +18,21 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.dream import rounds
-from sleep_jax.dream import make_settings as dream_settings
+from sleep_jax.dream import settings as dream_settings
 from sleep_jax.dream import texts as texts_lib
 from sleep_jax.model import lora
 from sleep_jax.replay import buffer
 from sleep_jax.sleep import consolidation, document_context, priorities, seeding
-from sleep_jax.sleep import make_settings as sleep_settings
+from sleep_jax.sleep import settings as sleep_settings
 
 Array = types.Array
 State = state_lib.State
-_APART = 2**30 + 2**29  # From the keys of the other nights.
+# Added to a sender's keys, so that they differ from those of its other nights.
+_KEY_OFFSET = 2**30 + 2**29
+# Teachers: the model with the writer's adapter, and the model without it.
 WRITER, MORNING = 'writer', 'morning'
+# Prompts of the writer: rewarded dreams, which the student reads without or
+# with the document.
 _DREAMS, _READING = 'dreams', 'reading'
 
 
@@ -38,35 +41,36 @@ class Dreaming(seeding.Seeding):
   """The programs of a dreaming night.
 
   Attributes:
-    night: of the sender whose receiver has the newest expert.
-    curriculum: what is dreamt.
-    width: most tokens of a document.
+    night: consolidation of the sender whose receiver has the newest expert.
+    dream_rounds: writes and tries the dreams.
+    width: maximum length of a document, tokens.
   """
 
   night: consolidation.Consolidation
-  curriculum: rounds.DreamRounds
+  dream_rounds: rounds.DreamRounds
   width: int
 
   def dream(
     self,
     state: State,
     slot: Array,
-    prompts: types.PromptTemplates,
+    templates: types.PromptTemplates,
     task: types.Task,
   ) -> tuple[State, dict]:
-    """Writes, tries and learns to write; lays out the seeding of the gain.
+    """Writes and tries dreams, and prepares the seeding of rewarded ones.
 
     Args:
-      slot: int32, of the newest expert.
-      prompts: what a dream may be asked, with a slot for the subject.
-      task: what there is to dream about.
+      state: without a night.
+      slot: int32, slot of the newest expert.
+      templates: prompts to write on, with a slot for a document's subject.
+      task: documents and practice questions.
 
     Returns:
-      The state, and the journal, see `Curriculum.dream`.
+      The state with a night, and the dream records, see `DreamRounds.dream`.
     """
     weights = state.weights
-    writer, (texts, asked, weight_B), journal = self.curriculum.dream(
-      weights, self.key(state, 0), prompts, task
+    writer, (texts, prompts, weight_B), records = self.dream_rounds.dream(
+      weights, self.key(state, 0), templates, task
     )
     r = self.night.receiver
     fresh = {
@@ -76,23 +80,26 @@ class Dreaming(seeding.Seeding):
       }
     }
     night = self.empty_night(
-      state, fresh, sender_next={}, opt_next=(),
-      dreams=state_lib.Dreams(texts, asked, weight_B, writer, slot),
-    )  # fmt: skip
-    return state.replace(night=night), journal
+      state,
+      fresh,
+      sender_next={},
+      opt_next=(),
+      dreams=state_lib.Dreams(texts, prompts, weight_B, writer, slot),
+    )
+    return state.replace(night=night), records
 
   def teacher(self, state: State, name: str) -> types.Weights:
-    """Who wrote the dreams, or the model as it is."""
+    """Returns the weights of the writer (`WRITER`), else those of the model."""
     if name != WRITER:
       return state.weights
-    return lora.worn(
+    return lora.attach(
       state.weights,
       state.night.dreams.writer,
-      scale=self.curriculum.dreams.writer.scale,
+      scale=self.dream_rounds.dreams.writer.scale,
     )
 
   def student(self, state: State) -> types.Weights:
-    """The model, its newest expert taken out of the bank and put beside it."""
+    """Returns the model with its newest expert replaced by the trained one."""
     r, weights = self.night.receiver, state.weights
     slot = state.night.dreams.slot
     return weights.replace(
@@ -103,11 +110,14 @@ class Dreaming(seeding.Seeding):
   def prompt_window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
-    """All that was ever met, today included."""
+    """Returns the window of all stored prompts, today's included."""
     del prompts
     return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), state.step
 
-  def document_length(self, state: State, teacher: sleep_settings.Teacher) -> int:
+  def document_length(
+    self, state: State, teacher: sleep_settings.Teacher
+  ) -> int:
+    """Returns `width` for the writer, which reads documents, else 0."""
     del state
     return self.width if teacher.teacher == WRITER else 0
 
@@ -118,28 +128,30 @@ class Dreaming(seeding.Seeding):
     draw_key: Array,
     write_key: Array,
   ) -> tuple[types.Prompts | None, types.Rollout]:
-    """The writer's are rewarded dreams, as they were dreamt."""
+    """Draws rewarded dreams for the writer; other teachers write as usual."""
     if teacher.teacher != WRITER:
       return super().sample_rehearsals(state, teacher, draw_key, write_key)
-    dreamt = state.night.dreams
+    dreams = state.night.dreams
     at_B = priorities.sample_indices(
-      dreamt.weight_B, len(dreamt.weight_B), draw_key, num=teacher.draws
+      dreams.weight_B, len(dreams.weight_B), draw_key, num=teacher.draws
     )
-    rows = jax.tree.map(lambda x: x[at_B], dreamt.texts)
+    rows = jax.tree.map(lambda x: x[at_B], dreams.texts)
     return None, self.with_teacher_states(self.teacher(state, WRITER), rows)
 
   def student_input(
     self, teacher: sleep_settings.Teacher, rollout: types.Rollout
   ) -> types.Rollout:
+    """Returns a sequence as the student reads it."""
     if teacher.prompts == _READING:
       return document_context.prepend_to_rollout(rollout)
     return super().student_input(teacher, rollout)
 
   def key(self, state: State, count: Array | int) -> Array:
-    return jax.random.fold_in(self.night.key(state, count), _APART)
+    """Returns a key of this night; `count` separates its uses."""
+    return jax.random.fold_in(self.night.key(state, count), _KEY_OFFSET)
 
   def committed(self, state: State) -> types.Weights:
-    """The model with the newest expert as it would be."""
+    """Returns the model with the trained expert in its slot."""
     r, night = self.night.receiver, state.night
     params = consolidation.set_expert(
       state.weights, r, night.dreams.slot, night.fresh[str(r)]
@@ -147,52 +159,66 @@ class Dreaming(seeding.Seeding):
     return state.weights.with_params(params)
 
   def wake_up(self, state: State, accept: Array) -> State:
-    """Commits what the newest expert has learned, or nothing."""
-    better = state.replace(
-      weights=self.committed(state), replay=self._remembered(state)
+    """Ends the night.
+
+    Args:
+      state: with a night.
+      accept: bool scalar; True commits the trained expert and the prompts of
+        rewarded dreams, False changes nothing.
+    """
+    accepted = state.replace(
+      weights=self.committed(state), replay=self._replay_with_prompts(state)
     )
     chosen = jax.tree.map(
-      lambda yes, no: priorities.where(accept, yes, no), better, state
+      lambda yes, no: priorities.where(accept, yes, no), accepted, state
     )
     return chosen.replace(night=None)
 
-  def _remembered(self, state):
-    """The bands, the past with what rewarded dreams were asked, each once."""
+  def _replay_with_prompts(self, state):
+    """Returns the replay buffers with the prompts of rewarded dreams added.
+
+    They enter the age group of the past, each distinct prompt once.
+    """
     if buffer.PAST not in state.replay:
       return state.replay
-    dreamt, age_group = state.night.dreams, state.replay[buffer.PAST]
-    asked, width = dreamt.asked, age_group.tokens_CP.shape[1]
-    there_B = (asked.length_B > 0) & (asked.length_B <= width)
-    same_BB = texts_lib.pairwise_equal(asked.tokens_BP, asked.length_B)
-    there_B &= ~jnp.any(jnp.tril(same_BB & there_B[None], -1), 1)
-    met = types.Prompts(
-      tokens_BP=jnp.pad(asked.tokens_BP, ((0, 0), (0, width)))[:, :width],
-      length_B=jnp.where(there_B, asked.length_B, 0),
-      subject_B2=asked.subject_B2,
+    dreams, age_group = state.night.dreams, state.replay[buffer.PAST]
+    prompts, width = dreams.asked, age_group.tokens_CP.shape[1]
+    present_B = (prompts.length_B > 0) & (prompts.length_B <= width)
+    equal_BB = texts_lib.pairwise_equal(prompts.tokens_BP, prompts.length_B)
+    present_B &= ~jnp.any(jnp.tril(equal_BB & present_B[None], -1), 1)
+    new_prompts = types.Prompts(
+      tokens_BP=jnp.pad(prompts.tokens_BP, ((0, 0), (0, width)))[:, :width],
+      length_B=jnp.where(present_B, prompts.length_B, 0),
+      subject_B2=prompts.subject_B2,
     )
     key = self.key(state, 1 + self.settings.num_updates)
-    past = buffer.insert(age_group, met, state.step, key)
+    past = buffer.insert(age_group, new_prompts, state.step, key)
     return state.replay | {buffer.PAST: past}
 
 
 def make_settings(
   night: sleep_settings.Settings, dreams: dream_settings.Settings
 ) -> sleep_settings.Settings:
-  """The seeding of a dreaming night: the night's own, with other teachers.
+  """Returns the seeding settings of a dreaming night.
+
+  They are those of the consolidating night, with other teachers: its first
+  teacher of 'old' prompts becomes the model itself, and the writer teaches the
+  rewarded dreams.
 
   Raises:
-    ValueError: nobody of the night rehearses the old, or it has no experts.
+    ValueError: no teacher of the night has 'old' prompts, or the night adds no
+      experts.
   """
   old = [t for t in night.teachers if t.prompts == 'old']
   if not old:
     raise ValueError(
-      'dream.on needs what keeps the old: no entry of consolidate.teachers has '
-      "prompts 'old'. Add one."
+      'dream.on is True, but no entry of consolidate.teachers has prompts '
+      "'old', which a dreaming night needs to rehearse old knowledge: add one."
     )
   if night.into != sleep_settings.EXPERT:
     raise ValueError(
-      'dream.on: the gain is seeded into the newest expert, but '
-      "consolidate.into is 'base', which makes none. Set into to 'expert'."
+      'dream.on is True, and dreams are seeded into the newest expert, but '
+      "consolidate.into is 'base', which adds no expert: set into to 'expert'."
     )
   teachers = [
     dataclasses.replace(
@@ -201,14 +227,21 @@ def make_settings(
       sequences=dreams.old,
       template_share=dreams.template_share,
     ),
-    sleep_settings.Teacher(WRITER, _DREAMS, dreams.sequences, dreams.rows),
+    sleep_settings.Teacher(
+      WRITER, _DREAMS, dreams.sequences, dreams.num_tried_texts
+    ),
   ]
   if dreams.reading:
     teachers.append(
-      sleep_settings.Teacher(WRITER, _READING, dreams.reading, dreams.rows)
+      sleep_settings.Teacher(
+        WRITER, _READING, dreams.reading, dreams.num_tried_texts
+      )
     )
   return dataclasses.replace(
-    night, teachers=tuple(teachers), num_updates=dreams.num_updates,
-    updates_per_round=dreams.updates_per_round, on_policy=0.0,
+    night,
+    teachers=tuple(teachers),
+    num_updates=dreams.num_updates,
+    updates_per_round=dreams.updates_per_round,
+    on_policy=0.0,
     imitation=dataclasses.replace(night.imitation, alpha=1.0),
-  )  # fmt: skip
+  )

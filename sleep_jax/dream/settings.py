@@ -1,4 +1,4 @@
-"""How a night dreams: how much is written, tried, kept, and learned from it.
+"""Settings of dreaming nights and of the adapters that they train.
 
 References: 2606.03979 v2 section 3.4 (Dreaming); docs/method.md, "Dreaming".
 """
@@ -14,27 +14,39 @@ from sleep_jax.schedule import events
 GRADIENT, NORM, RANDOM = 'gradient', 'norm', 'random'
 BASE, CURRENT = 'base', 'current'
 LIKELIHOOD, GREEDY = 'likelihood', 'greedy'
-_WORDS = {
+_ALLOWED = {
   'order': (events.AFTER, events.BEFORE),
   'importance': (GRADIENT, NORM, RANDOM),
   'start': (BASE, CURRENT),
   'score': (LIKELIHOOD, GREEDY),
 }
-_LEAST = dict(
-  rounds=1, candidates=1, texts=1, temperature=0.0, top=0, random=0, repeats=1,
-  margin=0.0, old=1, template_share=0.0, sequences=1, reading=0, num_updates=1,
-  updates_per_round=1,
-)  # fmt: skip
+_MINIMUM = {
+  'rounds': 1,
+  'candidates': 1,
+  'texts': 1,
+  'temperature': 0.0,
+  'top': 0,
+  'random': 0,
+  'repeats': 1,
+  'margin': 0.0,
+  'old': 1,
+  'template_share': 0.0,
+  'sequences': 1,
+  'reading': 0,
+  'num_updates': 1,
+  'updates_per_round': 1,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-  """A low-rank copy that is trained apart.
+  """Settings of a low-rank adapter and of its training.
 
   Attributes:
-    rank, alpha: of 2106.09685; what it adds is scaled by alpha / rank.
-    targets: matrices it stands beside, see `lora.TARGETS`.
-    steps: optimizer steps.
+    rank, alpha: as in 2106.09685; the adapter's product is scaled by
+      alpha / rank.
+    targets: names of the adapted matrices, see `lora.TARGETS`.
+    steps: number of optimizer steps.
     batch: texts per step.
     learning_rate: of Adam, constant.
   """
@@ -48,41 +60,44 @@ class Adapter:
 
   @property
   def scale(self) -> float:
+    """Factor on the product of the adapter's two matrices."""
     return self.alpha / self.rank
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How a night dreams.
+  """Settings of a dreaming night.
 
   Attributes:
-    on: whether it does.
-    order: 'after' consolidation, or 'before' it.
-    rounds: of writing, trying and learning to write.
-    start: where the writer starts a round: as the model itself ('base'), or
-      as the last round left it ('current').
-    candidates: dreams written in a round.
-    texts: of each dream, all on one document.
-    temperature: that texts are sampled at; 0: the likeliest words.
-    whole: whether a text must come to its end; else it counts as far as it
-      goes.
-    novelty: whether one random expert stands wide open while a text is written.
-    importance: of a dream: its gradient's product with that of the task
-      ('gradient'), its gradient's 'norm', or a 'random' number.
-    top, random: dreams kept for a trial: the most important, and of the others.
-    repeats: trials of each, from other adapters.
-    score: how a trial is judged on the practice: by mean 'likelihood' of the
-      answers, or by 'greedy' rightness.
-    margin: gain that a reward asks for; always strictly more.
-    trial, writer: adapters of the trials, and of who learns to write.
-    old: rows per seeding update that the night's own teacher of 'old' prompts
-      wrote,
-    template_share: of those prompts, the share that is asked as dreams are.
-    sequences: rows of rewarded dreams.
-    reading: likewise, rows that the student reads with the document, so that
-      it learns to write as the writer does; 0: none.
-    num_updates, updates_per_round: of the seeding that keeps the gain.
-    learning_rate: of the newest expert in it, at its peak.
+    on: whether nights dream.
+    order: whether dreams come 'after' or 'before' consolidation.
+    rounds: number of rounds of writing, trying and training the writer.
+    start: adapter that the writer's training starts from in each round: an
+      untrained one ('base'), or the last round's ('current').
+    candidates: dreams written per round.
+    texts: texts per dream, all about one document.
+    temperature: of sampling; 0 takes the most likely tokens.
+    whole: whether a text has to end with EOS; else a cut text counts as well.
+    novelty: whether the gate of one random active expert is forced open while
+      a text is written.
+    importance: of a dream: dot product of its gradient with that of the
+      practice questions ('gradient'), its gradient's 'norm', or a 'random'
+      number.
+    top, random: number of dreams tried per round: the most important ones, and
+      random ones among the others.
+    repeats: trials of each dream, from different initial adapters.
+    score: practice score of a trial: mean log-'likelihood' of the answers, or
+      the share of right 'greedy' answers.
+    margin: a dream is rewarded if its gain is strictly above this.
+    trial, writer: adapters of the trials and of the writer.
+    old: rows per seeding update that rehearse 'old' prompts, by the night's
+      own teacher.
+    template_share: share of those prompts that use the templates of dreams.
+    sequences: rows per seeding update from rewarded dreams.
+    reading: rows per seeding update that the student reads with the document,
+      so that it learns to write like the writer; 0 turns this off.
+    num_updates, updates_per_round: of the seeding.
+    learning_rate: peak learning rate of the newest expert in the seeding.
   """
 
   on: bool
@@ -111,30 +126,40 @@ class Settings:
   learning_rate: float
 
   @property
-  def kept(self) -> int:
-    """Dreams that are tried in a round."""
+  def num_tried(self) -> int:
+    """Number of dreams that are tried in a round."""
     return self.top + self.random
 
   @property
-  def rows(self) -> int:
-    """Texts of all dreams that are tried in a night."""
-    return self.rounds * self.kept * self.texts
+  def num_tried_texts(self) -> int:
+    """Number of texts of all dreams that are tried in a night."""
+    return self.rounds * self.num_tried * self.texts
 
-  def tokens(self, length: int, document: int) -> int:
-    """Read by a night's trials and its writer, padding included.
+  def count_tokens(self, length: int, document: int) -> int:
+    """Returns the tokens that importance, trials and writer read in a night.
+
+    Padding is included.
 
     Args:
-      length: of a text, and of a document, in tokens.
+      length: of a text, in tokens.
+      document: length of a document, in tokens.
     """
-    weighed = self.candidates * self.texts * length
-    tried = self.kept * self.repeats * self.trial.steps * length
+    scored = self.candidates * self.texts * length
+    tried = self.num_tried * self.repeats * self.trial.steps * length
     tried *= min(self.trial.batch, self.texts)
-    learned = self.writer.steps * self.writer.batch * (length + document)
-    return self.rounds * (weighed + tried + learned)
+    trained = self.writer.steps * self.writer.batch * (length + document)
+    return self.rounds * (scored + tried + trained)
 
 
-def optimizer(dreams: Settings, expert: Mapping[str, Any]) -> dict[str, Any]:
-  """The newest expert's own, with another peak; its cosine ends the night."""
+def optimizer_settings(
+  dreams: Settings, expert: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the settings of the newest expert's optimizer in the seeding.
+
+  Args:
+    dreams: give the peak learning rate and the length of the cosine.
+    expert: settings of an expert's optimizer, `config.expert_optimizer`.
+  """
   return {
     **expert,
     'learning_rate': dreams.learning_rate,
@@ -145,60 +170,65 @@ def optimizer(dreams: Settings, expert: Mapping[str, Any]) -> dict[str, Any]:
 def make(
   trial: Mapping[str, Any], writer: Mapping[str, Any], **fields: Any
 ) -> Settings:
-  """Checks and freezes the settings.
+  """Validates `config.dream` and returns it as `Settings`.
 
   Raises:
-    ValueError: names the field, what it is and what it may be.
+    ValueError: a field has a value that is not allowed; names the field, its
+      value and what is expected.
   """
   made = Settings(
-    trial=adapter(trial, 'dream.trial'), writer=adapter(writer, 'dream.writer'),
+    trial=make_adapter(trial, 'dream.trial'),
+    writer=make_adapter(writer, 'dream.writer'),
     **fields,
-  )  # fmt: skip
-  for name, known in _WORDS.items():
-    if getattr(made, name) not in known:
+  )
+  for name, allowed in _ALLOWED.items():
+    if getattr(made, name) not in allowed:
       raise ValueError(
-        f'dream.{name} is {getattr(made, name)!r}: expected one of {known}.'
+        f'dream.{name} is {getattr(made, name)!r}: expected one of {allowed}.'
       )
-  for name, least in _LEAST.items():
-    _at_least(f'dream.{name}', getattr(made, name), least)
+  for name, minimum in _MINIMUM.items():
+    _check_minimum(f'dream.{name}', getattr(made, name), minimum)
   if made.template_share > 1:
     raise ValueError(
-      f'dream.template_share is {made.template_share}: expected a share, 0 to '
-      f'1.'
+      f'dream.template_share is {made.template_share}: expected 0 to 1.'
     )
-  if not 1 <= made.kept <= made.candidates:
+  if not 1 <= made.num_tried <= made.candidates:
     raise ValueError(
-      f'dream.top {made.top} and dream.random {made.random} keep {made.kept} '
-      f'of dream.candidates {made.candidates}: expected 1 to all of them.'
+      f'dream.top {made.top} and dream.random {made.random} select '
+      f'{made.num_tried} of dream.candidates {made.candidates} dreams: '
+      f'expected 1 to {made.candidates}.'
     )
   if made.num_updates % made.updates_per_round:
     raise ValueError(
       f'dream.num_updates {made.num_updates} is not a multiple of '
-      f'dream.updates_per_round {made.updates_per_round}.'
+      f'dream.updates_per_round {made.updates_per_round}: change one of them.'
     )
   return made
 
 
-def adapter(fields: Mapping[str, Any], place: str) -> Adapter:
-  """Checks and freezes the settings of an adapter.
+def make_adapter(fields: Mapping[str, Any], section: str) -> Adapter:
+  """Validates the settings of an adapter and returns them as `Adapter`.
 
   Args:
-    place: where they stand in the config.
+    fields: see `Adapter`.
+    section: path of the settings in the config, for errors.
 
   Raises:
-    ValueError: names the field, what it is and what it may be.
+    ValueError: a field has a value that is not allowed; names the field, its
+      value and what is expected.
   """
   made = Adapter(**{**fields, 'targets': tuple(fields['targets'])})
   for field in ('rank', 'steps', 'batch'):
-    _at_least(f'{place}.{field}', getattr(made, field), 1)
+    _check_minimum(f'{section}.{field}', getattr(made, field), 1)
   unknown = set(made.targets) - set(lora.TARGETS)
   if unknown or not made.targets:
     raise ValueError(
-      f'{place}.targets is {made.targets}: expected some of {lora.TARGETS}.'
+      f'{section}.targets is {made.targets}: expected one or more of '
+      f'{lora.TARGETS}.'
     )
   return made
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-  if not least <= value < math.inf:
-    raise ValueError(f'{name} is {value}: expected {least} or more.')
+def _check_minimum(name: str, value: float, minimum: float) -> None:
+  if not minimum <= value < math.inf:
+    raise ValueError(f'{name} is {value}: expected {minimum} or more.')

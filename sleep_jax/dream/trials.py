@@ -1,11 +1,11 @@
-"""Trials: is a dream worth learning from?
+"""Measures the gain of each selected dream by training on that dream alone.
 
-First by its gradient, for all dreams at once; then, for those that are kept, by
-learning from each of them alone: one low-rank adapter a dream, trained side by
-side under `vmap` beside matrices that they share and never touch.
+Each trial trains a new low-rank adapter on one dream and scores the practice
+questions with it. The adapters are trained in parallel under `vmap` next to
+shared matrices that never change, so a trial cannot affect another one.
 
-References: 2606.03979 v2 section 3.4; 2506.10943 (SEAL), from which isolated
-trials come.
+References: 2606.03979 v2 section 3.4; 2506.10943 (SEAL), the source of isolated
+trials.
 """
 
 import dataclasses
@@ -30,18 +30,18 @@ Array = types.Array
 
 @dataclasses.dataclass(frozen=True)
 class TrialPlacement:
-  """How trials lie on devices; by default one after the other on one.
+  """How trials are spread over devices; by default one at a time on one device.
 
   Attributes:
-    together: trials at once, side by side; divides all of them.
-    place: spreads what has a leading axis of such trials over the mesh.
-    alone: holds what is computed of one of them where that is.
-    rows: devices that rows are spread over.
+    num_parallel: trials that run at once; must divide the number of trials.
+    shard: shards the leading axis of a tree of parallel trials over the mesh.
+    constrain: sharding constraint for an array inside one trial.
+    rows: number of devices that the batch axis is sharded over.
   """
 
-  together: int = 1
-  place: Callable[[Any], Any] = lambda tree: tree
-  alone: Callable[[str, Array], Array] = lambda name, x: x
+  num_parallel: int = 1
+  shard: Callable[[Any], Any] = lambda tree: tree
+  constrain: Callable[[str, Array], Array] = lambda name, x: x
   rows: int = 1
 
 
@@ -58,27 +58,37 @@ def train_adapter(
   rate: Array | float = 1.0,
   share: Array | float = 1.0,
 ) -> lora.Adapter:
-  """Supervised fine-tuning of an adapter on texts, by their weights.
+  """Fine-tunes an adapter on weighted texts by Adam, and returns it.
 
-  Texts are taken in turn, `settings.batch` at a step, from a random order.
-  Where no text weighs anything the adapter stays as it was.
+  Texts are read in a random order, `settings.batch` per step. If all weights
+  are 0 the adapter is returned unchanged.
 
   Args:
-    rate: times the learning rate.
-    share: of the steps that are taken.
+    model: with `states_at`, `head` and `logits`.
+    weights: of the model; they stay constant.
+    texts: `[B, T]`; the loss is taken over their generated tokens.
+    weight_B: weight of each text; 0 leaves it out.
+    key: consumed.
+    adapter: initial value.
+    settings: of the training.
+    size: maximum number of generated tokens of a text.
+    rate: factor on the learning rate.
+    share: share of `settings.steps` that is taken, 0 to 1.
   """
   tx = optax.adam(settings.learning_rate)
   order_B = jax.random.permutation(key, len(weight_B))
-  # Those that weigh nothing come last, so that steps are not spent on them.
+  # Texts of weight 0 come last, so that no step is spent on them.
   order_B = order_B[jnp.argsort(weight_B[order_B] <= 0, stable=True)]
   count = jnp.maximum(jnp.sum(weight_B > 0), 1)
   batch = min(settings.batch, len(weight_B))
 
-  def loss(adapter, rows, weight):
-    worn = lora.worn(weights, adapter, scale=settings.scale)
-    likely_BG, _ = answer_likelihood.log_likelihood(model, worn, rows, size)
+  def loss_fn(adapter, rows, weight):
+    adapted = lora.attach(weights, adapter, scale=settings.scale)
+    log_prob_BG, _ = answer_likelihood.log_likelihood(
+      model, adapted, rows, size
+    )
     tokens_B = weight * (rows.length_B - rows.prompt_length_B)
-    total = -jnp.sum(weight * jnp.sum(likely_BG, 1))
+    total = -jnp.sum(weight * jnp.sum(log_prob_BG, 1))
     return total / jnp.maximum(jnp.sum(tokens_B), 1)
 
   def step(carry, index):
@@ -87,18 +97,18 @@ def train_adapter(
     turn = (index * batch + place) % count
     at = order_B[jnp.where(count >= batch, turn, place)]
     rows = jax.tree.map(lambda x: x[at], texts)
-    grads = jax.grad(loss)(adapter, rows, weight_B[at])
+    grads = jax.grad(loss_fn)(adapter, rows, weight_B[at])
     updates, opt = tx.update(grads, opt, adapter)
-    goes = jnp.where(index < share * settings.steps, rate, 0.0)
-    updates = jax.tree.map(lambda x: x * goes, updates)
+    factor = jnp.where(index < share * settings.steps, rate, 0.0)
+    updates = jax.tree.map(lambda x: x * factor, updates)
     return (optax.apply_updates(adapter, updates), opt), None
 
-  (learned, _), _ = jax.lax.scan(
+  (trained, _), _ = jax.lax.scan(
     step, (adapter, tx.init(adapter)), jnp.arange(settings.steps)
   )
-  anything = jnp.any(weight_B > 0)
+  any_weight = jnp.any(weight_B > 0)
   return jax.tree.map(
-    lambda new, old: jnp.where(anything, new, old), learned, adapter
+    lambda new, old: jnp.where(any_weight, new, old), trained, adapter
   )
 
 
@@ -111,54 +121,72 @@ def measure_gains(
   *,
   settings: settings_lib.Settings,
   size: int,
-  spread: TrialPlacement = TrialPlacement(),
+  placement: TrialPlacement = TrialPlacement(),
 ) -> tuple[Array, Array]:
-  """What learning from each dream alone does to the practice.
+  """Returns how much training on each dream alone improves the practice score.
 
   Args:
-    lessons: of the dreams that are tried.
-    size: most generated tokens of a lesson.
+    model: with `states_at`, `head` and `logits`.
+    weights: of the model; they stay constant.
+    lessons: of the M dreams that are tried.
+    practice: practice questions of the task.
+    key: consumed.
+    settings: of the dreams.
+    size: maximum number of generated tokens of a lesson.
+    placement: how trials are spread over devices.
 
   Returns:
-    Gain over no dream `[M, repeats]`, 0 where it is within rounding; and the
-    score of no dream, in nats per answer token or as a share of right answers.
+    Gain over the score without a dream, `[M, repeats]`, 0 where it is within
+    rounding; and the score without a dream: mean log-likelihood in nats per
+    answer token, or the share of right greedy answers.
   """
   trial, (M, _) = settings.trial, lessons.weight_MK.shape
-  one_of_many, axes = model.anywhere(spread.alone), None
-  if spread.rows > 1:  # Other kernels would share out the rows of each trial.
-    one_of_many, axes = one_of_many.plain(), mesh.ROWS
+  trial_model, axes = model.with_place(placement.constrain), None
+  if placement.rows > 1:
+    # Other attention kernels would shard the rows inside each trial.
+    trial_model, axes = trial_model.with_xla_attention(), mesh.ROWS
 
   def score(model, weights, rows=1):
-    nats_B, right_B = answer_likelihood.score_answers(
+    log_prob_B, right_B = answer_likelihood.score_answers(
       model, weights, practice, rows=rows
     )
     return jnp.mean(
-      nats_B if settings.score == settings_lib.LIKELIHOOD else right_B
+      log_prob_B if settings.score == settings_lib.LIKELIHOOD else right_B
     )
 
-  def one(own, key):
-    begin_key, order_key = jax.random.split(key)
-    begin = lora.init(
-      begin_key, weights.params, rank=trial.rank, targets=trial.targets
+  def run_trial(own, key):
+    init_key, order_key = jax.random.split(key)
+    adapter = lora.init(
+      init_key, weights.params, rank=trial.rank, targets=trial.targets
     )
-    learned = train_adapter(
-      one_of_many, weights, lessons.rows if lessons.shared else own.rows,
-      own.weight_MK, order_key, adapter=begin, settings=trial, size=size,
-      rate=own.rate_M, share=own.share_M,
-    )  # fmt: skip
-    worn = lora.worn(weights, learned, scale=trial.scale)
-    return score(one_of_many, worn)
+    trained = train_adapter(
+      trial_model,
+      weights,
+      lessons.rows if lessons.shared else own.rows,
+      own.weight_MK,
+      order_key,
+      adapter=adapter,
+      settings=trial,
+      size=size,
+      rate=own.rate_M,
+      share=own.share_M,
+    )
+    adapted = lora.attach(weights, trained, scale=trial.scale)
+    return score(trial_model, adapted)
 
   own = lessons.replace(rows=None) if lessons.shared else lessons
-  again = functools.partial(jnp.repeat, repeats=settings.repeats, axis=0)
-  each = jax.tree.map(again, own)
+  repeat = functools.partial(jnp.repeat, repeats=settings.repeats, axis=0)
+  repeated = jax.tree.map(repeat, own)
   keys = jax.random.split(key, M * settings.repeats)
   groups = jax.tree.map(
-    lambda x: x.reshape(-1, spread.together, *x.shape[1:]), (each, keys)
+    lambda x: x.reshape(-1, placement.num_parallel, *x.shape[1:]),
+    (repeated, keys),
   )
-  many = jax.vmap(one, spmd_axis_name=axes)
-  found = jax.lax.map(lambda group: many(*spread.place(group)), groups)
-  nothing = score(model, weights, spread.rows)
-  gain = found.reshape(M, settings.repeats) - nothing
-  rounding = importance.ROUNDING * jnp.abs(nothing)
-  return jnp.where(jnp.abs(gain) > rounding, gain, 0), nothing
+  run_trials = jax.vmap(run_trial, spmd_axis_name=axes)
+  scores = jax.lax.map(
+    lambda group: run_trials(*placement.shard(group)), groups
+  )
+  baseline = score(model, weights, placement.rows)
+  gain = scores.reshape(M, settings.repeats) - baseline
+  rounding = importance.ROUNDING * jnp.abs(baseline)
+  return jnp.where(jnp.abs(gain) > rounding, gain, 0), baseline

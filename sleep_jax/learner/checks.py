@@ -1,72 +1,108 @@
-"""TODO: learner.checks (from nights)."""
+"""Checks that a config's nights fit the stream and the levels.
+
+They run when the programs of a run are built, before anything is compiled.
+"""
 
 from sleep_jax import types
 
 
 def check_task(task: types.Task | None, config) -> types.Task:
-  """The task, if there is one and nights can dream about it.
+  """Returns the task, if nights can dream about it.
+
+  Args:
+    task: any task of the stream, or None if it has none.
+    config: of the run.
 
   Raises:
-    ValueError: there is nothing to dream about, or what there is does not fit
-      what nights read and write.
+    ValueError: there is no task, or its shapes do not fit the lengths that
+      nights read and write.
   """
   if task is None:
     raise ValueError(
-      f'The world {config.data.dataset!r} as it is set has nothing to dream '
-      'about: no documents with practice questions. Of facts, set '
-      'data.settings.readings and .practice; of passages, .practice; or do '
-      "without config.dream.on and the strategy 'seal'."
+      f'The dataset {config.data.dataset!r} with these settings has nothing to '
+      'dream about: no documents with practice questions. For facts, set '
+      'data.settings.readings and .practice; for passages, set .practice. Or '
+      "set config.dream.on to False and remove the strategy 'seal'."
     )
   if task.choices is not None:
     lessons = task.choices.lessons
-    told = max(
+    longest = max(
       int((lessons.length_B - lessons.prompt_length_B).max()),
       int(task.choices.length_C.max()),
     )
+    context = lessons.tokens_BT.shape[1]
     for name, found, expected, fits in (
-      ('dream.texts', config.dream.texts, '1, a dream is one choice',
-       config.dream.texts == 1),
-      ('consolidate.max_length', config.consolidate.max_length,
-       f'data.context, {lessons.tokens_BT.shape[1]}',
-       config.consolidate.max_length == lessons.tokens_BT.shape[1]),
-      ('consolidate.max_new', config.consolidate.max_new,
-       f'{told} or more, the longest that is learned or chosen',
-       config.consolidate.max_new >= told),
-    ):  # fmt: skip
+      (
+        'dream.texts',
+        config.dream.texts,
+        '1, because a dream is one choice',
+        config.dream.texts == 1,
+      ),
+      (
+        'consolidate.max_length',
+        config.consolidate.max_length,
+        f'data.context, {context}',
+        config.consolidate.max_length == context,
+      ),
+      (
+        'consolidate.max_new',
+        config.consolidate.max_new,
+        f'{longest} or more, the length of the longest lesson or choice',
+        config.consolidate.max_new >= longest,
+      ),
+    ):
       if not fits:
         raise ValueError(
-          f'config.{name} is {found}, but the dreams of this world are choices '
-          f'of how to learn from lessons: expected {expected}.'
+          f'config.{name} is {found}, but the dreams of this dataset are '
+          f'choices of how to learn from lessons: expected {expected}.'
         )
   return task
 
 
 def document_length(config) -> int:
-  """Tokens of a document that a teacher will read: a whole row."""
+  """Returns the length of the documents that teachers read, in tokens.
+
+  A document is a whole row, so this is `data.context`.
+
+  Raises:
+    ValueError: rows are packed, or the documents of a day are not stored.
+  """
   if config.data.pack:
     raise ValueError(
       "consolidate.teachers has 'context', which reads whole rows, but "
-      'data.pack puts several texts into one: set data.pack to False.'
+      'data.pack is True, which puts several texts into one row: set data.pack '
+      'to False.'
     )
   if config.replay.store == 'none':
     raise ValueError(
-      "consolidate.teachers has 'context', but replay.store is 'none': the "
-      "documents of a day are kept in its band. Set replay.store to 'prompts'."
+      "consolidate.teachers has 'context', which reads the documents that are "
+      "stored with a day's prompts, but replay.store is 'none': set "
+      "replay.store to 'prompts'."
     )
   if not config.replay.day:
     raise ValueError(
-      "consolidate.teachers has 'context', but replay.day is 0: set it to as "
-      'many documents as a day brings, or more.'
+      "consolidate.teachers has 'context', which reads the documents of a day, "
+      'but replay.day is 0: set it to the number of documents of a day, or '
+      'more.'
     )
   return config.data.context
 
 
 def check_base_receiver(senders, num_levels: int) -> None:
-  """A receiver's base may take a night only where it has no day of its own."""
+  """Checks that every receiver's base may be trained by a night.
+
+  Args:
+    senders: levels that sleep; the receiver is the next level.
+    num_levels: number of the model's levels.
+
+  Raises:
+    ValueError: a receiver is itself updated awake.
+  """
   for sender in senders:
     if sender + 1 != num_levels:
       raise ValueError(
         f"consolidate.into is 'base', but level {sender} sleeps into level "
-        f'{sender + 1}, whose base moves awake and returns to its anchor: only '
-        "the slowest level can take a night in. Set into to 'expert'."
+        f'{sender + 1}, whose base is updated awake and reset to its anchor: '
+        "only the slowest level's base can be trained by a night. Set into to "
+        "'expert'."
       )

@@ -1,4 +1,4 @@
-"""The first state of a life: what it holds of which array, and its room."""
+"""Builds the initial state of a run and allocates its buffers."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,81 +8,92 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sleep_jax import state, types
+from sleep_jax import state as state_lib
+from sleep_jax import types
 from sleep_jax.model import config as config_lib
 from sleep_jax.replay import buffer, row_buffer
 from sleep_jax.schedule import events
-from sleep_jax.strategies import strategy
+from sleep_jax.strategies import strategy as strategy_lib
 from sleep_jax.wake import kl_penalty
-
-
-@dataclasses.dataclass(frozen=True)
-class InitialModel:
-  """What birth leaves behind: the same for every strategy of a seed."""
-
-  weights: types.Weights
-  replay: dict[str, state.AgeGroup]
-
 
 Array = types.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class InitialState:
-  """What a first state is made of.
+class InitialModel:
+  """The result of pretraining, shared by all strategies of a seed.
+
+  Attributes:
+    weights: of the pretrained model.
+    replay: age groups of prompts that pretraining stored.
+  """
+
+  weights: types.Weights
+  replay: dict[str, state_lib.AgeGroup]
+
+
+@dataclasses.dataclass(frozen=True)
+class StateBuilder:
+  """Builds the state at step 0.
 
   Attributes:
     config: of the run.
     levels: of the model.
-    kind: the strategy.
-    txs: an optimizer for each owner of parameters,
-    moving: and what it owns, as paths.
+    strategy: of the run.
+    txs: owner -> its wake optimizer.
+    owned_paths: owner -> paths of its parameters.
     senders: levels that sleep; 0 is the context.
-    document: most tokens of a document that replay keeps; 0: none.
-    averaged: whether a teacher is the average of a day.
-    tether: what holds a day, if anything does.
+    document: maximum tokens of a document that replay stores; 0: none.
+    averaged: whether a teacher is the running mean over a day.
+    kl_penalty: the penalty of the wake step, or None.
   """
 
   config: Any
   levels: Sequence[config_lib.Level]
-  kind: strategy.Strategy
+  strategy: strategy_lib.Strategy
   txs: Mapping[str, optax.GradientTransformation]
-  moving: Mapping[str, Sequence[str]]
+  owned_paths: Mapping[str, Sequence[str]]
   senders: Sequence[int]
   document: int
   averaged: bool
   kl_penalty: kl_penalty.AnchorPenalty | None
 
-  def state(
+  def build(
     self,
     weights: types.Weights,
-    age_groups: Mapping[str, state.AgeGroup],
+    age_groups: Mapping[str, state_lib.AgeGroup],
     key: Array,
     guard: Array | float,
-  ) -> state.State:
-    """The state at step 0.
+  ) -> state_lib.State:
+    """Returns the state at step 0.
 
     Args:
-      weights: kept as they are; all that starts from them is a copy.
-      bands: of replay, that birth has filled.
-      guard: the newborn's score on the guard's probes.
+      weights: of the initial model. The state uses them without a copy; its
+        other arrays are copies.
+      age_groups: replay age groups that pretraining filled.
+      key: of the run.
+      guard: accuracy of the initial model on the guard's probes.
     """
     c = self.config
     num_levels = len(self.levels)
     own = {
       name: {path: weights.params[path] for path in paths}
-      for name, paths in self.moving.items()
+      for name, paths in self.owned_paths.items()
     }
-    made = buffer.empty(
-      capacities(c, self.levels, self.kind), width=c.data.max_prompt,
-      document=self.document,
-    )  # fmt: skip
-    room = buffer.stored_tokens(
-      buffer.empty(_ring(c, self.levels), width=c.data.max_prompt)
+    replay = buffer.allocate(
+      replay_capacities(c, self.levels, self.strategy),
+      width=c.data.max_prompt,
+      document_width=self.document,
+    )
+    # The row buffer of `er` has as many tokens as the prompts of `sleep`.
+    row_tokens = buffer.token_capacity(
+      buffer.allocate(
+        _sleep_capacities(c, self.levels), width=c.data.max_prompt
+      )
     )
     sleepers = [str(sender) for sender in self.senders if sender]
     copied = lambda names: {n: jax.tree.map(jnp.copy, own[n]) for n in names}
-    return state.State(
+    return state_lib.State(
       step=jnp.zeros((), jnp.int32),
       key=jax.random.fold_in(key, 1),
       weights=weights,
@@ -91,38 +102,45 @@ class InitialState:
       anchor=copied(sleepers),
       woke_N=jnp.zeros((num_levels,), jnp.int32),
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
-      replay=made
+      replay=replay
       | (jax.tree.map(jnp.copy, age_groups) if self.senders else {}),
       kl_penalty=None
       if self.kl_penalty is None
-      else self.kl_penalty.empty(weights),
+      else self.kl_penalty.allocate(weights),
       average=copied(sleepers if self.averaged else ()),
-      memory=(
-        row_buffer.empty(room, width=c.data.context)
-        if self.kind.memory
+      row_buffer=(
+        row_buffer.allocate(row_tokens, width=c.data.context)
+        if self.strategy.stores_rows
         else None
       ),
     )
 
 
-def capacities(
-  config: Any, levels: Sequence[config_lib.Level], kind: strategy.Strategy
+def replay_capacities(
+  config: Any,
+  levels: Sequence[config_lib.Level],
+  strategy: strategy_lib.Strategy,
 ) -> dict[str, int]:
-  """Prompts that each band holds which a strategy fills itself."""
-  ring = _ring(config, levels)
-  if kind.name == 'pretrain':
-    return {name: ring[name] for name in ring if name == buffer.PRETRAIN}
-  if kind.sleeps:
-    return {name: ring[name] for name in ring if name != buffer.PRETRAIN}
+  """Returns the capacity of each age group that a strategy fills, in prompts.
+
+  Pretraining fills the group of pretraining, a strategy that sleeps all others,
+  and any other strategy none.
+  """
+  capacities = _sleep_capacities(config, levels)
+  if strategy.name == 'pretrain':
+    return {n: capacities[n] for n in capacities if n == buffer.PRETRAIN}
+  if strategy.sleeps:
+    return {n: capacities[n] for n in capacities if n != buffer.PRETRAIN}
   return {}
 
 
-def _ring(config, levels) -> dict[str, int]:
-  """Capacities of sleep's bands."""
+def _sleep_capacities(config, levels) -> dict[str, int]:
+  """Returns the capacity of every age group that `sleep` uses, in prompts."""
   if config.replay.store == 'none':
     return {}
   days = {
-    buffer.day(number): config.replay.day for number in events.sleepers(levels)
+    buffer.day_group(number): config.replay.day
+    for number in events.sleepers(levels)
   }
   return {
     buffer.PRETRAIN: config.replay.pretrain,

@@ -1,4 +1,8 @@
-"""Nights: what a config asks for, of each kind, by sender."""
+"""Builds what a config asks for besides the wake step: nights, dreams, edits.
+
+Each builder returns objects whose methods are array programs; `programs`
+compiles them.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,11 +30,16 @@ Nights = Mapping[int, consolidation.Consolidation]
 
 @dataclasses.dataclass(frozen=True)
 class PhasePrograms:
-  """What nights of all kinds share.
+  """Builds the phases of a run; all of them share these arguments.
 
   Attributes:
-    stems, judge: see `Seeding`.
-    night: settings of those that consolidate.
+    config: of the run.
+    model: with its arrays placed on the mesh.
+    placement: mesh and sharding rules.
+    templates: of self-study prompts, see `Seeding`.
+    bos, eos: token ids.
+    judge: for imitation, see `Seeding`.
+    night: settings of consolidating nights.
   """
 
   config: ml_collections.ConfigDict
@@ -45,13 +54,13 @@ class PhasePrograms:
   def consolidations(
     self, txs: Mapping[str, optax.GradientTransformation]
   ) -> dict[int, consolidation.Consolidation]:
-    """One for each level that sleeps.
+    """Returns a consolidation for each level that sleeps, by sender.
 
     Args:
-      txs: optimizers awake, by owner.
+      txs: owner -> its wake optimizer.
 
     Raises:
-      ValueError: a night would go into a base that moves awake.
+      ValueError: a night would train a base that is updated awake.
     """
     levels = self.model.config.levels
     senders = events.sleepers(levels)
@@ -59,39 +68,59 @@ class PhasePrograms:
       checks.check_base_receiver(senders, len(levels))
     return {
       sender: consolidation.Consolidation(
-        self.model, self._tx(), self.templates, self.bos, self.eos, self.judge,
-        self.night, sender, txs[str(sender)] if sender else None,
+        self.model,
+        self._expert_tx(),
+        self.templates,
+        self.bos,
+        self.eos,
+        self.judge,
+        self.night,
+        sender,
+        txs[str(sender)] if sender else None,
       )
       for sender in senders
-    }  # fmt: skip
+    }
 
-  def edit(
+  def self_edit(
     self, dreams: dream_settings.Settings, learning_rate: float | None
   ) -> self_edit.SelfEdit:
-    """Of a model that edits itself.
+    """Returns the self-edit of a strategy that edits itself.
 
     Args:
-      learning_rate: in place of the config's.
+      dreams: settings of the dreams.
+      learning_rate: replaces the config's, if not None.
     """
     adapter = self.config.self_edit.to_dict()
     if learning_rate is not None:
       adapter['learning_rate'] = learning_rate
     return self_edit.SelfEdit(
-      self.curriculum(dreams), dream_settings.make_adapter(adapter, 'self_edit')
+      self.dream_rounds(dreams),
+      dream_settings.make_adapter(adapter, 'self_edit'),
     )
 
   def merges(
     self, nights: Nights, settings: sleep_settings.Settings
   ) -> dict[int, expert_merge.Merge]:
-    """One for each receiver that has two slots or more."""
+    """Returns a merge for each receiver with two slots or more, by sender.
+
+    Args:
+      nights: consolidations by sender.
+      settings: of the merges.
+    """
     return {
       sender: expert_merge.Merge(
-        self.model, self._tx(), self.templates, self.bos, self.eos, self.judge,
-        settings, own,
+        self.model,
+        self._expert_tx(),
+        self.templates,
+        self.bos,
+        self.eos,
+        self.judge,
+        settings,
+        night,
       )
-      for sender, own in nights.items()
+      for sender, night in nights.items()
       if self.model.config.levels[sender].slots > 1
-    }  # fmt: skip
+    }
 
   def dreamings(
     self,
@@ -100,14 +129,18 @@ class PhasePrograms:
     settings: sleep_settings.Settings,
     task: types.Task,
   ) -> dict[int, seeding.Dreaming]:
-    """One for each sender.
+    """Returns a dreaming night for each sender.
 
     Args:
-      settings: of the seeding that keeps the gain.
-      task: any, for its shapes.
+      nights: consolidations by sender.
+      dreams: settings of the dreams.
+      settings: of the seeding of rewarded dreams.
+      task: any task of the stream, for its shapes.
     """
     c = self.config
-    tx = optimizer.make(**dream_settings.optimizer_settings(dreams, c.expert_optimizer))
+    tx = optimizer.make(
+      **dream_settings.optimizer_settings(dreams, c.expert_optimizer)
+    )
     return {
       sender: seeding.Dreaming(
         self.model,
@@ -117,33 +150,39 @@ class PhasePrograms:
         self.eos,
         self.judge,
         settings,
-        own,
-        self.curriculum(dreams),
+        night,
+        self.dream_rounds(dreams),
         task.prompts.context.tokens_BT.shape[1],
       )
-      for sender, own in nights.items()
+      for sender, night in nights.items()
     }
 
-  def curriculum(self, dreams: dream_settings.Settings) -> rounds.DreamRounds:
-    """How any task is dreamt about."""
+  def dream_rounds(self, dreams: dream_settings.Settings) -> rounds.DreamRounds:
+    """Returns the rounds of dreams, for any task."""
     place = self.placement
-    spread = trials.TrialPlacement(
-      self._together(dreams), place.shard_rows, place.replicate_states, place.num_row_shards
+    trial_placement = trials.TrialPlacement(
+      self._num_parallel_trials(dreams),
+      place.shard_rows,
+      place.replicate_states,
+      place.num_row_shards,
     )
     return rounds.DreamRounds(
-      self.model, self.bos, self.eos, self.night, dreams, spread
+      self.model, self.bos, self.eos, self.night, dreams, trial_placement
     )
 
   def kl_penalty(self, nights: Nights) -> kl_penalty.AnchorPenalty | None:
-    """What holds the fastest level's day, if anything does.
+    """Returns the KL penalty for the fastest level, or None if its weight is 0.
+
+    Args:
+      nights: consolidations by sender.
 
     Raises:
-      ValueError: its settings, or that level never sleeps.
+      ValueError: a setting is not allowed, or the fastest level never sleeps.
     """
     settings = self.config.wake.kl_penalty.to_dict()
     weight = settings.pop('weight')
-    author = sleep_settings.Teacher('anchor', 'old', **settings)
-    settings_checks.check_teacher(author, 'wake.kl_penalty')
+    teacher = sleep_settings.Teacher('anchor', 'old', **settings)
+    settings_checks.check_teacher(teacher, 'wake.kl_penalty')
     if not weight >= 0:
       raise ValueError(
         f'wake.kl_penalty.weight is {weight}: expected 0 or more.'
@@ -152,24 +191,24 @@ class PhasePrograms:
       return None
     if 1 not in nights:
       raise ValueError(
-        f'config.wake.kl_penalty.weight is {weight}, but the fastest '
-        'level never sleeps, so that there is no waking to hold it to: give '
-        'levels[0] a sleep_period, or set the weight to 0.'
+        f'config.wake.kl_penalty.weight is {weight}, but the fastest level '
+        'never sleeps, so it has no anchor to stay close to: give levels[0] a '
+        'sleep_period, or set the weight to 0.'
       )
-    return kl_penalty.AnchorPenalty(nights[1], weight, author)
+    return kl_penalty.AnchorPenalty(nights[1], weight, teacher)
 
-  def _tx(self) -> optax.GradientTransformation:
-    # The cosine ends with the night, unless the config says otherwise.
-    whole: dict[str, Any] = {'decay_steps': self.night.num_updates}
-    return optimizer.make(**(whole | dict(self.config.expert_optimizer)))
+  def _expert_tx(self) -> optax.GradientTransformation:
+    # The cosine ends with the night, unless the config sets `decay_steps`.
+    default: dict[str, Any] = {'decay_steps': self.night.num_updates}
+    return optimizer.make(**(default | dict(self.config.expert_optimizer)))
 
-  def _together(self, dreams: dream_settings.Settings) -> int:
-    """How many trials are made at once.
+  def _num_parallel_trials(self, dreams: dream_settings.Settings) -> int:
+    """Returns how many trials run at once.
 
-    One for each device, so that its work stays in the cache of a CPU
-    (`benchmarks/trials.py`) and in the memory of one of many chips; all of
-    them where an accelerator is alone.
+    One per device, so that a trial fits the cache of a CPU
+    (`benchmarks/trials.py`) or the memory of one of many chips; all of them on
+    a single accelerator.
     """
-    num, rows = dreams.kept * dreams.repeats, self.placement.num_row_shards
+    num, rows = dreams.num_tried * dreams.repeats, self.placement.num_row_shards
     alone = rows == 1 and jax.default_backend() != 'cpu'
     return num if alone or num % rows else rows

@@ -69,7 +69,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
     r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|pair_2|mu|nu)$',
     (),
   ),
-  (r'(replay|memory|probes|metrics|priorities)/.*', ()),
+  (r'(replay|row_buffer|probes|metrics|priorities)/.*', ()),
 )
 
 

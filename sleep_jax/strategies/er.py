@@ -1,9 +1,9 @@
-"""Experience replay: every batch is joined by as many stored rows.
+"""Experience replay (ER), a baseline: each batch is joined by stored rows.
 
-The memory is a reservoir over everything read since birth and holds whole
-rows, answers included; it has as much room for tokens as sleep's bands of
-prompts. A step sees the same new rows as the other strategies; what it reads
-again is counted as read.
+The buffer is a reservoir over all rows read since the start of pretraining. It
+stores whole rows, answers included, and has capacity for as many tokens as the
+prompt buffers of `sleep`. A step reads the same new rows as the other
+strategies, and as many stored ones; both are counted as tokens read.
 
 References: 1902.10486 (tiny episodic memories); Vitter 1985.
 """
@@ -15,37 +15,41 @@ from sleep_jax import types
 from sleep_jax.replay import row_buffer
 from sleep_jax.strategies import strategy
 
+NAME = 'er'
 Array = types.Array
 
 
 def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy for a model with so many levels."""
   return strategy.Strategy(
-    name='er',
-    owners=strategy.all_weights(num_levels),
+    name=NAME,
+    owners=strategy.single_optimizer(num_levels),
     sleeps=False,
-    plan=strategy.live_through,
-    reading=strategy.one_by_one,
-    wrap=_with_memory,
-    memory=True,
+    plan=strategy.sequential_plan,
+    sources=strategy.sequential_sources,
+    wrap=_with_stored_rows,
+    stores_rows=True,
     tuned=True,
   )
 
 
-def _with_memory(step: strategy.Step) -> strategy.Step:
+def _with_stored_rows(step: strategy.Step) -> strategy.Step:
+  """Returns a step that also reads stored rows, and stores the new ones."""
+
   def wrapped(state, batch, held):
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 7)
     draw_key, offer_key = jax.random.split(key)
-    capacity = state.memory.rows['tokens_BT'].shape[0]
-    known = jnp.clip(state.memory.count, 1, capacity)
+    capacity = state.row_buffer.rows['tokens_BT'].shape[0]
+    size = jnp.clip(state.row_buffer.count, 1, capacity)
     num = batch.tokens_BT.shape[0]
-    pick_B = jax.random.randint(draw_key, (num,), 0, known)
-    both = {
+    pick_B = jax.random.randint(draw_key, (num,), 0, size)
+    joined = {
       name: jnp.concatenate([getattr(batch, name), old[pick_B]])
-      for name, old in state.memory.rows.items()
+      for name, old in state.row_buffer.rows.items()
     }
-    # Prompts stay those of the new rows: nothing enters the bands twice.
-    state, metrics = step(state, batch.replace(**both), held)
-    memory = row_buffer.offer(state.memory, batch, offer_key)
-    return state.replace(memory=memory), metrics
+    # Prompts stay those of the new rows, so that none is stored twice.
+    state, metrics = step(state, batch.replace(**joined), held)
+    rows = row_buffer.insert(state.row_buffer, batch, offer_key)
+    return state.replace(row_buffer=rows), metrics
 
   return wrapped

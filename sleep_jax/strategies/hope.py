@@ -1,16 +1,21 @@
-"""Hope: the same levels and periods, but no sleep (arXiv 2512.24695).
+"""Hope, the control without sleep: the same levels and periods, no nights.
 
-The true no-sleep control: what the levels keep without consolidation.
+It shows what the levels retain without consolidation.
+
+References: 2512.24695.
 """
 
 from sleep_jax.strategies import strategy
 
+NAME = 'hope'
+
 
 def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy for a model with so many levels."""
   return strategy.Strategy(
-    name='hope',
-    owners=strategy.levels_alone(num_levels),
+    name=NAME,
+    owners=strategy.optimizer_per_level(num_levels),
     sleeps=False,
-    plan=strategy.live_through,
-    reading=strategy.one_by_one,
+    plan=strategy.sequential_plan,
+    sources=strategy.sequential_sources,
   )

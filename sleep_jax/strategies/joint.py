@@ -1,8 +1,9 @@
-"""Joint training: everything at once, birth included. The upper bound.
+"""Joint training on all data at once, pretraining data included: upper bound.
 
-All weights, batches uniform over the rows of birth and of every experience,
-at two budgets: sleep's wake steps, and its wake and seeding updates together.
-It meets the experiences in no order, so only its end is evaluated.
+All weights are trained, on batches drawn uniformly from the rows of pretraining
+and of all experiences. There are two budgets: the wake steps of `sleep`, and
+its wake steps and seeding updates together. The experiences have no order, so
+only the end is evaluated.
 """
 
 import functools
@@ -13,16 +14,21 @@ from sleep_jax.model import config
 from sleep_jax.schedule import events
 from sleep_jax.strategies import strategy
 
+NAME = 'joint'
 BUDGETS = ('wake', 'night')
 
 
-def make(num_levels: int, budget: str) -> strategy.Strategy:
-  return strategy.Strategy(
-    name=f'joint_{budget}',
-    owners=strategy.single_optimizer(num_levels),
-    sleeps=False,
-    plan=functools.partial(_plan, budget=budget),
-    sources=_everything,
+def make(num_levels: int) -> tuple[strategy.Strategy, ...]:
+  """Returns one strategy per budget for a model with so many levels."""
+  return tuple(
+    strategy.Strategy(
+      name=f'{NAME}_{budget}',
+      owners=strategy.single_optimizer(num_levels),
+      sleeps=False,
+      plan=functools.partial(_plan, budget=budget),
+      sources=_all_rows,
+    )
+    for budget in BUDGETS
   )
 
 
@@ -35,28 +41,33 @@ def _plan(
   *,
   budget: str,
 ) -> Sequence[events.Event]:
-  """One long stretch of wake steps that counts as the last experience."""
+  """Returns wake steps that all belong to the last experience."""
   del dreams
   total = num_experiences * steps
   if budget == 'night':
-    nights = events.make_events(levels, num_experiences=num_experiences, steps=steps)
-    slept = sum(event.kind == events.SLEEP for event in nights)
-    total += slept * night_updates
+    nights = events.make_events(
+      levels, num_experiences=num_experiences, steps=steps
+    )
+    num_nights = sum(event.kind == events.SLEEP for event in nights)
+    total += num_nights * night_updates
   end = {'experience': num_experiences, 'cycle': 1}
   plan = [
     events.Event(
-      events.WAKE, step=step + 1, local_step=step, ends=step == total - 1,
+      events.WAKE,
+      step=step + 1,
+      local_step=step,
+      ends=step == total - 1,
       **end,
     )
     for step in range(total)
-  ]  # fmt: skip
+  ]
   last = {'step': total, 'ends': True, **end}
   plan.append(events.Event(events.EVALUATE, moment=events.EVENING, **last))
   plan.append(events.Event(events.SAVE, **last))
   return plan
 
 
-def _everything(stream):
-  known = [stream.pretrain] if stream.pretrain is not None else []
-  whole = batches.concat([*known, *stream.experiences])
-  return lambda experience: whole
+def _all_rows(stream):
+  pretrain = [stream.pretrain] if stream.pretrain is not None else []
+  all_rows = batches.concat([*pretrain, *stream.experiences])
+  return lambda experience: all_rows

@@ -1,21 +1,66 @@
-"""Ways of learning from one and the same stream."""
+"""Finds strategies by the names that `config.strategies` gives.
 
-from sleep_jax.strategies import er, hope, joint, seal, sft, sleep, strategy
+A strategy is a module of `sleep_jax.strategies` that defines `NAME`. It also
+defines `make(num_levels)`, which returns a `Strategy` or a tuple of them, each
+of which is a run of its own. A new strategy is a new file: nothing has to be
+registered.
+"""
 
-NAMES = ('sleep', 'hope', 'sft', 'er', 'joint', 'seal')
+import importlib
+import pkgutil
+import types
+
+from sleep_jax import strategies
+from sleep_jax.strategies import strategy
+
+# Reports list these first; other strategies follow in alphabetical order.
+_ORDER = ('sleep', 'hope', 'sft', 'er', 'joint', 'seal')
+
+
+def names() -> tuple[str, ...]:
+  """Returns the names of all strategies, in the order of reports."""
+  return tuple(_modules())
 
 
 def make(name: str, *, num_levels: int) -> tuple[strategy.Strategy, ...]:
-  """The lives that a name of `config.strategies` stands for.
+  """Returns the strategies that a name of `config.strategies` stands for.
+
+  Args:
+    name: one of `names()`.
+    num_levels: number of the model's levels.
 
   Raises:
-    ValueError: the name is not known.
+    ValueError: there is no strategy of that name.
   """
-  if name == 'joint':
-    return tuple(joint.make(num_levels, budget) for budget in joint.BUDGETS)
-  known = {
-    'sleep': sleep, 'hope': hope, 'sft': sft, 'er': er, 'seal': seal
-  }  # fmt: skip
-  if name not in known:
-    raise ValueError(f'Unknown strategy {name!r}: expected one of {NAMES}.')
-  return (known[name].make(num_levels),)
+  modules = _modules()
+  if name not in modules:
+    raise ValueError(
+      f'Unknown strategy {name!r}: expected one of {tuple(modules)}.'
+    )
+  made = modules[name].make(num_levels)
+  return made if isinstance(made, tuple) else (made,)
+
+
+def _modules() -> dict[str, types.ModuleType]:
+  """Returns the module of each strategy, by name, in the order of reports.
+
+  Raises:
+    ValueError: two modules have the same name.
+  """
+  found: dict[str, types.ModuleType] = {}
+  for entry in pkgutil.iter_modules(strategies.__path__):
+    module = importlib.import_module(f'{strategies.__name__}.{entry.name}')
+    name = getattr(module, 'NAME', None)
+    if name is None:  # A helper module.
+      continue
+    if name in found:
+      raise ValueError(
+        f'{module.__name__} and {found[name].__name__} both have NAME {name!r}:'
+        ' give one of them another name.'
+      )
+    found[name] = module
+  rank = lambda name: (
+    _ORDER.index(name) if name in _ORDER else len(_ORDER),
+    name,
+  )
+  return {name: found[name] for name in sorted(found, key=rank)}

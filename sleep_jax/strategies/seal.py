@@ -1,6 +1,6 @@
-"""SEAL: the model edits itself, one experience after the other.
+"""SEAL, a baseline: the model edits its own weights once per experience.
 
-No step of its own awake, no sleep: an experience is one edit.
+There are no wake steps and no nights; see `dream.self_edit` for the edit.
 
 References: 2506.10943; docs/method.md, "Dreaming".
 """
@@ -11,15 +11,18 @@ from sleep_jax.model import config
 from sleep_jax.schedule import events
 from sleep_jax.strategies import strategy
 
+NAME = 'seal'
+
 
 def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy; it is the same for any number of levels."""
   del num_levels
   return strategy.Strategy(
-    name='seal',
+    name=NAME,
     owners={},
     sleeps=False,
     plan=_plan,
-    reading=strategy.one_by_one,
+    sources=strategy.sequential_sources,
     edits=True,
     tuned=True,
   )
@@ -32,13 +35,14 @@ def _plan(
   night_updates: int,
   dreams: str = '',
 ) -> Sequence[events.Event]:
+  """Returns an edit and an evaluation per experience."""
   del levels, steps, night_updates, dreams
   made = []
   for number in range(1, num_experiences + 1):
-    here = dict(step=number, experience=number, cycle=number, ends=True)
+    now = dict(step=number, experience=number, cycle=number, ends=True)
     made += [
-      events.Event(events.EDIT, **here),
-      events.Event(events.EVALUATE, moment=events.EVENING, **here),
-      events.Event(events.SAVE, **here),
+      events.Event(events.EDIT, **now),
+      events.Event(events.EVALUATE, moment=events.EVENING, **now),
+      events.Event(events.SAVE, **now),
     ]
   return made

@@ -1,14 +1,20 @@
-"""Sequential fine-tuning of all weights: the same steps, the same batches."""
+"""Sequential fine-tuning (SFT) of all weights, a baseline.
+
+It takes the same steps on the same batches as `sleep`.
+"""
 
 from sleep_jax.strategies import strategy
 
+NAME = 'sft'
+
 
 def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy for a model with so many levels."""
   return strategy.Strategy(
-    name='sft',
-    owners=strategy.all_weights(num_levels),
+    name=NAME,
+    owners=strategy.single_optimizer(num_levels),
     sleeps=False,
-    plan=strategy.live_through,
-    reading=strategy.one_by_one,
+    plan=strategy.sequential_plan,
+    sources=strategy.sequential_sources,
     tuned=True,
   )

@@ -1,15 +1,21 @@
-"""Sleep: levels learn awake, experts grow at night (arXiv 2606.03979)."""
+"""Sleep, the method: levels learn awake, and nights consolidate into experts.
+
+References: 2606.03979.
+"""
 
 import functools
 
 from sleep_jax.strategies import strategy
 
+NAME = 'sleep'
+
 
 def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy for a model with so many levels."""
   return strategy.Strategy(
-    name='sleep',
-    owners=strategy.levels_alone(num_levels),
+    name=NAME,
+    owners=strategy.optimizer_per_level(num_levels),
     sleeps=True,
-    plan=functools.partial(strategy.live_through, sleeps=True),
-    reading=strategy.one_by_one,
+    plan=functools.partial(strategy.sequential_plan, sleeps=True),
+    sources=strategy.sequential_sources,
   )

@@ -1,4 +1,8 @@
-"""What tells one strategy from another; the lifecycle is the same for all."""
+"""Defines a strategy: all that differs between two ways of learning a stream.
+
+Everything else of a run (data, evaluation, checkpoints, logs) is shared. To add
+a strategy, write one module in this package, see `registry`.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +14,10 @@ from sleep_jax.data import stream as stream_lib
 from sleep_jax.model import config
 from sleep_jax.schedule import events
 
-# (stream) -> (experience, from 1) -> what is read during it.
+Metrics = Mapping[str, Any]
+# (state, batch, held) -> (state, metrics), see `wake.step`.
+Step = Callable[[Any, types.Batch, Mapping[str, Any]], tuple[Any, Metrics]]
+# (stream) -> (number of the experience, from 1) -> rows read during it.
 Sources = Callable[[stream_lib.Stream], Callable[[int], batches.Source]]
 # (wake step) -> wake step.
 Wrap = Callable[[Callable], Callable]
@@ -18,19 +25,23 @@ Wrap = Callable[[Callable], Callable]
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-  """A way of learning from a stream.
+  """A way of learning from a stream of experiences.
 
   Attributes:
-    name: as in `config.strategies`.
-    owners: name of each optimizer -> the owners whose parameters it moves;
-      a level's optimizer has the level's number as its name.
-    sleeps: whether nights are consolidated.
-    plan: (levels, num_experiences, steps, night_updates, dreams) -> events.
-    sources: see above.
-    wrap: changes the wake step.
-    memory: whether it stores whole rows.
-    edits: whether it edits itself, see `phases.self_edit`.
-    tuned: whether its learning rate is chosen on a validation stream.
+    name: of the run; its folder and its rows in reports have this name.
+    owners: name of each optimizer -> owners whose parameters it updates ('core'
+      or the number of a level). The optimizer of one level has the level's
+      number as its name.
+    sleeps: whether nights consolidate levels.
+    plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
+      `steps` are wake steps per experience, `night_updates` seeding updates per
+      night, and `dreams` is 'before', 'after' or '' (no dreaming nights).
+    sources: rows read during each experience, see `Sources`.
+    wrap: changes the wake step, see `Wrap`.
+    stores_rows: whether the state has a buffer of whole rows, see
+      `replay.row_buffer`.
+    edits: whether the model edits itself, see `dream.self_edit`.
+    tuned: whether the learning rate is tuned on a validation stream.
   """
 
   name: str
@@ -39,7 +50,7 @@ class Strategy:
   plan: Callable[..., Sequence[events.Event]]
   sources: Sources
   wrap: Wrap = lambda step: step
-  memory: bool = False
+  stores_rows: bool = False
   edits: bool = False
   tuned: bool = False
 
@@ -53,28 +64,38 @@ def sequential_plan(
   *,
   sleeps: bool = False,
 ) -> Sequence[events.Event]:
-  """One experience after the other."""
+  """Returns the events of experiences learned one after the other.
+
+  Args:
+    levels: of the model, fastest first.
+    num_experiences: number of experiences.
+    steps: wake steps per experience.
+    night_updates: not used.
+    dreams: when nights dream, see `Strategy.plan`.
+    sleeps: whether levels sleep.
+  """
   del night_updates
   return events.make_events(
-    levels, num_experiences=num_experiences, steps=steps, sleeps=sleeps,
+    levels,
+    num_experiences=num_experiences,
+    steps=steps,
+    sleeps=sleeps,
     dreams=dreams,
-  )  # fmt: skip
+  )
 
 
-def sequential_sources(stream: stream_lib.Stream) -> Callable[[int], batches.Source]:
-  """Each experience is read while it lasts, and never again."""
+def sequential_sources(
+  stream: stream_lib.Stream,
+) -> Callable[[int], batches.Source]:
+  """Returns sources in which each experience provides only its own rows."""
   return lambda experience: stream.experiences[experience - 1]
 
 
 def optimizer_per_level(num_levels: int) -> dict[str, tuple[str, ...]]:
-  """Every level but the slowest, each with its own optimizer."""
+  """Returns owners in which every level but the slowest has an optimizer."""
   return {str(level): (str(level),) for level in range(1, num_levels)}
 
 
 def single_optimizer(num_levels: int) -> dict[str, tuple[str, ...]]:
-  """One optimizer for the core and all levels."""
+  """Returns owners in which one optimizer has the core and all levels."""
   return {'all': ('core', *optimizer_per_level(num_levels))}
-
-
-Metrics = Mapping[str, Any]
-Step = Callable[[Any, types.Batch, Mapping[str, Any]], tuple[Any, Metrics]]

@@ -1,12 +1,13 @@
-"""A tether: awake, the model is held to what it said as it woke.
+"""KL penalty that keeps the model close to the anchor while it learns awake.
 
-Learning wears the old down before sleep can help. So at its waking the fastest
-level, then still at its anchor, writes rehearsals on old prompts, and every
-wake step adds to its loss how far the model now is from the anchor on some of
-them. Nothing but what the night uses as well is stored or asked.
+Learning a day overwrites old knowledge before the night can protect it. When
+the fastest level wakes up, and is still equal to its anchor, it writes
+rehearsals on old prompts. Each wake step then adds to its loss the divergence
+of the model from the anchor on some of these rehearsals. The penalty uses the
+prompts and anchors that the night stores anyway.
 
-References: learning without forgetting, 1606.09282, on text of one's own; not
-part of 2606.03979, off by default.
+References: learning without forgetting, 1606.09282, applied to text that the
+model wrote itself; not part of 2606.03979, off by default.
 """
 
 import dataclasses
@@ -21,55 +22,67 @@ from sleep_jax.objectives import losses
 from sleep_jax.sleep import consolidation, settings
 
 Array = types.Array
-_DAY = 2**31 - 2  # Apart from the keys of other phases.
+# Folded into the step's key, so that it differs from the keys of other phases.
+_KEY_OFFSET = 2**31 - 2
 
 
 @dataclasses.dataclass(frozen=True)
 class AnchorPenalty:
-  """What the wake step adds to its loss.
+  """A term of the wake step's loss: divergence from the anchor.
 
   Attributes:
-    night: of the fastest level: its anchor, its prompts, how it writes.
-    weight: of the divergence, beside the day's loss.
-    author: the anchor, on old prompts: `draws` sequences are written at each
-      waking, `sequences` of them read at each step.
+    night: consolidation of the fastest level; provides its anchor, its prompts,
+      sampling and the divergence.
+    weight: factor on the divergence, relative to the loss of the day.
+    teacher: the anchor on old prompts. It writes `draws` sequences at each
+      waking; each step reads `sequences` of them.
   """
 
   night: consolidation.Consolidation
   weight: float
-  author: settings.Teacher
+  teacher: settings.Teacher
 
-  def empty(self, weights: types.Weights) -> types.Rollout:
-    return self.night.empty_rollouts(weights, self.author.draws)
+  def allocate(self, weights: types.Weights) -> types.Rollout:
+    """Returns zeros of the shape of the rehearsals, `[draws, T]`."""
+    return self.night.empty_rollouts(weights, self.teacher.draws)
 
-  def hold(
+  def loss_fn(
     self, state: state_lib.State
   ) -> tuple[state_lib.State, Callable[[types.Weights], Array], dict]:
-    """What holds this step: see `wake.Hold`."""
-    author, key = self.author, jax.random.fold_in(state.key, state.step)
-    write_key, choose_key = jax.random.split(jax.random.fold_in(key, _DAY))
-    waking = state.step == state.woke_N[self.night.sender]
-    rows = jax.lax.cond(
-      waking, lambda: self.night.sample_rollouts(state, author, write_key),
-      lambda: state.kl_penalty,
-    )  # fmt: skip
-    at_B = jax.random.randint(choose_key, (author.sequences,), 0, author.draws)
-    some = jax.tree.map(lambda x: x[at_B], rows)
-    anchor = self.night.teacher(state, author.teacher)
-    mask_BG = losses.generated_mask(some, some.states_BGD.shape[1])
+    """Returns the penalty of this step, see `step.Penalty`.
 
-    def strain(weights):
+    The rehearsals in `state.kl_penalty` are written anew if the level has just
+    woken up.
+    """
+    teacher, key = self.teacher, jax.random.fold_in(state.key, state.step)
+    write_key, choose_key = jax.random.split(
+      jax.random.fold_in(key, _KEY_OFFSET)
+    )
+    waking = state.step == state.woke_N[self.night.sender]
+    rollouts = jax.lax.cond(
+      waking,
+      lambda: self.night.sample_rollouts(state, teacher, write_key),
+      lambda: state.kl_penalty,
+    )
+    at_B = jax.random.randint(
+      choose_key, (teacher.sequences,), 0, teacher.draws
+    )
+    rows = jax.tree.map(lambda x: x[at_B], rollouts)
+    anchor = self.night.teacher(state, teacher.teacher)
+    mask_BG = losses.generated_mask(rows, rows.states_BGD.shape[1])
+
+    def penalty(weights):
       value_BG = self.night.divergence(
-        anchor, weights, some.states_BGD, self.night.states(weights, some)
+        anchor, weights, rows.states_BGD, self.night.states(weights, rows)
       )
       return self.weight * losses.masked_mean(value_BG, mask_BG)
 
-    written = jnp.sum(rows.length_B - rows.prompt_length_B)
+    written = jnp.sum(rollouts.length_B - rollouts.prompt_length_B)
     return (
-      state.replace(kl_penalty=rows),
-      strain,
+      state.replace(kl_penalty=rollouts),
+      penalty,
       {
-        'tokens': jnp.sum(some.length_B),
+        'tokens': jnp.sum(rows.length_B),
         'written': jnp.where(waking, written, 0),
       },
     )

@@ -1,4 +1,4 @@
-"""Self-edits: all weights take in what helped, for good, and nothing else."""
+"""Tests of self-edits: rewarded texts and documents are merged into weights."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ def _town(practice=1):
   c = town.config()
   c.data.settings.update(readings=8, practice=practice)
   c.data.context = 34
-  # A newborn that knows nothing ends no text.
+  # An untrained model does not end its texts.
   c.dream.whole = False
   c.self_edit.update(steps=12, batch=8, learning_rate=3e-2)
   return town.Town(c)
@@ -29,16 +29,16 @@ def _town(practice=1):
 
 @functools.cache
 def _edited():
-  """A state, what an edit makes of it, and what was dreamt."""
-  here = _town()
-  programs = here.programs('seal')
+  """Returns a state, the state after an edit, and the dream records."""
+  study = _town()
+  programs = study.programs('seal')
   state = programs.begin(None, jax.random.key(0))
   before = jax.device_get(state)
-  after, found = programs.edit(state, here.stream.tasks['1'])
-  return before, jax.device_get(after), jax.device_get(found)
+  after, records = programs.edit(state, study.stream.tasks['1'])
+  return before, jax.device_get(after), jax.device_get(records)
 
 
-def test_merged_matrices_compute_what_an_adapter_beside_them_does():
+def test_merging_an_adapter_gives_the_same_outputs_as_attaching_it():
   model = testing.tiny()
   weights = testing.weights(model)
   begin = lora.init(jax.random.key(1), weights.params, rank=2, targets=TARGETS)
@@ -53,24 +53,25 @@ def test_merged_matrices_compute_what_an_adapter_beside_them_does():
   assert np.abs(model.forward(weights, *rows) - without).max() > 1e-2
 
 
-def test_an_edit_moves_matrices_and_the_step_and_nothing_else():
+def test_an_edit_changes_only_matrices_and_the_step():
   before, after, _ = _edited()
   assert int(after.step) == int(before.step) + 1
-  still = after.replace(weights=before.weights, step=before.step)
-  assert testing.same(still, before)
-  moved = testing.changed(before.weights.params, after.weights.params)
+  reset = after.replace(weights=before.weights, step=before.step)
+  assert testing.same(reset, before)
+  changed = testing.changed(before.weights.params, after.weights.params)
   targets = _town().config.self_edit.targets
-  assert moved and {path.split('/')[-1] for path in moved} <= set(targets)
+  assert changed and {path.split('/')[-1] for path in changed} <= set(targets)
   np.testing.assert_array_equal(
     before.weights.active_NE, after.weights.active_NE
   )
 
 
-def test_lessons_are_rewarded_texts_and_whole_documents():
+def test_training_rows_are_rewarded_texts_and_whole_documents():
   texts = types.Rollout(
     tokens_BT=jnp.array([[1, 5, 6, 2], [1, 7, 0, 0]]),
-    prompt_length_B=jnp.array([2, 1]), length_B=jnp.array([4, 2]),
-  )  # fmt: skip
+    prompt_length_B=jnp.array([2, 1]),
+    length_B=jnp.array([4, 2]),
+  )
   documents = types.Texts(jnp.array([[1, 8, 9, 9, 9, 3]]), jnp.array([5]))
   rows, weight_R = self_edit.training_rows(
     texts, jnp.array([1.0, 0.0]), documents
@@ -83,52 +84,61 @@ def test_lessons_are_rewarded_texts_and_whole_documents():
   )
 
 
-def test_the_document_is_learned():
+def test_an_edit_makes_the_documents_more_likely():
   before, after, _ = _edited()
-  here = _town()
-  read = here.stream.tasks['1'].prompts.context
-  valid_BT = np.arange(read.tokens_BT.shape[1]) < read.length_B[:, None]
+  study = _town()
+  documents = study.stream.tasks['1'].prompts.context
+  valid_BT = (
+    np.arange(documents.tokens_BT.shape[1]) < documents.length_B[:, None]
+  )
 
   def nats(weights):
     segments = np.where(valid_BT, 1, -1)
     place = np.where(valid_BT, np.arange(valid_BT.shape[1])[None], 0)
-    logits = here.model.forward(weights, read.tokens_BT, segments, place)
-    likely = jax.nn.log_softmax(logits, -1)[:, :-1]
-    said = jnp.take_along_axis(
-      likely, jnp.asarray(read.tokens_BT)[:, 1:, None], 2
+    logits = study.model.forward(weights, documents.tokens_BT, segments, place)
+    log_probs = jax.nn.log_softmax(logits, -1)[:, :-1]
+    target = jnp.take_along_axis(
+      log_probs, jnp.asarray(documents.tokens_BT)[:, 1:, None], 2
     )
     return float(
-      jnp.sum(said[..., 0] * valid_BT[:, 1:]) / valid_BT[:, 1:].sum()
+      jnp.sum(target[..., 0] * valid_BT[:, 1:]) / valid_BT[:, 1:].sum()
     )
 
   assert nats(after.weights) > nats(before.weights) + 0.05
 
 
-def test_a_life_of_edits_has_a_journal_and_resumes(tmp_path):
-  here = _town()
-  state, record = here.live('seal', tmp_path / 'whole', judge=_Deaf())
+def test_a_run_of_edits_writes_dreams_and_resumes(tmp_path):
+  study = _town()
+  state, record = study.run(
+    'seal', tmp_path / 'whole', evaluator=_NoEvaluator()
+  )
   assert [n['phase'] for n in record['nights']] == ['edit', 'edit']
   text = (tmp_path / 'whole' / 'dreams.jsonl').read_text()
   rows = [json.loads(line) for line in text.splitlines()]
   assert {row['night'] for row in rows} == {1, 2}
-  chances = iter([True])  # To stop, after the first edit.
+  stops = iter([True])  # Stops after the first edit.
   with pytest.raises(Exception, match='stopped at event 1'):
-    here.live(
-      'seal', tmp_path / 'cut', judge=_Deaf(), stop=lambda: next(chances)
+    study.run(
+      'seal',
+      tmp_path / 'cut',
+      evaluator=_NoEvaluator(),
+      stop=lambda: next(stops),
     )
-  again, found = here.live('seal', tmp_path / 'cut', judge=_Deaf())
-  assert testing.same(state, again)
-  assert town.timeless(record) == town.timeless(found)
+  other_state, other_record = study.run(
+    'seal', tmp_path / 'cut', evaluator=_NoEvaluator()
+  )
+  assert testing.same(state, other_state)
+  assert town.timeless(record) == town.timeless(other_record)
   assert text == (tmp_path / 'cut' / 'dreams.jsonl').read_text()
 
 
-def test_a_world_without_tasks_cannot_be_edited_about():
+def test_a_dataset_without_tasks_is_refused():
   with pytest.raises(ValueError, match='nothing to dream about'):
     _town(practice=0).programs('seal')
 
 
-class _Deaf:
-  """In place of an examiner: asks nothing."""
+class _NoEvaluator:
+  """An evaluator that computes nothing."""
 
   def evaluate(self, weights, experience):
     del weights, experience

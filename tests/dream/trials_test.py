@@ -1,4 +1,4 @@
-"""Trials: what a dream is worth, alone, and at nobody's cost."""
+"""Tests of importance, trials and settings of dreams."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def _model():
 
 
 def _texts(num=M * K, seed=0):
-  """Texts whose prompt is their first three tokens."""
+  """Returns texts whose first three tokens are the prompt."""
   batch = testing.batch(seed, num)
   length_B = (batch.segments_BT > 0).sum(1)
   return types.Rollout(batch.tokens_BT, jnp.full((num,), 3), length_B)
@@ -43,12 +43,29 @@ VALID = jnp.array([[1.0, 1], [1, 0], [0, 0], [1, 1]])
 
 def _settings(**changes):
   known = dict(
-    on=True, order='after', rounds=1, start='base', candidates=M, texts=K,
-    temperature=1.0, whole=True, novelty=False, importance='gradient', top=2,
-    random=1, repeats=1, score='likelihood', margin=0.0, old=4,
-    template_share=0.0, sequences=4, reading=0, num_updates=2,
-    updates_per_round=1, learning_rate=1e-2,
-  )  # fmt: skip
+    on=True,
+    order='after',
+    rounds=1,
+    start='base',
+    candidates=M,
+    texts=K,
+    temperature=1.0,
+    whole=True,
+    novelty=False,
+    importance='gradient',
+    top=2,
+    random=1,
+    repeats=1,
+    score='likelihood',
+    margin=0.0,
+    old=4,
+    template_share=0.0,
+    sequences=4,
+    reading=0,
+    num_updates=2,
+    updates_per_round=1,
+    learning_rate=1e-2,
+  )
   adapter = dict(
     rank=2, alpha=4.0, targets=TARGETS, steps=3, batch=2, learning_rate=5e-2
   )
@@ -57,16 +74,16 @@ def _settings(**changes):
   )
 
 
-def _own(valid=VALID):
+def _lessons(valid=VALID):
   return lessons_lib.from_texts(_texts(), valid)
 
 
 @jax.jit
 def _losses(weights):
-  return importance_lib.dream_losses(_model()[0], weights, _own(), SIZE)
+  return importance_lib.dream_losses(_model()[0], weights, _lessons(), SIZE)
 
 
-def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
+def test_the_loss_of_a_dream_is_the_mean_over_the_tokens_of_its_valid_texts():
   model, weights = _model()
   texts = _texts()
   rows = (
@@ -91,40 +108,45 @@ def test_a_dreams_loss_is_the_mean_over_the_tokens_of_its_valid_texts():
       for text in range(K)
       if VALID[dream, text]
     )
-    wanted = -sum(nats) / tokens if tokens else 0.0
-    np.testing.assert_allclose(found[dream], wanted, rtol=1e-4, atol=1e-6)
+    expected = -sum(nats) / tokens if tokens else 0.0
+    np.testing.assert_allclose(found[dream], expected, rtol=1e-4, atol=1e-6)
 
 
 @functools.cache
 def _gradients():
-  """Of each dream's loss, and of the practice's, over what adapters target."""
+  """Returns gradients of each dream's loss and of the practice loss.
+
+  They are taken over the matrices that adapters target.
+  """
   model, weights = _model()
   own = lora.target_matrices(weights.params, TARGETS)
   each = jax.jit(jax.jacrev(lambda own: _losses(weights.with_params(own))))(own)
 
-  def missed(own):
+  def practice_loss(own):
     nats_B, _ = answer_likelihood.score_answers(
       model, weights.with_params(own), testing.probes()
     )
     return -jnp.mean(nats_B)
 
-  return each, jax.jit(jax.grad(missed))(own)
+  return each, jax.jit(jax.grad(practice_loss))(own)
 
 
 @functools.cache
-def _weigh(how, model):
-  return jax.jit(functools.partial(
-    importance_lib.importance, model, size=SIZE, how=how, targets=TARGETS
-  ))  # fmt: skip
-
-
-def _importance(how, lessons=None, model=None):
-  return _weigh(how, model or _model()[0])(
-    _model()[1], lessons or _own(), testing.probes(), jax.random.key(3)
+def _importance_fn(how, model):
+  return jax.jit(
+    functools.partial(
+      importance_lib.importance, model, size=SIZE, how=how, targets=TARGETS
+    )
   )
 
 
-def test_importance_is_the_product_of_each_gradient_with_that_of_the_practice():
+def _importance(how, lessons=None, model=None):
+  return _importance_fn(how, model or _model()[0])(
+    _model()[1], lessons or _lessons(), testing.probes(), jax.random.key(3)
+  )
+
+
+def test_importance_is_the_dot_product_of_dream_and_practice_gradients():
   each, wanted = _gradients()
   products = [
     float(sum(jnp.vdot(each[path][dream], wanted[path]) for path in wanted))
@@ -135,45 +157,60 @@ def test_importance_is_the_product_of_each_gradient_with_that_of_the_practice():
   assert found[2] == 0 and np.abs(found[[0, 1, 3]]).min() > 1e-4
 
 
-def test_the_gradient_is_spread_as_the_matrices_are():
-  """Whole on each device, it would be as large as the model."""
+def test_the_practice_gradient_is_sharded_like_the_matrices():
+  """A replicated gradient would be as large as the model on each device."""
   model, weights = _model()
   place = testing.placement(data=1, fsdp=8, tensor=1)
   spread = dataclasses.replace(model, place=place.constrain)
   weigh = lambda weights: importance_lib.importance(
-    spread, weights, _own(), testing.probes(), jax.random.key(0), size=SIZE,
-    how='gradient', targets=TARGETS,
-  )  # fmt: skip
-  there = place.put(weights)
-  made = jax.jit(weigh).lower(there).compile()
+    spread,
+    weights,
+    _lessons(),
+    testing.probes(),
+    jax.random.key(0),
+    size=SIZE,
+    how='gradient',
+    targets=TARGETS,
+  )
+  placed = place.put(weights)
+  made = jax.jit(weigh).lower(placed).compile()
   L, D, F = weights.params['blocks/levels/1/base/mlp/gate'].shape
   assert f'[{L},{D // 8},{F}]' in made.as_text()
   assert f'[{L},{D},{F}]' not in made.as_text()
-  np.testing.assert_allclose(made(there), _importance('gradient'), rtol=1e-4)
+  np.testing.assert_allclose(made(placed), _importance('gradient'), rtol=1e-4)
 
 
-def test_questions_that_devices_do_not_divide_are_shared_out_too():
-  """Else each device would be asked all of them."""
+def test_practice_questions_are_sharded_even_if_devices_do_not_divide_them():
+  """Otherwise each device would score all of them."""
   model, weights = _model()
   place = testing.placement(data=1, fsdp=8, tensor=1)
   practice = testing.probes(num=11)
   spread = dataclasses.replace(model, place=place.constrain)
-  weigh = lambda model, rows: jax.jit(lambda weights: importance_lib.importance(
-    model, weights, _own(), practice, jax.random.key(0), size=SIZE,
-    how='gradient', targets=TARGETS, rows=rows,
-  ))  # fmt: skip
-  there = place.put(weights)
-  made = weigh(spread, 8).lower(there).compile()
+  weigh = lambda model, rows: jax.jit(
+    lambda weights: importance_lib.importance(
+      model,
+      weights,
+      _lessons(),
+      practice,
+      jax.random.key(0),
+      size=SIZE,
+      how='gradient',
+      targets=TARGETS,
+      rows=rows,
+    )
+  )
+  placed = place.put(weights)
+  made = weigh(spread, 8).lower(placed).compile()
   T, D = testing.PROMPT + 2, testing.WIDTH  # Answers have two tokens.
   assert f'[2,{T},{D}]' in made.as_text()
   assert f'[11,{T},{D}]' not in made.as_text()
   np.testing.assert_allclose(
-    made(there), weigh(model, 1)(weights), rtol=1e-4, atol=1e-6
+    made(placed), weigh(model, 1)(weights), rtol=1e-4, atol=1e-6
   )
 
 
-def test_importance_is_the_same_by_any_kernel_of_attention():
-  """Forward derivatives are not for all of them."""
+def test_importance_does_not_depend_on_the_attention_kernel():
+  """Not every kernel has a forward derivative."""
   model, _ = _model()
   config = dataclasses.replace(model.config, attention='splash')
   other = dataclasses.replace(model, config=config)
@@ -182,35 +219,35 @@ def test_importance_is_the_same_by_any_kernel_of_attention():
   )
 
 
-def test_importance_may_be_the_gradients_norm_or_chance():
+def test_importance_may_be_the_norm_of_the_gradient_or_random():
   each, _ = _gradients()
   norms = [
     float(optax.tree.norm(jax.tree.map(lambda x, d=d: x[d], each)))
     for d in range(M)
   ]
   np.testing.assert_allclose(_importance('norm'), norms, rtol=1e-4, atol=1e-6)
-  lots = np.asarray(_importance('random'))
-  assert len(set(lots.tolist())) == M
-  np.testing.assert_array_equal(lots, _importance('random'))
+  random = np.asarray(_importance('random'))
+  assert len(set(random.tolist())) == M
+  np.testing.assert_array_equal(random, _importance('random'))
 
 
-def test_the_most_important_are_tried_and_some_of_the_others():
+def test_the_most_important_dreams_and_some_random_ones_are_selected():
   importance = jnp.array([0.1, 5.0, -1.0, 3.0, 2.0, 9.0])
   valid = jnp.array([True, True, True, True, True, False])
   seen = set()
   for seed in range(20):
-    at, there = importance_lib.select_dreams(
+    at, valid_C = importance_lib.select_dreams(
       importance, valid, jax.random.key(seed), top=2, random=2
     )
-    assert at[:2].tolist() == [1, 3] and there.all()
+    assert at[:2].tolist() == [1, 3] and valid_C.all()
     assert set(at[2:].tolist()) < {0, 2, 4}
     seen |= set(at[2:].tolist())
   assert seen == {0, 2, 4}
-  few = jnp.array([False, True, False, False, False, False])
-  at, there = importance_lib.select_dreams(
-    importance, few, jax.random.key(0), top=2, random=2
+  single = jnp.array([False, True, False, False, False, False])
+  at, valid_C = importance_lib.select_dreams(
+    importance, single, jax.random.key(0), top=2, random=2
   )
-  assert there.tolist() == [True, False, False, False]
+  assert valid_C.tolist() == [True, False, False, False]
 
 
 def _hash(params):
@@ -221,39 +258,46 @@ def _hash(params):
 
 
 @functools.cache
-def _gains(score='likelihood', together=1):
+def _gains(score='likelihood', num_parallel=1):
   model, weights = _model()
   before = _hash(weights.params)
-  tried = functools.partial(
-    trials.measure_gains, model, settings=_settings(repeats=2, score=score), size=SIZE,
-    spread=trials.TrialPlacement(together),
-  )  # fmt: skip
-  found = jax.jit(tried)(weights, _own(), testing.probes(), jax.random.key(5))
+  measure = functools.partial(
+    trials.measure_gains,
+    model,
+    settings=_settings(repeats=2, score=score),
+    size=SIZE,
+    placement=trials.TrialPlacement(num_parallel),
+  )
+  found = jax.jit(measure)(
+    weights, _lessons(), testing.probes(), jax.random.key(5)
+  )
   assert _hash(weights.params) == before
   return jax.device_get(found)
 
 
-def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
-  """One dream after the other, by hand, each from the untouched weights."""
+def test_a_trial_equals_training_the_adapter_alone_and_changes_no_weight():
+  """The reference trains one dream at a time, from the same weights."""
   model, weights = _model()
-  gain_MR, nothing = _gains()
+  gain_MR, baseline = _gains()
   keys, texts = jax.random.split(jax.random.key(5), 2 * M), _texts()
   tx = optax.adam(TRIAL.learning_rate)
 
-  def wear(adapter):
+  def attach(adapter):
     return lora.attach(weights, adapter, scale=2.0)
 
   @jax.jit
   def step(adapter, opt, rows, valid_K):
     loss = lambda adapter: importance_lib.dream_losses(
-      model, wear(adapter), lessons_lib.from_texts(rows, valid_K[None]), SIZE
+      model, attach(adapter), lessons_lib.from_texts(rows, valid_K[None]), SIZE
     )[0]
     updates, opt = tx.update(jax.grad(loss)(adapter), opt, adapter)
     return optax.apply_updates(adapter, updates), opt
 
   score = jax.jit(
     lambda adapter: jnp.mean(
-      answer_likelihood.score_answers(model, wear(adapter), testing.probes())[0]
+      answer_likelihood.score_answers(model, attach(adapter), testing.probes())[
+        0
+      ]
     )
   )
   for dream in range(M):
@@ -264,85 +308,90 @@ def test_a_trial_is_the_adapter_trained_alone_and_touches_nothing_else():
     for _ in range(TRIAL.steps if VALID[dream].any() else 0):
       adapter, opt = step(adapter, opt, rows, VALID[dream])
     np.testing.assert_allclose(
-      gain_MR[dream, 0] + nothing, score(adapter), rtol=1e-4
+      gain_MR[dream, 0] + baseline, score(adapter), rtol=1e-4
     )
-  assert (gain_MR[2] == 0).all()  # Nothing to learn from.
+  assert (gain_MR[2] == 0).all()  # It has no valid text.
   assert np.abs(gain_MR[[0, 1, 3]]).min() > 1e-4
 
 
-def test_trials_side_by_side_are_those_one_after_the_other():
+def test_parallel_trials_equal_sequential_ones():
   np.testing.assert_allclose(
-    _gains(together=4)[0], _gains()[0], rtol=1e-3, atol=1e-5
+    _gains(num_parallel=4)[0], _gains()[0], rtol=1e-3, atol=1e-5
   )
 
 
 @pytest.mark.parametrize('attention', ['xla', 'splash'])
-def test_of_trials_devices_send_no_activations_but_weights(attention):
+def test_parallel_trials_send_weights_but_no_activations(attention):
   model, weights = _model()
   config = dataclasses.replace(model.config, attention=attention)
   place = testing.placement(data=1, fsdp=8, tensor=1)
   settings = _settings(candidates=8, top=6, random=2, texts=1)
-  shared_out = functools.partial(
+  measure_sharded = functools.partial(
     trials.measure_gains,
     dataclasses.replace(model, config=config, place=place.constrain),
-    settings=settings, size=SIZE,
-    spread=trials.TrialPlacement(8, place.shard_rows, place.replicate_states, 8),
-  )  # fmt: skip
+    settings=settings,
+    size=SIZE,
+    placement=trials.TrialPlacement(
+      8, place.shard_rows, place.replicate_states, 8
+    ),
+  )
   lessons = lessons_lib.from_texts(_texts(8), jnp.ones((8, 1)))
   args = lessons, testing.probes(), jax.random.key(5)
-  there = place.put(weights)
-  made = jax.jit(shared_out).lower(there, *args).compile()
+  placed = place.put(weights)
+  made = jax.jit(measure_sharded).lower(placed, *args).compile()
   sent = re.findall(
     r'= \(?\w+\[([\d,]+)\]\S* (?:all-\w+|collective-permute)\(', made.as_text()
   )
   assert f'{testing.WIDTH},{testing.WIDTH}' in sent
-  # Of all eight, what a block makes of a text, or of the questions.
+  # Activations of a block for all eight trials: of the texts, or of the
+  # questions.
   rows = f'8,(1,{testing.CONTEXT}|4,{testing.PROMPT + 2}),'
   assert not [dims for dims in sent if re.match(rows + '(?!1$)', dims)]
-  one_device = jax.jit(functools.partial(
-    trials.measure_gains, model, settings=settings, size=SIZE
-  ))  # fmt: skip
+  one_device = jax.jit(
+    functools.partial(trials.measure_gains, model, settings=settings, size=SIZE)
+  )
   np.testing.assert_allclose(
-    made(there, *args)[0], one_device(weights, *args)[0], rtol=1e-3, atol=1e-5
+    made(placed, *args)[0], one_device(weights, *args)[0], rtol=1e-3, atol=1e-5
   )
 
 
-def test_trials_may_be_repeated_from_other_adapters():
+def test_repeated_trials_start_from_different_adapters():
   gain_MR, _ = _gains()
   assert gain_MR.shape == (M, 2)
   assert (gain_MR[[0, 1, 3], 0] != gain_MR[[0, 1, 3], 1]).all()
 
 
-def test_logits_row_by_row_are_those_of_all_rows(monkeypatch):
-  """What is told, its derivative forward, and its gradient."""
+def test_logits_computed_row_by_row_equal_those_of_all_rows(monkeypatch):
+  """Also their forward derivative and their gradient."""
   model, weights = _model()
   own = lora.target_matrices(weights.params, TARGETS)
 
-  def told(own):
-    likely_BG, best_BG = answer_likelihood.log_likelihood(
+  def scores(own):
+    log_prob_BG, best_BG = answer_likelihood.log_likelihood(
       model, weights.with_params(own), _texts(), SIZE
     )
-    return jnp.sum(jnp.sin(likely_BG), 1), best_BG
+    return jnp.sum(jnp.sin(log_prob_BG), 1), best_BG
 
-  def all_of_it(own):
+  def with_derivatives(own):
     tangent = jax.tree.map(jnp.ones_like, own)
-    value, moved, best = jax.jvp(lambda x: told(x), (own,), (tangent,),
-                                 has_aux=True)  # fmt: skip
-    grads = jax.grad(lambda x: jnp.sum(told(x)[0]))(own)
-    return value, moved, best, grads
+    value, tangent_out, best = jax.jvp(
+      lambda x: scores(x), (own,), (tangent,), has_aux=True
+    )
+    grads = jax.grad(lambda x: jnp.sum(scores(x)[0]))(own)
+    return value, tangent_out, best, grads
 
-  # Each anew, for what is compiled depends on the room.
-  whole = jax.jit(lambda own: all_of_it(own))(own)
-  monkeypatch.setattr(answer_likelihood, '_ROOM', 0)
-  in_parts = jax.jit(lambda own: all_of_it(own))(own)
+  # A new function each time: the compiled program depends on the limit.
+  whole = jax.jit(lambda own: with_derivatives(own))(own)
+  monkeypatch.setattr(answer_likelihood, '_MAX_LOGITS', 0)
+  in_parts = jax.jit(lambda own: with_derivatives(own))(own)
   for ours, wanted in zip(
     jax.tree.leaves(in_parts), jax.tree.leaves(whole), strict=True
   ):
     np.testing.assert_allclose(ours, wanted, atol=1e-5)
 
 
-def test_the_score_is_what_a_reader_would_count():
-  """Greedy: an answer is right if each token is the likeliest."""
+def test_scores_of_practice_questions_equal_those_counted_by_hand():
+  """A greedy answer is right if each of its tokens is the most likely one."""
   model, weights = _model()
   probes = testing.probes()
   rollout = answer_likelihood.append_answers(probes)
@@ -351,12 +400,15 @@ def test_the_score_is_what_a_reader_would_count():
     asked = probes.prompts.tokens_BP[row, :size].tolist()
     answer = probes.answer_BA[row].tolist()
     assert rollout.tokens_BT[row, : size + 2].tolist() == asked + answer
-  # An answer that the model gives: the likeliest token after the question.
+  # Answers that the model gives: the most likely token after the question.
   at = probes.prompts.length_B - 1
   states = model.states_at(
-    weights, rollout.tokens_BT, jnp.ones_like(rollout.tokens_BT),
-    jnp.broadcast_to(jnp.arange(8), (4, 8)), at[:, None],
-  )  # fmt: skip
+    weights,
+    rollout.tokens_BT,
+    jnp.ones_like(rollout.tokens_BT),
+    jnp.broadcast_to(jnp.arange(8), (4, 8)),
+    at[:, None],
+  )
   best_B = jnp.argmax(model.logits(weights, states[:, 0]), -1)
   known = probes.replace(
     answer_BA=probes.answer_BA.at[:2, 0].set(best_B[:2]),
@@ -365,14 +417,14 @@ def test_the_score_is_what_a_reader_would_count():
   nats_B, right_B = answer_likelihood.score_answers(model, weights, known)
   assert right_B.tolist()[:2] == [True, True] and not right_B[2:].any()
   assert (nats_B < 0).all()
-  gain_MR, nothing = _gains(score='greedy')
-  assert 0 <= nothing <= 1 and ((gain_MR + nothing) * 4 % 1 == 0).all()
+  gain_MR, baseline = _gains(score='greedy')
+  assert 0 <= baseline <= 1 and ((gain_MR + baseline) * 4 % 1 == 0).all()
 
 
 def _shared():
-  """Dreams that choose among the same rows, and the same as rows of their own.
+  """Returns lessons of dreams that share rows, and the same as own rows.
 
-  A dream of its own has all rows, and weighs them as it chose.
+  In the second, each dream has a copy of all rows, with the same weights.
   """
   rows = _texts(M)
   chosen = jnp.array([[1.0, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0]])
@@ -384,28 +436,33 @@ def _shared():
 
 
 @pytest.mark.parametrize('how', ['gradient', 'norm'])
-def test_lessons_that_all_share_weigh_what_everyones_own_would(how):
+def test_shared_lessons_have_the_same_importance_as_own_ones(how):
   shared, alone = _shared()
   found, wanted = (_importance(how, lessons) for lessons in (shared, alone))
   np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
   assert found[2] == 0 and np.abs(found[:2]).min() > 1e-4
 
 
-def test_lessons_that_all_share_teach_what_everyones_own_would():
+def test_shared_lessons_have_the_same_gain_as_own_ones():
   model, weights = _model()
   shared, alone = _shared()
 
   @jax.jit
   def gains(lessons):
     return trials.measure_gains(
-      model, weights, lessons, testing.probes(), jax.random.key(5),
-      settings=_settings(), size=SIZE,
-    )[0][:, 0]  # fmt: skip
+      model,
+      weights,
+      lessons,
+      testing.probes(),
+      jax.random.key(5),
+      settings=_settings(),
+      size=SIZE,
+    )[0][:, 0]
 
   found = gains(shared)
   np.testing.assert_allclose(found, gains(alone), rtol=1e-4, atol=1e-6)
   assert found[2] == 0 and np.abs(found[:2]).min() > 1e-4
-  # How fast and how long is the dream's own choice.
+  # Learning rate and number of steps are choices of each dream.
   still = gains(shared.replace(rate_M=jnp.array([1.0, 0, 1])))
   assert still[1] == 0 and still[0] == found[0]
   never = gains(shared.replace(share_M=jnp.array([0.0, 1, 1])))
@@ -414,7 +471,7 @@ def test_lessons_that_all_share_teach_what_everyones_own_would():
   assert part[0] not in (0, float(found[0]))
 
 
-def test_nobody_learns_from_what_was_not_rewarded():
+def test_texts_without_weight_do_not_change_the_adapter():
   model, weights = _model()
   adapter = lora.init(
     jax.random.key(0), weights.params, rank=2, targets=TARGETS
@@ -423,20 +480,26 @@ def test_nobody_learns_from_what_was_not_rewarded():
   @jax.jit
   def learn(texts, weight_B):
     return trials.train_adapter(
-      model, weights, texts, weight_B, jax.random.key(1), adapter=adapter,
-      settings=TRIAL, size=SIZE,
-    )  # fmt: skip
+      model,
+      weights,
+      texts,
+      weight_B,
+      jax.random.key(1),
+      adapter=adapter,
+      settings=TRIAL,
+      size=SIZE,
+    )
 
   assert testing.same(learn(_texts(), jnp.zeros(M * K)), adapter)
   weight = jnp.zeros(M * K).at[3].set(1)
-  wild = _texts(seed=1)  # Other texts wherever nothing weighs anything.
-  same = jax.tree.map(lambda x, y: y.at[3].set(x[3]), _texts(), wild)
+  different = _texts(seed=1)  # Different texts where the weight is 0.
+  same = jax.tree.map(lambda x, y: y.at[3].set(x[3]), _texts(), different)
   assert testing.same(learn(_texts(), weight), learn(same, weight))
   assert not testing.same(learn(_texts(), weight), adapter)
 
 
 @pytest.mark.parametrize(
-  'change, said',
+  'change, message',
   [
     (dict(order='now'), "dream.order is 'now'"),
     (dict(importance='size'), "dream.importance is 'size'"),
@@ -449,19 +512,19 @@ def test_nobody_learns_from_what_was_not_rewarded():
     (dict(temperature=-1.0), 'dream.temperature is -1.0'),
   ],
 )
-def test_settings_that_cannot_be_are_said(change, said):
-  with pytest.raises(ValueError, match=said):
+def test_settings_outside_their_range_are_refused(change, message):
+  with pytest.raises(ValueError, match=message):
     _settings(**change)
 
 
-def test_adapters_that_cannot_be_are_said():
+def test_adapters_outside_their_range_are_refused():
   adapter = dict(
     rank=2, alpha=4.0, targets=('key',), steps=1, batch=1, learning_rate=1e-2
   )
-  for change, said in (
+  for change, message in (
     (dict(rank=0), 'dream.trial.rank is 0'),
     (dict(targets=('kea',)), "dream.trial.targets is .'kea'"),
     (dict(targets=()), 'dream.trial.targets'),
   ):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
       _settings(trial=adapter | change)

@@ -1,4 +1,4 @@
-"""A life's programs agree with each other on what a state is."""
+"""Tests of a run's programs: they agree on the structure of the state."""
 
 import jax
 import numpy as np
@@ -11,58 +11,59 @@ NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
 
 
 @pytest.fixture(scope='module')
-def here():
-  """A town on a mesh, whose newborn has not been taught a thing."""
-  made = town.Town(town.config((1, 2), (2, 'experience')), (2, 2, 2))
-  state = made.programs('pretrain').begin(None, jax.random.key(0))
-  made.initial_model = initial_state.InitialModel(state.weights, state.replay)
-  return made
+def study():
+  """A town on a mesh, with an untrained initial model."""
+  study = town.Town(town.config((1, 2), (2, 'experience')), (2, 2, 2))
+  state = study.programs('pretrain').begin(None, jax.random.key(0))
+  study.initial_model = initial_state.InitialModel(state.weights, state.replay)
+  return study
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_state_begins_as_its_blueprint_says(here, name):
-  program = here.programs(name)
-  shapes = program.abstract(here.initial_model)
-  state = program.begin(here.initial_model, jax.random.key(0), guard=0.5)
+def test_the_initial_state_has_the_abstract_shapes_and_shardings(study, name):
+  program = study.programs(name)
+  shapes = program.abstract(study.initial_model)
+  state = program.begin(study.initial_model, jax.random.key(0), guard=0.5)
   assert jax.tree.structure(shapes) == jax.tree.structure(state)
   for shape, leaf in zip(
     jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True
   ):
     assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
     assert leaf.sharding.is_equivalent_to(shape.sharding, leaf.ndim)
-    # Nor will one from a checkpoint be: it is to meet the same programs.
+    # A state from a checkpoint has no weak types: it shall use the same
+    # compiled programs.
     assert not jax.typeof(leaf).weak_type
   assert np.asarray(state.guard_N).tolist() == [0.5] * 3
   assert testing.same(
-    jax.device_get(state.weights), jax.device_get(here.initial_model.weights)
+    jax.device_get(state.weights), jax.device_get(study.initial_model.weights)
   )
 
 
-def test_the_newborn_outlives_every_life(here):
-  """A state's arrays are given away with each step; the newborn's are not."""
-  before = jax.device_get(here.initial_model)
-  program = here.programs('hope')
-  state = program.begin(here.initial_model, jax.random.key(0))
-  batch = here.stream.experiences[0].batch(0)
+def test_a_run_leaves_the_initial_model_intact(study):
+  """Each step donates the arrays of the state, but not of the initial model."""
+  before = jax.device_get(study.initial_model)
+  program = study.programs('hope')
+  state = program.begin(study.initial_model, jax.random.key(0))
+  batch = study.stream.experiences[0].batch(0)
   program.wake(state, batch, ())
-  after = jax.device_get(here.initial_model)
+  after = jax.device_get(study.initial_model)
   assert testing.same(before.weights, after.weights)
   assert testing.same(before.replay, after.replay)
 
 
-def test_a_night_has_a_blueprint_of_its_own(here):
-  program = here.programs('sleep')
-  program.check(here.initial_model)
-  awake = program.abstract(here.initial_model)
+def test_the_state_of_a_night_has_abstract_shapes_too(study):
+  program = study.programs('sleep')
+  program.check(study.initial_model)
+  awake = program.abstract(study.initial_model)
   assert awake.night is None
   for sender in (1, 2):
-    night = program.abstract(here.initial_model, night=sender).night
+    night = program.abstract(study.initial_model, night=sender).night
     assert set(night.fresh) == {str(sender + 1)}
 
 
-def test_only_sleep_keeps_prompts_and_anchors(here):
+def test_only_sleep_stores_prompts_and_anchors(study):
   for name in NAMES:
-    state = here.programs(name).abstract(here.initial_model)
+    state = study.programs(name).abstract(study.initial_model)
     age_groups = (
       {'corpus', 'past', 'day/1', 'day/2'} if name == 'sleep' else set()
     )
@@ -70,40 +71,44 @@ def test_only_sleep_keeps_prompts_and_anchors(here):
     assert set(state.anchor) == ({'1', '2'} if name == 'sleep' else set())
 
 
-def test_without_a_store_nothing_is_kept():
+def test_without_a_store_no_prompts_are_stored():
   config = town.config()
   config.replay.store = 'none'
   other = town.Town(config)
-  born = other.programs('pretrain').abstract(None)
-  assert born.replay == {}
-  initial_model = initial_state.InitialModel(born.weights, born.replay)
+  pretrained = other.programs('pretrain').abstract(None)
+  assert pretrained.replay == {}
+  initial_model = initial_state.InitialModel(
+    pretrained.weights, pretrained.replay
+  )
   assert other.programs('sleep').abstract(initial_model).replay == {}
 
 
-def test_a_level_with_a_day_of_its_own_takes_no_night_into_its_base():
+def test_a_base_that_is_updated_awake_cannot_be_trained_by_a_night():
   c = testing.config((1, 2), (2, 4), into='base')
   with pytest.raises(ValueError, match="into is 'base'.*only the slowest"):
     testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
-def test_without_expansion_a_night_moves_the_base_and_nothing_else():
+def test_without_expansion_a_night_changes_only_the_base():
   c = testing.config(into='base')
   program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
-  born = {path: np.asarray(x) for path, x in state.weights.params.items()}
+  initial = {path: np.asarray(x) for path, x in state.weights.params.items()}
   for step in range(2):
     state, _ = program.wake(state, testing.batch(step), ())
   awake = {path: np.asarray(x) for path, x in state.weights.params.items()}
   state = program.fall_asleep(state, 1)
   for _ in range(2):
     state, _ = program.seed(state, 1)
-  assert not testing.changed(awake, state.weights.params)  # Until it wakes.
+  assert not testing.changed(
+    awake, state.weights.params
+  )  # Before it is committed.
   morning = program.wake_up(state, 1, accept=True, guard=0.0)
-  changed = testing.changed(born, morning.weights.params)
-  assert changed == {p for p in born if p.startswith('blocks/levels/2/base')}
+  changed = testing.changed(initial, morning.weights.params)
+  assert changed == {p for p in initial if p.startswith('blocks/levels/2/base')}
   assert not np.asarray(morning.weights.active_NE).any()
 
 
-def test_an_average_follows_the_day_and_begins_anew_in_the_morning():
+def test_a_running_mean_follows_the_day_and_restarts_after_the_night():
   teachers = (dict(teacher='average', prompts='day', sequences=8, draws=8),)
   c = testing.config(teachers=teachers, average_decay=0.75)
   program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))

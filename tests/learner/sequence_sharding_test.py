@@ -1,4 +1,4 @@
-"""Rows whose places devices share out: the same numbers, and little is sent."""
+"""Tests of rows sharded by position: same numbers, little communication."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ MESHES = [
   dict(data=2, fsdp=1, sequence=4, tensor=1),
   dict(data=1, fsdp=2, sequence=2, tensor=2),
 ]
-LENGTH = 16  # Places of a row, the last of them padding.
+LENGTH = 16  # Positions of a row; the last ones are padding.
 
 
 def _config():
@@ -41,15 +41,20 @@ def _batch(seed):
 
 def _plain(tree):
   raw = lambda x: (
-    jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    jax.random.key_data(x)
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     else x
-  )  # fmt: skip
+  )
   return jax.device_get(jax.tree.map(raw, tree))
 
 
 @functools.cache
-def _life(shape):
-  """The evening after two wake steps, and a round of the night after it."""
+def _run(shape):
+  """Returns the results of two wake steps and of one seeding round.
+
+  Returns:
+    (state, metrics) after the wake steps; (night, metrics) after the round.
+  """
   place = testing.placement(**dict(shape))
   with jax.set_mesh(place.mesh):
     programs, state = testing.life(_config(), place)
@@ -63,19 +68,23 @@ def _life(shape):
 
 
 @pytest.mark.parametrize('mesh', MESHES)
-def test_a_day_and_a_night_of_shared_rows_are_those_of_whole_ones(mesh):
-  (evening, loss), (night, found) = _life(tuple(ONE.items()))
-  (evening_too, loss_too), (night_too, found_too) = _life(tuple(mesh.items()))
-  testing.close((evening, loss), (evening_too, loss_too), 1e-5)
+def test_a_day_and_a_night_do_not_depend_on_sharding_by_position(mesh):
+  (evening, metrics), (night, seeding) = _run(tuple(ONE.items()))
+  (other_evening, other_metrics), (other_night, other_seeding) = _run(
+    tuple(mesh.items())
+  )
+  testing.close((evening, metrics), (other_evening, other_metrics), 1e-5)
   written = lambda night: {
     name: pool.replace(states_BGD=None) for name, pool in night.pools.items()
   }
-  assert testing.same(written(night), written(night_too))  # Every word.
-  testing.close((night.fresh, found), (night_too.fresh, found_too), 1e-4)
+  assert testing.same(written(night), written(other_night))  # Every token.
+  testing.close(
+    (night.fresh, seeding), (other_night.fresh, other_seeding), 1e-4
+  )
 
 
-def _sent(function, model, mesh, *shapes):
-  """(kind, shape, in which operation) of what goes between devices."""
+def _collectives(function, model, mesh, *shapes):
+  """Returns (kind, shape, operation name) of each collective."""
   place = testing.placement(**mesh)
   model = dataclasses.replace(model, place=place.constrain)
   weights = testing.weights(model)
@@ -83,10 +92,11 @@ def _sent(function, model, mesh, *shapes):
     placed = jax.tree.map(
       lambda x, there: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there),
       (weights, *shapes),
-      (place.shardings(weights), *(
-        place.shardings(shape, prefix='batch/') for shape in shapes
-      )),
-    )  # fmt: skip
+      (
+        place.shardings(weights),
+        *(place.shardings(shape, prefix='batch/') for shape in shapes),
+      ),
+    )
     made = jax.jit(functools.partial(function, model)).lower(*placed).compile()
   return [
     (kind, tuple(int(n) for n in size.split(',') if n), operation)
@@ -99,7 +109,7 @@ def _sent(function, model, mesh, *shapes):
   ]
 
 
-def test_of_shared_rows_blocks_send_keys_and_values_alone():
+def test_blocks_send_only_keys_and_values():
   model = testing.tiny(width=32, head_size=8, num_kv_heads=4)
 
   def grads(model, weights, batch):
@@ -110,14 +120,14 @@ def test_of_shared_rows_blocks_send_keys_and_values_alone():
     return jax.grad(total)(weights.params)
 
   mesh = dict(data=1, fsdp=2, sequence=4, tensor=1)
-  sent = _sent(grads, model, mesh, _batch(0))
+  collectives = _collectives(grads, model, mesh, _batch(0))
   found = [
     (kind, shape)
-    for kind, shape, operation in sent
-    # Those of matrices have two axes.
+    for kind, shape, operation in collectives
+    # Collectives of matrices have two axes; they are not counted.
     if ('Block' in operation or 'while' in operation) and len(shape) > 2
   ]
-  # Those of a layer, there and back, of each device's rows.
+  # Keys and values of one layer, of each device's rows, forward and backward.
   rows = testing.ROWS // 2
   assert {(kind, np.prod(shape)) for kind, shape in found} == {
     ('all-gather', rows * LENGTH * 4 * 8),
@@ -125,7 +135,7 @@ def test_of_shared_rows_blocks_send_keys_and_values_alone():
   }
 
 
-def test_no_cache_is_sent_for_the_next_token():
+def test_decoding_a_token_sends_no_cache():
   model = testing.tiny(num_layers=1)
 
   def step(model, weights, batch):
@@ -145,17 +155,18 @@ def test_no_cache_is_sent_for_the_next_token():
 
     token_B = batch.tokens_BT[:, 0]
     return jax.lax.while_loop(
-      lambda carry: carry[0] < 2 * LENGTH, body,
+      lambda carry: carry[0] < 2 * LENGTH,
+      body,
       (jnp.int32(0), token_B, cache),
-    )[1]  # fmt: skip
+    )[1]
 
   found = [
     (shape, operation)
-    for _, shape, operation in _sent(step, model, MESHES[0], _batch(0))
+    for _, shape, operation in _collectives(step, model, MESHES[0], _batch(0))
     if 'while' in operation and 'attention' in operation
   ]
-  # Each device looks for the largest score among its own places.
+  # Each device reduces the scores of its own positions.
   assert any('reduce_max' in operation for _, operation in found)
-  # Of a head at most as many numbers as it is wide, not as it has seen places.
+  # What is sent per head is as large as the head, not as the cache.
   sizes = [np.prod(shape) for shape, _ in found]
   assert max(sizes) <= testing.ROWS * testing.WIDTH

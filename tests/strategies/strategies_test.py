@@ -1,9 +1,13 @@
-"""Each strategy is its definition, and nothing else differs."""
+"""Tests of the strategies and of the registry that finds them."""
+
+import sys
+import textwrap
 
 import jax
 import numpy as np
 import pytest
 
+from sleep_jax import strategies
 from sleep_jax.replay import buffer, row_buffer
 from sleep_jax.schedule import events
 from sleep_jax.strategies import er, pretrain, registry
@@ -11,23 +15,23 @@ from tests import testing, town
 
 
 @pytest.fixture(scope='module')
-def here(tmp_path_factory):
-  """A town whose newborn was never asked: shapes and plans are enough."""
+def study(tmp_path_factory):
+  """A town with an initial model of a few steps."""
   made = town.Town(town.config((1, 2), (2, 'experience')))
   return made.make_initial_model(tmp_path_factory.mktemp('pretrain'))
 
 
-def _plan(here, name, updates=4):
-  kind = here.programs(name).kind
-  return kind.plan(here.levels, 2, 4, updates)
+def _plan(study, name, updates=4):
+  strategy = study.programs(name).strategy
+  return strategy.plan(study.levels, 2, 4, updates)
 
 
-def test_all_live_through_the_same_steps_and_batches(here):
+def test_sequential_strategies_take_the_same_steps_on_the_same_batches(study):
   seen = {}
   for name in ('sleep', 'hope', 'sft', 'er'):
-    kind = here.programs(name).kind
-    wakes = [e for e in _plan(here, name) if e.kind == events.WAKE]
-    reading = kind.reading(here.stream)
+    strategy = study.programs(name).strategy
+    wakes = [e for e in _plan(study, name) if e.kind == events.WAKE]
+    reading = strategy.sources(study.stream)
     seen[name] = [
       (reading(e.experience).name, e.local_step, e.step) for e in wakes
     ]
@@ -35,70 +39,70 @@ def test_all_live_through_the_same_steps_and_batches(here):
   assert [row[1] for row in seen['sleep']] == [0, 1, 2, 3] * 2
 
 
-def test_nobody_but_sleep_ever_sleeps(here):
-  for kinds in registry.NAMES:
-    for kind in registry.make(kinds, num_levels=3):
-      plan = kind.plan(here.levels, 2, 4, 4)
+def test_only_sleep_has_nights(study):
+  for name in registry.names():
+    for strategy in registry.make(name, num_levels=3):
+      plan = strategy.plan(study.levels, 2, 4, 4)
       slept = [e.sender for e in plan if e.kind == events.SLEEP]
       held = {e.held for e in plan if e.kind == events.WAKE}
-      if kind.name == 'sleep':
+      if strategy.name == 'sleep':
         assert slept == [1, 1, 2, 1, 1, 2]
       else:
-        assert not slept and held <= {()} and not kind.sleeps
+        assert not slept and held <= {()} and not strategy.sleeps
 
 
-def test_joint_has_the_budget_of_the_day_or_of_day_and_night(here):
+def test_joint_has_the_budget_of_waking_or_of_waking_and_nights(study):
   def steps(name):
-    return sum(e.kind == events.WAKE for e in _plan(here, name, updates=7))
+    return sum(e.kind == events.WAKE for e in _plan(study, name, updates=7))
 
   assert steps('joint_wake') == 8
   assert steps('joint_night') == 8 + 6 * 7
 
 
-def test_joint_reads_birth_and_every_day(here):
-  kind = here.programs('joint_wake').kind
-  whole = kind.reading(here.stream)(2)
-  parts = [here.stream.pretrain, *here.stream.experiences]
+def test_joint_reads_pretraining_and_every_day(study):
+  strategy = study.programs('joint_wake').strategy
+  whole = strategy.sources(study.stream)(2)
+  parts = [study.stream.pretrain, *study.stream.experiences]
   assert whole.num_rows == sum(part.num_rows for part in parts)
-  asked = [e for e in _plan(here, 'joint_wake') if e.kind == 'evaluate']
-  assert [(e.experience, e.ends) for e in asked] == [(2, True)]
+  evaluated = [e for e in _plan(study, 'joint_wake') if e.kind == 'evaluate']
+  assert [(e.experience, e.ends) for e in evaluated] == [(2, True)]
 
 
-def test_who_moves_what(here):
+def test_each_strategy_updates_the_parameters_of_its_owners(study):
   shapes = {
-    name: here.programs(name).abstract(here.initial_model)
+    name: study.programs(name).abstract(study.initial_model)
     for name in ('sleep', 'hope', 'sft', 'er', 'joint_wake')
   }
   levels = {f'blocks/levels/{n}' for n in (1, 2)}
-  moves = lambda name: {
+  updated = lambda name: {
     path for own in shapes[name].sums.values() for path in own
   }
   part = lambda path: '/'.join(path.split('/')[:3])
-  assert moves('sleep') == moves('hope')
-  assert {part(path) for path in moves('hope')} == levels
+  assert updated('sleep') == updated('hope')
+  assert {part(path) for path in updated('hope')} == levels
   assert set(shapes['hope'].opt) == {'1', '2'}
   everything = {
     p
-    for p in here.initial_model.weights.params
+    for p in study.initial_model.weights.params
     if 'experts' not in p.split('/')
   }
-  assert moves('sft') == moves('er') == moves('joint_wake') == everything
+  assert updated('sft') == updated('er') == updated('joint_wake') == everything
   assert set(shapes['sft'].opt) == {'all'}
-  assert not moves('sft') & {'blocks/levels/3/experts/A'}
+  assert not updated('sft') & {'blocks/levels/3/experts/A'}
 
 
-def test_the_memory_has_room_for_as_many_tokens_as_the_ring(here):
-  ring = here.programs('sleep').abstract(here.initial_model).replay
-  memory = here.programs('er').abstract(here.initial_model).memory
-  width = here.config.data.context
-  room = buffer.stored_tokens(ring)
-  assert room == (16 + 16 + 2 * 16) * here.config.data.max_prompt
-  assert room - width < memory.rows['tokens_BT'].size <= room
-  assert here.programs('sft').abstract(here.initial_model).memory is None
+def test_the_row_buffer_of_er_has_as_many_tokens_as_the_prompts_of_sleep(study):
+  replay = study.programs('sleep').abstract(study.initial_model).replay
+  rows = study.programs('er').abstract(study.initial_model).row_buffer
+  width = study.config.data.context
+  capacity = buffer.token_capacity(replay)
+  assert capacity == (16 + 16 + 2 * 16) * study.config.data.max_prompt
+  assert capacity - width < rows.rows['tokens_BT'].size <= capacity
+  assert study.programs('sft').abstract(study.initial_model).row_buffer is None
 
 
-def test_a_memory_that_is_empty_is_not_read():
-  memory = row_buffer.empty(40, width=testing.CONTEXT)
+def test_er_reads_padding_while_its_row_buffer_is_empty():
+  empty = row_buffer.allocate(40, width=testing.CONTEXT)
   batch = testing.batch()
   step = lambda state, batch, held: (state, batch)
   wrapped = er.make(2).wrap(step)
@@ -106,32 +110,32 @@ def test_a_memory_that_is_empty_is_not_read():
   class State:
     key, step = jax.random.key(0), 0
 
-    def __init__(self, memory):
-      self.memory = memory
+    def __init__(self, row_buffer):
+      self.row_buffer = row_buffer
 
-    def replace(self, memory):
-      return State(memory)
+    def replace(self, row_buffer):
+      return State(row_buffer)
 
-  state, both = wrapped(State(memory), batch, {})
+  state, joined = wrapped(State(empty), batch, {})
   rows = batch.tokens_BT.shape[0]
-  assert both.tokens_BT.shape[0] == 2 * rows
-  assert (np.asarray(both.segments_BT[rows:]) == -1).all()
-  assert not np.asarray(both.loss_BT[rows:]).any()
-  assert testing.same(both.prompts, batch.prompts)
-  assert int(state.memory.count) == rows
-  # From now on it is: each old row is one that was offered.
-  _, both = wrapped(state, testing.batch(1), {})
-  kept = np.asarray(state.memory.rows['tokens_BT'])
-  for row in np.asarray(both.tokens_BT[rows:]):
+  assert joined.tokens_BT.shape[0] == 2 * rows
+  assert (np.asarray(joined.segments_BT[rows:]) == -1).all()
+  assert not np.asarray(joined.loss_BT[rows:]).any()
+  assert testing.same(joined.prompts, batch.prompts)
+  assert int(state.row_buffer.count) == rows
+  # After that, each stored row is one that was offered.
+  _, joined = wrapped(state, testing.batch(1), {})
+  kept = np.asarray(state.row_buffer.rows['tokens_BT'])
+  for row in np.asarray(joined.tokens_BT[rows:]):
     assert (row == kept).all(1).any()
 
 
-def test_a_memory_keeps_every_row_with_equal_chance():
-  """4 of 16 rows: each stays one time in four."""
+def test_the_row_buffer_stores_every_row_with_equal_probability():
+  """It stores 4 of 16 rows: each stays one time in four."""
   times = np.zeros(16)
-  offer = jax.jit(row_buffer.offer)
+  insert = jax.jit(row_buffer.insert)
   for seed in range(200):
-    memory = row_buffer.empty(4 * testing.CONTEXT, width=testing.CONTEXT)
+    rows = row_buffer.allocate(4 * testing.CONTEXT, width=testing.CONTEXT)
     for number in range(2):
       batch = testing.batch(0)
       marks = np.arange(8 * number, 8 * number + 8)[:, None]
@@ -139,30 +143,97 @@ def test_a_memory_keeps_every_row_with_equal_chance():
         tokens_BT=np.broadcast_to(marks, batch.tokens_BT.shape).astype('i4')
       )
       key = jax.random.fold_in(jax.random.key(seed), number)
-      memory = offer(memory, batch, key)
-    kept = np.asarray(memory.rows['tokens_BT'])[:, 0]
+      rows = insert(rows, batch, key)
+    kept = np.asarray(rows.rows['tokens_BT'])[:, 0]
     assert len(set(kept)) == 4
     times[kept] += 1
-  # Mean 50, deviation 6: four of them.
+  # The mean is 50 and the standard deviation 6; the bounds are 4 of them away.
   assert times.min() > 26 and times.max() < 75
 
 
-def test_birth_is_one_stretch_that_ends_in_cycle_0():
+def test_pretraining_is_all_in_cycle_0_and_ends_with_a_save():
   plan = pretrain.make(3).plan()
   assert [(e.kind, e.step, e.cycle) for e in plan] == [
-    ('wake', 1, 0), ('evaluate', 1, 0), ('wake', 2, 0), ('evaluate', 2, 0),
-    ('wake', 3, 0), ('evaluate', 3, 0), ('save', 3, 0),
-  ]  # fmt: skip
+    ('wake', 1, 0),
+    ('evaluate', 1, 0),
+    ('wake', 2, 0),
+    ('evaluate', 2, 0),
+    ('wake', 3, 0),
+    ('evaluate', 3, 0),
+    ('save', 3, 0),
+  ]
   assert [e.kind for e in pretrain.make(0).plan()] == ['save']
 
 
-def test_a_long_birth_is_read_to_ten_times_and_at_its_end():
+def test_a_long_pretraining_is_evaluated_ten_times_and_at_its_end():
   plan = pretrain.make(25).plan()
-  asked = [e.step for e in plan if e.kind == 'evaluate']
-  assert asked == [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
+  evaluated = [e.step for e in plan if e.kind == 'evaluate']
+  assert evaluated == [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
   assert [e.step for e in plan if e.kind == 'wake'] == list(range(1, 26))
 
 
-def test_an_unknown_strategy_is_told_which_there_are():
+def test_an_unknown_strategy_is_refused_with_the_known_names():
   with pytest.raises(ValueError, match="'slep': expected one of .*'sleep'"):
     registry.make('slep', num_levels=2)
+
+
+@pytest.fixture
+def idle_module(tmp_path, monkeypatch):
+  """Adds a strategy that does nothing to the package, as a file of its own."""
+  source = """
+    from sleep_jax.schedule import events
+    from sleep_jax.strategies import strategy
+
+    NAME = 'idle'
+
+
+    def make(num_levels):
+      del num_levels
+      return strategy.Strategy(
+        name=NAME, owners={}, sleeps=False, plan=_plan,
+        sources=strategy.sequential_sources,
+      )
+
+
+    def _plan(levels, num_experiences, steps, night_updates, dreams=''):
+      end = dict(
+        step=0, experience=num_experiences, cycle=num_experiences, ends=True
+      )
+      return [
+        events.Event(events.EVALUATE, moment=events.EVENING, **end),
+        events.Event(events.SAVE, **end),
+      ]
+  """
+  (tmp_path / 'idle.py').write_text(textwrap.dedent(source))
+  paths = [*strategies.__path__, str(tmp_path)]
+  monkeypatch.setattr(strategies, '__path__', paths)
+  yield
+  sys.modules.pop('sleep_jax.strategies.idle', None)
+  vars(strategies).pop('idle', None)
+
+
+def test_names_are_in_the_order_of_reports():
+  known = ('sleep', 'hope', 'sft', 'er', 'joint', 'seal')
+  assert registry.names()[:6] == known
+  assert list(registry.names()[6:]) == sorted(registry.names()[6:])
+
+
+def test_a_strategy_in_a_file_of_its_own_is_found_and_runs(
+  idle_module, study, tmp_path
+):
+  """It changes nothing, so its run ends with the weights of the start."""
+  assert 'idle' in registry.names()[6:]
+  state, record = study.run('idle', tmp_path / 'run')
+  assert testing.same(
+    jax.device_get(state.weights), jax.device_get(study.initial_model.weights)
+  )
+  assert [e['experience'] for e in record['evaluations']] == [0, 2]
+
+
+def test_two_strategies_of_one_name_are_refused(idle_module, tmp_path):
+  module = (tmp_path / 'idle.py').read_text()
+  (tmp_path / 'twin.py').write_text(module)
+  with pytest.raises(ValueError, match="both have NAME 'idle'"):
+    registry.names()
+  sys.modules.pop('sleep_jax.strategies.twin', None)
+  vars(strategies).pop('twin', None)

@@ -1,4 +1,4 @@
-"""Held to the morning: what was known at waking, not how it was stored."""
+"""Tests of the KL penalty to the anchor in wake steps."""
 
 import functools
 
@@ -9,84 +9,81 @@ import pytest
 from sleep_jax.learner import initial_state
 from tests import testing, town
 
-TETHER = dict(weight=1.0, sequences=8, draws=16, bos_share=0.5)
+PENALTY = dict(weight=1.0, sequences=8, draws=16, bos_share=0.5)
 
 
-def _here(**kl_penalty):
+def _make_town(**kl_penalty):
   c = town.config()
-  c.wake.kl_penalty = TETHER | kl_penalty
-  here = town.Town(c)
-  state = here.programs('pretrain').begin(None, jax.random.key(0))
-  here.initial_model = initial_state.InitialModel(state.weights, state.replay)
-  return here
+  c.wake.kl_penalty = PENALTY | kl_penalty
+  study = town.Town(c)
+  state = study.programs('pretrain').begin(None, jax.random.key(0))
+  study.initial_model = initial_state.InitialModel(state.weights, state.replay)
+  return study
 
 
 @functools.cache
 def _day(steps=12, **kl_penalty):
-  """A town; its state after each wake step, and what the steps said."""
-  here = _here(**kl_penalty)
-  program = here.programs('sleep')
-  state, states, said = (
-    program.begin(here.initial_model, jax.random.key(0)),
-    [],
-    [],
-  )
+  """Returns a town, and its state and metrics after each wake step."""
+  study = _make_town(**kl_penalty)
+  program = study.programs('sleep')
+  state = program.begin(study.initial_model, jax.random.key(0))
+  states, history = [], []
   for step in range(steps):
-    batch = here.stream.experiences[0].batch(step)
+    batch = study.stream.experiences[0].batch(step)
     state, metrics = program.wake(state, batch, ())
     states.append(jax.device_get(state))
-    said.append(jax.device_get(metrics))
-  return here, states, said
+    history.append(jax.device_get(metrics))
+  return study, states, history
 
 
-def test_the_morning_is_written_once_and_by_the_anchor_alone():
-  _, states, said = _day()
+def test_rehearsals_are_written_once_at_waking():
+  _, states, metrics = _day()
   assert states[0].kl_penalty.tokens_BT.shape == (16, 14)
   assert all(testing.same(states[0].kl_penalty, s.kl_penalty) for s in states)
   written = states[0].kl_penalty.length_B - states[0].kl_penalty.prompt_length_B
-  assert [int(s['written']) for s in said] == [int(written.sum())] + 11 * [0]
+  assert [int(s['written']) for s in metrics] == [int(written.sum())] + 11 * [0]
 
 
-def test_at_waking_nothing_pulls_and_then_something_does():
-  _, _, said = _day()
-  strains = [float(s['strain']) for s in said]
-  assert strains[0] == pytest.approx(0, abs=1e-6)
-  # At first each step counts: it grows with every one of them.
-  assert 1e-6 < strains[1] < strains[2] < strains[3]
+def test_the_penalty_is_zero_at_waking_and_then_grows():
+  _, _, metrics = _day()
+  penalties = [float(s['strain']) for s in metrics]
+  assert penalties[0] == pytest.approx(0, abs=1e-6)
+  # During the first steps each one increases the divergence.
+  assert 1e-6 < penalties[1] < penalties[2] < penalties[3]
 
 
-def test_a_tight_tether_keeps_the_day_near_the_morning():
-  """By the divergence itself: the strain less its weight."""
-  loose, tight = (
-    float(_day(**how)[2][-1]['strain']) / how.get('weight', 1.0)
-    for how in ({}, {'weight': 1e4})
+def test_a_larger_weight_keeps_the_model_closer_to_the_anchor():
+  """Compares the divergence, which is the penalty divided by its weight."""
+  weak, strong = (
+    float(_day(**settings)[2][-1]['strain']) / settings.get('weight', 1.0)
+    for settings in ({}, {'weight': 1e4})
   )
-  assert loose > 1.5 * tight > 0
+  assert weak > 1.5 * strong > 0
 
 
-def test_without_weight_there_is_no_tether():
-  here, states, said = _day(2, weight=0.0)
+def test_a_weight_of_zero_turns_the_penalty_off():
+  study, states, metrics = _day(2, weight=0.0)
   assert states[0].kl_penalty is None
-  assert {float(s['strain']) for s in said} == {0.0}
-  for s, step in zip(said, range(2), strict=True):
-    batch = here.stream.experiences[0].batch(step)
+  assert {float(s['strain']) for s in metrics} == {0.0}
+  for s, step in zip(metrics, range(2), strict=True):
+    batch = study.stream.experiences[0].batch(step)
     assert int(s['tokens']) == int((batch.segments_BT >= 0).sum())
 
 
-def test_what_is_read_for_it_is_counted():
-  here, states, said = _day()
-  batch = here.stream.experiences[0].batch(0)
+def test_tokens_read_for_the_penalty_are_counted():
+  study, states, metrics = _day()
+  batch = study.stream.experiences[0].batch(0)
   rows = np.asarray(states[0].kl_penalty.length_B)
-  extra = int(said[0]['tokens']) - int((batch.segments_BT >= 0).sum())
+  extra = int(metrics[0]['tokens']) - int((batch.segments_BT >= 0).sum())
   assert 8 * rows.min() <= extra <= 8 * rows.max()
 
 
-def test_after_a_night_the_day_is_held_to_the_new_morning():
-  """What the anchor had known before is written anew, with the new expert."""
-  here, *_ = _day()
-  program = here.programs('sleep')
-  state = program.begin(here.initial_model, jax.random.key(0))
-  batch = here.stream.experiences[0].batch(0)
+def test_rehearsals_are_written_anew_after_a_night():
+  """The anchor then includes the new expert."""
+  study, *_ = _day()
+  program = study.programs('sleep')
+  state = program.begin(study.initial_model, jax.random.key(0))
+  batch = study.stream.experiences[0].batch(0)
   state, _ = program.wake(state, batch, (1,))
   before = jax.device_get(state.kl_penalty)
   state = program.fall_asleep(state, 1)
@@ -100,24 +97,24 @@ def test_after_a_night_the_day_is_held_to_the_new_morning():
   assert not testing.same(before, jax.device_get(state.kl_penalty))
 
 
-def test_a_level_that_never_wakes_cannot_be_held():
+def test_a_level_that_never_sleeps_is_refused():
   c = town.config((1, 'infinite'), (2, 'experience'))
-  c.wake.kl_penalty = TETHER
-  here = town.Town(c)
+  c.wake.kl_penalty = PENALTY
+  study = town.Town(c)
   with pytest.raises(ValueError, match='the fastest level never sleeps'):
-    here.programs('sleep')
+    study.programs('sleep')
 
 
 @pytest.mark.parametrize(
-  ('change', 'said'),
+  ('change', 'message'),
   [
     ({'weight': -1.0}, 'wake.kl_penalty.weight is -1.0: expected 0 or more'),
     ({'bos_share': 2.0}, 'wake.kl_penalty: bos_share is 2.0: expected 0 to 1'),
     ({'sequences': 0}, 'wake.kl_penalty: sequences is 0: expected 1 or more'),
   ],
 )
-def test_a_tether_that_cannot_be_is_refused(change, said):
+def test_settings_outside_their_range_are_refused(change, message):
   c = town.config()
-  c.wake.kl_penalty = TETHER | change
-  with pytest.raises(ValueError, match=said):
+  c.wake.kl_penalty = PENALTY | change
+  with pytest.raises(ValueError, match=message):
     town.Town(c).programs('sleep')

@@ -1,7 +1,7 @@
-"""The wake step: streaming equals the paper's sum, and at rest is at rest.
+"""Tests of the wake step: updates equal the paper's sums, the rest is fixed.
 
-Most of it is shown on a toy whose levels are matrices, logits = E sum c_l W_l,
-so that a reference is a few lines of NumPy; the factors c_l tell them apart.
+Most tests use a toy model whose levels are matrices, logits = E sum c_l W_l, so
+that the reference is a few lines of NumPy. The factors c_l differ by level.
 """
 
 import functools
@@ -38,24 +38,27 @@ def _start(depth, txs, *, age_groups=None, seed=0):
     for level in range(1, depth + 1)
   }
   return state_lib.State(
-    step=jnp.int32(0), key=jax.random.key(0),
+    step=jnp.int32(0),
+    key=jax.random.key(0),
     weights=types.Weights(params, jnp.zeros((depth, 1))),
     sums={n: {n: jnp.zeros_like(params[n])} for n in txs},
     opt={n: tx.init({n: params[n]}) for n, tx in txs.items()},
-    anchor={}, woke_N=jnp.zeros((depth,), jnp.int32),
-    guard_N=jnp.zeros((depth,)), replay=age_groups or {},
-  )  # fmt: skip
+    anchor={},
+    woke_N=jnp.zeros((depth,), jnp.int32),
+    guard_N=jnp.zeros((depth,)),
+    replay=age_groups or {},
+  )
 
 
 def _step(txs, periods, age_groups=()):
-  moving = {name: (name,) for name in txs}
-  made = jax.jit(
-    step_lib.make(_likelihood, moving, txs, periods, age_groups=age_groups)
+  owned_paths = {name: (name,) for name in txs}
+  compiled = jax.jit(
+    step_lib.make(_likelihood, owned_paths, txs, periods, age_groups=age_groups)
   )
 
   def step(state, batch, held=()):
     flags = {name: jnp.asarray(name in held) for name in txs}
-    return made(state, batch, flags)
+    return compiled(state, batch, flags)
 
   return step
 
@@ -90,30 +93,32 @@ def _reference(theta, periods, batches):
 
 
 @pytest.mark.parametrize('depth', DEEP)
-def test_streaming_equals_the_direct_sum_over_chunks(depth):
+def test_streaming_updates_equal_the_direct_sum_over_chunks(depth):
   periods, txs = DEEP[depth], _sgd(depth)
   step = _step(txs, {str(n + 1): c for n, c in enumerate(periods)})
   state = _start(depth, txs)
   batches = [_batch(seed) for seed in range(18)]
   first = [state.weights.params[str(n + 1)] for n in range(depth)]
   expected = _reference(first, periods, batches)
-  moved = [[] for _ in periods]
+  updated = [[] for _ in periods]
   for i, batch in enumerate(batches, 1):
     before = state.weights.params
     state, _ = step(state, batch)
     for name in testing.changed(before, state.weights.params):
-      moved[int(name) - 1].append(i)
+      updated[int(name) - 1].append(i)
     for level in range(depth):
       np.testing.assert_allclose(
-        state.weights.params[str(level + 1)], expected[i - 1][level],
-        rtol=1e-5, atol=2e-6,
-      )  # fmt: skip
+        state.weights.params[str(level + 1)],
+        expected[i - 1][level],
+        rtol=1e-5,
+        atol=2e-6,
+      )
   # Bit-identical inside a chunk; the last, incomplete chunk is not flushed.
-  assert moved == [list(range(c, 19, c)) for c in periods]
+  assert updated == [list(range(c, 19, c)) for c in periods]
   assert int(state.step) == 18
 
 
-def test_a_level_held_for_the_night_keeps_its_sum_and_its_place():
+def test_a_held_level_keeps_its_gradient_sum_and_its_parameters():
   txs = _sgd(2)
   step = _step(txs, {'1': 2, '2': 2})
   state, _ = step(_start(2, txs), _batch(0))
@@ -123,14 +128,15 @@ def test_a_level_held_for_the_night_keeps_its_sum_and_its_place():
   assert testing.changed(before, after) == {'2'}
   assert testing.same(held.weights.params['2'], free.weights.params['2'])
   assert not np.asarray(free.sums['1']['1']).any()
-  # What it holds is what it would have moved by.
+  # Its sum is the update that it would have applied.
   np.testing.assert_allclose(
-    before['1'] - RATES[0] * held.sums['1']['1'], free.weights.params['1'],
+    before['1'] - RATES[0] * held.sums['1']['1'],
+    free.weights.params['1'],
     atol=1e-6,
-  )  # fmt: skip
+  )
 
 
-def test_moments_live_between_updates_and_tick_only_then():
+def test_optimizer_state_changes_only_at_updates():
   txs = {'1': optax.adam(0.1), '2': optax.adam(0.1)}
   step = _step(txs, {'1': 1, '2': 3})
   state = _start(2, txs)
@@ -142,7 +148,7 @@ def test_moments_live_between_updates_and_tick_only_then():
   assert (count('1'), count('2')) == (7, 2)
 
 
-def test_at_a_rate_of_zero_nothing_moves_by_a_bit():
+def test_a_learning_rate_of_zero_leaves_every_bit_unchanged():
   make = functools.partial(optimizer.make, learning_rate=0.0, weight_decay=0.1)
   txs = {'1': make(), '2': make()}
   step = _step(txs, {'1': 1, '2': 2})
@@ -152,7 +158,7 @@ def test_at_a_rate_of_zero_nothing_moves_by_a_bit():
   assert testing.same(first.weights, state.weights)
 
 
-def test_what_belongs_to_no_optimizer_never_moves():
+def test_parameters_without_an_optimizer_never_change():
   txs = {'2': optimizer.make(learning_rate=0.1, weight_decay=0.5)}
   step = _step(txs, {'2': 1})
   state = _start(3, txs)
@@ -160,12 +166,12 @@ def test_what_belongs_to_no_optimizer_never_moves():
   assert testing.changed(state.weights.params, after.weights.params) == {'2'}
 
 
-def test_clipping_one_level_is_no_business_of_another():
-  """A second owner, its gradient large and its rate 0, is not noticed."""
-  own = optimizer.make(learning_rate=0.1, clip=0.05)
-  still = optimizer.make(learning_rate=0.0, clip=0.05)
+def test_clipping_one_level_does_not_affect_another():
+  """The second owner has a large gradient and a learning rate of 0."""
+  active = optimizer.make(learning_rate=0.1, clip=0.05)
+  idle = optimizer.make(learning_rate=0.0, clip=0.05)
   paths = []
-  for txs in ({'1': own}, {'1': own, '4': still}):
+  for txs in ({'1': active}, {'1': active, '4': idle}):
     step, state = _step(txs, dict.fromkeys(txs, 1)), _start(4, txs)
     for seed in range(3):
       state, _ = step(state, _batch(seed))
@@ -177,7 +183,7 @@ def test_clipping_one_level_is_no_business_of_another():
   assert 0 < float(optax.tree.norm(alone[1])) < 0.05
 
 
-def test_prompts_are_kept_with_the_step_they_were_met_at():
+def test_prompts_are_stored_with_the_wake_step():
   age_groups = buffer.allocate({'corpus': 40, 'past': 40, 'day/1': 40}, width=6)
   txs = _sgd(1)
   state = _start(1, txs, age_groups=age_groups)
@@ -196,7 +202,7 @@ def test_prompts_are_kept_with_the_step_they_were_met_at():
   assert int(metrics['tokens']) == int((_batch(1).segments_BT > 0).sum())
 
 
-def test_prompts_of_birth_count_as_met_before_the_first_day():
+def test_prompts_of_pretraining_are_stored_with_step_zero():
   age_groups = buffer.allocate({'corpus': 40}, width=6)
   txs = _sgd(1)
   step = _step(txs, {'1': 1}, age_groups=('corpus',))
@@ -205,33 +211,33 @@ def test_prompts_of_birth_count_as_met_before_the_first_day():
   assert not np.asarray(state.replay['corpus'].step_C).any()
 
 
-def test_in_the_model_only_the_bases_that_are_due_move():
+def test_in_the_model_only_the_bases_that_are_due_change():
   model = testing.tiny((1, 2), (2, 4))
   weights = testing.activate(testing.weights(model), 2, 0)
   weights = testing.activate(weights, 3, 0, 1)
-  moving = {
+  owned_paths = {
     name: tuple(optimizer.select_owned(weights.params, (name,), num_levels=3))
     for name in ('1', '2')
   }
-  own = lambda n: {p: weights.params[p] for p in moving[n]}
-  txs = dict.fromkeys(moving, optimizer.make(learning_rate=1e-2))
+  own = lambda n: {p: weights.params[p] for p in owned_paths[n]}
+  txs = dict.fromkeys(owned_paths, optimizer.make(learning_rate=1e-2))
   likelihood = lambda weights, tokens_BT, *where: losses.log_likelihood(
     model.forward(weights, tokens_BT, *where), tokens_BT
   )
   step = jax.jit(
-    step_lib.make(likelihood, moving, txs, {'1': 1, '2': 2}, age_groups=())
+    step_lib.make(likelihood, owned_paths, txs, {'1': 1, '2': 2}, age_groups=())
   )
   state = _start(3, {}).replace(
     weights=weights,
-    sums={n: jax.tree.map(jnp.zeros_like, own(n)) for n in moving},
-    opt={n: txs[n].init(own(n)) for n in moving},
+    sums={n: jax.tree.map(jnp.zeros_like, own(n)) for n in owned_paths},
+    opt={n: txs[n].init(own(n)) for n in owned_paths},
   )
-  held = dict.fromkeys(moving, jnp.asarray(False))
+  held = dict.fromkeys(owned_paths, jnp.asarray(False))
   found = []
   for i in range(1, 5):
     before = state.weights.params
     state, metrics = step(state, testing.batch(0), held)
-    due = {*moving['1'], *(moving['2'] if i % 2 == 0 else ())}
+    due = {*owned_paths['1'], *(owned_paths['2'] if i % 2 == 0 else ())}
     assert testing.changed(before, state.weights.params) == due
     found.append(float(metrics['loss']))
-  assert found == sorted(found, reverse=True)  # And it learns.
+  assert found == sorted(found, reverse=True)  # The loss decreases.

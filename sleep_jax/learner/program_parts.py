@@ -1,0 +1,248 @@
+"""Builds the parts of a run's programs, and the shapes of its states.
+
+Nothing is compiled or computed here; `programs` compiles and calls the parts.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.dream import seeding as dream_seeding
+from sleep_jax.dream import settings as dream_settings
+from sleep_jax.learner import (
+  checks,
+  initial_state,
+  phase_programs,
+  wake_program,
+)
+from sleep_jax.model import transformer
+from sleep_jax.objectives import judges
+from sleep_jax.optim import optimizer
+from sleep_jax.runtime import sharding
+from sleep_jax.sleep import (
+  consolidation,
+  expert_merge,
+  imitation,
+  settings_checks,
+)
+from sleep_jax.sleep import settings as sleep_settings
+from sleep_jax.strategies import strategy as strategy_lib
+
+# Phases of a run besides waking.
+CONSOLIDATE, MERGE, DREAM, EDIT = 'consolidate', 'merge', 'dream', 'edit'
+
+
+class ProgramParts:
+  """What the programs of one strategy consist of.
+
+  Attributes:
+    model: with its arrays placed on the mesh.
+    strategy: whose programs these are.
+    placement: mesh and sharding rules.
+    pretrain_steps: number of steps of pretraining.
+    settings: seeding settings, by phase.
+    dreams: settings of the dreams.
+    dream_tokens: tokens that a dreaming night or an edit reads, without the
+      seeding; set if the strategy dreams or edits itself.
+    edit_steps: optimizer steps of an edit; set if the strategy edits itself.
+    grows: whether a night adds an expert; set if the strategy sleeps.
+    collapse: (first, now) -> reason to end a night early, or '', see
+      `imitation`; set if the strategy sleeps.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    model: transformer.Transformer,
+    strategy: strategy_lib.Strategy,
+    placement: sharding.Placement,
+    *,
+    templates: types.PromptTemplates,
+    bos: int,
+    eos: int,
+    judge: judges.Judge,
+    dream_templates: types.PromptTemplates | None = None,
+    task: types.Task | None = None,
+    learning_rate: float | None = None,
+  ):
+    """Builds the programs; nothing is compiled yet.
+
+    Args:
+      config: of the run.
+      model: without a placement.
+      strategy: of the run.
+      placement: mesh and sharding rules.
+      templates: of self-study prompts.
+      bos, eos: token ids.
+      judge: for imitation.
+      dream_templates: prompts that dreams are written on; needed to dream.
+      task: any task of the stream, for its shapes; needed to dream.
+      learning_rate: replaces the config's wake learning rates, if not None.
+
+    Raises:
+      ValueError: the config does not fit the strategy, the levels or the task.
+    """
+    model = dataclasses.replace(model, place=placement.constrain)
+    self.model, self.strategy, self.placement = model, strategy, placement
+    levels = model.config.levels
+    optimizers = wake_program.make_optimizers(
+      config, model, strategy, learning_rate
+    )
+    self._config = config
+    self.pretrain_steps = config.pretrain.steps
+    self._templates, self._judge = templates, judge
+    self._nights: dict[int, consolidation.Consolidation] = {}
+    self._merges: dict[int, expert_merge.Merge] = {}
+    self._dreamings: dict[int, dream_seeding.Dreaming] = {}
+    self._dream_templates, self._task = dream_templates, task
+    self.settings: dict[str, sleep_settings.Settings] = {}
+    self.dreams = dream_settings.make(**config.dream.to_dict())
+    average_decay, document, penalty = 0.0, 0, None
+    night = settings_checks.make_settings(**config.consolidate.to_dict())
+    phases = phase_programs.PhasePrograms(
+      config, model, placement, templates, bos, eos, judge, night
+    )
+    if strategy.edits or (strategy.sleeps and self.dreams.on):
+      task = checks.check_task(task, config)
+      self.dream_tokens = self.dreams.count_tokens(
+        night.max_length, task.prompts.context.tokens_BT.shape[1]
+      )
+    if strategy.edits:
+      self._self_edit = phases.self_edit(self.dreams, learning_rate)
+      self.edit_steps = self._self_edit.adapter.steps
+      self.dream_tokens += self._self_edit.count_tokens(task)
+    if strategy.sleeps:
+      self._build_nights(phases, optimizers, task)
+      if night.reads:
+        document = checks.document_length(config)
+      if night.averaged:
+        average_decay = night.average_decay
+      penalty = phases.kl_penalty(self._nights)
+    self._state_builder = initial_state.StateBuilder(
+      config,
+      levels,
+      strategy,
+      optimizers.txs,
+      optimizers.owned_paths,
+      self.senders,
+      document,
+      bool(average_decay),
+      penalty,
+    )
+    self._owners = tuple(optimizers.txs)
+    self._wake_step = wake_program.make_step(
+      config,
+      model,
+      strategy,
+      optimizers,
+      age_groups=tuple(
+        initial_state.replay_capacities(config, levels, strategy)
+      ),
+      penalty=None if penalty is None else penalty.loss_fn,
+      average_decay=average_decay,
+    )
+
+  @property
+  def senders(self) -> tuple[int, ...]:
+    """Levels that sleep; 0 is the context."""
+    return tuple(self._nights)
+
+  def initial_shapes(self) -> initial_state.InitialModel:
+    """Returns shapes and shardings of the pretrained model.
+
+    The type of its core is `pretrain.dtype`.
+    """
+    state, num = self.abstract(None), self.model.config.num_levels
+    params = {
+      path: jax.ShapeDtypeStruct(
+        leaf.shape,
+        optimizer.parameter_dtype(
+          path, self._config.pretrain.dtype, num_levels=num
+        ),
+        sharding=leaf.sharding,
+      )
+      for path, leaf in state.weights.params.items()
+    }
+    return initial_state.InitialModel(
+      state.weights.replace(params=params), state.replay
+    )
+
+  def check(self, initial_model: initial_state.InitialModel) -> None:
+    """Checks that every state of a run can be placed on the mesh.
+
+    Raises:
+      ValueError: an array has no sharding rule, or an axis of the mesh does not
+        divide one of its dimensions.
+    """
+    self.abstract(initial_model)
+    for sender in self._nights:
+      self.abstract(initial_model, night=sender)
+    for sender in self._merges:
+      self.abstract(initial_model, night=sender, phase=MERGE)
+    for sender in self._dreamings:
+      self.abstract(initial_model, night=sender, phase=DREAM)
+
+  def abstract(
+    self,
+    initial_model: initial_state.InitialModel | None,
+    *,
+    night: int | None = None,
+    phase: str = CONSOLIDATE,
+  ) -> state_lib.State:
+    """Returns shapes and shardings of the state; computes nothing.
+
+    Args:
+      initial_model: None: weights as drawn at random.
+      night: sender of a night under way; None: awake.
+      phase: of that night, CONSOLIDATE, MERGE or DREAM.
+    """
+    initial_model = initial_model or initial_state.InitialModel(
+      self.model.shapes(), {}
+    )
+    shapes = jax.eval_shape(
+      self._state_builder.build,
+      initial_model.weights,
+      initial_model.replay,
+      jax.random.key(0),
+      -1.0,
+    )
+    if night is not None:
+      shapes = self._asleep_shapes(shapes, night, phase)
+    return jax.tree.map(
+      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+      shapes,
+      self.placement.shardings(shapes),
+    )
+
+  def _build_nights(self, phases, optimizers, task):
+    """Builds consolidations, and merges and dreaming nights if configured."""
+    night = phases.night
+    self.settings[CONSOLIDATE] = night
+    self.grows = night.into == sleep_settings.EXPERT
+    self.collapse = functools.partial(
+      imitation.detect_collapse, settings=night.imitation
+    )
+    self._nights = phases.consolidations(optimizers.txs)
+    if night.full == sleep_settings.MERGE:
+      self.settings[MERGE] = expert_merge.merge_settings(night)
+      self._merges = phases.merges(self._nights, self.settings[MERGE])
+    if self.dreams.on:
+      self.settings[DREAM] = dream_seeding.make_settings(night, self.dreams)
+      self._dreamings = phases.dreamings(
+        self._nights, self.dreams, self.settings[DREAM], task
+      )
+
+  def _asleep_shapes(self, shapes, sender, phase):
+    if phase != DREAM:
+      nights = self._merges if phase == MERGE else self._nights
+      return jax.eval_shape(nights[sender].fall_asleep, shapes)
+    slot = jax.ShapeDtypeStruct((), jnp.int32)
+    dream = self._dreamings[sender].dream
+    return jax.eval_shape(
+      dream, shapes, slot, self._dream_templates, self._task
+    )[0]

@@ -1,0 +1,138 @@
+"""Builds the wake step of a strategy: its optimizers, its likelihood, its step.
+
+Which parameters are trained, by which optimizer and how often follows from
+`Strategy.owners` and the levels of the model.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from sleep_jax.model import transformer
+from sleep_jax.objectives import chunked_losses, losses
+from sleep_jax.optim import gradient_accumulation, optimizer
+from sleep_jax.strategies import strategy as strategy_lib
+from sleep_jax.wake import step as step_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizers:
+  """The wake optimizers of a strategy, by owner.
+
+  Attributes:
+    txs: the optimizers.
+    periods: number of wake steps whose gradients are summed for one update.
+    owned_paths: paths of the parameters that an optimizer updates.
+  """
+
+  txs: Mapping[str, optax.GradientTransformation]
+  periods: Mapping[str, int]
+  owned_paths: Mapping[str, Sequence[str]]
+
+
+def make_optimizers(
+  config: ml_collections.ConfigDict,
+  model: transformer.Transformer,
+  strategy: strategy_lib.Strategy,
+  learning_rate: float | None,
+) -> Optimizers:
+  """Returns the wake optimizers of a strategy.
+
+  Args:
+    config: of the run.
+    model: whose parameters are trained.
+    strategy: names the owners.
+    learning_rate: replaces the config's for every owner, if not None.
+  """
+  levels = model.config.levels
+  txs, periods, owned_paths = {}, {}, {}
+  shapes = model.shapes()
+  for name, owners in strategy.owners.items():
+    settings = dict(_optimizer_settings(config, name))
+    if learning_rate is not None:
+      settings['learning_rate'] = learning_rate
+    txs[name] = optimizer.make(**settings)
+    is_level = name.isdigit()
+    periods[name] = levels[int(name) - 1].update_period if is_level else 1
+    owned_paths[name] = tuple(
+      optimizer.select_owned(shapes.params, owners, num_levels=len(levels))
+    )
+  return Optimizers(txs, periods, owned_paths)
+
+
+def make_step(
+  config: ml_collections.ConfigDict,
+  model: transformer.Transformer,
+  strategy: strategy_lib.Strategy,
+  optimizers: Optimizers,
+  *,
+  age_groups: Sequence[str],
+  penalty: step_lib.Penalty | None,
+  average_decay: float,
+) -> Callable:
+  """Returns the wake step of a strategy, see `wake.step.make`.
+
+  Args:
+    config: of the run.
+    model: with its arrays placed on the mesh.
+    strategy: may wrap the step.
+    optimizers: of the strategy.
+    age_groups, penalty, average_decay: see `wake.step.make`.
+
+  Raises:
+    ValueError: `wake.micro_batches` does not divide a batch size.
+  """
+  sizes = {'data.batch_size': config.data.batch_size}
+  if config.data.day_batch_size:
+    sizes['data.day_batch_size'] = config.data.day_batch_size
+  gradient_accumulation.check_divisible(
+    config.wake.micro_batches, sizes, 'wake.micro_batches'
+  )
+  step = step_lib.make(
+    _make_likelihood(config, model),
+    optimizers.owned_paths,
+    optimizers.txs,
+    optimizers.periods,
+    age_groups=age_groups,
+    penalty=penalty,
+    average_decay=average_decay,
+    micro_batches=config.wake.micro_batches,
+  )
+  return strategy.wrap(step)
+
+
+def _make_likelihood(config, model) -> step_lib.Likelihood:
+  """Returns the token log-likelihood, with logits in blocks if configured."""
+  tokens = config.wake.block_tokens
+
+  def likelihood(weights, tokens_BT, *inputs):
+    if not tokens:
+      logits_BTV = model.forward(weights, tokens_BT, *inputs)
+      return losses.log_likelihood(logits_BTV, tokens_BT)
+    states_BTD = model.states(weights, tokens_BT, *inputs)
+    # All positions are scored, so that a block has a round size; the last one
+    # has no next token and is dropped.
+    next_BT = jnp.roll(tokens_BT, -1, 1)
+    score_BT = chunked_losses.log_likelihood(
+      states_BTD,
+      next_BT,
+      functools.partial(model.logits, weights),
+      tokens=tokens,
+      place=functools.partial(model.place, 'block'),
+    )
+    return score_BT[:, :-1]
+
+  return likelihood
+
+
+def _optimizer_settings(config, name):
+  """Returns the settings of an owner's optimizer."""
+  if name == 'core':
+    return config.pretrain.optimizer
+  if name == 'all':
+    return config.fine_tune
+  return config.wake.optimizers[int(name) - 1]
