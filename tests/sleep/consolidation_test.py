@@ -17,7 +17,7 @@ import pytest
 from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 from sleep_jax.optim import optimizer
-from sleep_jax.runs import loop
+from sleep_jax.runs import context, loop
 from sleep_jax.schedule import events
 from sleep_jax.sleep import priorities
 from sleep_jax.sleep import settings as settings_lib
@@ -480,9 +480,9 @@ def test_a_night_that_lowers_the_guard_score_is_discarded(
 ):
   """Compared with the last waking, here the initial model's score of 0.9."""
   programs, _ = _short_run()
-  evaluator, mocks = _Evaluator(0.9, after), mock.MagicMock()
-  mocks.checkpoints.latest_progress.return_value = None
-  mocks.stop.return_value = False
+  evaluator, tools = _Evaluator(0.9, after), mock.MagicMock()
+  tools.checkpoints.latest_progress.return_value = None
+  tools.stop.return_value = False
   days = types.SimpleNamespace(
     experiences=[types.SimpleNamespace(batch=testing.batch)],
     tokenizer=types.SimpleNamespace(decode=lambda ids: ''),
@@ -493,17 +493,11 @@ def test_a_night_that_lowers_the_guard_score_is_discarded(
   )
   with jax.set_mesh(programs.placement.mesh):
     run = loop.Run(
-      programs,
-      days,
-      initial_model,
-      evaluator,
-      mocks,
-      plan=plan,
-      key=key,
-      guard_tolerance=tolerance,
-      save_seconds=1e9,
-      num_samples=1,
-    )
+      context.RunContext(
+        programs, days, initial_model, evaluator, tools, plan=plan, key=key,
+        guard_tolerance=tolerance, save_seconds=1e9, num_samples=1,
+      )
+    )  # fmt: skip
     state, record = run.run()
     awake = programs.begin(initial_model, key)
     for step in range(2):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sleep_jax import types
-from sleep_jax.runs import loop
 from sleep_jax.sleep import expert_merge, settings_checks
 from tests import testing, town
 
@@ -36,7 +35,7 @@ def whole(folder):
     _town().make_initial_model(folder / 'pretrain'),
     itertools.count(),
   )
-  state, record = runs.live(
+  state, record = runs.run(
     'sleep', folder / 'whole', stop=lambda: next(calls) < 0
   )
   return state, record, town.rows(folder / 'whole'), next(calls)
@@ -155,9 +154,9 @@ def test_a_run_interrupted_inside_a_merge_ends_as_an_unbroken_one(
   assert num_calls == 3 * 4 + 4 * 2 + 3 + 3
   for stop in (12 + 2 * 4 + 1, 1):
     calls = itertools.count(1)
-    with pytest.raises(loop.Interrupted):
-      _town().live('sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s)
-  other, found = _town().live('sleep', tmp_path)
+    with pytest.raises(context.Interrupted):
+      _town().run('sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s)
+  other, found = _town().run('sleep', tmp_path)
   assert testing.same(state, other)
   assert town.timeless(record) == town.timeless(found)
   assert rows == town.rows(tmp_path)
