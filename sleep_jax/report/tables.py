@@ -1,170 +1,215 @@
-"""Tables: what `report` says in numbers and words, as markup.
+"""Builds the tables of results and of cost: one row per strategy.
 
-Runs of one strategy make one row, the mean over seeds. A seed that is not
-finished does not compare with one that is: it counts only while none is.
+A row is the mean over seeds. An unfinished seed is not comparable with a
+finished one, so it counts only while no seed of its strategy is finished.
 """
 
+import dataclasses
 from typing import Any
 
 from sleep_jax.evaluate import cycles, retention
-from sleep_jax.report import figures, html, svg, text_format
+from sleep_jax.report import figures, html, text_format
 
-# Group, [key in a summary, name, meaning].
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """A column of the table of results.
+
+  Attributes:
+    key: name in `summary.json`.
+    name: heading.
+    meaning: definition in one sentence.
+    better: 1 if higher is better, -1 if lower is better, 0 for neither.
+  """
+
+  key: str
+  name: str
+  meaning: str
+  better: int = 1
+
+  @property
+  def heading(self) -> str:
+    """Returns the name with an arrow towards better values."""
+    return f'{self.name} {("", "↑", "↓")[self.better]}'.strip()
+
+
+PRIOR_BEFORE = Metric(
+  'prior_initial', 'prior accuracy before',
+  'accuracy of the initial model on what was pretrained', better=0,
+)  # fmt: skip
+LEARNING = Metric(
+  'la', 'learning accuracy',
+  'accuracy on each experience right after it was learned',
+)  # fmt: skip
+COST_TO_NEW = Metric(
+  'cost_to_new', 'cost to the new',
+  'change of accuracy on the day’s own experience over its nights',
+)  # fmt: skip
+FORWARD = Metric(
+  'fwt', 'forward transfer',
+  'gain on an experience before it is learned, over the initial model',
+)  # fmt: skip
+PRIOR_AFTER = Metric(
+  'prior', 'prior accuracy after',
+  'accuracy on what was pretrained, at the end',
+)  # fmt: skip
+FINAL = Metric(
+  'acc', 'final accuracy',
+  'accuracy on all experiences, at the end',
+)  # fmt: skip
+BACKWARD = Metric(
+  'bwt', 'backward transfer',
+  'final minus learning accuracy, without the last experience',
+)  # fmt: skip
+FORGETTING = Metric(
+  'forgetting', 'forgetting',
+  'best past accuracy on an experience minus the final one', better=-1,
+)  # fmt: skip
+HARM = Metric(
+  'harm_of_sleep', 'harm of the cycle',
+  'change of accuracy on all earlier knowledge over a day and its nights',
+)  # fmt: skip
+DAMAGE = Metric(
+  'damage_awake', 'damage while awake',
+  'the same change over the day alone, before its nights',
+)  # fmt: skip
+MINUTES = Metric('seconds', 'minutes', 'time of learning', better=-1)
 SCORES = (
-  (
-    'knew',
-    [('prior_initial', 'initial', 'birth probes right before day 1')],
-  ),
-  (
-    'learned',
-    [
-      ('la', 'LA', 'each experience right after it was lived'),
-      ('cost_to_new', 'cost to new', 'what a night loses of its own day'),
-      ('fwt', 'FWT', 'what earlier experiences did for later ones'),
-    ],
-  ),
-  (
-    'kept',
-    [
-      ('prior', 'prior', 'birth probes right in the end'),
-      ('acc', 'ACC', 'all experiences in the end'),
-      ('bwt', 'BWT', 'their end less what they were right after learning'),
-      ('forgetting', 'forgetting', 'the best they ever were less their end'),
-      (
-        'harm_of_sleep',
-        'harm of cycle',
-        'what a day and its night change in what was known before them',
-      ),
-      ('damage_awake', 'damage awake', 'what the day alone changes in it'),
-    ],
-  ),
+  ('before', [PRIOR_BEFORE]),
+  ('learning', [LEARNING, COST_TO_NEW, FORWARD]),
+  ('at the end', [PRIOR_AFTER, FINAL, BACKWARD, FORGETTING, HARM, DAMAGE]),
 )
+METRICS = [metric for _, metrics in SCORES for metric in metrics]
+MEANINGS = {metric.name: metric.meaning for metric in METRICS}
 COSTS = (
-  ('tokens_read', 'tokens read', svg.quantity),
-  ('tokens_generated', 'tokens generated', svg.quantity),
-  ('steps', 'optimizer steps', svg.quantity),
+  ('tokens_read', 'tokens trained on', text_format.quantity),
+  ('tokens_generated', 'tokens generated', text_format.quantity),
+  ('steps', 'optimizer steps', text_format.quantity),
   ('seconds', 'time', text_format.duration),
   ('cpu_seconds', 'processor time', text_format.duration),
-  ('added_parameters', 'added parameters', svg.quantity),
-  ('stored_bytes', 'stored bytes', svg.quantity),
+  ('added_parameters', 'added parameters', text_format.quantity),
+  ('stored_bytes', 'stored replay, bytes', text_format.quantity),
 )
-UNKNOWN = '<span class="muted">&ndash;</span>'
 
 
-def values(members: list[figures.Run], key: str) -> list[float | None]:
-  """One number of every run that counts."""
-  return [run['summary'].get(key) for run in counted(members)]
+def values(runs: list[figures.Run], key: str) -> list[float | None]:
+  """Returns one number of the summary of every run that counts."""
+  return [run['summary'].get(key) for run in counted(runs)]
 
 
-def counted(members: list[figures.Run]) -> list[figures.Run]:
-  """The finished runs, which alone compare; all while none is finished."""
-  return [run for run in members if run['status'] == 'finished'] or members
+def counted(runs: list[figures.Run]) -> list[figures.Run]:
+  """Returns the finished runs, or all runs if none is finished."""
+  return [run for run in runs if run['status'] == 'finished'] or runs
 
 
-def unfinished(members: list[figures.Run]) -> list[figures.Run]:
-  """The runs that are under way or stopped."""
-  return [run for run in members if run['status'] != 'finished']
+def unfinished(runs: list[figures.Run]) -> list[figures.Run]:
+  """Returns the runs that are in progress or stopped."""
+  return [run for run in runs if run['status'] != 'finished']
 
 
-def states(members: list[figures.Run]) -> str:
-  """What is said of the runs that count, where they are not finished."""
-  return ', '.join(sorted({r['status'] for r in unfinished(counted(members))}))
+def statuses(runs: list[figures.Run]) -> str:
+  """Returns the status of the runs that count, if they are not finished."""
+  return ', '.join(sorted({r['status'] for r in unfinished(counted(runs))}))
 
 
-def _name(members: list[figures.Run], style: str, name: str) -> str:
-  """A strategy's cell: colour, name, and what is not finished."""
-  note = f'<small class="status">{html.text(states(members))}</small>'
-  return html.chip(style, name) + (note if states(members) else '')
-
-
-def _number(value: float | None, half: float | None) -> str:
-  if value is None:
-    return UNKNOWN
-  return svg.signed(value, 3) + (
-    '' if half is None else f'<small>± {half:.3f}</small>'
-  )
-
-
-def _seeds(members: list[figures.Run]) -> str:
-  some, every = len(counted(members)), len(members)
-  return str(every) if some == every else f'{some} of {every}'
-
-
-def _time(members: list[figures.Run]) -> str:
-  seconds, _ = cycles.mean_and_interval(values(members, 'seconds'))
-  return UNKNOWN if seconds is None else text_format.duration(seconds)
-
-
-def scores(groups: figures.Groups, styles: figures.Styles) -> str:
-  """What each strategy knew, learned, kept and spent."""
-  head = [('', ['strategy', 'seeds'])]
-  head += [(group, [name for _, name, _ in items]) for group, items in SCORES]
-  head += [('spent', ['time'])]
-  keys = [key for _, items in SCORES for key, _, _ in items]
-  rows = [
-    [
-      _name(members, styles[name], name),
-      _seeds(members),
-      *(_number(*cycles.mean_and_interval(values(members, key))) for key in keys),
-      _time(members),
-    ]
-    for name, members in groups.items()
-  ]
-  meanings = {
-    name: meaning for _, items in SCORES for _, name, meaning in items
+def find_best(groups: figures.Groups, metric: Metric) -> set[str]:
+  """Returns the strategies with the best mean, unless all are equal."""
+  means = {
+    name: cycles.mean_and_interval(values(runs, metric.key))[0]
+    for name, runs in groups.items()
   }
-  return (
-    html.table(head, rows)
-    + html.folded('What the columns mean', html.pairs(meanings))
-    + html.folded('Further numbers', _further(groups, styles))
-  )
+  rounded = {n: round(v, 3) for n, v in means.items() if v is not None}
+  if not metric.better or len(set(rounded.values())) < 2:
+    return set()
+  best = max(rounded.values(), key=lambda value: metric.better * value)
+  return {name for name, value in rounded.items() if value == best}
 
 
-def _further(groups: figures.Groups, styles: figures.Styles) -> str:
-  """Prior and ACC in the wordings of the stems, and the slope of the prior."""
+def scores(groups: figures.Groups, styles: figures.Styles) -> html.Table:
+  """Returns the accuracies and the time of each strategy."""
+  head = [('', ['strategy', 'seeds'])]
+  head += [(group, [m.heading for m in metrics]) for group, metrics in SCORES]
+  head += [('cost', ['time ↓'])]
+  best = {m.key: find_best(groups, m) for m in (*METRICS, MINUTES)}
   rows = []
-  for name, members in groups.items():
-    records = [run['evaluations'] for run in counted(members)]
-    columns = (
+  for name, runs in groups.items():
+    style = lambda key, name=name: 'best' if name in best[key] else ''
+    seconds, _ = cycles.mean_and_interval(values(runs, 'seconds'))
+    num_counted, num_runs = len(counted(runs)), len(runs)
+    rows.append(
+      [
+        html.Cell(name, note=statuses(runs), style=styles[name]),
+        str(num_runs)
+        if num_counted == num_runs
+        else f'{num_counted} of {num_runs}',
+        *(_number(values(runs, m.key), style(m.key)) for m in METRICS),
+        text_format.UNKNOWN
+        if seconds is None
+        else html.Cell(text_format.duration(seconds), kind=style('seconds')),
+      ]
+    )
+  return html.Table(head, rows)
+
+
+def further(groups: figures.Groups, styles: figures.Styles) -> html.Table:
+  """Returns accuracies in the wordings of rehearsal and the prior's slope."""
+  rows = []
+  for name, runs in groups.items():
+    records = [run['evaluations'] for run in counted(runs)]
+    columns: tuple[list[float | None], ...] = (
       [_template_prior(record) for record in records],
       [
-        retention.acc(retention.r_matrix(record, 'template_scores'))
+        retention.acc(retention.r_matrix(record, retention.TEMPLATES))
         for record in records
       ],
       [cycles.prior_slope(record) for record in records],
     )
-    cells = [_number(*cycles.mean_and_interval(column)) for column in columns]
-    rows.append([html.chip(styles[name], name), *cells])
+    rows.append([html.Cell(name, style=styles[name]), *map(_number, columns)])
   head = [
     ('', ['strategy']),
-    ('asked as rehearsal asks', ['prior', 'ACC']),
-    ('slope', ['prior per cycle']),
+    (
+      'questions worded as in rehearsal',
+      [PRIOR_AFTER.heading, FINAL.heading],
+    ),
+    ('slope', ['prior accuracy, change per cycle ↑']),
   ]
-  return html.table(head, rows)
+  return html.Table(head, rows)
+
+
+def costs(groups: figures.Groups, styles: figures.Styles) -> html.Table:
+  """Returns what each strategy cost, with a bar against the largest value."""
+  means = {
+    (name, key): cycles.mean_and_interval(values(runs, key))[0]
+    for name, runs in groups.items()
+    for key, _, _ in COSTS
+  }
+  rows = []
+  for name in groups:
+    cells = [html.Cell(name, style=styles[name])]
+    for key, _, form in COSTS:
+      largest = max((means[n, key] or 0 for n in groups), default=0)
+      value = means[name, key]
+      cells.append(
+        html.Cell(
+          text_format.UNKNOWN if value is None else form(value),
+          style=styles[name],
+          meter=100 * (value or 0) / (largest or 1),
+        )
+      )
+    rows.append(cells)
+  return html.Table([('', ['strategy', *(c[1] for c in COSTS)])], rows)
+
+
+def _number(seeds: list[float | None], kind: str = '') -> str | html.Cell:
+  """Returns a cell with the mean over seeds and half of its interval."""
+  mean, half = cycles.mean_and_interval(seeds)
+  if mean is None:
+    return text_format.UNKNOWN
+  note = '' if half is None else f'± {half:.3f}'
+  return html.Cell(text_format.signed(mean, 3), note=note, kind=kind)
 
 
 def _template_prior(evaluations: list[dict[str, Any]]) -> float | None:
   if not evaluations:
     return None
-  return cycles.get_score(evaluations[-1], 'pretrain', 'template_scores')
-
-
-def costs(groups: figures.Groups, styles: figures.Styles) -> str:
-  """What each strategy spent, with a meter against who spent most."""
-  means = {
-    (name, key): cycles.mean_and_interval(values(members, key))[0]
-    for name, members in groups.items()
-    for key, _, _ in COSTS
-  }
-  rows = []
-  for name in groups:
-    cells = [html.chip(styles[name], name)]
-    for key, _, form in COSTS:
-      most = max((means[n, key] or 0 for n in groups), default=0)
-      value = means[name, key]
-      wide = 100 * (value or 0) / (most or 1)
-      meter = f'<div class="meter" style="width:{wide:.0f}%"></div>'
-      shown = UNKNOWN if value is None else html.text(form(value))
-      cells.append(f'<td class="cost {styles[name]}">{shown}{meter}</td>')
-    rows.append(cells)
-  return html.table([('', ['strategy', *(c[1] for c in COSTS)])], rows)
+  return cycles.get_score(evaluations[-1], 'pretrain', retention.TEMPLATES)

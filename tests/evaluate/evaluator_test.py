@@ -1,4 +1,4 @@
-"""The examiner asks what there is to ask, and nothing breaks on what is not."""
+"""An evaluator scores what a stream has and returns None for the rest."""
 
 import dataclasses
 
@@ -10,25 +10,25 @@ from tests import testing, town
 
 
 @pytest.fixture(scope='module')
-def here():
+def setup():
   return town.Town(town.config())
 
 
 @pytest.fixture(scope='module')
-def weights(here):
-  return jax.jit(here.model.init)(jax.random.key(0))
+def weights(setup):
+  return jax.jit(setup.model.init)(jax.random.key(0))
 
 
-def _evaluator(here, weights, **changes):
-  stream = dataclasses.replace(here.stream, **changes)
+def _evaluator(setup, weights, **changes):
+  stream = dataclasses.replace(setup.stream, **changes)
   return evaluator.Evaluator(
-    here.model, stream, weights, chunk=8, held_out_batches=1
+    setup.model, stream, weights, chunk=8, held_out_batches=1
   )
 
 
-def test_a_newborn_has_not_moved_from_itself(here, weights):
-  judge = _evaluator(here, weights)
-  found = judge.evaluate(weights, 0)
+def test_the_initial_model_has_no_divergence_from_itself(setup, weights):
+  scorer = _evaluator(setup, weights)
+  found = scorer.evaluate(weights, 0)
   assert found['kl_initial'] == 0
   assert (
     set(found['scores'])
@@ -36,38 +36,40 @@ def test_a_newborn_has_not_moved_from_itself(here, weights):
     == {'pretrain', '1', '2'}
   )
   other = jax.tree.map(lambda x: x * 1.1, weights)
-  moved = judge.evaluate(other, 0)
+  moved = scorer.evaluate(other, 0)
   assert moved['kl_initial'] > 0
   assert moved['held_out_loss'] != found['held_out_loss']
-  assert set(judge.second_scores(weights)) == {'pretrain', '1', '2'}
-  assert 0 <= judge.guard_accuracy(weights, 0) <= 1
+  assert set(scorer.second_scores(weights)) == {'pretrain', '1', '2'}
+  assert 0 <= scorer.guard_accuracy(weights, 0) <= 1
 
 
-def test_what_a_world_lacks_is_none_and_not_nought(here, weights):
-  judge = _evaluator(
-    here, weights, probes={}, template_probes={}, guard=None, held_out=None
+def test_what_a_stream_lacks_is_none_and_not_zero(setup, weights):
+  scorer = _evaluator(
+    setup, weights, probes={}, template_probes={}, guard=None, held_out=None
   )
-  assert judge.evaluate(weights, 0) == {
+  assert scorer.evaluate(weights, 0) == {
     'scores': {}, 'template_scores': {}, 'open_scores': {},
     'log_scores': {},
     'held_out_loss': None, 'kl_initial': None,
   }  # fmt: skip
-  assert judge.second_scores(weights) == {}
-  assert judge.guard_accuracy(weights, 0) is None
+  assert scorer.second_scores(weights) == {}
+  assert scorer.guard_accuracy(weights, 0) is None
 
 
-def test_answers_without_rivals_are_not_ranked(here, weights):
+def test_answers_without_other_candidates_are_not_ranked(setup, weights):
   probes = {
     key: probe.replace(set_B=probe.set_B * 0 - 1)
-    for key, probe in here.stream.probes.items()
+    for key, probe in setup.stream.probes.items()
   }
-  judge = _evaluator(here, weights, probes=probes)
-  assert judge.second_scores(weights) == {}
-  assert set(judge.evaluate(weights, 0)['scores']) == {'pretrain', '1', '2'}
+  scorer = _evaluator(setup, weights, probes=probes)
+  assert scorer.second_scores(weights) == {}
+  assert set(scorer.evaluate(weights, 0)['scores']) == {'pretrain', '1', '2'}
 
 
-def test_a_student_with_a_fresh_expert_can_be_asked(here, weights):
-  """As the guard does, before anything is committed."""
-  judge = _evaluator(here, weights)
-  asked = judge.guard_accuracy(weights.replace(fresh=testing.expert(here.model, 2)), 0)
-  assert 0 <= asked <= 1
+def test_a_student_with_a_fresh_expert_can_be_evaluated(setup, weights):
+  """The guard does this before it accepts the night."""
+  scorer = _evaluator(setup, weights)
+  accuracy = scorer.guard_accuracy(
+    weights.replace(fresh=testing.expert(setup.model, 2)), 0
+  )
+  assert 0 <= accuracy <= 1
