@@ -118,7 +118,7 @@ check_bucket() {
   step gcloud storage cp launch/tpu_vm.sh "$probe" "${where[@]:1}" \
     || fail "$workdir cannot be written to, see above. Create the bucket if" \
       "it does not exist (gcloud storage buckets create), and grant yourself" \
-      "and the service account of the machine the role roles/storage.objectAdmin" \
+      "and the service account of the machine roles/storage.objectAdmin" \
       "on it. No machine was created."
   step gcloud storage rm "$probe" "${where[@]:1}" \
     || fail "$probe cannot be deleted, see above: grant the role" \

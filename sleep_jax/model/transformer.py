@@ -35,7 +35,7 @@ class Transformer:
   Attributes:
     config: the model config.
     place: (name, array) -> the array with its sharding constraint, see
-      `sharding.Placement.inside`. Names are 'embeddings'; 'states' (hidden
+      `sharding.Placement.constrain`. Names are 'embeddings'; 'states' (hidden
       states between blocks); 'token' (those of one token per row); 'cache' and
       'caches' (of one layer and of several); 'head'.
   """
