@@ -1,19 +1,19 @@
-"""What was said today, asked tomorrow with an empty context.
+"""Measures recall of a conversation before and after the night.
 
     python -m benchmarks.conversation --work=FOLDER --out=FILE
 
-No real model is at hand, so a small one is born here that can read: birth
-holds conversations about strangers, each followed by a question about one of
-them and its answer. It leaves as an ordinary Hugging Face directory with a chat
-template, and `conversation.Conversation` is given that, as it would be any
-other.
+A small model is pretrained for this: its training data are conversations about
+people, each followed by a question about one of them and the answer, so that it
+learns to answer from its context. It is exported as an ordinary Hugging Face
+directory with a chat template, from which the chat session starts as it would
+from any other model.
 
-Then, day by day: people it has never heard of are told, one message each; what
-was told is asked in the evening, with the day in the context and with an empty
-one; it sleeps; in the morning every day so far, and birth, is asked. Each
-question is a conversation of its own with an empty context, and no part of the
-day. In the end one night is forgotten, and all is asked again. A question is
-answered where the answer is right to the letter.
+Each day, messages tell the model about new people. In the evening it is asked
+about them with the day in its context and with an empty context. After the
+night it is asked about all days so far and about its pretraining data. Every
+question is a conversation of its own and is not stored. At the end one night is
+forgotten and all questions are asked again. An answer counts as right if it is
+exactly equal to the expected one.
 """
 
 import argparse
@@ -22,27 +22,31 @@ import pathlib
 import random
 import time
 
-from configs import chat, jsonl
+from configs import chat as chat_configs
+from configs import jsonl
+from sleep_jax import api
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.datasets import facts
 from sleep_jax.interop import hf_export, open_model
 from sleep_jax.runs import chat_session, study
 
 DAYS, PEOPLE, FORGOTTEN = 3, 8, 2
-BIRTH_ASKED = 60  # Questions about what was known from birth.
-TOLD = 2  # Messages of a reading, at most: as many as a window of a day holds.
-CONTEXT, WINDOW, OVERLAP = 80, 48, 24  # Tokens, at birth and of a day.
-# What is said is encoded apart and gets a space in front, so nothing else does.
+NUM_PRETRAIN_PROBES = 60
+MAX_MESSAGES = 2  # Of a pretraining example: as many as a day's window holds.
+# Tokens: rows of pretraining, windows of a day, and their overlap.
+CONTEXT, WINDOW, OVERLAP = 80, 48, 24
+# Messages are encoded separately and start with a space, so a line break must
+# not be followed by one.
 LINE = ' \n'
 TEMPLATE = (
   '{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}'
   "{{ ' \\n' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
 )
-READ = 'Noted.'
-KNOWN = 6  # Times that the answer alone is learned of a question of birth.
+ACKNOWLEDGEMENT = 'Noted.'
+ANSWER_REPEATS = 6  # Additional copies of an answer in the pretraining data.
 
 
-def town(seed: int) -> dataset_lib.Dataset:
+def make_dataset(seed: int) -> dataset_lib.Dataset:
   return facts.make(
     num_pretrain=120, num_days=DAYS, people_per_day=PEOPLE, attributes=2,
     readings=20_000, seed=seed,
@@ -52,10 +56,10 @@ def town(seed: int) -> dataset_lib.Dataset:
 def pretrain_rows(
   dataset: dataset_lib.Dataset, seed: int
 ) -> list[dict[str, str]]:
-  """What everybody knows, as chat turns; and conversations that go on.
+  """Returns the pretraining data: facts as chat turns, and conversations.
 
-  Half of these go on with something that was told, told again: who learns to
-  copy learns to answer.
+  Half of the conversations continue with a repetition of an earlier message,
+  because a model that learns to copy also learns to answer from its context.
   """
   rng, rows, readings = random.Random(seed), [], []
   for row in dataset.pretrain:
@@ -64,28 +68,35 @@ def pretrain_rows(
         (row.text[: row.target_start - 1], row.text[row.target_start :])
       )
     elif row.response_start is None:
-      rows.append({'text': f'{_turn(row.text)} {READ}'})
+      rows.append({'text': f'{_turn(row.text)} {ACKNOWLEDGEMENT}'})
     else:
-      prompt, answer = _asked(row.text)
+      prompt, answer = _question_and_answer(row.text)
       rows.append({'text': f'{prompt} {answer}'})
-      rows += [{'prompt': prompt, 'response': answer}] * KNOWN
-  for document, again in readings:
-    told = [rng.choice(readings)[0] for _ in range(rng.randrange(TOLD))]
-    place = rng.randint(0, len(told))
-    told.insert(place, document)
-    window = _window(rng, told, place)
-    if '?' not in again:
-      rows.append({'prompt': window, 'response': f'{_turn(again)} {READ}'})
+      rows += [{'prompt': prompt, 'response': answer}] * ANSWER_REPEATS
+  for document, target in readings:
+    messages = [
+      rng.choice(readings)[0] for _ in range(rng.randrange(MAX_MESSAGES))
+    ]
+    position = rng.randint(0, len(messages))
+    messages.insert(position, document)
+    window = _window(rng, messages, position)
+    if '?' not in target:
+      rows.append(
+        {'prompt': window, 'response': f'{_turn(target)} {ACKNOWLEDGEMENT}'}
+      )
       continue
-    asked, answer = _asked(again)
+    question, answer = _question_and_answer(target)
     prompt, response = rng.choices(
       [
-        # At night: what a window of a day is followed by, its own question.
-        (window, f'{asked} {answer}'),
-        (f'{window} {asked}', answer),
-        # By day: in the words of the template.
-        (f'{_talk(told, LINE)}{LINE}{asked}', answer),
-        (_talk(told, LINE).removesuffix(f' {READ}'), READ),
+        # As at night: a window of a day, followed by a question about it.
+        (window, f'{question} {answer}'),
+        (f'{window} {question}', answer),
+        # As during the day: in the format of the chat template.
+        (f'{_conversation(messages, LINE)}{LINE}{question}', answer),
+        (
+          _conversation(messages, LINE).removesuffix(f' {ACKNOWLEDGEMENT}'),
+          ACKNOWLEDGEMENT,
+        ),
       ],
       weights=[40, 25, 25, 10],
     )[0]
@@ -94,47 +105,52 @@ def pretrain_rows(
   return rows
 
 
-def _asked(text: str) -> tuple[str, str]:
-  """A question in the words of the template, and its answer."""
+def _question_and_answer(text: str) -> tuple[str, str]:
+  """Splits a text into a question in the template's format and its answer."""
   question, answer = text.split('? ')
   return _turn(f'{question}?'), answer
 
 
-def _turn(said: str) -> str:
-  """Something said in the words of the template, up to its answer."""
-  return f'user: {said}{LINE}assistant:'
+def _turn(message: str) -> str:
+  """Returns a message in the template's format, up to the answer."""
+  return f'user: {message}{LINE}assistant:'
 
 
-def _talk(told: list[str], line: str = '\n') -> str:
-  """As `Conversation.sleep` writes a day, or in the template."""
-  return line.join(f'user: {one}{line}assistant: {READ}' for one in told)
+def _conversation(messages: list[str], line: str = '\n') -> str:
+  """Returns a conversation as `ChatSession.sleep` writes it.
+
+  With `line=LINE` it has the format of the chat template.
+  """
+  return line.join(
+    f'user: {message}{line}assistant: {ACKNOWLEDGEMENT}' for message in messages
+  )
 
 
-def _window(rng, told: list[str], kept: int) -> str:
-  """A conversation that begins and ends anywhere, but holds what is asked."""
-  tokenizer = _talk(told).split(' ')
-  sizes = [len(_talk([one]).split(' ')) - 1 for one in told]
+def _window(rng, messages: list[str], kept: int) -> str:
+  """Returns a random part of a conversation that contains message `kept`."""
+  words = _conversation(messages).split(' ')
+  sizes = [len(_conversation([message]).split(' ')) - 1 for message in messages]
   before, after = sum(sizes[:kept]), sum(sizes[kept + 1 :])
   if before and rng.random() < 0.5:
-    tokenizer = tokenizer[rng.randrange(before) :]
+    words = words[rng.randrange(before) :]
   if after and rng.random() < 0.5:
-    tokenizer = tokenizer[: len(tokenizer) - rng.randrange(after)]
-  return ' '.join(tokenizer)
+    words = words[: len(words) - rng.randrange(after)]
+  return ' '.join(words)
 
 
-def born(work: pathlib.Path, seed: int, steps: int) -> str:
-  """The model as a Hugging Face directory; made where it is missing."""
+def pretrain(work: pathlib.Path, seed: int, steps: int) -> str:
+  """Pretrains the model, unless it exists; returns its Hugging Face folder."""
   folder = work / 'base_model'
   if (folder / 'chat_template.jinja').is_file():
     return str(folder)
   for name in ('pretrain', 'days'):
     (work / name).mkdir(parents=True, exist_ok=True)
-  text = '\n'.join(map(json.dumps, pretrain_rows(town(seed), seed)))
-  (work / 'pretrain' / 'birth.jsonl').write_text(text)
+  text = '\n'.join(map(json.dumps, pretrain_rows(make_dataset(seed), seed)))
+  (work / 'pretrain' / 'pretrain.jsonl').write_text(text)
   (work / 'days' / 'day.jsonl').write_text(json.dumps({'text': 'user: hello'}))
   c = jsonl.get_config()
   c.strategies, c.seeds = ('sft',), (seed,)
-  c.wake.steps = 1  # Only birth counts.
+  c.wake.steps = 1  # Only pretraining is needed.
   c.data.path = str(work / 'days')
   c.data.settings.pretrain = str(work / 'pretrain')
   c.data.update(
@@ -144,29 +160,29 @@ def born(work: pathlib.Path, seed: int, steps: int) -> str:
   first, own = c.levels
   c.levels = (first | dict(hidden=1), own)
   c.pretrain.steps = c.pretrain.optimizer.decay_steps = steps
-  life = str(work / 'life')
-  study.Study(c, life).run()
-  opened = open_model.open_model(life, strategy='pretrain', seed=seed)
+  run = str(work / 'run')
+  study.Study(c, run).run()
+  loaded = open_model.open_model(run, strategy='pretrain', seed=seed)
   hf_export.save(
-    opened.model, opened.weights, str(folder), tokenizer=opened.tokenizer
+    loaded.model, loaded.weights, str(folder), tokenizer=loaded.tokenizer
   )
-  *_, end_of_line = opened.tokenizer.encode(LINE)
+  *_, end_of_line = loaded.tokenizer.encode(LINE)
   (folder / 'generation_config.json').write_text(
-    json.dumps({'eos_token_id': [opened.tokenizer.eos, end_of_line]})
+    json.dumps({'eos_token_id': [loaded.tokenizer.eos, end_of_line]})
   )
   (folder / 'chat_template.jinja').write_text(TEMPLATE)
   return str(folder)
 
 
-def nights():
-  """configs/chat.py for a model this small, which has a language this small.
+def chat_config():
+  """Returns configs/chat.py for a model of this size.
 
-  Its self-study is what it writes of its own accord, behind a window of the day
-  and without one.
+  Rehearsal prompts are BOS alone, with and without a window of the day in the
+  context, because the model has no templates for questions.
   """
-  c = chat.get_config()
+  c = chat_configs.get_config()
   c.data.update(context=WINDOW, overlap=OVERLAP)
-  c.wake.steps = 9  # Windows of a day, at most.
+  c.wake.steps = 9  # At least the number of windows of a day.
   c.data.settings.templates = ()
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
@@ -176,65 +192,73 @@ def nights():
   c.consolidate.update(
     num_updates=240, max_length=20, max_new=19, prompt_width=10
   )
-  c.expert_optimizer.learning_rate = 3e-3  # At 8e-3 it forgets how to read.
+  c.expert_optimizer.learning_rate = (
+    3e-3  # At 8e-3 it forgets how to use its context.
+  )
   return c
 
 
-def ask(talk: chat_session.ChatSession, probes, before=()) -> float:
-  """Share of questions that are answered right; each is asked alone.
+def accuracy(chat: chat_session.ChatSession, probes, contexts=()) -> float:
+  """Returns the share of right answers; each question is asked separately.
 
   Args:
-    before: messages that stand before the questions, in turns: the first before
-      the first, and so on, and around again; none: an empty context.
+    chat: the conversation; it is restored afterwards.
+    probes: questions and answers.
+    contexts: lists of messages that precede the questions; question i gets
+      entry i modulo their number. If empty, the context is empty.
   """
-  today, right = talk.messages, 0
+  messages, num_right = chat.messages, 0
   for number, probe in enumerate(probes):
-    talk.messages = list(before[number % len(before)]) if before else []
-    right += ''.join(talk.say(probe.prompt)).strip() == probe.answer.strip()
-  talk.messages = today
-  talk.save()
-  return right / len(probes)
+    chat.messages = list(contexts[number % len(contexts)]) if contexts else []
+    answer = ''.join(chat.say(probe.prompt))
+    num_right += answer.strip() == probe.answer.strip()
+  chat.messages = messages
+  chat.save()
+  return num_right / len(probes)
 
 
 def measure(work: pathlib.Path, seed: int, steps: int) -> dict:
-  dataset, home = town(seed), work / f'seed_{seed}'
-  talk = chat_session.ChatSession(
-    nights(), str(home / 'chat'), born(home, seed, steps), max_new=8,
+  dataset, home = make_dataset(seed), work / f'seed_{seed}'
+  learner = api.load(
+    pretrain(home, seed, steps), str(home / 'chat'), config=chat_config(),
     seed=seed,
   )  # fmt: skip
-  if talk.days or talk.messages:
-    raise SystemExit(f'{home}/chat has been talked to: remove it.')
-  asked = {'pretrain': dataset.probes['pretrain'][:BIRTH_ASKED]}
-  asked |= {f'day {d}': dataset.probes[str(d)] for d in range(1, DAYS + 1)}
+  chat = chat_session.ChatSession(learner, max_new=8)
+  if learner.session.days or chat.messages:
+    raise SystemExit(f'{home}/chat already has a conversation: remove it.')
+  probe_sets = {'pretrain': dataset.probes['pretrain'][:NUM_PRETRAIN_PROBES]}
+  probe_sets |= {f'day {d}': dataset.probes[str(d)] for d in range(1, DAYS + 1)}
   rows = []
 
   def score(when, **more):
-    found = {name: ask(talk, probes) for name, probes in asked.items()}
+    found = {
+      name: accuracy(chat, probes) for name, probes in probe_sets.items()
+    }
     rows.append({'when': when, **found, **more})
     print(json.dumps(rows[-1]), flush=True)
 
   score('initial')
-  for day, (_, told) in enumerate(dataset.experiences, 1):
-    answers = [''.join(talk.say(row.text)) for row in told]
-    name, said = f'day {day}', talk.messages
-    # Questions go through the people again and again, in the order of messages.
-    alone = [said[2 * place :][:2] for place in range(len(told))]
+  for day, (_, rows_of_day) in enumerate(dataset.experiences, 1):
+    answers = [''.join(chat.say(row.text)) for row in rows_of_day]
+    name, messages = f'day {day}', chat.messages
+    # Probes are about the people in the order of the messages, repeatedly.
+    single = [messages[2 * index :][:2] for index in range(len(rows_of_day))]
     rows.append({
       'when': f'evening of {name}', 'its questions': {
-        'message in context': ask(talk, asked[name], alone),
-        'day in context': ask(talk, asked[name], [said]),
-        'empty context': ask(talk, asked[name]),
+        'message in context': accuracy(chat, probe_sets[name], single),
+        'day in context': accuracy(chat, probe_sets[name], [messages]),
+        'empty context': accuracy(chat, probe_sets[name]),
       },
       'answers to what was told': sorted(set(answers)),
     })  # fmt: skip
     print(json.dumps(rows[-1]), flush=True)
-    began = time.process_time()
-    kept = talk.sleep()[-1]['accepted']
+    start = time.process_time()
+    accepted = chat.sleep()[-1]['accepted']
     score(
-      f'morning after {name}', night='kept' if kept else 'discarded',
-      cpu_seconds_with_compiling=round(time.process_time() - began),
+      f'morning after {name}', night='kept' if accepted else 'discarded',
+      cpu_seconds_with_compiling=round(time.process_time() - start),
     )  # fmt: skip
-  talk.forget(FORGOTTEN, lambda where: False)
+  chat.forget(FORGOTTEN, lambda question: False)
   score(f'night {FORGOTTEN} forgotten')
   return {'seed': seed, 'rows': rows}
 
@@ -243,7 +267,9 @@ if __name__ == '__main__':
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--work', required=True)
   parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-  parser.add_argument('--steps', type=int, default=6000, help='Of birth.')
+  parser.add_argument(
+    '--steps', type=int, default=6000, help='Pretraining steps.'
+  )
   parser.add_argument('--out')
   args = parser.parse_args()
   found = [

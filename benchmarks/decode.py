@@ -1,16 +1,15 @@
-"""Greedy decoding beside transformers: CPU-seconds, and the same tokens.
+"""Compares greedy decoding with transformers: CPU-seconds and tokens.
 
     python -m benchmarks.decode --peer=PYTHON --repeats=5 --out=FILE
 
-Models of the same random weights, written as ordinary checkpoints; both sides
-decode on one core, in processes that take turns; the first decoding, which
-compiles or warms up, does not count, nor does loading, of which unstacking our
-layers is a part.
+Both sides load the same checkpoint with random weights and decode on one core,
+in processes that run in turn. Not measured are the first decoding, which
+compiles or warms up, and loading, which includes unstacking our layers.
 
     python -m benchmarks.decode --peer=PYTHON --run=WORKDIR
 
-A run's model, exported, against itself: does it answer the questions of its
-days as transformers does with the export?
+This form compares the answers of a run's model to the probes of its days with
+those of transformers, which loads the exported model.
 """
 
 import argparse
@@ -24,7 +23,7 @@ import tempfile
 import time
 
 PROMPT, NEW = 32, 64
-# Layers, width, rows: CPU-seconds that transformers may take, at least.
+# (layers, width, rows): required ratio of CPU-seconds, transformers to ours.
 CASES = {
   (4, 256, 1): 2.0, (8, 512, 1): 2.0, (4, 256, 32): 1.0, (8, 512, 32): 1.2,
 }  # fmt: skip
@@ -32,7 +31,7 @@ _VOCAB, _HEAD = 4096, 64
 
 
 def child(folder: str) -> dict:
-  """Ours, in a process of its own."""
+  """Decodes with our code; runs in a subprocess."""
   import jax
 
   from sleep_jax.data import tokenizer as tokenizer_lib
@@ -41,7 +40,7 @@ def child(folder: str) -> dict:
   from sleep_jax.runtime import sharding
 
   home = pathlib.Path(folder)
-  ask = json.loads((home / 'ask.json').read_text())
+  request = json.loads((home / 'ask.json').read_text())
   base_model = hf_checkpoint.read(folder)
   tokenizer = tokenizer_lib.Bytes()
   tokenizer.vocab_size = base_model.vocab_size
@@ -51,45 +50,45 @@ def child(folder: str) -> dict:
   key = jax.random.key(0)
   weights = hf_import.load(base_model, model, sharding.make(), key=key)
   weights = streaming.prepare(model, weights)
-  taken, made = [], []
-  for _ in range(ask['repeats'] + 1):
-    began = time.process_time()
-    made = list(
+  seconds, outputs = [], []
+  for _ in range(request['repeats'] + 1):
+    start = time.process_time()
+    outputs = list(
       streaming.stream(
-        model, weights, ask['prompts'], key, max_new=ask['max_new'],
-        end_tokens=ask['ends'], temperature=0.0,
+        model, weights, request['prompts'], key, max_new=request['max_new'],
+        end_tokens=request['ends'], temperature=0.0,
       )
     )  # fmt: skip
-    taken.append(time.process_time() - began)
-  rows = [list(row) for row in zip(*made, strict=True)]
-  return {'tokens': rows, 'cpu_seconds': taken[1:]}
+    seconds.append(time.process_time() - start)
+  rows = [list(row) for row in zip(*outputs, strict=True)]
+  return {'tokens': rows, 'cpu_seconds': seconds[1:]}
 
 
-def beside(peer: str, repeats: int) -> dict:
-  """All cases."""
+def compare(peer: str, repeats: int) -> dict:
+  """Runs all cases; `peer` is a Python executable with transformers."""
   found = {}
-  for (layers, width, rows), least in CASES.items():
+  for (layers, width, rows), required in CASES.items():
     with tempfile.TemporaryDirectory() as folder:
       home = pathlib.Path(folder) / 'model'
-      _write(str(home), layers, width)
+      _write_checkpoint(str(home), layers, width)
       import numpy as np
 
       random = np.random.default_rng(0)
       prompts = random.integers(8, _VOCAB, (rows, PROMPT)).tolist()
-      ours, theirs = _turns(peer, home, prompts, repeats)
-    mine, other = (
-      [statistics.median(one['cpu_seconds']) for one in side]
+      ours, theirs = _run_in_turn(peer, home, prompts, repeats)
+    our_seconds, their_seconds = (
+      [statistics.median(run['cpu_seconds']) for run in side]
       for side in (ours, theirs)
     )
     found[f'{layers} layers, {width} wide, {rows} rows'] = {
-      'cpu_seconds': statistics.median(mine),
-      'transformers_cpu_seconds': statistics.median(other),
+      'cpu_seconds': statistics.median(our_seconds),
+      'transformers_cpu_seconds': statistics.median(their_seconds),
       'ratio': statistics.median(
-        b / a for a, b in zip(mine, other, strict=True)
+        b / a for a, b in zip(our_seconds, their_seconds, strict=True)
       ),
-      'asked_for': least,
+      'asked_for': required,
       'same_tokens': ours[0]['tokens'] == theirs[0]['tokens'],
-      'ours': mine, 'theirs': other,
+      'ours': our_seconds, 'theirs': their_seconds,
     }  # fmt: skip
   found['transformers'] = theirs[0]['transformers']
   found['torch'] = theirs[0]['torch']
@@ -97,37 +96,37 @@ def beside(peer: str, repeats: int) -> dict:
 
 
 def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
-  """A run's answers, and those of transformers with its dense export."""
+  """Compares a run's answers with those of transformers and its export."""
   import jax
 
   from sleep_jax.datasets import facts
   from sleep_jax.interop import hf_export, open_model
   from sleep_jax.model import streaming
 
-  opened = open_model.open_model(run, strategy=strategy, seed=seed)
+  loaded = open_model.open_model(run, strategy=strategy, seed=seed)
   config = json.loads((pathlib.Path(run) / 'config.json').read_text())
   dataset = facts.make(seed=seed, **config['data']['settings'])
-  tokenizer, found = opened.tokenizer, {}
+  tokenizer, found = loaded.tokenizer, {}
   with tempfile.TemporaryDirectory() as folder:
     home = pathlib.Path(folder) / 'model'
-    hf_export.save(opened.model, opened.weights, str(home), tokenizer=tokenizer)
+    hf_export.save(loaded.model, loaded.weights, str(home), tokenizer=tokenizer)
     for name, probes in dataset.probes.items():
       prompts = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
       rows = list(
         streaming.stream(
-          opened.model, opened.weights, prompts, jax.random.key(0), max_new=8,
-          end_tokens=opened.end_tokens, temperature=0.0,
+          loaded.model, loaded.weights, prompts, jax.random.key(0), max_new=8,
+          end_tokens=loaded.end_tokens, temperature=0.0,
         )
       )  # fmt: skip
       ours = [[t for t in row if t is not None]
               for row in zip(*rows, strict=True)]  # fmt: skip
-      theirs = _peer(
-        peer, home, prompts, ends=list(opened.end_tokens), max_new=8
+      theirs = _run_peer(
+        peer, home, prompts, ends=list(loaded.end_tokens), max_new=8
       )
-      cut = lambda row: row[: next(
-        (i for i, t in enumerate(row) if t in opened.end_tokens), len(row)
+      truncate = lambda row: row[: next(
+        (i for i, t in enumerate(row) if t in loaded.end_tokens), len(row)
       )]  # fmt: skip
-      theirs = [cut(row) for row in theirs['tokens']]
+      theirs = [truncate(row) for row in theirs['tokens']]
       right = [tokenizer.decode(row).strip() == p.answer.strip()
                for row, p in zip(ours, probes, strict=True)]  # fmt: skip
       found[name] = {
@@ -137,8 +136,8 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
   return found
 
 
-def _write(folder: str, layers: int, width: int) -> None:
-  """A Llama's shape with random weights."""
+def _write_checkpoint(folder: str, layers: int, width: int) -> None:
+  """Writes a checkpoint with a Llama-like shape and random weights."""
   import jax
 
   from sleep_jax.interop import hf_export
@@ -148,7 +147,7 @@ def _write(folder: str, layers: int, width: int) -> None:
   level = dict(
     hidden=width * 8 // 3, update_period='infinite', sleep_period='infinite'
   )
-  made = config_lib.make(
+  config = config_lib.make(
     dict(
       width=width, num_layers=layers, num_heads=width // _HEAD,
       num_kv_heads=width // _HEAD // 2, head_size=_HEAD, qk_norm=False,
@@ -156,30 +155,30 @@ def _write(folder: str, layers: int, width: int) -> None:
     ),
     [level], vocab_size=_VOCAB,
   )  # fmt: skip
-  model = transformer.Transformer(made)
+  model = transformer.Transformer(config)
   hf_export.save(model, model.init(jax.random.key(1)), folder)
 
 
-def _turns(peer, home, prompts, repeats):
+def _run_in_turn(peer, home, prompts, repeats):
   ours, theirs = [], []
   for _ in range(repeats):
-    _ask(home, prompts, repeats=3, max_new=NEW, ends=[])
-    mine = [sys.executable, '-m', 'benchmarks.decode', f'--child={home}']
-    ours.append(_one_core(mine))
-    theirs.append(_one_core([peer, _SCRIPT, str(home)]))
+    _write_request(home, prompts, repeats=3, max_new=NEW, ends=[])
+    command = [sys.executable, '-m', 'benchmarks.decode', f'--child={home}']
+    ours.append(_run_on_one_core(command))
+    theirs.append(_run_on_one_core([peer, _SCRIPT, str(home)]))
   return ours, theirs
 
 
-def _peer(peer, home, prompts, *, ends, max_new):
-  _ask(home, prompts, repeats=0, max_new=max_new, ends=ends)
-  return _one_core([peer, _SCRIPT, str(home)])
+def _run_peer(peer, home, prompts, *, ends, max_new):
+  _write_request(home, prompts, repeats=0, max_new=max_new, ends=ends)
+  return _run_on_one_core([peer, _SCRIPT, str(home)])
 
 
-def _ask(home, prompts, **how):
-  (home / 'ask.json').write_text(json.dumps({'prompts': prompts, **how}))
+def _write_request(home, prompts, **options):
+  (home / 'ask.json').write_text(json.dumps({'prompts': prompts, **options}))
 
 
-def _one_core(command):
+def _run_on_one_core(command):
   core = min(os.sched_getaffinity(0))
   done = subprocess.run(
     command, stdout=subprocess.PIPE, text=True, check=True,
@@ -192,7 +191,9 @@ _SCRIPT = str(pathlib.Path(__file__).with_name('hf_decode.py'))
 
 if __name__ == '__main__':
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--peer', help='a Python with torch and transformers')
+  parser.add_argument(
+    '--peer', help='Python executable with torch and transformers'
+  )
   parser.add_argument('--repeats', type=int, default=5)
   parser.add_argument('--run')
   parser.add_argument('--strategy', default='sleep')
@@ -204,11 +205,13 @@ if __name__ == '__main__':
     print(json.dumps(child(args.child)))
     sys.exit()
   if not args.peer:
-    parser.error('--peer: name a Python with torch and transformers.')
+    parser.error(
+      '--peer is missing: name a Python executable with torch and transformers.'
+    )
   if args.run:
     result = round_trip(args.peer, args.run, args.strategy, args.seed)
   else:
-    result = beside(args.peer, args.repeats)
+    result = compare(args.peer, args.repeats)
   text = json.dumps(result, indent=1)
   print(text)
   if args.out:

@@ -1,4 +1,4 @@
-"""What a distilled dense export keeps of a routed life's answers.
+"""Measures how many answers of a routed run its distilled export keeps.
 
 python -m benchmarks.distil --run=runs/smoke > distil.json
 """
@@ -19,33 +19,35 @@ from sleep_jax.model import streaming
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--run', required=True, help='of the world of facts')
+  parser.add_argument(
+    '--run', required=True, help='work directory of a run on the dataset facts'
+  )
   parser.add_argument('--strategy', default='sleep')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--steps', type=int, nargs='+', default=[400, 2000])
   args = parser.parse_args()
-  opened = open_model.open_model(
+  loaded = open_model.open_model(
     args.run, strategy=args.strategy, seed=args.seed
   )
   config = json.loads((pathlib.Path(args.run) / 'config.json').read_text())
   dataset = facts.make(seed=args.seed, **config['data']['settings'])
   prompts = open_model.stored_prompts(
-    opened, args.run, strategy=args.strategy, seed=args.seed
+    loaded, args.run, strategy=args.strategy, seed=args.seed
   )
-  routed = _answers(opened, dataset, opened.model, opened.weights)
+  routed = _answers(loaded, dataset, loaded.model, loaded.weights)
   found = {'routed': _scores(dataset, routed, routed)}
-  found |= {'router': opened.model.config.router, 'prompts': len(prompts)}
+  found |= {'router': loaded.model.config.router, 'prompts': len(prompts)}
   for steps in args.steps:
-    said, begun = [], time.process_time()
+    lines, start = [], time.process_time()
     student, weights = distilled_export.distil(
-      opened.model, opened.weights, prompts, jax.random.key(0),
-      eos=opened.tokenizer.eos, settings=distilled_export.Settings(steps=steps),
-      log_fn=said.append,
+      loaded.model, loaded.weights, prompts, jax.random.key(0),
+      eos=loaded.tokenizer.eos, settings=distilled_export.Settings(steps=steps),
+      log_fn=lines.append,
     )  # fmt: skip
-    spent = time.process_time() - begun
-    dense = _answers(opened, dataset, student, weights)
+    seconds = time.process_time() - start
+    dense = _answers(loaded, dataset, student, weights)
     found[f'{steps} steps'] = {
-      'said': said, 'cpu_seconds': round(spent, 1),
+      'said': lines, 'cpu_seconds': round(seconds, 1),
       **_scores(dataset, dense, routed),
     }  # fmt: skip
     print(steps, found[f'{steps} steps'], file=sys.stderr)
@@ -53,14 +55,14 @@ def main():
   print()
 
 
-def _answers(opened, dataset, model, weights: types.Weights) -> dict:
-  """What is said to each probe, by set."""
-  tokenizer, found = opened.tokenizer, {}
+def _answers(loaded, dataset, model, weights: types.Weights) -> dict:
+  """Returns the answers to the probes, by probe set."""
+  tokenizer, found = loaded.tokenizer, {}
   for name, probes in dataset.probes.items():
-    asked = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
+    prompts = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
     rows = streaming.stream(
-      model, weights, asked, jax.random.key(0), max_new=8,
-      end_tokens=opened.end_tokens,
+      model, weights, prompts, jax.random.key(0), max_new=8,
+      end_tokens=loaded.end_tokens,
       temperature=0.0,
     )  # fmt: skip
     found[name] = [
@@ -71,8 +73,8 @@ def _answers(opened, dataset, model, weights: types.Weights) -> dict:
 
 
 def _scores(dataset, answers, routed) -> dict:
-
-  mean = lambda flags: sum(flags) / len(flags)
+  """Returns accuracy and agreement with the routed model, by probe set."""
+  mean = lambda values: sum(values) / len(values)
   return {
     name: {
       'right': mean([a == p.answer.strip() for a, p in zip(

@@ -1,9 +1,10 @@
-"""Ways to draw a token: is noise over the whole vocabulary worth it?
+"""Compares methods to sample a token from logits.
 
-`sampling.pick` looks one uniform number per row up in sums of blocks. The
-others here draw from the same distribution: by Gumbel noise of its own for
-every row and word, by noise of a cheaper generator, or in flat sums. 'step'
-times one draw, 'sample' a whole sampling with it.
+Our method inverts the cumulative distribution with one uniform number per row,
+using sums over blocks. The other methods sample from the same distribution:
+with Gumbel noise for every row and token, with Gumbel noise from a cheaper
+generator, or by inversion without blocks. 'step' times the sampling of one
+token, 'sample' that of whole sequences.
 
 python -m benchmarks.draws --out=docs/results/benchmarks/draws.json
 """
@@ -24,14 +25,14 @@ def gumbel(key, logits_BV):
 
 
 def gumbel_rbg(key, logits_BV):
-  """The same from XLA's own bit generator."""
+  """Gumbel sampling with XLA's own bit generator."""
   data = jax.random.key_data(key)
   key = jax.random.wrap_key_data(jnp.concatenate([data, data]), impl='rbg')
   return jax.random.categorical(key, logits_BV)
 
 
 def inverse(key, logits_BV):
-  """First word whose summed probability passes one uniform number per row."""
+  """Returns the first token whose cumulative probability exceeds a uniform."""
   mass_BV = jnp.cumsum(
     jnp.exp(logits_BV - logits_BV.max(-1, keepdims=True)), -1
   )
@@ -39,13 +40,13 @@ def inverse(key, logits_BV):
   return jnp.argmax(mass_BV > at_B1, -1)
 
 
-WAYS = (gumbel, gumbel_rbg, inverse, sampling.pick)
+METHODS = (gumbel, gumbel_rbg, inverse, sampling.pick)
 
 
 def measure(repeats: int):
   cases = []
   for shape in ('facts', 'larger'):
-    program, c = shapes.life(shape, night.sleep.make(2))
+    program, c = shapes.make_programs(shape, night.sleep.make(2))
     draws = c.consolidate.teachers[0]['draws']
     V, P = shapes.VOCAB[shape], c.consolidate.prompt_width
     logits_BV = jax.random.normal(jax.random.key(3), (draws, V))
@@ -53,20 +54,22 @@ def measure(repeats: int):
       jnp.full((draws, P), 9), jnp.full((draws,), P // 2), jnp.zeros((draws, 2))
     )
     weights = program.model.init(jax.random.key(0))
-    for way in WAYS:
-      name = way.__name__
+    for method in METHODS:
+      name = method.__name__
       cases.append(
-        timing.case(f'{shape}/step/{name}', way, jax.random.key(4), logits_BV)
+        timing.case(
+          f'{shape}/step/{name}', method, jax.random.key(4), logits_BV
+        )
       )
-      whole = functools.partial(
+      sample = functools.partial(
         sampling.sample, program.model, max_length=c.consolidate.max_length,
         max_new=c.consolidate.max_new,
         eos=shapes.EOS,
       )  # fmt: skip
-      with mock.patch.object(sampling, 'pick', way):
+      with mock.patch.object(sampling, 'pick', method):
         cases.append(
           timing.case(
-            f'{shape}/sample/{name}', whole, weights, prompts,
+            f'{shape}/sample/{name}', sample, weights, prompts,
             jax.random.key(5),
           )
         )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Greedy decoding with transformers: what ours is timed and checked beside.
+"""Decodes greedily with transformers, for comparison with our decoding.
 
-Runs alone, in an environment with torch and transformers, which this project
-does not need; `benchmarks.decode --peer=PYTHON` calls it with a folder that
-holds a checkpoint and `ask.json`. Prints a line of JSON: the tokens, and the
-CPU-seconds of each repeat but the first.
+This script runs in an environment with torch and transformers, which this
+project does not require. `benchmarks.decode --peer=PYTHON` calls it with a
+folder that contains a checkpoint and `ask.json`. It prints a line of JSON with
+the tokens and the CPU-seconds of each repeat except the first.
 """
 
 import json
@@ -18,26 +18,27 @@ def main():
 
   torch.set_num_threads(1)
   folder = pathlib.Path(sys.argv[1])
-  ask = json.loads((folder / 'ask.json').read_text())
+  request = json.loads((folder / 'ask.json').read_text())
   model = transformers.AutoModelForCausalLM.from_pretrained(
     folder, dtype=torch.float32
   ).eval()
-  width = max(map(len, ask['prompts']))
-  rows = [[0] * (width - len(p)) + p for p in ask['prompts']]
-  seen = [[0] * (width - len(p)) + [1] * len(p) for p in ask['prompts']]
-  rows, seen = torch.tensor(rows), torch.tensor(seen)
-  new, taken = ask['max_new'], []
-  ends = ask['ends'] or None
-  for _ in range(ask['repeats'] + 1):
-    began = time.process_time()
+  width = max(map(len, request['prompts']))
+  rows = [[0] * (width - len(p)) + p for p in request['prompts']]
+  mask = [[0] * (width - len(p)) + [1] * len(p) for p in request['prompts']]
+  rows, mask = torch.tensor(rows), torch.tensor(mask)
+  max_new, seconds = request['max_new'], []
+  ends = request['ends'] or None
+  for _ in range(request['repeats'] + 1):
+    start = time.process_time()
     with torch.no_grad():
       out = model.generate(
-        rows, attention_mask=seen, do_sample=False, max_new_tokens=new,
-        min_new_tokens=0 if ends else new, pad_token_id=0, eos_token_id=ends,
+        rows, attention_mask=mask, do_sample=False, max_new_tokens=max_new,
+        min_new_tokens=0 if ends else max_new, pad_token_id=0,
+        eos_token_id=ends,
       )  # fmt: skip
-    taken.append(time.process_time() - began)
+    seconds.append(time.process_time() - start)
   print(json.dumps({
-    'tokens': out[:, width:].tolist(), 'cpu_seconds': taken[1:],
+    'tokens': out[:, width:].tolist(), 'cpu_seconds': seconds[1:],
     'transformers': transformers.__version__, 'torch': torch.__version__,
   }))  # fmt: skip
 

@@ -1,10 +1,10 @@
-"""One life on one device, and on many: the same numbers, wherever it is lived.
+"""Compares runs on many devices and processes with the run on one device.
 
-The life of configs/tiny.py (days, nights, rewarded dreams) on one device; by 2
-and 4 processes; stopped in a night and gone on with by others; after a
-process was killed; and on eight pretend devices in every mesh. Of each: how far
-its losses and its last weights are from those of one device. What stands in the
-file already is not lived again.
+The run of configs/tiny.py (days, nights, rewarded dreams) is repeated with 2
+and 4 processes, with a stop in a night and a restart on another mesh, after a
+process was killed, and on eight simulated devices in every mesh. Each result is
+the difference of its losses and final weights from those on one device. Results
+that are already in the output file are not computed again.
 
 python -m benchmarks.meshes --out=docs/results/tpu/meshes.json
 """
@@ -33,18 +33,18 @@ from sleep_jax.storage import checkpoint_reading
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEVICES = 8
-_NAMES = 'where', 'ended', 'then'  # Of a case, in its row.
-_NIGHT = 'night 1: '  # What is said of a round of it.
+_NAMES = 'where', 'ended', 'then'  # Fields that identify a case.
+_NIGHT = 'night 1: '  # Start of a log line of a round of the first night.
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a part of a life is lived.
+class Cluster:
+  """Processes and devices of a part of a run.
 
   Attributes:
-    processes: of so many,
-    devices: each.
-    mesh: sizes of the axes.
+    processes: number of processes.
+    devices: number of devices per process.
+    mesh: sizes of the mesh axes.
   """
 
   processes: int
@@ -58,15 +58,21 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A life: where, and if it was ended by a signal to one, where it went on."""
+  """A run, which may be stopped by a signal to one process and continued.
 
-  first: Place
-  ended: str = ''  # 'SIGTERM' or 'SIGKILL'.
-  then: Place | None = None
+  Attributes:
+    first: where the run starts.
+    ended: the signal, 'SIGTERM' or 'SIGKILL'; '' for a run without a stop.
+    then: where the run continues after the signal.
+  """
+
+  first: Cluster
+  ended: str = ''
+  then: Cluster | None = None
 
 
 def meshes(num: int) -> Iterator[dict[str, int]]:
-  """All meshes of so many devices."""
+  """Yields all meshes of `num` devices."""
   sizes = [n for n in range(1, num + 1) if not num % n]
   for shape in itertools.product(sizes, repeat=len(mesh_lib.AXES)):
     if math.prod(shape) == num:
@@ -74,29 +80,30 @@ def meshes(num: int) -> Iterator[dict[str, int]]:
 
 
 def cases() -> list[Case]:
-  whole = [Case(Place(1, DEVICES, mesh)) for mesh in meshes(DEVICES)]
+  """Returns all cases."""
+  whole = [Case(Cluster(1, DEVICES, mesh)) for mesh in meshes(DEVICES)]
   spread = dict(fsdp=2, sequence=2, tensor=2)
   rows, wide = dict(data=8), dict(fsdp=8)
   return [
-    Case(Place(2, 4, spread)),
-    Case(Place(4, 2, spread)),
-    Case(Place(2, 4, wide), 'SIGTERM', Place(4, 2, rows)),
-    Case(Place(4, 2, spread), 'SIGTERM', Place(1, 1, {})),
-    Case(Place(2, 4, rows), 'SIGKILL', Place(1, 8, wide)),
+    Case(Cluster(2, 4, spread)),
+    Case(Cluster(4, 2, spread)),
+    Case(Cluster(2, 4, wide), 'SIGTERM', Cluster(4, 2, rows)),
+    Case(Cluster(4, 2, spread), 'SIGTERM', Cluster(1, 1, {})),
+    Case(Cluster(2, 4, rows), 'SIGKILL', Cluster(1, 8, wide)),
     *whole,
   ]
 
 
-def lived(case: Case, folder: pathlib.Path) -> dict[str, Any]:
-  """Lives a life to its end; what was said where it was ended."""
+def execute(case: Case, folder: pathlib.Path) -> dict[str, Any]:
+  """Executes a run to its end; returns exit codes and the last log line."""
   folder.mkdir()
   if not case.ended:
-    with _started(case.first, folder, 'first') as processes:
+    with _processes(case.first, folder, 'first') as processes:
       codes = [process.wait() for process in processes]
     if any(codes):
       raise RuntimeError((folder / 'first.0.log').read_text()[-9000:])
     return {'codes': codes}
-  with _started(case.first, folder, 'first') as processes:
+  with _processes(case.first, folder, 'first') as processes:
     log = folder / 'first.0.log'
     while _NIGHT not in log.read_text():
       if processes[0].poll() is not None:
@@ -106,56 +113,64 @@ def lived(case: Case, folder: pathlib.Path) -> dict[str, Any]:
     processes[-1].send_signal(getattr(signal, case.ended))
     codes = [process.wait() for process in processes]
     seconds = time.perf_counter() - sent
-  said = log.read_text().strip().splitlines()[-1]
+  last_line = log.read_text().strip().splitlines()[-1]
   assert case.then is not None
-  with _started(case.then, folder, 'then') as processes:
+  with _processes(case.then, folder, 'then') as processes:
     then = [process.wait() for process in processes]
   return {
-    'codes': codes, 'seconds_to_end': seconds, 'said': said, 'codes_then': then
-  }  # fmt: skip
+    'codes': codes,
+    'seconds_to_end': seconds,
+    'said': last_line,
+    'codes_then': then,
+  }
 
 
 @contextlib.contextmanager
-def _started(place, folder, name):
+def _processes(cluster, folder, name):
+  """Starts the processes of a part of a run; their output goes to log files."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
-  together = [f'--coordinator=localhost:{port}']
-  together += [f'--processes={place.processes}', '--coordinator_timeout=120']
-  # All axes: a life goes on on a mesh of which it knows nothing.
-  mesh = dict.fromkeys(mesh_lib.AXES, 1) | place.mesh
+  distributed = [f'--coordinator=localhost:{port}']
+  distributed += [
+    f'--processes={cluster.processes}',
+    '--coordinator_timeout=120',
+  ]
+  # Set all axes: the config of a continued run has another mesh.
+  mesh = dict.fromkeys(mesh_lib.AXES, 1) | cluster.mesh
   with contextlib.ExitStack() as stack:
-    started = []
-    for number in range(place.processes):
+    processes = []
+    for number in range(cluster.processes):
       log = stack.enter_context((folder / f'{name}.{number}.log').open('w'))
-      started.append(stack.enter_context(subprocess.Popen(
+      processes.append(stack.enter_context(subprocess.Popen(
         [sys.executable, '-m', 'sleep_jax.main', '--config=configs/tiny.py',
          f'--workdir={folder / "run"}',
          f'--config.compile_cache={folder.parent / "compiled"}',
          *(f'--config.mesh.{axis}={size}' for axis, size in mesh.items()),
-         *([*together, f'--process={number}'] if place.processes > 1 else [])],
+         *([*distributed, f'--process={number}']
+           if cluster.processes > 1 else [])],
         cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
-        # Half the time is compiling. A device that waits for others holds a
-        # thread, and may have several: with as few threads as devices (the
-        # default) all may wait for one that has none.
+        # Half of the time is spent in compilation. A device that waits for
+        # others blocks a thread, possibly several. With as many threads as
+        # devices (the default), all may wait for a device without a thread.
         env=os.environ | {
           'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': '', 'NPROC': '64',
           'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'TF_CPP_MIN_LOG_LEVEL': '2',
-          'JAX_NUM_CPU_DEVICES': str(place.devices),
+          'JAX_NUM_CPU_DEVICES': str(cluster.devices),
         },
       )))  # fmt: skip
-    yield started
+    yield processes
 
 
-def apart(folder: pathlib.Path, other: pathlib.Path) -> dict[str, Any]:
-  """How far one life's end is from another's."""
-  ours, theirs = _numbers(folder), _numbers(other)
-  far = [
+def difference(folder: pathlib.Path, other: pathlib.Path) -> dict[str, Any]:
+  """Returns how far the results of a run are from those of another one."""
+  rows, expected_rows = _losses(folder), _losses(other)
+  loss_differences = [
     abs(x - y) / max(abs(y), 1e-9)
-    for (_, x), (_, y) in zip(ours, theirs, strict=True)
+    for (_, x), (_, y) in zip(rows, expected_rows, strict=True)
     if y is not None
   ]
-  same = [a for a, _ in ours] == [b for b, _ in theirs]
+  same = [a for a, _ in rows] == [b for b, _ in expected_rows]
   params, expected = (
     checkpoint_reading.latest_weights(str(x / 'run/seed_0/sleep/checkpoints'))[
       0
@@ -170,15 +185,17 @@ def apart(folder: pathlib.Path, other: pathlib.Path) -> dict[str, Any]:
     (x / 'run/seed_0/sleep/dreams.jsonl').read_text().splitlines()
     for x in (folder, other)
   )
-  kept = lambda rows: sum(json.loads(r)['kept'] == 'rewarded' for r in rows)
+  num_rewarded = lambda rows: sum(
+    json.loads(row)['kept'] == 'rewarded' for row in rows
+  )
   return {
-    'same_events': same, 'loss': max(far), 'weights': weights,
-    'dreams': len(dreams), 'rewarded': kept(dreams),
-    'rewarded_on_one_device': kept(expected_dreams),
+    'same_events': same, 'loss': max(loss_differences), 'weights': weights,
+    'dreams': len(dreams), 'rewarded': num_rewarded(dreams),
+    'rewarded_on_one_device': num_rewarded(expected_dreams),
   }  # fmt: skip
 
 
-def _numbers(folder):
+def _losses(folder):
   lines = (folder / 'run/seed_0/sleep/metrics.jsonl').read_text().splitlines()
   rows = map(json.loads, lines)
   return [((row['event'], row['kind']), row.get('loss')) for row in rows]
@@ -194,18 +211,17 @@ def main():
   with tempfile.TemporaryDirectory() as folder:
     home = pathlib.Path(folder)
     one = home / 'one'
-    lived(Case(Place(1, 1, {})), one)
+    execute(Case(Cluster(1, 1, {})), one)
     for number, case in enumerate(cases()):
-      there = home / str(number)
       row: dict[str, Any] = {'where': str(case.first)}
       if case.then is not None:
         row |= {'ended': case.ended, 'then': str(case.then)}
       if {key: row.get(key) for key in _NAMES} in done:
         continue
       start = time.perf_counter()
-      row |= lived(case, there)
+      row |= execute(case, home / str(number))
       row['seconds'] = time.perf_counter() - start
-      row |= apart(there, one)
+      row |= difference(home / str(number), one)
       found.append(row)
       print(json.dumps(row), flush=True)
       out.write_text(json.dumps(found, indent=1) + '\n')

@@ -1,9 +1,9 @@
-"""Speed of a seeding round, and where its time goes.
+"""Measures the speed of a seeding round and the shares of its parts.
 
-A round is one sampling by every teacher and, if the study has it so, by the
-student, the teachers' reading of what was written, then the updates. 'scoring'
-is that reading, up to the head; 'sampling' what comes before; 'updating'
-the rest: the student forward, the divergence, backward, and the optimizer.
+A round has three parts. 'sampling': every teacher, and with `on_policy` also
+the student, samples sequences. 'scoring': the teachers read these sequences up
+to the head. 'updating': the student's forward pass, the divergence, the
+backward pass and the optimizer.
 
 python -m benchmarks.night --out=docs/results/benchmarks/night.json
 """
@@ -37,10 +37,13 @@ def measure(repeats: int):
   return results | {'shares_of_a_round': shares}
 
 
-def asleep(shape: str):
-  """(night, state in the middle of it, program): student and teachers write."""
-  program, c = shapes.life(shape, sleep.make(2))
-  state = shapes.midlife(program)
+def night_state(shape: str):
+  """Returns (night, state, programs) in the middle of a night.
+
+  From there on the student samples as well, if `on_policy` is on.
+  """
+  program, c = shapes.make_programs(shape, sleep.make(2))
+  state = shapes.half_full_state(program)
   for batch in shapes.batches(shape, 4):
     state, _ = program.wake(state, batch, held=())
   state = program.fall_asleep(state, SENDER)
@@ -49,10 +52,11 @@ def asleep(shape: str):
   return program._nights[SENDER], state, program
 
 
-def written(night: consolidation.Consolidation):
-  """What teachers, and the student, write in a round; all is half prompt.
+def random_rollouts(night: consolidation.Consolidation):
+  """Returns random sequences of full length, of which half is the prompt.
 
-  An untrained model's own would nearly all be of full length.
+  They replace those that teachers and student sample in a round. Nearly all
+  sequences of an untrained model have full length, too.
   """
   length = night.settings.max_length
   key = jax.random.key(2)
@@ -65,18 +69,18 @@ def written(night: consolidation.Consolidation):
       length_B=jnp.full((n,), length, jnp.int32),
     )
 
-  authors = 2 if night.settings.on_policy else 1
-  return {t.name: make(authors * t.draws) for t in night.settings.teachers}
+  num_samplers = 2 if night.settings.on_policy else 1
+  return {t.name: make(num_samplers * t.draws) for t in night.settings.teachers}
 
 
 def _cases(shape):
-  night, state, program = asleep(shape)
+  night, state, program = night_state(shape)
   s = night.settings
-  rows = written(night)
+  rows = random_rollouts(night)
   tokens = s.max_length * sum(t.sequences for t in s.teachers)
   draws = sum(len(rollout.length_B) for rollout in rows.values())
   forward = shapes.forward_flops(
-    program, s.max_length, read=s.max_new / s.max_length
+    program, s.max_length, head_share=s.max_new / s.max_length
   )
   sampled = draws * _sampling_flops(night, program)
   fresh = sum(x.size for x in jax.tree.leaves(state.night.fresh))
@@ -87,10 +91,12 @@ def _cases(shape):
       for t in s.teachers
     ]
 
-  # The student forward, back through activations, into the expert.
+  # Forward and backward pass of the student, and gradients of the expert.
   update = tokens * (2 * forward + 2 * fresh)
   reading = (
-    draws * s.max_length * shapes.forward_flops(program, s.max_length, read=0)
+    draws
+    * s.max_length
+    * shapes.forward_flops(program, s.max_length, head_share=0)
   )
   return [
     timing.case(
@@ -110,10 +116,12 @@ def _cases(shape):
 
 
 def _sampling_flops(night, program):
-  """Of one sequence: its prompt once and each new token once."""
+  """Returns the flops of a sequence: each token is processed once."""
   s = night.settings
-  of = lambda read: shapes.forward_flops(program, s.max_length, read=read)
-  return s.prompt_width * of(1 / s.prompt_width) + s.max_new * of(1)
+  flops = lambda share: shapes.forward_flops(
+    program, s.max_length, head_share=share
+  )
+  return s.prompt_width * flops(1 / s.prompt_width) + s.max_new * flops(1)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
-"""Trials of dreams with PEFT, one after the other: what ours is timed beside.
+"""Runs trials of dreams with PEFT, for comparison with ours.
 
-Runs alone, in an environment with torch, transformers and peft, which this
-project does not need; `benchmarks.trials --peft=PYTHON` calls it. A Llama of as
-many parameters; per dream an adapter is attached, trained, scored and unloaded.
-Prints a line of JSON.
+This script runs in an environment with torch, transformers and peft, which this
+project does not require. `benchmarks.trials --peft=PYTHON` calls it. The model
+is a Llama with as many parameters as ours. For each dream an adapter is
+attached, trained, scored and unloaded. It prints a line of JSON.
 """
 
 import json
@@ -44,27 +44,27 @@ def main():
   )
 
   def trial(model, rows):
-    worn = peft.get_peft_model(model, settings)
-    worn.train()
-    own = [p for p in worn.parameters() if p.requires_grad]
-    tx = torch.optim.Adam(own, lr=LEARNING_RATE)
+    adapted = peft.get_peft_model(model, settings)
+    adapted.train()
+    trained = [p for p in adapted.parameters() if p.requires_grad]
+    tx = torch.optim.Adam(trained, lr=LEARNING_RATE)
     for _ in range(STEPS):
       tx.zero_grad()
-      worn(input_ids=rows, labels=rows).loss.backward()
+      adapted(input_ids=rows, labels=rows).loss.backward()
       tx.step()
-    worn.eval()
+    adapted.eval()
     with torch.no_grad():
-      worn(input_ids=probes, labels=answers).loss.item()
-    return worn.unload()
+      adapted(input_ids=probes, labels=answers).loss.item()
+    return adapted.unload()
 
-  taken = []
+  seconds = []
   for rows in (texts[0], *texts):
-    began = time.process_time()
+    start = time.process_time()
     model = trial(model, rows)
-    taken.append(time.process_time() - began)
+    seconds.append(time.process_time() - start)
   print(json.dumps({
     'parameters': sum(p.numel() for p in model.parameters()),
-    'cpu_seconds_per_trial': statistics.mean(taken[1:]),
+    'cpu_seconds_per_trial': statistics.mean(seconds[1:]),
     'torch': torch.__version__, 'peft': peft.__version__,
     'transformers': transformers.__version__,
   }))  # fmt: skip

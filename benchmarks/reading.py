@@ -1,11 +1,11 @@
-"""Reading a checkpoint of 8B's shape: time, and memory beside what is loaded.
+"""Measures time and additional memory of loading an 8B-shaped checkpoint.
 
     python -m benchmarks.reading --layers=8 --folder=FOLDER --out=FILE
 
-Writes random bf16 weights of Llama 3.1 8B's shape, with as many layers as the
-disk and the memory allow, in shards, and reads them in a process of their own
-that watches its memory: anonymous pages, those that no file backs, are what a
-process really holds; the files' own pages are the system's cache.
+Writes a sharded checkpoint with random bf16 weights in the shape of Llama 3.1
+8B. Choose the number of layers by the available disk and memory. A subprocess
+loads it and monitors its own memory. Only anonymous pages, which no file backs,
+are counted: pages of mapped files belong to the system's cache.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SHAPE = dict(
 
 
 def write(folder: pathlib.Path, layers: int) -> None:
-  """The checkpoint: embedding, head and each layer in a file of its own."""
+  """Writes the checkpoint; embedding, head and each layer in separate files."""
   import ml_dtypes
   import numpy as np
   from safetensors import numpy as safetensors
@@ -51,12 +51,12 @@ def write(folder: pathlib.Path, layers: int) -> None:
     for layer in range(layers)
   ]
   random, index = np.random.default_rng(0), {}
-  some = random.normal(size=2**20).astype(ml_dtypes.bfloat16) * 0.02
-  for number, named in enumerate(files, 1):
+  sample = random.normal(size=2**20).astype(ml_dtypes.bfloat16) * 0.02
+  for number, shapes in enumerate(files, 1):
     name = f'model-{number:05d}-of-{len(files):05d}.safetensors'
     tensors = {
-      f'{tensor}.weight': np.resize(some, shape)
-      for tensor, shape in named.items()
+      f'{tensor}.weight': np.resize(sample, shape)
+      for tensor, shape in shapes.items()
     }
     safetensors.save_file(tensors, folder / name)
     index |= dict.fromkeys(tensors, name)
@@ -67,7 +67,7 @@ def write(folder: pathlib.Path, layers: int) -> None:
 
 
 def read(folder: str) -> dict:
-  """Reads it, and watches."""
+  """Loads the checkpoint and monitors memory; runs in a subprocess."""
   import jax
 
   from sleep_jax.data import tokenizer as tokenizer_lib
@@ -81,43 +81,48 @@ def read(folder: str) -> dict:
     base_model.settings, [open_model.SINGLE_LEVEL], tokenizer, base_model
   )
   place = sharding.make()
-  jax.block_until_ready(jax.numpy.zeros(8) + 1)  # What JAX itself takes.
-  before, most, over = _anonymous(), [0], threading.Event()
+  jax.block_until_ready(
+    jax.numpy.zeros(8) + 1
+  )  # Count the memory of JAX itself now.
+  before, peak, done = _anonymous_bytes(), [0], threading.Event()
 
-  def watch():
-    while not over.is_set():
-      most[0] = max(most[0], _anonymous())
+  def monitor():
+    while not done.is_set():
+      peak[0] = max(peak[0], _anonymous_bytes())
       time.sleep(0.002)
 
-  watcher = threading.Thread(target=watch)
-  watcher.start()
-  began, cpu = time.perf_counter(), time.process_time()
+  thread = threading.Thread(target=monitor)
+  thread.start()
+  start, cpu = time.perf_counter(), time.process_time()
   weights = hf_import.load(
     base_model, model, place, key=jax.random.key(0), dtype='bfloat16'
   )
   jax.block_until_ready(weights.params)
-  seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-  over.set()
-  watcher.join()
+  seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+  done.set()
+  thread.join()
   loaded = sum(x.nbytes for x in weights.params.values())
   largest = SHAPE['vocab_size'] * SHAPE['hidden_size'] * 2
   return {
     'layers': model.config.num_layers, 'loaded_bytes': loaded,
     'largest_tensor_bytes': largest,
-    'peak_beyond_loaded_bytes': most[0] - before - loaded,
+    'peak_beyond_loaded_bytes': peak[0] - before - loaded,
     'peak_beyond_loaded_in_largest_tensors': (
-      (most[0] - before - loaded) / largest
+      (peak[0] - before - loaded) / largest
     ),
     'seconds': seconds, 'cpu_seconds': cpu,
     'gigabytes_per_second': loaded / seconds / 1e9,
   }  # fmt: skip
 
 
-def _anonymous() -> int:
+def _anonymous_bytes() -> int:
+  """Returns the bytes of anonymous pages of this process."""
   for line in pathlib.Path('/proc/self/status').read_text().splitlines():
     if line.startswith('RssAnon'):
       return int(line.split()[1]) * 1024
-  raise OSError('/proc/self/status has no RssAnon: this needs Linux.')
+  raise OSError(
+    '/proc/self/status has no RssAnon: this benchmark requires Linux.'
+  )
 
 
 if __name__ == '__main__':

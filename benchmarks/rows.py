@@ -1,13 +1,13 @@
-"""The table of a study of rows: one row per part that is changed.
+"""Writes the table of an ablation study: one row per changed setting.
 
 python -m benchmarks.rows --study=seeding --folder=runs/seeding \
   --out=runs/seeding/table
 
-Reads the logs of every row that is there, in the order of `configs/STUDY.py`,
-in a folder of runs (`ROW/seed_0/sleep/metrics.jsonl`) or of results
-(`ROW/seed_0.jsonl`); writes the table as markdown and as JSON. Differences from
-the first row are paired by seed. CPU-seconds are of a night: the median over
-all but the first, in which programs are compiled.
+Reads the logs of all rows that exist, in the order of `configs/STUDY.py`, from
+a folder of runs (`ROW/seed_0/sleep/metrics.jsonl`) or of results
+(`ROW/seed_0.jsonl`), and writes the table as markdown and as JSON. Differences
+from the first row are paired by seed. CPU-seconds are those of a night: the
+median over all nights but the first, in which programs are compiled.
 """
 
 import importlib
@@ -30,16 +30,19 @@ COLUMNS = (
   ('night_cpu_seconds', 'CPU-seconds of a night'),
 )
 _STUDY = flags.DEFINE_enum(
-  'study', 'seeding', ('seeding', 'dream', 'ten_dreams'), 'Which.'
+  'study', 'seeding', ('seeding', 'dream', 'ten_dreams'), 'The study.'
 )
-_FOLDER = flags.DEFINE_string('folder', '', 'Where the rows were run.')
-_OUT = flags.DEFINE_string('out', '', 'Written to, .md and .json.')
-_ROWS = flags.DEFINE_bool('rows', False, 'Only say which rows there are.')
+_FOLDER = flags.DEFINE_string('folder', '', 'Folder with the logs of the rows.')
+_OUT = flags.DEFINE_string('out', '', 'Output path without .md and .json.')
+_ROWS = flags.DEFINE_bool('rows', False, 'Only print the names of the rows.')
 _SEED = re.compile(r'seed_(\d+)')
 
 
 def read(folder: workdir.Folder, names: list[str]) -> dict[str, list[dict]]:
-  """Row -> one summary per finished seed, of the rows that have any."""
+  """Returns one summary per finished seed, by row.
+
+  Rows without a finished seed are left out.
+  """
   found = {}
   for row in names:
     logs = {
@@ -55,15 +58,17 @@ def read(folder: workdir.Folder, names: list[str]) -> dict[str, list[dict]]:
 
 
 def summary(log: workdir.Folder) -> dict:
-  """The numbers of a life, from its log."""
+  """Returns the metrics of a run from its log."""
   rows = metric_writer.read(log)
   evaluations = [row for row in rows if row['kind'] == 'evaluation']
   nights = [row for row in rows if row['kind'] == 'night']
-  # In a dreaming life a day has a night that consolidates and one of dreams.
-  each = {}
+  # With dreams on, a cycle has a night of consolidation and one of dreams.
+  seconds = {}
   for night in nights:
-    each[night['cycle']] = each.get(night['cycle'], 0) + night['cpu_seconds']
-  later = list(each.values())[1:]
+    seconds[night['cycle']] = (
+      seconds.get(night['cycle'], 0) + night['cpu_seconds']
+    )
+  later = list(seconds.values())[1:]
   return {
     **retention.summarize(evaluations),
     'night_cpu_seconds': statistics.median(later) if later else None,
@@ -71,11 +76,12 @@ def summary(log: workdir.Folder) -> dict:
 
 
 def names(study: str) -> list[str]:
+  """Returns the names of the rows of a study."""
   return importlib.import_module(f'configs.{study}').names()
 
 
 def differences(runs: list[dict], whole: list[dict], key: str):
-  """Mean and half its 95 % interval over seeds that both have."""
+  """Returns mean and half of the 95 % interval over the common seeds."""
   base = {run['seed']: run[key] for run in whole}
   return cycles.mean_and_interval(
     run[key] - base[run['seed']] for run in runs if run['seed'] in base
@@ -83,20 +89,26 @@ def differences(runs: list[dict], whole: list[dict], key: str):
 
 
 def markdown(found: dict[str, list[dict]]) -> str:
-  titles = ['row', 'seeds', *(title for _, title in COLUMNS), 'ACC less first']
+  """Returns the table of `read`'s result."""
+  titles = [
+    'row',
+    'seeds',
+    *(title for _, title in COLUMNS),
+    'ACC minus first row',
+  ]
   lines = ['| ' + ' | '.join(titles) + ' |', '|---' * len(titles) + '|']
   first = next(iter(found))
   for row, runs in found.items():
     cells = [f'`{row}`', str(len(runs))]
-    cells += [_shown(*cycles.mean_and_interval(r[key] for r in runs), key)
+    cells += [_format(*cycles.mean_and_interval(r[key] for r in runs), key)
               for key, _ in COLUMNS]  # fmt: skip
-    less = differences(runs, found[first], 'acc')
-    cells.append('' if row == first else _shown(*less, 'acc'))
+    difference = differences(runs, found[first], 'acc')
+    cells.append('' if row == first else _format(*difference, 'acc'))
     lines.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines) + '\n'
 
 
-def _shown(mean, half, key):
+def _format(mean, half, key):
   if mean is None:
     return ''
   digits = 1 if key == 'night_cpu_seconds' else 3
@@ -113,8 +125,9 @@ def main(argv):
   found = read(workdir.path(_FOLDER.value), known)
   if not found:
     raise app.UsageError(
-      f'--folder={_FOLDER.value}: no row of configs/{_STUDY.value}.py is '
-      f'finished there. Run launch/rows.sh {_STUDY.value} first.'
+      f'--folder={_FOLDER.value}: expected a finished row of '
+      f'configs/{_STUDY.value}.py, found none. '
+      f'Run launch/rows.sh {_STUDY.value} first.'
     )
   table = markdown(found)
   print(table)

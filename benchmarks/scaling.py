@@ -1,11 +1,12 @@
-"""Step time against chips, on paper: an 8B wake step on TPU v5e.
+"""Estimates the step time of an 8B wake step on TPU v5e by number of chips.
 
-Products and the reading of weights as the plan reckons them; beside them what
-leaves a chip. Weights lie spread over the 16 chips of an `fsdp` group and are
-gathered anew for every pass over them (forward, forward again, backward, for
-each micro-batch), whatever the number of rows; gradients of what learns meet
-once a step. On 16 chips that is compared with what the compiler made (`sent`).
-At best products and links work at the same time, at worst one after the other.
+Products and weight reads are those of `planning.work`. Communication is added:
+weights are sharded over the 16 chips of an `fsdp` group and gathered for every
+pass (forward, rematerialized forward and backward, for each micro-batch),
+independent of the number of rows; gradients of trained parameters are reduced
+once per step. On 16 chips the estimate is compared with the bytes sent in the
+compiled program (`sent`). In the best case computation and communication
+overlap completely, in the worst case not at all.
 
 python -m benchmarks.scaling --results=docs/results/tpu
 
@@ -18,42 +19,49 @@ import json
 import pathlib
 
 from benchmarks import tpu as cases
-from sleep_jax.planning import ahead_of_time, budget, tpu_topology
+from sleep_jax.planning import (
+  ahead_of_time,
+  memory_kinds,
+  run_shape,
+  tpu_topology,
+)
 from sleep_jax.planning import text as text_lib
+from sleep_jax.planning import work as work_lib
 from sleep_jax.runtime import sharding
 
-LINKS = 200e9  # Bytes per second that leave a chip within a slice.
-NETWORK = 6.4e12 / 8 / 256  # Likewise, to another slice.
+LINKS = 200e9  # Bytes per second from one chip to its slice.
+NETWORK = 6.4e12 / 8 / 256  # Bytes per second from one chip to another slice.
 POD = 256
 SIZES = (16, 32, 64, 128, 256, 512)
 STRONG, WEAK = 'as many rows in all', 'as many rows on each chip'
 
 
 def row(chips: int, rows: int) -> dict[str, float]:
-  """One wake step of `rows` rows."""
+  """Returns the estimates of one wake step with `rows` rows."""
   c = cases.config('8b-v5e')
   fsdp = c.mesh.fsdp
   c.data.batch_size = rows
-  # A row for each chip at a time, if there are more.
+  # One row per chip at a time.
   c.wake.micro_batches = max(rows // chips, 1)
   slices = max(chips // POD, 1)
-  place = sharding.make_abstract(chips, slices=slices, **c.mesh.to_dict())
-  life = ahead_of_time.abstract_run(c, place)
-  model = life.programs.model.config
-  night = life.programs.settings['consolidate']
-  mesh = dict(place.mesh.shape)
-  work = budget.Budget(model, c, night, 2, mesh).wake()
-  weights = sum(
-    x.size * x.dtype.itemsize
-    for x in life.initial_model.weights.params.values()
+  placement = sharding.make_abstract(chips, slices=slices, **c.mesh.to_dict())
+  run = ahead_of_time.abstract_run(c, placement)
+  model = run.programs.model.config
+  night = run.programs.settings['consolidate']
+  mesh = dict(placement.mesh.shape)
+  work = work_lib.estimate_wake(run_shape.RunShape(model, c, night, 2, mesh))
+  weight_bytes = sum(
+    x.size * x.dtype.itemsize for x in run.initial_model.weights.params.values()
   )
-  alone = work.seconds(tpu_topology.CHIPS['v5e'], mesh, weights)
-  kept = budget.kept(life.state(), num_levels=model.num_levels)
-  meeting = 2 * kept['gradient sums']
-  gathered = work.passes * weights * (fsdp - 1) / fsdp
+  alone = work.seconds(tpu_topology.CHIPS['v5e'], mesh, weight_bytes)
+  state_bytes = memory_kinds.state_bytes(
+    run.state(), num_levels=model.num_levels
+  )
+  reduced = 2 * state_bytes['gradient sums']
+  gathered = work.passes * weight_bytes * (fsdp - 1) / fsdp
   groups = chips // fsdp
-  links = (gathered + meeting * (groups - 1) / groups) / LINKS
-  network = meeting * (slices - 1) / slices / NETWORK
+  links = (gathered + reduced * (groups - 1) / groups) / LINKS
+  network = reduced * (slices - 1) / slices / NETWORK
   best, worst = max(alone, links, network), alone + links + network
   tokens = rows * c.data.context
   return {
@@ -63,18 +71,18 @@ def row(chips: int, rows: int) -> dict[str, float]:
   }  # fmt: skip
 
 
-def table(made: list[dict[str, float]]) -> str:
-  """See above; shares are of as many times 16 chips."""
+def table(rows: list[dict[str, float]]) -> str:
+  """Returns a markdown table; efficiency is relative to 16 chips."""
   lines = [
-    '| chips | rows a step | chip alone, s | links, s | network, s | step, s | '
-    'thousand tokens per second | of 16 chips, each |',
+    '| chips | rows per step | computation, s | links, s | network, s | '
+    'step, s | thousand tokens per second | efficiency per chip |',
     '|' + '---|' * 8,
   ]
-  each = [made[0][x] / made[0]['chips'] for x in ('slowest', 'fastest')]
-  for r in made:
+  rates = [rows[0][x] / rows[0]['chips'] for x in ('slowest', 'fastest')]
+  for r in rows:
     shares = [
-      r[x] / r['chips'] / one
-      for x, one in zip(('slowest', 'fastest'), each, strict=True)
+      r[x] / r['chips'] / rate
+      for x, rate in zip(('slowest', 'fastest'), rates, strict=True)
     ]
     lines.append(
       f'| {r["chips"]} | {r["rows"]} | {r["alone"]:.3f} | {r["links"]:.3f} | '
@@ -91,7 +99,7 @@ def main():
   folder = pathlib.Path(parser.parse_args().results)
   made = {
     WEAK: [row(chips, 4 * chips) for chips in SIZES],
-    # A row is not shared out: with fewer rows than chips, chips are idle.
+    # Rows are not sharded: with fewer rows than chips, chips are idle.
     STRONG: [row(chips, 64) for chips in SIZES if chips <= 64],
   }
   compiled = [
@@ -100,10 +108,10 @@ def main():
     if (found['case'], found['program']) == ('8b-v5e', 'wake')
   ]
   text = '\n'.join(f'{name}:\n\n{table(rows)}' for name, rows in made.items())
-  reckoned = made[WEAK][0]['gathered']
+  estimated = made[WEAK][0]['gathered']
   text += '\n' + ''.join(
-    f'On 16 chips {reckoned / text_lib.GIB:.0f} GiB are reckoned to leave '
-    f'each, and {size / text_lib.GIB:.0f} in the compiled program.\n'
+    f'On 16 chips each chip sends {estimated / text_lib.GIB:.0f} GiB by this '
+    f'estimate, and {size / text_lib.GIB:.0f} GiB in the compiled program.\n'
     for size in compiled
   )
   (folder / 'scaling.json').write_text(json.dumps(made, indent=1) + '\n')

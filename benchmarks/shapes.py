@@ -1,9 +1,10 @@
-"""Two shapes to be timed on, and the work that they make.
+"""Two model shapes for benchmarks, their batches, and their flops.
 
-'facts' is that of configs/base.py; 'larger' is the size at which peers are
-commonly timed on a CPU. Tokens are random: time depends on shapes alone, but
-for sampling, which ends when all rows have said EOS; an untrained model hardly
-ever does, so the time of sampling here is the longest there is.
+'facts' is the shape of configs/base.py. 'larger' is the size at which similar
+libraries are commonly measured on a CPU. Tokens are random, because time
+depends only on shapes. The exception is sampling, which stops when all rows
+have produced EOS. An untrained model rarely produces it, so the measured
+sampling time is the worst case.
 """
 
 from collections.abc import Iterator
@@ -23,12 +24,12 @@ from sleep_jax.runtime import sharding
 from sleep_jax.strategies import strategy
 
 VOCAB = {'facts': 1024, 'larger': 4096}
-_FIRST_WORD = 8  # Tokens below are special or padding.
+_FIRST_TOKEN = 8  # Lower ids are special tokens or padding.
 BOS, EOS = 1, 2
 
 
 def config(shape: str) -> ml_collections.ConfigDict:
-  """The config of a shape."""
+  """Returns the config of a shape."""
   c = base.get_config()
   if shape == 'larger':
     c.model.update(width=256, num_layers=4, head_size=64, unroll=4)
@@ -47,12 +48,12 @@ def config(shape: str) -> ml_collections.ConfigDict:
   return c
 
 
-def life(
+def make_programs(
   shape: str, kind: strategy.Strategy
 ) -> tuple[programs.Programs, ml_collections.ConfigDict]:
-  """The programs of a strategy at a shape."""
+  """Builds the programs of a strategy at a shape; also returns the config."""
   c = config(shape)
-  made = config_lib.make(c.model, c.to_dict()['levels'],
+  model_config = config_lib.make(c.model, c.to_dict()['levels'],
                          vocab_size=VOCAB[shape])  # fmt: skip
   random = np.random.default_rng(0)
   tokens = lambda: jnp.asarray(random.integers(8, VOCAB[shape], (10, 4)), 'i4')
@@ -60,19 +61,19 @@ def life(
   templates = types.PromptTemplates(tokens(), size, tokens(), size - 2)
   program = programs.Programs(
     c,
-    transformer.Transformer(made),
+    transformer.Transformer(model_config),
     kind,
     sharding.make(),
     templates=templates,
     bos=BOS,
     eos=EOS,
-    judge=jax.tree_util.Partial(lambda *said: jnp.zeros(len(said[0]))),
+    judge=jax.tree_util.Partial(lambda *texts: jnp.zeros(len(texts[0]))),
   )
   return program, c
 
 
-def midlife(program: programs.Programs) -> state_lib.State:
-  """A learner that has filled half of its slots."""
+def half_full_state(program: programs.Programs) -> state_lib.State:
+  """Returns an initial state in which half of the expert slots are active."""
   state = program.begin(None, jax.random.key(0))
   active_NE = state.weights.active_NE
   for row, level in enumerate(program.model.config.levels):
@@ -81,20 +82,20 @@ def midlife(program: programs.Programs) -> state_lib.State:
 
 
 def batches(shape: str, num: int) -> Iterator[types.Batch]:
-  """Padded batches; rows fill half of the context or more."""
+  """Yields padded batches whose rows fill half of the context or more."""
   c, random = config(shape), np.random.default_rng(1)
   rows, T, P = c.data.batch_size, c.data.context, c.data.max_prompt
   for _ in range(num):
-    tokens_BT = random.integers(_FIRST_WORD, VOCAB[shape], (rows, T))
+    tokens_BT = random.integers(_FIRST_TOKEN, VOCAB[shape], (rows, T))
     tokens_BT[:, 0] = BOS
     length_B1 = random.integers(T // 2, T + 1, (rows, 1))
-    place = np.arange(T)[None]
-    inside = place < length_B1
+    position = np.arange(T)[None]
+    is_token = position < length_B1
     batch = types.Batch(
       tokens_BT=tokens_BT.astype('i4'),
-      segments_BT=np.where(inside, 1, -1).astype('i4'),
-      positions_BT=np.where(inside, place, 0).astype('i4'),
-      loss_BT=(inside & (place > 0)).astype('f4'),
+      segments_BT=np.where(is_token, 1, -1).astype('i4'),
+      positions_BT=np.where(is_token, position, 0).astype('i4'),
+      loss_BT=(is_token & (position > 0)).astype('f4'),
       prompts=types.Prompts(
         tokens_BP=tokens_BT[:, :P].astype('i4'),
         length_B=random.integers(4, P - 3, (rows,)).astype('i4'),
@@ -105,11 +106,14 @@ def batches(shape: str, num: int) -> Iterator[types.Batch]:
 
 
 def forward_flops(
-  program: programs.Programs, length: int, *, read: float = 1.0
+  program: programs.Programs, length: int, *, head_share: float = 1.0
 ) -> float:
-  """Of one token in a row of `length`, products alone; half of the slots count.
+  """Returns the flops of the matrix products of one token.
 
-  A share `read` of the tokens meets the vocabulary.
+  Args:
+    program: the programs; half of the expert slots are counted.
+    length: tokens of the row.
+    head_share: share of the tokens for which logits are computed.
   """
   m = program.model.config
   heads = m.num_heads * m.head_size
@@ -120,12 +124,15 @@ def forward_flops(
     + level.slots // 2 * m.width * (2 * level.rank + 1)
     for level in m.levels
   )
-  head = read * m.width * m.vocab_size
+  head = head_share * m.width * m.vocab_size
   return 2.0 * (m.num_layers * (attention + levels) + head)
 
 
 def size(program: programs.Programs, owner: str) -> int:
-  """Parameters that an owner moves; their gradient costs 2 flops a token."""
+  """Returns the number of parameters that an optimizer owner trains.
+
+  Their gradient costs 2 flops per parameter and token.
+  """
   return sum(
     int(np.prod(leaf.shape))
     for leaf in jax.tree.leaves(program.abstract(None).sums[owner])

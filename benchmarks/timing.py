@@ -1,11 +1,11 @@
-"""What all benchmarks share: shapes, honest clocks, the machine's peak, JSON.
+"""Measures cases in turn with the machine's peak, and writes JSON.
 
-Other work on a machine swings wall time tenfold. So every repeat measures all
-cases and plain matrix products one after the other, medians are taken over
-repeats, and speed is also given as a share of the fastest product's: a large
-one is held back by the memory that a busy machine shares. Compiling is timed
-apart. Each benchmark runs twice, in processes of their own: on one
-core, and on all.
+Other load on a machine changes wall time up to tenfold. Therefore every repeat
+measures all cases and plain matrix products one after the other, and the
+results are medians over repeats. Speed is also given as a share of the fastest
+product; several sizes are tried because large ones are limited by the memory
+bandwidth that a busy machine shares. Compilation is measured separately. Each
+benchmark runs twice in its own process: on one core, and on all cores.
 """
 
 import argparse
@@ -22,22 +22,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 THREADS = ('one', 'all')
-# Sides of the products whose fastest stands for the machine's peak, and the
-# operations of each, by repetition.
+# Sides of the square matrices whose fastest product defines the machine's peak.
+# Each product is repeated until it has this number of operations.
 _SIDES, _PEAK_FLOPS = (128, 256, 512, 1024), 2 * 1024**3
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """Something to time.
+  """A case to measure.
 
   Attributes:
-    name: in the results.
-    call: runs it once and waits until it is done.
-    compile_seconds: what compiling it took, if it was.
-    flops: of one call, 0 where nobody counts.
-    tokens: that one call reads or writes, 0 where nobody counts.
-    steps: that one call makes.
+    name: key in the results.
+    call: runs the case once and waits for the result.
+    compile_seconds: compile time, 0 if unknown.
+    flops: operations of one call, 0 if unknown.
+    tokens: tokens that one call reads or samples, 0 if unknown.
+    steps: steps of one call.
   """
 
   name: str
@@ -49,60 +49,60 @@ class Case:
 
 
 def compiled(function: Callable, *args: Any, donate: bool = False):
-  """(compiled function, seconds it took)."""
+  """Returns (compiled function, compile time in seconds)."""
   import jax
 
-  began = time.perf_counter()
-  made = jax.jit(function, donate_argnums=(0,) if donate else ())
-  made = made.lower(*args).compile()
-  return made, time.perf_counter() - began
+  start = time.perf_counter()
+  program = jax.jit(function, donate_argnums=(0,) if donate else ())
+  program = program.lower(*args).compile()
+  return program, time.perf_counter() - start
 
 
 def case(name: str, function: Callable, *args: Any, **counts: Any) -> Case:
-  """A case that calls `function(*args)` over and over."""
+  """Returns a case that calls the compiled `function(*args)`."""
   import jax
 
-  made, seconds = compiled(function, *args)
-  call = lambda: jax.block_until_ready(made(*args))
+  program, seconds = compiled(function, *args)
+  call = lambda: jax.block_until_ready(program(*args))
   return Case(name, call, compile_seconds=seconds, **counts)
 
 
 def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
-  """Medians over repeats, all cases and the peak taking turns."""
+  """Returns medians over repeats; cases and matrix products run in turn."""
   import jax
 
   products = [_product(side) for side in _SIDES]
-  taken: dict[str, list] = {c.name: [] for c in (*cases, *products)}
+  times: dict[str, list] = {c.name: [] for c in (*cases, *products)}
   for c in (*cases, *products):
-    c.call()  # Warm: caches, pages, threads.
+    c.call()  # Warm up caches, pages and threads.
   for _ in range(repeats):
     for c in (*cases, *products):
-      wall, busy = time.perf_counter(), time.process_time()
+      wall, cpu = time.perf_counter(), time.process_time()
       c.call()
-      taken[c.name].append(
-        (time.perf_counter() - wall, time.process_time() - busy)
+      times[c.name].append(
+        (time.perf_counter() - wall, time.process_time() - cpu)
       )
-  fastest = [min(at) for at in zip(*(taken[c.name] for c in products),
+  fastest = [min(values) for values in zip(*(times[c.name] for c in products),
                                    strict=True)]  # fmt: skip
-  peak_walls, peak_busies = zip(*fastest, strict=True)
+  peak_walls, peak_cpus = zip(*fastest, strict=True)
   rows = {}
   for c in cases:
-    walls, busies = zip(*taken[c.name], strict=True)
-    wall, busy = statistics.median(walls), statistics.median(busies)
+    walls, cpus = zip(*times[c.name], strict=True)
+    wall, cpu = statistics.median(walls), statistics.median(cpus)
     row = {
       'ms_per_step': 1e3 * wall / c.steps,
       'fastest_ms_per_step': 1e3 * min(walls) / c.steps,
-      'cpu_ms_per_step': 1e3 * busy / c.steps,
+      'cpu_ms_per_step': 1e3 * cpu / c.steps,
       'compile_seconds': c.compile_seconds,
     }
     if c.tokens:
       row['tokens_per_second'] = c.tokens / wall
-      row['tokens_per_cpu_second'] = c.tokens / busy
+      row['tokens_per_cpu_second'] = c.tokens / cpu
     if c.flops:
       size = c.flops / _PEAK_FLOPS
       row['gflop_per_step'] = c.flops / c.steps / 1e9
       row['share_of_peak'] = _share(size, walls, peak_walls)
-      row['share_of_peak_by_cpu_time'] = _share(size, busies, peak_busies)
+      row['share_of_peak_by_cpu_time'] = _share(size, cpus, peak_cpus)
     rows[c.name] = row
   rate = lambda seconds: _PEAK_FLOPS / seconds / 1e9
   rates = [rate(wall) for wall in peak_walls]
@@ -110,7 +110,7 @@ def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
     'peak_gflop_per_second': {
       'median': statistics.median(rates), 'best': max(rates),
       'by_side': {
-        c.name: rate(statistics.median(wall for wall, _ in taken[c.name]))
+        c.name: rate(statistics.median(wall for wall, _ in times[c.name]))
         for c in products
       },
     },
@@ -121,30 +121,33 @@ def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
 
 
 def _product(side):
+  """Returns a case that multiplies square matrices of a side repeatedly."""
   import jax
   import jax.numpy as jnp
 
-  times = _PEAK_FLOPS // (2 * side**3)
-  again = lambda a: jax.lax.fori_loop(0, times, lambda _, x: x @ a, a)
-  return case(str(side), again, jnp.full((side, side), 1 / side))
+  num = _PEAK_FLOPS // (2 * side**3)
+  products = lambda a: jax.lax.fori_loop(0, num, lambda _, x: x @ a, a)
+  return case(str(side), products, jnp.full((side, side), 1 / side))
 
 
 def _share(size, times, peak_times):
-  """Median over repeats of how near to the peak a case came."""
+  """Returns the median over repeats of the speed relative to the peak."""
   pairs = zip(times, peak_times, strict=True)
-  return statistics.median(size * at / mine for mine, at in pairs)
+  return statistics.median(size * peak / seconds for seconds, peak in pairs)
 
 
-def main(module: str, about: str, measure: Callable[[int], dict[str, Any]]):
-  """The command line of a benchmark.
+def main(
+  module: str, description: str, measure: Callable[[int], dict[str, Any]]
+):
+  """Runs a benchmark from the command line.
 
   Args:
-    module: name of the benchmark, as in `python -m`.
-    about: shown by --help.
-    measure: (repeats) -> results, called in a process with its own threads.
+    module: module of the benchmark, as in `python -m`.
+    description: shown by --help.
+    measure: function (repeats) -> results, called in a subprocess.
   """
-  parser = argparse.ArgumentParser(description=about)
-  parser.add_argument('--out', help='JSON file to write, besides printing.')
+  parser = argparse.ArgumentParser(description=description)
+  parser.add_argument('--out', help='JSON file to write.')
   parser.add_argument('--repeats', type=int, default=15)
   parser.add_argument('--threads', choices=(*THREADS, 'both'), default='both')
   parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
@@ -152,12 +155,12 @@ def main(module: str, about: str, measure: Callable[[int], dict[str, Any]]):
   if args.child:
     print(json.dumps(measure(args.repeats)))
     return
-  chosen = THREADS if args.threads == 'both' else (args.threads,)
+  selected = THREADS if args.threads == 'both' else (args.threads,)
   results = {'machine': _machine()} | {
     f'{threads}_thread{"" if threads == "one" else "s"}': _in_child(
       module, threads, args.repeats
     )
-    for threads in chosen
+    for threads in selected
   }
   text = json.dumps(results, indent=1)
   print(text)
@@ -168,13 +171,13 @@ def main(module: str, about: str, measure: Callable[[int], dict[str, Any]]):
 
 
 def _in_child(module, threads, repeats):
-  # One core, so one thread of work: XLA's flags alone leave it more than one.
+  # Restrict the process to one core: with XLA flags alone it uses several.
   cores = os.sched_getaffinity(0)
-  chosen = {min(cores)} if threads == 'one' else cores
+  affinity = {min(cores)} if threads == 'one' else cores
   command = [sys.executable, '-m', module, '--child', f'--repeats={repeats}']
   done = subprocess.run(
     command, stdout=subprocess.PIPE, text=True, check=True,
-    preexec_fn=lambda: os.sched_setaffinity(0, chosen),
+    preexec_fn=lambda: os.sched_setaffinity(0, affinity),
   )  # fmt: skip
   return json.loads(done.stdout.splitlines()[-1])
 

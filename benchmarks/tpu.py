@@ -1,12 +1,13 @@
-"""What programs need of TPUs that are not here, by the TPU compiler itself.
+"""Compiles programs of large base models for TPUs that are not attached.
 
-Hosts of configs/scale.py on several topologies: bytes per device and time to
-compile of a wake step, a round of a night and a night's dreams; and beside an
-8B night a distillation that keeps teacher and student apart and trains all of
-the student, as peers do.
+Measures bytes per device and compile time of a wake step, a round of a night
+and a night's dreams, for base models of configs/scale.py on several topologies.
+A night of an 8B model is also compared with a distillation that has separate
+copies of teacher and student and trains the whole student, as other libraries
+do.
 
-A program that the file knows, letter by letter and by the same compiler, is not
-compiled again.
+A program is not compiled again if the output file contains a result for the
+same program text and the same compiler.
 
 python -m benchmarks.tpu --out=docs/results/tpu
 """
@@ -26,26 +27,26 @@ from sleep_jax.runtime import mesh
 
 GIB = 2**30
 TWO = 'two copies'
-# A row on each chip at a time, by day and of dreams.
+# One row per chip at a time, in wake steps and in dreams.
 _SIXTY_FOUR = {
   'mesh.fsdp': 64, 'wake.micro_batches': 1, 'dream.candidates': 64,
   'dream.top': 48, 'dream.random': 16, 'dream.writer.batch': 64,
 }  # fmt: skip
 _THIRTY_TWO = {'wake.micro_batches': 2, 'dream.top': 28}
-# A row of 32,768 tokens for each chip; or a quarter of one at a time, in the
-# same step.
+# One row of 32,768 tokens per chip at a time, or a quarter of a row in the same
+# step.
 _LONG = {
   'data.context': 32768, 'data.batch_size': 64, 'wake.micro_batches': 1
 }  # fmt: skip
 _SHARED = _LONG | {'mesh.sequence': 4, 'wake.micro_batches': 4}
-# Name: size, topology, what differs from the config.
+# Name -> (size, topology, changes to the config).
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '0.6b-v5e': ('qwen3-0.6b', 'v5e:2x2', {'mesh.fsdp': 4}),
   '8b-v5e': ('llama3-8b', 'v5e:4x4', {}),
-  # The same night, whose updates read their rows in parts.
+  # The same night, with micro-batches.
   '8b-halves': ('llama3-8b', 'v5e:4x4', {'consolidate.micro_batches': 2}),
   '8b-quarters': ('llama3-8b', 'v5e:4x4', {'consolidate.micro_batches': 4}),
-  # As many rows on each chip, on ever more chips.
+  # The same number of rows per chip on more chips.
   '8b-64': ('llama3-8b', 'v5e:8x8', {'data.batch_size': 256}),
   '8b-256': ('llama3-8b', 'v5e:16x16', {'data.batch_size': 1024}),
   '8b-512': ('llama3-8b', '2*v5e:16x16', {'data.batch_size': 2048}),
@@ -57,7 +58,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
   '8b-32k-whole': ('llama3-8b', 'v5e:8x8', _LONG),
   '8b-32k': ('llama3-8b', 'v5e:8x8', _SHARED),
 }
-# What of them is compiled, the most telling first.
+# Programs to compile, the most informative first.
 PROGRAMS = (
   ('8b-v5e', 'wake'), ('8b-v5e', 'night'), ('8b-64', 'wake'),
   ('8b-256', 'wake'), ('8b-v5e', TWO), ('8b-two-slices', 'wake'),
@@ -72,7 +73,7 @@ PROGRAMS = (
 
 
 def config(name: str, program: str = '') -> Any:
-  """The config of a case; it dreams where a night's dreams are compiled."""
+  """Returns the config of a case, with dreams on if they are compiled."""
   size, _, changes = CASES[name]
   c = scale.get_config(size)
   c.dream.on = program == 'dream'
@@ -81,51 +82,54 @@ def config(name: str, program: str = '') -> Any:
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The rows that a file holds; none where there is no file."""
+  """Returns the rows of a results file, or [] if it does not exist."""
   return json.loads(path.read_text()) if path.exists() else []
 
 
 def measure(
   name: str, program: str, rows: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
-  """One row of the table.
+  """Returns one row of the table.
 
   Args:
-    rows: known before, for programs that have not changed.
+    name: key of `CASES`.
+    program: 'wake', 'night', 'dream' or `TWO`.
+    rows: previous results, used for programs that have not changed.
   """
-  said = [row['compiled'] for row in rows]
+  previous = [row['compiled'] for row in rows]
   topology = tpu_topology.parse(CASES[name][1])
   found = plan.plan(
-    config(name, program), topology, known=said,
-    ahead=() if program == TWO else (program,),
+    config(name, program), topology, previous=previous,
+    to_compile=() if program == TWO else (program,),
   )  # fmt: skip
-  about = {
+  info = {
     key: found[key]
     for key in ('name', 'topology', 'mesh', 'chip_bytes', 'parameters')
   } | {'case': name, 'program': program, 'jax': jax.__version__}
   if program != TWO:
-    return about | found['programs'][program]
-  return about | {
+    return info | found['programs'][program]
+  return info | {
     'kept': {}, 'needed': {},
     'compiled': plan.compile_program(
-      two_copies.lower(config(name), topology.devices()), topology.name, said
+      two_copies.lower(config(name), topology.devices()), topology.name,
+      previous,
     ),
   }  # fmt: skip
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-  """All that was compiled."""
+  """Returns a markdown table of all results."""
   lines = [
     f'| model | topology | {", ".join(mesh.AXES)} | context | program | '
-    "rows a pass | kept, GiB | and reckoned, GiB | compiler's peak, GiB | of | "
-    'compiled in, s |',
+    "rows per pass | state, GiB | estimated, GiB | compiler's peak, GiB | of | "
+    'compile time, s |',
     '|' + '---|' * 11,
   ]
   order = [*CASES]
   for row in sorted(rows, key=lambda row: order.index(row['case'])):
-    made = row['compiled']
-    peak = f'{made["peak"] / GIB:.2f}' if 'peak' in made else 'refused'
-    kept = made.get('arguments', sum(row['kept'].values()))
+    compiled = row['compiled']
+    peak = f'{compiled["peak"] / GIB:.2f}' if 'peak' in compiled else 'refused'
+    state = compiled.get('arguments', sum(row['kept'].values()))
     needed = sum(row['needed'].values())
     c = config(row['case'])
     teachers, parts = c.consolidate.teachers, c.consolidate.micro_batches
@@ -139,9 +143,9 @@ def table(rows: list[dict[str, Any]]) -> str:
       row['name'], row['topology'],
       ', '.join(str(row['mesh'].get(axis, 1)) for axis in mesh.AXES),
       f'{c.data.context:,}', row['program'],
-      str(passes.get(row['program'], '')), f'{kept / GIB:.2f}',
+      str(passes.get(row['program'], '')), f'{state / GIB:.2f}',
       f'{needed / GIB:.2f}' if needed else '', peak,
-      f'{row["chip_bytes"] / GIB:.2f}', f'{made["seconds"]:.0f}',
+      f'{row["chip_bytes"] / GIB:.2f}', f'{compiled["seconds"]:.0f}',
     )  # fmt: skip
     lines.append(f'| {" | ".join(cells)} |')
   return '\n'.join(lines) + '\n'
@@ -151,18 +155,20 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--out', required=True)
   parser.add_argument('--programs', type=int, default=len(PROGRAMS),
-                      help='how many of them, from the first on')  # fmt: skip
-  asked = parser.parse_args()
+                      help='number of programs to compile')  # fmt: skip
+  args = parser.parse_args()
   if tpu_topology.unavailable_reason():
     raise SystemExit(tpu_topology.unavailable_reason())
-  folder = pathlib.Path(asked.out)
+  folder = pathlib.Path(args.out)
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / 'compiled.json'
-  before, rows = read_rows(path), []
-  for name, program in PROGRAMS[: asked.programs]:
-    rows.append(measure(name, program, before))
+  previous, rows = read_rows(path), []
+  for name, program in PROGRAMS[: args.programs]:
+    rows.append(measure(name, program, previous))
     done = {(row['case'], row['program']) for row in rows}
-    rest = [row for row in before if (row['case'], row['program']) not in done]
+    rest = [
+      row for row in previous if (row['case'], row['program']) not in done
+    ]
     path.write_text(json.dumps([*rows, *rest], indent=1) + '\n')
     (folder / 'table.md').write_text(table([*rows, *rest]))
     print(table(rows[-1:]).splitlines()[-1], flush=True)

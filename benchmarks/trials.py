@@ -1,11 +1,11 @@
-"""What trying a dream costs: importance of many, and isolated trials.
+"""Measures the cost of dream trials and of the importance of dreams.
 
-'importance' is that of 64 dreams; 'forward_backward' the gradient of their mean
-loss over all weights that adapters stand beside, once. 'trials' are 16 adapters
-of rank 8, five steps each, scored, one after the other; a step of it is one
-trial. With --peft, a
-Python that has torch, transformers and peft makes the same trials one by one
-(attach, train, score, unload), taking turns with ours; see `peft_trials.py`.
+'importance' computes the importance of 64 dreams. 'forward_backward' computes
+one gradient of their mean loss for all matrices that adapters target. 'trials'
+trains and scores 16 adapters of rank 8 with five steps each, one after the
+other; a step of this case is one trial. With --peft, a Python executable with
+torch, transformers and peft runs the same trials (attach, train, score,
+unload), in turn with ours; see `peft_trials.py`.
 
 python -m benchmarks.trials --threads=one --out=TRIALS.json
 python -m benchmarks.trials --peft=PYTHON --out=PEFT.json
@@ -31,7 +31,7 @@ from sleep_jax.dream import settings as settings_lib
 from sleep_jax.model import config, lora, transformer
 
 S = peft_trials
-MANY = 64  # Dreams that are weighed.
+NUM_IMPORTANCE = 64  # Dreams whose importance is computed.
 
 
 def measure(repeats: int):
@@ -67,7 +67,10 @@ def measure(repeats: int):
     learning_rate=1e-3,
   )
   key = jax.random.key(0)
-  probes, own = _probes(key), lora.target_matrices(weights.params, lora.TARGETS)
+  probes, params = (
+    _probes(key),
+    lora.target_matrices(weights.params, lora.TARGETS),
+  )
   size = S.LENGTH - 1
 
   def importance(weights, texts, valid):
@@ -76,35 +79,39 @@ def measure(repeats: int):
       how='gradient', targets=tuple(lora.TARGETS),
     )  # fmt: skip
 
-  def forward_backward(own, texts, valid):
-    loss = lambda own: jnp.mean(
+  def forward_backward(params, texts, valid):
+    loss = lambda params: jnp.mean(
       importance_lib.dream_losses(
-        model, weights.with_params(own), lessons.from_texts(texts, valid), size
+        model,
+        weights.with_params(params),
+        lessons.from_texts(texts, valid),
+        size,
       )
     )
-    return jax.grad(loss)(own)
+    return jax.grad(loss)(params)
 
-  def try_all(weights, texts, valid, together=1):
+  def run_trials(weights, texts, valid, together=1):
     return trials.measure_gains(
       model, weights, lessons.from_texts(texts, valid), probes, key,
       settings=settings, size=size, placement=trials.TrialPlacement(together),
     )  # fmt: skip
 
-  few, many = _texts(key, S.DREAMS), _texts(key, MANY)
+  trial_texts, texts = _texts(key, S.DREAMS), _texts(key, NUM_IMPORTANCE)
   forward = functools.partial(_forward_flops, model, weights)
-  # Activations back, and into the adapters, which are small; then the scores.
+  # Forward pass and activation gradients (those of the adapters are small),
+  # then scoring.
   trial = S.STEPS * S.TEXTS * S.LENGTH * 2 * forward()
   trial += S.PROBES * S.PROBE_LENGTH * forward()
   cases = [
-    timing.case('importance', importance, weights, *many),
-    timing.case('forward_backward', forward_backward, own, *many),
+    timing.case('importance', importance, weights, *texts),
+    timing.case('forward_backward', forward_backward, params, *texts),
     timing.case(
-      'trials', try_all, weights, *few, steps=S.DREAMS,
+      'trials', run_trials, weights, *trial_texts, steps=S.DREAMS,
       flops=S.DREAMS * trial,
     ),
     timing.case(
-      'trials_all_at_once', functools.partial(try_all, together=S.DREAMS),
-      weights, *few, steps=S.DREAMS, flops=S.DREAMS * trial,
+      'trials_all_at_once', functools.partial(run_trials, together=S.DREAMS),
+      weights, *trial_texts, steps=S.DREAMS, flops=S.DREAMS * trial,
     ),
   ]  # fmt: skip
   found = timing.compare(cases, repeats=repeats)
@@ -127,8 +134,8 @@ def _model():
     level | {'hidden': S.HIDDEN // 2, 'rank': 0, 'slots': 0}
     for level in c.to_dict()['levels']
   ]
-  made = config.make(c.model, levels, vocab_size=S.VOCAB)
-  model = transformer.Transformer(made)
+  model_config = config.make(c.model, levels, vocab_size=S.VOCAB)
+  model = transformer.Transformer(model_config)
   return model, model.init(jax.random.key(0))
 
 
@@ -156,12 +163,12 @@ def _probes(key):
 
 
 def _forward_flops(model, weights):
-  """Of a token: two for each weight; attention's own is small here."""
+  """Returns the flops of a token: two per weight; attention is negligible."""
   return 2.0 * sum(x.size for x in jax.tree.leaves(weights.params))
 
 
-def beside_peft(python: str, repeats: int) -> dict:
-  """Ours and PEFT's, in processes of one core that take turns."""
+def compare_with_peft(python: str, repeats: int) -> dict:
+  """Runs our trials and those of PEFT in turn, on one core."""
   core = min(os.sched_getaffinity(0))
   ours, theirs = [], []
   for _ in range(repeats):
@@ -175,18 +182,20 @@ def beside_peft(python: str, repeats: int) -> dict:
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
       )  # fmt: skip
       found.append(json.loads(done.stdout.splitlines()[-1]))
-  mine = [row['cases']['trials']['cpu_ms_per_step'] / 1e3 for row in ours]
-  other = [row['cpu_seconds_per_trial'] for row in theirs]
+  our_seconds = [
+    row['cases']['trials']['cpu_ms_per_step'] / 1e3 for row in ours
+  ]
+  their_seconds = [row['cpu_seconds_per_trial'] for row in theirs]
   return {
-    'cpu_seconds_per_trial': statistics.median(mine),
-    'peft_cpu_seconds_per_trial': statistics.median(other),
+    'cpu_seconds_per_trial': statistics.median(our_seconds),
+    'peft_cpu_seconds_per_trial': statistics.median(their_seconds),
     'ratio': statistics.median(
-      b / a for a, b in zip(mine, other, strict=True)
+      b / a for a, b in zip(our_seconds, their_seconds, strict=True)
     ),
     'share_of_peak': statistics.median(
       row['cases']['trials']['share_of_peak_by_cpu_time'] for row in ours
     ),
-    'ours': mine, 'peft': theirs,
+    'ours': our_seconds, 'peft': theirs,
   }  # fmt: skip
 
 
@@ -197,7 +206,7 @@ if __name__ == '__main__':
   parser.add_argument('--out')
   args, _ = parser.parse_known_args()
   if args.peft:
-    text = json.dumps(beside_peft(args.peft, args.repeats), indent=1)
+    text = json.dumps(compare_with_peft(args.peft, args.repeats), indent=1)
     print(text)
     if args.out:
       pathlib.Path(args.out).write_text(text + '\n')

@@ -1,8 +1,8 @@
-"""For contrast: distillation with a teacher beside a student that learns whole.
+"""A baseline for memory: distillation in which the whole student is trained.
 
-The same host, the same rows and losses in the same blocks and micro-batches as
-a night's, but the student is a second copy of the model in f32, with a gradient
-and two moments for each of its parameters.
+The base model, rows, losses, blocks and micro-batches are those of a night, but
+the student is a second copy of the model in float32, with a gradient and two
+moments for each of its parameters.
 """
 
 from collections.abc import Sequence
@@ -22,40 +22,40 @@ from sleep_jax.sleep import settings_checks
 
 
 def lower(config: Any, devices: Sequence[jax.Device]) -> Any:
-  """One update, for devices that need not be here."""
-  place = ahead_of_time.AheadOfTimePlacement(
+  """Lowers one update for devices that need not be attached."""
+  placement = ahead_of_time.AheadOfTimePlacement(
     sharding.make(**config.mesh.to_dict(), devices=devices).mesh
   )
-  life = ahead_of_time.abstract_run(config, place)
+  run = ahead_of_time.abstract_run(config, placement)
   model, s = (
-    life.programs.model,
+    run.programs.model,
     settings_checks.make_settings(**config.consolidate.to_dict()),
   )
   tx = optimizer.make(learning_rate=1e-5)
-  born = life.initial_model.weights
+  weights = run.initial_model.weights
 
   def update(state, rows):
     teacher, student, opt = state['weights'], state['params'], state['opt']
-    whole = jnp.float32(s.rows * s.max_new)
+    num_tokens = jnp.float32(s.rows * s.max_new)
 
     def loss(student, rows):
-      read = transformer.rows(rows.tokens_BT, rows.length_B)
+      inputs = transformer.rows(rows.tokens_BT, rows.length_B)
       at_BG = rows.prompt_length_B[:, None] + jnp.arange(s.max_new)[None] - 1
       at_BG = jnp.minimum(at_BG, s.max_length - 1)
-      low = {
+      cast = {
         path: x.astype(teacher.params[path].dtype)
         for path, x in student.items()
       }
-      both = [
-        model.states_at(w, *read, at_BG).reshape(-1, model.config.width)
-        for w in (teacher, teacher.with_params(low))
+      states = [
+        model.states_at(w, *inputs, at_BG).reshape(-1, model.config.width)
+        for w in (teacher, teacher.with_params(cast))
       ]
       value_N = chunked_losses.divergence(
-        *both, model.head(teacher), model.head(teacher), beta=s.beta,
+        *states, model.head(teacher), model.head(teacher), beta=s.beta,
         tokens=s.block_tokens, vocab_block=s.block_vocab,
-        place=lambda x: place.constrain('block', x),
+        place=lambda x: placement.constrain('block', x),
       )  # fmt: skip
-      return jnp.sum(value_N) / whole, ((), ())
+      return jnp.sum(value_N) / num_tokens, ((), ())
 
     (value, _), grads = gradient_accumulation.value_and_grad(
       loss, student, rows, num=s.micro_batches
@@ -66,16 +66,16 @@ def lower(config: Any, devices: Sequence[jax.Device]) -> Any:
 
   params = {
     path: jax.ShapeDtypeStruct(x.shape, jnp.float32)
-    for path, x in born.params.items()
+    for path, x in weights.params.items()
   }
   state = {
-    'weights': born, 'params': params, 'opt': jax.eval_shape(tx.init, params)
+    'weights': weights, 'params': params, 'opt': jax.eval_shape(tx.init, params)
   }  # fmt: skip
-  state = place.put(state)
+  state = placement.put(state)
   ints = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
   rows = types.Rollout(
     tokens_BT=ints(s.rows, s.max_length), prompt_length_B=ints(s.rows),
     length_B=ints(s.rows),
   )  # fmt: skip
-  rows = place.put(rows, prefix='pools/')
-  return place.jit(update, state, rows)(state, rows)
+  rows = placement.put(rows, prefix='pools/')
+  return placement.jit(update, state, rows)(state, rows)

@@ -1,6 +1,6 @@
-"""Speed of the wake step: levels alone (`sleep`), and all weights (`sft`).
+"""Measures the wake step that trains levels (`sleep`) or all weights (`sft`).
 
-Tokens are those of the shape, padding included.
+Token counts include padding.
 
 python -m benchmarks.wake --out=docs/results/benchmarks/wake.json
 """
@@ -19,9 +19,9 @@ def measure(repeats: int):
     batch = next(shapes.batches(shape, 1))
     rows, T = batch.tokens_BT.shape
     for kind in (sleep.make(2), sft.make(2)):
-      program, _ = shapes.life(shape, kind)
+      program, _ = shapes.make_programs(shape, kind)
       (owner,) = kind.owners
-      # Forward, the same again for activations, and the owner's gradient.
+      # Forward pass, activation gradients, and the owner's parameter gradients.
       flops = 2 * shapes.forward_flops(program, T)
       flops += 2 * shapes.size(program, owner)
       cases.append(
@@ -34,17 +34,17 @@ def measure(repeats: int):
 
 
 def _step(program, batch):
-  """(a call that makes one step, seconds of the first one: compiling)."""
-  state = shapes.midlife(program)
+  """Returns (function that takes one step, seconds of the first step)."""
+  state = shapes.half_full_state(program)
 
   def call():
     nonlocal state
     state, metrics = program.wake(state, batch, held=())
     jax.block_until_ready((state, metrics))
 
-  began = time.perf_counter()
+  start = time.perf_counter()
   call()
-  return call, time.perf_counter() - began
+  return call, time.perf_counter() - start
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
-"""Tiny checkpoints as Hugging Face saves them, with random weights.
+"""Small Hugging Face checkpoints with random weights for tests.
 
-Windows, caps and scalings are small enough to change what a dozen tokens say.
+Windows, caps and rope scalings are small enough to change the logits of a dozen
+tokens.
 """
 
 import json
@@ -48,7 +49,7 @@ FAMILIES = {
     use_sliding_window=True,
     sliding_window=4,
     layer_types=['sliding_attention', 'full_attention', 'sliding_attention'],
-    # Local blocks turn as all others do.
+    # Local blocks have the same rotary positions as global ones.
     rope_parameters=dict(rope_type='linear', factor=8.0, rope_theta=50.0),
   ),
   'gemma3': dict(
@@ -69,21 +70,22 @@ FAMILIES = {
 
 
 def config(family: str) -> dict[str, Any]:
-  made = dict(
+  """Returns the config.json of a family."""
+  fields = dict(
     model_type=family, vocab_size=V, hidden_size=D, intermediate_size=F,
     num_hidden_layers=L, num_attention_heads=4, num_key_value_heads=2,
     head_dim=K, hidden_act='silu', rms_norm_eps=1e-5, rope_theta=100.0,
     tie_word_embeddings=False, max_position_embeddings=128,
   )  # fmt: skip
-  return made | FAMILIES[family]
+  return fields | FAMILIES[family]
 
 
 def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-  """Random ones, in which no norm is 1 and no bias 0."""
+  """Returns random tensors; no norm scale is 1 and no bias is 0."""
   random = np.random.default_rng(seed)
   heads, kv = config['num_attention_heads'], config['num_key_value_heads']
-  kind, tokenizer = config['model_type'], config['vocab_size']
-  gemma, bias = kind == 'gemma3_text', config.get('attention_bias', False)
+  model_type, vocab_size = config['model_type'], config['vocab_size']
+  gemma, bias = model_type == 'gemma3_text', config.get('attention_bias', False)
 
   def draw(*shape):
     return random.normal(size=shape).astype('f4') * shape[-1] ** -0.5
@@ -91,12 +93,12 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
   def norm(size):
     return random.uniform(0.5, 1.5, size).astype('f4') - gemma
 
-  # Where it is the head as well, large rows would only say themselves again.
-  size = 1 if config['tie_word_embeddings'] else 4
-  made = {'model.embed_tokens.weight': draw(tokenizer, D) * size}
+  # If the head is tied, large rows would make every token predict itself.
+  scale = 1 if config['tie_word_embeddings'] else 4
+  made = {'model.embed_tokens.weight': draw(vocab_size, D) * scale}
   made['model.norm.weight'] = norm(D)
   if not config['tie_word_embeddings']:
-    made['lm_head.weight'] = draw(tokenizer, D)
+    made['lm_head.weight'] = draw(vocab_size, D)
   for layer in range(L):
     at = f'model.layers.{layer}.'
     made[f'{at}input_layernorm.weight'] = norm(D)
@@ -106,9 +108,9 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
       made[f'{at}post_feedforward_layernorm.weight'] = norm(D)
     for name, size in (('q', heads * K), ('k', kv * K), ('v', kv * K)):
       made[f'{at}self_attn.{name}_proj.weight'] = draw(size, D)
-      if bias or kind == 'qwen2':
+      if bias or model_type == 'qwen2':
         made[f'{at}self_attn.{name}_proj.bias'] = draw(size)
-      if (kind == 'qwen3' or gemma) and name != 'v':
+      if (model_type == 'qwen3' or gemma) and name != 'v':
         made[f'{at}self_attn.{name}_norm.weight'] = norm(K)
     made[f'{at}self_attn.o_proj.weight'] = draw(D, heads * K)
     if bias:
@@ -121,61 +123,61 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
 def save(
   folder: pathlib.Path, family: str, *, files=1, dtype='f4', seed=0, **changes
 ):
-  """Writes one; returns its config and its tensors."""
+  """Writes a checkpoint; returns its config and its tensors."""
   folder.mkdir(exist_ok=True)
-  made = config(family) | changes
-  named = {n: x.astype(dtype) for n, x in tensors(made, seed).items()}
-  (folder / 'config.json').write_text(json.dumps(made))
+  fields = config(family) | changes
+  named = {n: x.astype(dtype) for n, x in tensors(fields, seed).items()}
+  (folder / 'config.json').write_text(json.dumps(fields))
   if files == 1:
     safetensors.save_file(named, folder / 'model.safetensors')
-    return made, named
+    return fields, named
   names = sorted(named)
   index = {}
   for number in range(files):
-    mine = names[number::files]
+    part = names[number::files]
     name = f'model-{number + 1:05d}-of-{files:05d}.safetensors'
-    safetensors.save_file({n: named[n] for n in mine}, folder / name)
-    index |= dict.fromkeys(mine, name)
+    safetensors.save_file({n: named[n] for n in part}, folder / name)
+    index |= dict.fromkeys(part, name)
   (folder / 'model.safetensors.index.json').write_text(
     json.dumps({'metadata': {}, 'weight_map': index})
   )
-  return made, named
+  return fields, named
 
 
-def load(folder, *, arrangement='sequential', mesh=(1, 1, 1), **how):
-  """A checkpoint as a host: the model, and its weights on a mesh."""
+def load(folder, *, arrangement='sequential', mesh=(1, 1, 1), **options):
+  """Imports a checkpoint with two levels; returns model and weights."""
   base_model = hf_checkpoint.read(str(folder))
   data, fsdp, tensor = mesh
-  place = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
+  placement = testing.placement(data=data, fsdp=fsdp, tensor=tensor)
   fast, slow = testing.levels((1, 'experience'))
-  more = {}
+  settings = {}
   if arrangement == 'depth':
-    fast['hidden'], more = base_model.hidden, {'layer_levels': (2, 2, 1)}
-  made = config_lib.make(
-    {**base_model.settings, 'arrangement': arrangement, **more},
+    fast['hidden'], settings = base_model.hidden, {'layer_levels': (2, 2, 1)}
+  model_config = config_lib.make(
+    {**base_model.settings, 'arrangement': arrangement, **settings},
     (fast, slow | dict(hidden=base_model.hidden)),
     vocab_size=base_model.vocab_size,
   )
-  model = transformer.Transformer(made)
+  model = transformer.Transformer(model_config)
   return model, hf_import.load(
-    base_model, model, place, key=jax.random.key(0), **how
+    base_model, model, placement, key=jax.random.key(0), **options
   )
 
 
 def save_tokenizer(
   folder: pathlib.Path, texts: list[str], size: int = 300
 ) -> int:
-  """A byte-level tokenizer.json; returns the number of <|end|>, its last."""
-  made = tokenizers.Tokenizer(models.BPE())
-  made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-  made.decoder = decoders.ByteLevel()
+  """Writes a byte-level tokenizer.json; returns the id of <|end|>, its last."""
+  tokenizer = tokenizers.Tokenizer(models.BPE())
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+  tokenizer.decoder = decoders.ByteLevel()
   alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-  made.train_from_iterator(
+  tokenizer.train_from_iterator(
     texts,
     trainers.BpeTrainer(
       vocab_size=size - 1, initial_alphabet=alphabet, show_progress=False
     ),
   )
-  made.add_special_tokens(['<|end|>'])
-  made.save(str(folder / 'tokenizer.json'))
-  return made.token_to_id('<|end|>')
+  tokenizer.add_special_tokens(['<|end|>'])
+  tokenizer.save(str(folder / 'tokenizer.json'))
+  return tokenizer.token_to_id('<|end|>')

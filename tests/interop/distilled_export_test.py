@@ -1,4 +1,4 @@
-"""A dense student says what its routed teacher does, nearly."""
+"""Distillation of a routed model into a dense one."""
 
 import dataclasses
 import re
@@ -21,29 +21,29 @@ PROMPTS = [[EOS - 1], [EOS - 1, 3, 5], [EOS - 1, 7]]
 
 
 def _routed(**changes):
-  """A model with two experts on, whose faster level has learned nothing."""
+  """Returns a model with two active experts and an untrained faster level."""
   model = testing.tiny(**changes)
   weights = testing.weights(model)
   if model.config.arrangement != 'depth':
-    still = 'blocks/levels/1/base/mlp/down'
-    weights = weights.with_params({still: weights.params[still] * 0})
+    down = 'blocks/levels/1/base/mlp/down'
+    weights = weights.with_params({down: weights.params[down] * 0})
   return model, testing.activate(weights, 2, 1, 3)
 
 
-def _taught(model, weights, **changes):
-  said = []
-  student, taught = distilled_export.distil(
-    model, weights, PROMPTS, jax.random.key(0), eos=EOS, log_fn=said.append,
+def _distil(model, weights, **changes):
+  lines = []
+  student, trained = distilled_export.distil(
+    model, weights, PROMPTS, jax.random.key(0), eos=EOS, log_fn=lines.append,
     settings=dataclasses.replace(SETTINGS, **changes),
   )  # fmt: skip
-  numbers = [float(re.search(r': ([0-9.]+)$', line)[1]) for line in said]
-  return student, taught, numbers
+  divergences = [float(re.search(r': ([0-9.]+)$', line)[1]) for line in lines]
+  return student, trained, divergences
 
 
 def _texts():
   tokens = jax.random.randint(jax.random.key(1), (4, 9), 0, testing.VOCAB)
-  one, length = jnp.ones((4,), jnp.int32), jnp.full((4,), 9)
-  return types.Rollout(tokens, one, length)
+  prompt_length, length = jnp.ones((4,), jnp.int32), jnp.full((4,), 9)
+  return types.Rollout(tokens, prompt_length, length)
 
 
 def _logits(model, weights):
@@ -52,16 +52,16 @@ def _logits(model, weights):
   return np.asarray(testing.forward(model)(weights, *rows))
 
 
-def test_where_an_exact_export_is_the_student_begins_as_it():
+def test_the_initial_student_is_exact_if_an_exact_export_exists():
   model, weights = _routed(arrangement='independent', router='always')
-  student, taught, (before, _) = _taught(model, weights, steps=1)
+  student, _, (before, _) = _distil(model, weights, steps=1)
   assert before == 0
-  same, begun, _ = distilled_export.initial_student(
+  same, initial, _ = distilled_export.initial_student(
     model, weights, _texts(), jax.random.key(0)
   )
   assert same == student
   np.testing.assert_allclose(
-    _logits(student, begun), _logits(model, weights), atol=1e-5
+    _logits(student, initial), _logits(model, weights), atol=1e-5
   )
 
 
@@ -74,29 +74,33 @@ def test_where_an_exact_export_is_the_student_begins_as_it():
     dict(arrangement='depth', layer_levels=(2, 1)),
   ],
 )
-def test_a_student_comes_nearer_and_can_be_exported(tmp_path, changes):
+def test_distillation_lowers_the_divergence_and_gives_a_dense_model(
+  tmp_path, changes
+):
   model, weights = _routed(**changes)
   assert dense_mlp.reason_not_dense(model, weights)
-  student, taught, (before, after) = _taught(model, weights)
+  student, trained, (before, after) = _distil(model, weights)
   assert after < 0.7 * before
-  assert not dense_mlp.reason_not_dense(student, taught)
-  hf_export.save(student, taught, str(tmp_path / 'out'))
-  # The host's own weights have not moved.
-  named = dict(
-    dense_mlp.named_tensors(*_base_model(model, weights), np.dtype('float32'))
+  assert not dense_mlp.reason_not_dense(student, trained)
+  hf_export.save(student, trained, str(tmp_path / 'out'))
+  # The weights of the base model are unchanged.
+  expected = dict(
+    dense_mlp.named_tensors(
+      *_without_experts(model, weights), np.dtype('float32')
+    )
   )
   for name, leaf in dense_mlp.named_tensors(
-    *_base_model(student, taught), np.dtype('float32')
+    *_without_experts(student, trained), np.dtype('float32')
   ):
-    np.testing.assert_array_equal(leaf, named[name])
+    np.testing.assert_array_equal(leaf, expected[name])
 
 
-def _base_model(model, weights):
-  """A model less all experts."""
+def _without_experts(model, weights):
+  """Returns the model with all experts off."""
   return model, weights.replace(active_NE=weights.active_NE * 0)
 
 
-def test_without_experts_there_is_nothing_to_distil():
+def test_distillation_without_active_experts_is_refused():
   model = testing.tiny()
   with pytest.raises(ValueError, match='No expert is active'):
-    _taught(model, testing.weights(model))
+    _distil(model, testing.weights(model))

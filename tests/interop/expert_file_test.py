@@ -1,4 +1,4 @@
-"""Experts alone, put beside their base again, are the model."""
+"""Experts saved to a file and attached to their base model again."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,40 +11,42 @@ from tests import testing
 PERIODS = (1, 'experience')
 
 
-def _still(model, weights):
-  """Faster levels that have learned nothing awake."""
-  still = {
+def _without_wake_updates(model, weights):
+  """Returns the weights with zero output of the faster levels."""
+  params = {
     path: jnp.zeros_like(leaf)
     if path.endswith('base/mlp/down')
     and int(path.split('/')[2]) < model.config.num_levels
     else leaf
     for path, leaf in weights.params.items()
   }
-  return weights.replace(params=still)
+  return weights.replace(params=params)
 
 
-def _grown(**changes):
+def _model_with_experts(**changes):
   model = testing.tiny(PERIODS, (2, 'experience'), **changes)
-  weights = testing.activate(_still(model, testing.weights(model)), 2, 1, 3)
+  weights = testing.activate(
+    _without_wake_updates(model, testing.weights(model)), 2, 1, 3
+  )
   return model, testing.activate(weights, 3, 2)
 
 
-def _bare(model, weights):
-  """The base as a checkpoint of others would be: one level, no bank."""
+def _base_only(model, weights):
+  """Returns the base model with one level and without experts."""
   c = model.config
-  alone = testing.tiny(arrangement=c.arrangement)
-  alone = transformer.Transformer(
-    alone.config.__class__(**{**vars(c), 'levels': (c.levels[-1],)})
+  base = testing.tiny(arrangement=c.arrangement)
+  base = transformer.Transformer(
+    base.config.__class__(**{**vars(c), 'levels': (c.levels[-1],)})
   )
-  last = f'blocks/levels/{c.num_levels}/'
+  slowest = f'blocks/levels/{c.num_levels}/'
   params = {
-    path.replace(last, 'blocks/levels/1/'): leaf
+    path.replace(slowest, 'blocks/levels/1/'): leaf
     for path, leaf in weights.params.items()
     if '/experts/' not in path
-    and (not path.startswith('blocks/levels/') or path.startswith(last)
+    and (not path.startswith('blocks/levels/') or path.startswith(slowest)
          or path == 'blocks/levels/norm/scale')
   }  # fmt: skip
-  return alone, weights.replace(
+  return base, weights.replace(
     params=params, active_NE=jnp.zeros((1, testing.SLOTS))
   )
 
@@ -57,28 +59,26 @@ def _logits(model, weights):
 
 @pytest.mark.parametrize('arrangement', ['sequential', 'independent'])
 @pytest.mark.parametrize('router', ['sigmoid', 'always', 'softmax'])
-def test_beside_their_base_they_answer_as_they_did(
-  tmp_path, arrangement, router
-):
-  model, weights = _grown(arrangement=arrangement, router=router)
+def test_attached_experts_restore_the_outputs(tmp_path, arrangement, router):
+  model, weights = _model_with_experts(arrangement=arrangement, router=router)
   path = str(tmp_path / 'nights.safetensors')
-  ledger = [{'night': 1, 'level': 2, 'slot': 1, 'event': 'activated'}]
-  expert_file.save(model, weights, path, expert_history=ledger)
-  assert expert_file.read_card(path)['ledger'] == ledger
-  again, held = expert_file.attach(*_bare(model, weights), path)
-  assert expert_file.active_slots(held) == {2: [0, 1], 3: [0]}
-  assert again.config.max_slots == 2  # Just room for them.
+  history = [{'night': 1, 'level': 2, 'slot': 1, 'event': 'activated'}]
+  expert_file.save(model, weights, path, expert_history=history)
+  assert expert_file.read_card(path)['ledger'] == history
+  restored, attached = expert_file.attach(*_base_only(model, weights), path)
+  assert expert_file.active_slots(attached) == {2: [0, 1], 3: [0]}
+  assert restored.config.max_slots == 2  # No unused slots.
   np.testing.assert_allclose(
-    _logits(again, held), _logits(model, weights), atol=1e-5
+    _logits(restored, attached), _logits(model, weights), atol=1e-5
   )
 
 
-def test_what_cannot_be_written_or_read_is_said(tmp_path):
-  model, weights = _grown()
+def test_files_that_cannot_be_written_or_read_are_refused(tmp_path):
+  model, weights = _model_with_experts()
   path = tmp_path / 'nights.safetensors'
-  nobody = weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
+  inactive = weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
   with pytest.raises(ValueError, match='No expert is active'):
-    expert_file.save(model, nobody, str(path))
+    expert_file.save(model, inactive, str(path))
   awake = testing.activate(testing.weights(model), 2, 1)
   with pytest.raises(ValueError, match='are not consolidated'):
     expert_file.save(model, awake, str(path))
@@ -88,7 +88,7 @@ def test_what_cannot_be_written_or_read_is_said(tmp_path):
     expert_file.save(model, weights, str(path))
   other = testing.weights(model, seed=5)
   with pytest.raises(ValueError, match='belongs to another base model'):
-    expert_file.attach(*_bare(model, other), str(path))
+    expert_file.attach(*_base_only(model, other), str(path))
   with pytest.raises(ValueError, match='already has active experts'):
     expert_file.attach(model, weights, str(path))
   broken = tmp_path / 'broken.safetensors'

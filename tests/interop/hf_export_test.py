@@ -1,4 +1,4 @@
-"""A dense export is the model, as anybody loads it."""
+"""Dense export as a Hugging Face checkpoint."""
 
 import itertools
 import json
@@ -17,8 +17,8 @@ from tests import hf_files, testing
 HIDDEN, RANK = testing.levels((1, 1))[0]['hidden'], testing.RANK
 
 
-def _grown(**changes):
-  """A model whose levels and two experts have learned something."""
+def _trained(**changes):
+  """Returns a model with random weights and two active experts."""
   model = testing.tiny(
     **dict(arrangement='independent', router='always') | changes
   )
@@ -60,53 +60,57 @@ SHAPES = [
 
 
 @pytest.mark.parametrize('changes', SHAPES)
-def test_an_export_answers_as_the_model_does(tmp_path, changes):
-  model, weights = _grown(**changes)
+def test_an_exported_model_has_the_same_logits(tmp_path, changes):
+  model, weights = _trained(**changes)
   hf_export.save(model, weights, str(tmp_path / 'out'))
-  wider, again = _load(tmp_path / 'out')
-  assert wider.config.levels[1].hidden == 2 * HIDDEN + 2 * RANK
+  exported, loaded = _load(tmp_path / 'out')
+  assert exported.config.levels[1].hidden == 2 * HIDDEN + 2 * RANK
   np.testing.assert_allclose(
-    _logits(wider, again), _logits(model, weights), atol=1e-4
+    _logits(exported, loaded), _logits(model, weights), atol=1e-4
   )
 
 
-def test_levels_across_depth_are_written_each_in_its_layer(tmp_path):
+def test_in_depth_each_layer_is_exported_with_the_mlp_of_its_level(tmp_path):
   model = testing.tiny(arrangement='depth', layer_levels=(2, 1))
   weights = testing.weights(model)
   hf_export.save(model, weights, str(tmp_path / 'out'))
-  plain, again = _load(tmp_path / 'out')
-  still = 'blocks/levels/1/base/mlp/down'
-  again = again.with_params({still: again.params[still] * 0})
+  exported, loaded = _load(tmp_path / 'out')
+  down = 'blocks/levels/1/base/mlp/down'
+  loaded = loaded.with_params({down: loaded.params[down] * 0})
   np.testing.assert_allclose(
-    _logits(plain, again), _logits(model, weights), atol=1e-4
+    _logits(exported, loaded), _logits(model, weights), atol=1e-4
   )
 
 
 @pytest.mark.parametrize('changes', SHAPES)
-def test_transformers_loads_an_export(tmp_path, changes):
+def test_an_export_has_the_same_logits_in_transformers(tmp_path, changes):
   torch = pytest.importorskip('torch')
-  theirs = pytest.importorskip('transformers')
-  model, weights = _grown(**changes)
+  transformers = pytest.importorskip('transformers')
+  model, weights = _trained(**changes)
   hf_export.save(model, weights, str(tmp_path / 'out'))
-  peer = theirs.AutoModelForCausalLM.from_pretrained(
+  peer = transformers.AutoModelForCausalLM.from_pretrained(
     tmp_path / 'out', dtype=torch.float32, attn_implementation='eager'
   )
   tokens = np.asarray(testing.batch().tokens_BT[:1, :4])
   with torch.no_grad():
-    wanted = peer(torch.tensor(tokens)).logits[0].numpy()
+    expected = peer(torch.tensor(tokens)).logits[0].numpy()
   rows = transformer.rows(jnp.asarray(tokens), jnp.array([4]))
   np.testing.assert_allclose(
-    model.forward(weights, *rows)[0], wanted, atol=1e-4
+    model.forward(weights, *rows)[0], expected, atol=1e-4
   )
 
 
-def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
-  model, weights = _grown()
+def test_exporting_a_loaded_export_gives_the_same_bytes(tmp_path):
+  model, weights = _trained()
   hf_export.save(model, weights, str(tmp_path / 'one'), shard_bytes=4000)
   base_model = hf_checkpoint.read(str(tmp_path / 'one'))
-  wider, again = _load(tmp_path / 'one')
+  exported, loaded = _load(tmp_path / 'one')
   hf_export.save(
-    wider, again, str(tmp_path / 'two'), base_model=base_model, shard_bytes=4000
+    exported,
+    loaded,
+    str(tmp_path / 'two'),
+    base_model=base_model,
+    shard_bytes=4000,
   )
   names = sorted(path.name for path in (tmp_path / 'one').iterdir())
   assert len(names) > 3 and not any('part-' in name for name in names)
@@ -116,7 +120,7 @@ def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'family, how',
+  'family, options',
   [
     *((family, {}) for family in hf_files.FAMILIES),
     ('llama', dict(files=3, shard_bytes=4000)),
@@ -125,49 +129,51 @@ def test_saved_loaded_and_saved_again_is_the_same_byte_for_byte(tmp_path):
     ('mistral_local', dict(num_key_value_heads=4, dtype='bfloat16')),
   ],
 )
-def test_a_checkpoint_of_others_goes_out_as_it_came(tmp_path, family, how):
-  """The same tensors and files; and from then on byte for byte."""
-  how = dict(vocab_size=300) | how
-  out = dict(
-    dtype=how.setdefault('dtype', 'float32'),
-    shard_bytes=how.pop('shard_bytes', 2**30),
+def test_an_unchanged_base_model_is_exported_unchanged(
+  tmp_path, family, options
+):
+  """Tensors and files are the same, and a second export is identical."""
+  options = dict(vocab_size=300) | options
+  output = dict(
+    dtype=options.setdefault('dtype', 'float32'),
+    shard_bytes=options.pop('shard_bytes', 2**30),
   )
-  folders = [tmp_path / name for name in ('none', 'one', 'two')]
-  config, tensors = hf_files.save(folders[0], family, **how)
+  folders = [tmp_path / name for name in ('original', 'first', 'second')]
+  config, tensors = hf_files.save(folders[0], family, **options)
   hf_files.save_tokenizer(folders[0], ['Ada sings.'])
   for name in ('tokenizer_config.json', 'generation_config.json'):
     (folders[0] / name).write_text('{ "eos_token_id":299}')
-  for before, after in itertools.pairwise(folders):
-    model, weights = hf_files.load(before, dtype=out['dtype'])
-    base_model = hf_checkpoint.read(str(before))
-    hf_export.save(model, weights, str(after), base_model=base_model, **out)
-  none, one, two = (
+  for source, target in itertools.pairwise(folders):
+    model, weights = hf_files.load(source, dtype=output['dtype'])
+    base_model = hf_checkpoint.read(str(source))
+    hf_export.save(model, weights, str(target), base_model=base_model, **output)
+  original, first, second = (
     {path.name: path.read_bytes() for path in folder.iterdir()}
     for folder in folders
   )
-  assert one == two
-  for name in none:
+  assert first == second
+  for name in original:
     if 'token' in name or 'generation' in name:
-      assert none[name] == one[name]
-  written = json.loads(one['config.json'])
+      assert original[name] == first[name]
+  written = json.loads(first['config.json'])
   assert {name: written[name] for name in config} == config
-  kept: dict[str, np.ndarray] = {}
+  exported: dict[str, np.ndarray] = {}
   for path in folders[1].glob('*.safetensors'):
-    kept |= safetensors.load_file(path)
-  assert kept.keys() == tensors.keys()
+    exported |= safetensors.load_file(path)
+  assert exported.keys() == tensors.keys()
   for name, tensor in tensors.items():
-    assert kept[name].dtype == tensor.dtype
-    np.testing.assert_array_equal(kept[name], tensor)
+    assert exported[name].dtype == tensor.dtype
+    np.testing.assert_array_equal(exported[name], tensor)
 
 
-def test_a_host_that_has_learned_nothing_is_exported_as_it_was(tmp_path):
-  model, weights = _grown()
-  still = {
+def test_untrained_levels_and_inactive_experts_are_not_exported(tmp_path):
+  model, weights = _trained()
+  params = {
     path: jnp.zeros_like(leaf) if '/1/base/mlp/down' in path else leaf
     for path, leaf in weights.params.items()
   }
   weights = weights.replace(
-    params=still, active_NE=jnp.zeros_like(weights.active_NE)
+    params=params, active_NE=jnp.zeros_like(weights.active_NE)
   )
   hf_export.save(model, weights, str(tmp_path / 'out'), dtype='bfloat16')
   config = json.loads((tmp_path / 'out' / 'config.json').read_text())
@@ -177,7 +183,7 @@ def test_a_host_that_has_learned_nothing_is_exported_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, message',
   [
     (dict(router='sigmoid'), "model.router is 'sigmoid'"),
     (dict(arrangement='sequential'), "model.arrangement is 'sequential'"),
@@ -191,15 +197,17 @@ def test_a_host_that_has_learned_nothing_is_exported_as_it_was(tmp_path):
     (dict(qk_norm=False, window=2, local=(True, False)), 'model.local is'),
   ],
 )
-def test_what_is_no_ordinary_checkpoint_is_refused(tmp_path, changes, said):
-  model, weights = _grown(**changes)
-  with pytest.raises(ValueError, match=f'No exact dense export: {said}'):
+def test_a_model_without_an_exact_dense_export_is_refused(
+  tmp_path, changes, message
+):
+  model, weights = _trained(**changes)
+  with pytest.raises(ValueError, match=f'No exact dense export: {message}'):
     hf_export.save(model, weights, str(tmp_path / 'out'))
   assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
-  (tmp_path / 'mine').write_text('here')
+def test_a_folder_that_is_not_empty_is_not_changed(tmp_path):
+  (tmp_path / 'file').write_text('content')
   with pytest.raises(FileExistsError, match='is not empty'):
-    hf_export.save(*_grown(), str(tmp_path))
-  assert [path.name for path in tmp_path.iterdir()] == ['mine']
+    hf_export.save(*_trained(), str(tmp_path))
+  assert [path.name for path in tmp_path.iterdir()] == ['file']

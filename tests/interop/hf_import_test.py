@@ -1,4 +1,4 @@
-"""Checkpoints of others are read as they are, or not at all."""
+"""Import of Hugging Face checkpoints, compared with a NumPy implementation."""
 
 import json
 
@@ -27,25 +27,25 @@ def _logits(model, weights, tokens, length):
   return np.asarray(testing.forward(model)(weights, *rows))
 
 
-def _turns(rope, scaling):
-  """Radians per position of each pair of a head."""
-  turn = rope['rope_theta'] ** (-np.arange(0, K, 2) / K)
+def _rope_frequencies(rope, scaling):
+  """Returns the radians per position of each pair of a head."""
+  frequencies = rope['rope_theta'] ** (-np.arange(0, K, 2) / K)
   if scaling and 'low_freq_factor' in scaling:
-    whole = scaling['original_max_position_embeddings']
-    for i, frequency in enumerate(turn):
+    context = scaling['original_max_position_embeddings']
+    for i, frequency in enumerate(frequencies):
       wavelength = 2 * np.pi / frequency
-      if wavelength > whole / scaling['low_freq_factor']:
-        turn[i] = frequency / scaling['factor']
-      elif wavelength > whole / scaling['high_freq_factor']:
+      if wavelength > context / scaling['low_freq_factor']:
+        frequencies[i] = frequency / scaling['factor']
+      elif wavelength > context / scaling['high_freq_factor']:
         low, high = scaling['low_freq_factor'], scaling['high_freq_factor']
-        smooth = (whole / wavelength - low) / (high - low)
-        turn[i] *= (1 - smooth) / scaling['factor'] + smooth
-    return turn
-  return turn / (scaling or {}).get('factor', 1.0)
+        smooth = (context / wavelength - low) / (high - low)
+        frequencies[i] *= (1 - smooth) / scaling['factor'] + smooth
+    return frequencies
+  return frequencies / (scaling or {}).get('factor', 1.0)
 
 
 def _local(config):
-  """Of each layer, whether it sees only so far."""
+  """Returns for each layer whether its attention is local."""
   window = config.get('sliding_window')
   if 'layer_types' in config:
     return [kind == 'sliding_attention' for kind in config['layer_types']]
@@ -55,8 +55,8 @@ def _local(config):
   return [on and layer >= config['max_window_layers'] for layer in range(L)]
 
 
-def _second_writing(config, tensors, tokens):
-  """Logits of one row, in NumPy and f64, from the papers."""
+def _reference_logits(config, tensors, tokens):
+  """Computes the logits of one row in NumPy and float64, as in the papers."""
   t = {name: x.astype('f8') for name, x in tensors.items()}
   heads, kv = config['num_attention_heads'], config['num_key_value_heads']
   gemma = config['model_type'] == 'gemma3_text'
@@ -80,16 +80,16 @@ def _second_writing(config, tensors, tokens):
   h = t['model.embed_tokens.weight'][tokens] * (D**0.5 if gemma else 1)
   for layer in range(L):
     at = f'model.layers.{layer}.'
-    far = not _local(config)[layer]
+    is_global = not _local(config)[layer]
     if gemma:
-      own = rope['full_attention' if far else 'sliding_attention']
-      turn = _turns(own, own)
+      layer_rope = rope['full_attention' if is_global else 'sliding_attention']
+      frequencies = _rope_frequencies(layer_rope, layer_rope)
     else:
       scaling = config.get('rope_parameters') or config.get('rope_scaling')
-      turn = _turns(rope, scaling)
+      frequencies = _rope_frequencies(rope, scaling)
 
-    def turned(x, turn=turn):  # [H, T, K]
-      angle = np.arange(x.shape[1])[:, None] * turn[None]
+    def rotate(x, frequencies=frequencies):  # [H, T, K]
+      angle = np.arange(x.shape[1])[:, None] * frequencies[None]
       cos, sin = np.cos(angle), np.sin(angle)
       a, b = x[..., : K // 2], x[..., K // 2 :]
       return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
@@ -105,15 +105,15 @@ def _second_writing(config, tensors, tokens):
       return y
 
     q, k, v = split('q', heads), split('k', kv), split('v', kv)
-    k, v = (np.repeat(y, heads // kv, 0) for y in (turned(k), v))
-    score = capped(turned(q) @ k.transpose(0, 2, 1) / size, 'attn')
-    seen = np.tril(np.ones(score.shape[1:], bool))
-    if not far:
-      seen &= ~np.tril(seen, -config['sliding_window'])
-    score = np.where(seen, score, -np.inf)
-    share = np.exp(score - score.max(-1, keepdims=True))
-    share /= share.sum(-1, keepdims=True)
-    y = (share @ v).transpose(1, 0, 2).reshape(len(x), -1)
+    k, v = (np.repeat(y, heads // kv, 0) for y in (rotate(k), v))
+    score = capped(rotate(q) @ k.transpose(0, 2, 1) / size, 'attn')
+    mask = np.tril(np.ones(score.shape[1:], bool))
+    if not is_global:
+      mask &= ~np.tril(mask, -config['sliding_window'])
+    score = np.where(mask, score, -np.inf)
+    attention = np.exp(score - score.max(-1, keepdims=True))
+    attention /= attention.sum(-1, keepdims=True)
+    y = (attention @ v).transpose(1, 0, 2).reshape(len(x), -1)
     y = y @ t[f'{at}self_attn.o_proj.weight'].T
     y = y + t.get(f'{at}self_attn.o_proj.bias', 0.0)
     after = f'{at}post_attention_layernorm.weight'
@@ -130,21 +130,23 @@ def _second_writing(config, tensors, tokens):
 
 
 @pytest.mark.parametrize('family', hf_files.FAMILIES)
-def test_a_host_answers_as_its_papers_say(tmp_path, family):
-  """Ragged rows; levels and experts are there and change nothing."""
+def test_the_logits_are_those_of_the_reference(tmp_path, family):
+  """Rows differ in length; the model has untrained levels and experts."""
   config, tensors = hf_files.save(tmp_path, family)
   model, weights = hf_files.load(tmp_path)
   assert model.config.num_levels == 2 and not weights.active_NE.any()
   tokens, length = _batch()
   found = _logits(model, weights, tokens, length)
   for row, size in enumerate(length):
-    wanted = _second_writing(config, tensors, tokens[row, :size])
-    np.testing.assert_allclose(found[row, :size], wanted, atol=1e-4)
+    expected = _reference_logits(config, tensors, tokens[row, :size])
+    np.testing.assert_allclose(found[row, :size], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('family', ['mistral_local', 'qwen2_local', 'gemma3'])
-def test_blocks_that_see_only_so_far_decode_as_they_read(tmp_path, family):
-  """Token by token against the cache, behind a ragged prompt."""
+def test_decoding_with_local_attention_agrees_with_the_forward_pass(
+  tmp_path, family
+):
+  """Prompts differ in length, and tokens are decoded with a cache."""
   hf_files.save(tmp_path, family)
   model, weights = hf_files.load(tmp_path)
   tokens, _ = _batch()
@@ -157,20 +159,20 @@ def test_blocks_that_see_only_so_far_decode_as_they_read(tmp_path, family):
       temperature=0.0,
     )
   )  # fmt: skip
-  said = [list(one) for one in zip(*rows, strict=True)]
+  generated = [list(row) for row in zip(*rows, strict=True)]
   whole = np.zeros((3, 6 + 8), 'i4')
   length = [len(prompt) + 8 for prompt in prompts]
-  for row, size, prompt, one in zip(whole, length, prompts, said, strict=True):
-    row[:size] = prompt + one
+  for row, size, prompt, new in zip(
+    whole, length, prompts, generated, strict=True
+  ):
+    row[:size] = prompt + new
   best = _logits(model, weights, whole, length).argmax(-1)
-  for row, size, one in zip(best, length, said, strict=True):
-    assert row[size - 9 : size - 1].tolist() == one
+  for row, size, new in zip(best, length, generated, strict=True):
+    assert row[size - 9 : size - 1].tolist() == new
 
 
 @pytest.mark.parametrize('arrangement', ['independent', 'depth'])
-def test_wherever_levels_stand_the_host_answers_as_it_did(
-  tmp_path, arrangement
-):
+def test_untrained_levels_do_not_change_the_logits(tmp_path, arrangement):
   hf_files.save(tmp_path, 'qwen3')
   tokens, length = _batch()
   plain = _logits(*hf_files.load(tmp_path), tokens, length)
@@ -182,7 +184,7 @@ def test_wherever_levels_stand_the_host_answers_as_it_did(
 
 
 @pytest.mark.parametrize('mesh', [(2, 2, 2), (1, 8, 1), (1, 2, 2)])
-def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
+def test_several_files_and_devices_give_the_same_weights(tmp_path, mesh):
   hf_files.save(tmp_path / 'one', 'qwen2', vocab_size=V)
   hf_files.save(tmp_path / 'many', 'qwen2', files=4, vocab_size=V)
   _, whole = hf_files.load(tmp_path / 'one')
@@ -191,91 +193,91 @@ def test_a_checkpoint_in_parts_on_many_devices_is_the_same(tmp_path, mesh):
   kernel = parts.params['blocks/levels/2/base/mlp/up']
   data, fsdp, tensor = mesh
   assert kernel.addressable_shards[0].data.size * fsdp * tensor == kernel.size
-  # Read in small slices as well.
-  huggingface_slices = hf_import._SLICE_BYTES
+  # Small slices give the same weights as well.
+  slice_bytes = hf_import._SLICE_BYTES
   try:
     hf_import._SLICE_BYTES = 200
-    _, few = hf_files.load(tmp_path / 'many', mesh=mesh)
+    _, sliced = hf_files.load(tmp_path / 'many', mesh=mesh)
   finally:
-    hf_import._SLICE_BYTES = huggingface_slices
-  assert testing.same(jax.device_get(whole), jax.device_get(few))
+    hf_import._SLICE_BYTES = slice_bytes
+  assert testing.same(jax.device_get(whole), jax.device_get(sliced))
 
 
-def test_the_kind_of_number_is_ours_to_choose(tmp_path):
+def test_the_dtype_applies_to_the_base_model_only(tmp_path):
   _, tensors = hf_files.save(tmp_path, 'llama', dtype=ml_dtypes.bfloat16)
-  model, kept = hf_files.load(tmp_path, dtype='bfloat16')
-  # What learns beside the host is kept in f32.
-  theirs = dict(hf_names.tensor_sources(model))
-  for path, leaf in kept.params.items():
-    assert leaf.dtype == ('bfloat16' if path in theirs else 'float32'), path
-  _, wide = hf_files.load(tmp_path, dtype='float32')
+  model, bfloat16 = hf_files.load(tmp_path, dtype='bfloat16')
+  # Trained arrays stay in float32.
+  imported = dict(hf_names.tensor_sources(model))
+  for path, leaf in bfloat16.params.items():
+    assert leaf.dtype == ('bfloat16' if path in imported else 'float32'), path
+  _, float32 = hf_files.load(tmp_path, dtype='float32')
   embed = tensors['model.embed_tokens.weight']
-  np.testing.assert_array_equal(wide.params['embed'], embed.astype('f4'))
-  np.testing.assert_array_equal(kept.params['embed'], embed)
+  np.testing.assert_array_equal(float32.params['embed'], embed.astype('f4'))
+  np.testing.assert_array_equal(bfloat16.params['embed'], embed)
 
 
-def _break(folder, what):
-  """A checkpoint with something wrong, and what is said of it."""
+def _damage(folder, what):
+  """Damages a checkpoint; returns a pattern for the expected message."""
   config = json.loads((folder / 'config.json').read_text())
-  whole = folder / 'model.safetensors'
+  weights_file = folder / 'model.safetensors'
   change = lambda **fields: (folder / 'config.json').write_text(
     json.dumps(config | fields)
   )
-  tensors = safetensors.load_file(whole)
-  save = lambda: safetensors.save_file(tensors, whole)
+  tensors = safetensors.load_file(weights_file)
+  save = lambda: safetensors.save_file(tensors, weights_file)
   if what == 'no config':
     (folder / 'config.json').unlink()
     return 'config.json does not exist'
-  if what == 'no json':
+  if what == 'invalid JSON':
     (folder / 'config.json').write_text('{')
     return 'config.json is not valid JSON'
-  if what == 'another architecture':
+  if what == 'unknown architecture':
     change(model_type='mamba')
     return "model_type is 'mamba': expected one of"
-  if what == 'another activation':
+  if what == 'unknown activation':
     change(hidden_act='relu')
     return "hidden_act is 'relu'"
-  if what == 'another rope':
+  if what == 'unknown rope type':
     change(rope_scaling={'rope_type': 'yarn', 'factor': 2.0})
     return "rope_type is 'yarn'"
-  if what == 'half a rope':
+  if what == 'incomplete rope fields':
     change(rope_scaling={'rope_type': 'llama3', 'factor': 2.0})
     return 'fields are missing: low_freq_factor, high_freq_factor, '
-  if what == 'another attention':
+  if what == 'unknown layer type':
     change(layer_types=['chunked_attention'] * L)
     return "layer_types is .'chunked_attention'"
   if what == 'no window':
     change(model_type='qwen3', layer_types=['sliding_attention'] * L)
     return 'sliding_window is off'
-  if what == 'a cap that the family has not':
+  if what == 'unsupported logit cap':
     change(final_logit_softcapping=30.0)
     return 'final_logit_softcapping is 30.0'
-  if what == 'quantised':
+  if what == 'quantized':
     change(quantization_config={'bits': 4})
     return 'quantization_config'
-  if what == 'a width that is none':
+  if what == 'invalid width':
     change(hidden_size='wide')
     return "hidden_size is 'wide'"
   if what == 'no weights':
-    whole.unlink()
+    weights_file.unlink()
     return 'has neither model.safetensors nor'
-  if what == 'pickled alone':
-    whole.unlink()
+  if what == 'only pickled weights':
+    weights_file.unlink()
     (folder / 'pytorch_model.bin').write_bytes(b'no')
     return 'only pickled weights .pytorch_model.bin'
-  if what == 'cut short':
-    whole.write_bytes(whole.read_bytes()[:-100])
+  if what == 'truncated file':
+    weights_file.write_bytes(weights_file.read_bytes()[:-100])
     return 'model.safetensors is damaged or truncated'
-  if what == 'a missing tensor':
+  if what == 'missing tensor':
     del tensors['model.layers.1.mlp.up_proj.weight']
     save()
     return "no file contains tensor 'model.layers.1.mlp.up_proj.weight'"
-  if what == 'a wrong shape':
+  if what == 'wrong shape':
     name = 'model.layers.2.mlp.up_proj.weight'
     tensors[name] = tensors[name][:-1]
     save()
     return rf"up_proj.weight' has shape \({F - 1}, {D}\).*\({F}, {D}\)"
-  if what == 'whole numbers':
+  if what == 'integer tensor':
     tensors['model.norm.weight'] = np.ones(D, 'i4')
     save()
     return "'model.norm.weight' has type I32"
@@ -285,21 +287,21 @@ def _break(folder, what):
 @pytest.mark.parametrize(
   'what',
   [
-    'no config', 'no json', 'another architecture', 'another activation',
-    'another rope', 'half a rope', 'another attention', 'no window',
-    'a cap that the family has not', 'quantised', 'a width that is none',
-    'no weights', 'pickled alone', 'cut short', 'a missing tensor',
-    'a wrong shape', 'whole numbers',
+    'no config', 'invalid JSON', 'unknown architecture', 'unknown activation',
+    'unknown rope type', 'incomplete rope fields', 'unknown layer type',
+    'no window', 'unsupported logit cap', 'quantized', 'invalid width',
+    'no weights', 'only pickled weights', 'truncated file', 'missing tensor',
+    'wrong shape', 'integer tensor',
   ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named(tmp_path, what):
+def test_the_error_for_a_damaged_checkpoint_names_the_problem(tmp_path, what):
   hf_files.save(tmp_path, 'llama')
-  said = _break(tmp_path, what)
-  with pytest.raises((ValueError, OSError), match=said):
+  message = _damage(tmp_path, what)
+  with pytest.raises((ValueError, OSError), match=message):
     hf_files.load(tmp_path)
 
 
-def test_a_missing_shard_is_named(tmp_path):
+def test_the_error_for_a_missing_shard_names_it(tmp_path):
   hf_files.save(tmp_path, 'llama', files=3)
   (tmp_path / 'model-00002-of-00003.safetensors').unlink()
   with pytest.raises(FileNotFoundError, match='00002-of-00003.*index.json'):

@@ -1,4 +1,4 @@
-"""A harness asks: likelihoods, rolling ones, continuations, at any batch."""
+"""The model for lm-evaluation-harness: likelihoods and generation."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ PAIRS = [
 
 
 @pytest.fixture(scope='module')
-def opened():
+def loaded():
   tokenizer = tokenizer_lib.make('bytes')
   c = testing.tiny().config
   made = config.make(
@@ -33,83 +33,86 @@ def opened():
   )
 
 
-def _scorer(opened, **how):
-  return lm_eval.LmEvalModel(opened, **how)
+def _model(loaded, **options):
+  return lm_eval.LmEvalModel(loaded, **options)
 
 
-WIDTH = 64  # Of all rows read by hand: compiled once.
+WIDTH = 64  # All reference rows are padded to it, to compile once.
 
 
-def _by_hand(opened, before, after):
-  """From the logits of the whole row."""
-  ids = before + after
+def _reference_score(loaded, context, target):
+  """Scores a target with the logits of the whole row."""
+  ids = context + target
   rows = transformer.rows(
     jnp.asarray([ids + [0] * (WIDTH - len(ids))]), jnp.array([len(ids)])
   )
-  logits_BTV = testing.forward(opened.model)(opened.weights, *rows)
-  log = jax.nn.log_softmax(logits_BTV[0])
-  log = np.asarray(log)[len(before) - 1 : len(ids) - 1]
-  nats = log[np.arange(len(after)), after].sum()
-  return nats, (log.argmax(-1) == after).all()
+  logits_BTV = testing.forward(loaded.model)(loaded.weights, *rows)
+  log_probs = jax.nn.log_softmax(logits_BTV[0])
+  log_probs = np.asarray(log_probs)[len(context) - 1 : len(ids) - 1]
+  nats = log_probs[np.arange(len(target)), target].sum()
+  return nats, (log_probs.argmax(-1) == target).all()
 
 
-def test_likelihoods_are_those_of_the_logits(opened):
-  tokenizer = opened.tokenizer
-  found = _scorer(opened).likelihoods(PAIRS)
-  for (context, continuation), (nats, best) in zip(PAIRS, found, strict=True):
+def test_likelihoods_agree_with_the_logits(loaded):
+  tokenizer = loaded.tokenizer
+  found = _model(loaded).likelihoods(PAIRS)
+  for (context, continuation), (nats, greedy) in zip(PAIRS, found, strict=True):
     trimmed = context.rstrip(' ')
-    wanted = _by_hand(
-      opened, [tokenizer.bos, *tokenizer.encode(trimmed)],
+    expected = _reference_score(
+      loaded, [tokenizer.bos, *tokenizer.encode(trimmed)],
       tokenizer.encode(context[len(trimmed) :] + continuation),
     )  # fmt: skip
-    assert nats == pytest.approx(wanted[0], abs=1e-3) and best == wanted[1]
+    assert nats == pytest.approx(expected[0], abs=1e-3)
+    assert greedy == expected[1]
 
 
 @pytest.mark.parametrize('batch', [1, 3])
-def test_scores_do_not_depend_on_the_batch(opened, batch):
-  few, many = _scorer(opened, batch_size=batch), _scorer(opened, batch_size=8)
-  one, two = few.likelihoods(PAIRS), many.likelihoods(PAIRS)
+def test_scores_do_not_depend_on_the_batch_size(loaded, batch):
+  small, large = _model(loaded, batch_size=batch), _model(loaded, batch_size=8)
+  first, second = small.likelihoods(PAIRS), large.likelihoods(PAIRS)
   np.testing.assert_allclose(
-    [nats for nats, _ in one], [nats for nats, _ in two], atol=1e-4
+    [nats for nats, _ in first], [nats for nats, _ in second], atol=1e-4
   )
-  assert [best for _, best in one] == [best for _, best in two]
+  assert [greedy for _, greedy in first] == [greedy for _, greedy in second]
 
 
-def test_a_text_in_windows_is_scored_token_by_token_once(opened):
-  tokenizer, text = opened.tokenizer, 'the cat sat on the mat and the dog ran'
-  (whole,) = _scorer(opened).rolling_likelihoods([text])
-  wanted, _ = _by_hand(opened, [tokenizer.bos], tokenizer.encode(text))
-  assert whole == pytest.approx(wanted, abs=1e-3)
-  (parts,) = _scorer(opened, max_length=17).rolling_likelihoods([text])
+def test_rolling_likelihoods_score_each_token_of_a_text_once(loaded):
+  tokenizer, text = loaded.tokenizer, 'the cat sat on the mat and the dog ran'
+  (whole,) = _model(loaded).rolling_likelihoods([text])
+  expected, _ = _reference_score(
+    loaded, [tokenizer.bos], tokenizer.encode(text)
+  )
+  assert whole == pytest.approx(expected, abs=1e-3)
+  (windows,) = _model(loaded, max_length=17).rolling_likelihoods([text])
   ids = tokenizer.encode(text)
-  wanted = sum(
-    _by_hand(opened, [ids[start - 1] if start else tokenizer.bos],
+  expected = sum(
+    _reference_score(loaded, [ids[start - 1] if start else tokenizer.bos],
              ids[start : start + 16])[0]
     for start in range(0, len(ids), 16)
   )  # fmt: skip
-  assert parts == pytest.approx(wanted, abs=1e-3)
+  assert windows == pytest.approx(expected, abs=1e-3)
 
 
-def test_what_is_too_long_loses_its_beginning(opened):
-  tokenizer = opened.tokenizer
-  (found,) = _scorer(opened, max_length=12).likelihoods([('x' * 40, ' abc')])
+def test_a_long_context_is_truncated_at_its_start(loaded):
+  tokenizer = loaded.tokenizer
+  (found,) = _model(loaded, max_length=12).likelihoods([('x' * 40, ' abc')])
   ids = tokenizer.encode('x' * 40)[-8:]
-  nats, _ = _by_hand(opened, ids, tokenizer.encode(' abc'))
+  nats, _ = _reference_score(loaded, ids, tokenizer.encode(' abc'))
   assert found[0] == pytest.approx(nats, abs=1e-3)
 
 
-def test_a_continuation_stops_at_its_stops(opened):
-  scorer = _scorer(opened)
-  how = {'max_gen_toks': 12}
-  (whole,) = scorer.generate([('the cat', how)])
-  assert whole == scorer.generate([('the cat', how)])[0]
+def test_generation_ends_before_a_stop_string(loaded):
+  model = _model(loaded)
+  options = {'max_gen_toks': 12}
+  (whole,) = model.generate([('the cat', options)])
+  assert whole == model.generate([('the cat', options)])[0]
   stop = whole[3:5]
-  (cut,) = scorer.generate([('the cat', how | {'until': [stop]})])
+  (cut,) = model.generate([('the cat', options | {'until': [stop]})])
   assert stop and cut == whole[: whole.index(stop)]
 
 
-def test_the_harness_runs_a_local_task(opened, tmp_path, monkeypatch):
-  """Offline: questions in a file of the test's own."""
+def test_the_harness_evaluates_a_local_task(loaded, tmp_path, monkeypatch):
+  """The task is a file that the test writes, so no network is needed."""
   monkeypatch.setenv('HF_DATASETS_CACHE', str(tmp_path / 'cache'))
   harness = pytest.importorskip('lm_eval')
   tasks = pytest.importorskip('lm_eval.tasks')
@@ -120,7 +123,7 @@ def test_the_harness_runs_a_local_task(opened, tmp_path, monkeypatch):
   ]
   file = tmp_path / 'pets.jsonl'
   file.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-  about = {
+  task = {
     'task': 'pets', 'dataset_path': 'json',
     'dataset_kwargs': {'data_files': {'test': str(file)}},
     'output_type': 'multiple_choice', 'test_split': 'test',
@@ -129,19 +132,21 @@ def test_the_harness_runs_a_local_task(opened, tmp_path, monkeypatch):
   }  # fmt: skip
   found = {}
   for batch in (1, 4):
-    model = lm_eval.make_adapter(_scorer(opened, batch_size=batch))
+    model = lm_eval.make_adapter(_model(loaded, batch_size=batch))
     found[batch] = harness.evaluate(
-      lm=model, task_dict=tasks.get_task_dict([about]), bootstrap_iters=0
+      lm=model, task_dict=tasks.get_task_dict([task]), bootstrap_iters=0
     )['results']['pets']['acc,none']  # fmt: skip
-  right = 0
+  num_right = 0
   for row in rows:
     pairs = [(row['q'], choice) for choice in row['choices']]
-    nats = [score for score, _ in _scorer(opened).likelihoods(pairs)]
-    right += int(np.argmax(nats) == row['gold'])
-  assert found[1] == found[4] == pytest.approx(right / len(rows))
+    nats = [score for score, _ in _model(loaded).likelihoods(pairs)]
+    num_right += int(np.argmax(nats) == row['gold'])
+  assert found[1] == found[4] == pytest.approx(num_right / len(rows))
 
 
-def test_without_the_harness_it_says_what_to_install(opened, monkeypatch):
+def test_the_error_without_the_harness_says_what_to_install(
+  loaded, monkeypatch
+):
   monkeypatch.setitem(sys.modules, 'lm_eval.api', None)
   with pytest.raises(ImportError, match='pip install lm_eval'):
-    lm_eval.make_adapter(_scorer(opened))
+    lm_eval.make_adapter(_model(loaded))

@@ -1,4 +1,4 @@
-"""Beside transformers: the same logits, and the same tokens, greedily."""
+"""Comparison of imported models with transformers: logits, greedy tokens."""
 
 import functools
 
@@ -12,10 +12,11 @@ from sleep_jax.model import streaming, transformer
 from tests import hf_files
 
 torch = pytest.importorskip('torch')
-theirs = pytest.importorskip('transformers')
+transformers = pytest.importorskip('transformers')
 
 NEW = 64
-# Seeds with which neither a tie nor one word alone decides what is said.
+# With these seeds no two tokens have nearly equal logits, and the greedy text
+# has more than a few different tokens.
 CASES = [
   ('llama3', {}),
   ('llama_bias', {}),
@@ -32,14 +33,16 @@ CASES = [
 
 
 @pytest.mark.parametrize('family, changes', CASES)
-def test_a_host_says_what_transformers_says(tmp_path, family, changes):
-  """Ragged rows, in f32, and the greedy tokens behind them."""
+def test_an_imported_model_agrees_with_transformers(tmp_path, family, changes):
+  """Rows differ in length; computation is in float32."""
   config, _ = hf_files.save(tmp_path, family, **changes)
-  peer = theirs.AutoModelForCausalLM.from_pretrained(
+  peer = transformers.AutoModelForCausalLM.from_pretrained(
     tmp_path, dtype=torch.float32, attn_implementation='eager'
   )
   peer.generation_config.eos_token_id = None
-  if family == 'gemma3':  # It knows the field, and does not hand it on.
+  if (
+    family == 'gemma3'
+  ):  # transformers reads the field but does not pass it on.
     cap = config['attn_logit_softcapping']
     peer.forward = functools.partial(peer.forward, softcap=cap)
   model, weights = hf_files.load(tmp_path)
@@ -50,37 +53,37 @@ def test_a_host_says_what_transformers_says(tmp_path, family, changes):
   prompts = [
     row[:size].tolist() for row, size in zip(tokens, length, strict=True)
   ]
-  said = streaming.stream(
+  rows = streaming.stream(
     model, weights, prompts, jax.random.key(0), max_new=NEW, end_tokens=[],
     temperature=0.0,
   )  # fmt: skip
-  found = np.array(list(said)).T
-  wanted, margin = _generate(peer, prompts)
-  assert margin > 1e-3  # More than rounding: no tie decides.
-  np.testing.assert_array_equal(found, wanted)
+  found = np.array(list(rows)).T
+  expected, margin = _generate(peer, prompts)
+  assert margin > 1e-3  # Larger than rounding errors.
+  np.testing.assert_array_equal(found, expected)
   assert len(np.unique(found)) > 5
 
 
 def _compare_logits(peer, model, weights, tokens, length):
-  inside = np.arange(tokens.shape[1])[None] < length[:, None]
+  mask = np.arange(tokens.shape[1])[None] < length[:, None]
   with torch.no_grad():
-    wanted = peer(
-      torch.tensor(tokens), attention_mask=torch.tensor(inside.astype('i4'))
+    expected = peer(
+      torch.tensor(tokens), attention_mask=torch.tensor(mask.astype('i4'))
     ).logits
   rows = transformer.rows(jnp.asarray(tokens), jnp.asarray(length))
   found = model.forward(weights, *rows)
   np.testing.assert_allclose(
-    np.asarray(found)[inside], wanted.numpy()[inside], atol=2e-5
+    np.asarray(found)[mask], expected.numpy()[mask], atol=2e-5
   )
 
 
 def _generate(peer, prompts):
-  """Greedy tokens, and how far the likeliest ever was from the second."""
+  """Returns greedy tokens and the smallest gap of the two largest logits."""
   width = max(map(len, prompts))
   rows = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
-  seen = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+  mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
   out = peer.generate(
-    torch.tensor(rows), attention_mask=torch.tensor(seen), do_sample=False,
+    torch.tensor(rows), attention_mask=torch.tensor(mask), do_sample=False,
     max_new_tokens=NEW, pad_token_id=0, output_logits=True,
     return_dict_in_generate=True,
   )  # fmt: skip

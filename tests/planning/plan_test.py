@@ -165,7 +165,9 @@ def test_the_error_for_a_mesh_of_the_wrong_size_names_one_that_fits():
   with pytest.raises(ValueError, match='16: change .* data=1, fsdp=16'):
     plan.plan(c, tpu_topology.parse('v5e:4x4'))
   c.mesh.update(data=1, fsdp=32)
-  with pytest.raises(ValueError, match='2 slices share .* data=2, fsdp=16'):
+  with pytest.raises(
+    ValueError, match='multiple of the 2 slices, .* data=2, fsdp=16'
+  ):
     plan.plan(c, tpu_topology.parse('2*v5e:4x4'))
 
 
