@@ -1,4 +1,4 @@
-"""The expert bank: what is off is not there, what is fresh stands apart."""
+"""Tests of the expert bank, its gates and the fresh expert."""
 
 import jax
 import jax.numpy as jnp
@@ -50,26 +50,27 @@ def test_a_bank_is_the_gated_sum_of_its_active_experts():
 @pytest.mark.parametrize('top_k', [0, 2])
 def test_masked_slots_add_exactly_zero_forward_and_backward(router, top_k):
   params, active = _bank(), [1, 0, 1, 0]
-  # What is off may hold anything, and nobody would know.
-  wild = {k: v.at[jnp.array([1, 3])].mul(100) for k, v in params.items()}
+  # Inactive slots may hold any values.
+  scaled = {k: v.at[jnp.array([1, 3])].mul(100) for k, v in params.items()}
 
   def value(p):
     return jnp.sum(_apply(p, X, active, router=router, top_k=top_k) ** 2)
 
-  slope = jax.jit(jax.value_and_grad(value))
-  (plain, grads), (other, wild_grads) = slope(params), slope(wild)
-  assert plain == other
-  for name, leaf in wild_grads.items():
+  value_and_grad = jax.jit(jax.value_and_grad(value))
+  (found, grads) = value_and_grad(params)
+  (expected, scaled_grads) = value_and_grad(scaled)
+  assert found == expected
+  for name, leaf in scaled_grads.items():
     assert not np.asarray(leaf)[[1, 3]].any(), name
     np.testing.assert_array_equal(leaf, grads[name])
   assert np.asarray(grads['B'])[[0, 2]].any()
 
 
-def test_groups_that_are_off_are_left_out_and_nothing_else():
-  """More slots than a group holds: the last alone, then one of each group."""
+def test_skipping_inactive_groups_changes_no_values_or_gradients():
+  """With two groups: only the last slot active, then one slot of each."""
   params = _bank(6)
 
-  def whole(p, active):
+  def apply_all(p, active):
     gates = experts.gates(X, p, active, router='sigmoid', top_k=0, spread=1.0)
     return experts.apply(X, p['A'], p['B'], gates)
 
@@ -77,7 +78,7 @@ def test_groups_that_are_off_are_left_out_and_nothing_else():
     active = jnp.asarray(active, 'f4')
     (y, grads), (other, other_grads) = (
       jax.value_and_grad(lambda p, f=f, a=active: jnp.sum(f(p, a) ** 2))(params)
-      for f in (lambda p, a: _apply(p, X, a), whole)
+      for f in (lambda p, a: _apply(p, X, a), apply_all)
     )
     np.testing.assert_allclose(y, other, rtol=1e-6)
     for name, leaf in grads.items():
@@ -86,13 +87,13 @@ def test_groups_that_are_off_are_left_out_and_nothing_else():
 
 
 @pytest.mark.parametrize('router', ROUTERS)
-def test_a_bank_that_is_off_is_as_if_it_were_not_there(router):
+def test_a_bank_without_active_slots_adds_zero(router):
   y = _apply(_bank(), X, [0] * E, router=router, top_k=2)
   assert not np.asarray(y).any()
 
 
 @pytest.mark.parametrize('router', ROUTERS)
-def test_an_untrained_fresh_expert_changes_no_bit(router):
+def test_an_untrained_fresh_expert_changes_no_output(router):
   fresh = experts.init(jax.random.key(0), D, R, gate_bias=0.0)
   args = dict(router=router, top_k=1)
   np.testing.assert_array_equal(
@@ -103,40 +104,40 @@ def test_an_untrained_fresh_expert_changes_no_bit(router):
 
 @pytest.mark.parametrize('router', ['sigmoid', 'softmax'])
 @pytest.mark.parametrize('top_k', [0, 1])
-def test_a_fresh_expert_stands_outside_the_selection(router, top_k):
+def test_a_fresh_expert_is_outside_the_selection(router, top_k):
   args = dict(router=router, top_k=top_k)
   active, fresh = [1, 1, 1, 0], _one(_bank(seed=5), 0)
-  both = _apply(_bank(), X, active, fresh, **args)
-  old = _apply(_bank(), X, active, **args)
+  found = _apply(_bank(), X, active, fresh, **args)
+  bank = _apply(_bank(), X, active, **args)
   alone = _apply(_bank(), X, [0] * E, fresh, router='sigmoid')
   assert np.abs(np.asarray(alone)).max() > 0.1
-  np.testing.assert_allclose(both, old + alone, atol=1e-5)
-  # However loudly it calls, nobody else is heard less.
-  loud = _apply(_bank(), X, active, fresh | {'bias': jnp.float32(99)}, **args)
-  drive = X @ fresh['A']
-  open_gate = (drive * jax.nn.silu(drive)) @ fresh['B']
-  np.testing.assert_allclose(loud, old + open_gate, atol=1e-5)
+  np.testing.assert_allclose(found, bank + alone, atol=1e-5)
+  # A large gate logit of the fresh expert does not change the other gates.
+  found = _apply(_bank(), X, active, fresh | {'bias': jnp.float32(99)}, **args)
+  u = X @ fresh['A']
+  open_gate = (u * jax.nn.silu(u)) @ fresh['B']
+  np.testing.assert_allclose(found, bank + open_gate, atol=1e-5)
 
 
-def test_only_the_chosen_take_part():
+def test_selection_by_hand():
   logits = jnp.array([[[3.0, 9.0, 1.0, 2.0]]])
   active = jnp.array([1.0, 0.0, 1.0, 1.0])
-  choose = lambda **kw: np.asarray(experts.select(logits, active, **kw))[0, 0]
+  select = lambda **kw: np.asarray(experts.select(logits, active, **kw))[0, 0]
   np.testing.assert_array_equal(
-    choose(router='sigmoid', top_k=2) > 0, [True, False, False, True]
+    select(router='sigmoid', top_k=2) > 0, [True, False, False, True]
   )
   odds = np.exp([3.0, 2.0])
   np.testing.assert_allclose(
-    choose(router='softmax', top_k=2)[[0, 3]], odds / odds.sum(), rtol=1e-5
+    select(router='softmax', top_k=2)[[0, 3]], odds / odds.sum(), rtol=1e-5
   )
-  np.testing.assert_array_equal(choose(router='always', top_k=0), [1, 0, 1, 1])
-  # Fewer active than k: all of them.
+  np.testing.assert_array_equal(select(router='always', top_k=0), [1, 0, 1, 1])
+  # With fewer than k active slots, all of them are selected.
   np.testing.assert_array_equal(
-    choose(router='sigmoid', top_k=3) > 0, [True, False, True, True]
+    select(router='sigmoid', top_k=3) > 0, [True, False, True, True]
   )
 
 
-def test_with_open_gates_a_bank_is_more_hidden_units_of_the_host():
+def test_with_gates_of_1_a_bank_is_more_hidden_units_of_the_base_model():
   params, hidden = _bank(), 8
   base_model = dict(
     gate=_draw(D, hidden), up=_draw(D, hidden, seed=1),
@@ -154,25 +155,25 @@ def test_with_open_gates_a_bank_is_more_hidden_units_of_the_host():
   )
 
 
-def test_the_slots_of_a_new_bank_differ():
-  made = experts.ExpertBank(E, R, 'sigmoid', 1.0, 0, 0.5).init(
+def test_the_slots_of_a_new_bank_have_different_values():
+  params = experts.ExpertBank(E, R, 'sigmoid', 1.0, 0, 0.5).init(
     jax.random.key(0), X, jnp.ones((E,))
   )['params']
-  assert not np.asarray(made['B']).any()
-  assert len({leaf.tobytes() for leaf in np.asarray(made['A'])}) == E
-  np.testing.assert_array_equal(made['bias'], np.full((E,), 0.5))
+  assert not np.asarray(params['B']).any()
+  assert len({leaf.tobytes() for leaf in np.asarray(params['A'])}) == E
+  np.testing.assert_array_equal(params['bias'], np.full((E,), 0.5))
 
 
-def test_a_centroid_opens_where_its_inputs_lie_and_is_not_trained():
+def test_a_centroid_gate_falls_with_distance_and_is_not_trained():
   params = _bank() | {'router': jnp.stack([X[0, 0], X[0, 1], X[1, 0], X[1, 1]])}
-  find = lambda p, spread: experts.gates(
+  gates_of = lambda p, spread: experts.gates(
     X, p, jnp.ones((E,)), router='centroid', top_k=0, spread=spread
   )
-  gates = np.asarray(find(params, 1.0))
+  gates = np.asarray(gates_of(params, 1.0))
   np.testing.assert_allclose(gates[0, 0, 0], 1, atol=1e-6)
   np.testing.assert_allclose(gates[1, 1, 3], 1, atol=1e-6)
-  away = np.mean((np.asarray(X[0, 0]) - np.asarray(X[0, 1])) ** 2)
-  np.testing.assert_allclose(gates[0, 0, 1], np.exp(-away / 2), rtol=1e-4)
-  assert (np.asarray(find(params, 2.0)) >= gates - 1e-6).all()
-  grads = jax.grad(lambda p: jnp.sum(find(p, 1.0)))(params)
+  distance = np.mean((np.asarray(X[0, 0]) - np.asarray(X[0, 1])) ** 2)
+  np.testing.assert_allclose(gates[0, 0, 1], np.exp(-distance / 2), rtol=1e-4)
+  assert (np.asarray(gates_of(params, 2.0)) >= gates - 1e-6).all()
+  grads = jax.grad(lambda p: jnp.sum(gates_of(p, 1.0)))(params)
   assert not any(np.asarray(x).any() for x in grads.values())

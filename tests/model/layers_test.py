@@ -1,4 +1,4 @@
-"""What a rotation means, what a norm does, and how a level begins."""
+"""Tests of rotary positions, the norm and the MLP of an added level."""
 
 import jax
 import jax.numpy as jnp
@@ -12,42 +12,44 @@ def _draw(*shape, seed=0):
   return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
 
 
-def test_rotated_products_depend_on_the_distance_alone():
+def test_products_of_rotated_vectors_depend_only_on_the_distance():
   q, k = _draw(1, 1, 1, 8), _draw(1, 1, 1, 8, seed=1)
 
   def product(i, j):
-    turns = rope.frequencies(8, theta=100.0)
-    at = lambda x, p: rope.rotate(x, jnp.array([[p]]), turns)
-    return float(jnp.sum(at(q, i) * at(k, j)))
+    frequencies = rope.frequencies(8, theta=100.0)
+    rotate = lambda x, p: rope.rotate(x, jnp.array([[p]]), frequencies)
+    return float(jnp.sum(rotate(q, i) * rotate(k, j)))
 
   assert product(7, 3) == pytest.approx(product(14, 10), abs=1e-5)
   assert product(7, 3) != pytest.approx(product(7, 4), abs=1e-3)
   assert product(5, 5) == pytest.approx(float(jnp.sum(q * k)), abs=1e-5)
 
 
-def test_slow_pairs_are_slowed_and_fast_ones_kept():
-  """Llama 3.1: by wavelength, with its published constants."""
-  plain = rope.frequencies(128, theta=5e5)
+def test_scaling_changes_only_low_frequencies():
+  """Uses the constants of Llama 3.1 and its formula by wavelength."""
+  unscaled = rope.frequencies(128, theta=5e5)
   factor, low, high, positions = 8.0, 1.0, 4.0, 8192
   found = rope.frequencies(
     128, theta=5e5, scaling=(factor, low, high, positions)
   )
-  for before, after in zip(plain, found, strict=True):
+  for before, after in zip(unscaled, found, strict=True):
     wavelength = 2 * np.pi / before
     if wavelength < positions / high:
-      wanted = before
+      expected = before
     elif wavelength > positions / low:
-      wanted = before / factor
+      expected = before / factor
     else:
       smooth = (positions / wavelength - low) / (high - low)
-      wanted = (1 - smooth) * before / factor + smooth * before
-    assert after == pytest.approx(wanted, rel=1e-5)
-  assert found[0] == plain[0] and found[-1] == pytest.approx(plain[-1] / 8)
-  slower = rope.frequencies(128, theta=5e5, scaling=(4.0,))
-  np.testing.assert_allclose(slower, plain / 4, rtol=1e-6)
+      expected = (1 - smooth) * before / factor + smooth * before
+    assert after == pytest.approx(expected, rel=1e-5)
+  assert found[0] == unscaled[0] and found[-1] == pytest.approx(
+    unscaled[-1] / 8
+  )
+  divided = rope.frequencies(128, theta=5e5, scaling=(4.0,))
+  np.testing.assert_allclose(divided, unscaled / 4, rtol=1e-6)
 
 
-def test_a_norm_gives_unit_size_at_any_scale():
+def test_a_norm_gives_unit_mean_square_at_any_scale():
   norm = layers.RMSNorm(eps=0.0)
   params = {'params': {'scale': jnp.ones((6,))}}
   x = _draw(2, 3, 6)
@@ -56,7 +58,7 @@ def test_a_norm_gives_unit_size_at_any_scale():
   np.testing.assert_allclose(norm.apply(params, 100 * x), y, atol=1e-5)
 
 
-def test_an_added_level_starts_silent_and_can_still_learn():
+def test_an_added_level_starts_as_zero_and_has_gradients():
   x = _draw(1, 2, 4)
   mlp = layers.SwiGLU(8, zero_out=True)
   params = mlp.init(jax.random.key(0), x)

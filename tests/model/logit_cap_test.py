@@ -1,4 +1,4 @@
-"""A cap on logits holds wherever logits are made."""
+"""Tests that the cap of logits is applied wherever logits are computed."""
 
 import functools
 
@@ -27,31 +27,31 @@ def _rows():
   return transformer.rows(batch.tokens_BT, jnp.sum(batch.segments_BT > 0, 1))
 
 
-def test_logits_near_the_cap_and_keep_their_order(capped):
+def test_logits_are_below_the_cap_and_follow_tanh(capped):
   model, weights = capped
-  plain = np.asarray(testing.tiny().forward(weights, *_rows()))
+  uncapped = np.asarray(testing.tiny().forward(weights, *_rows()))
   found = np.asarray(model.forward(weights, *_rows()))
-  assert np.abs(plain).max() > 2 * CAP and np.abs(found).max() < CAP
-  np.testing.assert_allclose(found, CAP * np.tanh(plain / CAP), atol=1e-5)
+  assert np.abs(uncapped).max() > 2 * CAP and np.abs(found).max() < CAP
+  np.testing.assert_allclose(found, CAP * np.tanh(uncapped / CAP), atol=1e-5)
 
 
-def test_decoding_is_reading(capped):
+def test_decoding_gives_the_logits_of_whole_rows(capped):
   model, weights = capped
   tokens, _, _ = _rows()
   whole = jax.jit(model.forward)(weights, *_rows())
-  size = jnp.full((len(tokens),), 3)  # Rows have four tokens, and more.
+  length_B = jnp.full((len(tokens),), 3)  # Rows have at least four tokens.
   first_BV, cache = jax.jit(functools.partial(model.prefill, cache_size=4))(
-    weights, tokens[:, :3], size
+    weights, tokens[:, :3], length_B
   )
   next_BV, _ = jax.jit(model.decode)(
-    weights, tokens[:, 3], size, jnp.ones((len(tokens), 4), bool), cache,
+    weights, tokens[:, 3], length_B, jnp.ones((len(tokens), 4), bool), cache,
     jnp.int32(3),
   )  # fmt: skip
   np.testing.assert_allclose(first_BV, whole[:, 2], atol=1e-5)
   np.testing.assert_allclose(next_BV, whole[:, 3], atol=1e-5)
 
 
-def test_answers_are_as_likely_as_the_logits_say(capped):
+def test_likelihoods_of_answers_match_capped_logits(capped):
   model, weights = capped
   rollout = answer_likelihood.append_answers(testing.probes())
   found, _ = answer_likelihood.log_likelihood(model, weights, rollout, 2)
@@ -64,8 +64,8 @@ def test_answers_are_as_likely_as_the_logits_say(capped):
 
 
 @pytest.mark.parametrize('beta', [0.0, 0.5, 1.0])
-def test_a_night_compares_capped_predictions(capped, beta):
-  """Its divergence in blocks, and the gradient, are those of whole logits."""
+def test_the_divergence_of_a_night_uses_capped_logits(capped, beta):
+  """The divergence in blocks and its gradient equal those of full logits."""
   model, weights = capped
   settings = testing.config().consolidate.to_dict() | dict(
     beta=beta, block_tokens=7, block_vocab=10
@@ -75,27 +75,27 @@ def test_a_night_compares_capped_predictions(capped, beta):
     testing.judge, settings_checks.make_settings(**settings), 1, optax.sgd(1.0),
   )  # fmt: skip
   teacher, rows = testing.weights(model, seed=1), _rows()
-  everywhere = jnp.broadcast_to(
+  all_positions = jnp.broadcast_to(
     jnp.arange(rows[0].shape[1])[None], rows[0].shape
   )
-  states = lambda weights: model.states_at(weights, *rows, everywhere)
+  states = lambda weights: model.states_at(weights, *rows, all_positions)
   path = 'blocks/attention/query'
 
-  def blocks(query):
+  def in_blocks(query):
     student = weights.with_params({path: query})
     return jnp.sum(
       night.divergence(teacher, student, states(teacher), states(student))
     )
 
-  def whole(query):
+  def in_full(query):
     student = weights.with_params({path: query})
     p, q = (model.forward(x, *rows) for x in (teacher, student))
     return jnp.sum(losses.divergence(p, q, beta=beta))
 
-  found, wanted = (
+  found, expected = (
     jax.jit(jax.value_and_grad(f))(weights.params[path])
-    for f in (blocks, whole)
+    for f in (in_blocks, in_full)
   )
-  np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5)
-  np.testing.assert_allclose(found[1], wanted[1], rtol=1e-3, atol=1e-5)
-  assert np.abs(wanted[1]).max() > 1e-2
+  np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+  np.testing.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-5)
+  assert np.abs(expected[1]).max() > 1e-2

@@ -1,4 +1,4 @@
-"""Adapters and opened gates: beside the weights, never in them."""
+"""Tests of low-rank adapters and of gates that are forced open."""
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,8 @@ def _rows():
   return batch.tokens_BT, batch.segments_BT, batch.positions_BT
 
 
-def _drawn(params, targets=lora.TARGETS, seed=0):
-  """An adapter that says something."""
+def _random_adapter(params, targets=lora.TARGETS, seed=0):
+  """Returns an adapter with random values, so that it changes outputs."""
   adapter = lora.init(jax.random.key(seed), params, rank=RANK, targets=targets)
   noise = np.random.default_rng(seed)
   return jax.tree.map(
@@ -28,81 +28,82 @@ def _drawn(params, targets=lora.TARGETS, seed=0):
 
 
 @pytest.mark.parametrize('changes', CHANGES)
-def test_an_untrained_adapter_changes_no_bit(changes):
+def test_an_untrained_adapter_changes_no_output(changes):
   model = testing.tiny(**changes)
   weights = testing.weights(model)
   adapter = lora.init(
     jax.random.key(0), weights.params, rank=RANK, targets=lora.TARGETS
   )
-  worn = lora.attach(weights, adapter, scale=SCALE)
+  adapted = lora.attach(weights, adapter, scale=SCALE)
   plain = model.forward(weights, *_rows())
-  np.testing.assert_array_equal(plain, model.forward(worn, *_rows()))
+  np.testing.assert_array_equal(plain, model.forward(adapted, *_rows()))
 
 
 @pytest.mark.parametrize('changes', CHANGES)
 @pytest.mark.parametrize('targets', [lora.TARGETS, ('query', 'down')])
-def test_an_adapter_is_as_its_product_added_to_the_matrix(changes, targets):
+def test_an_adapter_equals_its_product_added_to_the_matrix(changes, targets):
   model = testing.tiny(**changes)
   weights = testing.weights(model)
-  adapter = _drawn(weights.params, targets)
+  adapter = _random_adapter(weights.params, targets)
   assert {path.rsplit('/', 1)[-1] for path in adapter} == set(targets)
   merged = weights.with_params({
     path: weights.params[path] + SCALE * low['a'] @ low['b']
     for path, low in adapter.items()
   })  # fmt: skip
-  worn = lora.attach(weights, adapter, scale=SCALE)
-  wanted = testing.forward(model)(merged, *_rows())
-  found = testing.forward(model)(worn, *_rows())
-  np.testing.assert_allclose(found, wanted, atol=1e-4)
+  adapted = lora.attach(weights, adapter, scale=SCALE)
+  expected = testing.forward(model)(merged, *_rows())
+  found = testing.forward(model)(adapted, *_rows())
+  np.testing.assert_allclose(found, expected, atol=1e-4)
   assert (
     float(jnp.abs(found - testing.forward(model)(weights, *_rows())).max())
     > 0.1
   )
 
 
-def test_who_wears_an_adapter_writes_as_it_reads():
-  """Prefill and decode against whole rows."""
+def test_prefill_with_an_adapter_gives_the_logits_of_whole_rows():
   model = testing.tiny()
   weights = testing.weights(model)
-  worn = lora.attach(weights, _drawn(weights.params), scale=SCALE)
+  adapted = lora.attach(weights, _random_adapter(weights.params), scale=SCALE)
   prompts = testing.prompts([[1, 5, 9, 4]])
-  written = jnp.concatenate([prompts.tokens_BP[:, :4], jnp.array([[7, 3]])], 1)
-  logits, _ = model.prefill(
-    worn, prompts.tokens_BP, prompts.length_B, cache_size=8
+  tokens_BT = jnp.concatenate(
+    [prompts.tokens_BP[:, :4], jnp.array([[7, 3]])], 1
   )
-  rows = transformer.rows(written, jnp.array([6]))
-  whole = testing.forward(model)(worn, *rows)
+  logits, _ = model.prefill(
+    adapted, prompts.tokens_BP, prompts.length_B, cache_size=8
+  )
+  rows = transformer.rows(tokens_BT, jnp.array([6]))
+  whole = testing.forward(model)(adapted, *rows)
   np.testing.assert_allclose(logits, whole[:, 3], atol=1e-4)
 
 
-def _gated():
-  """A model with two of its experts on, and where they stand."""
+def _model_with_experts():
+  """Returns a model with two active experts, and its weights."""
   model = testing.tiny()
   weights = testing.activate(testing.weights(model), 2, 0, 2)
   return model, weights
 
 
-def _opened(weights, slot, row=0):
+def _open_gate(weights, slot, row=0):
   opened = jnp.zeros((testing.ROWS, *weights.active_NE.shape))
   return weights.replace(opened_BNE=opened.at[row, 1, slot].set(1))
 
 
-def test_an_opened_gate_is_one_for_that_row_alone():
-  model, weights = _gated()
+def test_an_opened_gate_is_1_only_for_its_row():
+  model, weights = _model_with_experts()
   plain = testing.forward(model)(weights, *_rows())
-  found = testing.forward(model)(_opened(weights, 2, row=3), *_rows())
+  found = testing.forward(model)(_open_gate(weights, 2, row=3), *_rows())
   others = np.flatnonzero(np.arange(testing.ROWS) != 3)
   np.testing.assert_array_equal(found[others], plain[others])
   assert float(jnp.abs(found[3] - plain[3]).max()) > 1e-3
-  # As if its router said yes to everything.
+  # The same as a router with a very large bias.
   path = 'blocks/levels/2/experts/bias'
   bias = weights.params[path].at[:, 2].set(1e4)
-  sure = testing.forward(model)(weights.with_params({path: bias}), *_rows())
-  np.testing.assert_allclose(found[3], sure[3], atol=1e-4)
+  expected = testing.forward(model)(weights.with_params({path: bias}), *_rows())
+  np.testing.assert_allclose(found[3], expected[3], atol=1e-4)
 
 
-def test_what_is_not_active_cannot_be_opened():
-  model, weights = _gated()
+def test_the_gate_of_an_inactive_expert_cannot_be_opened():
+  model, weights = _model_with_experts()
   plain = testing.forward(model)(weights, *_rows())
-  found = testing.forward(model)(_opened(weights, 1), *_rows())
+  found = testing.forward(model)(_open_gate(weights, 1), *_rows())
   np.testing.assert_array_equal(found, plain)

@@ -1,7 +1,7 @@
-"""Sampling: cached equals uncached, and a sequence ends where it should.
+"""Tests of sampling with a cache.
 
-Ends are shown with a model that says what a script tells it; what a cache must
-not change, with the real one.
+A model with scripted outputs shows where sequences end. The transformer shows
+that cached and uncached outputs are equal.
 """
 
 import functools
@@ -19,27 +19,27 @@ EOS, BOS, V = testing.EOS, testing.BOS, testing.VOCAB
 RAGGED = [[BOS], [BOS, 7], [BOS, 7, 8, 9, 10, 11], [BOS, 0, EOS, 0, 5]]
 
 
-class Script:
-  """Says `lines[b]` whatever the prompt; its cache is the next place."""
+class ScriptedModel:
+  """Generates `lines[b]` for any prompt. Its cache is the next index."""
 
   def __init__(self, *lines):
     self._lines_BT = jnp.asarray(lines)
 
   def prefill(self, weights, tokens_BP, length_B, *, cache_size):
     del weights, tokens_BP, length_B, cache_size
-    return self._say(0), jnp.int32(1)
+    return self._logits(0), jnp.int32(1)
 
   def decode(self, weights, token_B, position_B, mask_BS, cache, slot):
     del weights, token_B, position_B, mask_BS, slot
-    return self._say(cache), cache + 1
+    return self._logits(cache), cache + 1
 
-  def _say(self, place):
-    place = jnp.minimum(place, self._lines_BT.shape[1] - 1)
-    return 99.0 * jax.nn.one_hot(self._lines_BT[:, place], V)
+  def _logits(self, index):
+    index = jnp.minimum(index, self._lines_BT.shape[1] - 1)
+    return 99.0 * jax.nn.one_hot(self._lines_BT[:, index], V)
 
 
-def _said(rollout):
-  """Generated tokens, row by row."""
+def _generated(rollout):
+  """Returns the generated tokens of each row."""
   rows = zip(
     np.asarray(rollout.tokens_BT), np.asarray(rollout.prompt_length_B),
     np.asarray(rollout.length_B), strict=True,
@@ -47,60 +47,64 @@ def _said(rollout):
   return [row[start:stop].tolist() for row, start, stop in rows]
 
 
-def _recite(lines, prompts, **settings):
+def _sample_script(lines, prompts, **settings):
   settings = dict(max_length=8, eos=EOS) | settings
   return sampling.sample(
-    Script(*lines), None, testing.prompts(prompts), jax.random.key(0),
+    ScriptedModel(*lines), None, testing.prompts(prompts), jax.random.key(0),
     **settings,
   )  # fmt: skip
 
 
-def test_the_first_end_is_kept_and_nothing_after_it():
-  made = _recite(
+def test_a_sequence_ends_with_its_first_eos():
+  rollout = _sample_script(
     [[5, 6, EOS, 7, EOS, 8], [5, 6, 7, 8, EOS, 9]], [[BOS, 3], [BOS]]
   )
-  assert _said(made) == [[5, 6, EOS], [5, 6, 7, 8, EOS]]
-  np.testing.assert_array_equal(made.length_B, [5, 6])
+  assert _generated(rollout) == [[5, 6, EOS], [5, 6, 7, 8, EOS]]
+  np.testing.assert_array_equal(rollout.length_B, [5, 6])
 
 
-def test_what_is_cut_off_has_no_end():
-  made = _recite([[5, 6, 7, 8, 9, 10, 11, 12]] * 2, [[BOS, 3, 4], [BOS]])
-  assert _said(made) == [[5, 6, 7, 8, 9], [5, 6, 7, 8, 9, 10, 11]]
-  np.testing.assert_array_equal(made.length_B, [8, 8])
+def test_a_sequence_that_is_cut_has_no_eos():
+  rollout = _sample_script(
+    [[5, 6, 7, 8, 9, 10, 11, 12]] * 2, [[BOS, 3, 4], [BOS]]
+  )
+  assert _generated(rollout) == [[5, 6, 7, 8, 9], [5, 6, 7, 8, 9, 10, 11]]
+  np.testing.assert_array_equal(rollout.length_B, [8, 8])
 
 
-def test_an_end_in_the_last_place_counts():
-  made = _recite([[5, 6, 7, 8, EOS, 9]], [[BOS, 3, 4]])
-  assert _said(made) == [[5, 6, 7, 8, EOS]]
+def test_eos_as_the_last_token_is_kept():
+  rollout = _sample_script([[5, 6, 7, 8, EOS, 9]], [[BOS, 3, 4]])
+  assert _generated(rollout) == [[5, 6, 7, 8, EOS]]
 
 
-def test_an_end_at_once_is_a_sequence_of_one():
-  made = _recite([[EOS, 5, 5], [5, EOS, 5]], [[BOS, 3], [BOS, 3]])
-  assert _said(made) == [[EOS], [5, EOS]]
+def test_eos_as_the_first_token_gives_a_sequence_of_one():
+  rollout = _sample_script([[EOS, 5, 5], [5, EOS, 5]], [[BOS, 3], [BOS, 3]])
+  assert _generated(rollout) == [[EOS], [5, EOS]]
 
 
-def test_a_continuation_can_be_kept_short():
-  made = _recite([[5, 6, 7, 8], [5, EOS, 7, 8]], [[BOS], [BOS, 3]], max_new=2)
-  assert _said(made) == [[5, 6], [5, EOS]]
+def test_max_new_limits_the_continuation():
+  rollout = _sample_script(
+    [[5, 6, 7, 8], [5, EOS, 7, 8]], [[BOS], [BOS, 3]], max_new=2
+  )
+  assert _generated(rollout) == [[5, 6], [5, EOS]]
 
 
-def test_a_prompt_is_told_by_its_length_not_by_its_tokens():
-  """Ids of padding and of the end, inside a prompt, are its tokens."""
+def test_a_prompt_is_defined_by_its_length_not_by_its_tokens():
+  """Padding and EOS inside a prompt are ordinary tokens."""
   prompts = [[BOS, EOS, 0, 7], [BOS, 0, 0], [BOS, EOS]]
-  made = _recite([[5, EOS, 9]] * 3, prompts)
-  assert _said(made) == [[5, EOS]] * 3
-  for row, prompt in zip(np.asarray(made.tokens_BT), prompts, strict=True):
+  rollout = _sample_script([[5, EOS, 9]] * 3, prompts)
+  assert _generated(rollout) == [[5, EOS]] * 3
+  for row, prompt in zip(np.asarray(rollout.tokens_BT), prompts, strict=True):
     assert row[: len(prompt)].tolist() == prompt
 
 
-def test_a_prompt_that_fills_all_is_left_alone():
-  made = _recite([[5, 6]], [[BOS, 3, 4, 6, 7, 8]], max_length=6)
-  assert _said(made) == [[]]
-  assert made.tokens_BT[0].tolist() == [BOS, 3, 4, 6, 7, 8]
+def test_a_prompt_of_maximum_length_has_no_continuation():
+  rollout = _sample_script([[5, 6]], [[BOS, 3, 4, 6, 7, 8]], max_length=6)
+  assert _generated(rollout) == [[]]
+  assert rollout.tokens_BT[0].tolist() == [BOS, 3, 4, 6, 7, 8]
 
 
 @functools.cache
-def _made():
+def _model_and_weights():
   model = testing.tiny((1, 2), (2, 4))
   weights = testing.activate(testing.weights(model), 2, 1)
   weights = testing.activate(weights, 3, 0)
@@ -109,40 +113,40 @@ def _made():
 
 @functools.cache
 def _sampler(**settings):
-  model, _ = _made()
+  model, _ = _model_and_weights()
   settings = dict(max_length=testing.CONTEXT, eos=EOS) | settings
   return jax.jit(functools.partial(sampling.sample, model, **settings))
 
 
-def _greedy_by_reading_all(rows):
-  """Each next token from a whole forward pass: no cache anywhere."""
-  model, weights = _made()
+def _greedy_uncached(rows):
+  """Returns greedy continuations, each token from a full forward pass."""
+  model, weights = _model_and_weights()
   forward = jax.jit(model.forward)
-  rows, said = [list(row) for row in rows], [[] for _ in rows]
+  rows, generated = [list(row) for row in rows], [[] for _ in rows]
   for _ in range(testing.CONTEXT):
     width = testing.CONTEXT
     tokens = jnp.array([row + [0] * (width - len(row)) for row in rows])
     length = jnp.array([len(row) for row in rows])
-    place = jnp.broadcast_to(jnp.arange(width)[None], tokens.shape)
-    # Told by length, whatever the ids: prompts hold those of padding and EOS.
-    segments = jnp.where(place < length[:, None], 1, -1)
-    logits = np.asarray(forward(weights, tokens, segments, place))
+    positions = jnp.broadcast_to(jnp.arange(width)[None], tokens.shape)
+    # By length, because prompts contain padding and EOS tokens.
+    segments = jnp.where(positions < length[:, None], 1, -1)
+    logits = np.asarray(forward(weights, tokens, segments, positions))
     for index, row in enumerate(rows):
-      ended = said[index] and said[index][-1] == EOS
+      ended = generated[index] and generated[index][-1] == EOS
       if not ended and len(row) < width:
-        said[index].append(int(logits[index, len(row) - 1].argmax()))
-        row.append(said[index][-1])
-  return said
+        generated[index].append(int(logits[index, len(row) - 1].argmax()))
+        row.append(generated[index][-1])
+  return generated
 
 
-def test_cached_decoding_says_what_uncached_reading_would():
-  _, weights = _made()
+def test_cached_decoding_equals_uncached_decoding():
+  _, weights = _model_and_weights()
   rows = RAGGED * 2
-  made = _sampler(temperature=0)(
+  rollout = _sampler(temperature=0)(
     weights, testing.prompts(rows), jax.random.key(0)
   )
-  assert _said(made) == _greedy_by_reading_all(rows)
-  assert len({tuple(x) for x in _said(made)}) > 2
+  assert _generated(rollout) == _greedy_uncached(rows)
+  assert len({tuple(x) for x in _generated(rollout)}) > 2
 
 
 @pytest.mark.parametrize(
@@ -153,8 +157,8 @@ def test_cached_decoding_says_what_uncached_reading_would():
     dict(looped=True, arrangement='depth', layer_levels=(2, 1)),
   ],
 )
-def test_cached_logits_equal_uncached_ones(changes):
-  model, weights = _made()
+def test_cached_logits_equal_uncached_logits(changes):
+  model, weights = _model_and_weights()
   if changes:
     model = testing.tiny(**changes)
     weights = testing.weights(model)
@@ -188,44 +192,46 @@ def test_cached_logits_equal_uncached_ones(changes):
   )  # fmt: skip
 
 
-def test_eight_asked_together_say_what_each_says_alone():
-  _, weights = _made()
+def test_a_continuation_does_not_depend_on_the_other_rows():
+  _, weights = _model_and_weights()
   rows = RAGGED + [[BOS, token] for token in (3, 4, 5, 6)]
   sample = _sampler(temperature=0)
   together = sample(weights, testing.prompts(rows), jax.random.key(0))
   alone = [
-    _said(sample(weights, testing.prompts([row] * 8), jax.random.key(1)))[0]
+    _generated(sample(weights, testing.prompts([row] * 8), jax.random.key(1)))[
+      0
+    ]
     for row in rows
   ]
-  assert _said(together) == alone
+  assert _generated(together) == alone
 
 
-def test_wider_prompts_say_the_same_from_the_same_key():
-  _, weights = _made()
+def test_wider_padding_changes_no_continuation():
+  _, weights = _model_and_weights()
   sample, key = _sampler(temperature=1.0), jax.random.key(3)
   narrow = sample(weights, testing.prompts(RAGGED), key)
   wide = sample(weights, testing.prompts(RAGGED, width=9), key)
-  assert _said(narrow) == _said(wide)
+  assert _generated(narrow) == _generated(wide)
 
 
-def test_draws_follow_the_models_odds():
-  """Many first tokens after one prompt, against the softmax that says them."""
-  model, weights = _made()
+def test_samples_follow_the_probabilities_of_the_model():
+  """Compares frequencies of the first token with the softmax."""
+  model, weights = _model_and_weights()
   num, prompt = 6000, [BOS, 7, 8]
-  made = _sampler(temperature=2.0, max_new=1)(
+  rollout = _sampler(temperature=2.0, max_new=1)(
     weights, testing.prompts([prompt] * num, width=3), jax.random.key(5)
   )
   logits, _ = jax.jit(functools.partial(model.prefill, cache_size=3))(
     weights, jnp.array([prompt]), jnp.array([3])
   )
   odds = np.asarray(jax.nn.softmax(logits[0] / 2.0))
-  found = np.bincount([x[0] for x in _said(made)], minlength=V) / num
+  found = np.bincount([x[0] for x in _generated(rollout)], minlength=V) / num
   spread = np.sqrt(odds * (1 - odds) / num)
   assert (np.abs(found - odds) < 4.5 * spread + 1 / num).all()
 
 
 @pytest.mark.parametrize('vocab_size', [5, 32, 70])
-def test_a_pick_follows_the_odds_and_never_takes_the_impossible(vocab_size):
+def test_pick_follows_the_odds_and_never_takes_a_token_of_odds_0(vocab_size):
   odds = np.random.default_rng(0).gamma(0.3, size=vocab_size)
   odds[[0, vocab_size // 2, -1]] = 0.0
   odds, num = odds / odds.sum(), 20_000
@@ -240,7 +246,7 @@ def test_a_pick_follows_the_odds_and_never_takes_the_impossible(vocab_size):
 
 
 @pytest.mark.parametrize('certain', [0, 31, 32, 69])
-def test_a_certain_word_is_picked_at_both_ends_of_the_draw(certain):
+def test_pick_takes_a_certain_token_at_both_ends_of_the_random_range(certain):
   logits = jnp.full((2, 70), -jnp.inf).at[:, certain].set(0.0)
   ends_B1 = jnp.array([[0.0], [1 - 2**-22]])
   with mock.patch.object(jax.random, 'uniform', lambda *_, **__: ends_B1):
@@ -260,7 +266,7 @@ ODDS = np.log([0.05, 0.4, 0.1, 0.3, 0.15])
     (dict(top_k=0, top_p=0.6), [1, 3]),
     (dict(top_k=0, top_p=0.8), [1, 3, 4]),
     (dict(top_k=0, top_p=1e-6), [1]),
-    # Mass is counted among the k: 0.4 / 0.85 + 0.3 / 0.85 > 0.8.
+    # Probabilities are those among the top k: 0.4 / 0.85 + 0.3 / 0.85 > 0.8.
     (dict(top_k=3, top_p=0.8), [1, 3]),
   ],
 )

@@ -1,4 +1,4 @@
-"""Token by token it is what a rollout is, and its pieces are the text."""
+"""Tests of streaming: tokens equal rollouts, and pieces join to the text."""
 
 import jax
 import jax.numpy as jnp
@@ -13,26 +13,28 @@ from tests import testing
 PROMPTS = [[1, 5, 6], [1, 9], [1, 20, 21, 22, 23]]
 
 
-def _stream(model, weights, prompts, **how):
-  how = dict(max_new=12, end_tokens=[testing.EOS], temperature=0.0) | how
-  rows = list(
-    streaming.stream(model, weights, prompts, jax.random.key(4), **how)
+def _stream(model, weights, prompts, **settings):
+  settings = (
+    dict(max_new=12, end_tokens=[testing.EOS], temperature=0.0) | settings
   )
-  made = [[] for _ in prompts]
+  rows = list(
+    streaming.stream(model, weights, prompts, jax.random.key(4), **settings)
+  )
+  texts = [[] for _ in prompts]
   for tokens in rows:
-    for row, token in zip(made, tokens, strict=True):
+    for row, token in zip(texts, tokens, strict=True):
       row += [] if token is None else [token]
-  return made
+  return texts
 
 
 @pytest.fixture(scope='module')
-def grown():
+def grown_model():
   model = testing.tiny()
   return model, testing.activate(testing.weights(model), 2, 0)
 
 
-def test_greedy_streams_are_greedy_rollouts(grown):
-  model, weights = grown
+def test_greedy_streams_equal_greedy_rollouts(grown_model):
+  model, weights = grown_model
   prompts = testing.prompts(PROMPTS)
   rollout = sampling.sample(
     model, weights, prompts, jax.random.key(0), max_length=17, max_new=12,
@@ -41,26 +43,26 @@ def test_greedy_streams_are_greedy_rollouts(grown):
   found = _stream(model, weights, PROMPTS)
   for row, tokens in enumerate(found):
     start, stop = rollout.prompt_length_B[row], rollout.length_B[row]
-    wanted = [
+    expected = [
       token
       for token in rollout.tokens_BT[row, start:stop].tolist()
       if token != testing.EOS
     ]
-    assert tokens == wanted
+    assert tokens == expected
 
 
-def test_a_stream_does_not_depend_on_who_else_is_asked(grown):
-  model, weights = grown
+def test_a_stream_does_not_depend_on_the_other_prompts(grown_model):
+  model, weights = grown_model
   together = _stream(model, weights, PROMPTS)
   alone = [_stream(model, weights, [prompt])[0] for prompt in PROMPTS]
   assert together == alone
-  # Nor on how far the prompts are padded.
+  # It does not depend on the padding of the prompts either.
   long = [[1, *range(3, 3 + 70 % 28), *[7] * 70], PROMPTS[0]]
   assert _stream(model, weights, long)[1] == together[0]
 
 
-def test_ready_weights_read_and_write_as_all_weights_do():
-  """With whatever weights carry, and a cap on logits."""
+def test_prepared_weights_give_the_same_outputs_as_stacked_weights():
+  """With an adapter, a fresh expert and a cap of the logits."""
   model = testing.tiny(logit_cap=2.0)
   weights = testing.activate(testing.weights(model), 2, 0)
   adapter = lora.init(
@@ -75,8 +77,8 @@ def test_ready_weights_read_and_write_as_all_weights_do():
   found, cache = prefill(
     streaming.prepare(model, weights), tokens, length, cache_size=16
   )
-  wanted, caches = prefill(weights, tokens, length, cache_size=16)
-  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  expected, caches = prefill(weights, tokens, length, cache_size=16)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
   assert np.abs(found).max() < 2
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, caches
@@ -85,19 +87,19 @@ def test_ready_weights_read_and_write_as_all_weights_do():
     weights.replace(adapter=None), tokens, length, cache_size=16
   )
   assert np.abs(found - plain).max() > 1e-2
-  said = _stream(model, weights, PROMPTS, end_tokens=[])
-  assert said == _stream(
+  generated = _stream(model, weights, PROMPTS, end_tokens=[])
+  assert generated == _stream(
     model, streaming.prepare(model, weights), PROMPTS, end_tokens=[]
   )
-  whole = jnp.asarray([[*PROMPTS[1], *said[1]]])
+  whole = jnp.asarray([[*PROMPTS[1], *generated[1]]])
   logits = testing.forward(model)(
     weights, *transformer.rows(whole, jnp.array([whole.shape[1]]))
   )
-  assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == said[1]
+  assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == generated[1]
 
 
-def test_a_text_ends_at_any_of_its_ends(grown):
-  model, weights = grown
+def test_a_text_ends_at_any_end_token(grown_model):
+  model, weights = grown_model
   (whole,) = _stream(model, weights, PROMPTS[:1], end_tokens=[])
   assert len(whole) == 12
   end = whole[4]
@@ -105,8 +107,8 @@ def test_a_text_ends_at_any_of_its_ends(grown):
   assert cut == whole[: whole.index(end)]
 
 
-def test_sampling_is_seeded_and_warm(grown):
-  model, weights = grown
+def test_sampling_depends_on_key_and_temperature(grown_model):
+  model, weights = grown_model
   one, two = (
     _stream(model, weights, PROMPTS, temperature=1.0, top_k=8, top_p=0.9)
     for _ in range(2)
@@ -119,28 +121,28 @@ def test_sampling_is_seeded_and_warm(grown):
   'text',
   ['plain words here', 'na\u00efve \u96ea\u96ea\n\tx', '\U0001f600 ok', ''],
 )
-def test_pieces_together_are_the_text(kind, text):
+def test_pieces_join_to_the_text(kind, text):
   tokenizer = tokenizer_lib.make(kind, ['plain words here'] * 3, 300)
   ids = tokenizer.encode(text)
-  made = detokenizer.Detokenizer(tokenizer)
-  pieces = [made.add(token) for token in ids] + [made.end()]
+  stream = detokenizer.Detokenizer(tokenizer)
+  pieces = [stream.add(token) for token in ids] + [stream.end()]
   assert ''.join(pieces) == tokenizer.decode(ids)
   assert not any('\ufffd' in piece for piece in pieces)
 
 
-def test_bytes_that_are_no_text_come_out_in_the_end():
+def test_an_incomplete_character_is_returned_at_the_end():
   tokenizer = tokenizer_lib.make('bytes')
-  made = detokenizer.Detokenizer(tokenizer)
+  stream = detokenizer.Detokenizer(tokenizer)
   ids = [0x61, 0xE9, 0x9B]  # The last character lacks a byte.
-  assert [made.add(token) for token in ids] == ['a', '', '']
-  assert made.end() == tokenizer.decode(ids)[1:] and made.end() == ''
+  assert [stream.add(token) for token in ids] == ['a', '', '']
+  assert stream.end() == tokenizer.decode(ids)[1:] and stream.end() == ''
 
 
-def test_random_bytes_lose_nothing():
+def test_random_characters_are_all_returned():
   tokenizer = tokenizer_lib.make('bytes')
   random = np.random.default_rng(0)
   for _ in range(50):
     text = ''.join(chr(c) for c in random.integers(32, 0x3000, 20))
-    made = detokenizer.Detokenizer(tokenizer)
+    stream = detokenizer.Detokenizer(tokenizer)
     ids = tokenizer.encode(text)
-    assert ''.join(made.add(t) for t in ids) + made.end() == text
+    assert ''.join(stream.add(t) for t in ids) + stream.end() == text

@@ -1,4 +1,4 @@
-"""The network: causal, indifferent to company, and grown without a change."""
+"""Tests of the transformer: causality, batching, levels and experts."""
 
 import dataclasses
 import functools
@@ -19,15 +19,15 @@ DEEP = ((1, 2), (2, 4))
 
 
 @functools.cache
-def _made(arrangement='sequential', **changes):
-  """A model whose every level speaks and has experts on, and its forward."""
+def _model_with_experts(arrangement='sequential', **changes):
+  """Returns a model with active experts, its weights and its forward."""
   model = testing.tiny(*DEEP, arrangement=arrangement, **changes)
   weights = testing.activate(testing.weights(model), 2, 0, 2)
   weights = testing.activate(weights, 3, 1)
   return model, weights, jax.jit(model.forward)
 
 
-def _ask(forward, weights, batch):
+def _logits(forward, weights, batch):
   return np.asarray(
     forward(weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT)
   )
@@ -39,59 +39,63 @@ def _row(batch, index):
 
 @pytest.mark.parametrize('arrangement', ['sequential', 'independent'])
 def test_a_token_changes_no_logits_before_it(arrangement):
-  _, weights, forward = _made(arrangement)
+  _, weights, forward = _model_with_experts(arrangement)
   batch = testing.batch()
   t = 4
   other = batch.replace(
     tokens_BT=batch.tokens_BT.at[:, t].add(1) % testing.VOCAB
   )
-  before, after = _ask(forward, weights, batch), _ask(forward, weights, other)
+  before, after = (
+    _logits(forward, weights, batch),
+    _logits(forward, weights, other),
+  )
   np.testing.assert_array_equal(before[:, :t], after[:, :t])
-  seen = np.asarray(batch.segments_BT[:, t] > 0)
-  assert seen.sum() > 2
-  assert (np.abs(before - after)[seen][:, t].max(-1) > 1e-3).all()
+  present = np.asarray(batch.segments_BT[:, t] > 0)
+  assert present.sum() > 2
+  assert (np.abs(before - after)[present][:, t].max(-1) > 1e-3).all()
 
 
-def test_a_batch_of_eight_is_eight_batches_of_one():
-  _, weights, forward = _made()
+def test_rows_of_a_batch_do_not_depend_on_each_other():
+  _, weights, forward = _model_with_experts()
   batch = testing.batch()
-  whole = _ask(forward, weights, batch)
+  whole = _logits(forward, weights, batch)
   for index in range(8):
-    alone = _ask(forward, weights, _row(batch, index))[0]
-    inside = np.asarray(batch.segments_BT[index] > 0)
+    alone = _logits(forward, weights, _row(batch, index))[0]
+    valid = np.asarray(batch.segments_BT[index] > 0)
     np.testing.assert_allclose(
-      whole[index][inside], alone[inside], rtol=1e-5, atol=2e-5
+      whole[index][valid], alone[valid], rtol=1e-5, atol=2e-5
     )
 
 
-def test_logits_at_some_places_are_those_of_all_places():
-  model, weights, forward = _made()
+def test_logits_at_some_positions_equal_those_of_full_rows():
+  model, weights, forward = _model_with_experts()
   batch = testing.batch()
   at_BG = jnp.array([[0, 3], [2, 2], [9, 1]] + [[4, 5]] * 5)
   states_BGD = jax.jit(model.states_at)(
     weights, batch.tokens_BT, batch.segments_BT, batch.positions_BT, at_BG
   )
   found = model.logits(weights, states_BGD)
-  whole = _ask(forward, weights, batch)
+  whole = _logits(forward, weights, batch)
   np.testing.assert_allclose(
     found, np.take_along_axis(whole, np.asarray(at_BG)[..., None], 1),
     rtol=1e-5, atol=1e-5,
   )  # fmt: skip
 
 
-def test_what_padding_holds_is_never_seen():
-  _, weights, forward = _made()
+def test_tokens_of_padding_change_no_logits():
+  _, weights, forward = _model_with_experts()
   batch = testing.batch()
-  inside = np.asarray(batch.segments_BT > 0)
-  other = batch.replace(tokens_BT=jnp.where(inside, batch.tokens_BT, 29))
+  valid = np.asarray(batch.segments_BT > 0)
+  other = batch.replace(tokens_BT=jnp.where(valid, batch.tokens_BT, 29))
   assert not np.array_equal(batch.tokens_BT, other.tokens_BT)
   np.testing.assert_array_equal(
-    _ask(forward, weights, batch)[inside], _ask(forward, weights, other)[inside]
+    _logits(forward, weights, batch)[valid],
+    _logits(forward, weights, other)[valid],
   )
 
 
-def test_packed_sequences_do_not_see_each_other():
-  _, weights, forward = _made()
+def test_packed_sequences_do_not_attend_to_each_other():
+  _, weights, forward = _model_with_experts()
   tokens = jnp.array([[1, 7, 8, 2, 1, 9, 10, 11, 12, 2]])
   segments = jnp.array([[1] * 4 + [2] * 6])
   positions = jnp.array([[*range(4), *range(6)]])
@@ -106,7 +110,7 @@ def test_packed_sequences_do_not_see_each_other():
     )
 
 
-def test_a_row_ends_where_its_length_says_whatever_its_ids():
+def test_a_row_ends_at_its_length_whatever_its_tokens():
   row = jnp.array([[testing.BOS, testing.PAD, testing.EOS, testing.PAD, 5, 6]])
   _, segments, positions = transformer.rows(row, jnp.array([5]))
   np.testing.assert_array_equal(segments, [[1, 1, 1, 1, 1, -1]])
@@ -114,14 +118,14 @@ def test_a_row_ends_where_its_length_says_whatever_its_ids():
 
 
 def test_the_order_of_tokens_matters():
-  _, weights, forward = _made()
-  ask = lambda *x: np.asarray(
+  _, weights, forward = _model_with_experts()
+  last_logits = lambda *x: np.asarray(
     forward(weights, *transformer.rows(jnp.array([x]), jnp.array([4])))
   )[0, -1]
-  assert np.abs(ask(1, 7, 8, 9) - ask(1, 8, 7, 9)).max() > 1e-3
+  assert np.abs(last_logits(1, 7, 8, 9) - last_logits(1, 8, 7, 9)).max() > 1e-3
 
 
-def test_a_newborn_knows_nothing():
+def test_the_loss_of_an_initial_model_is_that_of_a_uniform_guess():
   model = testing.tiny(*DEEP)
   weights = jax.jit(model.init)(jax.random.key(0))
   batch = testing.batch()
@@ -134,17 +138,17 @@ def test_a_newborn_knows_nothing():
 
 
 @pytest.mark.parametrize('arrangement', ['sequential', 'independent'])
-def test_levels_that_never_moved_are_not_there(arrangement):
-  """The grafted model equals the pretrained one, its only level the core."""
-  model, weights, forward = _made(arrangement)
-  silent = {
+def test_levels_with_zero_output_change_nothing(arrangement):
+  """A model with added levels equals the pretrained one without them."""
+  model, weights, forward = _model_with_experts(arrangement)
+  zeroed = {
     path: jnp.zeros_like(leaf)
     for path, leaf in weights.params.items()
     if path.endswith('mlp/down') and 'levels/3' not in path
   }
-  assert len(silent) == 2
-  grafted = weights.with_params(silent)
-  grafted = grafted.replace(active_NE=jnp.zeros_like(grafted.active_NE))
+  assert len(zeroed) == 2
+  extended = weights.with_params(zeroed)
+  extended = extended.replace(active_NE=jnp.zeros_like(extended.active_NE))
   plain = transformer.Transformer(
     dataclasses.replace(model.config, levels=model.config.levels[-1:])
   )
@@ -153,22 +157,24 @@ def test_levels_that_never_moved_are_not_there(arrangement):
     for path, leaf in weights.params.items()
     if 'levels/1/' not in path and 'levels/2/' not in path
   }
-  pretrained = weights.replace(params=core, active_NE=grafted.active_NE[:1])
+  pretrained = weights.replace(params=core, active_NE=extended.active_NE[:1])
   batch = testing.batch()
   np.testing.assert_allclose(
-    _ask(forward, grafted, batch),
-    _ask(jax.jit(plain.forward), pretrained, batch),
+    _logits(forward, extended, batch),
+    _logits(jax.jit(plain.forward), pretrained, batch),
     rtol=1e-5, atol=1e-5,
   )  # fmt: skip
-  far = _ask(forward, weights, batch) - _ask(forward, grafted, batch)
-  assert np.abs(far).max() > 0.1
+  difference = _logits(forward, weights, batch) - _logits(
+    forward, extended, batch
+  )
+  assert np.abs(difference).max() > 0.1
 
 
-def test_only_a_chain_cares_which_level_comes_first():
+def test_the_order_of_levels_matters_only_in_a_chain():
   batch = testing.batch()
 
   def swapped(arrangement):
-    _, weights, forward = _made(arrangement)
+    _, weights, forward = _model_with_experts(arrangement)
     # Levels 1 and 2 have bases of the same shape; 2 alone has experts.
     weights = weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
     swap = {'levels/1/base': 'levels/2/base', 'levels/2/base': 'levels/1/base'}
@@ -179,39 +185,39 @@ def test_only_a_chain_cares_which_level_comes_first():
       if here in path
     }
     assert params
-    one = _ask(forward, weights, batch)
-    two = _ask(forward, weights.with_params(params), batch)
+    one = _logits(forward, weights, batch)
+    two = _logits(forward, weights.with_params(params), batch)
     return np.abs(one - two).max()
 
   assert swapped('sequential') > 0.05
   assert swapped('independent') < 1e-4
 
 
-def test_unrolled_layers_are_the_same_layers():
-  model, weights, forward = _made(tied=False)
+def test_unrolling_changes_no_logits():
+  model, weights, forward = _model_with_experts(tied=False)
   config = dataclasses.replace(model.config, unroll=2)
   other = jax.jit(transformer.Transformer(config).forward)
   batch = testing.batch()
   np.testing.assert_allclose(
-    _ask(forward, weights, batch), _ask(other, weights, batch),
+    _logits(forward, weights, batch), _logits(other, weights, batch),
     rtol=1e-5, atol=1e-5,
   )  # fmt: skip
 
 
-def test_switching_an_untrained_expert_on_changes_no_bit():
-  _, weights, forward = _made()
+def test_activating_an_untrained_expert_changes_no_bit():
+  _, weights, forward = _model_with_experts()
   bank = 'blocks/levels/3/experts/B'
-  empty = weights.with_params({bank: weights.params[bank].at[:, 3].set(0)})
+  untrained = weights.with_params({bank: weights.params[bank].at[:, 3].set(0)})
   batch = testing.batch()
-  before = _ask(forward, empty, batch)
-  after = _ask(forward, testing.activate(empty, 3, 3), batch)
+  before = _logits(forward, untrained, batch)
+  after = _logits(forward, testing.activate(untrained, 3, 3), batch)
   np.testing.assert_array_equal(before, after)
-  taught = _ask(forward, testing.activate(weights, 3, 3), batch)
-  assert np.abs(taught - before).max() > 1e-2
+  trained = _logits(forward, testing.activate(weights, 3, 3), batch)
+  assert np.abs(trained - before).max() > 1e-2
 
 
-def _shared_out(weights, layer_levels):
-  """The plain network's MLPs as the levels of 'depth'."""
+def _divide_mlps(weights, layer_levels):
+  """Divides the MLPs of a plain network among the levels of 'depth'."""
   params = {}
   for path, leaf in weights.params.items():
     if '/levels/' not in path:
@@ -226,8 +232,8 @@ def _shared_out(weights, layer_levels):
 
 
 @pytest.mark.parametrize('layer_levels', [(2, 2, 1), (1, 2, 2), (1, 1, 2)])
-def test_levels_across_depth_are_the_network_itself_bit_for_bit(layer_levels):
-  """No new parameters: a pretrained network's own MLPs, shared out."""
+def test_levels_in_depth_equal_the_plain_network_bit_for_bit(layer_levels):
+  """'depth' adds no parameters: it divides the MLPs among the levels."""
   made = functools.partial(
     config_lib.make, dict(width=16, num_heads=4, num_kv_heads=2, head_size=4,
     num_layers=3, unroll=3), vocab_size=testing.VOCAB,
@@ -241,7 +247,7 @@ def test_levels_across_depth_are_the_network_itself_bit_for_bit(layer_levels):
     testing.levels((1, 2)), vocab_size=testing.VOCAB,
   ))  # fmt: skip
   weights = testing.weights(plain)
-  shared = _shared_out(weights, layer_levels)
+  shared = _divide_mlps(weights, layer_levels)
   assert {p: x.shape for p, x in shared.params.items()} == {
     p: x.shape for p, x in testing.weights(deep).params.items()
     if 'experts' not in p
@@ -252,15 +258,15 @@ def test_levels_across_depth_are_the_network_itself_bit_for_bit(layer_levels):
   shared = shared.with_params(bank)
   batch = testing.batch()
   np.testing.assert_array_equal(
-    _ask(jax.jit(plain.forward), weights, batch),
-    _ask(jax.jit(deep.forward), shared, batch),
+    _logits(jax.jit(plain.forward), weights, batch),
+    _logits(jax.jit(deep.forward), shared, batch),
   )
-  # An expert of a level stands in that level's blocks alone.
+  # An expert of a level has a row only for the blocks of that level.
   expert = deep.init_expert(jax.random.key(0), 2)['2']
   assert expert['A'].shape[0] == layer_levels.count(2)
 
 
-def test_across_depth_decoding_is_reading():
+def test_decoding_in_depth_gives_the_logits_of_whole_rows():
   model = transformer.Transformer(config_lib.make(
     dict(width=16, num_heads=4, num_kv_heads=2, head_size=4, num_layers=3,
          arrangement='depth', layer_levels=(2, 1, 1)),
@@ -281,7 +287,7 @@ def test_across_depth_decoding_is_reading():
 
 
 @pytest.mark.parametrize('found', [(), (1, 2), (1, 2, 1), (2, 2, 2), (1, 1, 3)])
-def test_blocks_that_cannot_be_shared_out_are_said(found):
+def test_invalid_layer_levels_are_refused(found):
   settings = dict(
     width=16, num_heads=4, num_kv_heads=2, head_size=4, num_layers=3,
     arrangement='depth', layer_levels=found,
@@ -290,14 +296,14 @@ def test_blocks_that_cannot_be_shared_out_are_said(found):
     config_lib.make(settings, testing.levels((1, 2)), vocab_size=9)
 
 
-def test_levels_of_blocks_belong_to_depth():
-  with pytest.raises(ValueError, match="set the arrangement to"):
+def test_layer_levels_without_depth_are_refused():
+  with pytest.raises(ValueError, match='set the arrangement to'):
     testing.tiny(layer_levels=(1, 2))
 
 
-def test_the_inputs_of_a_level_are_what_its_experts_read():
-  """Those that, gated and added up, make what the bank adds."""
-  model, weights, _ = _made()
+def test_recorded_inputs_reproduce_the_output_of_the_bank():
+  """The gated outputs of the experts sum to the output of the bank."""
+  model, weights, _ = _model_with_experts()
   rows = transformer.rows(testing.batch().tokens_BT, jnp.full((8,), 10))
   x_LBTD = model.expert_inputs(weights, *rows, 3)
   bank = model.bank(weights, 3)
@@ -310,6 +316,6 @@ def test_the_inputs_of_a_level_are_what_its_experts_read():
     each = experts.outputs(x_LBTD[layer], one['A'], one['B'], gates)
     whole = experts.apply(x_LBTD[layer], one['A'], one['B'], gates)
     np.testing.assert_allclose(each.sum(2), whole, atol=1e-5)
-    assert not np.asarray(gates[..., 0]).any()  # Slot 0 is off.
+    assert not np.asarray(gates[..., 0]).any()  # Slot 0 is inactive.
   assert x_LBTD.shape == (testing.LAYERS, 8, 10, testing.WIDTH)
   assert c.num_layers_of(3) == testing.LAYERS

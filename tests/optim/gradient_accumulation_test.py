@@ -1,4 +1,4 @@
-"""In parts or at once, remembered or computed anew: the same learning."""
+"""Tests that micro-batches, remat and blocks change no results."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from tests import testing
 ONE = dict(data=1, fsdp=1, tensor=1)
 
 
-def test_parts_sum_to_the_whole_and_rows_come_back_in_order():
+def test_micro_batches_give_the_sums_and_rows_of_the_whole_batch():
   x_BD = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), 'f4')
   w = jnp.ones((3,))
 
@@ -31,7 +31,7 @@ def test_parts_sum_to_the_whole_and_rows_come_back_in_order():
 
 
 def _after(c):
-  """Weights after a day of two steps, and the night's divergences."""
+  """Returns the results of a day of two steps and of an update of a night."""
   program, state = testing.life(c, testing.placement(**ONE))
   for step in range(2):
     state, _ = program.wake(state, testing.batch(step), ())
@@ -41,11 +41,11 @@ def _after(c):
   return day, jax.device_get((state.night.fresh, metrics['next_day']))
 
 
-def test_a_life_in_micro_batches_is_that_life():
+def test_a_run_in_micro_batches_equals_the_run_without_them():
   whole, parts = testing.short_config(), testing.short_config()
   parts.wake.update(micro_batches=4, block_tokens=16)
   parts.consolidate.micro_batches = 2
-  # The student's rows too, and a block of each is made anew by backward.
+  # Also recomputes blocks in the backward pass.
   parts.model.remat = 'full'
   (day, night), (other, night_too) = _after(whole), _after(parts)
   testing.close(day, other, 1e-4)
@@ -54,7 +54,7 @@ def test_a_life_in_micro_batches_is_that_life():
 
 @functools.cache
 def _grad(**changes):
-  """Of a batch's loss, by the same weights whatever is remembered."""
+  """Returns the gradient of the loss of a batch, for the same weights."""
   model, batch = testing.tiny(**changes), testing.batch()
   weights = testing.weights(model)
 
@@ -70,35 +70,38 @@ def _grad(**changes):
 
 @pytest.mark.parametrize('remat', ['full', 'dots'])
 @pytest.mark.parametrize('unroll', [1, 2])
-def test_what_is_not_remembered_is_computed_anew(remat, unroll):
+def test_remat_changes_no_gradient(remat, unroll):
   testing.close(_grad(), _grad(remat=remat, unroll=unroll))
 
 
 @pytest.mark.parametrize('num, tokens', [(1, 1), (2, 7), (2, 64), (11, 1)])
-def test_likelihoods_in_blocks_are_those_of_all_logits(num, tokens):
+def test_likelihoods_in_blocks_equal_those_of_full_logits(num, tokens):
   random = np.random.default_rng(0)
   draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
-  x_ND, head_VD, said_N = draw(22, 8), draw(11, 8), jnp.arange(22) % 11
+  x_ND, head_VD, target_N = draw(22, 8), draw(11, 8), jnp.arange(22) % 11
   weight_N = draw(22)
 
-  def whole(x_ND, head_VD):
-    return weight_N @ losses.token_log_likelihood((x_ND @ head_VD.T)[None], said_N[None])[0]
+  def in_full(x_ND, head_VD):
+    return (
+      weight_N
+      @ losses.token_log_likelihood((x_ND @ head_VD.T)[None], target_N[None])[0]
+    )
 
-  def blocks(x_ND, head_VD):
+  def in_blocks(x_ND, head_VD):
     logits = lambda x: x @ head_VD.T
     rows = lambda x: x.reshape(num, -1, *x.shape[1:])
     return weight_N @ chunked_losses.log_likelihood(
-      rows(x_ND), rows(said_N), logits, tokens=tokens
+      rows(x_ND), rows(target_N), logits, tokens=tokens
     ).reshape(-1)
 
-  found, wanted = (
+  found, expected = (
     jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(x_ND, head_VD)
-    for function in (blocks, whole)
+    for function in (in_blocks, in_full)
   )
-  testing.close(found, wanted)
+  testing.close(found, expected)
 
 
-def test_rows_that_cannot_be_dealt_out_are_named():
+def test_indivisible_micro_batches_are_refused():
   c = testing.config()
   c.wake.micro_batches = 3
   with pytest.raises(ValueError, match='micro_batches is 3.*8 rows of data.b'):
@@ -108,28 +111,30 @@ def test_rows_that_cannot_be_dealt_out_are_named():
     testing.life(c, testing.placement(**ONE))
 
 
-def test_a_frozen_core_in_16_bits_leaves_what_learns_in_32():
+def test_with_a_bfloat16_core_trained_parameters_are_float32():
   c = testing.short_config()
   program, state = testing.life(c, testing.placement(**ONE))
   num = program.model.config.num_levels
-  kinds = {
+  dtypes = {
     p: x.dtype for p, x in program.initial_shapes().weights.params.items()
   }
-  assert set(kinds.values()) == {jnp.dtype('float32')}
+  assert set(dtypes.values()) == {jnp.dtype('float32')}
   c.pretrain.dtype = 'bfloat16'
   program, _ = testing.life(c, testing.placement(**ONE))
   shapes = program.initial_shapes().weights.params
   narrow = {p for p, x in shapes.items() if x.dtype == jnp.bfloat16}
-  moving = {p for p in shapes if '/1/base' in p or 'experts' in p}
-  assert narrow == set(shapes) - moving and num == 2
+  trained = {p for p in shapes if '/1/base' in p or 'experts' in p}
+  assert narrow == set(shapes) - trained and num == 2
 
-  born = testing.initial_model(program.model)
+  initial = testing.initial_model(program.model)
   params = {
     path: x.astype(shapes[path].dtype)
-    for path, x in born.weights.params.items()
+    for path, x in initial.weights.params.items()
   }
-  born = dataclasses.replace(born, weights=born.weights.with_params(params))
-  low = program.begin(born, jax.random.key(0))
+  initial = dataclasses.replace(
+    initial, weights=initial.weights.with_params(params)
+  )
+  low = program.begin(initial, jax.random.key(0))
   for step in range(2):
     low, found = program.wake(low, testing.batch(step), ())
     state, expected = program.wake(state, testing.batch(step), ())
@@ -138,7 +143,7 @@ def test_a_frozen_core_in_16_bits_leaves_what_learns_in_32():
   assert changed == {p for p in shapes if '/1/base' in p}
   low = program.fall_asleep(low, 1)
   low, metrics = program.seed(low, 1)
-  kinds = {x.dtype for x in low.night.fresh['2'].values()}
-  assert kinds == {jnp.dtype('float32')}
+  dtypes = {x.dtype for x in low.night.fresh['2'].values()}
+  assert dtypes == {jnp.dtype('float32')}
   assert np.isfinite(metrics['loss']).all()
   assert np.abs(np.asarray(low.night.fresh['2']['B'])).max() > 0

@@ -1,4 +1,4 @@
-"""One owner per parameter, and optimizers that reach nobody else's."""
+"""Tests of parameter owners and optimizers."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,62 +21,62 @@ def test_every_parameter_has_exactly_one_owner(arrangement):
   assert all('levels/1/base' in path for path in first)
   assert all('levels/2/base' in path for path in second)
   assert all('experts/' in path for path in bank)
-  # The slowest level is the block's own MLP.
+  # The slowest level is the MLP of the block itself.
   assert {p for p in params if 'levels/3/base' in p} <= set(core)
   assert {'embed', 'norm/scale'} <= set(core)
   norms = {p for p in first if p.endswith('norm/scale')}
   assert bool(norms) == (arrangement == 'sequential')
 
 
-def _run(tx, grads, start=1.0):
+def _run_updates(tx, grads, start=1.0):
   params = {'x': jnp.full((2,), start)}
-  state, path = tx.init(params), []
+  state, values = tx.init(params), []
   for grad in grads:
     updates, state = tx.update({'x': jnp.asarray(grad)}, state, params)
     params = optax.apply_updates(params, updates)
-    path.append(np.asarray(params['x']))
-  return path
+    values.append(np.asarray(params['x']))
+  return values
 
 
-def test_a_first_step_has_the_size_of_the_rate_against_the_gradient():
-  path = _run(optimizer.make(learning_rate=0.01), [[0.2, -0.3]])
-  np.testing.assert_allclose(path[0], [0.99, 1.01], atol=1e-5)
+def test_the_first_update_is_the_learning_rate_against_the_gradient():
+  values = _run_updates(optimizer.make(learning_rate=0.01), [[0.2, -0.3]])
+  np.testing.assert_allclose(values[0], [0.99, 1.01], atol=1e-5)
 
 
-def test_a_rate_of_zero_moves_nothing_by_a_bit():
+def test_a_learning_rate_of_0_changes_no_bit():
   tx = optimizer.make(learning_rate=0.0, weight_decay=0.1)
-  for x in _run(tx, [[0.2, -0.3]] * 3):
+  for x in _run_updates(tx, [[0.2, -0.3]] * 3):
     np.testing.assert_array_equal(x, [1.0, 1.0])
 
 
-def test_decay_acts_apart_from_the_gradient():
+def test_weight_decay_is_decoupled_from_the_gradient():
   tx = optimizer.make(learning_rate=0.1, weight_decay=0.5)
-  np.testing.assert_allclose(_run(tx, [[0.0, 0.0]])[0], [0.95, 0.95])
+  np.testing.assert_allclose(_run_updates(tx, [[0.0, 0.0]])[0], [0.95, 0.95])
 
 
-def test_the_rate_warms_up_peaks_and_ends():
+def test_the_learning_rate_follows_warmup_and_cosine_decay():
   tx = optimizer.make(
     learning_rate=1.0, warmup=2, decay_steps=6, final=0.1, clip=0.0
   )
-  path = [np.float32([0, 0]), *_run(tx, [[1.0, 1.0]] * 7, start=0.0)]
-  rates = -np.diff([x[0] for x in path])
+  values = [np.float32([0, 0]), *_run_updates(tx, [[1.0, 1.0]] * 7, start=0.0)]
+  rates = -np.diff([x[0] for x in values])
   cosine = lambda part: 0.1 + 0.9 * (1 + np.cos(np.pi * part)) / 2
   expected = [0, 0.5, 1, cosine(0.25), cosine(0.5), cosine(0.75), 0.1]
   np.testing.assert_allclose(rates, expected, atol=2e-3)
 
 
-def test_clipping_is_by_the_norm_of_all_that_the_owner_has():
-  # Direction survives, size does not: shrunk to 1 from 50.
+def test_clipping_is_by_the_global_norm_of_the_owner():
+  # The direction is kept and the norm is clipped from 50 to 1.
   tx = optimizer.make(learning_rate=1.0, clip=1.0)
-  clip = tx.init({'x': jnp.zeros(2)})
+  initial = tx.init({'x': jnp.zeros(2)})
   _, state = tx.update(
-    {'x': jnp.array([30.0, 40.0])}, clip, {'x': jnp.zeros(2)}
+    {'x': jnp.array([30.0, 40.0])}, initial, {'x': jnp.zeros(2)}
   )
   moments = optax.tree.get(state, 'mu')['x']
   np.testing.assert_allclose(moments, [0.06, 0.08], rtol=1e-5)
   tx = optimizer.make(learning_rate=1.0, clip=0.0)
   _, state = tx.update(
-    {'x': jnp.array([30.0, 40.0])}, clip, {'x': jnp.zeros(2)}
+    {'x': jnp.array([30.0, 40.0])}, initial, {'x': jnp.zeros(2)}
   )
   moments = optax.tree.get(state, 'mu')['x']
   np.testing.assert_allclose(moments, [3.0, 4.0], rtol=1e-5)

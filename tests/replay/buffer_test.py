@@ -1,4 +1,4 @@
-"""What is remembered of a day: how its texts began, each equally likely."""
+"""Tests of the replay buffer and of the prompts drawn from it."""
 
 import functools
 
@@ -16,7 +16,7 @@ from tests import testing
 
 BOS, EOS = testing.BOS, testing.EOS
 _insert = jax.jit(buffer.insert)
-DRAWS = 4000  # Of one shape: what is compiled for one test serves all.
+DRAWS = 4000  # Equal in all tests, so that they share compiled programs.
 
 
 def _offer(age_group, rows, step=1, seed=0):
@@ -32,7 +32,7 @@ def _age_group(capacity):
 def _draw(age_groups, templates=None, *, since=-1, until=99, width=8, **shares):
   none = ('bos_share', 'splice_share', 'cut_share', 'template_share')
   shares = {'pretrain_share': -1.0} | dict.fromkeys(none, 0.0) | shares
-  made = prompts_lib.draw(
+  prompts = prompts_lib.draw(
     age_groups,
     templates or testing.templates(),
     jax.random.key(0),
@@ -44,38 +44,38 @@ def _draw(age_groups, templates=None, *, since=-1, until=99, width=8, **shares):
     until=jnp.int32(until),
     **shares,
   )
-  tokens, length = np.asarray(made.tokens_BP), np.asarray(made.length_B)
+  tokens, length = np.asarray(prompts.tokens_BP), np.asarray(prompts.length_B)
   return [tuple(t[:n].tolist()) for t, n in zip(tokens, length, strict=True)]
 
 
-def test_a_reservoir_keeps_every_item_equally_often():
-  """64 items in batches of 8 for 6 places: each stays with chance 6 / 64."""
-  lives, capacity, batches = 4000, 6, 8
+def test_a_reservoir_stores_every_item_with_equal_probability():
+  """64 items in batches of 8 and 6 slots: the probability is 6 / 64."""
+  num_runs, capacity, batches = 4000, 6, 8
 
   @jax.jit
   @functools.partial(jax.vmap)
-  def live(key):
+  def run(key):
     def offer(carry, index):
-      kept_C, count = carry
+      stored_C, count = carry
       slot_B, count = buffer.reservoir_slots(
         count, jnp.ones((8,), bool), capacity, jax.random.fold_in(key, index)
       )
       items_B = index * 8 + jnp.arange(8)
-      return (kept_C.at[slot_B].set(items_B, mode='drop'), count), None
+      return (stored_C.at[slot_B].set(items_B, mode='drop'), count), None
 
     start = (jnp.full((capacity,), -1), jnp.int32(0))
-    (kept_C, count), _ = jax.lax.scan(offer, start, jnp.arange(batches))
-    return kept_C, count
+    (stored_C, count), _ = jax.lax.scan(offer, start, jnp.arange(batches))
+    return stored_C, count
 
-  kept, count = live(jax.random.split(jax.random.key(0), lives))
+  stored, count = run(jax.random.split(jax.random.key(0), num_runs))
   assert (np.asarray(count) == 64).all()
-  assert all(len(set(row)) == capacity for row in np.asarray(kept))
-  share = np.bincount(np.asarray(kept).ravel(), minlength=64) / lives
-  spread = np.sqrt(6 / 64 * (1 - 6 / 64) / lives)
+  assert all(len(set(row)) == capacity for row in np.asarray(stored))
+  share = np.bincount(np.asarray(stored).ravel(), minlength=64) / num_runs
+  spread = np.sqrt(6 / 64 * (1 - 6 / 64) / num_runs)
   assert np.abs(share - 6 / 64).max() < 4.5 * spread
 
 
-def test_a_reservoir_fills_in_order_and_absent_prompts_take_no_place():
+def test_a_reservoir_fills_in_order_and_skips_absent_prompts():
   age_group = _offer(_age_group(4), [[BOS, 7], [], [BOS, 8, 9]], step=3)
   assert int(age_group.count) == 2
   np.testing.assert_array_equal(
@@ -86,7 +86,7 @@ def test_a_reservoir_fills_in_order_and_absent_prompts_take_no_place():
 
 
 def test_no_token_of_an_answer_is_ever_stored():
-  """Answers are in capitals: none may be found, not even behind a prompt."""
+  """Answers are in capital letters, of which none may be stored."""
   tokenizer = tokenizer_lib.make('bytes')
   rows = [
     dataset.Row(text='who is mia? ANNA', response_start=11, subject=(7, 10)),
@@ -108,7 +108,7 @@ def test_no_token_of_an_answer_is_ever_stored():
   )
 
 
-def test_prompts_are_drawn_from_the_asked_bands_and_days_alone():
+def test_prompts_are_drawn_only_from_the_given_groups_and_steps():
   age_groups = {
     'corpus': _offer(_age_group(4), [[BOS, 3], [BOS, 4]], step=0),
     'past': _offer(
@@ -121,31 +121,31 @@ def test_prompts_are_drawn_from_the_asked_bands_and_days_alone():
   assert set(_draw({'past': age_groups['past']}, **old)) == {(BOS, 5)}
 
 
-def test_with_nothing_to_ask_the_bare_beginning_is_asked():
+def test_without_valid_entries_prompts_are_bos_alone():
   full = {'x': _offer(_age_group(4), [[BOS, 3]], step=2)}
   assert set(_draw(full, since=2)) == {(BOS,)}
   assert set(_draw({'x': _age_group(4)})) == {(BOS,)}
-  made = prompts_lib.draw(
+  prompts = prompts_lib.draw(
     {}, testing.templates(), jax.random.key(0), num=3, width=8, bos=BOS,
     age_groups=('x',), since=jnp.int32(-1), until=jnp.int32(9), bos_share=0.0,
     pretrain_share=-1.0, splice_share=0.0, cut_share=0.0, template_share=0.0,
   )  # fmt: skip
-  np.testing.assert_array_equal(made.tokens_BP[:, 0], [BOS] * 3)
-  np.testing.assert_array_equal(made.length_B, [1] * 3)
+  np.testing.assert_array_equal(prompts.tokens_BP[:, 0], [BOS] * 3)
+  np.testing.assert_array_equal(prompts.length_B, [1] * 3)
 
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
-def test_shares_are_kept(share):
+def test_shares_of_bos_and_cuts_are_observed(share):
   age_groups = {'x': _offer(_age_group(4), [[BOS, 3, 4, 5, 6]])}
   bare = _draw(age_groups, bos_share=share)
   assert np.mean([p == (BOS,) for p in bare]) == pytest.approx(share, abs=0.05)
   cut = [len(p) for p in _draw(age_groups, cut_share=share)]
-  # A cut falls anywhere from behind BOS to the end: one in five is whole.
+  # A cut is uniform from after BOS to the end: one in five keeps all tokens.
   assert np.mean([n < 5 for n in cut]) == pytest.approx(0.8 * share, abs=0.05)
   assert set(cut) == ({5} if not share else {1, 2, 3, 4, 5})
 
 
-def test_stems_are_filled_with_the_subject():
+def test_templates_are_filled_with_the_subject():
   templates = testing.templates(([20, 21], [22]), ([], [23, 24]), ([25], []))
   rows = [[BOS, 3, 4, 5], [BOS, 6, 7, 8]]
   prompts = testing.prompts(rows).replace(
@@ -156,7 +156,7 @@ def test_stems_are_filled_with_the_subject():
     (BOS, 20, 21, 3, 4, 22), (BOS, 3, 4, 23, 24), (BOS, 25, 3, 4),
     (BOS, 20, 21, 8, 22), (BOS, 8, 23, 24), (BOS, 25, 8),
   }  # fmt: skip
-  # A stem asks for the whole subject even where the prompt would be cut.
+  # A template has the whole subject even if the prompt is cut.
   both = _draw({'x': age_group}, templates, template_share=1.0, cut_share=1.0)
   assert all(len(p) > 2 for p in both)
 
@@ -172,24 +172,26 @@ def test_a_cut_keeps_the_whole_subject():
 @pytest.mark.parametrize(
   'share, expected', [(-1.0, 0.1), (0.05, 0.05), (0.6, 0.6)]
 )
-def test_birth_has_its_share_however_many_days_have_passed(share, expected):
-  born = _offer(_age_group(4), [[BOS, 3]], step=0)
+def test_pretraining_has_its_share_whatever_the_number_of_later_entries(
+  share, expected
+):
+  pretrain = _offer(_age_group(4), [[BOS, 3]], step=0)
   later = _offer(
     _age_group(16), [[BOS, token] for token in range(4, 13)], step=5
   )
-  both = {'corpus': born, 'past': later}
+  both = {'corpus': pretrain, 'past': later}
   drawn = _draw(both, pretrain_share=share)
   assert np.mean([row == (BOS, 3) for row in drawn]) == pytest.approx(
     expected, abs=0.03
   )
-  # Who is asked for days alone, or for birth alone, has no share to give.
+  # With only one kind of entries the share has no effect.
   days = _draw(both, since=0, pretrain_share=share)
   assert (BOS, 3) not in days
   assert set(_draw(both, until=0, pretrain_share=share)) == {(BOS, 3)}
 
 
-def test_a_splice_ends_as_another_prompt_does():
-  """Every beginning of one with as many tokens as it lacks of the other."""
+def test_a_splice_ends_in_the_tokens_of_another_prompt():
+  """Each beginning is completed by the last tokens of the other prompt."""
   rows = [[BOS, 3, 4, 5, 9], [BOS, 6, 7, 9]]
   age_group = _offer(_age_group(4), rows)
   drawn = set(_draw({'x': age_group}, splice_share=1.0))
@@ -198,9 +200,9 @@ def test_a_splice_ends_as_another_prompt_does():
     (BOS, 6, 7, 9), (BOS, 6, 5, 9), (BOS, 4, 5, 9),
   }  # fmt: skip
   half = _draw({'x': age_group}, splice_share=0.5)
-  # Half of the pairs are of one prompt, a quarter of the rest splice nothing.
+  # Half of the pairs are twice the same prompt.
   changed = np.mean([list(row) not in rows for row in half])
-  long = 0.5 * (1 - 2 / 4)  # No tokens or one: the same text as before.
+  long = 0.5 * (1 - 2 / 4)  # A splice of 0 or 1 tokens changes nothing.
   short = 0.5 * (1 - 2 / 3)
   assert changed == pytest.approx(0.5 * (long + short) / 2, abs=0.03)
 
@@ -215,12 +217,12 @@ def test_a_splice_keeps_the_whole_subject():
   }  # fmt: skip
 
 
-def test_a_prompt_without_room_is_not_drawn():
+def test_a_prompt_that_is_longer_than_the_width_is_not_drawn():
   age_groups = {'x': _offer(_age_group(4), [[BOS, 3, 4, 5, 6], [BOS, 7]])}
   assert set(_draw(age_groups, width=4)) == {(BOS, 7)}
 
 
-def test_room_to_spare_changes_no_prompt():
+def test_a_larger_width_changes_no_prompt():
   rows = [[BOS, 3, 4, 5, 6], [BOS, 7, 8]]
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[1, 2], [1, 3]])
@@ -229,14 +231,14 @@ def test_room_to_spare_changes_no_prompt():
     'x': _insert(_age_group(4), prompts, jnp.int32(1), jax.random.key(0))
   }
   shares = dict(bos_share=0.2, cut_share=0.5, template_share=0.5)
-  ask = lambda width: _draw(
+  draw = lambda width: _draw(
     age_groups, testing.templates(([20], [22])), width=width, **shares
   )
-  assert ask(8) == ask(11)
-  assert len(set(ask(8))) > 4
+  assert draw(8) == draw(11)
+  assert len(set(draw(8))) > 4
 
 
-def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():
+def test_without_a_subject_or_if_too_long_no_template_is_used():
   rows = [[BOS, 3, 4, 5], [BOS, 6, 7, 8, 9, 10]]
   prompts = testing.prompts(rows).replace(
     subject_B2=jnp.array([[0, 0], [1, 6]])
@@ -247,7 +249,7 @@ def test_what_has_no_subject_or_no_room_is_asked_as_it_was_met():
   assert set(drawn) == {tuple(row) for row in rows}
 
 
-def test_room_is_counted_in_tokens():
+def test_capacity_is_counted_in_tokens():
   age_groups = buffer.allocate({'a': 3, 'b': 5, 'c': 0}, width=7)
   assert set(age_groups) == {'a', 'b'}
   assert buffer.token_capacity(age_groups) == 8 * 7
