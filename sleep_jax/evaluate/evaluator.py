@@ -107,7 +107,7 @@ class Evaluator:
     self._score_open = make(first, stream.open_probes)
     nats = probes.forced(model, nats=True)
     self._score_nats = make(nats, stream.probes if forced else {})
-    # The other way of scoring, asked for once at the end.
+    # The other scoring method, used once at the end.
     rankable = all((p.set_B >= 0).all() for p in known)
     other = greedy if self._ranked else rank
     sets = stream.probes if self._ranked or rankable else {}
@@ -154,9 +154,8 @@ class Evaluator:
       no held-out text.
     """
     args = (jnp.int32(experience),) if self._ranked else ()
-    sets = (
-      experience + 2 if experience else None
-    )  # Pretraining and the next experience count as well.
+    # Pretraining, the experiences begun, and the next one.
+    sets = experience + 2 if experience else None
     numbers: dict[str, Any] = {
       'scores': self._score(weights, *args, sets=sets),
       'template_scores': self._score_templates(weights, *args, sets=sets),
