@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import types
+from sleep_jax.runs import context
 from sleep_jax.sleep import expert_merge, settings_checks
 from tests import testing, town
 
