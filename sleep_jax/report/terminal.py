@@ -23,8 +23,8 @@ COLUMNS = (
 _LEGEND = """\
 Accuracies are fractions of probe questions answered correctly (0 to 1), means \
 over the finished seeds; ± is half the 95 % confidence interval. ↑ higher is \
-better, ↓ lower is better, * best of the column, - unknown. A change below 0 is \
-a loss."""
+better, ↓ lower is better, * best of the column, - unknown. A change below 0 \
+is a loss."""
 _UNFINISHED = """\
 Strategies without a finished seed show the state of all their seeds so far."""
 
