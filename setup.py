@@ -8,7 +8,16 @@ setuptools.setup(
   description='Language models that learn while awake and keep it in sleep.',
   license='Apache-2.0',
   python_requires='>=3.11',
-  packages=setuptools.find_packages(include=['sleep_jax', 'sleep_jax.*']),
+  # The top-level configs/ is installed inside the package, where
+  # `sleep_jax.config.files` looks for it: a folder of that name in the current
+  # folder is never used.
+  packages=[
+    *setuptools.find_packages(include=['sleep_jax', 'sleep_jax.*']),
+    'sleep_jax.configs',
+  ],
+  package_dir={'sleep_jax.configs': 'configs'},
+  package_data={'sleep_jax.report': ['templates/*']},
+  entry_points={'console_scripts': ['sleep-jax=sleep_jax.cli:main']},
   install_requires=[
     'absl-py>=2.3',
     'etils>=1.13',
@@ -21,6 +30,7 @@ setuptools.setup(
     'scipy>=1.14',
     'optax>=0.2.8',
     'orbax-checkpoint>=0.12.8,<0.13',
+    'rich>=14',
     'safetensors>=0.8',
     'tensorstore>=0.1.86',
     'tokenizers>=0.22',

@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.data = dict(
     dataset='facts',  # 'arc', 'facts', 'intents', 'jsonl' or 'passages'.
     path='',  # File or folder with the data; set on the command line.
+    extra_days='',  # Folder of JSON-lines days after the dataset's own.
     settings=dict(),  # Arguments of `make` in sleep_jax/datasets/DATASET.py.
     context=12,  # Tokens per row, BOS and EOS included.
     max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.

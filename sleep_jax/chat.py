@@ -1,32 +1,31 @@
-"""Entry: python -m sleep_jax.chat --model=FOLDER --workdir=runs/chat.
+"""Talk to a model that learns overnight what was said.
 
-Talk; then /sleep (a night about what was said), /forget NIGHT, /status, /save,
-/quit.
-Ctrl-C stops an answer, not the conversation.
+    sleep-jax chat --model=FOLDER --workdir=runs/chat
+
+Commands: /sleep (consolidate today's messages), /forget NIGHT, /status, /save,
+/quit. Ctrl-C stops an answer, not the chat.
 """
 
-import contextlib
-import io
 import sys
-import warnings
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', 'configs/chat.py', 'How nights are spent.', lock_config=True
+from sleep_jax.runs import command_line
+
+_CONFIG = command_line.define_config('How nights are spent (default: chat).')
+_MODEL = flags.DEFINE_string(
+  'model', None, 'Hugging Face model directory, or work directory of a run.'
 )
-_MODEL = flags.DEFINE_string('model', None, 'A Hugging Face model directory.')
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Keeps the days, the life and what was said today.'
+  'workdir', None, "Keeps the days, their run, and today's messages."
 )
-_MAX_NEW = flags.DEFINE_integer('max_new', 256, 'Tokens of an answer.', 1)
+_MAX_NEW = flags.DEFINE_integer('max_new', 256, 'Most tokens of an answer.', 1)
 _TEMPERATURE = flags.DEFINE_float(
-  'temperature', 0.0, '0: the likeliest words.', 0.0
+  'temperature', 0.0, 'Of sampling; 0 takes the likeliest tokens.', 0.0
 )
 _HELP = (
-  '/sleep, /status, /forget NIGHT, /save, /quit; anything else is said to the '
-  'model.'
+  'Commands: /sleep, /status, /forget NIGHT, /save, /quit. Anything else is a '
+  'message to the model.'
 )
 
 
@@ -34,18 +33,17 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   logging.set_verbosity(logging.ERROR)
-  # A night gives away what it does not keep: that is meant.
-  warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
+  from sleep_jax import api
   from sleep_jax.runs import chat_session
 
   try:
-    talk = chat_session.ChatSession(
-      _CONFIG.value, _WORKDIR.value, _MODEL.value, max_new=_MAX_NEW.value,
-      temperature=_TEMPERATURE.value,
-    )  # fmt: skip
+    learner = api.load(_MODEL.value, _WORKDIR.value, config=_CONFIG.value)
+    chat = chat_session.ChatSession(
+      learner, max_new=_MAX_NEW.value, temperature=_TEMPERATURE.value
+    )
+    learner.check_answers()
   except (ValueError, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(1)
+    command_line.exit_with_error(error)
   print(_HELP)
   while True:
     try:
@@ -56,49 +54,46 @@ def main(argv):
     if text == '/quit':
       break
     if text:
-      _turn(talk, text)
-  talk.save()
+      _turn(chat, text)
+  chat.save()
 
 
-def _turn(talk, text: str) -> None:
-  """One line of the user's."""
+def _turn(chat, text: str) -> None:
+  """Handles one line of input."""
   try:
     if text == '/sleep':
-      # The table of a study has nothing to say without questions.
-      with contextlib.redirect_stdout(io.StringIO()):
-        nights = talk.sleep()
-      outcome = 'kept' if nights[-1]['accepted'] else 'discarded'
-      print(f'night {nights[-1]["night"]}: {outcome}')
+      night = chat.sleep()[-1]
+      outcome = 'kept' if night['accepted'] else 'discarded'
+      print(f'night {night["night"]}: {outcome}')
     elif text == '/status':
-      print(talk.status())
+      print(chat.status())
     elif text.split()[0] == '/forget':
-      _forget(talk, text.split()[1:])
+      _forget(chat, text.split()[1:])
     elif text == '/save':
-      talk.save()
+      chat.save()
       print('saved')
     elif text.startswith('/'):
-      print(f'{text} is no command: {_HELP}')
+      print(f'{text} is not a command. {_HELP}')
     else:
-      for piece in talk.say(text):
+      for piece in chat.say(text):
         print(piece, end='', flush=True)
       print()
   except KeyboardInterrupt:
     night = text == '/sleep'
-    print(f'\n(stopped{"; the next /sleep goes on" if night else ""})')
+    print(f'\n(stopped{"; the next /sleep continues" if night else ""})')
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
 
 
-def _forget(talk, said: list[str]) -> None:
-  """Forgets the night that was named."""
-  if len(said) != 1 or not said[0].isdigit():
+def _forget(chat, words: list[str]) -> None:
+  if len(words) != 1 or not words[0].isdigit():
     raise ValueError('/forget needs the number of a night, as in /forget 3.')
-  done = talk.forget(int(said[0]), _sure)
-  kept = ' Its words stay in the folder of days.' if done else ''
-  print(f'{"forgotten." if done else "kept."}{kept}')
+  done = chat.forget(int(words[0]), _confirm)
+  days = ' The text stays in the folder days/.' if done else ''
+  print(f'{"forgotten." if done else "kept."}{days}')
 
 
-def _sure(where: str) -> bool:
+def _confirm(where: str) -> bool:
   try:
     return input(f'{where} Forget it? [y/N] ').strip().lower() in ('y', 'yes')
   except EOFError:
@@ -107,5 +102,6 @@ def _sure(where: str) -> bool:
 
 
 if __name__ == '__main__':
+  flags.adopt_module_key_flags(command_line)
   flags.mark_flags_as_required(['model', 'workdir'])
-  app.run(main)
+  app.run(main, flags_parser=command_line.parser(default='chat'))

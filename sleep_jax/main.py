@@ -1,4 +1,9 @@
-"""Entry: python -m sleep_jax.main --config=configs/smoke.py --workdir=x."""
+"""Run a study: strategies and seeds of one config, in one work directory.
+
+sleep-jax run --config=smoke --workdir=runs/smoke
+
+The same command continues a study that was interrupted.
+"""
 
 import logging as standard_logging
 import signal
@@ -13,29 +18,29 @@ from sleep_jax.runtime import signals
 
 _CONFIG = command_line.define_config('What to run.')
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Where everything is written; the same one resumes.'
+  'workdir', None, 'Folder of all results; an existing one is continued.'
 )
 _RESTORE_CYCLE = flags.DEFINE_integer(
-  'restore_cycle', None, 'Go back to the end of this cycle and on from there; '
+  'restore_cycle', None, 'Go back to the end of this cycle and continue there; '
   'later cycles are deleted.', lower_bound=1,
 )  # fmt: skip
 _PROFILE = flags.DEFINE_integer(
   'profile', 0, 'Traces so many wake steps, and rounds of a night, into '
-  'profile/ of the work directory; read them with xprof or Perfetto.', 0,
+  'profile/ of the work directory; view them with xprof or Perfetto.', 0,
 )  # fmt: skip
 _COORDINATOR = flags.DEFINE_string(
-  'coordinator', '', 'Of several processes: HOST:PORT of the first, or auto '
-  '(TPU pods, Slurm). Or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and '
+  'coordinator', '', 'With several processes: HOST:PORT of the first, or auto '
+  '(TPU pods, Slurm). Or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and '
   'JAX_PROCESS_ID.',
 )  # fmt: skip
-_PROCESSES = flags.DEFINE_integer('processes', None, 'How many.', 1)
-_PROCESS = flags.DEFINE_integer('process', None, 'Which, from 0.', 0)
+_PROCESSES = flags.DEFINE_integer('processes', None, 'Number of processes.', 1)
+_PROCESS = flags.DEFINE_integer('process', None, 'Which one, from 0.', 0)
 _TIMEOUT = flags.DEFINE_integer(
-  'coordinator_timeout', 300, 'Seconds to wait for the others.', 1
+  'coordinator_timeout', 300, 'Seconds to wait for the other processes.', 1
 )
 _GRACE = flags.DEFINE_float(
-  'grace', 0, 'Seconds to save in after SIGTERM or SIGINT; then it ends, and '
-  'goes on from what was saved before. 0: as many as it takes.', 0,
+  'grace', 0, 'Seconds to save in after SIGTERM or SIGINT; then the process '
+  'ends, and continues from what was saved before. 0: no limit.', 0,
 )  # fmt: skip
 
 
@@ -44,7 +49,7 @@ def main(argv):
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   if not flags.FLAGS['verbosity'].present:
     _hush()
-  from sleep_jax.runs import loop
+  from sleep_jax.runs import context
   from sleep_jax.runtime import processes
 
   stopped: list[int] = []
@@ -53,14 +58,14 @@ def main(argv):
       _COORDINATOR.value, _PROCESSES.value, _PROCESS.value,
       timeout=_TIMEOUT.value,
     )  # fmt: skip
-    # After jax, which listens for SIGTERM too.
+    # After JAX has started, which handles SIGTERM too.
     with signals.listen(stopped, _GRACE.value):
       _run(lambda: bool(stopped))
-  except loop.Interrupted as reason:
+  except context.Interrupted as reason:
     print(reason, file=sys.stderr)
     if _RESTORE_CYCLE.value is not None:
-      print('Go on without --restore_cycle.', file=sys.stderr)
-    # Another process may have been told.
+      print('Continue without --restore_cycle.', file=sys.stderr)
+    # The signal may have reached another process only.
     sys.exit(128 + (stopped or [signal.SIGTERM])[0])
   except (ValueError, OSError, ImportError) as error:
     command_line.exit_with_error(error)
@@ -71,16 +76,16 @@ def main(argv):
       command_line.exit_with_error(error)
     command_line.exit_with_error(
       ConnectionError(
-        'This process cannot go on without the others: one of them was lost, '
-        'or did not keep up. See their logs; the same command, for all of '
-        f'them, goes on from what was saved last. ({str(error)[:200]})'
+        'This process cannot continue without the others: one of them was '
+        'lost, or did not answer in time. See their logs; the same command, '
+        'for all of them, continues from what was saved last. '
+        f'({str(error)[:200]})'
       )
     )
-
   except Exception:
     if not processes.is_distributed():
       raise
-    # Those who are left would wait for us, and we for them.
+    # The other processes would wait for this one, and this one for them.
     traceback.print_exc()
     processes.exit_now(1)
 
@@ -88,26 +93,34 @@ def main(argv):
 def _run(stop):
   import jax
 
+  from sleep_jax.report import report
   from sleep_jax.runs import study
+  from sleep_jax.runtime import processes
+  from sleep_jax.storage import workdir
 
   config = _CONFIG.value
   if config.compile_cache:
     jax.config.update('jax_compilation_cache_dir', config.compile_cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-  study.Study(
+  made = study.Study(
     config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
     profile=_PROFILE.value,
-  ).run()  # fmt: skip
+  )  # fmt: skip
+  runs = made.run()
+  if processes.is_first():
+    print(report.table(runs))
+    print(f'report: {workdir.display_path(made.folder / "report.html")}')
 
 
 def _hush():
-  """Keeps others' tracebacks from drowning the message that follows them."""
+  """Silences warnings and tracebacks that would hide our own messages."""
   logging.set_verbosity(logging.FATAL)
   standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
-  # A night gives away what it does not keep: that is meant.
+  # A night donates the buffers of what it replaces; some are not reused.
   warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
 
 
 if __name__ == '__main__':
+  flags.adopt_module_key_flags(command_line)
   flags.mark_flags_as_required(['config', 'workdir'])
   app.run(main, flags_parser=command_line.parser())

@@ -1,8 +1,8 @@
-"""A tiny town for tests of whole lives: two people a day, a handful of steps.
+"""A tiny town for tests of whole runs: two people a day, a handful of steps.
 
 Everything a run has is there (several levels, nights, probes, a guard), at a
 size at which only compiling takes time. A `Town` compiles each program once,
-however many lives are lived in it.
+however many runs it has.
 """
 
 import functools
@@ -21,12 +21,21 @@ from sleep_jax import state as state_lib
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import facts
-from sleep_jax.evaluate import evaluator
+from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.learner import initial_state, programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.runs import compatibility, loop, progress, study
+from sleep_jax.runs import (
+  compatibility,
+  context,
+  loop,
+  run_factory,
+  study,
+)
+from sleep_jax.runs import (
+  progress as progress_lib,
+)
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints, metric_writer
@@ -34,7 +43,7 @@ from sleep_jax.strategies import pretrain, registry
 from tests import testing
 
 NEVER = 1e9  # Seconds.
-Progress = progress.Progress
+Progress = progress_lib.Progress
 
 
 def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
@@ -89,41 +98,41 @@ def shrink(
 
 @pytest.fixture
 def one_device(monkeypatch):
-  """Studies as on a machine with one device: eight take longer to compile.
+  """Runs studies on one device: programs for eight take longer to compile.
 
-  Those that would compile the same have it in common.
+  Runs that would compile the same programs share them.
   """
   place = testing.placement(data=1, fsdp=1, tensor=1)
   make = lambda data=-1, fsdp=1, sequence=1, tensor=1: place
   monkeypatch.setattr(sharding, 'make', make)
-  alone = study.Study._programs
+  build = run_factory.RunFactory.programs
 
-  def shared(self, kind, start, rate=None):
-    if kind.name == 'pretrain':  # Of which there are several of one name.
-      return alone(self, kind, start, rate)
-    plain = compatibility.kept(self._plain, born=False)
-    for part, name in (
+  def shared(self, strategy, made, rate=None):
+    if strategy.name == run_factory.PRETRAIN:  # Several share one name.
+      return build(self, strategy, made, rate)
+    plain = compatibility.kept(self._plain, pretraining=False)
+    for section, name in (
       ('pretrain', 'base_model'),
       ('pretrain', 'restore'),
       ('data', 'path'),
     ):
-      plain[part] = plain[part] | {name: ''}
-    stream = start.stream
+      plain[section] = plain[section] | {name: ''}
+    stream = made.stream
     arrays = (
       stream.templates,
       stream.dream_templates,
       [*stream.tasks.values()][:1],
     )
     key = (
-      kind.name, rate, start.model, stream.tokenizer.fingerprint,
+      strategy.name, rate, made.model, stream.tokenizer.fingerprint,
       json.dumps(plain), jax.tree.structure(arrays),
       *(np.asarray(x).tobytes() for x in jax.tree.leaves(arrays)),
     )  # fmt: skip
     if key not in _COMPILED:
-      _COMPILED[key] = alone(self, kind, start, rate)
+      _COMPILED[key] = build(self, strategy, made, rate)
     return _COMPILED[key]
 
-  monkeypatch.setattr(study.Study, '_programs', shared)
+  monkeypatch.setattr(run_factory.RunFactory, 'programs', shared)
 
 
 _COMPILED: dict[tuple, programs.Programs] = {}
@@ -140,25 +149,25 @@ def finished(base: pathlib.Path, *names: str) -> pathlib.Path:
   folder = base / '_'.join(['finished', *names])
   c = config()
   # Who edits itself needs something to dream about.
-  c.strategies = names or tuple(n for n in registry.NAMES if n != 'seal')
+  c.strategies = names or tuple(n for n in registry.names() if n != 'seal')
   study.Study(c, str(folder)).run()
   return folder
 
 
-class Quiet(Progress):
-  """Shows nothing; keeps what was said."""
+class Recorder(Progress):
+  """Shows nothing and records all messages."""
 
   def __init__(self):
     super().__init__()
-    self.said: list[str] = []
+    self.messages: list[str] = []
     self.is_terminal = False
 
   def say(self, text: str) -> None:
-    self.said.append(text)
+    self.messages.append(text)
 
 
 class Town:
-  """One world, one model, one mesh; any number of lives."""
+  """One dataset, one model, one mesh; any number of runs."""
 
   def __init__(
     self, config: ml_collections.ConfigDict, mesh: tuple[int, ...] = (1, 1, 1)
@@ -171,7 +180,7 @@ class Town:
       texts=[row.text for row in dataset.pretrain], **config.tokenizer
     )
     given = config.data.to_dict()
-    for name in ('dataset', 'path', 'settings'):
+    for name in ('dataset', 'path', 'extra_days', 'settings'):
       del given[name]
     self.stream = stream_lib.build(dataset, tokenizer, seed=0, **given)
     levels = config.to_dict()['levels']
@@ -180,43 +189,50 @@ class Town:
       config_lib.make(config.model, levels, vocab_size=tokenizer.vocab_size)
     )
     self.initial_model: initial_state.InitialModel | None = None
-    self.judge: evaluator.Evaluator | None = None
+    self.evaluator: evaluator_lib.Evaluator | None = None
     self.programs = functools.cache(self._programs)
 
   def make_initial_model(self, folder: pathlib.Path) -> 'Town':
-    """Lets the newborn be made, for the lives to come."""
+    """Pretrains the initial model that later runs start from."""
     if self.initial_model is None:
-      state, _ = self.live('pretrain', folder)
+      state, _ = self.run('pretrain', folder)
       self.initial_model = initial_state.InitialModel(
         state.weights, state.replay
       )
-      self.judge = evaluator.Evaluator(
+      self.evaluator = evaluator_lib.Evaluator(
         self.model, self.stream, state.weights, **self.config.evaluate
       )
     return self
 
-  def live(
+  def run(
     self,
     name: str,
     folder: pathlib.Path,
     *,
     stop: Callable[[], bool] = lambda: False,
-    judge: Any = None,
+    evaluator: Any = None,
     save_seconds: float = NEVER,
     tolerance: float | None = None,
-    said: Progress | None = None,
+    progress: Progress | None = None,
     dreams: str = events.AFTER,
+    until: int | None = None,
   ) -> tuple[state_lib.State, dict[str, Any]]:
-    """Lives from where the folder's checkpoints stand, to the end or a stop.
+    """Runs a strategy from the folder's latest checkpoint to its end or a stop.
 
     Args:
-      name: 'birth', or a life's name.
-      judge: in place of the examiner.
-      dreams: when to, if at all.
+      name: 'pretrain', or a strategy.
+      folder: of checkpoints and metrics.
+      stop: returns whether the run is asked to stop.
+      evaluator: replaces the town's own.
+      save_seconds: between two checkpoints.
+      tolerance: of the guard.
+      progress: records messages.
+      dreams: when to dream, if the config asks for dreams.
+      until: number of the event to stop before.
     """
     c, program = self.config, self.programs(name)
     steps = events.steps_per_experience(self.levels, c.wake.steps)
-    plan = program.kind.plan(
+    plan = program.strategy.plan(
       self.levels, len(self.stream.experiences), steps,
       c.consolidate.num_updates, dreams if c.dream.on else '',
     )  # fmt: skip
@@ -224,27 +240,29 @@ class Town:
       str(folder / 'checkpoints'), config={'name': name}, keep=99
     )
     with metric_writer.MetricWriter(folder) as writer:
-      life = loop.Run(
-        program, self.stream, self.initial_model, judge or self.judge,
-        loop.Tools(said or Quiet(), writer, saved, stop),
-        plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
-        save_seconds=save_seconds, num_samples=1,
+      run = loop.Run(
+        context.RunContext(
+          program, self.stream, self.initial_model, evaluator or self.evaluator,
+          context.Tools(progress or Recorder(), writer, saved, stop),
+          plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
+          save_seconds=save_seconds, num_samples=1,
+        )
       )  # fmt: skip
       try:
-        return life.run()
+        return run.run(until)
       finally:
         saved.close()
 
   def _programs(self, name: str) -> programs.Programs:
-    kinds = [pretrain.make(self.config.pretrain.steps)]
-    for known in registry.NAMES:
-      kinds += registry.make(known, num_levels=len(self.levels))
-    (kind,) = [kind for kind in kinds if kind.name == name]
+    strategies = [pretrain.make(self.config.pretrain.steps)]
+    for known in registry.names():
+      strategies += registry.make(known, num_levels=len(self.levels))
+    (strategy,) = [s for s in strategies if s.name == name]
     tokenizer = self.stream.tokenizer
     return programs.Programs(
       self.config,
       self.model,
-      kind,
+      strategy,
       self.place,
       templates=self.stream.templates,
       bos=tokenizer.bos,

@@ -1,59 +1,165 @@
-"""TODO: config.files (from settings)."""
+"""Finds config files by name or path, loads them, and resolves dotted names.
 
+The configs of this package are the top-level `configs/` of the repository; an
+installed package has them as `sleep_jax/configs`. A config file may say
+`from configs import base`: while it runs, `configs` is this package's folder,
+whatever else is named so in the current folder or on the path.
+"""
+
+import contextlib
 import difflib
 import pathlib
 import re
 import runpy
+import sys
+import types
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
-def load(path: str) -> Any:
-  """The config of a file, before any override.
+
+def folder() -> pathlib.Path:
+  """Returns the folder that holds the configs of this package."""
+  installed = _PACKAGE / 'configs'
+  return installed if installed.is_dir() else _PACKAGE.parent / 'configs'
+
+
+def names() -> list[str]:
+  """Returns the names that `--config` accepts, sorted."""
+  return sorted(p.stem for p in folder().glob('*.py') if p.stem != '__init__')
+
+
+def resolve(name: str) -> str:
+  """Returns the path of a config file, with its argument if it has one.
 
   Args:
-    path: of the file; after a colon, if there is one, its argument.
+    name: name of a config of this package ('smoke'), or path of a file
+      ('mine.py', 'studies/mine.py'); either with ':ARGUMENT' for `get_config`.
 
   Raises:
-    FileNotFoundError: there is no such file; lists those beside it.
+    FileNotFoundError: there is no such config; names the nearest one and all.
   """
-  path, *argument = path.split(':', 1)
-  file = pathlib.Path(path)
-  if not file.is_file():
-    beside = ', '.join(sorted(p.name for p in file.parent.glob('*.py')))
+  name, colon, argument = name.partition(':')
+  by_path = name.endswith('.py') or '/' in name or '\\' in name
+  path = pathlib.Path(name) if by_path else folder() / f'{name}.py'
+  if path.is_file():
+    return f'{path}{colon}{argument}'
+  if not by_path:
     raise FileNotFoundError(
-      f'--config={path}: there is no such file. In {file.parent} there are: '
-      f'{beside or "no configs"}.'
+      f'--config={name}: no config has this name{_nearest(name, names())}. '
+      f'Known names: {", ".join(names())}. A path to a file of your own ends '
+      'in .py.'
     )
-  return runpy.run_path(path)['get_config'](*argument)
+  others = sorted(p.name for p in path.parent.glob('*.py'))
+  message = f'--config={name}: this file does not exist'
+  message += f'{_nearest(path.name, others)}.'
+  if others:
+    message += f' {path.parent} contains: {", ".join(others)}.'
+  if path.stem in names():
+    message += f' To use the config of this package: --config={path.stem}.'
+  raise FileNotFoundError(message)
+
+
+def load(name: str) -> Any:
+  """Returns the config of a file, before any override.
+
+  Args:
+    name: see `resolve`.
+
+  Raises:
+    FileNotFoundError: see `resolve`.
+    ValueError: the file defines no `get_config`.
+  """
+  path, *argument = resolve(name).split(':', 1)
+  with package_configs():
+    defined = runpy.run_path(path)
+    if 'get_config' not in defined:
+      raise ValueError(
+        f'{path} defines no function get_config: a config file must define '
+        'get_config() and return a ConfigDict, as configs/smoke.py does.'
+      )
+    return defined['get_config'](*argument)
+
+
+@contextlib.contextmanager
+def package_configs() -> Iterator[None]:
+  """Makes `import configs` find this package's configs, and nothing else."""
+
+  def take_out() -> dict[str, types.ModuleType]:
+    mine = [n for n in sys.modules if n.split('.')[0] == 'configs']
+    return {name: sys.modules.pop(name) for name in mine}
+
+  before = take_out()
+  package = types.ModuleType('configs')
+  package.__path__ = [str(folder())]
+  sys.modules['configs'] = package
+  try:
+    yield
+  finally:
+    take_out()
+    sys.modules.update(before)
 
 
 def find(config: Any, name: str) -> Any:
-  """What stands at a dotted name such as `levels[0].slots`.
+  """Returns the value at a dotted name such as `levels[0].slots`.
+
+  Entries of tuples are counted from 0, in overrides and in errors alike.
 
   Raises:
-    ValueError: it names nothing; says the nearest name that is known.
+    ValueError: nothing has this name; says what the place holds instead.
   """
-  here, place = config, 'config'
-  for part in re.findall(r'[^.\[\]]+|\[\d+\]', name):
+  value, place = config, 'config'
+  for part in re.findall(r'[^.\[\]]+|\[[^\]]*\]', name):
     if part.startswith('['):
-      number = int(part[1:-1])
-      if not isinstance(here, (list, tuple)):
-        raise ValueError(f'{place} is no list: {place}{part} is nothing.')
-      if number >= len(here):
-        raise ValueError(f'{place} has {len(here)} entries, from [0].')
-      here, place = here[number], place + part
+      value = _entry(value, part, place)
+      place += part
       continue
-    if not hasattr(here, 'keys'):
-      raise ValueError(f'{place} is {here!r}: it has no key {part!r}.')
-    if part not in here:
-      raise ValueError(unknown_key(place, part, here.keys()))
-    here, place = here[part], f'{place}.{part}'
-  return here
+    if not hasattr(value, 'keys'):
+      raise ValueError(f'{place} is {value!r}: it has no key {part!r}.')
+    if part not in value:
+      raise ValueError(_missing_key(place, part, value.keys()))
+    value, place = value[part], f'{place}.{part}'
+  return value
 
 
-def unknown_key(place, key, known):
+def unknown_key(place: str, key: str, known: Iterable[str]) -> str:
+  """Returns the message for a key that is not part of a config."""
   near = difflib.get_close_matches(key, list(known), 1, 0.0)
-  hint = f'the nearest that is known is {place}.{near[0]}' if near else (
+  hint = f'the nearest known key is {place}.{near[0]}' if near else (
     'nothing can be set there'
   )  # fmt: skip
-  return f'{place}.{key} is no key of a config: {hint}.'
+  return f'{place}.{key} is not a key of a config: {hint}.'
+
+
+def _entry(value: Any, part: str, place: str) -> Any:
+  """Returns the entry of a tuple that `part`, such as '[1]', names."""
+  if not isinstance(value, (list, tuple)):
+    raise ValueError(
+      f'{place} is {value!r}: it has no entries, so that {place}{part} names '
+      'nothing.'
+    )
+  number = part[1:-1]
+  if number.isdigit() and int(number) < len(value):
+    return value[int(number)]
+  allowed = f'[0] to [{len(value) - 1}]' if value else 'none'
+  raise ValueError(
+    f'{place}{part} does not exist: {place} has {len(value)} entries, counted '
+    f'from 0. Allowed: {allowed}.'
+  )
+
+
+def _missing_key(place: str, key: str, keys: Iterable[str]) -> str:
+  if place.endswith(']'):
+    # An entry holds only what it sets: a known key may be missing.
+    return (
+      f'{place}.{key} is not set in the config file, and an override can only '
+      f'change what is set there ({", ".join(keys)}). Check the spelling, or '
+      'set it in a config file of your own.'
+    )
+  return unknown_key(place, key, keys)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+  near = difflib.get_close_matches(name, list(known), 1)
+  return f'; the nearest is {near[0]}' if near else ''

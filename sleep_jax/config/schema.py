@@ -38,7 +38,7 @@ def schema(config):
     'data': {
       **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
                                        'cache_dir')),
-      'dataset': REQUIRED, 'path': REQUIRED,
+      'dataset': REQUIRED, 'path': REQUIRED, 'extra_days': OPTIONAL,
       'settings': _arguments(DATASETS[dataset].make, but=given),
     },
     'tokenizer': _arguments(tokenizer.make, but=('texts',)),

@@ -55,7 +55,7 @@ def make(
     ValueError: a file or row cannot be used; names it.
   """
   rng = np.random.default_rng(seed)
-  groups = _read_experiences(path, field)
+  groups = read_experiences(path, field)
   pretrain_rows: list[dataset.Row] = []
   held_out: list[dataset.Row] = []
   if pretrain:
@@ -86,7 +86,9 @@ def read_pretrain(
   return _hold_out(rng, rows)
 
 
-def _read_experiences(path, field: str | None) -> dict[str, list[dataset.Row]]:
+def read_experiences(
+  path, field: str | None = None
+) -> dict[str, list[dataset.Row]]:
   """Returns the rows of each experience, in the order of training."""
   groups: dict[str, list[dataset.Row]] = {}
   for file in find_files(path):

@@ -1,86 +1,112 @@
-"""What of a config a checkpoint, a newborn and a work directory depend on."""
+"""Which parts of a config must be equal to continue or reuse a run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sleep_jax.config import files
 from sleep_jax.model import config as config_lib
 from sleep_jax.storage import workdir
 
-# What may differ between two parts of one run.
+# Keys that may differ between two parts of one run.
 FREE = (
-  'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh'
+  'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
+  'data.extra_days',
 )  # fmt: skip
-# What a newborn depends on.
-_BORN_OF = ('data', 'tokenizer', 'model', 'levels', 'pretrain', 'replay')
-# What a newborn of another run must have in common with us: its arrays'
-# shapes, and how they are read,
-_FITS = ('model', 'levels', 'replay.pretrain', 'data.max_prompt')
-# but not how experts are chosen, of which it has none on, or its days.
-_LATER = (
-  'router', 'router_spread', 'top_k', 'gate_bias', *config_lib.COMPUTED,
+# What an initial model depends on.
+_PRETRAINED_WITH = (
+  'data', 'tokenizer', 'model', 'levels', 'pretrain', 'replay'
+)  # fmt: skip
+# What must be equal to use the initial model of another run: shapes of arrays,
+# and how they are read,
+_MUST_FIT = ('model', 'levels', 'replay.pretrain', 'data.max_prompt')
+# except how experts are chosen (an initial model has no active ones), how
+# programs are compiled, and when levels are updated.
+_MAY_DIFFER = (
+  'router', 'router_spread', 'top_k', 'gate_bias', *config_lib.EXECUTION_FIELDS,
   'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip
+# Sections of a config before version 0.2, and what they are called now.
+_RENAMED = {'birth': 'pretrain'}
 
 
-def kept(config: dict[str, Any], *, born: bool) -> dict[str, Any]:
-  """The part of a config that a checkpoint depends on.
+def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:
+  """Returns the part of a config that a checkpoint depends on.
 
   Args:
-    config: resolved, as JSON gives it back.
-    born: whether the checkpoint is of a birth.
+    config: resolved, as JSON returns it.
+    pretraining: whether the checkpoint is of pretraining.
   """
-  if not born:
-    return {k: v for k, v in config.items() if k not in FREE}
-  found = {k: config[k] for k in _BORN_OF}
+  bound = workdir.without(config, FREE)
+  if not pretraining:
+    return bound
+  found = {k: bound[k] for k in _PRETRAINED_WITH}
   found['pretrain'] = {
     k: v for k, v in found['pretrain'].items() if k != 'restore'
   }
   return found
 
 
-def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
-  """The config of another run, whose newborn a config may live on with.
-
-  Args:
-    home: one seed's folder in that run's work directory.
-    config: ours, as JSON gives it back.
+def check_version(folder: workdir.Folder) -> None:
+  """Refuses a work directory that an older version wrote.
 
   Raises:
-    FileNotFoundError: it holds no finished birth.
-    ValueError: its newborn does not fit; names what differs.
+    ValueError: its config.json has sections that were renamed since.
   """
+  config = workdir.read_config(folder)
+  old = [name for name in _RENAMED if name in (config or {})]
+  if old:
+    raise ValueError(
+      f'{folder} was written by version 0.1 of sleep_jax (its config has the '
+      f'section {old[0]!r}, now {_RENAMED[old[0]]!r}) and cannot be read by '
+      'this version: choose another --workdir.'
+    )
+
+
+def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
+  """Returns the config of another run whose initial model can be used.
+
+  Args:
+    home: folder of one seed in that run's work directory.
+    config: of the new run, as JSON returns it.
+
+  Raises:
+    FileNotFoundError: there is no finished pretraining.
+    ValueError: the initial model does not fit; names what differs.
+  """
+  check_version(home.parent)
   theirs = workdir.read_config(home.parent)
-  born = home / 'pretrain' / 'checkpoints' / 'cycles' / 'cycle_0'
-  if theirs is None or not born.exists():
+  saved = home / 'pretrain' / 'checkpoints' / 'cycles' / 'cycle_0'
+  if theirs is None or not saved.exists():
     raise FileNotFoundError(
-      f'config.pretrain.restore: {home} holds no finished birth. Name the work '
-      f'directory of a run that was born with seed {home.name[5:]}.'
+      f'config.pretrain.restore: {home} holds no finished pretraining. Name '
+      f'the work directory of a run that pretrained seed {home.name[5:]}.'
     )
   found = [
     line
-    for name in _FITS
+    for name in _MUST_FIT
     for line in workdir.differences(
-      _born(files.find(theirs, name)), _born(files.find(config, name)),
+      _relevant(files.find(theirs, name)),
+      _relevant(files.find(config, name)),
       f'config.{name}',
     )
-  ]  # fmt: skip
+  ]
   if found:
     raise ValueError(
-      f'config.pretrain.restore: the newborn of {home} does not fit:\n  '
+      f'config.pretrain.restore: the initial model in {home} does not fit:\n  '
       + '\n  '.join(found)
-      + '\nMake these agree, or leave config.pretrain.restore out.'
+      + '\nMake these equal, or leave config.pretrain.restore out.'
     )
   return theirs
 
 
-def _born(value: Any) -> Any:
-  """A part of a config without what comes after birth."""
+def _relevant(value: Any) -> Any:
+  """Returns a part of a config without what may differ."""
   if isinstance(value, dict):
     return {
-      k: _born(v)
+      k: _relevant(v)
       for k, v in value.items()
-      if k not in _LATER and (k, v) != ('layer_levels', [])
+      if k not in _MAY_DIFFER and (k, v) != ('layer_levels', [])
     }
   if isinstance(value, (list, tuple)):
-    return [_born(item) for item in value]
+    return [_relevant(item) for item in value]
   return value

@@ -1,31 +1,31 @@
-"""The ledger of a life: which expert holds which nights.
+"""Finds which expert holds which night, from the expert history of a run.
 
-A row says what a night did to a slot of a level's bank. A night stays where it
-was activated until its expert moves into a slower level, merges with another or
-is forgotten.
+A row of the history says what a night did to a slot of a level's bank. A night
+stays in the expert that it activated until that expert is consolidated into a
+slower level, merged with another one, or forgotten.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# A level, and a slot of its bank; None: its base.
+# A level and a slot of its bank; slot None is the level's base.
 Place = tuple[int, int | None]
 FORGOTTEN = 'forgotten'
 
 
-def holders(ledger: Sequence[Mapping[str, Any]]) -> dict[Place, list[int]]:
-  """Nights by the expert that holds them now, in the order of their coming.
+def holders(history: Sequence[Mapping[str, Any]]) -> dict[Place, list[int]]:
+  """Returns the nights that each expert holds now, oldest first.
 
   Args:
-    ledger: rows of `records.entries`.
+    history: rows of `night_records.history_rows`.
   """
   held: dict[Place, list[int]] = {}
-  target: Place = (0, None)  # Of the night whose rows are read.
-  for row in ledger:
+  target: Place = (0, None)  # Where the present night puts its result.
+  for row in history:
     place, event = (row['level'], row['slot']), row['event']
     if event in ('activated', 'rewritten', 'dreamt'):
       target = place
-      # What nights of dreams improve is there already, and so is a base.
+      # Dreams improve an expert that exists, and a base exists always.
       before = [] if event == 'activated' else held.get(place, [])
       held[place] = [*before, row['night']]
     elif event == 'merged':
@@ -37,33 +37,33 @@ def holders(ledger: Sequence[Mapping[str, Any]]) -> dict[Place, list[int]]:
   return {place: sorted(nights) for place, nights in held.items()}
 
 
-def holder(ledger: Sequence[Mapping[str, Any]], night: int) -> Place:
-  """Where a night is held.
+def holder(history: Sequence[Mapping[str, Any]], night: int) -> Place:
+  """Returns the expert that holds a night.
 
   Raises:
-    ValueError: nowhere, or in a base, which cannot be switched off.
+    ValueError: no expert holds it, or a base, which cannot be switched off.
   """
-  held = holders(ledger)
+  held = holders(history)
   for place, nights in held.items():
     if night in nights:
       if place[1] is None:
         raise ValueError(
-          f"Night {night} went into level {place[0]}'s own weights, which "
-          "cannot be switched off: only with consolidate.into='expert' can a "
-          'night be forgotten.'
+          f'Night {night} was consolidated into the base of level {place[0]}, '
+          'which cannot be switched off: a night can only be forgotten with '
+          "consolidate.into='expert'."
         )
       return place
   known = sorted(night for nights in held.values() for night in nights)
   raise ValueError(
-    f'No expert holds night {night}: it was discarded, forgotten, or never '
-    f'was. Those that are held: {known or "none"}.'
+    f'No expert holds night {night}: it was discarded, forgotten, or has not '
+    f'happened. Nights that experts hold: {known or "none"}.'
   )
 
 
-def original_slot(ledger: Sequence[Mapping[str, Any]], night: int) -> Place:
-  """Where a night that is held somewhere was put when it was slept."""
+def original_slot(history: Sequence[Mapping[str, Any]], night: int) -> Place:
+  """Returns the expert that a night first went into."""
   return next(
     (row['level'], row['slot'])
-    for row in ledger
+    for row in history
     if row['night'] == night and row['event'] in ('activated', 'dreamt')
   )

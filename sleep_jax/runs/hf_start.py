@@ -1,8 +1,8 @@
-"""A checkpoint of others becomes a newborn, for all studies to start from.
+"""Imports a Hugging Face checkpoint as the initial model of a run.
 
-Read once from its own directory. Afterwards `pretrain.restore` finds the
-weights, placed by whichever mesh, and a description of the base model beside
-them, so the hosts of a pod need the work directory alone.
+The checkpoint is read once from its own directory. Afterwards
+`pretrain.restore` finds the weights, for any mesh, and a description of the
+base model beside them, so the hosts of a pod need the work directory alone.
 """
 
 import json
@@ -22,15 +22,17 @@ from sleep_jax.storage import checkpoints, workdir
 def import_model(
   config: ml_collections.ConfigDict, folder: str, base_model: str
 ) -> None:
-  """Writes a work directory in which each seed has been born of a checkpoint.
+  """Writes a work directory whose seeds all start from a checkpoint.
+
+  Studies read it with `config.pretrain.restore`.
 
   Args:
-    config: of the studies that will start from it; see configs/documents.py.
-    folder: made; must not be there, or be empty.
-    host: Hugging Face model directory.
+    config: of those studies; see configs/documents.py.
+    folder: target; must be empty or not exist.
+    base_model: Hugging Face model directory.
 
   Raises:
-    FileExistsError: the folder holds something.
+    FileExistsError: the folder is not empty.
     FileNotFoundError, ValueError, OSError: the checkpoint cannot be read.
   """
   home = workdir.path(folder)
@@ -50,7 +52,7 @@ def import_model(
     )  # fmt: skip
     own = home / f'seed_{seed}'
     tokenizer.save(str(own / 'tokenizer'))
-    saved = _saved(own, plain)
+    saved = _checkpoints(own, plain)
     saved.save_cycle(0, {'weights': weights}, {'event': 0, 'night_updates': 0})
     saved.close()
   (home / open_model.BASE_FOLDER).mkdir()
@@ -64,57 +66,59 @@ def import_model(
 def restore_weights(
   home: workdir.Folder, config: dict, shapes: types.Weights
 ) -> types.Weights:
-  """Weights of a newborn that was adopted.
+  """Returns the weights that `import_model` saved.
 
   Args:
-    home: one seed's folder in its work directory.
+    home: folder of one seed in the work directory.
     config: of that work directory.
-    shapes: with their places.
+    shapes: shapes and shardings of the weights.
 
   Raises:
-    ValueError: what is there is of other shapes.
+    ValueError: the saved weights have other shapes.
   """
-  saved = _saved(home, config)
+  saved = _checkpoints(home, config)
   found = saved.restore('cycles', 0, {'weights': shapes})['weights']
   saved.close()
   return found
 
 
 def load_initial_model(
-  start: inputs.RunInputs,
+  run_inputs: inputs.RunInputs,
   shapes: initial_state.InitialModel,
   config: dict,
   placement: sharding.Placement,
   home: workdir.Folder | None,
 ) -> initial_state.InitialModel:
-  """A checkpoint of others, which has met no prompts yet.
+  """Returns a pretrained model as an initial model without stored prompts.
 
   Args:
-    start: with its host.
-    shapes: of the newborn, with their places.
-    config: as JSON gives it back.
-    home: where it was adopted; None: it is read from its own directory.
+    run_inputs: with the base model.
+    shapes: shapes and shardings of the initial model.
+    config: of the run, as JSON returns it.
+    placement: of the arrays.
+    home: folder of the seed that `import_model` wrote; None reads the
+      checkpoint from its own directory.
 
   Raises:
-    ValueError, OSError: it cannot be read, or does not fit.
+    ValueError, OSError: the checkpoint cannot be read, or does not fit.
   """
   if home is None:
     weights = hf_import.load(
-      start.base_model, start.model, placement, key=jax.random.key(start.seed),
-      dtype=config['pretrain']['dtype'],
+      run_inputs.base_model, run_inputs.model, placement,
+      key=jax.random.key(run_inputs.seed), dtype=config['pretrain']['dtype'],
     )  # fmt: skip
   else:
     theirs = compatibility.check_fits(home, config)
     weights = restore_weights(home, theirs, shapes.weights)
-  empty = jax.jit(
+  zeros = jax.jit(
     lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay),
     out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
   )
-  return initial_state.InitialModel(weights, empty())
+  return initial_state.InitialModel(weights, zeros())
 
 
-def _saved(home, config):
+def _checkpoints(home, config):
   return checkpoints.Checkpoints(
     str(home / 'pretrain' / 'checkpoints'),
-    config=compatibility.kept(config, born=True),
+    config=compatibility.kept(config, pretraining=True),
   )

@@ -1,6 +1,6 @@
-"""What the lives of one seed start from: a world, its tokens, a model.
+"""Builds what the runs of one seed have in common: data, tokenizer, model.
 
-Made anew at each start, the same each time; nothing is computed yet.
+Built again at each start, with the same result; nothing is trained here.
 """
 
 import dataclasses
@@ -10,7 +10,8 @@ import ml_collections
 from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.evaluate import evaluator
+from sleep_jax.datasets import jsonl
+from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.interop import hf_checkpoint, open_model
 from sleep_jax.learner import initial_state
 from sleep_jax.model import transformer
@@ -19,12 +20,16 @@ from sleep_jax.storage import workdir
 
 @dataclasses.dataclass(frozen=True)
 class RunInputs:
-  """What the lives of one seed have in common.
+  """What the runs of one seed have in common.
 
   Attributes:
-    host: the checkpoint of others that it is born of.
-    newborn: once it is born.
-    judge: once there is a newborn to compare with; during birth, a `Reader`.
+    seed: of the runs.
+    stream: what they learn, as tokens.
+    model: the network.
+    base_model: pretrained checkpoint they start from; None if pretrained here.
+    initial_model: set once it is pretrained or loaded.
+    evaluator: set once there is an initial model to compare with; during
+      pretraining a `HeldOutEvaluator`.
   """
 
   seed: int
@@ -32,7 +37,9 @@ class RunInputs:
   model: transformer.Transformer
   base_model: hf_checkpoint.HfCheckpoint | None = None
   initial_model: initial_state.InitialModel | None = None
-  judge: evaluator.Evaluator | evaluator.HeldOutEvaluator | None = None
+  evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None = (
+    None
+  )
 
 
 def make(
@@ -42,24 +49,39 @@ def make(
   *,
   validation: bool = False,
 ) -> RunInputs:
-  """World, tokens and model of a seed.
+  """Returns data, tokenizer and model of a seed.
 
   Args:
-    folder: the work directory.
-    validation: of the stream that no strategy is measured on.
+    config: of the study.
+    folder: its work directory; tokens are cached there.
+    seed: of the run.
+    validation: use the stream on which learning rates are tuned, and which no
+      strategy is evaluated on.
 
   Raises:
-    ValueError, OSError: what the config names cannot be read.
+    ValueError, OSError: a file that the config names cannot be read.
   """
   data = config.data.to_dict()
   name, path = data.pop('dataset'), data.pop('path')
-  dataset_settings = data.pop('settings')
+  extra_days = data.pop('extra_days', '')
+  settings = data.pop('settings')
+  if name == 'jsonl' and not path and extra_days:
+    path, extra_days = extra_days, ''
   if name != 'facts':
-    dataset_settings['path'] = path
+    settings['path'] = path
   if validation:
-    dataset_settings['stream_seed'] = seed + 1
-  dataset = schema.DATASETS[name].make(seed=seed, **dataset_settings)
-  # Without birth text, the words are those of the days.
+    settings['stream_seed'] = seed + 1
+  dataset = schema.DATASETS[name].make(seed=seed, **settings)
+  if extra_days:
+    # The dataset's templates ask about subjects of its own kind.
+    days = [
+      (name, [dataclasses.replace(row, subject=None) for row in rows])
+      for name, rows in jsonl.read_experiences(extra_days).items()
+    ]
+    dataset = dataclasses.replace(
+      dataset, experiences=[*dataset.experiences, *days]
+    )
+  # Without pretraining text, the tokenizer is made from the days.
   rows = dataset.pretrain or [r for _, day in dataset.experiences for r in day]
   saved = initial_model_folder(config, folder, seed) / 'tokenizer'
   base_model = open_model.base_checkpoint(config.pretrain)
@@ -72,10 +94,10 @@ def make(
     tokenizer = tokenizer_lib.make(
       texts=[r.text for r in rows], **config.tokenizer
     )
-  here = not workdir.in_bucket(folder)
+  on_disk = not workdir.in_bucket(folder)
   stream = stream_lib.build(
     dataset, tokenizer, seed=seed,
-    cache_dir=str(folder / 'tokens') if here else None, **data,
+    cache_dir=str(folder / 'tokens') if on_disk else None, **data,
   )  # fmt: skip
   model = open_model.build_model(
     config.model.to_dict(),
@@ -87,21 +109,28 @@ def make(
 
 
 def with_evaluator(
-  config: ml_collections.ConfigDict, start: RunInputs, held_out_batches: int
+  config: ml_collections.ConfigDict,
+  inputs: RunInputs,
+  held_out_batches: int,
 ) -> RunInputs:
-  """With an examiner, which compares with the newborn."""
-  how = config.evaluate.to_dict()
-  judge = evaluator.Evaluator(
-    start.model, start.stream, start.initial_model.weights,
-    **(how | {'held_out_batches': held_out_batches}),
-  )  # fmt: skip
-  return dataclasses.replace(start, judge=judge)
+  """Returns the inputs with an evaluator of the initial model's probes.
+
+  Args:
+    config: of the study.
+    inputs: with an initial model.
+    held_out_batches: batches of held-out text that are scored.
+  """
+  settings = config.evaluate.to_dict() | {'held_out_batches': held_out_batches}
+  evaluator = evaluator_lib.Evaluator(
+    inputs.model, inputs.stream, inputs.initial_model.weights, **settings
+  )
+  return dataclasses.replace(inputs, evaluator=evaluator)
 
 
 def initial_model_folder(
   config: ml_collections.ConfigDict, folder: workdir.Folder, seed: int
 ) -> workdir.Folder:
-  """Where the newborn of a seed lives: here, or where it is restored from."""
+  """Returns the folder of the seed's initial model: here or of another run."""
   restore = config.pretrain.restore
-  whose = workdir.path(restore) if restore else folder
-  return whose / f'seed_{seed}'
+  home = workdir.path(restore) if restore else folder
+  return home / f'seed_{seed}'

@@ -1,4 +1,4 @@
-"""Records: what a life writes down of a state, as what JSON can show."""
+"""Converts what a night computed to JSON-able records."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,15 +13,16 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
-_APART = ('written', 'imitation')
+_NOT_DIVERGENCES = ('written', 'imitation')
 
 
 def new_record(phase: str, collapse: str, **more: Any) -> dict[str, Any]:
-  """What is recorded of a night that has just begun.
+  """Returns the record of a night that starts.
 
   Args:
-    phase: what it is, see `programs`.
-    collapse: why it is over already; '': it is not.
+    phase: kind of night, see `programs`.
+    collapse: reason why it ends at once; '' if it does not.
+    **more: further fields.
   """
   return {
     'divergence_at_0': {}, 'divergence': [], 'imitation': [], 'phase': phase,
@@ -38,13 +39,15 @@ def finish_record(
   guard: Mapping[str, float] | None = None,
   **more: Any,
 ) -> dict[str, Any]:
-  """The record of a night that is over.
+  """Returns the record of a finished night.
 
   Args:
-    night: see `night`, filled.
-    reason: why it was discarded; '': it was kept.
-    guard: scores 'before' and 'after', if it was asked.
-    more: what else there is to say, or to say otherwise.
+    event: the night in the schedule.
+    number: its number, from 1.
+    night: see `new_record`, filled during the night.
+    reason: why it was discarded; '' if it was kept.
+    guard: guard accuracies 'before' and 'after', if the guard is on.
+    **more: further fields; they replace those of the event.
   """
   return {
     'cycle': event.cycle, 'night': number, 'step': event.step,
@@ -56,7 +59,7 @@ def finish_record(
 def newest_slot(
   nights: Sequence[Mapping[str, Any]], receiver: int
 ) -> int | None:
-  """Slot of the newest expert, if the last night that made one is kept."""
+  """Returns the slot of the newest expert, if the last such night was kept."""
   for row in reversed(nights):
     if row['phase'] == 'consolidate':
       mine = row['accepted'] and row['receiver'] == receiver
@@ -64,29 +67,32 @@ def newest_slot(
   return None
 
 
-def round_of(
+def summarize_round(
   metrics: Mapping[str, Any],
 ) -> tuple[dict[str, float], dict[str, float], int, int]:
-  """What a round of seeding found.
+  """Summarizes one round of a night.
 
   Args:
     metrics: see `Seeding.seed`, fetched.
 
   Returns:
-    Means over its updates, what imitation earned, tokens written, updates.
+    Mean divergences over its updates, imitation rewards, number of tokens
+    written, number of updates.
   """
-  found = {name: x for name, x in metrics.items() if name not in _APART}
+  found = {
+    name: x for name, x in metrics.items() if name not in _NOT_DIVERGENCES
+  }
   means = {name: float(np.mean(x)) for name, x in found.items()}
-  earned = {k: float(v) for k, v in metrics.get('imitation', {}).items()}
-  return means, earned, int(metrics['written']), len(metrics['loss'])
+  rewards = {k: float(v) for k, v in metrics.get('imitation', {}).items()}
+  return means, rewards, int(metrics['written']), len(metrics['loss'])
 
 
-def first_of(metrics: Mapping[str, Any]) -> dict[str, float]:
-  """Divergence from each teacher before a round's first update."""
+def first_divergences(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Returns the divergence from each teacher before the first update."""
   return {
     name: float(x[0])
     for name, x in metrics.items()
-    if name not in ('loss', *_APART)
+    if name not in ('loss', *_NOT_DIVERGENCES)
   }
 
 
@@ -97,7 +103,7 @@ def samples(
   night: int,
   num: int,
 ) -> list[dict[str, Any]]:
-  """A few rehearsals of a night, as text."""
+  """Returns the first `num` rehearsals of each teacher, as text."""
   made = []
   for name, pool in pools.items():
     rows = processes.fetch(jax.tree.map(lambda x: x[:num], pool))
@@ -115,12 +121,19 @@ def samples(
   return made
 
 
-def entries(
+def history_rows(
   night: Mapping[str, Any],
   changes: Sequence[tuple[int | None, str]],
   level: int,
 ) -> list[dict[str, Any]]:
-  """Rows of the ledger: what a night did to a level's slots, (slot, what)."""
+  """Returns rows of the expert history.
+
+  Args:
+    night: record of the night.
+    changes: (slot, event) of each slot that the night changed; slot None is the
+      level's base.
+    level: of the slots.
+  """
   return [
     {
       'night': night['night'],
@@ -135,13 +148,14 @@ def entries(
 
 
 def sizes(state: state_lib.State, config: config_lib.Model) -> dict[str, int]:
-  """Parameters of active experts, and bytes of stored prompts or rows."""
+  """Returns the parameters of active experts and the bytes of stored data."""
   active_N = np.asarray(state.weights.active_NE).sum(1)
   each = [
-    config.layers_of(number) * (2 * config.width * x.rank + config.width + 1)
+    config.num_layers_of(number)
+    * (2 * config.width * x.rank + config.width + 1)
     for number, x in enumerate(config.levels, 1)
   ]
-  kept = (state.replay, state.memory)
+  kept = (state.replay, state.row_buffer)
   return {
     'added_parameters': int(np.dot(active_N, each)),
     'stored_bytes': sum(x.nbytes for x in jax.tree.leaves(kept)),

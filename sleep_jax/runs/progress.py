@@ -5,6 +5,7 @@ few enough to read later. The first step of a phase may compile, so the ETA
 follows the pace since the first report, and comes with the second.
 """
 
+import io
 import shutil
 import sys
 import time
@@ -60,6 +61,11 @@ class Progress:
     if self._drawn:
       self.stream.write('\r\x1b[2K')
       self._drawn = False
+
+
+def silent() -> Progress:
+  """Returns a `Progress` that shows nothing."""
+  return Progress(io.StringIO())
 
 
 class Phase:

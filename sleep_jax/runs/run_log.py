@@ -1,7 +1,7 @@
-"""The logbook of a life: what it did, what it cost, and rows of metrics.
+"""Everything a run records besides its state: evaluations, nights, cost.
 
-Everything that a record holds and a checkpoint keeps beside the state, so that
-a life that goes on writes on where it stopped.
+A checkpoint keeps these records beside the state, so a run that continues
+appends to them where it stopped.
 """
 
 import contextlib
@@ -19,16 +19,12 @@ RECORDS = ('evaluations', 'nights', 'ledger', 'samples', 'dreams')
 
 
 class RunLog:
-  """See above.
-
-  Args:
-    writer: of metrics.
-    decode: tokens -> text.
-    num_samples: rehearsals kept of each teacher and night.
+  """Records of one run.
 
   Attributes:
-    records: JSON-able rows by name, see `RECORDS`.
-    cost: see `evaluate.cost`.
+    records: JSON-able rows by name, see `RECORDS`. 'ledger' is the expert
+      history.
+    cost: totals of tokens, steps and time.
   """
 
   def __init__(
@@ -38,45 +34,52 @@ class RunLog:
     *,
     num_samples: int,
   ):
+    """Starts an empty log.
+
+    Args:
+      writer: writes rows of metrics.
+      decode: converts tokens to text.
+      num_samples: rehearsals of each teacher and night that are recorded.
+    """
     self.records: dict[str, list] = {name: [] for name in RECORDS}
     self.cost = cost.Cost()
-    self._writer, self._decode, self._num = writer, decode, num_samples
-    self._rows = 0
+    self._writer, self._decode = writer, decode
+    self._num_samples, self._num_rows = num_samples, 0
 
   @property
   def number(self) -> int:
-    """Of the night under way, from 1."""
+    """Number of the night under way, from 1."""
     return len(self.records['nights']) + 1
 
   def record(self) -> dict[str, Any]:
-    """All rows, and what was spent."""
+    """Returns all rows and the cost."""
     return {**self.records, 'cost': self.cost.totals()}
 
-  def kept(self, night: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a checkpoint keeps.
+  def to_save(self, night: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns what a checkpoint keeps.
 
     Args:
-      night: record of a night under way, if there is one.
+      night: record of the night under way, if there is one.
     """
     rows = {name: list(own) for name, own in self.records.items()}
     if night is not None:
-      # Written in the background, while the night goes on.
+      # A copy: it is written in the background while the night goes on.
       rows['nights'].append(copy.deepcopy(night))
-    return {'rows': self._rows, 'cost': self.cost.totals(), **rows}
+    return {'rows': self._num_rows, 'cost': self.cost.totals(), **rows}
 
-  def go_on(self, kept: Mapping[str, Any]) -> None:
-    """Takes up what `kept` gave; rows of metrics written since are dropped."""
-    self.records = {name: kept[name] for name in RECORDS}
-    self.cost, self._rows = cost.Cost(kept['cost']), kept['rows']
-    self._writer.truncate_after(self._rows)
+  def restore(self, saved: Mapping[str, Any]) -> None:
+    """Continues from `to_save`; drops metrics that were written after it."""
+    self.records = {name: saved[name] for name in RECORDS}
+    self.cost, self._num_rows = cost.Cost(saved['cost']), saved['rows']
+    self._writer.truncate_after(self._num_rows)
 
-  def take_up(self) -> dict[str, Any]:
-    """The record of the night that a checkpoint was saved in."""
+  def resume_night(self) -> dict[str, Any]:
+    """Removes and returns the record of the night that was interrupted."""
     return self.records['nights'].pop()
 
   @contextlib.contextmanager
-  def spent_on(self, night: dict[str, Any]) -> Iterator[None]:
-    """Adds the time spent inside to a night and to the life."""
+  def add_time(self, night: dict[str, Any]) -> Iterator[None]:
+    """Adds the time spent inside to a night's record and to the cost."""
     before = self.cost.totals()
     with self.cost.measure_time():
       yield
@@ -92,37 +95,39 @@ class RunLog:
     step: int,
     tokens: int,
   ) -> tuple[dict[str, float], dict[str, float]]:
-    """One round of seeding.
+    """Records one round of a night.
 
     Args:
-      night: its record, written to.
+      night: its record, updated in place.
       metrics: see `Seeding.seed`, fetched.
-      first: updates before it.
+      first: updates before this round.
       step: wake steps done.
-      tokens: that one update reads.
+      tokens: tokens that one update reads.
 
     Returns:
-      Means of the losses, and of what imitation earned (empty without).
+      Means of the losses, and means of the imitation rewards (empty if there is
+      no imitation).
     """
-    means, earned, written, num = night_records.round_of(metrics)
+    means, rewards, written, num = night_records.summarize_round(metrics)
     self.cost.add(tokens_generated=written, steps=num, tokens_read=num * tokens)
     if first == 0:
-      night['divergence_at_0'] = night_records.first_of(metrics)
+      night['divergence_at_0'] = night_records.first_divergences(metrics)
     night['divergence'].append({'update': first + num, **means})
-    if earned:
-      night['imitation'].append({'update': first + num, **earned})
-    more = {'imitation': earned} if earned else {}
+    if rewards:
+      night['imitation'].append({'update': first + num, **rewards})
+    more = {'imitation': rewards} if rewards else {}
     self.write('seed', update=first + num, step=step, **means, **more)
-    return means, earned
+    return means, rewards
 
   def dreams(
     self, night: dict[str, Any], found: Mapping[str, Any], task: types.Task
   ) -> None:
-    """What was dreamt about a task.
+    """Records the dreams about a task.
 
     Args:
-      night: its record, written to.
-      found: the journal of `Curriculum.dream`, fetched.
+      night: its record, updated in place.
+      found: what `DreamRounds.dream` returns, fetched.
+      task: what the dreams are about.
     """
     night['dreams'] = dream_records.summarize(found)
     self.records['dreams'] += dream_records.rows(
@@ -130,9 +135,9 @@ class RunLog:
     )
 
   def sample(self, pools: Mapping[str, types.Rollout]) -> None:
-    """A few rehearsals of the night under way."""
+    """Records a few rehearsals of the night under way."""
     self.records['samples'] += night_records.samples(
-      pools, self._decode, night=self.number, num=self._num
+      pools, self._decode, night=self.number, num=self._num_samples
     )
 
   def night(
@@ -141,33 +146,33 @@ class RunLog:
     changes: Sequence[tuple[int | None, str]],
     level: int,
   ) -> None:
-    """A night that is over, and what it did to a level's slots."""
+    """Records a finished night, and what it did to a level's slots."""
     self.records['nights'].append(row)
-    self.enter(row, changes, level)
+    self.add_history(row, changes, level)
     long = ('divergence', 'imitation')
     self.write('night', **{k: v for k, v in row.items() if k not in long})
 
-  def enter(
+  def add_history(
     self,
     row: Mapping[str, Any],
     changes: Sequence[tuple[int | None, str]],
     level: int,
   ) -> None:
-    """What became of a level's slots, into the ledger."""
-    self.records['ledger'] += night_records.entries(row, changes, level)
+    """Records in the expert history what a night did to a level's slots."""
+    self.records['ledger'] += night_records.history_rows(row, changes, level)
 
   def forget(self, level: int, slot: int, *, step: int) -> None:
-    """An expert that was switched off by hand, into the ledger."""
+    """Records that an expert was switched off by hand."""
     row = {'night': len(self.records['nights']), 'step': step, 'sender': None}
-    self.enter(row, [(slot, expert_history.FORGOTTEN)], level)
+    self.add_history(row, [(slot, expert_history.FORGOTTEN)], level)
 
   def evaluation(self, row: dict[str, Any]) -> None:
-    """What was answered; the journal of dreams is written with it."""
+    """Records an evaluation; the dreams so far are written with it."""
     self.records['evaluations'].append(row)
     self.write('evaluation', **row)
     self._writer.write_dreams(self.records['dreams'])
 
   def write(self, kind: str, **row: Any) -> None:
-    """A row of metrics."""
-    self._rows += 1
-    self._writer.write({'event': self._rows, 'kind': kind, **row})
+    """Writes one row of metrics."""
+    self._num_rows += 1
+    self._writer.write({'event': self._num_rows, 'kind': kind, **row})

@@ -1,15 +1,13 @@
-"""A study: strategies side by side, from one birth, over several seeds.
+"""A study: strategies side by side, from one initial model, over several seeds.
 
-Checks everything that can be checked before anything is computed, lets every
-life run (or go on), and writes the report and `summary.json` again whenever
-there is something new to see.
+Everything that can be checked is checked before anything is computed. Every run
+starts or continues, and the report is written again after each evaluation.
 """
 
 import contextlib
 import dataclasses
 import functools
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -18,36 +16,31 @@ import jax
 import ml_collections
 
 from sleep_jax.config import checks as config_checks
-from sleep_jax.evaluate import evaluator, retention
-from sleep_jax.learner import initial_state, programs
-from sleep_jax.model import config as config_lib
-from sleep_jax.objectives import judges
-from sleep_jax.report import report
-from sleep_jax.runs import compatibility, hf_start, inputs, loop, progress
+from sleep_jax.evaluate import evaluator as evaluator_lib
+from sleep_jax.evaluate import retention
+from sleep_jax.learner import initial_state
+from sleep_jax.learner import programs as programs_lib
+from sleep_jax.runs import (
+  compatibility,
+  hf_start,
+  inputs,
+  results,
+  run_factory,
+)
+from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
 from sleep_jax.schedule import capacity, events
 from sleep_jax.schedule import checks as schedule_checks
 from sleep_jax.sleep import settings, settings_checks
 from sleep_jax.storage import checkpoints as checkpoints_lib
-from sleep_jax.storage import metric_writer, provenance, workdir
-from sleep_jax.strategies import pretrain, registry, strategy
+from sleep_jax.storage import provenance, workdir
+from sleep_jax.strategies import strategy as strategy_lib
 
-_PRETRAIN = 'pretrain'
+Inputs = inputs.RunInputs
 
 
 class Study:
-  """Everything below one work directory.
-
-  Args:
-    config: see configs/base.py.
-    workdir: made where it is missing.
-    stop: whether someone asked to stop.
-    restore_cycle: every life that came so far goes back to this cycle first.
-    profile: wake steps, and rounds of a night, to trace.
-
-  Raises:
-    ValueError, OSError: the config or the work directory is not sound.
-  """
+  """All runs in one work directory."""
 
   def __init__(
     self,
@@ -57,21 +50,34 @@ class Study:
     stop: Callable[[], bool] = lambda: False,
     restore_cycle: int | None = None,
     profile: int = 0,
+    progress: progress_lib.Progress | None = None,
+    programs: dict[Any, programs_lib.Programs] | None = None,
   ):
-    self._config, self._stop = config, stop
-    self._restore_cycle = restore_cycle
-    quiet = None if processes.is_first() else open(os.devnull, 'w')
-    self._progress = progress.Progress(quiet)
-    self._runs: dict[tuple[str, int], dict[str, Any]] = {}
+    """Checks the config and opens the work directory.
+
+    Args:
+      config: see configs/base.py.
+      folder: work directory; created if it is missing.
+      stop: returns whether the study is asked to stop.
+      restore_cycle: cycle to which all runs that came so far go back first.
+      profile: number of wake steps, and of rounds of a night, to trace.
+      progress: shows progress; None prints to standard error.
+      programs: compiled programs of other studies of the same config and model,
+        by strategy and seed; new ones are added.
+
+    Raises:
+      ValueError, OSError: the config or the work directory cannot be used.
+    """
+    self._config, self._restore_cycle = config, restore_cycle
+    first = processes.is_first()
+    self._progress = progress or progress_lib.Progress()
+    if not first:
+      self._progress = progress_lib.silent()
     self._plain = json.loads(config.to_json_best_effort())
     config_checks.check(self._plain)
-    self._levels = tuple(
-      config_lib.Level(**level) for level in self._plain['levels']
-    )
-    schedule_checks.check_periods(self._levels)
-    self._steps = events.steps_per_experience(self._levels, config.wake.steps)
     self._placement = sharding.make(**config.mesh)
     self.folder = workdir.path(folder)
+    compatibility.check_version(self.folder)
     workdir.check_config(self.folder, self._plain, ignored=compatibility.FREE)
     processes.check_same(json.dumps(self._plain), 'config')
     if profile and workdir.in_bucket(self.folder):
@@ -79,306 +85,231 @@ class Study:
         f'--profile={profile} writes to a disk, and {self.folder} is in a '
         'bucket: choose a --workdir on disk.'
       )
-    # Where this process writes what is not an array: who is not the first
-    # writes for nobody.
+    # Only the first process writes files that are not arrays; what the others
+    # write is discarded.
     self._own = self.folder
-    if not processes.is_first():
+    if not first:
       self._own = workdir.path(tempfile.mkdtemp(prefix='sleep_jax_'))
-    self._profile = profiling.Profile(str(self._own / 'profile'), profile)
+    self._results = results.Results(self.folder, config.name, self._plain)
+    self._factory = run_factory.RunFactory(
+      config, self._plain, self._placement, progress=self._progress, stop=stop,
+      profile=profiling.Profile(str(self._own / 'profile'), profile),
+      folder=self.folder, own_folder=self._own, programs=programs,
+    )  # fmt: skip
+    schedule_checks.check_periods(self._factory.levels)
 
-  def run(self) -> list[dict[str, Any]]:
-    """Runs what is left to run; returns one record per strategy and seed."""
+  def run(self, *, awake_only: bool = False) -> list[dict[str, Any]]:
+    """Runs what is left; returns one record per strategy and seed.
+
+    Args:
+      awake_only: stop before the nights of the last experience.
+    """
     with (
       jax.set_mesh(self._placement.mesh),
       workdir.explain_full_disk(self.folder),
     ):
-      self._progress.say(self._check())
-      self._about = provenance.describe(self._plain)
+      self._progress.say(self.check())
+      self._results.provenance = provenance.describe(self._plain)
       workdir.write_json(self._own / 'config.json', self._plain)
-      workdir.write_json(self._own / 'about.json', self._about)
+      workdir.write_json(self._own / 'about.json', self._results.provenance)
       if self._restore_cycle is not None:
-        self._go_back(self._restore_cycle)
+        self._rewind(self._restore_cycle)
       for seed in self._config.seeds:
-        self._seed(int(seed))
-      self._draw()
-    runs = list(self._runs.values())
-    if processes.is_first():
-      print(report.table(runs))
-      print(f'report: {workdir.display_path(self.folder / "report.html")}')
-    return runs
+        self._run_seed(int(seed), awake_only)
+      self._results.write()
+    return self._results.runs
 
   def forget(self, level: int, slot: int) -> None:
-    """Switches an expert off in every life, where it stands.
+    """Switches an expert off in every run, in its latest checkpoint.
 
     Raises:
-      ValueError: see `Life.forget`.
+      ValueError: see `loop.Run.forget`.
     """
     with jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
-        start = inputs.make(self._config, self.folder, int(seed))
-        start = dataclasses.replace(
-          start, initial_model=self._initial_shapes(start)
+        made = inputs.make(self._config, self.folder, int(seed))
+        made = dataclasses.replace(
+          made, initial_model=self._factory.initial_shapes(made)
         )
-        for kind in self._kinds():
-          folder = self.folder / f'seed_{seed}' / kind.name
-          self._live(
-            kind, start, folder, act=lambda life: life.forget(level, slot)
-          )
+        for strategy in self._factory.strategies():
+          folder = self.folder / f'seed_{seed}' / strategy.name
+          with self._factory.open_run(strategy, made, folder) as run:
+            run.forget(level, slot)
 
-  def _check(self) -> str:
-    """Finds what is wrong before anything is computed; returns the audit.
+  def check(self) -> str:
+    """Checks everything before anything is computed; returns the schedule.
 
-    Every seed's stream is built and every state is laid out on the mesh, as
+    Builds the stream of every seed, and lays out every state on the mesh as
     shapes alone.
+
+    Raises:
+      ValueError, OSError: something cannot be read, or does not fit.
     """
     config = self._config
     for seed in config.seeds:
-      start = inputs.make(self._config, self.folder, int(seed))
-    if config.guard.on and start.stream.guard is None:
+      made = inputs.make(config, self.folder, int(seed))
+    if config.guard.on and made.stream.guard is None:
       raise ValueError(
-        f'config.guard.on: the world {config.data.dataset!r} has no probes for '
-        'a guard. Set config.guard.on=False.'
+        f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
+        'for a guard. Set config.guard.on=False.'
       )
     plan = events.make_events(
-      self._levels, num_experiences=len(start.stream.experiences),
-      steps=self._steps,
+      self._factory.levels, num_experiences=len(made.stream.experiences),
+      steps=self._factory.steps,
     )  # fmt: skip
     night = settings_checks.make_settings(**self._plain['consolidate'])
     overflow = 'none' if night.into == settings.BASE else night.full
-    rows = capacity.audit(self._levels, plan, overflow=overflow)
-    batch = start.stream.experiences[0].batch(0)
-    self._placement.shardings(batch, prefix='batch/')
-    initial_model = self._initial_shapes(start)
-    for kind in self._kinds():
-      self._programs(kind, start).check(initial_model)
+    rows = capacity.audit(self._factory.levels, plan, overflow=overflow)
+    batch = made.stream.experiences[0].batch(0)
+    with jax.set_mesh(self._placement.mesh):
+      self._placement.shardings(batch, prefix='batch/')
+      initial_model = self._factory.initial_shapes(made)
+      for strategy in self._factory.strategies():
+        self._factory.programs(strategy, made).check(initial_model)
     return capacity.describe(rows)
 
-  def _initial_shapes(
-    self, start: inputs.RunInputs
-  ) -> initial_state.InitialModel:
-    """Shapes of a newborn."""
-    return self._programs(self._pretrain_strategy(0), start).initial_shapes()
+  def is_finished(self) -> bool:
+    """Whether every run has come to the end of its schedule."""
+    for seed in self._config.seeds:
+      made = inputs.make(self._config, self.folder, int(seed))
+      for strategy in self._factory.strategies():
+        folder = self.folder / f'seed_{seed}' / strategy.name
+        with contextlib.closing(
+          self._factory.checkpoints(folder)
+        ) as checkpoints:
+          saved = checkpoints.latest_progress()
+        plan = self._factory.plan(strategy, len(made.stream.experiences))
+        if saved is None or saved[2]['event'] < len(plan):
+          return False
+    return True
 
-  def _seed(self, seed):
-    start = inputs.make(self._config, self.folder, seed)
+  def _run_seed(self, seed: int, awake_only: bool) -> None:
+    made = inputs.make(self._config, self.folder, seed)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
-      start.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
-    start = dataclasses.replace(start, initial_model=self._pretrain(start))
-    start = inputs.with_evaluator(
-      self._config, start, self._config.evaluate.held_out_batches
+      made.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
+    made = dataclasses.replace(made, initial_model=self._initial_model(made))
+    made = inputs.with_evaluator(
+      self._config, made, self._config.evaluate.held_out_batches
     )
-    for kind in self._kinds():
-      rate = self._tuned(kind, start) if kind.tuned else None
-      folder = self.folder / f'seed_{seed}' / kind.name
-      show = functools.partial(self._show, kind.name, seed, rate)
-      _, record = self._live(kind, start, folder, rate=rate, show=show)
-      show(record, status='finished')
+    for strategy in self._factory.strategies():
+      rate = self._learning_rate(strategy, made) if strategy.tuned else None
+      add = functools.partial(self._results.add, strategy.name, seed, rate=rate)
+      until = None
+      if awake_only:
+        plan = self._factory.plan(strategy, len(made.stream.experiences))
+        until = events.end_of_waking(plan)
+      folder = self.folder / f'seed_{seed}' / strategy.name
+      with self._factory.open_run(
+        strategy, made, folder, rate=rate, on_cycle=add
+      ) as run:
+        _, record = run.run(until)
+      add(record, status='under way' if awake_only else 'finished')
 
-  def _live(
-    self,
-    kind: strategy.Strategy,
-    start: inputs.RunInputs,
-    folder: workdir.Folder,
-    *,
-    rate: float | None = None,
-    num_experiences: int | None = None,
-    show: Callable[[dict[str, Any]], None] = lambda record: None,
-    act: Callable[[loop.Run], Any] = loop.Run.run,
-  ):
-    """One life, from where it stands to its end, unless it is to act else."""
-    config = self._config
-    plan = kind.plan(
-      self._levels, num_experiences or len(start.stream.experiences),
-      self._steps, config.consolidate.num_updates,
-      config.dream.order if config.dream.on else '',
-    )  # fmt: skip
-    name = f'{config.name}_{kind.name}_{start.seed}'
-    record = self._own / folder.relative_to(self.folder)
-    more = config.writers if processes.is_first() else ()
-    with (
-      contextlib.closing(self._checkpoints(folder)) as checkpoints,
-      metric_writer.MetricWriter(record, writers=more, name=name) as writer,
-      contextlib.closing(self._profile),
-    ):
-      life = loop.Run(
-        self._programs(kind, start, rate),
-        start.stream,
-        start.initial_model,
-        start.judge,
-        loop.Tools(
-          progress=self._progress, writer=writer, checkpoints=checkpoints,
-          stop=self._stop, on_cycle=show, profile=self._profile,
-        ),
-        plan=tuple(plan),
-        key=jax.random.key(start.seed),
-        guard_tolerance=config.guard.tolerance if config.guard.on else None,
-        save_seconds=config.checkpoint.every_seconds,
-        num_samples=config.evaluate_samples,
-      )  # fmt: skip
-      return act(life)
+  def _initial_model(self, made: Inputs) -> initial_state.InitialModel:
+    """Pretrains the initial model, or reads one that exists.
 
-  def _pretrain(self, start: inputs.RunInputs) -> initial_state.InitialModel:
-    """Pretrains the core, or reads what an earlier start pretrained.
-
-    Without birth text, who is neither restored nor hosted is born knowing
-    nothing.
+    Without pretraining text, a base model or another run to start from, the
+    initial model is untrained.
     """
-    home = inputs.initial_model_folder(self._config, self.folder, start.seed)
-    if start.base_model is not None:
-      there = None if home.parent == self.folder else home
-      self._progress.say(f'birth: reading {there or start.base_model.folder}')
+    home = inputs.initial_model_folder(self._config, self.folder, made.seed)
+    here = home.parent == self.folder
+    if made.base_model is not None:
+      source = made.base_model.folder if here else home
+      self._progress.say(f'initial model: reading {source}')
       return hf_start.load_initial_model(
-        start, self._initial_shapes(start), self._plain, self._placement, there
-      )
-    steps = self._config.pretrain.steps if start.stream.pretrain else 0
+        made, self._factory.initial_shapes(made), self._plain, self._placement,
+        None if here else home,
+      )  # fmt: skip
+    steps = self._config.pretrain.steps if made.stream.pretrain else 0
     batches = self._config.evaluate.held_out_batches
-    if start.stream.held_out is not None and batches:
-      reader = evaluator.HeldOutEvaluator(
-        start.model, start.stream.held_out, batches
+    if made.stream.held_out is not None and batches:
+      evaluator = evaluator_lib.HeldOutEvaluator(
+        made.model, made.stream.held_out, batches
       )
-      start = dataclasses.replace(start, judge=reader)
-    kind = self._pretrain_strategy(steps)
-    folder = home / _PRETRAIN
-    if home.parent == self.folder:
-      state, _ = self._live(kind, start, folder)
+      made = dataclasses.replace(made, evaluator=evaluator)
+    strategy, folder = (
+      self._factory.pretrain_strategy(steps),
+      home / run_factory.PRETRAIN,
+    )
+    if here:
+      with self._factory.open_run(strategy, made, folder) as run:
+        state, _ = run.run()
     else:
       theirs = compatibility.check_fits(home, self._plain)
       saved = checkpoints_lib.Checkpoints(
         str(folder / 'checkpoints'),
-        config=compatibility.kept(theirs, born=True),
+        config=compatibility.kept(theirs, pretraining=True),
       )
       saved.progress('cycles', 0)
-      shapes = self._programs(kind, start).abstract(None)
+      shapes = self._factory.programs(strategy, made).abstract(None)
       state = saved.restore('cycles', 0, shapes)
       saved.close()
-      self._progress.say(f'birth: restored from {folder}')
+      self._progress.say(f'initial model: restored from {folder}')
     return initial_state.InitialModel(
       weights=state.weights, replay=state.replay
     )
 
-  def _pretrain_strategy(self, steps: int) -> strategy.Strategy:
-    # Where the blocks' own MLPs are the levels, birth makes all of them.
-    deep = self._config.model.arrangement == 'depth'
-    return pretrain.make(steps, num_levels=len(self._levels) if deep else 1)
+  def _learning_rate(
+    self, strategy: strategy_lib.Strategy, made: Inputs
+  ) -> float:
+    """Returns the learning rate with the best final accuracy on validation.
 
-  def _tuned(self, kind: strategy.Strategy, start: inputs.RunInputs) -> float:
-    """The best learning rate by ACC on a validation stream.
-
-    Chosen once a study, with its first seed and the first experiences of a
-    stream that no strategy is measured on.
+    Chosen once per study, with its first seed, on the first experiences of a
+    stream that no strategy is evaluated on.
     """
     tune = self._config.tune
     rates = [float(rate) for rate in tune.learning_rates]
     if len(rates) == 1:
       return rates[0]
-    path = self.folder / 'tuning' / kind.name / 'chosen.json'
+    path = self.folder / 'tuning' / strategy.name / 'chosen.json'
     if path.exists():
       return json.loads(path.read_text())['chosen']
-    trial = inputs.make(self._config, self.folder, start.seed, validation=True)
-    trial = inputs.with_evaluator(
-      self._config,
-      dataclasses.replace(trial, initial_model=start.initial_model),
-      0,
-    )
-    found = {}
+    trial = inputs.make(self._config, self.folder, made.seed, validation=True)
+    trial = dataclasses.replace(trial, initial_model=made.initial_model)
+    trial = inputs.with_evaluator(self._config, trial, 0)
+    num = min(tune.experiences, len(trial.stream.experiences))
+    accuracy = {}
     for rate in rates:
-      _, record = self._live(
-        kind, trial, path.parent / f'rate_{rate:g}', rate=rate,
-        num_experiences=min(tune.experiences, len(trial.stream.experiences)),
-      )  # fmt: skip
-      found[rate] = retention.summarize(record['evaluations'])['acc']
-    chosen = max(found, key=lambda rate: found[rate] or 0.0)
-    self._progress.say(f'{kind.name}: learning rate {chosen:g} of {found}')
+      folder = path.parent / f'rate_{rate:g}'
+      with self._factory.open_run(
+        strategy, trial, folder, rate=rate, num_experiences=num
+      ) as run:
+        _, record = run.run()
+      accuracy[rate] = retention.summarize(record['evaluations'])['acc']
+    chosen = max(accuracy, key=lambda rate: accuracy[rate] or 0.0)
+    self._progress.say(
+      f'{strategy.name}: learning rate {chosen:g}; final accuracy by rate: '
+      f'{accuracy}'
+    )
     workdir.write_json(
       self._own / path.relative_to(self.folder),
-      {'chosen': chosen, 'acc': found},
+      {'chosen': chosen, 'acc': accuracy},
     )
     return chosen
 
-  def _kinds(self) -> list[strategy.Strategy]:
-    """The lives of one seed."""
-    num_levels = len(self._levels)
-    kinds = [
-      kind
-      for name in self._config.strategies
-      for kind in registry.make(name, num_levels=num_levels)
-    ]
-    several = len(self._config.tune.learning_rates) > 1
-    if several and self._config.data.dataset == 'jsonl':
-      for kind in kinds:
-        if kind.tuned:
-          raise ValueError(
-            f'{kind.name} is tuned on a second stream, which the jsonl world '
-            'does not have: give config.tune.learning_rates one rate.'
-          )
-    return kinds
+  def _rewind(self, cycle: int) -> None:
+    """Takes all runs that came so far back to a cycle, or none.
 
-  def _programs(
-    self, kind, start: inputs.RunInputs, rate=None
-  ) -> programs.Programs:
-    tokenizer = start.stream.tokenizer
-    return programs.Programs(
-      self._config, start.model, kind, self._placement,
-      templates=start.stream.templates, bos=tokenizer.bos, eos=tokenizer.eos,
-      dream_templates=start.stream.dream_templates,
-      task=next(iter(start.stream.tasks.values()), None),
-      judge=judges.make(self._config.consolidate.imitation.judge, tokenizer),
-      learning_rate=rate,
-    )  # fmt: skip
-
-  def _checkpoints(self, folder):
-    how = self._config.checkpoint
-    return checkpoints_lib.Checkpoints(
-      str(folder / 'checkpoints'),
-      config=compatibility.kept(self._plain, born=folder.name == _PRETRAIN),
-      keep=how.keep,
-      disk_budget_bytes=how.disk_budget_bytes,
-    )
-
-  def _go_back(self, cycle: int) -> None:
-    """All lives that came so far go back to a cycle, or none does."""
-    lives = [
-      self._checkpoints(folder.parent)
+    Raises:
+      FileNotFoundError: no run came so far, or the cycle was deleted.
+    """
+    opened = [
+      self._factory.checkpoints(folder.parent)
       for folder in sorted(self.folder.glob('seed_*/*/checkpoints'))
-      if folder.parent.name != _PRETRAIN
+      if folder.parent.name != run_factory.PRETRAIN
     ]
-    came = [max(life.available_cycles(), default=0) for life in lives]
-    if max(came, default=0) < cycle:
+    last = [max(run.available_cycles(), default=0) for run in opened]
+    if max(last, default=0) < cycle:
       raise FileNotFoundError(
-        f'--restore_cycle={cycle}: no life in {self.folder} has come further '
-        f'than cycle {max(came, default=0)}.'
+        f'--restore_cycle={cycle}: no run in {self.folder} has come further '
+        f'than cycle {max(last, default=0)}.'
       )
-    far = [life for life, last in zip(lives, came, strict=True)
-           if last >= cycle]  # fmt: skip
-    for life in far:
-      life.progress('cycles', cycle)  # Raises where it is not kept any more.
-    for life in far:
-      life.rewind(cycle)
-    for life in lives:
-      life.close()
-
-  def _show(self, name, seed, rate, record, status='under way'):
-    summary = retention.summarize(record['evaluations'], record['cost'])
-    if rate is not None:
-      summary['learning_rate'] = rate
-    last = record['evaluations'][-1] if record['evaluations'] else {}
-    self._runs[name, seed] = {
-      'strategy': name, 'seed': seed, 'status': status,
-      'summary': {'seed': seed, **summary},
-      'second_scores': last.get('second_scores'), **record,
-    }  # fmt: skip
-    self._draw()
-
-  def _draw(self):
-    """Writes summary.json and report.html, whole or not at all."""
-    if not processes.is_first():
-      return
-    runs = list(self._runs.values())
-    workdir.write_json(
-      self.folder / 'summary.json',
-      {'study': self._config.name, 'strategies': report.summaries(runs)},
-    )
-    report.write(
-      runs, str(self.folder / 'report.html'), study=self._config.name,
-      config=self._plain, about=self._about,
-    )  # fmt: skip
+    ahead = [
+      run for run, number in zip(opened, last, strict=True) if number >= cycle
+    ]
+    for run in ahead:
+      run.progress('cycles', cycle)  # Raises if it is not kept any more.
+    for run in ahead:
+      run.rewind(cycle)
+    for run in opened:
+      run.close()

@@ -138,3 +138,13 @@ def make_events(
       plan.append(Event(SAVE, **common))
       cycle += 1
   return tuple(plan)
+
+
+def end_of_waking(plan: Sequence[Event]) -> int:
+  """Returns the number of the first event after the last wake step and the
+  evaluations that follow it: the nights of the last experience, if any."""
+  last = max((n for n, e in enumerate(plan) if e.kind == WAKE), default=-1)
+  place = last + 1
+  while place < len(plan) and plan[place].kind == EVALUATE:
+    place += 1
+  return place

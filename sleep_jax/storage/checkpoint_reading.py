@@ -84,9 +84,10 @@ def find_complete(root):
 def _restore_part(path, name, keys=None):
   """Restores one field of a saved state, or some of its keys, on one device."""
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+  handler = ocp.PyTreeCheckpointHandler()
   try:
-    tree = reader.metadata(path / 'state').item_metadata.tree.get(name, {})
+    # Of the handler: the checkpointer warns that a part has no metadata.
+    tree = handler.metadata(path / 'state').tree.get(name, {})
     wanted = {
       name: jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
@@ -97,7 +98,9 @@ def _restore_part(path, name, keys=None):
       item=wanted, partial_restore=True,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
-    return reader.restore(path / 'state', args=restore_args)[name]
+    return ocp.Checkpointer(handler).restore(
+      path / 'state', args=restore_args
+    )[name]
   except Exception as error:  # Orbax and TensorStore raise many types.
     raise ValueError(
       f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}). If '

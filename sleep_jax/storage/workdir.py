@@ -18,7 +18,7 @@ import pathlib
 import tempfile
 import typing
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -87,7 +87,7 @@ def check_config(
   Args:
     folder: the work directory.
     config: the resolved config, as JSON returns it.
-    ignored: top-level keys that may differ when a run is continued.
+    ignored: keys, or 'section.key', that may differ when a run is continued.
 
   Raises:
     ValueError: the folder belongs to another config; lists the differences.
@@ -97,8 +97,7 @@ def check_config(
   old = read_config(folder)
   if old is None:
     return
-  compared = lambda c: {k: v for k, v in c.items() if k not in ignored}
-  found = list(differences(compared(old), compared(config)))
+  found = list(differences(without(old, ignored), without(config, ignored)))
   if found:
     more = f'\n  and {len(found) - 5} more' if len(found) > 5 else ''
     raise ValueError(
@@ -107,6 +106,21 @@ def check_config(
       + more
       + '\nChoose another --workdir, or run with the config in its config.json.'
     )
+
+
+def without(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+  """Returns a config without some keys.
+
+  Args:
+    config: as JSON returns it.
+    names: 'key' or 'section.key'.
+  """
+  kept = {k: v for k, v in config.items() if k not in names}
+  for name in names:
+    section, _, key = name.partition('.')
+    if key and section in kept:
+      kept[section] = {k: v for k, v in kept[section].items() if k != key}
+  return kept
 
 
 def check_writable(folder: Folder) -> None:

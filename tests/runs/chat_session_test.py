@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from configs import chat as chat_config
+from sleep_jax import api
 from sleep_jax.runs import chat_session, study
 from tests import hf_files, town
 
@@ -52,16 +53,21 @@ def _talk(home):
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old, day | dict(teacher='context'))
   c.data.settings.templates = ()
-  return chat_session.ChatSession(
-    c, str(home / 'work'), str(home / 'base_model'), max_new=6
+  learner = api.load(
+    str(home / 'base_model'), str(home / 'work'), config=c, verbose=False
   )
+  return chat_session.ChatSession(learner, max_new=6)
+
+
+def _days(talk):
+  return len(talk._session.days)
 
 
 def _logits(talk):
   """Of what would be said next, to some tokens."""
-  opened = talk._opened
-  said, _ = opened.model.prefill(
-    opened.weights, jnp.arange(8)[None], jnp.array([8]), cache_size=8
+  loaded = talk._session.loaded
+  said, _ = loaded.model.prefill(
+    loaded.weights, jnp.arange(8)[None], jnp.array([8]), cache_size=8
   )
   return np.asarray(said)
 
@@ -90,10 +96,10 @@ def _lived(home):
   for _ in range(2):
     nights = again.sleep()
     lived.mornings.append(
-      (len(nights), again.days, list(again.messages), again.status())
+      (len(nights), _days(again), list(again.messages), again.status())
     )
     lived.logits.append(_logits(again))
-    if again.days == 1:
+    if _days(again) == 1:
       list(again.say('a dog'))
   shutil.copytree(home / 'work', home / 'kept')
   return lived
@@ -113,7 +119,7 @@ def test_a_day_is_slept_on_and_the_next_begins_empty(lived):
   assert lived.messages[1]['content'] == lived.answer
   assert lived.reopened == lived.messages
   for night, (nights, days, messages, status) in enumerate(lived.mornings, 1):
-    assert nights == days == night and messages == []
+    assert nights == 1 and days == night and messages == []
     assert 'night 1: level 1, expert 0, activated' in status
   assert len(_talk(lived.home).status().splitlines()) == 3
   days = sorted((lived.home / 'work' / 'days').iterdir())
@@ -152,14 +158,14 @@ def test_who_would_forget_a_merged_night_is_asked(lived):
   asked, before = [], _logits(talk)
   assert not talk.forget(2, lambda where: asked.append(where) or False)
   (where,) = asked
-  assert 'expert 0 of level 1, with nights [1]: they would go too' in where
+  assert 'expert 0 of level 1, with nights [1], which would' in where
   np.testing.assert_array_equal(_logits(talk), before)
   assert talk.forget(2, lambda where: True)
   assert not np.allclose(_logits(talk), before, atol=1e-6)
 
 
 def test_a_first_night_that_saved_nothing_leaves_a_model_to_talk_to(home):
-  folder = home / 'work' / 'life' / 'seed_0' / 'sleep' / 'checkpoints'
+  folder = home / 'work' / 'run' / 'seed_0' / 'sleep' / 'checkpoints'
   folder.mkdir(parents=True)
   talk = _talk(home)
   list(talk.say('a cat'))
@@ -180,7 +186,7 @@ def test_an_answer_that_nobody_hears_out_is_kept_as_far_as_it_came(home):
   assert _talk(home).messages == talk.messages
 
 
-def _interrupted(life):
+def _interrupt(study, **how):
   raise KeyboardInterrupt
 
 
@@ -193,16 +199,16 @@ def test_a_night_that_was_interrupted_is_slept_without_a_word_more(
     {'role': 'assistant', 'content': ' sat\n'},
   ]
   with monkeypatch.context() as patch:
-    patch.setattr(study.Study, 'run', _interrupted)
+    patch.setattr(study.Study, 'run', _interrupt)
     with pytest.raises(KeyboardInterrupt):
       talk.sleep()
   again = _talk(home)
-  assert 'not over: /sleep goes on' in again.status()
-  assert len(again.sleep()) == again.days == 1
-  assert 'not over' not in again.status()
+  assert 'not finished: /sleep continues it' in again.status()
+  assert len(again.sleep()) == _days(again) == 1
+  assert 'not finished' not in again.status()
   (day,) = (home / 'work' / 'days').iterdir()
   assert json.loads(day.read_text())['text'] == 'user: a cat\nassistant: sat'
-  with pytest.raises(ValueError, match='Nothing was said today'):
+  with pytest.raises(ValueError, match='no messages since the last night'):
     again.sleep()
 
 
@@ -222,12 +228,12 @@ def test_what_the_template_refuses_was_never_said(home):
 
 
 def test_a_broken_day_is_named(home):
-  _talk(home)
+  _talk(home).save()
   (home / 'work' / 'today.json').write_text('[{"role": "us')
-  with pytest.raises(ValueError, match=r'today\.json is no JSON.*delete it'):
+  with pytest.raises(ValueError, match=r'today\.json is not JSON.*delete it'):
     _talk(home)
 
 
 def test_there_is_no_night_without_a_day(home):
-  with pytest.raises(ValueError, match='Nothing was said today'):
+  with pytest.raises(ValueError, match='no messages since the last night'):
     _talk(home).sleep()

@@ -55,10 +55,10 @@ def test_a_night_knows_where_it_was_put():
 
 
 def test_what_cannot_be_switched_off_is_said():
-  with pytest.raises(ValueError, match=r'night 4: .*held: \[1, 2, 3\]'):
+  with pytest.raises(ValueError, match=r'night 4: .*hold: \[1, 2, 3\]'):
     expert_history.holder(SLEPT, 4)
-  with pytest.raises(ValueError, match='held: none'):
+  with pytest.raises(ValueError, match='hold: none'):
     expert_history.holder([], 1)
   base = [_row(1, 2, None, 'rewritten')]
-  with pytest.raises(ValueError, match="level 2's own weights"):
+  with pytest.raises(ValueError, match='the base of level 2'):
     expert_history.holder(base, 1)

@@ -12,7 +12,7 @@ from jax import monitoring
 
 from sleep_jax import state as state_lib
 from sleep_jax.evaluate import cost
-from sleep_jax.runs import loop
+from sleep_jax.runs import context
 from sleep_jax.storage import checkpoints
 from tests import testing, town
 
@@ -26,7 +26,7 @@ def _town():
 
 def _live(name, folder, **how):
   """A life with the guard on, which finds no harm unless it is told to."""
-  return _town().live(name, folder, **({'tolerance': 1.0} | how))
+  return _town().run(name, folder, **({'tolerance': 1.0} | how))
 
 
 @pytest.fixture(scope='module')
@@ -58,14 +58,14 @@ def unbroken(folder):
 
   class Counts:
     def __getattr__(self, name):
-      if name == 'examine':
+      if name == 'evaluate':
         begun[0] = next(asked) + 1
-      return getattr(here.judge, name)
+      return getattr(here.evaluator, name)
 
   monitoring.register_event_duration_secs_listener(listen)
   try:
     state, record = _live(
-      'sleep', folder / 'whole', judge=Counts(),
+      'sleep', folder / 'whole', evaluator=Counts(),
       stop=lambda: next(looks) < 0,
     )  # fmt: skip
   finally:
@@ -83,7 +83,7 @@ def _at_call(number):
 def _in_parts(name, folder, stops):
   """Lives with a stop after each number of looks, then to the end."""
   for number in stops:
-    with pytest.raises(loop.Interrupted):
+    with pytest.raises(context.Interrupted):
       _live(name, folder, stop=_at_call(number))
   return _Life(*_live(name, folder), town.rows(folder))
 
@@ -131,8 +131,8 @@ def test_a_life_ended_without_warning_repeats_what_was_not_saved(
   unbroken, tmp_path, number
 ):
   with pytest.raises(RuntimeError, match='power cut'):
-    judge = _Falls(_town().judge, number)
-    _live('sleep', tmp_path, judge=judge, save_seconds=0)
+    judge = _Falls(_town().evaluator, number)
+    _live('sleep', tmp_path, evaluator=judge, save_seconds=0)
   assert len(town.rows(tmp_path)) < len(unbroken.rows)
   again = _Life(*_live('sleep', tmp_path), town.rows(tmp_path))
   _assert_same_life(unbroken, again)
@@ -162,9 +162,9 @@ def test_what_is_saved_of_a_night_does_not_change_while_it_is_written(
 
 def test_birth_broken_off_is_the_same_birth(unbroken, folder, tmp_path):
   initial_model, here = _town().initial_model, town.Town(town.config(*DEEP))
-  with pytest.raises(loop.Interrupted):
-    here.live('pretrain', tmp_path, stop=_at_call(2))
-  again, _ = here.live('pretrain', tmp_path)
+  with pytest.raises(context.Interrupted):
+    here.run('pretrain', tmp_path, stop=_at_call(2))
+  again, _ = here.run('pretrain', tmp_path)
   assert testing.same(initial_model.weights, again.weights)
   assert testing.same(initial_model.replay, again.replay)
   assert town.rows(folder / 'pretrain') == town.rows(tmp_path)
@@ -205,7 +205,9 @@ def _placed(mesh, folder):
   initial_model = here.make_initial_model(
     folder / f'birth_{mesh}'
   ).initial_model
-  return initial_model, *here.live('sleep', folder / f'{mesh}', judge=_Silent())
+  return initial_model, *here.run(
+    'sleep', folder / f'{mesh}', evaluator=_Silent()
+  )
 
 
 def test_a_sharded_life_is_that_of_one_device(tmp_path):
@@ -273,17 +275,19 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
 ):
   here = _town()
   live = functools.partial(_live, 'sleep', tmp_path, tolerance=0.1)
-  said = town.Quiet()
-  judge = _Scripted(here.judge, 0.9, 0.5)  # The newborn, and night 1.
-  with pytest.raises(loop.Interrupted):
-    live(judge=judge, said=said, stop=_at_call(2 + 2 + 1))  # Its morning.
+  said = town.Recorder()
+  judge = _Scripted(here.evaluator, 0.9, 0.5)  # The newborn, and night 1.
+  with pytest.raises(context.Interrupted):
+    live(
+      evaluator=judge, progress=said, stop=_at_call(2 + 2 + 1)
+    )  # Its morning.
   saved = checkpoints.Checkpoints(
     str(tmp_path / 'checkpoints'), config={'name': 'sleep'}
   )
   shapes = here.programs('sleep').abstract(here.initial_model)
   morning = saved.restore(*saved.latest_progress()[:2], shapes)
   saved.close()
-  state, record = live(judge=_Scripted(here.judge, 0.88, *[1.0] * 5))
+  state, record = live(evaluator=_Scripted(here.evaluator, 0.88, *[1.0] * 5))
 
   first, second = record['nights'][:2]
   assert (first['accepted'], second['accepted']) == (False, True)
@@ -291,7 +295,7 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   # What it is held against is the last waking: here, birth.
   assert second['guard'] == pytest.approx({'before': 0.9, 'after': 0.88})
   assert 'fell from 0.900 to 0.500' in first['reason']
-  assert any('night 1 discarded: guard' in line for line in said.said)
+  assert any('night 1 discarded: guard' in line for line in said.messages)
   ledger = [(e['event'], e['slot']) for e in record['ledger'][:2]]
   assert ledger == [('discarded', 0), ('activated', 0)]
   rows = [r for r in town.rows(tmp_path) if r['kind'] == 'night']
@@ -324,8 +328,8 @@ def test_a_night_that_comes_apart_ends_there_and_is_discarded(
   falls = iter(['collapse: said so'])
   program = here.programs('sleep')
   monkeypatch.setattr(program, 'collapse', lambda first, now: next(falls, ''))
-  live = functools.partial(here.live, 'sleep', tmp_path / 'life')
-  with pytest.raises(loop.Interrupted):
+  live = functools.partial(here.run, 'sleep', tmp_path / 'life')
+  with pytest.raises(context.Interrupted):
     live(stop=_at_call(4 + 1))  # After the first round.
   state, record = live()
   first, second = record['nights']
@@ -356,7 +360,7 @@ def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
   class Looks:
     def __getattr__(self, name):
       seen.append((name, running[0]))
-      return getattr(here.judge, name)
+      return getattr(here.evaluator, name)
 
   program = here.programs('sleep')
   wake = program.wake
@@ -364,9 +368,13 @@ def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
   monkeypatch.setattr(
     program, 'wake', lambda *a: seen.append(('wake', running[0])) or wake(*a)
   )
-  _live('sleep', tmp_path, judge=Looks())
+  _live('sleep', tmp_path, evaluator=Looks())
   assert {on for name, on in seen if name == 'wake'} == {True}
-  asked = [on for name, on in seen if name in ('examine', 'guard', 'second')]
+  asked = [
+    on
+    for name, on in seen
+    if name in ('evaluate', 'guard_accuracy', 'second_scores')
+  ]
   assert len(asked) == 9 + 7 + 2 and not any(asked)
 
 

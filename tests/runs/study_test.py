@@ -13,7 +13,7 @@ import pytest
 from configs import jsonl
 from sleep_jax.evaluate import retention
 from sleep_jax.learner import programs
-from sleep_jax.runs import loop, study
+from sleep_jax.runs import context, run_factory, study
 from sleep_jax.storage import checkpoints, metric_backends, metric_writer
 from tests import bucket as bucket_lib
 from tests import testing, town
@@ -125,14 +125,14 @@ def test_the_folder_says_where_its_numbers_come_from(finished):
 
 
 def test_a_finished_study_run_again_computes_nothing_and_says_the_same(
-  finished, monkeypatch, capsys
+  finished, monkeypatch
 ):
   folder = finished
   before = (folder / 'summary.json').read_bytes()
   monkeypatch.setattr(programs.Programs, 'wake', None)
-  study.Study(_config(strategies=ALL), folder).run()
+  runs = study.Study(_config(strategies=ALL), folder).run()
   assert (folder / 'summary.json').read_bytes() == before
-  assert 'joint_night' in capsys.readouterr().out
+  assert 'joint_night' in [run['strategy'] for run in runs]
 
 
 def _end(folder, name='sleep'):
@@ -155,13 +155,13 @@ def test_going_back_to_a_cycle_leads_to_the_same_end(finished, copied):
     patch.setattr(programs.Programs, 'wake', wake)
     looks = iter(range(99))
     stop = lambda: next(looks) == 5  # In the night.
-    with pytest.raises(loop.Interrupted):
+    with pytest.raises(context.Interrupted):
       study.Study(config, copied, stop=stop, restore_cycle=1).run()
     study.Study(config, copied).run()
   assert lived == ['sleep'] * 4 + ['hope'] * 4  # One experience each.
   for name in ('sleep', 'hope'):
     assert _end(copied, name) == _end(finished, name)
-  with pytest.raises(FileNotFoundError, match='=7: no life .* than cycle 2'):
+  with pytest.raises(FileNotFoundError, match='=7: no run .* than cycle 2'):
     study.Study(config, copied, restore_cycle=7).run()
   assert _end(copied) == _end(finished)
 
@@ -186,12 +186,12 @@ def test_rates_are_chosen_on_days_that_nobody_is_measured_on(
 ):
   config = _config(strategies=('sft',))
   config.tune.update(learning_rates=(1e-3, 1e-2, 1e-1), experiences=9)
-  tried, live = [], study.Study._live
+  tried, open_run = [], run_factory.RunFactory.open_run
 
-  def watch(self, kind, start, folder, **how):
-    if kind.name == 'sft':
-      tried.append((how['rate'], how.get('num_experiences'), start.stream))
-    return live(self, kind, start, folder, **how)
+  def watch(self, strategy, made, folder, **how):
+    if strategy.name == 'sft':
+      tried.append((how['rate'], how.get('num_experiences'), made.stream))
+    return open_run(self, strategy, made, folder, **how)
 
   acc = {1e-3: 0.2, 1e-2: 0.9, 1e-1: 0.4}
   summarize = retention.summarize
@@ -200,7 +200,7 @@ def test_rates_are_chosen_on_days_that_nobody_is_measured_on(
     made = summarize(evaluations, cost)
     return made | {'acc': acc[tried[-1][0]]} if tried else made
 
-  monkeypatch.setattr(study.Study, '_live', watch)
+  monkeypatch.setattr(run_factory.RunFactory, 'open_run', watch)
   monkeypatch.setattr(retention, 'summarize', scripted)
   study.Study(config, tmp_path).run()
   assert [rate for rate, _, _ in tried] == [1e-3, 1e-2, 1e-1, 1e-2]

@@ -1,0 +1,409 @@
+"""The Python API: load a model, teach it, let it sleep, ask it.
+
+    import sleep_jax
+
+    learner = sleep_jax.load('runs/smoke')
+    learner.wake(['Ada Ray lives in Oslo.', 'Ada Ray plays the harp.'])
+    learner.sleep()
+    learner.generate('Ada Ray lives in')
+
+The commands `chat`, `generate` and `convert` are built from the same objects.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from sleep_jax.data import chat_template, detokenizer, probe_arrays
+from sleep_jax.datasets import dataset as dataset_lib
+from sleep_jax.evaluate import probes as probes_lib
+from sleep_jax.interop import (
+  dense_mlp,
+  distilled_export,
+  expert_file,
+  hf_export,
+  open_model,
+)
+from sleep_jax.model import streaming
+from sleep_jax.runs import expert_history, session
+
+FORMATS = ('hf', 'experts')
+_PROBES_PER_CALL = 64
+
+
+def load(
+  source: str,
+  workdir: str | None = None,
+  *,
+  config: ml_collections.ConfigDict | None = None,
+  seed: int = 0,
+  strategy: str = session.STRATEGY,
+  dtype: str = 'float32',
+  experts: str | None = None,
+  verbose: bool = True,
+) -> 'Learner':
+  """Loads a model that can be asked and taught.
+
+  Args:
+    source: Hugging Face model directory, work directory of a run, or folder
+      that `Learner.save` wrote. It is never changed, unless it is such a folder
+      and `workdir` is None.
+    workdir: folder that keeps the days that are learned, and the run that
+      learns them. It is continued if it exists. None: a temporary folder, which
+      is deleted with the learner; `Learner.save` keeps it.
+    config: how days and nights are spent; None: as the run was, or, of a
+      pretrained model, `configs/chat.py`.
+    seed: which seed of a run; also seeds sampling.
+    strategy: which strategy of a run; only 'sleep' can be taught further.
+    dtype: type of a pretrained model's parameters.
+    experts: file of experts to attach, see `Learner.export`. The result can be
+      asked, but not taught.
+    verbose: whether progress is printed to standard error.
+
+  Returns:
+    A learner.
+
+  Raises:
+    FileNotFoundError: `source` is not a model, a run or a saved learner.
+    ValueError: it cannot be read.
+  """
+  opened = session.Session(
+    source, workdir, config=config, seed=seed, strategy=strategy, dtype=dtype,
+    verbose=verbose,
+  )  # fmt: skip
+  return Learner(opened, seed=seed, experts=experts)
+
+
+class Learner:
+  """A model that is taught day by day; made by `load`.
+
+  Attributes:
+    session: its files.
+  """
+
+  def __init__(
+    self, opened: session.Session, *, seed: int = 0, experts: str | None = None
+  ):
+    self.session, self._seed, self._experts = opened, seed, experts
+    self._ready: tuple[Any, ...] | None = None
+    self._ready_of: open_model.LoadedModel | None = None
+
+  @property
+  def loaded(self) -> open_model.LoadedModel:
+    """Model, weights and tokenizer, as they are now."""
+    return self.session.loaded
+
+  def generate(
+    self, prompts: str | Sequence[str], **sampling: Any
+  ) -> str | list[str]:
+    """Continues one prompt or several.
+
+    Args:
+      prompts: a text, or several.
+      **sampling: `max_new` (64 tokens), `temperature` (0, the likeliest
+        tokens), `top_k` (0, all), `top_p` (1.0) and `seed`.
+
+    Returns:
+      The continuation without its prompt, or a list of them.
+    """
+    if isinstance(prompts, str):
+      return self.generate([prompts], **sampling)[0]
+    texts = ['' for _ in prompts]
+    for pieces in self.stream(prompts, **sampling):
+      texts = [a + b for a, b in zip(texts, pieces, strict=True)]
+    return texts
+
+  def stream(
+    self, prompts: Sequence[str], **sampling: Any
+  ) -> Iterator[list[str]]:
+    """As `generate`, but yields pieces of each text as they are generated."""
+    tokenizer = self.loaded.tokenizer
+    rows = [[tokenizer.bos, *tokenizer.encode(prompt)] for prompt in prompts]
+    return self._stream(rows, **sampling)
+
+  def answer(
+    self, messages: str | Sequence[Mapping[str, str]], **sampling: Any
+  ) -> str:
+    """Answers a message, or the last one of a conversation.
+
+    Args:
+      messages: a text, or dicts with 'role' and 'content'.
+      **sampling: see `generate`; `max_new` is 256.
+
+    Raises:
+      ValueError: the model has no chat template, or it refuses the messages.
+    """
+    return ''.join(self.stream_answer(messages, **sampling))
+
+  def stream_answer(
+    self, messages: str | Sequence[Mapping[str, str]], **sampling: Any
+  ) -> Iterator[str]:
+    """As `answer`, in pieces as they are generated."""
+    return (piece for (piece,) in self.stream_answers([messages], **sampling))
+
+  def stream_answers(
+    self,
+    conversations: Sequence[str | Sequence[Mapping[str, str]]],
+    **sampling: Any,
+  ) -> Iterator[list[str]]:
+    """As `stream_answer`, for several conversations at once."""
+    template = self._template()
+    rows = [
+      template.encode(
+        [{'role': 'user', 'content': c}] if isinstance(c, str) else c
+      )
+      for c in conversations
+    ]
+    return self._stream(rows, **({'max_new': 256} | sampling))
+
+  def check_answers(self) -> None:
+    """Finds whether `answer` can be used.
+
+    Raises:
+      ValueError, FileNotFoundError: the model has no usable chat template.
+    """
+    self._template()
+
+  def wake(self, rows: Iterable[session.Row]) -> None:
+    """Learns a day awake: its levels are updated, nothing is consolidated.
+
+    Args:
+      rows: texts, or dicts {'text': ...} or {'prompt': ..., 'response': ...}.
+
+    Raises:
+      ValueError: the day before needs its night first, there are no rows, or a
+        row cannot be read or does not fit; nothing is learned then.
+    """
+    self._check_teachable()
+    self.session.add_day(rows)
+    self.session.run(awake_only=True)
+
+  def sleep(self) -> list[dict[str, Any]]:
+    """Consolidates the day; also continues a night that was interrupted.
+
+    Returns:
+      Records of the nights: 'night', 'accepted', 'reason', 'level' and more.
+
+    Raises:
+      ValueError: nothing was learned since the last night.
+    """
+    self._check_teachable()
+    if not self.session.needs_night():
+      raise ValueError(
+        'Nothing was learned since the last night: there is nothing to '
+        'consolidate. Call wake(rows) first.'
+      )
+    before = self.loaded.num_nights
+    return self.session.run()[before:]
+
+  def forget(
+    self, night: int, confirm: Callable[[str], bool] = lambda where: False
+  ) -> bool:
+    """Switches off the expert that holds a night.
+
+    Args:
+      night: its number, from 1.
+      confirm: called with a sentence that says where the night is, if its
+        expert also holds other nights or was merged; they are lost too if it
+        returns True.
+
+    Returns:
+      Whether the expert was switched off.
+
+    Raises:
+      ValueError: no expert holds that night, or a night is under way.
+    """
+    history = self.loaded.expert_history
+    level, slot = expert_history.holder(history, night)
+    held = expert_history.holders(history)[level, slot]
+    others = [other for other in held if other != night]
+    moved = expert_history.original_slot(history, night) != (level, slot)
+    if others or moved:
+      also = (
+        f', with nights {others}, which would be lost too' if others else ''
+      )
+      where = f'Night {night} is in expert {slot} of level {level}{also}.'
+      if not confirm(where):
+        return False
+    self.session.forget(level, slot)
+    return True
+
+  def evaluate(self, rows: Iterable[Mapping[str, str]]) -> dict[str, float]:
+    """Scores questions in an empty context.
+
+    Args:
+      rows: dicts with 'prompt' and 'answer'; an answer usually starts with a
+        space.
+
+    Returns:
+      'accuracy': share of greedy answers that equal the expected one, end of
+      text included; 'log_likelihood': mean nats per token of the expected
+      answers; 'num_probes'.
+
+    Raises:
+      ValueError: a row lacks a field, or there are no rows.
+    """
+    group = [_probe(number, row) for number, row in enumerate(rows)]
+    if not group:
+      raise ValueError('There are no probes: pass at least one row.')
+    model, weights, tokenizer = self._parts()[:3]
+    width = lambda text: len(tokenizer.encode(text)) + 1
+    prompt = max(width(p.prompt) for p in group)
+    answer = max(width(p.answer) for p in group)
+    dataset = dataset_lib.Dataset(
+      name='probes', pretrain=[], held_out=[], experiences=[],
+      probes={'probes': group},
+    )  # fmt: skip
+    arrays = probe_arrays.make_probes(
+      group, dataset, tokenizer,
+      probe_arrays.make_candidates(dataset, tokenizer, [group]),
+      context=prompt + answer, max_prompt=prompt,
+    )  # fmt: skip
+    found = {'num_probes': float(len(group))}
+    for name, score in (
+      ('accuracy', probes_lib.greedy(model, eos=tokenizer.eos)),
+      ('log_likelihood', probes_lib.forced(model, nats=True)),
+    ):
+      scorer = probes_lib.Scorer(
+        score, {'probes': arrays}, chunk=_PROBES_PER_CALL
+      )
+      found[name] = scorer(weights)['probes']
+    return found
+
+  def save(self, folder: str) -> None:
+    """Copies everything that was learned to a new folder, for `load`.
+
+    Raises:
+      ValueError: nothing was learned yet.
+      FileExistsError: the folder is not empty.
+    """
+    self.session.save(folder)
+
+  def export(
+    self,
+    target: str,
+    format: str = 'hf',
+    *,
+    dtype: str = 'float32',
+    distil: distilled_export.Settings | None = None,
+  ) -> None:
+    """Writes the model for other programs.
+
+    Args:
+      target: folder, or file of experts; must not exist.
+      format: 'hf': an ordinary Hugging Face checkpoint, exact where the gates
+        of experts are always open; 'experts': the experts alone, as one
+        safetensors file with a card.
+      dtype: of the parameters, 'float32' or 'bfloat16'.
+      distil: trains a dense student first, where no exact export exists.
+
+    Raises:
+      ValueError: the format is unknown, or no exact export exists.
+    """
+    if format not in FORMATS:
+      raise ValueError(f'format is {format!r}: expected one of {FORMATS}.')
+    model, weights, tokenizer, loaded = self._parts()
+    if format == 'experts':
+      return expert_file.save(
+        model, weights, target, expert_history=loaded.expert_history
+      )
+    if distil is not None:
+      model, weights = distilled_export.distil(
+        model, weights, self.session.stored_prompts(),
+        jax.random.key(self._seed), eos=tokenizer.eos, log_fn=print,
+        settings=distil,
+      )  # fmt: skip
+    hf_export.save(
+      model, weights, target, tokenizer=tokenizer,
+      base_model=loaded.base_model, dtype=dtype,
+    )  # fmt: skip
+
+  def describe(self) -> str:
+    """Returns a few lines: size, levels, experts in use, and which night is
+    where."""
+    model, weights, _, loaded = self._parts()
+    c = model.config
+    count = sum(x.size for x in loaded.weights.params.values())
+    lines = [
+      f'{count:,} parameters',
+      f'  {c.num_layers} blocks of width {c.width}, {c.num_heads} query heads '
+      f'and {c.num_kv_heads} key-value heads, vocabulary {c.vocab_size}',
+      f'  {c.num_levels} levels, {c.arrangement}; router {c.router}',
+    ]
+    for level, slots in expert_file.active_slots(weights).items():
+      lines.append(f'  level {level}: active experts {slots}')
+    for row in loaded.expert_history:
+      lines.append(
+        f'  night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
+        f'{row["event"]}'
+      )
+    reason = dense_mlp.reason_not_dense(model, weights, loaded.base_model)
+    lines.append(f'  dense export: {reason or "exact"}')
+    return '\n'.join(lines)
+
+  def _parts(self):
+    """Returns model, weights ready to stream, tokenizer and what was loaded."""
+    loaded = self.loaded
+    if self._ready is None or self._ready_of is not loaded:
+      model, weights = loaded.model, loaded.weights
+      if self._experts is not None:
+        model, weights = expert_file.attach(model, weights, self._experts)
+      self._ready = model, weights, loaded.tokenizer, loaded
+      self._ready_of = loaded
+      self._streamed = streaming.prepare(model, weights)
+    return self._ready
+
+  def _stream(
+    self,
+    rows: Sequence[Sequence[int]],
+    *,
+    max_new: int = 64,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+  ) -> Iterator[list[str]]:
+    """Yields a piece of text for each row of tokens."""
+    model, _, tokenizer, loaded = self._parts()
+    texts = [detokenizer.Detokenizer(tokenizer) for _ in rows]
+    for tokens in streaming.stream(
+      model, self._streamed, rows,
+      jax.random.key(self._seed if seed is None else seed), max_new=max_new,
+      end_tokens=loaded.end_tokens, temperature=temperature, top_k=top_k,
+      top_p=top_p,
+    ):  # fmt: skip
+      yield [
+        '' if token is None else text.add(token)
+        for text, token in zip(texts, tokens, strict=True)
+      ]
+    yield [text.end() for text in texts]
+
+  def _template(self) -> chat_template.ChatTemplate:
+    base = self.loaded.base_model
+    if base is None:
+      raise ValueError(
+        'This model was pretrained here and has no chat template: use '
+        'generate(prompt) instead of answer(messages).'
+      )
+    return chat_template.ChatTemplate(
+      str(self.session.chat_folder), self.loaded.end_tokens
+    )
+
+  def _check_teachable(self) -> None:
+    if self._experts is not None:
+      raise ValueError(
+        'Experts were attached from a file: this learner can be asked, but not '
+        'taught. Load the model without `experts`.'
+      )
+
+
+def _probe(number: int, row: Mapping[str, str]) -> dataset_lib.Probe:
+  for field in ('prompt', 'answer'):
+    if not isinstance(row.get(field), str):
+      raise ValueError(
+        f'rows[{number}] has no text {field!r}: expected a dict with '
+        f"'prompt' and 'answer', found {sorted(row)}."
+      )
+  return dataset_lib.Probe(row['prompt'], row['answer'])

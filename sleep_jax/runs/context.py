@@ -1,0 +1,210 @@
+"""What the loop of a run and its nights share: programs, data, log, position.
+
+The position is the number of the next event of the schedule. A checkpoint holds
+the state, the position and everything recorded so far.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.evaluate import evaluator as evaluator_lib
+from sleep_jax.learner import initial_state, programs
+from sleep_jax.runs import night_records, run_log
+from sleep_jax.runs import progress as progress_lib
+from sleep_jax.runtime import processes, profiling
+from sleep_jax.schedule import events
+from sleep_jax.storage import checkpoints as checkpoints_lib
+from sleep_jax.storage import metric_writer
+
+
+class Interrupted(Exception):
+  """The run was asked to stop; everything is saved."""
+
+
+@dataclasses.dataclass
+class Tools:
+  """What a run needs from outside.
+
+  Attributes:
+    progress: shows how far the run is.
+    writer: writes its metrics.
+    checkpoints: its checkpoint folder.
+    stop: returns whether the run is asked to stop.
+    on_cycle: called with the record after each evaluation.
+    profile: traces the first wake steps and the first rounds of a night.
+  """
+
+  progress: progress_lib.Progress
+  writer: metric_writer.MetricWriter
+  checkpoints: checkpoints_lib.Checkpoints
+  stop: Callable[[], bool] = lambda: False
+  on_cycle: Callable[[dict[str, Any]], None] = lambda record: None
+  profile: profiling.Profile = profiling.Profile('', 0)
+
+
+class RunContext:
+  """State of one run outside the model.
+
+  Attributes:
+    position: number of the next event in `plan`.
+    night: record of the night under way; empty outside a night.
+    log: everything recorded so far.
+  """
+
+  def __init__(
+    self,
+    program: programs.Programs,
+    stream: stream_lib.Stream,
+    initial_model: initial_state.InitialModel | None,
+    evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None,
+    tools: Tools,
+    *,
+    plan: tuple[events.Event, ...],
+    key: jax.Array,
+    guard_tolerance: float | None,
+    save_seconds: float,
+    num_samples: int,
+  ):
+    """Collects the parts of a run.
+
+    Args:
+      program: compiled programs of the strategy.
+      stream: what is learned.
+      initial_model: weights and prompts to start from; None to draw weights.
+      evaluator: None evaluates nothing.
+      tools: see `Tools`.
+      plan: all events of the run.
+      key: of all random numbers.
+      guard_tolerance: largest loss of guard accuracy that a night may cause;
+        None switches the guard off.
+      save_seconds: seconds between two checkpoints inside a cycle.
+      num_samples: rehearsals of each teacher and night that are recorded.
+    """
+    self.program, self.stream, self.tools = program, stream, tools
+    self.initial_model, self.evaluator = initial_model, evaluator
+    self.plan, self.key = plan, key
+    self.guarded = guard_tolerance is not None and program.strategy.sleeps
+    self._tolerance = guard_tolerance
+    self._save_seconds = save_seconds
+    self.log = run_log.RunLog(
+      tools.writer, stream.tokenizer.decode, num_samples=num_samples
+    )
+    self.position = 0
+    self.night: dict[str, Any] = {}
+    self._saved = time.monotonic()
+
+  @property
+  def name(self) -> str:
+    """Name of the strategy."""
+    return self.program.strategy.name
+
+  def evaluate(self, weights: types.Weights, event: events.Event) -> None:
+    """Evaluates and records; after the last event also the second scores."""
+    if self.evaluator is None:
+      return
+    numbers = self.evaluator.evaluate(weights, event.experience)
+    row = {
+      'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
+      'experience': event.experience if event.ends else None, **numbers,
+    }  # fmt: skip
+    last = self.position + 2 >= len(self.plan)
+    if last or event.moment == events.INITIAL:
+      row['second_scores'] = self.evaluator.second_scores(weights)
+      row['gates'] = self.evaluator.expert_gates(weights)
+    self.log.evaluation(row)
+    self.tools.on_cycle(self.log.record())
+
+  def guard_veto(
+    self, before: float, weights: types.Weights, event: events.Event
+  ) -> tuple[dict[str, float], str]:
+    """Returns guard accuracies and the reason to discard a night, or ''.
+
+    Args:
+      before: guard accuracy before the night.
+      weights: what the night would commit.
+      event: the night.
+    """
+    after = self.evaluator.guard_accuracy(weights, event.experience)
+    reason = ''
+    if before - after > self._tolerance:
+      reason = (
+        f'guard probes fell from {before:.3f} to {after:.3f}, more than '
+        f'guard.tolerance {self._tolerance}'
+      )
+    return {'before': before, 'after': after}, reason
+
+  def record_sizes(self, state: state_lib.State) -> None:
+    """Records added parameters and stored bytes."""
+    self.log.cost.set_sizes(
+      **night_records.sizes(state, self.program.model.config)
+    )
+
+  def maybe_save(self, state: state_lib.State) -> None:
+    """Saves a checkpoint inside the cycle if one is due.
+
+    Raises:
+      Interrupted: the run is asked to stop; it is saved first.
+    """
+    due = time.monotonic() - self._saved >= self._save_seconds
+    stop, due = processes.any_of((self.tools.stop(), due))
+    if not stop and not due:
+      return
+    self.save(state)
+    if stop:
+      self.tools.checkpoints.wait()
+      raise Interrupted(
+        f'stopped at event {self.position}: saved; the same command continues'
+      )
+
+  def save(self, state: state_lib.State) -> None:
+    """Saves a checkpoint inside the cycle."""
+    night = self.night if state.night is not None else None
+    self.tools.writer.flush()  # The checkpoint counts on these rows.
+    self.tools.checkpoints.save_moment(
+      state, self._progress(state, night=night)
+    )
+    self._saved = time.monotonic()
+
+  def save_cycle(self, state: state_lib.State, event: events.Event) -> None:
+    """Saves the checkpoint at the end of a cycle.
+
+    Raises:
+      Interrupted: the run is asked to stop.
+    """
+    self.tools.writer.flush()  # The checkpoint counts on these rows.
+    self.tools.checkpoints.save_cycle(event.cycle, state, self._progress(state))
+    self._saved = time.monotonic()
+    if processes.any_of((self.tools.stop(),))[0]:
+      self.tools.checkpoints.wait()
+      raise Interrupted(f'stopped after cycle {event.cycle}: saved')
+
+  def guard_accuracy(self, weights: types.Weights, experience: int) -> float:
+    """Guard accuracy, or -1.0 if the guard is off."""
+    if not self.guarded:
+      return -1.0
+    return self.evaluator.guard_accuracy(weights, experience)
+
+  def active_slots(self, state: state_lib.State, level: int) -> list[int]:
+    """Slots of a level's bank in use; level 0, the context, has none."""
+    if not level:
+      return []
+    active_NE = np.asarray(state.weights.active_NE)
+    return np.flatnonzero(active_NE[level - 1]).tolist()
+
+  def _progress(
+    self, state: state_lib.State, *, night: dict[str, Any] | None = None
+  ) -> dict[str, Any]:
+    return {
+      'event': self.position,
+      'night': state.night is not None,
+      'night_updates': 0 if state.night is None else int(state.night.update),
+      **self.log.to_save(night),
+    }

@@ -1,0 +1,196 @@
+"""Builds the runs of a study from its config: programs, schedule, files."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import ml_collections
+
+from sleep_jax.learner import initial_state
+from sleep_jax.learner import programs as programs_lib
+from sleep_jax.model import config as model_config
+from sleep_jax.objectives import judges
+from sleep_jax.runs import compatibility, context, inputs, loop
+from sleep_jax.runs import progress as progress_lib
+from sleep_jax.runtime import processes, profiling, sharding
+from sleep_jax.schedule import events
+from sleep_jax.storage import checkpoints as checkpoints_lib
+from sleep_jax.storage import metric_writer, workdir
+from sleep_jax.strategies import pretrain, registry
+from sleep_jax.strategies import strategy as strategy_lib
+
+PRETRAIN = 'pretrain'
+
+Inputs = inputs.RunInputs
+
+
+class RunFactory:
+  """Makes every object that a run needs.
+
+  Attributes:
+    levels: of the model.
+    steps: wake steps of an experience.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    plain: dict[str, Any],
+    placement: sharding.Placement,
+    *,
+    progress: progress_lib.Progress,
+    stop: Callable[[], bool],
+    profile: profiling.Profile,
+    folder: workdir.Folder,
+    own_folder: workdir.Folder,
+    programs: dict[Any, programs_lib.Programs] | None = None,
+  ):
+    """Collects what all runs share.
+
+    Args:
+      config: of the study.
+      plain: the same, as JSON returns it.
+      placement: mesh and sharding rules.
+      progress, stop, profile: see `context.Tools`.
+      folder: work directory of the study.
+      own_folder: where this process writes metrics; the same in the first
+        process.
+      programs: programs of earlier runs, by strategy and seed, which are used
+        again; new ones are added. None builds them for each run.
+    """
+    self._config, self._plain, self._placement = config, plain, placement
+    self._progress, self._stop, self._profile = progress, stop, profile
+    self._folder, self._own_folder = folder, own_folder
+    self._cache = programs
+    self.levels = tuple(
+      model_config.Level(**level) for level in plain['levels']
+    )
+    self.steps = events.steps_per_experience(self.levels, config.wake.steps)
+
+  def initial_shapes(self, made: Inputs) -> initial_state.InitialModel:
+    """Returns shapes and shardings of the initial model."""
+    return self.programs(self.pretrain_strategy(0), made).initial_shapes()
+
+  @contextlib.contextmanager
+  def open_run(
+    self,
+    strategy: strategy_lib.Strategy,
+    made: Inputs,
+    folder: workdir.Folder,
+    *,
+    rate: float | None = None,
+    num_experiences: int | None = None,
+    on_cycle: Callable[[dict[str, Any]], None] = lambda record: None,
+  ) -> Iterator[loop.Run]:
+    """Opens the checkpoints and metrics of one run; yields the run.
+
+    Args:
+      strategy: of the run.
+      made: its inputs.
+      folder: its folder in the work directory.
+      rate: learning rate, if it is tuned.
+      num_experiences: length of the run; None runs the whole stream.
+      on_cycle: called with the record after each evaluation.
+    """
+    config = self._config
+    plan = self.plan(strategy, num_experiences or len(made.stream.experiences))
+    name = f'{config.name}_{strategy.name}_{made.seed}'
+    metrics = self._own_folder / folder.relative_to(self._folder)
+    writers = config.writers if processes.is_first() else ()
+    with (
+      contextlib.closing(self.checkpoints(folder)) as checkpoints,
+      metric_writer.MetricWriter(metrics, writers=writers, name=name) as writer,
+      contextlib.closing(self._profile),
+    ):
+      yield loop.Run(
+        context.RunContext(
+          self.programs(strategy, made, rate), made.stream,
+          made.initial_model, made.evaluator,
+          context.Tools(
+            progress=self._progress, writer=writer, checkpoints=checkpoints,
+            stop=self._stop, on_cycle=on_cycle, profile=self._profile,
+          ),
+          plan=plan,
+          key=jax.random.key(made.seed),
+          guard_tolerance=config.guard.tolerance if config.guard.on else None,
+          save_seconds=config.checkpoint.every_seconds,
+          num_samples=config.evaluate_samples,
+        )
+      )  # fmt: skip
+
+  def plan(
+    self, strategy: strategy_lib.Strategy, num_experiences: int
+  ) -> tuple[events.Event, ...]:
+    """Returns all events of a run."""
+    dream = self._config.dream
+    return tuple(
+      strategy.plan(
+        self.levels, num_experiences, self.steps,
+        self._config.consolidate.num_updates, dream.order if dream.on else '',
+      )
+    )  # fmt: skip
+
+  def pretrain_strategy(self, steps: int) -> strategy_lib.Strategy:
+    """Returns the strategy that pretrains for `steps` steps."""
+    # Where the blocks' own MLPs are the levels, pretraining trains all of them.
+    deep = self._config.model.arrangement == 'depth'
+    return pretrain.make(steps, num_levels=len(self.levels) if deep else 1)
+
+  def strategies(self) -> list[strategy_lib.Strategy]:
+    """Returns the strategies of one seed, in order.
+
+    Raises:
+      ValueError: a strategy is tuned, and there is no stream to tune it on.
+    """
+    num_levels = len(self.levels)
+    strategies = [
+      strategy
+      for name in self._config.strategies
+      for strategy in registry.make(name, num_levels=num_levels)
+    ]
+    several = len(self._config.tune.learning_rates) > 1
+    if several and self._config.data.dataset == 'jsonl':
+      for strategy in strategies:
+        if strategy.tuned:
+          raise ValueError(
+            f'{strategy.name} is tuned on a second stream, which the jsonl '
+            'dataset does not have: give config.tune.learning_rates one rate.'
+          )
+    return strategies
+
+  def programs(
+    self,
+    strategy: strategy_lib.Strategy,
+    made: Inputs,
+    rate: float | None = None,
+  ) -> programs_lib.Programs:
+    """Returns the programs of a run, compiled at their first use."""
+    key = strategy.name, made.seed
+    if self._cache is not None and key in self._cache:
+      return self._cache[key]
+    tokenizer, stream = made.stream.tokenizer, made.stream
+    judge = judges.make(self._config.consolidate.imitation.judge, tokenizer)
+    made_programs = programs_lib.Programs(
+      self._config, made.model, strategy, self._placement,
+      templates=stream.templates, bos=tokenizer.bos, eos=tokenizer.eos,
+      dream_templates=stream.dream_templates,
+      task=next(iter(stream.tasks.values()), None), judge=judge,
+      learning_rate=rate,
+    )  # fmt: skip
+    # Pretraining exists with several numbers of steps.
+    if self._cache is not None and strategy.name != PRETRAIN:
+      self._cache[key] = made_programs
+    return made_programs
+
+  def checkpoints(self, folder: workdir.Folder) -> checkpoints_lib.Checkpoints:
+    """Opens the checkpoints of a run."""
+    settings = self._config.checkpoint
+    return checkpoints_lib.Checkpoints(
+      str(folder / 'checkpoints'),
+      config=compatibility.kept(
+        self._plain, pretraining=folder.name == PRETRAIN
+      ),
+      keep=settings.keep,
+      disk_budget_bytes=settings.disk_budget_bytes,
+    )
