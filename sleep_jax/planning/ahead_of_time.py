@@ -109,7 +109,7 @@ def abstract_run(
     config: config of the run. Of a base model that it names, only config.json
       is used; without one, the vocabulary size is `config.tokenizer`'s.
     placement: the devices.
-    strategy: one of `registry.NAMES`.
+    strategy: one of `registry.names()`.
 
   Raises:
     ValueError: the config is invalid, or an axis of the mesh does not divide an

@@ -397,9 +397,9 @@ def test_scores_of_practice_questions_equal_those_counted_by_hand():
   rollout = answer_likelihood.append_answers(probes)
   for row in range(4):
     size = int(probes.prompts.length_B[row])
-    asked = probes.prompts.tokens_BP[row, :size].tolist()
+    question = probes.prompts.tokens_BP[row, :size].tolist()
     answer = probes.answer_BA[row].tolist()
-    assert rollout.tokens_BT[row, : size + 2].tolist() == asked + answer
+    assert rollout.tokens_BT[row, : size + 2].tolist() == question + answer
   # Answers that the model gives: the most likely token after the question.
   at = probes.prompts.length_B - 1
   states = model.states_at(
