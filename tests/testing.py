@@ -1,7 +1,7 @@
-"""A tiny learner for all tests: its levels, weights, batches and nights.
+"""A tiny model for all tests, with its weights, batches, probes and programs.
 
-Small enough to compile in seconds, large enough to have every part: two layers,
-grouped queries, ragged rows, several levels, banks with free slots.
+It compiles in seconds and still has every part: two layers, grouped queries,
+rows of different lengths, several levels, banks with free slots.
 """
 
 import functools
@@ -30,7 +30,10 @@ SLOTS, RANK = 4, 4
 
 
 def levels(*periods: tuple[Any, Any]) -> tuple[dict[str, Any], ...]:
-  """Levels with (update, sleep) periods, fastest first, and the slowest."""
+  """Returns levels with (update, sleep) periods, fastest first.
+
+  The slowest level, which is never updated, is added at the end.
+  """
   return tuple(
     dict(
       hidden=16, update_period=update, sleep_period=sleep,
@@ -43,7 +46,7 @@ def levels(*periods: tuple[Any, Any]) -> tuple[dict[str, Any], ...]:
 
 
 def tiny(*periods: tuple[Any, Any], **changes: Any) -> transformer.Transformer:
-  """A model; by default one waking level and the core's own.
+  """Returns a model, by default with one level that is updated awake.
 
   Args:
     *periods: see `levels`.
@@ -52,29 +55,29 @@ def tiny(*periods: tuple[Any, Any], **changes: Any) -> transformer.Transformer:
   settings = dict(
     width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
   )
-  made = config_lib.make(
+  model_config = config_lib.make(
     settings | changes, levels(*(periods or [(1, 'experience')])),
     vocab_size=VOCAB,
   )  # fmt: skip
-  return transformer.Transformer(made)
+  return transformer.Transformer(model_config)
 
 
 @functools.cache
 def forward(model: transformer.Transformer) -> Callable[..., jax.Array]:
-  """`model.forward`, compiled as a whole: by parts takes longer."""
+  """Returns `model.forward` as one program: compiling parts takes longer."""
   return jax.jit(model.forward)
 
 
 def config(
   *periods: tuple[Any, Any], **consolidate: Any
 ) -> ml_collections.ConfigDict:
-  """The base config with this size and these levels."""
+  """Returns the base config with the sizes of this module and these levels."""
   c = base.get_config()
   c.levels = levels(*(periods or [(1, 'experience')]))
   c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
   c.data.update(context=CONTEXT, max_prompt=PROMPT, batch_size=ROWS)
   c.replay.update(pretrain=16, past=16, day=16)
-  # Less to compile; a town's layers, and those of `tiny`, are written out.
+  # A loop over layers compiles faster. `tiny` and `town` unroll their layers.
   c.model.update(unroll=1, looped=True)
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.consolidate.update(
@@ -93,7 +96,7 @@ def config(
 
 
 def short_config() -> ml_collections.ConfigDict:
-  """Days of two steps, nights of two rounds, one teacher."""
+  """Returns a config: days of two steps, nights of two rounds, one teacher."""
   return config(
     (1, 2),
     num_updates=2,
@@ -109,9 +112,9 @@ def short_config() -> ml_collections.ConfigDict:
 
 
 def weights(model: transformer.Transformer, seed: int = 0) -> types.Weights:
-  """Weights in which nothing is zero: levels speak, experts would too.
+  """Returns random weights, all non-zero, so that every part has an effect.
 
-  Drawn by NumPy, which compiles nothing. All experts are off.
+  NumPy draws them, because it compiles nothing. No expert is active.
   """
   random = np.random.default_rng(seed)
   shapes = model.shapes()
@@ -130,7 +133,7 @@ def weights(model: transformer.Transformer, seed: int = 0) -> types.Weights:
 
 
 def expert(model: transformer.Transformer, level: int, seed: int = 0) -> dict:
-  """A fresh expert for a level that has learned something."""
+  """Returns random, non-zero parameters of one expert of a level."""
   random = np.random.default_rng(seed)
   shapes = jax.eval_shape(
     lambda key: model.init_expert(key, level), jax.random.key(0)
@@ -142,41 +145,42 @@ def expert(model: transformer.Transformer, level: int, seed: int = 0) -> dict:
 
 
 def activate(weights: types.Weights, level: int, *slots: int) -> types.Weights:
-  """Switches experts of a level (1 = fastest) on."""
+  """Returns the weights with experts of a level (1 = fastest) active."""
   active_NE = np.array(weights.active_NE)
   active_NE[level - 1, list(slots)] = 1
   return weights.replace(active_NE=jnp.asarray(active_NE))
 
 
 def batch(seed: int = 0, rows: int = ROWS) -> types.Batch:
-  """Padded rows BOS ... EOS of 4 to CONTEXT tokens, each with a prompt.
+  """Returns padded rows BOS ... EOS of 4 to CONTEXT tokens, with prompts.
 
-  Prompts are the first three tokens; the second and third are their subject.
+  A prompt is the first three tokens of its row; the second and third token are
+  its subject.
   """
   random = np.random.default_rng(seed)
   tokens_BT = random.integers(3, VOCAB, (rows, CONTEXT)).astype('i4')
   length_B = random.integers(4, CONTEXT + 1, (rows,))
-  place = np.arange(CONTEXT)[None]
-  tokens_BT = np.where(place == 0, BOS, tokens_BT)
-  tokens_BT = np.where(place == length_B[:, None] - 1, EOS, tokens_BT)
-  inside = place < length_B[:, None]
+  position_1T = np.arange(CONTEXT)[None]
+  tokens_BT = np.where(position_1T == 0, BOS, tokens_BT)
+  tokens_BT = np.where(position_1T == length_B[:, None] - 1, EOS, tokens_BT)
+  inside = position_1T < length_B[:, None]
   tokens_BT = np.where(inside, tokens_BT, PAD).astype('i4')
-  made = types.Batch(
+  numpy_batch = types.Batch(
     tokens_BT=tokens_BT,
     segments_BT=np.where(inside, 1, -1).astype('i4'),
-    positions_BT=np.where(inside, place, 0).astype('i4'),
-    loss_BT=(inside & (place > 0)).astype('f4'),
+    positions_BT=np.where(inside, position_1T, 0).astype('i4'),
+    loss_BT=(inside & (position_1T > 0)).astype('f4'),
     prompts=types.Prompts(
       tokens_BP=np.where(np.arange(PROMPT)[None] < 3, tokens_BT[:, :PROMPT], 0),
       length_B=np.full((rows,), 3, 'i4'),
       subject_B2=np.tile(np.array([[1, 3]], 'i4'), (rows, 1)),
     ),
   )
-  return jax.tree.map(jnp.asarray, made)
+  return jax.tree.map(jnp.asarray, numpy_batch)
 
 
 def prompts(rows: list[list[int]], width: int = PROMPT) -> types.Prompts:
-  """Prompts from lists of tokens."""
+  """Returns prompts from lists of tokens."""
   tokens_BP = np.zeros((len(rows), width), 'i4')
   for index, row in enumerate(rows):
     tokens_BP[index, : len(row)] = row
@@ -190,7 +194,10 @@ def prompts(rows: list[list[int]], width: int = PROMPT) -> types.Prompts:
 def templates(
   *templates: tuple[list[int], list[int]], width: int = 4
 ) -> types.PromptTemplates:
-  """Stems from (before, after) pairs of token lists; none: S = 0."""
+  """Returns templates from (before, after) pairs of token lists.
+
+  Without pairs, S is 0.
+  """
   side = lambda k: np.array(
     [t[k] + [0] * (width - len(t[k])) for t in templates], 'i4'
   ).reshape(-1, width)
@@ -204,7 +211,7 @@ def templates(
 def placement(
   *, data: int, fsdp: int, tensor: int, sequence: int = 1
 ) -> sharding.Placement:
-  """A mesh of the first devices; `sharding.make` insists on all of them."""
+  """Returns a mesh of the first devices; `sharding.make` requires all."""
   shape = data, fsdp, sequence, tensor
   mesh = jax.make_mesh(
     shape, mesh_lib.AXES, devices=jax.devices()[: math.prod(shape)],
@@ -213,65 +220,66 @@ def placement(
   return sharding.Placement(mesh)
 
 
-def judge(wanted, said):
-  """For imitation: are all tokens the same?"""
-  distance_B = imitation_reward.edit_distance(*wanted[:2], *said[:2])
+def judge(reference, generated):
+  """Returns 1 where all tokens equal the reference, and no metrics."""
+  distance_B = imitation_reward.edit_distance(*reference[:2], *generated[:2])
   return (distance_B == 0).astype(jnp.float32), {}
 
 
-def life(
+def make_run(
   config: ml_collections.ConfigDict, place: sharding.Placement
 ) -> tuple[programs.Programs, Any]:
-  """The programs of a sleeper with this config, and its first state."""
+  """Returns programs and first state of the sleep strategy for a config."""
   settings = config.model.to_dict() | dict(
     width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
   )
   model = transformer.Transformer(
     config_lib.make(settings, config.to_dict()['levels'], vocab_size=VOCAB)
   )
-  made = programs.Programs(
+  run_programs = programs.Programs(
     config, model, sleep_lib.make(len(config.levels)), place,
     templates=templates(([5, 6], [7])), bos=BOS, eos=EOS,
     judge=jax.tree_util.Partial(judge),
     dream_templates=templates(([5], [8]), ([], [9])), task=task(),
   )  # fmt: skip
-  return made, made.begin(initial_model(model), jax.random.key(0))
+  state = run_programs.begin(initial_model(model), jax.random.key(0))
+  return run_programs, state
 
 
 def task(seed: int = 0) -> types.Task:
-  """Four documents, each with its subject, and four questions."""
+  """Returns four documents with prompts about them, and four probes."""
   random = np.random.default_rng(seed)
-  begun = batch(seed, 4).prompts
+  document_prompts = batch(seed, 4).prompts
   documents = types.Texts(
     jnp.asarray(random.integers(3, VOCAB, (4, CONTEXT)).astype('i4')),
     jnp.asarray([CONTEXT, 5, 7, CONTEXT], jnp.int32),
   )
-  return types.Task(begun.replace(context=documents), probes(seed))
+  return types.Task(document_prompts.replace(context=documents), probes(seed))
 
 
 def probes(seed: int = 0, num: int = 4) -> types.Probes:
-  """Questions of three tokens with answers of two, without candidates."""
+  """Returns questions of three tokens with answers of two, no candidates."""
   random = np.random.default_rng(seed + 100)
-  asked = random.integers(3, VOCAB, (num, 3)).tolist()
+  questions = random.integers(3, VOCAB, (num, 3)).tolist()
   answers = random.integers(3, VOCAB, (num, 2)).astype('i4')
-  nobody = jnp.full((num,), -1, jnp.int32)
+  none_B = jnp.full((num,), -1, jnp.int32)
   return types.Probes(
-    prompts=prompts([[BOS, *row] for row in asked]),
+    prompts=prompts([[BOS, *row] for row in questions]),
     answer_BA=jnp.asarray(answers), answer_length_B=jnp.full((num,), 2),
     candidates_SCA=jnp.zeros((1, 1, 2), jnp.int32),
     candidate_length_SC=jnp.zeros((1, 1), jnp.int32),
     candidate_since_SC=jnp.zeros((1, 1), jnp.int32),
-    set_B=nobody, gold_B=nobody,
+    set_B=none_B, gold_B=none_B,
   )  # fmt: skip
 
 
 def initial_model(model: transformer.Transformer) -> initial_state.InitialModel:
-  """What a birth without any memory would leave."""
+  """Returns random weights as an initial model without stored prompts."""
   return initial_state.InitialModel(weights(model), {})
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-5) -> None:
-  """Fails where two trees are further apart, and says at which leaf."""
+  """Asserts that two trees are close; the error names the leaf."""
   assert jax.tree.structure(a) == jax.tree.structure(b)
   for (path, x), y in zip(
     jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True
@@ -282,7 +290,7 @@ def close(a: Any, b: Any, tolerance: float = 1e-5) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-  """Whether two trees are equal bit for bit."""
+  """Returns whether two trees are equal bit for bit."""
   raw = lambda x: (
     jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     else x
@@ -295,6 +303,6 @@ def same(a: Any, b: Any) -> bool:
 
 
 def changed(before: types.Params, after: types.Params) -> set[str]:
-  """Paths of the parameters that are not bit-identical."""
+  """Returns the paths of the parameters that are not bit-identical."""
   assert before.keys() == after.keys()
   return {p for p in before if not np.array_equal(before[p], after[p])}

@@ -57,7 +57,7 @@ def _start(mesh=(1, 1, 1), sequence=1):
   place = testing.placement(
     data=data, fsdp=fsdp, sequence=sequence, tensor=tensor
   )
-  programs, state = testing.life(_config(), place)
+  programs, state = testing.make_run(_config(), place)
   return programs, state.replace(
     weights=testing.activate(state.weights, 2, 0, SLOT)
   )
@@ -295,7 +295,7 @@ def test_a_number_of_trials_that_the_devices_do_not_divide_is_refused():
   place = testing.placement(data=8, fsdp=1, tensor=1)
   c = _config(top=3, random=2)
   c.replay.update(pretrain=16, past=16, day=16)
-  programs, state = testing.life(c, place)
+  programs, state = testing.make_run(c, place)
   with pytest.raises(ValueError, match='8 devices does not divide .* 5 in'):
     programs.dream(_copy(state), 1, SLOT, testing.task())
 
@@ -417,7 +417,7 @@ def test_a_config_that_cannot_dream_is_refused(change, message):
   else:
     c.consolidate.teachers = c.consolidate.teachers[1:]
   with pytest.raises(ValueError, match=message):
-    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+    testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
 def _records(**changes):

@@ -86,12 +86,14 @@ def test_without_a_store_no_prompts_are_stored():
 def test_a_base_that_is_updated_awake_cannot_be_trained_by_a_night():
   c = testing.config((1, 2), (2, 4), into='base')
   with pytest.raises(ValueError, match="into is 'base'.*only the slowest"):
-    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+    testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
 def test_without_expansion_a_night_changes_only_the_base():
   c = testing.config(into='base')
-  program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  program, state = testing.make_run(
+    c, testing.placement(data=1, fsdp=1, tensor=1)
+  )
   initial = {path: np.asarray(x) for path, x in state.weights.params.items()}
   for step in range(2):
     state, _ = program.wake(state, testing.batch(step), ())
@@ -111,7 +113,9 @@ def test_without_expansion_a_night_changes_only_the_base():
 def test_a_running_mean_follows_the_day_and_restarts_after_the_night():
   teachers = (dict(teacher='average', prompts='day', sequences=8, draws=8),)
   c = testing.config(teachers=teachers, average_decay=0.75)
-  program, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  program, state = testing.make_run(
+    c, testing.placement(data=1, fsdp=1, tensor=1)
+  )
   path = 'blocks/levels/1/base/mlp/up'
   mean = np.asarray(state.weights.params[path])
   for step in range(3):

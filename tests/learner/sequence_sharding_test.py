@@ -57,7 +57,7 @@ def _run(shape):
   """
   place = testing.placement(**dict(shape))
   with jax.set_mesh(place.mesh):
-    programs, state = testing.life(_config(), place)
+    programs, state = testing.make_run(_config(), place)
     for step in range(2):
       held = (1,) if step == 1 else ()
       state, metrics = programs.wake(state, _batch(step), held)

@@ -32,7 +32,7 @@ def test_micro_batches_give_the_sums_and_rows_of_the_whole_batch():
 
 def _after(c):
   """Returns the results of a day of two steps and of an update of a night."""
-  program, state = testing.life(c, testing.placement(**ONE))
+  program, state = testing.make_run(c, testing.placement(**ONE))
   for step in range(2):
     state, _ = program.wake(state, testing.batch(step), ())
   day = jax.device_get(state.weights.params)
@@ -105,22 +105,22 @@ def test_indivisible_micro_batches_are_refused():
   c = testing.config()
   c.wake.micro_batches = 3
   with pytest.raises(ValueError, match='micro_batches is 3.*8 rows of data.b'):
-    testing.life(c, testing.placement(**ONE))
+    testing.make_run(c, testing.placement(**ONE))
   c = testing.config(micro_batches=5)
   with pytest.raises(ValueError, match='is 5.*8 rows of .*anchor_old'):
-    testing.life(c, testing.placement(**ONE))
+    testing.make_run(c, testing.placement(**ONE))
 
 
 def test_with_a_bfloat16_core_trained_parameters_are_float32():
   c = testing.short_config()
-  program, state = testing.life(c, testing.placement(**ONE))
+  program, state = testing.make_run(c, testing.placement(**ONE))
   num = program.model.config.num_levels
   dtypes = {
     p: x.dtype for p, x in program.initial_shapes().weights.params.items()
   }
   assert set(dtypes.values()) == {jnp.dtype('float32')}
   c.pretrain.dtype = 'bfloat16'
-  program, _ = testing.life(c, testing.placement(**ONE))
+  program, _ = testing.make_run(c, testing.placement(**ONE))
   shapes = program.initial_shapes().weights.params
   narrow = {p for p, x in shapes.items() if x.dtype == jnp.bfloat16}
   trained = {p for p in shapes if '/1/base' in p or 'experts' in p}

@@ -25,7 +25,7 @@ def _run_day(shape):
   """Programs, the state after a day of two steps, and its numbers."""
   place = _place(shape)
   with jax.set_mesh(place.mesh):
-    programs, state = testing.life(testing.short_config(), place)
+    programs, state = testing.make_run(testing.short_config(), place)
     for step in range(2):
       held = (1,) if step == 1 else ()
       state, metrics = programs.wake(state, testing.batch(step), held)
@@ -124,7 +124,7 @@ def test_every_array_of_a_night_has_a_sharding(on_policy):
   place = _place((8, 1, 1))
   config = testing.config((1, 2), on_policy=on_policy)
   with jax.set_mesh(place.mesh):
-    programs, _ = testing.life(config, place)
+    programs, _ = testing.make_run(config, place)
     initial_model = testing.initial_model(programs.model)
     night_state = programs.abstract(initial_model, night=1)
   # Rows are written by index, so no axis shards the rows.

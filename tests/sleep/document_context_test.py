@@ -80,7 +80,9 @@ def _day():
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.consolidate.update(max_length=8, prompt_width=4, max_new=4)
   c.expert_optimizer = dict(learning_rate=3e-2)
-  programs, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  programs, state = testing.make_run(
+    c, testing.placement(data=1, fsdp=1, tensor=1)
+  )
   awake = state
   for step in range(2):
     awake, _ = programs.wake(awake, testing.batch(step), ())
@@ -166,11 +168,11 @@ def test_configs_that_cannot_store_documents_are_refused(change, message):
   c.data.pack = change.get('pack', False)
   c.replay.store = change.get('store', 'prompts')
   with pytest.raises(ValueError, match=message):
-    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+    testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
 def test_a_context_teacher_on_old_prompts_is_refused():
   wrong = (dict(teacher='context', prompts='old', sequences=4, draws=8),)
   c = testing.config(teachers=wrong)
   with pytest.raises(ValueError, match="'context' on 'old'"):
-    testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+    testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))

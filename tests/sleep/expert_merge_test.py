@@ -168,7 +168,9 @@ def _awake():
   """Returns a merge and a state with three active experts of level 2."""
   c = testing.config(full='merge')
   c.expert_optimizer = dict(learning_rate=1e-2, decay_steps=10_000)
-  programs, state = testing.life(c, testing.placement(data=1, fsdp=1, tensor=1))
+  programs, state = testing.make_run(
+    c, testing.placement(data=1, fsdp=1, tensor=1)
+  )
   night = programs._merges[1]
   weights = testing.activate(state.weights, 2, 0, 1, 2)
   moved = {p: x + 0.3 for p, x in state.anchor['1'].items()}

@@ -167,7 +167,7 @@ def _config():
 @functools.cache
 def _run():
   """Runs four steps and three nights; returns their random quantities."""
-  programs, state = testing.life(
+  programs, state = testing.make_run(
     _config(), testing.placement(data=1, fsdp=1, tensor=1)
   )
   start = {p: np.asarray(x) for p, x in state.weights.params.items()}
