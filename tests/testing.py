@@ -77,7 +77,7 @@ def config(
   c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
   c.data.update(context=CONTEXT, max_prompt=PROMPT, batch_size=ROWS)
   c.replay.update(pretrain=16, past=16, day=16)
-  # A loop over layers compiles faster. `tiny` and `town` unroll their layers.
+  # A loop compiles faster; `tiny` and `tiny_study` have their layers unrolled.
   c.model.update(unroll=1, looped=True)
   c.expert_optimizer = dict(learning_rate=1e-2)
   c.consolidate.update(

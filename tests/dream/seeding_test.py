@@ -14,7 +14,7 @@ from sleep_jax.dream import dream_records, seeding
 from sleep_jax.model import config
 from sleep_jax.runs import context
 from sleep_jax.schedule import events
-from tests import testing, town
+from tests import testing, tiny_study
 
 SLOT = 1
 
@@ -314,14 +314,14 @@ def test_dreams_follow_or_precede_the_nights_of_a_day(order):
 
 
 @functools.cache
-def _town():
-  c = town.config()
+def _tiny_study():
+  c = tiny_study.config()
   c.data.settings.update(readings=8, practice=1)
   c.data.context = 34
   c.pretrain.steps = 120  # A less trained model does not end its texts.
   c.pretrain.optimizer.update(warmup=10, decay_steps=120)
   c.dream.on = True
-  return town.Town(c)
+  return tiny_study.TinyStudy(c)
 
 
 @pytest.fixture(scope='module')
@@ -332,7 +332,7 @@ def unbroken(tmp_path_factory):
     Final state, record, text of dreams.jsonl, number of possible stops.
   """
   folder = tmp_path_factory.mktemp('dreams')
-  study = _town().make_initial_model(folder / 'pretrain')
+  study = _tiny_study().make_initial_model(folder / 'pretrain')
   calls = itertools.count()
   state, record = study.run(
     'sleep', folder / 'unbroken', stop=lambda: next(calls) < 0
@@ -350,7 +350,7 @@ def test_a_run_with_dreams_writes_one_row_per_dream(unbroken):
   assert len(rows) == 2 * 2 * 8  # Days x rounds x candidates.
   documents = [
     row.text
-    for task in _town().stream.dataset.tasks.values()
+    for task in _tiny_study().stream.dataset.tasks.values()
     for row in task.documents
   ]
   assert {row['about'] for row in rows} == set(documents)
@@ -380,15 +380,19 @@ def test_a_run_interrupted_while_dreaming_ends_like_an_unbroken_one(
   for stop in (8, 1):  # Within the seeding of dreams, then again.
     calls = itertools.count(1)
     with pytest.raises(context.Interrupted):
-      _town().run('sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s)
-  other_state, other_record = _town().run('sleep', tmp_path)
+      _tiny_study().run(
+        'sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s
+      )
+  other_state, other_record = _tiny_study().run('sleep', tmp_path)
   assert testing.same(state, other_state)
-  assert town.timeless(record) == town.timeless(other_record)
+  assert tiny_study.without_times(record) == tiny_study.without_times(
+    other_record
+  )
   assert text == (tmp_path / 'dreams.jsonl').read_text()
 
 
 def test_dreams_before_the_first_night_are_discarded(tmp_path):
-  study = _town().make_initial_model(tmp_path / 'pretrain')
+  study = _tiny_study().make_initial_model(tmp_path / 'pretrain')
   _, record = study.run('sleep', tmp_path / 'run', dreams='before')
   first = record['nights'][0]
   assert first['phase'] == 'dream' and not first['accepted']
@@ -407,10 +411,10 @@ def test_dreams_before_the_first_night_are_discarded(tmp_path):
 def test_a_config_that_cannot_dream_is_refused(change, message):
   c = _config()
   if 'dataset' in change:
-    plain = town.config()
+    plain = tiny_study.config()
     plain.dream.on = True
     with pytest.raises(ValueError, match=message):
-      town.Town(plain).programs('sleep')
+      tiny_study.TinyStudy(plain).programs('sleep')
     return
   if 'into' in change:
     c.consolidate.into = 'base'

@@ -11,26 +11,26 @@ import pytest
 from sleep_jax import types
 from sleep_jax.dream import self_edit
 from sleep_jax.model import lora
-from tests import testing, town
+from tests import testing, tiny_study
 
 TARGETS = ('query', 'down')
 
 
 @functools.cache
-def _town(practice=1):
-  c = town.config()
+def _tiny_study(practice=1):
+  c = tiny_study.config()
   c.data.settings.update(readings=8, practice=practice)
   c.data.context = 34
   # An untrained model does not end its texts.
   c.dream.whole = False
   c.self_edit.update(steps=12, batch=8, learning_rate=3e-2)
-  return town.Town(c)
+  return tiny_study.TinyStudy(c)
 
 
 @functools.cache
 def _edited():
   """Returns a state, the state after an edit, and the dream records."""
-  study = _town()
+  study = _tiny_study()
   programs = study.programs('seal')
   state = programs.begin(None, jax.random.key(0))
   before = jax.device_get(state)
@@ -59,7 +59,7 @@ def test_an_edit_changes_only_matrices_and_the_step():
   reset = after.replace(weights=before.weights, step=before.step)
   assert testing.same(reset, before)
   changed = testing.changed(before.weights.params, after.weights.params)
-  targets = _town().config.self_edit.targets
+  targets = _tiny_study().config.self_edit.targets
   assert changed and {path.split('/')[-1] for path in changed} <= set(targets)
   np.testing.assert_array_equal(
     before.weights.active_NE, after.weights.active_NE
@@ -86,7 +86,7 @@ def test_training_rows_are_rewarded_texts_and_whole_documents():
 
 def test_an_edit_makes_the_documents_more_likely():
   before, after, _ = _edited()
-  study = _town()
+  study = _tiny_study()
   documents = study.stream.tasks['1'].prompts.context
   valid_BT = (
     np.arange(documents.tokens_BT.shape[1]) < documents.length_B[:, None]
@@ -108,7 +108,7 @@ def test_an_edit_makes_the_documents_more_likely():
 
 
 def test_a_run_of_edits_writes_dreams_and_resumes(tmp_path):
-  study = _town()
+  study = _tiny_study()
   state, record = study.run(
     'seal', tmp_path / 'whole', evaluator=_NoEvaluator()
   )
@@ -128,13 +128,15 @@ def test_a_run_of_edits_writes_dreams_and_resumes(tmp_path):
     'seal', tmp_path / 'cut', evaluator=_NoEvaluator()
   )
   assert testing.same(state, other_state)
-  assert town.timeless(record) == town.timeless(other_record)
+  assert tiny_study.without_times(record) == tiny_study.without_times(
+    other_record
+  )
   assert text == (tmp_path / 'cut' / 'dreams.jsonl').read_text()
 
 
 def test_a_dataset_without_tasks_is_refused():
   with pytest.raises(ValueError, match='nothing to dream about'):
-    _town(practice=0).programs('seal')
+    _tiny_study(practice=0).programs('seal')
 
 
 class _NoEvaluator:

@@ -6,12 +6,12 @@ import jax
 import pytest
 
 from sleep_jax.evaluate import evaluator
-from tests import testing, town
+from tests import testing, tiny_study
 
 
 @pytest.fixture(scope='module')
 def setup():
-  return town.Town(town.config())
+  return tiny_study.TinyStudy(tiny_study.config())
 
 
 @pytest.fixture(scope='module')

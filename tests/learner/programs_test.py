@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 
 from sleep_jax.learner import initial_state
-from tests import testing, town
+from tests import testing, tiny_study
 
 NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
 
 
 @pytest.fixture(scope='module')
 def study():
-  """A town on a mesh, with an untrained initial model."""
-  study = town.Town(town.config((1, 2), (2, 'experience')), (2, 2, 2))
+  """A tiny study on a mesh, with an untrained initial model."""
+  study = tiny_study.TinyStudy(
+    tiny_study.config((1, 2), (2, 'experience')), (2, 2, 2)
+  )
   state = study.programs('pretrain').begin(None, jax.random.key(0))
   study.initial_model = initial_state.InitialModel(state.weights, state.replay)
   return study
@@ -72,9 +74,9 @@ def test_only_sleep_stores_prompts_and_anchors(study):
 
 
 def test_without_a_store_no_prompts_are_stored():
-  config = town.config()
+  config = tiny_study.config()
   config.replay.store = 'none'
-  other = town.Town(config)
+  other = tiny_study.TinyStudy(config)
   pretrained = other.programs('pretrain').abstract(None)
   assert pretrained.replay == {}
   initial_model = initial_state.InitialModel(

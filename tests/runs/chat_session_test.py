@@ -13,10 +13,10 @@ import pytest
 from configs import chat as chat_config
 from sleep_jax import api
 from sleep_jax.runs import chat_session, study
-from tests import hf_files, town
+from tests import hf_files, tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
-one_device = town.one_device
+one_device = tiny_study.one_device
 
 TEMPLATE = (
   "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|end|>"
@@ -40,7 +40,7 @@ def home(tmp_path):
 
 
 def _talk(home):
-  c = town.shrink(chat_config.get_config())
+  c = tiny_study.shrink(chat_config.get_config())
   c.data.update(context=48, max_prompt=12, overlap=4, batch_size=1)
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.levels = (

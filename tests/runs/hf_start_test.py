@@ -11,10 +11,10 @@ from configs import jsonl
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_checkpoint, open_model
 from sleep_jax.runs import hf_start, study
-from tests import hf_files, town
+from tests import hf_files, tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
-one_device = town.one_device
+one_device = tiny_study.one_device
 
 DAYS = [['Ada sings in Rome.', 'Bo paints.'], ['Cy sails to Lima.', 'Di runs.']]
 WORDS = 300
@@ -39,7 +39,7 @@ def _home(folder):
 
 
 def _config(home, **pretrain):
-  c = town.shrink(jsonl.get_config())
+  c = tiny_study.shrink(jsonl.get_config())
   c.data.path = str(home / 'days')
   c.data.update(context=24, max_prompt=12)
   # A core in half precision has all that one in f32 has, and casts.
@@ -68,7 +68,7 @@ def test_a_host_lives_through_days_and_nights(whole):
   assert all(np.isfinite(n['divergence'][-1]['loss']) for n in run['nights'])
   # And goes on where it was, from the directory as it is.
   (again,) = study.Study(_config(home), str(home / 'run')).run()
-  assert town.timeless(again['nights']) == town.timeless(run['nights'])
+  assert tiny_study.without_times(again['nights']) == tiny_study.without_times(run['nights'])
 
 
 def test_the_words_of_a_host_are_its_own_and_cannot_be_forged(home):
@@ -145,7 +145,7 @@ def test_a_day_may_be_added_to_a_life_that_has_ended(home, whole):
   assert len(first['nights']) == 1
   later.write_text(kept)
   (both,) = study.Study(_config(home), str(home / 'other')).run()
-  assert town.timeless(both['nights']) == town.timeless(whole[1]['nights'])
+  assert tiny_study.without_times(both['nights']) == tiny_study.without_times(whole[1]['nights'])
 
 
 def test_an_adopted_newborn_lives_as_its_host_does(home, whole):
@@ -156,7 +156,7 @@ def test_an_adopted_newborn_lives_as_its_host_does(home, whole):
   shutil.rmtree(home / 'base_model')
   config = _config(home, base_model='', restore=str(home / 'born'))
   (found,) = study.Study(config, str(home / 'other')).run()
-  assert town.timeless(found['nights']) == town.timeless(whole[1]['nights'])
+  assert tiny_study.without_times(found['nights']) == tiny_study.without_times(whole[1]['nights'])
   # And can be opened: as it was born, and as it has become.
   born = open_model.open_model(str(home / 'born'), strategy='pretrain')
   lived = open_model.open_model(str(home / 'other'))

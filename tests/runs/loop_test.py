@@ -14,19 +14,19 @@ from sleep_jax import state as state_lib
 from sleep_jax.evaluate import cost
 from sleep_jax.runs import context
 from sleep_jax.storage import checkpoints
-from tests import testing, town
+from tests import testing, tiny_study
 
 DEEP = [(1, 2), (2, 4)]  # Both sleep at steps 4 and 8, the first at 2 and 6.
 
 
 @functools.cache
-def _town():
-  return town.Town(town.config(*DEEP))
+def _tiny_study():
+  return tiny_study.TinyStudy(tiny_study.config(*DEEP))
 
 
 def _live(name, folder, **how):
   """A life with the guard on, which finds no harm unless it is told to."""
-  return _town().run(name, folder, **({'tolerance': 1.0} | how))
+  return _tiny_study().run(name, folder, **({'tolerance': 1.0} | how))
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +48,7 @@ class _Life:
 @pytest.fixture(scope='module')
 def unbroken(folder):
   """The life to compare with."""
-  here = _town().make_initial_model(folder / 'pretrain')
+  here = _tiny_study().make_initial_model(folder / 'pretrain')
   looks, asked, compiled = itertools.count(), itertools.count(), []
   begun = [0]
 
@@ -70,7 +70,7 @@ def unbroken(folder):
     )  # fmt: skip
   finally:
     monitoring.unregister_event_duration_listener(listen)
-  rows = town.rows(folder / 'whole')
+  rows = tiny_study.metric_rows(folder / 'whole')
   return _Life(state, record, rows, next(looks), tuple(compiled))
 
 
@@ -85,12 +85,12 @@ def _in_parts(name, folder, stops):
   for number in stops:
     with pytest.raises(context.Interrupted):
       _live(name, folder, stop=_at_call(number))
-  return _Life(*_live(name, folder), town.rows(folder))
+  return _Life(*_live(name, folder), tiny_study.metric_rows(folder))
 
 
 def _assert_same_life(one, other):
   assert testing.same(one.state, other.state)
-  assert town.timeless(one.record) == town.timeless(other.record)
+  assert tiny_study.without_times(one.record) == tiny_study.without_times(other.record)
   assert one.rows == other.rows
 
 
@@ -131,10 +131,10 @@ def test_a_life_ended_without_warning_repeats_what_was_not_saved(
   unbroken, tmp_path, number
 ):
   with pytest.raises(RuntimeError, match='power cut'):
-    judge = _Falls(_town().evaluator, number)
+    judge = _Falls(_tiny_study().evaluator, number)
     _live('sleep', tmp_path, evaluator=judge, save_seconds=0)
-  assert len(town.rows(tmp_path)) < len(unbroken.rows)
-  again = _Life(*_live('sleep', tmp_path), town.rows(tmp_path))
+  assert len(tiny_study.metric_rows(tmp_path)) < len(unbroken.rows)
+  again = _Life(*_live('sleep', tmp_path), tiny_study.metric_rows(tmp_path))
   _assert_same_life(unbroken, again)
 
 
@@ -161,13 +161,13 @@ def test_what_is_saved_of_a_night_does_not_change_while_it_is_written(
 
 
 def test_birth_broken_off_is_the_same_birth(unbroken, folder, tmp_path):
-  initial_model, here = _town().initial_model, town.Town(town.config(*DEEP))
+  initial_model, here = _tiny_study().initial_model, tiny_study.TinyStudy(tiny_study.config(*DEEP))
   with pytest.raises(context.Interrupted):
     here.run('pretrain', tmp_path, stop=_at_call(2))
   again, _ = here.run('pretrain', tmp_path)
   assert testing.same(initial_model.weights, again.weights)
   assert testing.same(initial_model.replay, again.replay)
-  assert town.rows(folder / 'pretrain') == town.rows(tmp_path)
+  assert tiny_study.metric_rows(folder / 'pretrain') == tiny_study.metric_rows(tmp_path)
 
 
 def test_a_memory_of_rows_is_part_of_what_is_saved(unbroken, tmp_path):
@@ -201,7 +201,7 @@ class _Silent:
 
 def _placed(mesh, folder):
   """A newborn, and how it ends, on a mesh."""
-  here = town.Town(town.config((1, 'experience')), mesh)
+  here = tiny_study.TinyStudy(tiny_study.config((1, 'experience')), mesh)
   initial_model = here.make_initial_model(
     folder / f'birth_{mesh}'
   ).initial_model
@@ -273,9 +273,9 @@ class _Scripted:
 def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   unbroken, tmp_path
 ):
-  here = _town()
+  here = _tiny_study()
   live = functools.partial(_live, 'sleep', tmp_path, tolerance=0.1)
-  said = town.Recorder()
+  said = tiny_study.RecordingProgress()
   judge = _Scripted(here.evaluator, 0.9, 0.5)  # The newborn, and night 1.
   with pytest.raises(context.Interrupted):
     live(
@@ -298,7 +298,7 @@ def test_a_harmful_night_is_discarded_and_the_next_takes_both_days(
   assert any('night 1 discarded: guard' in line for line in said.messages)
   ledger = [(e['event'], e['slot']) for e in record['ledger'][:2]]
   assert ledger == [('discarded', 0), ('activated', 0)]
-  rows = [r for r in town.rows(tmp_path) if r['kind'] == 'night']
+  rows = [r for r in tiny_study.metric_rows(tmp_path) if r['kind'] == 'night']
   assert [row['accepted'] for row in rows] == [False] + [True] * 5
 
   born = here.initial_model.weights.params
@@ -321,10 +321,10 @@ def test_a_night_that_comes_apart_ends_there_and_is_discarded(
   tmp_path, monkeypatch
 ):
   """And is still over after a break."""
-  c = town.config()
+  c = tiny_study.config()
   c.consolidate.imitation.alpha = 0.5
   c.consolidate.teachers = c.consolidate.teachers[1:]  # Less to compile.
-  here = town.Town(c).make_initial_model(tmp_path / 'pretrain')
+  here = tiny_study.TinyStudy(c).make_initial_model(tmp_path / 'pretrain')
   falls = iter(['collapse: said so'])
   program = here.programs('sleep')
   monkeypatch.setattr(program, 'collapse', lambda first, now: next(falls, ''))
@@ -346,7 +346,7 @@ def test_a_night_that_comes_apart_ends_there_and_is_discarded(
 def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
   unbroken, tmp_path, monkeypatch
 ):
-  here = _town()
+  here = _tiny_study()
   running, seen = [False], []
 
   class Watched(cost.Cost):
@@ -379,7 +379,7 @@ def test_the_clock_of_the_cost_stands_still_while_it_is_asked(
 
 
 def test_only_tokens_that_were_there_count_as_read(unbroken, tmp_path):
-  here = _town()
+  here = _tiny_study()
   _, record = _live('hope', tmp_path)
   batches = [
     here.stream.experiences[day].batch(step)

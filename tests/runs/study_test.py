@@ -16,7 +16,7 @@ from sleep_jax.learner import programs
 from sleep_jax.runs import context, run_factory, study
 from sleep_jax.storage import checkpoints, metric_backends, metric_writer
 from tests import bucket as bucket_lib
-from tests import testing, town
+from tests import testing, tiny_study
 
 ALL = ('sleep', 'hope', 'sft', 'er', 'joint')
 KEYS = {
@@ -28,7 +28,7 @@ SCORES = ('prior_initial', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting')
 
 
 def _config(**changes):
-  c = town.config()
+  c = tiny_study.config()
   c.update(changes)
   return c
 
@@ -38,14 +38,14 @@ def _summary(folder):
 
 
 pytestmark = pytest.mark.usefixtures('one_device')
-one_device = town.one_device
+one_device = tiny_study.one_device
 bucket = bucket_lib.bucket
 
 
 @pytest.fixture
 def finished(tmp_path_factory, one_device):
   """The work directory of all strategies; to be read, or copied."""
-  return town.finished(tmp_path_factory.getbasetemp())
+  return tiny_study.finished_study(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
@@ -92,11 +92,11 @@ def test_every_strategy_spends_what_its_definition_says(finished):
 def test_birth_is_asked_what_it_can_be_asked(finished):
   rows = metric_writer.read(finished / 'seed_0/pretrain/metrics.jsonl')
   asked = [row for row in rows if row['kind'] == 'evaluation']
-  steps = town.config().pretrain.steps
+  steps = tiny_study.config().pretrain.steps
   assert asked[-1]['step'] == steps
   assert len(asked) == len({row['step'] for row in asked}) == min(steps, 10)
   nats = [row['held_out_loss'] for row in asked]
-  assert nats[-1] < nats[0] < 2 * np.log(town.config().tokenizer.vocab_size)
+  assert nats[-1] < nats[0] < 2 * np.log(tiny_study.config().tokenizer.vocab_size)
 
 
 def test_only_sleep_sleeps(finished):
@@ -137,9 +137,9 @@ def test_a_finished_study_run_again_computes_nothing_and_says_the_same(
 
 def _end(folder, name='sleep'):
   """Everything a life leaves behind that no clock has touched."""
-  rows = town.rows(folder / 'seed_0' / name)
+  rows = tiny_study.metric_rows(folder / 'seed_0' / name)
   (row,) = _summary(folder)[name]
-  return rows, town.timeless(row)
+  return rows, tiny_study.without_times(row)
 
 
 def test_going_back_to_a_cycle_leads_to_the_same_end(finished, copied):
@@ -232,7 +232,7 @@ def _own(tmp_path, **changes):
     days / 'tuesday.jsonl',
     [{'prompt': f'Bus {n}?', 'response': f'{n} pm'} for n in range(9)],
   )
-  c = town.shrink(jsonl.get_config())
+  c = tiny_study.shrink(jsonl.get_config())
   c.data.update(context=24, max_prompt=12, path=str(days))
   c.tokenizer.update(kind='bytes')
   c.data.settings.update(changes)

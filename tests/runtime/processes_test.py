@@ -15,10 +15,10 @@ import pytest
 from sleep_jax.runs import study
 from sleep_jax.runtime import processes
 from sleep_jax.storage import checkpoint_reading
-from tests import town
+from tests import tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
-one_device = town.one_device
+one_device = tiny_study.one_device
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Written to a file, because the processes read their config from one.
@@ -43,8 +43,8 @@ def home(tmp_path_factory):
 
 
 def config():
-  """The town config, with enough steps that losses exceed rounding errors."""
-  c = town.config()
+  """The tiny config, with enough steps that losses exceed rounding errors."""
+  c = tiny_study.config()
   c.wake.steps = 12
   return c
 

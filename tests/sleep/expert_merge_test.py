@@ -12,17 +12,17 @@ import pytest
 from sleep_jax import types
 from sleep_jax.runs import context
 from sleep_jax.sleep import expert_merge, settings_checks
-from tests import testing, town
+from tests import testing, tiny_study
 
 
 @functools.cache
-def _town():
-  c = town.config()
+def _tiny_study():
+  c = tiny_study.config()
   c.data.settings = dict(c.data.settings, num_days=3)
   waking, own = c.levels
   c.levels = (waking, own | dict(slots=2))
   c.consolidate.full = 'merge'
-  return town.Town(c)
+  return tiny_study.TinyStudy(c)
 
 
 @pytest.fixture(scope='module')
@@ -33,13 +33,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def whole(folder):
   runs, calls = (
-    _town().make_initial_model(folder / 'pretrain'),
+    _tiny_study().make_initial_model(folder / 'pretrain'),
     itertools.count(),
   )
   state, record = runs.run(
     'sleep', folder / 'whole', stop=lambda: next(calls) < 0
   )
-  return state, record, town.rows(folder / 'whole'), next(calls)
+  return state, record, tiny_study.metric_rows(folder / 'whole'), next(calls)
 
 
 def test_the_most_similar_pair_consists_of_two_active_slots():
@@ -156,11 +156,13 @@ def test_a_run_interrupted_inside_a_merge_ends_as_an_unbroken_one(
   for stop in (12 + 2 * 4 + 1, 1):
     calls = itertools.count(1)
     with pytest.raises(context.Interrupted):
-      _town().run('sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s)
-  other, found = _town().run('sleep', tmp_path)
+      _tiny_study().run(
+        'sleep', tmp_path, stop=lambda i=calls, s=stop: next(i) == s
+      )
+  other, found = _tiny_study().run('sleep', tmp_path)
   assert testing.same(state, other)
-  assert town.timeless(record) == town.timeless(found)
-  assert rows == town.rows(tmp_path)
+  assert tiny_study.without_times(record) == tiny_study.without_times(found)
+  assert rows == tiny_study.metric_rows(tmp_path)
 
 
 @functools.cache

@@ -11,13 +11,13 @@ from sleep_jax import strategies
 from sleep_jax.replay import buffer, row_buffer
 from sleep_jax.schedule import events
 from sleep_jax.strategies import er, pretrain, registry
-from tests import testing, town
+from tests import testing, tiny_study
 
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
-  """A town with an initial model of a few steps."""
-  made = town.Town(town.config((1, 2), (2, 'experience')))
+  """A tiny study with an initial model of a few steps."""
+  made = tiny_study.TinyStudy(tiny_study.config((1, 2), (2, 'experience')))
   return made.make_initial_model(tmp_path_factory.mktemp('pretrain'))
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from sleep_jax.learner import initial_state
-from tests import testing, town
+from tests import testing, tiny_study
 
 PENALTY = dict(weight=1.0, sequences=8, draws=16, bos_share=0.5)
 
 
 def _make_town(**kl_penalty):
-  c = town.config()
+  c = tiny_study.config()
   c.wake.kl_penalty = PENALTY | kl_penalty
-  study = town.Town(c)
+  study = tiny_study.TinyStudy(c)
   state = study.programs('pretrain').begin(None, jax.random.key(0))
   study.initial_model = initial_state.InitialModel(state.weights, state.replay)
   return study
@@ -23,7 +23,7 @@ def _make_town(**kl_penalty):
 
 @functools.cache
 def _day(steps=12, **kl_penalty):
-  """Returns a town, and its state and metrics after each wake step."""
+  """Returns a study, and its state and metrics after each wake step."""
   study = _make_town(**kl_penalty)
   program = study.programs('sleep')
   state = program.begin(study.initial_model, jax.random.key(0))
@@ -98,9 +98,9 @@ def test_rehearsals_are_written_anew_after_a_night():
 
 
 def test_a_level_that_never_sleeps_is_refused():
-  c = town.config((1, 'infinite'), (2, 'experience'))
+  c = tiny_study.config((1, 'infinite'), (2, 'experience'))
   c.wake.kl_penalty = PENALTY
-  study = town.Town(c)
+  study = tiny_study.TinyStudy(c)
   with pytest.raises(ValueError, match='the fastest level never sleeps'):
     study.programs('sleep')
 
@@ -114,7 +114,7 @@ def test_a_level_that_never_sleeps_is_refused():
   ],
 )
 def test_settings_outside_their_range_are_refused(change, message):
-  c = town.config()
+  c = tiny_study.config()
   c.wake.kl_penalty = PENALTY | change
   with pytest.raises(ValueError, match=message):
-    town.Town(c).programs('sleep')
+    tiny_study.TinyStudy(c).programs('sleep')

@@ -1,8 +1,8 @@
-"""A tiny town for tests of whole runs: two people a day, a handful of steps.
+"""A tiny study for tests of whole runs: two people a day, a few steps.
 
-Everything a run has is there (several levels, nights, probes, a guard), at a
-size at which only compiling takes time. A `Town` compiles each program once,
-however many runs it has.
+It has every part of a run (several levels, nights, probes, a guard), and is so
+small that most of its time is compiling. A `TinyStudy` compiles each program
+once for all of its runs.
 """
 
 import functools
@@ -26,16 +26,8 @@ from sleep_jax.learner import initial_state, programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.runs import (
-  compatibility,
-  context,
-  loop,
-  run_factory,
-  study,
-)
-from sleep_jax.runs import (
-  progress as progress_lib,
-)
+from sleep_jax.runs import compatibility, context, loop, run_factory, study
+from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints, metric_writer
@@ -47,9 +39,9 @@ Progress = progress_lib.Progress
 
 
 def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
-  """The base config, as small as it gets; see `shrink`."""
+  """Returns the base config with the facts dataset, made small by `shrink`."""
   c = shrink(base.get_config(), *periods)
-  c.name = 'town'
+  c.name = 'tiny'
   c.data.settings = dict(
     num_pretrain=8, num_days=2, people_per_day=2, attributes=2, values=4
   )
@@ -59,11 +51,11 @@ def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
 def shrink(
   c: ml_collections.ConfigDict, *periods: tuple[Any, Any]
 ) -> ml_collections.ConfigDict:
-  """A config with all its sizes small.
+  """Returns the config `c` with small sizes everywhere.
 
   Args:
     c: changed in place.
-    *periods: (update, sleep) periods of the waking levels.
+    *periods: (update, sleep) periods of all levels but the slowest.
   """
   c.strategies = ('sleep',)
   c.data.update(context=14, max_prompt=12, prefix=8, batch_size=8)
@@ -98,18 +90,20 @@ def shrink(
 
 @pytest.fixture
 def one_device(monkeypatch):
-  """Runs studies on one device: programs for eight take longer to compile.
+  """Runs studies on one device, and shares compiled programs between them.
 
-  Runs that would compile the same programs share them.
+  Programs for eight devices take longer to compile. Two runs share programs if
+  everything that these depend on is equal.
   """
   place = testing.placement(data=1, fsdp=1, tensor=1)
   make = lambda data=-1, fsdp=1, sequence=1, tensor=1: place
   monkeypatch.setattr(sharding, 'make', make)
   build = run_factory.RunFactory.programs
 
-  def shared(self, strategy, made, rate=None):
-    if strategy.name == run_factory.PRETRAIN:  # Several share one name.
-      return build(self, strategy, made, rate)
+  def shared_programs(self, strategy, inputs, rate=None):
+    # Pretraining strategies have one name and different numbers of steps.
+    if strategy.name == run_factory.PRETRAIN:
+      return build(self, strategy, inputs, rate)
     plain = compatibility.kept(self._plain, pretraining=False)
     for section, name in (
       ('pretrain', 'base_model'),
@@ -117,45 +111,47 @@ def one_device(monkeypatch):
       ('data', 'path'),
     ):
       plain[section] = plain[section] | {name: ''}
-    stream = made.stream
+    stream = inputs.stream
     arrays = (
       stream.templates,
       stream.dream_templates,
       [*stream.tasks.values()][:1],
     )
     key = (
-      strategy.name, rate, made.model, stream.tokenizer.fingerprint,
+      strategy.name, rate, inputs.model, stream.tokenizer.fingerprint,
       json.dumps(plain), jax.tree.structure(arrays),
       *(np.asarray(x).tobytes() for x in jax.tree.leaves(arrays)),
     )  # fmt: skip
     if key not in _COMPILED:
-      _COMPILED[key] = build(self, strategy, made, rate)
+      _COMPILED[key] = build(self, strategy, inputs, rate)
     return _COMPILED[key]
 
-  monkeypatch.setattr(run_factory.RunFactory, 'programs', shared)
+  monkeypatch.setattr(run_factory.RunFactory, 'programs', shared_programs)
 
 
 _COMPILED: dict[tuple, programs.Programs] = {}
 
 
 @functools.cache
-def finished(base: pathlib.Path, *names: str) -> pathlib.Path:
-  """The work directory of a study, run once a session.
+def finished_study(base: pathlib.Path, *names: str) -> pathlib.Path:
+  """Returns the work directory of a finished study, run once per session.
+
+  Tests must not change it.
 
   Args:
-    base: temporary folder of the session. Change nothing in what is returned.
-    *names: of strategies; none: all of them.
+    base: temporary folder of the session.
+    *names: of strategies; without names, all that the dataset allows.
   """
   folder = base / '_'.join(['finished', *names])
   c = config()
-  # Who edits itself needs something to dream about.
+  # The self-edit strategy needs tasks, which this dataset does not have.
   c.strategies = names or tuple(n for n in registry.names() if n != 'seal')
   study.Study(c, str(folder)).run()
   return folder
 
 
-class Recorder(Progress):
-  """Shows nothing and records all messages."""
+class RecordingProgress(Progress):
+  """Records all messages and prints nothing."""
 
   def __init__(self):
     super().__init__()
@@ -166,8 +162,8 @@ class Recorder(Progress):
     self.messages.append(text)
 
 
-class Town:
-  """One dataset, one model, one mesh; any number of runs."""
+class TinyStudy:
+  """One dataset, model and mesh, for any number of runs."""
 
   def __init__(
     self, config: ml_collections.ConfigDict, mesh: tuple[int, ...] = (1, 1, 1)
@@ -192,8 +188,15 @@ class Town:
     self.evaluator: evaluator_lib.Evaluator | None = None
     self.programs = functools.cache(self._programs)
 
-  def make_initial_model(self, folder: pathlib.Path) -> 'Town':
-    """Pretrains the initial model that later runs start from."""
+  def make_initial_model(self, folder: pathlib.Path) -> 'TinyStudy':
+    """Pretrains the initial model that later runs start from, if needed.
+
+    Args:
+      folder: of checkpoints and metrics.
+
+    Returns:
+      This object.
+    """
     if self.initial_model is None:
       state, _ = self.run('pretrain', folder)
       self.initial_model = initial_state.InitialModel(
@@ -217,18 +220,24 @@ class Town:
     dreams: str = events.AFTER,
     until: int | None = None,
   ) -> tuple[state_lib.State, dict[str, Any]]:
-    """Runs a strategy from the folder's latest checkpoint to its end or a stop.
+    """Runs a strategy from the latest checkpoint of a folder.
 
     Args:
       name: 'pretrain', or a strategy.
       folder: of checkpoints and metrics.
       stop: returns whether the run is asked to stop.
-      evaluator: replaces the town's own.
-      save_seconds: between two checkpoints.
-      tolerance: of the guard.
-      progress: records messages.
-      dreams: when to dream, if the config asks for dreams.
-      until: number of the event to stop before.
+      evaluator: replaces the evaluator of the study.
+      save_seconds: seconds between two checkpoints inside a cycle.
+      tolerance: of the guard; None switches the guard off.
+      progress: shows messages; None discards them.
+      dreams: when to dream, if the config has dreams on.
+      until: number of the event to stop before; None runs all.
+
+    Returns:
+      The state and the record of the run.
+
+    Raises:
+      context.Interrupted: `stop` returned True; the state is saved.
     """
     c, program = self.config, self.programs(name)
     steps = events.steps_per_experience(self.levels, c.wake.steps)
@@ -243,7 +252,7 @@ class Town:
       run = loop.Run(
         context.RunContext(
           program, self.stream, self.initial_model, evaluator or self.evaluator,
-          context.Tools(progress or Recorder(), writer, saved, stop),
+          context.Tools(progress or RecordingProgress(), writer, saved, stop),
           plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
           save_seconds=save_seconds, num_samples=1,
         )
@@ -255,8 +264,8 @@ class Town:
 
   def _programs(self, name: str) -> programs.Programs:
     strategies = [pretrain.make(self.config.pretrain.steps)]
-    for known in registry.names():
-      strategies += registry.make(known, num_levels=len(self.levels))
+    for registered in registry.names():
+      strategies += registry.make(registered, num_levels=len(self.levels))
     (strategy,) = [s for s in strategies if s.name == name]
     tokenizer = self.stream.tokenizer
     return programs.Programs(
@@ -273,20 +282,20 @@ class Town:
     )
 
 
-def timeless(value: Any) -> Any:
-  """A record without what a clock put in it."""
+def without_times(value: Any) -> Any:
+  """Returns a record without its measured times."""
   if isinstance(value, dict):
     return {
-      k: timeless(v)
+      k: without_times(v)
       for k, v in value.items()
       if k not in ('seconds', 'cpu_seconds')
     }
   if isinstance(value, (list, tuple)):
-    return [timeless(item) for item in value]
+    return [without_times(item) for item in value]
   return value
 
 
-def rows(folder: pathlib.Path) -> list[dict[str, Any]]:
-  """The rows of a life's metrics.jsonl, without times."""
+def metric_rows(folder: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns the rows of a run's metrics.jsonl, without measured times."""
   lines = (folder / 'metrics.jsonl').read_text().splitlines()
-  return [timeless(json.loads(line)) for line in lines]
+  return [without_times(json.loads(line)) for line in lines]
