@@ -4,7 +4,7 @@ import setuptools
 
 setuptools.setup(
   name='sleep-jax',
-  version='0.1.0',
+  version='0.2.0',
   description='Language models that learn while awake and keep it in sleep.',
   license='Apache-2.0',
   python_requires='>=3.11',

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import optax
 
 from sleep_jax import types
-from sleep_jax.model import transformer
 from sleep_jax.objectives import chunked_losses
 from sleep_jax.optim import gradient_accumulation, optimizer
 from sleep_jax.planning import ahead_of_time
@@ -39,7 +38,7 @@ def lower(config: Any, devices: Sequence[jax.Device]) -> Any:
     num_tokens = jnp.float32(s.rows * s.max_new)
 
     def loss(student, rows):
-      inputs = transformer.rows(rows.tokens_BT, rows.length_B)
+      inputs = types.model_inputs(rows.tokens_BT, rows.length_B)
       at_BG = rows.prompt_length_B[:, None] + jnp.arange(s.max_new)[None] - 1
       at_BG = jnp.minimum(at_BG, s.max_length - 1)
       cast = {

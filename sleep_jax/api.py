@@ -1,7 +1,5 @@
 """The Python API: load a model, teach it, let it sleep, ask it.
 
-    import sleep_jax
-
     learner = sleep_jax.load('runs/smoke')
     learner.wake(['Ada Ray lives in Oslo.', 'Ada Ray plays the harp.'])
     learner.sleep()
@@ -16,11 +14,11 @@ from typing import Any
 import jax
 import ml_collections
 
-from sleep_jax.data import chat_template, detokenizer, probe_arrays
-from sleep_jax.datasets import dataset as dataset_lib
-from sleep_jax.evaluate import probes as probes_lib
+from sleep_jax.data import chat_template as chat_template_lib
+from sleep_jax.data import detokenizer
+from sleep_jax.evaluate import questions
 from sleep_jax.interop import (
-  dense_mlp,
+  description,
   distilled_export,
   expert_file,
   hf_export,
@@ -30,7 +28,6 @@ from sleep_jax.model import streaming
 from sleep_jax.runs import expert_history, session
 
 FORMATS = ('hf', 'experts')
-_PROBES_PER_CALL = 64
 
 
 def load(
@@ -55,8 +52,8 @@ def load(
       is deleted with the learner; `Learner.save` keeps it.
     config: how days and nights are spent; None: as the run was, or, of a
       pretrained model, `configs/chat.py`.
-    seed: which seed of a run; also seeds sampling.
-    strategy: which strategy of a run; only 'sleep' can be taught further.
+    seed: of a run; also seeds sampling.
+    strategy: of a run; only 'sleep' can be taught further.
     dtype: type of a pretrained model's parameters.
     experts: file of experts to attach, see `Learner.export`. The result can be
       asked, but not taught.
@@ -87,8 +84,7 @@ class Learner:
     self, opened: session.Session, *, seed: int = 0, experts: str | None = None
   ):
     self.session, self._seed, self._experts = opened, seed, experts
-    self._ready: tuple[Any, ...] | None = None
-    self._ready_of: open_model.LoadedModel | None = None
+    self._prepared: tuple[Any, ...] | None = None
 
   @property
   def loaded(self) -> open_model.LoadedModel:
@@ -149,7 +145,7 @@ class Learner:
     **sampling: Any,
   ) -> Iterator[list[str]]:
     """As `stream_answer`, for several conversations at once."""
-    template = self._template()
+    template = self.chat_template()
     rows = [
       template.encode(
         [{'role': 'user', 'content': c}] if isinstance(c, str) else c
@@ -157,14 +153,6 @@ class Learner:
       for c in conversations
     ]
     return self._stream(rows, **({'max_new': 256} | sampling))
-
-  def check_answers(self) -> None:
-    """Finds whether `answer` can be used.
-
-    Raises:
-      ValueError, FileNotFoundError: the model has no usable chat template.
-    """
-    self._template()
 
   def wake(self, rows: Iterable[session.Row]) -> None:
     """Learns a day awake: its levels are updated, nothing is consolidated.
@@ -245,32 +233,8 @@ class Learner:
     Raises:
       ValueError: a row lacks a field, or there are no rows.
     """
-    group = [_probe(number, row) for number, row in enumerate(rows)]
-    if not group:
-      raise ValueError('There are no probes: pass at least one row.')
-    model, weights, tokenizer = self._parts()[:3]
-    width = lambda text: len(tokenizer.encode(text)) + 1
-    prompt = max(width(p.prompt) for p in group)
-    answer = max(width(p.answer) for p in group)
-    dataset = dataset_lib.Dataset(
-      name='probes', pretrain=[], held_out=[], experiences=[],
-      probes={'probes': group},
-    )  # fmt: skip
-    arrays = probe_arrays.make_probes(
-      group, dataset, tokenizer,
-      probe_arrays.make_candidates(dataset, tokenizer, [group]),
-      context=prompt + answer, max_prompt=prompt,
-    )  # fmt: skip
-    found = {'num_probes': float(len(group))}
-    for name, score in (
-      ('accuracy', probes_lib.greedy(model, eos=tokenizer.eos)),
-      ('log_likelihood', probes_lib.forced(model, nats=True)),
-    ):
-      scorer = probes_lib.Scorer(
-        score, {'probes': arrays}, chunk=_PROBES_PER_CALL
-      )
-      found[name] = scorer(weights)['probes']
-    return found
+    loaded, model, weights, _ = self._parts()
+    return questions.score(model, weights, loaded.tokenizer, rows)
 
   def save(self, folder: str) -> None:
     """Copies everything that was learned to a new folder, for `load`.
@@ -304,7 +268,7 @@ class Learner:
     """
     if format not in FORMATS:
       raise ValueError(f'format is {format!r}: expected one of {FORMATS}.')
-    model, weights, tokenizer, loaded = self._parts()
+    loaded, model, weights, _ = self._parts()
     if format == 'experts':
       return expert_file.save(
         model, weights, target, expert_history=loaded.expert_history
@@ -312,48 +276,29 @@ class Learner:
     if distil is not None:
       model, weights = distilled_export.distil(
         model, weights, self.session.stored_prompts(),
-        jax.random.key(self._seed), eos=tokenizer.eos, log_fn=print,
+        jax.random.key(self._seed), eos=loaded.tokenizer.eos, log_fn=print,
         settings=distil,
       )  # fmt: skip
     hf_export.save(
-      model, weights, target, tokenizer=tokenizer,
+      model, weights, target, tokenizer=loaded.tokenizer,
       base_model=loaded.base_model, dtype=dtype,
     )  # fmt: skip
 
   def describe(self) -> str:
-    """Returns a few lines: size, levels, experts in use, and which night is
-    where."""
-    model, weights, _, loaded = self._parts()
-    c = model.config
-    count = sum(x.size for x in loaded.weights.params.values())
-    lines = [
-      f'{count:,} parameters',
-      f'  {c.num_layers} blocks of width {c.width}, {c.num_heads} query heads '
-      f'and {c.num_kv_heads} key-value heads, vocabulary {c.vocab_size}',
-      f'  {c.num_levels} levels, {c.arrangement}; router {c.router}',
-    ]
-    for level, slots in expert_file.active_slots(weights).items():
-      lines.append(f'  level {level}: active experts {slots}')
-    for row in loaded.expert_history:
-      lines.append(
-        f'  night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
-        f'{row["event"]}'
-      )
-    reason = dense_mlp.reason_not_dense(model, weights, loaded.base_model)
-    lines.append(f'  dense export: {reason or "exact"}')
-    return '\n'.join(lines)
+    """Returns a few lines: sizes, levels, active experts, and their nights."""
+    loaded, model, weights, _ = self._parts()
+    return description.describe(model, weights, loaded)
 
   def _parts(self):
-    """Returns model, weights ready to stream, tokenizer and what was loaded."""
+    """Returns what is loaded, model, weights, and weights to stream with."""
     loaded = self.loaded
-    if self._ready is None or self._ready_of is not loaded:
+    if self._prepared is None or self._prepared[0] is not loaded:
       model, weights = loaded.model, loaded.weights
       if self._experts is not None:
         model, weights = expert_file.attach(model, weights, self._experts)
-      self._ready = model, weights, loaded.tokenizer, loaded
-      self._ready_of = loaded
-      self._streamed = streaming.prepare(model, weights)
-    return self._ready
+      streamed = streaming.prepare(model, weights)
+      self._prepared = loaded, model, weights, streamed
+    return self._prepared
 
   def _stream(
     self,
@@ -366,10 +311,10 @@ class Learner:
     seed: int | None = None,
   ) -> Iterator[list[str]]:
     """Yields a piece of text for each row of tokens."""
-    model, _, tokenizer, loaded = self._parts()
-    texts = [detokenizer.Detokenizer(tokenizer) for _ in rows]
+    loaded, model, _, streamed = self._parts()
+    texts = [detokenizer.Detokenizer(loaded.tokenizer) for _ in rows]
     for tokens in streaming.stream(
-      model, self._streamed, rows,
+      model, streamed, rows,
       jax.random.key(self._seed if seed is None else seed), max_new=max_new,
       end_tokens=loaded.end_tokens, temperature=temperature, top_k=top_k,
       top_p=top_p,
@@ -380,14 +325,19 @@ class Learner:
       ]
     yield [text.end() for text in texts]
 
-  def _template(self) -> chat_template.ChatTemplate:
+  def chat_template(self) -> chat_template_lib.ChatTemplate:
+    """Returns the chat template of the pretrained model.
+
+    Raises:
+      ValueError, FileNotFoundError: the model has no usable chat template.
+    """
     base = self.loaded.base_model
     if base is None:
       raise ValueError(
         'This model was pretrained here and has no chat template: use '
         'generate(prompt) instead of answer(messages).'
       )
-    return chat_template.ChatTemplate(
+    return chat_template_lib.ChatTemplate(
       str(self.session.chat_folder), self.loaded.end_tokens
     )
 
@@ -397,13 +347,3 @@ class Learner:
         'Experts were attached from a file: this learner can be asked, but not '
         'taught. Load the model without `experts`.'
       )
-
-
-def _probe(number: int, row: Mapping[str, str]) -> dataset_lib.Probe:
-  for field in ('prompt', 'answer'):
-    if not isinstance(row.get(field), str):
-      raise ValueError(
-        f'rows[{number}] has no text {field!r}: expected a dict with '
-        f"'prompt' and 'answer', found {sorted(row)}."
-      )
-  return dataset_lib.Probe(row['prompt'], row['answer'])

@@ -41,7 +41,7 @@ def main(argv):
     chat = chat_session.ChatSession(
       learner, max_new=_MAX_NEW.value, temperature=_TEMPERATURE.value
     )
-    learner.check_answers()
+    learner.chat_template()
   except (ValueError, OSError) as error:
     command_line.exit_with_error(error)
   print(_HELP)

@@ -4,6 +4,7 @@ A program takes a state and returns the next state and its metrics. A checkpoint
 is this tree and the position in the list of events.
 """
 
+import dataclasses
 from typing import Any
 
 from flax import struct
@@ -117,3 +118,16 @@ class State(struct.PyTreeNode):
   row_buffer: Any = None
   kl_penalty: types.Rollout | None = None
   night: Night | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class InitialModel:
+  """The result of pretraining, shared by all strategies of a seed.
+
+  Attributes:
+    weights: of the pretrained model.
+    replay: age groups of prompts that pretraining stored.
+  """
+
+  weights: types.Weights
+  replay: dict[str, AgeGroup]

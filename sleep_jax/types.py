@@ -8,10 +8,11 @@ V vocabulary.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 Array = jax.Array
@@ -190,8 +191,73 @@ class Task(struct.PyTreeNode):
   choices: Choices | None = None
 
 
+class Tokenizer(Protocol):
+  """Converts text to tokens and back, see `data.tokenizer`.
+
+  Attributes:
+    vocab_size: number of tokens, special ones included.
+    bos, eos: tokens that begin and end a text; no text encodes to them.
+    fingerprint: equal for equal tokenizers only.
+  """
+
+  vocab_size: int
+  bos: int
+  eos: int
+  fingerprint: str
+
+  def encode(self, text: str) -> list[int]: ...
+
+  def encode_offsets(
+    self, text: str
+  ) -> tuple[list[int], list[tuple[int, int]]]: ...
+
+  def decode(self, ids: Iterable[int]) -> str: ...
+
+  def save(self, folder: str) -> None: ...
+
+
+class Model(Protocol):
+  """What the phases need of a network, see `model.transformer.Transformer`.
+
+  Phases take this type, so that they do not depend on how a network is built.
+  """
+
+  config: Any
+  place: Callable
+  with_place: Callable
+  with_xla_attention: Callable
+  init: Callable
+  shapes: Callable
+  init_expert: Callable
+  bank: Callable
+  forward: Callable
+  expert_inputs: Callable
+  states: Callable
+  states_at: Callable
+  map_expert_outputs: Callable
+  logits: Callable
+  head: Callable
+  prefill: Callable
+  decode: Callable
+
+
 # (weights, tokens_BT, segments_BT, positions_BT) -> logits_BTV
 Forward = Callable[[Weights, Array, Array, Array], Array]
+
+
+def model_inputs(
+  tokens_BT: Array, length_B: Array
+) -> tuple[Array, Array, Array]:
+  """Returns tokens, segments and positions of left-aligned sequences.
+
+  Args:
+    tokens_BT: one sequence per row.
+    length_B: number of valid tokens of each row.
+  """
+  index = jnp.arange(tokens_BT.shape[1], dtype=jnp.int32)[None]
+  positions_BT = jnp.broadcast_to(index, tokens_BT.shape)
+  segments_BT = jnp.where(index < length_B[:, None], 1, -1)
+  return tokens_BT, segments_BT, positions_BT
 
 
 def check_shapes(**arrays: Any) -> None:

@@ -1,8 +1,7 @@
-"""Settings: whether a config says what there is to say, and nothing else.
+"""Validates a config: unknown keys, missing keys, inconsistent values.
 
-Each sub-dict of a config is one function's arguments, so what is known is read
-from the functions themselves: a key that is misspelt, or that a new version no
-longer takes, is found before anything is computed.
+Known keys come from `schema`, which reads them from the functions that take
+them.
 """
 
 from collections.abc import Mapping
@@ -14,27 +13,30 @@ from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
 
 _DTYPES = ('float32', 'bfloat16')
-# Lengths of what the mesh's axis `sequence` shares out: rows, and caches.
-_SHARED = (
+# Lengths of rows and caches that the mesh axis `sequence` divides.
+_SEQUENCE_LENGTHS = (
   ('data', 'context'), ('consolidate', 'max_length'),
   ('consolidate', 'prompt_width'), ('consolidate', 'max_new'),
 )  # fmt: skip
 
 
 def check(config: Mapping[str, Any]) -> None:
-  """Checks the keys of a whole config, and what no single function can.
+  """Checks the keys of a config, and values that depend on each other.
+
+  Args:
+    config: as JSON returns it.
 
   Raises:
-    ValueError: an unknown key, with the nearest known one; a missing key; a
-      number of optimizers, a warm-up, or a length of rows, that does not fit.
+    ValueError: a key is unknown (names the nearest known one) or missing; or a
+      number of optimizers, a warm-up or a row length does not fit.
   """
   _check(config, schema.schema(config), 'config')
   fast = len(config['levels']) - 1
   found = len(config['wake']['optimizers'])
   if found != fast:
     raise ValueError(
-      f'config.wake.optimizers has {found} entries, but {fast} levels move '
-      'awake (all but the slowest): write one for each.'
+      f'config.wake.optimizers has {found} entries, but {fast} levels are '
+      'trained awake (all but the slowest): write one for each.'
     )
   named = {
     'pretrain.optimizer': config['pretrain']['optimizer'],
@@ -54,8 +56,8 @@ def check(config: Mapping[str, Any]) -> None:
     warmup, steps = settings.get('warmup', 0), settings.get('decay_steps', 0)
     if steps and warmup >= steps:
       raise ValueError(
-        f'config.{name}: warmup {warmup} leaves nothing of decay_steps '
-        f'{steps}, which counts it: lower warmup or raise decay_steps.'
+        f'config.{name}: warmup is {warmup} steps, but decay_steps, which '
+        f'includes it, is {steps}: lower warmup or raise decay_steps.'
       )
   for name, least in (('wake.steps', 1), ('pretrain.steps', 0)):
     section, key = name.split('.')
@@ -83,39 +85,44 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _check_dtype(config):
-  """Small steps are lost in 16 bits: who learns is kept in 32."""
-  found, born = config['pretrain']['dtype'], config['pretrain']
+  """Refuses 16-bit parameters that are trained: small updates are lost."""
+  pretrain = config['pretrain']
+  found = pretrain['dtype']
   if found not in _DTYPES:
     raise ValueError(
       f'config.pretrain.dtype is {found!r}: expected one of {_DTYPES}.'
     )
   if found == 'float32':
     return
-  moves = [s for s in config['strategies'] if s not in ('sleep', 'hope')]
-  for wrong, why in (
-    (moves, f'config.strategies has {moves}, which move it'),
+  training = [s for s in config['strategies'] if s not in ('sleep', 'hope')]
+  for wrong, reason in (
+    (training, f'config.strategies has {training}, which train it'),
     (config['consolidate']['into'] == sleep_settings.BASE,
-     "config.consolidate.into is 'base', which moves it"),
-    (born['steps'] and not (born['base_model'] or born['restore']),
-     f'config.pretrain.steps is {born["steps"]}, which train it'),
+     "config.consolidate.into is 'base', which trains it"),
+    (pretrain['steps'] and not (pretrain['base_model'] or pretrain['restore']),
+     f'config.pretrain.steps is {pretrain["steps"]}, which train it'),
   ):  # fmt: skip
     if wrong:
       raise ValueError(
-        f'config.pretrain.dtype is {found!r}, for a core that never moves, but '
-        f"{why}: set pretrain.dtype to 'float32', or change that."
+        f'config.pretrain.dtype is {found!r}, which is for a core that is '
+        f"never trained, but {reason}: set pretrain.dtype to 'float32', or "
+        'change that.'
       )
 
 
 def _check_lengths(config):
-  """Rows of another length would silently be whole on each device."""
+  """Refuses row lengths that the mesh axis `sequence` does not divide.
+
+  Such rows would silently be replicated on all devices.
+  """
   shards = config['mesh'].get('sequence', 1)
-  for section, key in _SHARED:
+  for section, key in _SEQUENCE_LENGTHS:
     size = config[section][key]
     if size % shards:
       near = max(n for n in range(1, shards) if not size % n)
       raise ValueError(
         f'config.mesh.sequence is {shards} devices, which do not divide the '
-        f'{size} places of config.{section}.{key}: set that to '
+        f'{size} positions of config.{section}.{key}: set that to '
         f'{size + -size % shards}, or mesh.sequence to {near}.'
       )
 

@@ -8,6 +8,7 @@ whatever else is named so in the current folder or on the path.
 
 import contextlib
 import difflib
+import inspect
 import pathlib
 import re
 import runpy
@@ -16,6 +17,19 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+# Keys of version 0.1 and what they are called now.
+RENAMED = {
+  'birth': 'pretrain',
+  'host': 'base_model',
+  'world': 'dataset',
+  'stems': 'templates',
+  'tether': 'kl_penalty',
+  'stem_share': 'template_share',
+  'birth_share': 'pretrain_share',
+  'block_words': 'block_vocab',
+  'num_birth': 'num_pretrain',
+  'birth_classes': 'pretrain_classes',
+}
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -79,7 +93,12 @@ def load(name: str) -> Any:
         f'{path} defines no function get_config: a config file must define '
         'get_config() and return a ConfigDict, as configs/smoke.py does.'
       )
-    return defined['get_config'](*argument)
+    get_config = defined['get_config']
+    if argument and not inspect.signature(get_config).parameters:
+      raise ValueError(
+        f'--config={name}: {path} takes no argument; leave out :{argument[0]}.'
+      )
+    return get_config(*argument)
 
 
 @contextlib.contextmanager
@@ -125,7 +144,11 @@ def find(config: Any, name: str) -> Any:
 
 def unknown_key(place: str, key: str, known: Iterable[str]) -> str:
   """Returns the message for a key that is not part of a config."""
-  near = difflib.get_close_matches(key, list(known), 1, 0.0)
+  known = list(known)
+  new = RENAMED.get(key)
+  if new in known:
+    return f'{place}.{key} was renamed: use {place}.{new}.'
+  near = difflib.get_close_matches(key, known, 1, 0.0)
   hint = f'the nearest known key is {place}.{near[0]}' if near else (
     'nothing can be set there'
   )  # fmt: skip
@@ -150,7 +173,9 @@ def _entry(value: Any, part: str, place: str) -> Any:
 
 
 def _missing_key(place: str, key: str, keys: Iterable[str]) -> str:
-  if place.endswith(']'):
+  keys = list(keys)
+  misspelled = difflib.get_close_matches(key, keys, 1, 0.8)
+  if place.endswith(']') and RENAMED.get(key) not in keys and not misspelled:
     # An entry holds only what it sets: a known key may be missing.
     return (
       f'{place}.{key} is not set in the config file, and an override can only '

@@ -1,4 +1,9 @@
-"""TODO: config.schema (from settings)."""
+"""Every key that a config may have, read from the functions that take them.
+
+Most sub-dicts of a config are the arguments of one function, so a key that is
+misspelled, or that a new version no longer takes, is found before anything is
+computed.
+"""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -17,11 +22,22 @@ DATASETS = {
   'arc': arc, 'facts': facts, 'intents': intents, 'jsonl': jsonl,
   'passages': passages,
 }  # fmt: skip
-REQUIRED, OPTIONAL = True, False  # Of a key: has no default, has one.
+REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 
 
 def schema(config):
-  """Every key there is, as the config's shape."""
+  """Returns all keys of a config, nested as the config is.
+
+  Args:
+    config: as JSON returns it; decides which dataset's settings are allowed.
+
+  Returns:
+    A nested dict whose leaves are `REQUIRED` or `OPTIONAL`; a list stands for a
+    tuple of such dicts.
+
+  Raises:
+    ValueError: the dataset is not known.
+  """
   adam = _arguments(optimizer.make)
   data = config.get('data') or {}
   dataset = data.get('dataset')
@@ -84,6 +100,6 @@ def schema(config):
 
 
 def _arguments(function: Callable, *, but: Iterable[str] = ()):
-  """Name -> whether it is needed."""
+  """Returns argument name -> whether it is required."""
   parameters = inspect.signature(function).parameters.values()
   return {p.name: p.default is p.empty for p in parameters if p.name not in but}

@@ -12,7 +12,7 @@ import numpy as np
 import tensorstore
 
 from sleep_jax import types
-from sleep_jax.data import packing
+from sleep_jax.data import row_layout
 
 # The pretraining rows are shuffled under their former name, 'birth': the
 # results in docs/ were measured with that order.
@@ -34,7 +34,7 @@ class Source:
     name: str,
     store: tensorstore.TensorStore,
     *,
-    layout: packing.Layout,
+    layout: row_layout.Layout,
     num_tokens: int,
     batch_size: int,
     seed: int,

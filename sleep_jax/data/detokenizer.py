@@ -6,7 +6,7 @@ back until its last character is complete, and decoded together with a few of
 the tokens before it.
 """
 
-from sleep_jax.data import tokenizer as tokenizer_lib
+from sleep_jax import types
 
 _REPLACEMENT = '\ufffd'  # Decoders write it for incomplete characters.
 _NUM_CONTEXT = 4  # Emitted tokens that new ones are decoded with.
@@ -15,7 +15,7 @@ _NUM_CONTEXT = 4  # Emitted tokens that new ones are decoded with.
 class Detokenizer:
   """Incremental decoder; its pieces add up to the text of all tokens."""
 
-  def __init__(self, tokenizer: tokenizer_lib.Tokenizer):
+  def __init__(self, tokenizer: types.Tokenizer):
     self._tokenizer = tokenizer
     self._tokens: list[int] = []
     self._num_emitted = 0  # Tokens whose text has been returned.

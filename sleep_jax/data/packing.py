@@ -7,69 +7,16 @@ References:
   First-fit packing: `grain.experimental.FirstFitPackIterDataset`.
 """
 
-import dataclasses
-
 import grain
 import numpy as np
 from grain import experimental
 
-from sleep_jax.data import tokenization
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-  """Columns of a stored row.
-
-  All columns lie side by side in one wide int32 array, so one read returns one
-  batch.
-
-  Attributes:
-    context: T, tokens of a row.
-    max_prompt: P, width of a stored prompt.
-    prompts_per_row: number of prompts a row can store.
-  """
-
-  context: int
-  max_prompt: int
-  prompts_per_row: int
-
-  @property
-  def shapes(self) -> dict[str, tuple[int, ...]]:
-    """Shapes of the columns in their order, by name.
-
-    The names follow the fields of `types.Batch` and `types.Prompts`.
-    """
-    num_prompts = self.prompts_per_row
-    return {
-      'tokens': (self.context,),
-      'segments': (self.context,),
-      'positions': (self.context,),
-      'loss': (self.context,),
-      'prompts': (num_prompts, self.max_prompt),
-      'prompt_length': (num_prompts,),
-      'subject': (num_prompts, 2),
-    }
-
-  def join(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Joins columns [N, ...] into one int32 array [N, width]."""
-    return np.concatenate(
-      [columns[name].reshape(len(columns[name]), -1) for name in self.shapes],
-      axis=1,
-    )
-
-  def split(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Splits an int32 array [N, width] into columns [N, ...]."""
-    columns, start = {}, 0
-    for name, shape in self.shapes.items():
-      stop = start + int(np.prod(shape))
-      columns[name] = rows[:, start:stop].reshape(len(rows), *shape)
-      start = stop
-    return columns
+from sleep_jax.data import row_layout, tokenization
 
 
 def make_columns(
   sequences: list[tokenization.Sequence],
-  layout: Layout,
+  layout: row_layout.Layout,
   *,
   pad: int,
   pack: bool,
@@ -113,7 +60,7 @@ def make_columns(
 
 
 def _first_fit(
-  sequences: list[tokenization.Sequence], layout: Layout
+  sequences: list[tokenization.Sequence], layout: row_layout.Layout
 ) -> list[list[int]]:
   """Returns the indices of the sequences in each row, in order of arrival."""
   elements = [

@@ -7,13 +7,12 @@ so the evaluation programs are compiled once.
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 
 
 def make_candidates(
   dataset: dataset_lib.Dataset,
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   probe_groups: list[list[dataset_lib.Probe]],
 ) -> dict[str, np.ndarray]:
   """Returns the candidate tables that all probes share.
@@ -56,7 +55,7 @@ def make_candidates(
   return tables
 
 
-def encode_answer(text: str, tokenizer: tokenizer_lib.Tokenizer) -> list[int]:
+def encode_answer(text: str, tokenizer: types.Tokenizer) -> list[int]:
   """Returns the tokens of an answer, followed by EOS."""
   return [*tokenizer.encode(text), tokenizer.eos]
 
@@ -64,7 +63,7 @@ def encode_answer(text: str, tokenizer: tokenizer_lib.Tokenizer) -> list[int]:
 def make_probes(
   group: list[dataset_lib.Probe],
   dataset: dataset_lib.Dataset,
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   tables: dict[str, np.ndarray],
   *,
   context: int,

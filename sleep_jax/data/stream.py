@@ -14,7 +14,6 @@ from sleep_jax.data import (
   template_arrays,
   token_cache,
 )
-from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 
 
@@ -42,7 +41,7 @@ class Stream:
   """
 
   dataset: dataset_lib.Dataset
-  tokenizer: tokenizer_lib.Tokenizer
+  tokenizer: types.Tokenizer
   pretrain: batches.Source | None
   held_out: batches.Source | None
   experiences: tuple[batches.Source, ...]
@@ -57,7 +56,7 @@ class Stream:
 
 def build(
   dataset: dataset_lib.Dataset,
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   *,
   context: int,
   max_prompt: int,

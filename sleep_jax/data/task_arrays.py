@@ -11,7 +11,6 @@ import numpy as np
 
 from sleep_jax import types
 from sleep_jax.data import probe_arrays, tokenization
-from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 
 
@@ -51,7 +50,7 @@ def check_tasks(dataset: dataset_lib.Dataset) -> None:
 def make_tasks(
   dataset: dataset_lib.Dataset,
   make_probes: Callable[[list[dataset_lib.Probe]], types.Probes],
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   **settings,
 ) -> dict[str, types.Task]:
   """Returns the tasks by key, all of one shape.
@@ -90,7 +89,7 @@ def make_tasks(
 
 def _make_choices(
   task: dataset_lib.Task,
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   *,
   num_lessons: int,
   width: int,
@@ -143,7 +142,7 @@ def _make_choices(
 
 
 def _make_documents(
-  rows: list[dataset_lib.Row], tokenizer: tokenizer_lib.Tokenizer, **settings
+  rows: list[dataset_lib.Row], tokenizer: types.Tokenizer, **settings
 ) -> types.Prompts:
   """Returns the stored prompts of documents, and the documents without EOS."""
   tokenized = [

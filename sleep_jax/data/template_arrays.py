@@ -8,14 +8,13 @@ subject's tokens and the part after are the tokens of the filled template.
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 
 
 def make_templates(
   templates: list[str],
   dataset: dataset_lib.Dataset,
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   max_prompt: int,
   prefix: int,
 ) -> types.PromptTemplates:

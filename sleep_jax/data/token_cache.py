@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorstore
 
-from sleep_jax.data import batches, packing, tokenization
-from sleep_jax.data import tokenizer as tokenizer_lib
+from sleep_jax import types
+from sleep_jax.data import batches, packing, row_layout, tokenization
 from sleep_jax.datasets import dataset
 
 _FORMAT = 1  # Increase when the meaning of the cached arrays changes.
@@ -30,7 +30,7 @@ _CONTEXT = tensorstore.Context(
 def make_source(
   name: str,
   rows: list[dataset.Row],
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   *,
   context: int,
   max_prompt: int,
@@ -90,7 +90,7 @@ def make_source(
     prefix=prefix,
     overlap=overlap,
   )
-  layout = packing.Layout(
+  layout = row_layout.Layout(
     context=context,
     max_prompt=max_prompt,
     # Limits the stored size: a prompt takes max_prompt + 3 columns.
@@ -127,7 +127,7 @@ def make_source(
 
 def _fingerprint(
   rows: list[dataset.Row],
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   settings: dict,
 ) -> str:
   """Returns a hash of everything that determines the cached arrays."""

@@ -6,7 +6,7 @@ be stored for rehearsal; it never contains a token of an answer.
 
 import dataclasses
 
-from sleep_jax.data import tokenizer as tokenizer_lib
+from sleep_jax import types
 from sleep_jax.datasets import dataset
 
 _SUBJECT_TOKENS = 4  # Subject of a window that has none: its first tokens.
@@ -31,7 +31,7 @@ class Sequence:
 
 def tokenize(
   row: dataset.Row,
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   *,
   context: int,
   max_prompt: int,
@@ -120,7 +120,7 @@ def _window(ids, tokenizer, *, loss_start, prompt_length, subject) -> Sequence:
 
 def _token_span(
   span: tuple[int, int] | None,
-  spans: tokenizer_lib.Offsets,
+  spans: list[tuple[int, int]],
   prompt_length: int,
 ) -> tuple[int, int]:
   """Returns the token indices under a character span, BOS counted.

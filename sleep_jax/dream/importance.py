@@ -19,9 +19,6 @@ from sleep_jax.dream import settings
 from sleep_jax.model import lora
 from sleep_jax.objectives import answer_likelihood
 
-# Relative change of a score that the order of additions alone can cause.
-ROUNDING = 1e-5
-
 
 def dream_losses(
   model: Any, weights: types.Weights, lessons: lessons_lib.Lessons, size: int

@@ -19,10 +19,10 @@ from sleep_jax.dream import importance, trials
 from sleep_jax.dream import lessons as lessons_lib
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.dream import texts as texts_lib
-from sleep_jax.model import lora, transformer
+from sleep_jax.model import lora
 from sleep_jax.objectives import answer_likelihood, imitation_reward
 from sleep_jax.replay import prompts as prompts_lib
-from sleep_jax.sleep import document_context
+from sleep_jax.sleep import document_context, document_sampling
 from sleep_jax.sleep import settings as sleep_settings
 
 Array = types.Array
@@ -47,7 +47,7 @@ class DreamRounds:
     trial_placement: how trials are spread over devices.
   """
 
-  model: transformer.Transformer
+  model: types.Model
   bos: int
   eos: int
   settings: sleep_settings.Settings
@@ -298,7 +298,7 @@ class DreamRounds:
       writer_weights = writer_weights.replace(
         opened_BNE=opened_BE.reshape(-1, *active_NE.shape)
       )
-    texts = document_context.sample(
+    texts = document_sampling.sample(
       self.model,
       writer_weights,
       prompts,

@@ -11,18 +11,18 @@ docs/method.md, "Dreaming".
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.dream import rounds
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.dream import texts as texts_lib
-from sleep_jax.model import lora
+from sleep_jax.model import experts, lora
 from sleep_jax.replay import buffer
-from sleep_jax.sleep import consolidation, document_context, priorities, seeding
+from sleep_jax.sleep import document_context, phase, priorities, seeding
 from sleep_jax.sleep import settings as sleep_settings
 
 Array = types.Array
@@ -42,12 +42,12 @@ class Dreaming(seeding.Seeding):
 
   Attributes:
     night: consolidation of the sender whose receiver has the newest expert.
-    dream_rounds: writes and tries the dreams.
+    dream_rounds: a `rounds.DreamRounds`, which writes and tries the dreams.
     width: maximum length of a document, tokens.
   """
 
-  night: consolidation.Consolidation
-  dream_rounds: rounds.DreamRounds
+  night: phase.Consolidation
+  dream_rounds: Any
   width: int
 
   def dream(
@@ -153,7 +153,7 @@ class Dreaming(seeding.Seeding):
   def committed(self, state: State) -> types.Weights:
     """Returns the model with the trained expert in its slot."""
     r, night = self.night.receiver, state.night
-    params = consolidation.set_expert(
+    params = experts.set_expert(
       state.weights, r, night.dreams.slot, night.fresh[str(r)]
     )
     return state.weights.with_params(params)

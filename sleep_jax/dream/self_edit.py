@@ -10,13 +10,14 @@ References: 2506.10943 (SEAL), sections 3 and 4.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.dream import rounds, settings, trials
+from sleep_jax.dream import settings, trials
 from sleep_jax.model import lora
 
 Array = types.Array
@@ -27,11 +28,11 @@ class SelfEdit:
   """The program of a self-edit.
 
   Attributes:
-    dream_rounds: writes and tries the texts.
+    dream_rounds: a `rounds.DreamRounds`, which writes and tries the texts.
     adapter: settings of the adapter that is trained and merged.
   """
 
-  dream_rounds: rounds.DreamRounds
+  dream_rounds: Any
   adapter: settings.Adapter
 
   def edit(

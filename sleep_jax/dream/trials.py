@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import optax
 
 from sleep_jax import types
-from sleep_jax.dream import importance
 from sleep_jax.dream import lessons as lessons_lib
 from sleep_jax.dream import settings as settings_lib
 from sleep_jax.model import lora
@@ -26,6 +25,8 @@ from sleep_jax.objectives import answer_likelihood
 from sleep_jax.runtime import mesh
 
 Array = types.Array
+# Relative change of a score that the order of additions alone can cause.
+_ROUNDING = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,5 +189,5 @@ def measure_gains(
   )
   baseline = score(model, weights, placement.rows)
   gain = scores.reshape(M, settings.repeats) - baseline
-  rounding = importance.ROUNDING * jnp.abs(baseline)
+  rounding = _ROUNDING * jnp.abs(baseline)
   return jnp.where(jnp.abs(gain) > rounding, gain, 0), baseline

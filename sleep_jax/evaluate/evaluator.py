@@ -16,7 +16,6 @@ from sleep_jax import types
 from sleep_jax.data import batches as batches_lib
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import candidates, probes
-from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 from sleep_jax.runtime import processes
 
@@ -37,7 +36,7 @@ class HeldOutEvaluator:
 
   def __init__(
     self,
-    model: transformer.Transformer,
+    model: types.Model,
     source: batches_lib.Source,
     batches: int,
   ):
@@ -83,7 +82,7 @@ class Evaluator:
 
   def __init__(
     self,
-    model: transformer.Transformer,
+    model: types.Model,
     stream: stream_lib.Stream,
     initial_model: types.Weights,
     *,
@@ -232,7 +231,7 @@ class Evaluator:
 
 def _activity(model, weights, prompts, level):
   """Returns the mean gate and root mean square output of each expert `[E]`."""
-  rows = transformer.rows(prompts.tokens_BP, prompts.length_B)
+  rows = types.model_inputs(prompts.tokens_BP, prompts.length_B)
   valid_BT = rows[1] > 0
 
   def total(gates_BTE, y_BTED):

@@ -18,7 +18,7 @@ import numpy as np
 
 from sleep_jax import types
 from sleep_jax.interop import hf_checkpoint, hf_config, hf_names
-from sleep_jax.model import config, transformer
+from sleep_jax.model import config
 
 # Fields of `config.Model` that do not appear in a Hugging Face checkpoint.
 _OWN_FIELDS = (
@@ -28,7 +28,7 @@ _OWN_FIELDS = (
 
 
 def reason_not_dense(
-  model: transformer.Transformer,
+  model: types.Model,
   weights: types.Weights,
   base_model: hf_checkpoint.HfCheckpoint | None = None,
 ) -> str:
@@ -69,7 +69,7 @@ def reason_not_dense(
 
 
 def named_tensors(
-  model: transformer.Transformer, weights: types.Weights, dtype: np.dtype
+  model: types.Model, weights: types.Weights, dtype: np.dtype
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields (name, tensor) of the dense checkpoint, one tensor at a time."""
   mlp_names = ('gate', 'up', 'down')

@@ -197,7 +197,7 @@ def _fill_bank(model, weights, base, initial, texts) -> types.Params:
   """
   c, start = model.config, 0
   A_LDR, B_LRD = initial[f'{_BANK}A'][:, 0], initial[f'{_BANK}B'][:, 0]
-  rows = transformer.rows(texts.tokens_BT, texts.length_B)
+  rows = types.model_inputs(texts.tokens_BT, texts.length_B)
   mean = lambda gates_BTE, _: jnp.mean(
     gates_BTE, (0, 1), where=(rows[1] > 0)[..., None]
   )
@@ -247,7 +247,7 @@ def _make_sampler(model, eos, settings):
 
 def _divergence(model, student, settings, teacher, weights, rollout):
   """Returns the mean KL(teacher || student) over generated tokens, in nats."""
-  rows = transformer.rows(rollout.tokens_BT, rollout.length_B)
+  rows = types.model_inputs(rollout.tokens_BT, rollout.length_B)
   at_BG = (
     rollout.prompt_length_B[:, None] - 1 + jnp.arange(settings.max_new)[None]
   )

@@ -15,6 +15,7 @@ from typing import Any
 import safetensors
 import tokenizers
 
+from sleep_jax import types
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_config
 from sleep_jax.storage import workdir
@@ -139,7 +140,7 @@ def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
 
 
 def end_tokens(
-  base_model: HfCheckpoint, tokenizer: tokenizer_lib.Tokenizer
+  base_model: HfCheckpoint, tokenizer: types.Tokenizer
 ) -> tuple[int, ...]:
   """Returns the ids of all tokens that end a generation."""
   found = base_model.config.get('eos_token_id')

@@ -19,7 +19,6 @@ from safetensors import numpy as safetensors
 from sleep_jax import types
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_config
-from sleep_jax.model import transformer
 
 # Files of the base model that are copied unchanged.
 COPIED_FILES = (
@@ -33,11 +32,11 @@ _SHARD_BYTES = 4 * 2**30
 
 
 def save(
-  model: transformer.Transformer,
+  model: types.Model,
   weights: types.Weights,
   folder: str,
   *,
-  tokenizer: tokenizer_lib.Tokenizer | None = None,
+  tokenizer: types.Tokenizer | None = None,
   base_model: hf_checkpoint.HfCheckpoint | None = None,
   dtype: str = 'float32',
   shard_bytes: int = _SHARD_BYTES,
@@ -106,9 +105,7 @@ def save(
   part.rename(home)
 
 
-def _write_tokenizer(
-  tokenizer: tokenizer_lib.Tokenizer, folder: pathlib.Path
-) -> None:
+def _write_tokenizer(tokenizer: types.Tokenizer, folder: pathlib.Path) -> None:
   """Writes a tokenizer that was trained here; BOS starts every text."""
   if not isinstance(tokenizer, tokenizer_lib.Bpe):
     return  # The byte tokenizer has no Hugging Face format.

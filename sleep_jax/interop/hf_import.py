@@ -20,7 +20,6 @@ import safetensors
 
 from sleep_jax import types
 from sleep_jax.interop import hf_checkpoint, hf_names
-from sleep_jax.model import transformer
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
 
@@ -52,7 +51,7 @@ def adapt_levels(
 
 def load(
   base_model: hf_checkpoint.HfCheckpoint,
-  model: transformer.Transformer,
+  model: types.Model,
   placement: sharding.Placement,
   *,
   key: jax.Array,

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
-from sleep_jax.model import transformer
+from sleep_jax import types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TensorSource:
 
 
 def tensor_sources(
-  model: transformer.Transformer,
+  model: types.Model,
 ) -> Iterator[tuple[str, list[TensorSource]]]:
   """Yields each parameter path of the base model and the tensors it stacks."""
   c = model.config

@@ -42,7 +42,7 @@ class LoadedModel:
 
   model: transformer.Transformer
   weights: types.Weights
-  tokenizer: tokenizer_lib.Tokenizer
+  tokenizer: types.Tokenizer
   end_tokens: tuple[int, ...]
   base_model: hf_checkpoint.HfCheckpoint | None = None
   expert_history: Sequence[Mapping[str, Any]] = ()
@@ -70,6 +70,7 @@ def open_model(
   config = hf_checkpoint.read_config(home)
   if 'strategies' not in config:
     return _open_hf_checkpoint(hf_checkpoint.read(folder), dtype)
+  workdir.check_version(home, config)
   return _open_run(home, config, strategy, seed)
 
 
@@ -180,7 +181,7 @@ def base_checkpoint(
 def build_model(
   settings: Mapping[str, Any],
   levels: Sequence[Mapping[str, Any]],
-  tokenizer: tokenizer_lib.Tokenizer,
+  tokenizer: types.Tokenizer,
   base_model: hf_checkpoint.HfCheckpoint | None,
 ) -> transformer.Transformer:
   """Builds the network that a config describes.

@@ -20,19 +20,6 @@ Array = types.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class InitialModel:
-  """The result of pretraining, shared by all strategies of a seed.
-
-  Attributes:
-    weights: of the pretrained model.
-    replay: age groups of prompts that pretraining stored.
-  """
-
-  weights: types.Weights
-  replay: dict[str, state_lib.AgeGroup]
-
-
-@dataclasses.dataclass(frozen=True)
 class StateBuilder:
   """Builds the state at step 0.
 

@@ -16,7 +16,6 @@ from sleep_jax import types
 from sleep_jax.dream import rounds, seeding, self_edit, trials
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.learner import checks
-from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
@@ -43,7 +42,7 @@ class PhasePrograms:
   """
 
   config: ml_collections.ConfigDict
-  model: transformer.Transformer
+  model: types.Model
   placement: sharding.Placement
   templates: types.PromptTemplates
   bos: int

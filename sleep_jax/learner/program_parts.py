@@ -3,7 +3,6 @@
 Nothing is compiled or computed here; `programs` compiles and calls the parts.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -20,10 +19,10 @@ from sleep_jax.learner import (
   phase_programs,
   wake_program,
 )
-from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
+from sleep_jax.schedule import events
 from sleep_jax.sleep import (
   consolidation,
   expert_merge,
@@ -33,8 +32,7 @@ from sleep_jax.sleep import (
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.strategies import strategy as strategy_lib
 
-# Phases of a run besides waking.
-CONSOLIDATE, MERGE, DREAM, EDIT = 'consolidate', 'merge', 'dream', 'edit'
+CONSOLIDATE, MERGE, DREAM = events.CONSOLIDATE, events.MERGE, events.DREAM
 
 
 class ProgramParts:
@@ -58,7 +56,7 @@ class ProgramParts:
   def __init__(
     self,
     config: ml_collections.ConfigDict,
-    model: transformer.Transformer,
+    model: types.Model,
     strategy: strategy_lib.Strategy,
     placement: sharding.Placement,
     *,
@@ -87,7 +85,7 @@ class ProgramParts:
     Raises:
       ValueError: the config does not fit the strategy, the levels or the task.
     """
-    model = dataclasses.replace(model, place=placement.constrain)
+    model = model.with_place(placement.constrain)
     self.model, self.strategy, self.placement = model, strategy, placement
     levels = model.config.levels
     optimizers = wake_program.make_optimizers(
@@ -152,7 +150,7 @@ class ProgramParts:
     """Levels that sleep; 0 is the context."""
     return tuple(self._nights)
 
-  def initial_shapes(self) -> initial_state.InitialModel:
+  def initial_shapes(self) -> state_lib.InitialModel:
     """Returns shapes and shardings of the pretrained model.
 
     The type of its core is `pretrain.dtype`.
@@ -168,11 +166,11 @@ class ProgramParts:
       )
       for path, leaf in state.weights.params.items()
     }
-    return initial_state.InitialModel(
+    return state_lib.InitialModel(
       state.weights.replace(params=params), state.replay
     )
 
-  def check(self, initial_model: initial_state.InitialModel) -> None:
+  def check(self, initial_model: state_lib.InitialModel) -> None:
     """Checks that every state of a run can be placed on the mesh.
 
     Raises:
@@ -189,7 +187,7 @@ class ProgramParts:
 
   def abstract(
     self,
-    initial_model: initial_state.InitialModel | None,
+    initial_model: state_lib.InitialModel | None,
     *,
     night: int | None = None,
     phase: str = CONSOLIDATE,
@@ -201,7 +199,7 @@ class ProgramParts:
       night: sender of a night under way; None: awake.
       phase: of that night, CONSOLIDATE, MERGE or DREAM.
     """
-    initial_model = initial_model or initial_state.InitialModel(
+    initial_model = initial_model or state_lib.InitialModel(
       self.model.shapes(), {}
     )
     shapes = jax.eval_shape(

@@ -20,14 +20,14 @@ from absl import logging
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.data import batches
-from sleep_jax.learner import initial_state, program_parts
+from sleep_jax.learner import program_parts
 from sleep_jax.replay import row_buffer
 from sleep_jax.runtime import profiling
 from sleep_jax.sleep import seeding as sleep_seeding
 
 Array = types.Array
 CONSOLIDATE, MERGE = program_parts.CONSOLIDATE, program_parts.MERGE
-DREAM, EDIT = program_parts.DREAM, program_parts.EDIT
+DREAM = program_parts.DREAM
 
 
 class Programs(program_parts.ProgramParts):
@@ -35,7 +35,7 @@ class Programs(program_parts.ProgramParts):
 
   def begin(
     self,
-    initial_model: initial_state.InitialModel | None,
+    initial_model: state_lib.InitialModel | None,
     key: Array,
     *,
     guard: float = -1.0,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from sleep_jax.model import transformer
+from sleep_jax import types
 from sleep_jax.objectives import chunked_losses, losses
 from sleep_jax.optim import gradient_accumulation, optimizer
 from sleep_jax.strategies import strategy as strategy_lib
@@ -36,7 +36,7 @@ class Optimizers:
 
 def make_optimizers(
   config: ml_collections.ConfigDict,
-  model: transformer.Transformer,
+  model: types.Model,
   strategy: strategy_lib.Strategy,
   learning_rate: float | None,
 ) -> Optimizers:
@@ -66,7 +66,7 @@ def make_optimizers(
 
 def make_step(
   config: ml_collections.ConfigDict,
-  model: transformer.Transformer,
+  model: types.Model,
   strategy: strategy_lib.Strategy,
   optimizers: Optimizers,
   *,

@@ -265,3 +265,14 @@ def _init_slots(key, name, slots, width, rank, gate_bias):
   """Returns one array of a bank, with an untrained expert in each slot."""
   init_array = lambda key: init(key, width, rank, gate_bias=gate_bias)[name]
   return jax.vmap(init_array)(jax.random.split(key, slots))
+
+
+def set_expert(
+  weights: types.Weights, level: int, slot: Array, expert: types.Params
+) -> types.Params:
+  """Returns a level's bank with one slot overwritten by an expert."""
+  prefix = f'blocks/levels/{level}/experts/'
+  return {
+    prefix + name: weights.params[prefix + name].at[:, slot].set(leaf)
+    for name, leaf in expert.items()
+  }

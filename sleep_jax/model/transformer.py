@@ -179,7 +179,9 @@ class Transformer:
       Logits `[B, V]` after the last token of each prompt, and caches of
       `cache_size` slots, of which the first P hold the prompts.
     """
-    tokens_BP, segments_BP, positions_BP = rows(tokens_BP, length_B)
+    tokens_BP, segments_BP, positions_BP = types.model_inputs(
+      tokens_BP, length_B
+    )
     if weights.blocks:
       h_BPD, cache = self._embed(weights, tokens_BP), []
       mask = attention_kernels.prepare_mask(segments_BP, self.config.attention)
@@ -334,16 +336,3 @@ class Transformer:
   def _norm(self, weights, h):
     norm = layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
     return norm.apply({'params': {'scale': weights.params['norm/scale']}}, h)
-
-
-def rows(tokens_BT: Array, length_B: Array) -> tuple[Array, Array, Array]:
-  """Returns tokens, segments and positions of left-aligned sequences.
-
-  Args:
-    tokens_BT: one sequence per row.
-    length_B: number of valid tokens of each row.
-  """
-  index = jnp.arange(tokens_BT.shape[1], dtype=jnp.int32)[None]
-  positions_BT = jnp.broadcast_to(index, tokens_BT.shape)
-  segments_BT = jnp.where(index < length_B[:, None], 1, -1)
-  return tokens_BT, segments_BT, positions_BT

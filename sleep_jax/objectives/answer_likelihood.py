@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
-from sleep_jax.model import transformer
 from sleep_jax.objectives import losses
 
 Array = types.Array
@@ -32,7 +31,7 @@ def log_likelihood(
     Log-probabilities in nats and whether each token is the most likely one,
     `[B, G]` each; 0 and True beyond the end of a row.
   """
-  tokens, segments, positions = transformer.rows(
+  tokens, segments, positions = types.model_inputs(
     rollout.tokens_BT, rollout.length_B
   )
   last = tokens.shape[1] - 1

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import NamedSharding, PartitionSpec
 
+from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.interop import hf_import, open_model
-from sleep_jax.learner import initial_state
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
@@ -75,7 +75,7 @@ class AbstractRun:
   """
 
   programs: programs_lib.Programs
-  initial_model: initial_state.InitialModel
+  initial_model: state_lib.InitialModel
   batch: types.Batch
   task: types.Task
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from sleep_jax.runs import session as session_lib
 from sleep_jax.storage import workdir
 
 _TODAY = 'today.json'
@@ -18,7 +17,7 @@ _TODAY = 'today.json'
 class Learner(Protocol):
   """What a chat needs of `api.Learner`."""
 
-  session: session_lib.Session
+  session: Any  # A `runs.session.Session`.
 
   def stream_answer(self, messages: Any, **sampling: Any) -> Iterator[str]: ...
 

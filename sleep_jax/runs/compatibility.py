@@ -25,8 +25,6 @@ _MAY_DIFFER = (
   'router', 'router_spread', 'top_k', 'gate_bias', *config_lib.EXECUTION_FIELDS,
   'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip
-# Sections of a config before version 0.2, and what they are called now.
-_RENAMED = {'birth': 'pretrain'}
 
 
 def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:
@@ -46,22 +44,6 @@ def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:
   return found
 
 
-def check_version(folder: workdir.Folder) -> None:
-  """Refuses a work directory that an older version wrote.
-
-  Raises:
-    ValueError: its config.json has sections that were renamed since.
-  """
-  config = workdir.read_config(folder)
-  old = [name for name in _RENAMED if name in (config or {})]
-  if old:
-    raise ValueError(
-      f'{folder} was written by version 0.1 of sleep_jax (its config has the '
-      f'section {old[0]!r}, now {_RENAMED[old[0]]!r}) and cannot be read by '
-      'this version: choose another --workdir.'
-    )
-
-
 def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
   """Returns the config of another run whose initial model can be used.
 
@@ -73,7 +55,6 @@ def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
     FileNotFoundError: there is no finished pretraining.
     ValueError: the initial model does not fit; names what differs.
   """
-  check_version(home.parent)
   theirs = workdir.read_config(home.parent)
   saved = home / 'pretrain' / 'checkpoints' / 'cycles' / 'cycle_0'
   if theirs is None or not saved.exists():

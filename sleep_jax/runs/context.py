@@ -6,8 +6,8 @@ the state, the position and everything recorded so far.
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -16,13 +16,41 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import evaluator as evaluator_lib
-from sleep_jax.learner import initial_state, programs
 from sleep_jax.runs import night_records, run_log
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling
 from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.storage import metric_writer
+
+
+class Programs(Protocol):
+  """What a run needs of its compiled programs, see `learner.programs`."""
+
+  strategy: Any
+  model: Any
+  settings: Mapping[str, Any]
+  dreams: Any
+  dream_tokens: int
+  edit_steps: int
+  grows: bool
+  collapse: Callable
+  begin: Callable
+  abstract: Callable
+  wake: Callable
+  fall_asleep: Callable
+  seed: Callable
+  committed: Callable
+  wake_up: Callable
+  is_full: Callable
+  needs_merge: Callable
+  merge_weights: Callable
+  commit_merge: Callable
+  dream: Callable
+  wake_from_dream: Callable
+  edit: Callable
+  disable_expert: Callable
+  fill_row_buffer: Callable
 
 
 class Interrupted(Exception):
@@ -61,9 +89,9 @@ class RunContext:
 
   def __init__(
     self,
-    program: programs.Programs,
+    program: Programs,
     stream: stream_lib.Stream,
-    initial_model: initial_state.InitialModel | None,
+    initial_model: state_lib.InitialModel | None,
     evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None,
     tools: Tools,
     *,

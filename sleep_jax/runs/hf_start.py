@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.interop import hf_checkpoint, hf_export, hf_import, open_model
-from sleep_jax.learner import initial_state
 from sleep_jax.runs import compatibility, inputs
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import checkpoints, workdir
@@ -84,11 +84,11 @@ def restore_weights(
 
 def load_initial_model(
   run_inputs: inputs.RunInputs,
-  shapes: initial_state.InitialModel,
+  shapes: state_lib.InitialModel,
   config: dict,
   placement: sharding.Placement,
   home: workdir.Folder | None,
-) -> initial_state.InitialModel:
+) -> state_lib.InitialModel:
   """Returns a pretrained model as an initial model without stored prompts.
 
   Args:
@@ -114,7 +114,7 @@ def load_initial_model(
     lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay),
     out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
   )
-  return initial_state.InitialModel(weights, zeros())
+  return state_lib.InitialModel(weights, zeros())
 
 
 def _checkpoints(home, config):

@@ -7,13 +7,14 @@ import dataclasses
 
 import ml_collections
 
+from sleep_jax import state as state_lib
+from sleep_jax import types
 from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import jsonl
 from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.interop import hf_checkpoint, open_model
-from sleep_jax.learner import initial_state
 from sleep_jax.model import transformer
 from sleep_jax.storage import workdir
 
@@ -36,7 +37,7 @@ class RunInputs:
   stream: stream_lib.Stream
   model: transformer.Transformer
   base_model: hf_checkpoint.HfCheckpoint | None = None
-  initial_model: initial_state.InitialModel | None = None
+  initial_model: state_lib.InitialModel | None = None
   evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None = (
     None
   )
@@ -85,7 +86,7 @@ def make(
   rows = dataset.pretrain or [r for _, day in dataset.experiences for r in day]
   saved = initial_model_folder(config, folder, seed) / 'tokenizer'
   base_model = open_model.base_checkpoint(config.pretrain)
-  tokenizer: tokenizer_lib.Tokenizer
+  tokenizer: types.Tokenizer
   if base_model is not None:
     tokenizer = hf_checkpoint.load_tokenizer(base_model)
   elif saved.exists() or config.pretrain.restore:

@@ -95,7 +95,7 @@ class Run:
       context.record_sizes(state)
       return state
     series, number, kept = saved
-    sender, phase = None, night_phases.CONSOLIDATE
+    sender, phase = None, events.CONSOLIDATE
     if kept['night']:
       sender = context.plan[kept['event']].sender
       phase = kept['nights'][-1]['phase']

@@ -15,14 +15,13 @@ import numpy as np
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.dream import dream_records
-from sleep_jax.learner import programs
 from sleep_jax.runs import context as context_lib
 from sleep_jax.runs import night_records
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
-CONSOLIDATE, MERGE = programs.CONSOLIDATE, programs.MERGE
-DREAM, EDIT = programs.DREAM, programs.EDIT
+CONSOLIDATE, MERGE = events.CONSOLIDATE, events.MERGE
+DREAM, EDIT = events.DREAM, events.EDIT
 # After a night that the guard discarded, a level's bank has not been reset.
 _NO_ROOM = "no room: the receiver's bank is full of nights that it still holds"
 _NO_TASK = 'there is nothing to dream about: this experience has no task'

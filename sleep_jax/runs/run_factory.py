@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from sleep_jax.learner import initial_state
+from sleep_jax import state as state_lib
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.model import config as model_config
 from sleep_jax.objectives import judges
@@ -68,7 +68,7 @@ class RunFactory:
     )
     self.steps = events.steps_per_experience(self.levels, config.wake.steps)
 
-  def initial_shapes(self, made: Inputs) -> initial_state.InitialModel:
+  def initial_shapes(self, made: Inputs) -> state_lib.InitialModel:
     """Returns shapes and shardings of the initial model."""
     return self.programs(self.pretrain_strategy(0), made).initial_shapes()
 

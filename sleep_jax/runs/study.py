@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import ml_collections
 
+from sleep_jax import state as state_lib
 from sleep_jax.config import checks as config_checks
 from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.evaluate import retention
-from sleep_jax.learner import initial_state
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.runs import (
   compatibility,
@@ -77,7 +77,6 @@ class Study:
     config_checks.check(self._plain)
     self._placement = sharding.make(**config.mesh)
     self.folder = workdir.path(folder)
-    compatibility.check_version(self.folder)
     workdir.check_config(self.folder, self._plain, ignored=compatibility.FREE)
     processes.check_same(json.dumps(self._plain), 'config')
     if profile and workdir.in_bucket(self.folder):
@@ -205,7 +204,7 @@ class Study:
         _, record = run.run(until)
       add(record, status='under way' if awake_only else 'finished')
 
-  def _initial_model(self, made: Inputs) -> initial_state.InitialModel:
+  def _initial_model(self, made: Inputs) -> state_lib.InitialModel:
     """Pretrains the initial model, or reads one that exists.
 
     Without pretraining text, a base model or another run to start from, the
@@ -245,9 +244,7 @@ class Study:
       state = saved.restore('cycles', 0, shapes)
       saved.close()
       self._progress.say(f'initial model: restored from {folder}')
-    return initial_state.InitialModel(
-      weights=state.weights, replay=state.replay
-    )
+    return state_lib.InitialModel(weights=state.weights, replay=state.replay)
 
   def _learning_rate(
     self, strategy: strategy_lib.Strategy, made: Inputs

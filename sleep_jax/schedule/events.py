@@ -16,6 +16,8 @@ from sleep_jax.model import config
 Level = config.Level
 WAKE, SLEEP, DREAM, EDIT = 'wake', 'sleep', 'dream', 'edit'
 EVALUATE, SAVE = 'evaluate', 'save'
+# What a night does: one of these, a dream or an edit.
+CONSOLIDATE, MERGE = 'consolidate', 'merge'
 AFTER, BEFORE = 'after', 'before'  # When to dream, relative to consolidation.
 EVENING, MORNING, INITIAL = 'evening', 'morning', 'initial'
 

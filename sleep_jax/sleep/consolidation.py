@@ -140,7 +140,7 @@ class Consolidation(seeding.Seeding):
       slots = self.model.config.levels[r - 1].slots
       slot = jnp.argmin(active_NE[r - 1, :slots])
       active_NE = active_NE.at[r - 1, slot].set(1)
-      params |= set_expert(state.weights, r, slot, night.fresh[str(r)])
+      params |= experts.set_expert(state.weights, r, slot, night.fresh[str(r)])
     else:
       params |= night.fresh[str(r)]
     age_groups = dict(state.replay)
@@ -215,14 +215,3 @@ def base_params(params: types.Params, level: int) -> types.Params:
   """Returns a level's base: its MLP and, in a chain, its norm."""
   prefix = f'blocks/levels/{level}/base/'
   return {p: leaf for p, leaf in params.items() if p.startswith(prefix)}
-
-
-def set_expert(
-  weights: types.Weights, level: int, slot: Array, expert: types.Params
-) -> types.Params:
-  """Returns a level's bank with one slot overwritten by an expert."""
-  prefix = f'blocks/levels/{level}/experts/'
-  return {
-    prefix + name: weights.params[prefix + name].at[:, slot].set(leaf)
-    for name, leaf in expert.items()
-  }

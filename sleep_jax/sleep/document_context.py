@@ -11,8 +11,6 @@ self-study, 2506.06266.
 import jax.numpy as jnp
 
 from sleep_jax import types
-from sleep_jax.model import sampling
-from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
 
@@ -43,41 +41,6 @@ def prepend_to_prompts(prompts: types.Prompts) -> types.Prompts:
     tokens_BP=_prepend(context, prompts.tokens_BP),
     length_B=prompts.length_B + context.length_B - 1,
     subject_B2=jnp.zeros_like(prompts.subject_B2),
-  )
-
-
-def sample(
-  model: sampling.CachedModel,
-  weights: types.Weights,
-  prompts: types.Prompts,
-  key: Array,
-  *,
-  settings: settings_lib.Settings,
-  eos: int,
-  temperature: float,
-) -> types.Rollout:
-  """Samples on prompts, with their documents in front if they have any.
-
-  Args:
-    model: with `prefill` and `decode`.
-    weights: of the model that writes.
-    prompts: may have documents in `context`.
-    key: consumed.
-    settings: of the night, for `max_length` and `max_new`.
-    eos: token id that ends a sequence.
-    temperature: of sampling.
-
-  Returns:
-    The sequences without the documents, which are kept in `context`.
-  """
-  with_document = prepend_to_prompts(prompts)
-  more = with_document.tokens_BP.shape[1] - prompts.tokens_BP.shape[1]
-  rollout = sampling.sample(
-    model, weights, with_document, key, max_length=more + settings.max_length,
-    max_new=settings.max_new, eos=eos, temperature=temperature,
-  )  # fmt: skip
-  return remove_from_rollout(
-    rollout, prompts.context, width=settings.max_length
   )
 
 

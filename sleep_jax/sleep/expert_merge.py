@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.model import transformer
+from sleep_jax.model import experts
 from sleep_jax.replay import buffer
-from sleep_jax.sleep import consolidation, seeding
+from sleep_jax.sleep import phase, seeding
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
@@ -34,7 +34,7 @@ class Merge(seeding.Seeding):
       so what it learned since does not affect the merged expert.
   """
 
-  night: consolidation.Consolidation
+  night: phase.Consolidation
 
   def fall_asleep(self, state: State) -> State:
     """Chooses the pair of experts and initialises a fresh one."""
@@ -57,7 +57,7 @@ class Merge(seeding.Seeding):
   def similarity(self, state: State, rollout: types.Rollout) -> Array:
     """Returns cosines of the experts' outputs, `[E, E]`; -1 if masked."""
     r, weights = self.night.receiver, self.night.anchor_weights(state)
-    tokens, segments, positions = transformer.rows(
+    tokens, segments, positions = types.model_inputs(
       rollout.tokens_BT, rollout.length_B
     )
     active_E = weights.active_NE[r - 1, : self.model.config.levels[r - 1].slots]
@@ -110,10 +110,10 @@ class Merge(seeding.Seeding):
     """Commits: the merged expert takes the first slot, the second is freed."""
     r, (slot, free) = self.night.receiver, state.night.pair_2
     fresh = state.night.fresh[str(r)]
-    params = consolidation.set_expert(state.weights, r, slot, fresh)
+    params = experts.set_expert(state.weights, r, slot, fresh)
     unused = self.model.init_expert(self.key(state, 2), r)[str(r)]
     weights = state.weights.with_params(params)
-    params |= consolidation.set_expert(weights, r, free, unused)
+    params |= experts.set_expert(weights, r, free, unused)
     active_NE = state.weights.active_NE.at[r - 1, free].set(0)
     return state.replace(
       weights=weights.with_params(params).replace(active_NE=active_NE),

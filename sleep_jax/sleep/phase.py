@@ -11,19 +11,29 @@ References: 2606.03979 v2 section 3.3 (Knowledge Seeding); docs/method.md,
 
 import abc
 import dataclasses
+from collections.abc import Callable
+from typing import Protocol
 
 import jax.numpy as jnp
 import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
 from sleep_jax.sleep import document_context
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
 State = state_lib.State
+
+
+class Consolidation(Protocol):
+  """What a merge and a dream need of a sender's consolidation."""
+
+  sender: int
+  receiver: int
+  key: Callable[[State, Array | int], Array]
+  anchor_weights: Callable[[State], types.Weights]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +50,7 @@ class SleepPhase(abc.ABC):
     settings: see `settings.Settings`.
   """
 
-  model: transformer.Transformer
+  model: types.Model
   tx: optax.GradientTransformation
   templates: types.PromptTemplates
   bos: int
@@ -93,7 +103,7 @@ class SleepPhase(abc.ABC):
       shift: 0 for the states at the generated tokens, -1 for those one place
         earlier, which predict them.
     """
-    tokens, segments, positions = transformer.rows(
+    tokens, segments, positions = types.model_inputs(
       rollout.tokens_BT, rollout.length_B
     )
     first_B1 = rollout.prompt_length_B[:, None] + shift

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.replay import prompts as prompts_lib
-from sleep_jax.sleep import document_context, phase
+from sleep_jax.sleep import document_sampling, phase
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
@@ -154,7 +154,7 @@ class Rehearsal(phase.SleepPhase):
 
   def _sample(self, weights, prompts, key):
     """Samples on prompts, with their documents in front if they have any."""
-    return document_context.sample(
+    return document_sampling.sample(
       self.model, weights, prompts, key, settings=self.settings, eos=self.eos,
       temperature=self.settings.temperature,
     )  # fmt: skip

@@ -18,7 +18,6 @@ import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.model import transformer
 from sleep_jax.objectives import chunked_losses, losses
 from sleep_jax.optim import gradient_accumulation
 from sleep_jax.sleep import document_context, imitation, rehearsal
@@ -166,7 +165,7 @@ class Seeding(rehearsal.Rehearsal):
     total, count = jnp.zeros(()), jnp.zeros(())
     for teacher in teachers:
       new = self._newest_rollouts(state, pools, teacher, teacher.draws)
-      rows = transformer.rows(new.tokens_BT, new.length_B)
+      rows = types.model_inputs(new.tokens_BT, new.length_B)
       x_LBTD = self.model.expert_inputs(self.student(state), *rows, int(level))
       valid_BT = rows[1] > 0
       total += jnp.einsum('lbtd,bt->ld', x_LBTD, valid_BT.astype(x_LBTD.dtype))

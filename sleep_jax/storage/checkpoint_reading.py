@@ -98,9 +98,9 @@ def _restore_part(path, name, keys=None):
       item=wanted, partial_restore=True,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
-    return ocp.Checkpointer(handler).restore(
-      path / 'state', args=restore_args
-    )[name]
+    return ocp.Checkpointer(handler).restore(path / 'state', args=restore_args)[
+      name
+    ]
   except Exception as error:  # Orbax and TensorStore raise many types.
     raise ValueError(
       f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}). If '

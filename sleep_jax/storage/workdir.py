@@ -66,17 +66,19 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
   """Returns the config of a work directory, or None if it has none yet.
 
   Raises:
-    ValueError: its config.json is damaged.
+    ValueError: its config.json is damaged, or of version 0.1.
   """
   file = folder / 'config.json'
   if not file.exists():
     return None
   try:
-    return json.loads(file.read_text())
+    config = json.loads(file.read_text())
   except ValueError as error:
     raise ValueError(
       f'{file} is damaged ({error}): restore it, or choose another --workdir.'
     ) from error
+  check_version(folder, config)
+  return config
 
 
 def check_config(
@@ -105,6 +107,20 @@ def check_config(
       + '\n  '.join(found[:5])
       + more
       + '\nChoose another --workdir, or run with the config in its config.json.'
+    )
+
+
+def check_version(folder: Folder, config: Mapping[str, Any]) -> None:
+  """Refuses a work directory that version 0.1 wrote.
+
+  Raises:
+    ValueError: the config has a section that was renamed since.
+  """
+  if 'birth' in config and 'strategies' in config:
+    raise ValueError(
+      f'{folder} was written by version 0.1 of sleep_jax, whose config '
+      'and checkpoints use other names, and cannot be read by this version: '
+      'choose another work directory, or use version 0.1.'
     )
 
 

@@ -12,6 +12,7 @@ model wrote itself; not part of 2606.03979, off by default.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,21 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.objectives import losses
-from sleep_jax.sleep import consolidation, settings
 
 Array = types.Array
 # Folded into the step's key, so that it differs from the keys of other phases.
 _KEY_OFFSET = 2**31 - 2
+
+
+class Night(Protocol):
+  """What the penalty needs of a night, see `sleep.consolidation`."""
+
+  sender: int
+  empty_rollouts: Callable
+  sample_rollouts: Callable
+  teacher: Callable
+  states: Callable
+  divergence: Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +45,13 @@ class AnchorPenalty:
     night: consolidation of the fastest level; provides its anchor, its prompts,
       sampling and the divergence.
     weight: factor on the divergence, relative to the loss of the day.
-    teacher: the anchor on old prompts. It writes `draws` sequences at each
-      waking; each step reads `sequences` of them.
+    teacher: a `sleep.settings.Teacher`, the anchor on old prompts. It writes
+      `draws` sequences at each waking; each step reads `sequences` of them.
   """
 
-  night: consolidation.Consolidation
+  night: Night
   weight: float
-  teacher: settings.Teacher
+  teacher: Any
 
   def allocate(self, weights: types.Weights) -> types.Rollout:
     """Returns zeros of the shape of the rehearsals, `[draws, T]`."""

@@ -10,7 +10,6 @@ import pytest
 from sleep_jax import types
 from sleep_jax.evaluate import candidates as candidates_lib
 from sleep_jax.evaluate import probes as probes_lib
-from sleep_jax.model import transformer
 from tests import testing
 
 BOS, EOS = testing.BOS, testing.EOS
@@ -62,7 +61,7 @@ def _read(row):
   """Returns log-probabilities [T, V] after each token of one sequence."""
   width = 10
   logits = _forward()(
-    _model_and_weights()[1], *transformer.rows(jnp.array(_pad([row], width)),
+    _model_and_weights()[1], *types.model_inputs(jnp.array(_pad([row], width)),
                                   jnp.array([len(row)])),
   )  # fmt: skip
   return np.asarray(jax.nn.log_softmax(logits[0, : len(row)]))

@@ -10,7 +10,6 @@ import pytest
 
 from sleep_jax import types
 from sleep_jax.interop import dense_mlp, distilled_export, hf_export
-from sleep_jax.model import transformer
 from tests import testing
 
 EOS = testing.VOCAB - 1
@@ -48,7 +47,7 @@ def _texts():
 
 def _logits(model, weights):
   texts = _texts()
-  rows = transformer.rows(texts.tokens_BT, texts.length_B)
+  rows = types.model_inputs(texts.tokens_BT, texts.length_B)
   return np.asarray(testing.forward(model)(weights, *rows))
 
 

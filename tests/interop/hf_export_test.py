@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
+from sleep_jax import types
 from sleep_jax.interop import hf_checkpoint, hf_export, hf_import
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
@@ -94,7 +95,7 @@ def test_an_export_has_the_same_logits_in_transformers(tmp_path, changes):
   tokens = np.asarray(testing.batch().tokens_BT[:1, :4])
   with torch.no_grad():
     expected = peer(torch.tensor(tokens)).logits[0].numpy()
-  rows = transformer.rows(jnp.asarray(tokens), jnp.array([4]))
+  rows = types.model_inputs(jnp.asarray(tokens), jnp.array([4]))
   np.testing.assert_allclose(
     model.forward(weights, *rows)[0], expected, atol=1e-4
   )

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
+from sleep_jax import types
 from sleep_jax.interop import hf_import, hf_names
-from sleep_jax.model import streaming, transformer
+from sleep_jax.model import streaming
 from tests import hf_files, testing
 
 V, D, F, L, K = (getattr(hf_files, name) for name in 'VDFLK')
@@ -23,7 +24,7 @@ def _batch(rows=3, width=11):
 
 
 def _logits(model, weights, tokens, length):
-  rows = transformer.rows(jnp.asarray(tokens), jnp.asarray(length))
+  rows = types.model_inputs(jnp.asarray(tokens), jnp.asarray(length))
   return np.asarray(testing.forward(model)(weights, *rows))
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sleep_jax import types
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import lm_eval, open_model
 from sleep_jax.model import config, transformer
@@ -43,7 +44,7 @@ WIDTH = 64  # All reference rows are padded to it, to compile once.
 def _reference_score(loaded, context, target):
   """Scores a target with the logits of the whole row."""
   ids = context + target
-  rows = transformer.rows(
+  rows = types.model_inputs(
     jnp.asarray([ids + [0] * (WIDTH - len(ids))]), jnp.array([len(ids)])
   )
   logits_BTV = testing.forward(loaded.model)(loaded.weights, *rows)

@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from sleep_jax.model import streaming, transformer
+from sleep_jax import types
+from sleep_jax.model import streaming
 from tests import hf_files
 
 torch = pytest.importorskip('torch')
@@ -70,7 +71,7 @@ def _compare_logits(peer, model, weights, tokens, length):
     expected = peer(
       torch.tensor(tokens), attention_mask=torch.tensor(mask.astype('i4'))
     ).logits
-  rows = transformer.rows(jnp.asarray(tokens), jnp.asarray(length))
+  rows = types.model_inputs(jnp.asarray(tokens), jnp.asarray(length))
   found = model.forward(weights, *rows)
   np.testing.assert_allclose(
     np.asarray(found)[mask], expected.numpy()[mask], atol=2e-5

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from sleep_jax.learner import initial_state
+from sleep_jax import state as state_lib
 from tests import testing, tiny_study
 
 NAMES = ('sleep', 'hope', 'sft', 'er', 'joint_wake')
@@ -17,7 +17,7 @@ def study():
     tiny_study.config((1, 2), (2, 'experience')), (2, 2, 2)
   )
   state = study.programs('pretrain').begin(None, jax.random.key(0))
-  study.initial_model = initial_state.InitialModel(state.weights, state.replay)
+  study.initial_model = state_lib.InitialModel(state.weights, state.replay)
   return study
 
 
@@ -79,9 +79,7 @@ def test_without_a_store_no_prompts_are_stored():
   other = tiny_study.TinyStudy(config)
   pretrained = other.programs('pretrain').abstract(None)
   assert pretrained.replay == {}
-  initial_model = initial_state.InitialModel(
-    pretrained.weights, pretrained.replay
-  )
+  initial_model = state_lib.InitialModel(pretrained.weights, pretrained.replay)
   assert other.programs('sleep').abstract(initial_model).replay == {}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sleep_jax.model import transformer
+from sleep_jax import types
 from sleep_jax.objectives import answer_likelihood, losses
 from sleep_jax.sleep import consolidation, settings_checks
 from tests import testing
@@ -24,7 +24,7 @@ def capped():
 
 def _rows():
   batch = testing.batch()
-  return transformer.rows(batch.tokens_BT, jnp.sum(batch.segments_BT > 0, 1))
+  return types.model_inputs(batch.tokens_BT, jnp.sum(batch.segments_BT > 0, 1))
 
 
 def test_logits_are_below_the_cap_and_follow_tanh(capped):
@@ -55,7 +55,7 @@ def test_likelihoods_of_answers_match_capped_logits(capped):
   model, weights = capped
   rollout = answer_likelihood.append_answers(testing.probes())
   found, _ = answer_likelihood.log_likelihood(model, weights, rollout, 2)
-  rows = transformer.rows(rollout.tokens_BT, rollout.length_B)
+  rows = types.model_inputs(rollout.tokens_BT, rollout.length_B)
   whole = losses.log_likelihood(model.forward(weights, *rows), rows[0])
   at = rollout.prompt_length_B[:, None] - 1 + jnp.arange(2)[None]
   np.testing.assert_allclose(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.model import lora, transformer
+from sleep_jax import types
+from sleep_jax.model import lora
 from tests import testing
 
 RANK, SCALE = 2, 0.5
@@ -71,7 +72,7 @@ def test_prefill_with_an_adapter_gives_the_logits_of_whole_rows():
   logits, _ = model.prefill(
     adapted, prompts.tokens_BP, prompts.length_B, cache_size=8
   )
-  rows = transformer.rows(tokens_BT, jnp.array([6]))
+  rows = types.model_inputs(tokens_BT, jnp.array([6]))
   whole = testing.forward(model)(adapted, *rows)
   np.testing.assert_allclose(logits, whole[:, 3], atol=1e-4)
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.model import sampling, transformer
+from sleep_jax import types
+from sleep_jax.model import sampling
 from tests import testing
 
 EOS, BOS, V = testing.EOS, testing.BOS, testing.VOCAB
@@ -166,7 +167,7 @@ def test_cached_logits_equal_uncached_logits(changes):
   length_B = jnp.array([1, 3, 4, 6])
   last, steps = 3, 4
   whole = jax.jit(model.forward)(
-    weights, *transformer.rows(tokens, length_B + steps)
+    weights, *types.model_inputs(tokens, length_B + steps)
   )
 
   @jax.jit

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sleep_jax import types
 from sleep_jax.data import detokenizer
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.model import lora, sampling, streaming, transformer
+from sleep_jax.model import lora, sampling, streaming
 from tests import testing
 
 PROMPTS = [[1, 5, 6], [1, 9], [1, 20, 21, 22, 23]]
@@ -93,7 +94,7 @@ def test_prepared_weights_give_the_same_outputs_as_stacked_weights():
   )
   whole = jnp.asarray([[*PROMPTS[1], *generated[1]]])
   logits = testing.forward(model)(
-    weights, *transformer.rows(whole, jnp.array([whole.shape[1]]))
+    weights, *types.model_inputs(whole, jnp.array([whole.shape[1]]))
   )
   assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == generated[1]
 

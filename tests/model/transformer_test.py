@@ -104,7 +104,7 @@ def test_packed_sequences_do_not_attend_to_each_other():
     row = jnp.zeros((1, 10), jnp.int32)
     row = row.at[:, : stop - start].set(tokens[:, start:stop])
     length = jnp.array([stop - start])
-    alone = np.asarray(forward(weights, *transformer.rows(row, length)))
+    alone = np.asarray(forward(weights, *types.model_inputs(row, length)))
     np.testing.assert_allclose(
       packed[0, start:stop], alone[0, : stop - start], rtol=1e-5, atol=2e-5
     )
@@ -112,7 +112,7 @@ def test_packed_sequences_do_not_attend_to_each_other():
 
 def test_a_row_ends_at_its_length_whatever_its_tokens():
   row = jnp.array([[testing.BOS, testing.PAD, testing.EOS, testing.PAD, 5, 6]])
-  _, segments, positions = transformer.rows(row, jnp.array([5]))
+  _, segments, positions = types.model_inputs(row, jnp.array([5]))
   np.testing.assert_array_equal(segments, [[1, 1, 1, 1, 1, -1]])
   np.testing.assert_array_equal(positions, [[0, 1, 2, 3, 4, 5]])
 
@@ -120,7 +120,7 @@ def test_a_row_ends_at_its_length_whatever_its_tokens():
 def test_the_order_of_tokens_matters():
   _, weights, forward = _model_with_experts()
   last_logits = lambda *x: np.asarray(
-    forward(weights, *transformer.rows(jnp.array([x]), jnp.array([4])))
+    forward(weights, *types.model_inputs(jnp.array([x]), jnp.array([4])))
   )[0, -1]
   assert np.abs(last_logits(1, 7, 8, 9) - last_logits(1, 8, 7, 9)).max() > 1e-3
 
@@ -276,7 +276,7 @@ def test_decoding_in_depth_gives_the_logits_of_whole_rows():
   weights = weights.replace(fresh=testing.expert(model, 2))
   tokens = testing.batch().tokens_BT[:, :5]
   length_B = jnp.full((8,), 5)
-  whole = jax.jit(model.forward)(weights, *transformer.rows(tokens, length_B))
+  whole = jax.jit(model.forward)(weights, *types.model_inputs(tokens, length_B))
   _, cache = jax.jit(functools.partial(model.prefill, cache_size=5))(
     weights, tokens[:, :4], length_B - 1
   )
@@ -304,7 +304,7 @@ def test_layer_levels_without_depth_are_refused():
 def test_recorded_inputs_reproduce_the_output_of_the_bank():
   """The gated outputs of the experts sum to the output of the bank."""
   model, weights, _ = _model_with_experts()
-  rows = transformer.rows(testing.batch().tokens_BT, jnp.full((8,), 10))
+  rows = types.model_inputs(testing.batch().tokens_BT, jnp.full((8,), 10))
   x_LBTD = model.expert_inputs(weights, *rows, 3)
   bank = model.bank(weights, 3)
   c, active_E = model.config, weights.active_NE[2, : testing.SLOTS]

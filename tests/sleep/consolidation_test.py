@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from sleep_jax.model import rows
+from sleep_jax import types as types_lib
 from sleep_jax.objectives import losses
 from sleep_jax.optim import optimizer
 from sleep_jax.runs import context, loop
@@ -36,7 +36,9 @@ def _forward():
 def _compute_logits(weights, tokens=None):
   tokens = testing.batch().tokens_BT if tokens is None else tokens
   length_B = jnp.full((tokens.shape[0],), tokens.shape[1])
-  return np.asarray(_forward()(weights, *rows.model_inputs(tokens, length_B)))
+  return np.asarray(
+    _forward()(weights, *types_lib.model_inputs(tokens, length_B))
+  )
 
 
 @functools.cache
@@ -335,7 +337,9 @@ def test_the_guard_scores_the_model_that_would_be_committed(router):
   woken = jax.jit(night.wake_up)(state, jnp.asarray(True), jnp.float32(0.6))
   assert testing.same(scored, woken.weights)
   tokens = testing.batch().tokens_BT
-  rows = rows.model_inputs(tokens, jnp.full((len(tokens),), tokens.shape[1]))
+  rows = types_lib.model_inputs(
+    tokens, jnp.full((len(tokens),), tokens.shape[1])
+  )
   forward = testing.forward(model)
   difference = np.abs(
     forward(scored, *rows) - forward(night.student(state), *rows)

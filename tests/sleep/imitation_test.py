@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax.model import transformer
+from sleep_jax import types
 from sleep_jax.optim import optimizer
 from sleep_jax.sleep import imitation
 from tests import testing
@@ -162,7 +162,7 @@ def test_completion_metrics_equal_those_of_whole_forward_passes():
 def _logits(weights, rows):
   model = nights.tiny()
   return model.forward(
-    weights, *transformer.rows(rows.tokens_BT, rows.length_B)
+    weights, *types.model_inputs(rows.tokens_BT, rows.length_B)
   )
 
 

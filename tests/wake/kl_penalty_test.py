@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from sleep_jax.learner import initial_state
+from sleep_jax import state as state_lib
 from tests import testing, tiny_study
 
 PENALTY = dict(weight=1.0, sequences=8, draws=16, bos_share=0.5)
@@ -17,7 +17,7 @@ def _make_town(**kl_penalty):
   c.wake.kl_penalty = PENALTY | kl_penalty
   study = tiny_study.TinyStudy(c)
   state = study.programs('pretrain').begin(None, jax.random.key(0))
-  study.initial_model = initial_state.InitialModel(state.weights, state.replay)
+  study.initial_model = state_lib.InitialModel(state.weights, state.replay)
   return study
 
 

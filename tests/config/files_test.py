@@ -1,0 +1,101 @@
+"""Configs are found by name or path, and never in the current folder."""
+
+import sys
+
+import pytest
+
+from sleep_jax.config import files
+
+OWN = """
+from configs import smoke
+
+def get_config(rows='3'):
+  c = smoke.get_config()
+  c.name = f'mine_{rows}'
+  return c
+"""
+
+
+def test_a_name_is_a_config_of_this_package(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert 'smoke' in files.names() and '__init__' not in files.names()
+  assert files.load('smoke').name == 'smoke'
+  assert files.load('seeding:full').name.startswith('seeding')
+
+
+def test_a_foreign_configs_folder_is_never_used(tmp_path, monkeypatch):
+  """Neither for a name, nor for an import inside a config file."""
+  (tmp_path / 'configs').mkdir()
+  for name in ('__init__', 'smoke', 'base'):
+    (tmp_path / 'configs' / f'{name}.py').write_text(
+      "def get_config():\n  raise AssertionError('the foreign config ran')\n"
+    )
+  (tmp_path / 'mine.py').write_text(OWN)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  for name in [n for n in sys.modules if n.split('.')[0] == 'configs']:
+    monkeypatch.delitem(sys.modules, name)
+  import configs as foreign
+
+  assert foreign.__file__ == str(tmp_path / 'configs' / '__init__.py')
+  assert files.load('smoke').name == 'smoke'
+  assert files.load('mine.py:7').name == 'mine_7'
+  # And the caller's own package is as it was.
+  assert sys.modules['configs'] is foreign
+
+
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    ('smok', 'no config has this name; the nearest is smoke. Known names: arc'),
+    ('zzz', 'no config has this name. Known names: arc'),
+    ('configs/smoke.py', 'does not exist.*this package: --config=smoke'),
+    ('mime.py', 'does not exist; the nearest is mine.py.*contains: empty.py'),
+    ('empty.py', 'defines no function get_config'),
+    ('mine.py:1:2', 'mine_1:2'),
+    ('smoke:fast', 'smoke.py takes no argument'),
+    ('seeding:no_such', 'no_such: expected a row, one of full'),
+  ],
+)
+def test_what_cannot_be_found_is_named(tmp_path, monkeypatch, name, message):
+  (tmp_path / 'mine.py').write_text(OWN)
+  (tmp_path / 'empty.py').write_text('')
+  monkeypatch.chdir(tmp_path)
+  if message.startswith('mine_'):
+    assert files.load(name).name == message
+    return
+  with pytest.raises((FileNotFoundError, ValueError), match=message):
+    files.load(name)
+
+
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    ('consolidate.teachers[2].draws', r'teachers\[2\] does not exist.*has 2'),
+    ('consolidate.teachers[-1].draws', r'Allowed: \[0\] to \[1\]'),
+    ('consolidate.teachers[x].draws', r'Allowed: \[0\] to \[1\]'),
+    (
+      'consolidate.teachers[1].bos_share',
+      r'teachers\[1\].bos_share is not set',
+    ),
+    ('consolidate.teachers[1].drawz', r'nearest known key is .*\[1\].draws'),
+    ('wake.steps[0]', 'config.wake.steps is 120: it has no entries'),
+    ('wake.stepz', 'the nearest known key is config.wake.steps'),
+  ],
+)
+def test_an_override_of_nothing_is_explained(name, message):
+  with pytest.raises(ValueError, match=message):
+    files.find(files.load('base'), name)
+
+
+def test_entries_count_from_zero():
+  config = files.load('base')
+  teachers = config.consolidate.teachers
+  assert (
+    files.find(config, 'consolidate.teachers[0].draws')
+    == (teachers[0]['draws'])
+  )
+  assert (
+    files.find(config, 'consolidate.teachers[1].draws')
+    == (teachers[1]['draws'])
+  )
