@@ -123,12 +123,6 @@ def test_an_unwritable_work_directory_is_named(call, tmp_path):
   _assert_error(output, 'file/run cannot be written to')
 
 
-def test_a_work_directory_of_another_config_is_refused(call, finished):
-  code, output = call(f'--workdir={finished}', '--config.wake.steps=5')
-  assert code == 1
-  _assert_error(output, 'config.wake.steps: 4 there, 5 now')
-
-
 def test_restoring_a_cycle_that_no_run_reached_is_refused(call, finished):
   code, output = call(f'--workdir={finished}', '--restore_cycle=9')
   assert code == 1

@@ -1,4 +1,4 @@
-"""Progress is one moving line on a terminal and a few plain ones elsewhere."""
+"""Progress: one redrawn line on a terminal, a few plain lines elsewhere."""
 
 import io
 
@@ -9,7 +9,7 @@ from sleep_jax.runs import progress
 
 
 class Clock:
-  """A clock that goes as told."""
+  """A clock whose time the test sets."""
 
   def __init__(self):
     self.now = 0.0
@@ -23,7 +23,8 @@ class Terminal(io.StringIO):
     return True
 
 
-def watch(stream, seconds_per_step, total=100):
+def show_phase(stream, seconds_per_step, total=100):
+  """Returns what is shown of a phase whose steps take a given time."""
   clock = Clock()
   shown = progress.Progress(stream, clock=clock)
   with shown.phase('night 3', total) as phase:
@@ -33,30 +34,30 @@ def watch(stream, seconds_per_step, total=100):
   return stream.getvalue()
 
 
-def test_a_file_gets_a_line_per_tenth_and_no_control_characters():
-  lines = watch(io.StringIO(), seconds_per_step=2.0).splitlines()
+def test_a_file_has_a_line_per_tenth_and_no_control_characters():
+  lines = show_phase(io.StringIO(), seconds_per_step=2.0).splitlines()
   assert lines[0] == 'night 3: 100 to do'
   assert lines[1] == 'night 3: 10/100 (10 %), 3 min 00 s left, loss 0.5'
   assert lines[-1] == 'night 3: done in 3 min 20 s, loss 0.5'
   assert len(lines) == 11
 
 
-def test_a_short_phase_gets_its_start_and_its_end():
-  assert len(watch(io.StringIO(), seconds_per_step=0.01).splitlines()) == 2
+def test_a_short_phase_has_a_line_for_its_start_and_its_end():
+  assert len(show_phase(io.StringIO(), seconds_per_step=0.01).splitlines()) == 2
 
 
-def test_a_slow_phase_is_never_silent_for_long():
-  lines = watch(io.StringIO(), seconds_per_step=30.0).splitlines()
+def test_a_slow_phase_has_a_line_at_least_every_minute():
+  lines = show_phase(io.StringIO(), seconds_per_step=30.0).splitlines()
   assert len(lines) == 51  # Every 60 seconds of 50 minutes, start and end.
 
 
-def test_a_terminal_gets_one_line_that_is_redrawn():
-  text = watch(Terminal(), seconds_per_step=2.0)
+def test_a_terminal_has_one_line_that_is_redrawn():
+  text = show_phase(Terminal(), seconds_per_step=2.0)
   assert text.count('\n') == 1
   assert text.count('\r') == 100
 
 
-def test_what_is_said_on_a_terminal_stands_on_a_line_of_its_own():
+def test_a_message_on_a_terminal_replaces_the_redrawn_line():
   stream, clock = Terminal(), Clock()
   shown = progress.Progress(stream, clock=clock)
   with shown.phase('day 1', 10) as phase:
@@ -66,7 +67,7 @@ def test_what_is_said_on_a_terminal_stands_on_a_line_of_its_own():
   assert '\r\x1b[2Ksaved\n' in stream.getvalue()
 
 
-def test_the_first_step_which_compiles_does_not_spoil_the_eta():
+def test_the_eta_does_not_count_the_first_step_which_compiles():
   clock = Clock()
   phase = progress.Progress(io.StringIO(), clock=clock).phase('day', 10)
   clock.now = 60.0
@@ -77,7 +78,7 @@ def test_the_first_step_which_compiles_does_not_spoil_the_eta():
   assert phase.eta() == pytest.approx(8.0)
 
 
-def test_a_resumed_phase_judges_its_pace_by_what_it_did_itself():
+def test_the_eta_of_a_resumed_phase_counts_its_new_steps_only():
   clock = Clock()
   shown = progress.Progress(io.StringIO(), clock=clock)
   phase = shown.phase('day', 100, start=90)
@@ -87,7 +88,7 @@ def test_a_resumed_phase_judges_its_pace_by_what_it_did_itself():
   assert phase.eta() == pytest.approx(16.0)
 
 
-def test_a_phase_that_breaks_says_where():
+def test_an_interrupted_phase_shows_how_far_it_was():
   stream = io.StringIO()
   shown = progress.Progress(stream, clock=Clock())
   with pytest.raises(KeyboardInterrupt), shown.phase('day', 10) as phase:
@@ -96,7 +97,7 @@ def test_a_phase_that_breaks_says_where():
   assert 'stopped at 4/10' in stream.getvalue()
 
 
-def test_durations_read_well():
+def test_durations_have_two_units():
   seconds = (0.42, 12, 185, 7620, 3599.7)
-  tokenizer = ['0.4 s', '12 s', '3 min 05 s', '2 h 07 min', '1 h 00 min']
-  assert [text_format.duration(s) for s in seconds] == tokenizer
+  expected = ['0.4 s', '12 s', '3 min 05 s', '2 h 07 min', '1 h 00 min']
+  assert [text_format.duration(s) for s in seconds] == expected

@@ -7,7 +7,6 @@ import pathlib
 import pytest
 
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.runs import chat_session
 from sleep_jax.storage import workdir
 from tests import bucket as bucket_lib
 
@@ -143,8 +142,3 @@ def test_tokenizer_is_loaded_from_a_bucket(bucket):
   tokenizer.save('gs://mine/tokenizer')
   loaded = tokenizer_lib.load('gs://mine/tokenizer')
   assert loaded.encode('two one') == tokenizer.encode('two one')
-
-
-def test_chat_session_rejects_a_bucket(bucket):
-  with pytest.raises(ValueError, match='gs://mine/chat is in a bucket'):
-    chat_session.ChatSession(None, 'gs://mine/chat', 'nobody')
