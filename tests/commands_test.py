@@ -1,4 +1,4 @@
-"""generate and convert, as a user calls them."""
+"""The commands generate, convert and chat in processes of their own."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 @pytest.fixture(scope='module')
 def base_model(tmp_path_factory):
-  """A tiny checkpoint with its tokenizer."""
+  """Returns the folder of a tiny checkpoint with its tokenizer."""
   folder = tmp_path_factory.mktemp('base_model')
   end = hf_files.save_tokenizer(folder, ['a cat sat', 'a dog ran'])
   hf_files.save(folder, 'llama', vocab_size=300, eos_token_id=end)
@@ -23,67 +23,69 @@ def base_model(tmp_path_factory):
 
 
 def _call(name, *arguments):
-  one = {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'}
-  done = subprocess.run(
+  one_device = {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '1'}
+  ran = subprocess.run(
     [sys.executable, '-m', f'sleep_jax.{name}', *arguments], cwd=ROOT,
-    capture_output=True, text=True, env=os.environ | one,
+    capture_output=True, text=True, env=os.environ | one_device,
   )  # fmt: skip
-  return done.returncode, done.stdout, done.stderr
+  return ran.returncode, ran.stdout, ran.stderr
 
 
-def test_a_checkpoint_is_looked_at_written_again_and_goes_on(
+def test_an_exported_and_an_imported_checkpoint_generate_the_same_text(
   base_model, tmp_path
 ):
   code, out, _ = _call('convert', 'inspect', f'--model={base_model}')
   assert code == 0 and '3 blocks of width 16' in out
   assert 'dense export: exact' in out
-  again = tmp_path / 'again'
+  exported = tmp_path / 'exported'
   code, out, _ = _call(
-    'convert', 'out', f'--model={base_model}', f'--to={again}'
+    'convert', 'out', f'--model={base_model}', f'--to={exported}'
   )
-  assert code == 0 and (again / 'tokenizer.json').exists()
-  config = json.loads((again / 'config.json').read_text())
+  assert code == 0 and (exported / 'tokenizer.json').exists()
+  config = json.loads((exported / 'config.json').read_text())
   assert config['intermediate_size'] == hf_files.F
-  said = []
-  for folder in (base_model, again):
+  texts = []
+  for folder in (base_model, exported):
     code, out, _ = _call(
       'generate', f'--model={folder}', '--prompt=a cat', '--prompt=a dog ran',
       '--max_new=4',
     )  # fmt: skip
     assert code == 0
-    said.append(out)
-  assert said[0] == said[1]
-  born = tmp_path / 'born'
+    texts.append(out)
+  assert texts[0] == texts[1]
+  imported = tmp_path / 'imported'
   code, out, _ = _call(
-    'convert', 'in', f'--model={base_model}', f'--to={born}',
+    'convert', 'in', f'--model={base_model}', f'--to={imported}',
   )  # fmt: skip
   assert code == 0 and 'pretrain.restore' in out
   code, out, _ = _call(
-    'generate', f'--model={born}', '--strategy=pretrain', '--prompt=a cat',
+    'generate', f'--model={imported}', '--strategy=pretrain', '--prompt=a cat',
     '--prompt=a dog ran', '--max_new=4',
   )  # fmt: skip
-  assert code == 0 and out == said[0]
-  assert [line[:5] for line in said[0].splitlines()][0] == 'a cat'
+  assert code == 0 and out == texts[0]
+  assert texts[0].startswith('a cat')
 
 
 @pytest.mark.parametrize(
-  'name, arguments, said',
+  'name, arguments, message',
   [
-    ('generate', ['--model=nowhere', '--prompt=a'], 'config.json does not'),
+    ('generate', ['--model=nowhere', '--prompt=a'], 'it does not exist'),
     ('convert', ['out', '--model=nowhere'], 'out needs --to'),
-    ('convert', ['--model=nowhere'], 'Say one of'),
+    ('convert', ['--model=nowhere'], 'Expected one of in, out, inspect'),
   ],
 )
-def test_what_cannot_be_is_said_in_words(name, arguments, said):
+def test_wrong_arguments_are_reported_without_a_traceback(
+  name, arguments, message
+):
   code, out, error = _call(name, *arguments)
-  assert code != 0 and said in out + error
+  assert code != 0 and message in out + error
   assert 'Traceback' not in error
 
 
-def test_who_leaves_when_asked_forgets_nothing():
-  asked = 'chat._sure("Night 1 is gone then.")'
-  done = subprocess.run(
-    [sys.executable, '-c', f'from sleep_jax import chat; print({asked})'],
-    cwd=ROOT, input='', capture_output=True, text=True,
+def test_the_end_of_the_input_does_not_confirm_forgetting():
+  code = 'from sleep_jax import chat; print(chat._confirm("It holds night 1."))'
+  ran = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, input='', capture_output=True,
+    text=True,
   )  # fmt: skip
-  assert done.returncode == 0 and done.stdout.endswith('\nFalse\n')
+  assert ran.returncode == 0 and ran.stdout.endswith('\nFalse\n')

@@ -15,8 +15,9 @@ import ml_collections
 import numpy as np
 
 from configs import base
+from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.learner import initial_state, programs
+from sleep_jax.learner import programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import imitation_reward
@@ -273,9 +274,9 @@ def probes(seed: int = 0, num: int = 4) -> types.Probes:
   )  # fmt: skip
 
 
-def initial_model(model: transformer.Transformer) -> initial_state.InitialModel:
+def initial_model(model: transformer.Transformer) -> state_lib.InitialModel:
   """Returns random weights as an initial model without stored prompts."""
-  return initial_state.InitialModel(weights(model), {})
+  return state_lib.InitialModel(weights(model), {})
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-5) -> None:

@@ -22,7 +22,7 @@ from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import facts
 from sleep_jax.evaluate import evaluator as evaluator_lib
-from sleep_jax.learner import initial_state, programs
+from sleep_jax.learner import programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
@@ -35,6 +35,13 @@ from sleep_jax.strategies import pretrain, registry
 from tests import testing
 
 NEVER = 1e9  # Seconds.
+# Keys of a row of summary.json: accuracies and what is derived from them, all.
+SCORES = ('prior_initial', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting')
+SUMMARY_KEYS = {
+  *SCORES, 'seed', 'harm_of_sleep', 'cost_to_new', 'damage_awake', 'seconds',
+  'cpu_seconds', 'tokens_read', 'tokens_generated', 'added_parameters',
+  'stored_bytes',
+}  # fmt: skip
 Progress = progress_lib.Progress
 
 
@@ -184,7 +191,7 @@ class TinyStudy:
     self.model = transformer.Transformer(
       config_lib.make(config.model, levels, vocab_size=tokenizer.vocab_size)
     )
-    self.initial_model: initial_state.InitialModel | None = None
+    self.initial_model: state_lib.InitialModel | None = None
     self.evaluator: evaluator_lib.Evaluator | None = None
     self.programs = functools.cache(self._programs)
 
@@ -199,9 +206,7 @@ class TinyStudy:
     """
     if self.initial_model is None:
       state, _ = self.run('pretrain', folder)
-      self.initial_model = initial_state.InitialModel(
-        state.weights, state.replay
-      )
+      self.initial_model = state_lib.InitialModel(state.weights, state.replay)
       self.evaluator = evaluator_lib.Evaluator(
         self.model, self.stream, state.weights, **self.config.evaluate
       )

@@ -1,4 +1,4 @@
-"""A conversation sleeps, wakes up with an empty context, and goes on."""
+"""A chat session: its days, its nights, and what it forgets."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ TEMPLATE = (
 )
 
 
-def _base_model(folder):
+def _write_base_model(folder):
   folder.mkdir()
   end = hf_files.save_tokenizer(folder, ['user: a cat', 'assistant: sat'])
   hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
@@ -35,11 +35,13 @@ def _base_model(folder):
 
 @pytest.fixture
 def home(tmp_path):
-  _base_model(tmp_path / 'base_model')
+  """Returns a folder with a base model that has a chat template."""
+  _write_base_model(tmp_path / 'base_model')
   return tmp_path
 
 
-def _talk(home):
+def _open_chat(home):
+  """Starts or continues the chat in a folder."""
   c = tiny_study.shrink(chat_config.get_config())
   c.data.update(context=48, max_prompt=12, overlap=4, batch_size=1)
   c.wake.optimizers = (dict(learning_rate=0.0),)
@@ -59,181 +61,198 @@ def _talk(home):
   return chat_session.ChatSession(learner, max_new=6)
 
 
-def _days(talk):
-  return len(talk._session.days)
+def _num_days(chat):
+  return len(chat._session.days)
 
 
-def _logits(talk):
-  """Of what would be said next, to some tokens."""
-  loaded = talk._session.loaded
-  said, _ = loaded.model.prefill(
+def _logits(chat):
+  """Returns the logits of the next token after a fixed prompt."""
+  loaded = chat._session.loaded
+  logits, _ = loaded.model.prefill(
     loaded.weights, jnp.arange(8)[None], jnp.array([8]), cache_size=8
   )
-  return np.asarray(said)
+  return np.asarray(logits)
 
 
 @dataclasses.dataclass
-class _Lived:
-  """Two days and nights of a conversation, and what was seen on the way."""
+class _TwoDays:
+  """Two days and nights of a chat, and what was recorded meanwhile.
+
+  Attributes:
+    home: folder of the base model and the chat.
+    answer: to the first message.
+    messages: after that answer.
+    reopened_messages: of the chat when it is opened again at that moment.
+    after_nights: after each night, the number of its records, the number of
+      days, today's messages, and the status.
+    logits: before the first night and after each.
+  """
 
   home: pathlib.Path
-  answer: str  # To the first thing said.
-  messages: list  # Then,
-  reopened: list  # and after it was closed and opened again.
-  mornings: list = dataclasses.field(default_factory=list)
-  logits: list = dataclasses.field(default_factory=list)  # Each, from birth on.
+  answer: str
+  messages: list
+  reopened_messages: list
+  after_nights: list = dataclasses.field(default_factory=list)
+  logits: list = dataclasses.field(default_factory=list)
 
 
 @functools.cache
-def _lived(home):
+def _two_days(home):
   home.mkdir()
-  _base_model(home / 'base_model')
-  talk = _talk(home)
-  answer = ''.join(talk.say('a cat'))
-  again = _talk(home)  # In the middle of the day.
-  lived = _Lived(home, answer, talk.messages, list(again.messages))
-  lived.logits.append(_logits(talk))
+  _write_base_model(home / 'base_model')
+  chat = _open_chat(home)
+  answer = ''.join(chat.say('a cat'))
+  reopened = _open_chat(home)  # In the middle of the day.
+  days = _TwoDays(home, answer, chat.messages, list(reopened.messages))
+  days.logits.append(_logits(chat))
   for _ in range(2):
-    nights = again.sleep()
-    lived.mornings.append(
-      (len(nights), _days(again), list(again.messages), again.status())
+    nights = reopened.sleep()
+    days.after_nights.append(
+      (
+        len(nights),
+        _num_days(reopened),
+        list(reopened.messages),
+        reopened.status(),
+      )
     )
-    lived.logits.append(_logits(again))
-    if _days(again) == 1:
-      list(again.say('a dog'))
-  shutil.copytree(home / 'work', home / 'kept')
-  return lived
+    days.logits.append(_logits(reopened))
+    if _num_days(reopened) == 1:
+      list(reopened.say('a dog'))
+  shutil.copytree(home / 'work', home / 'saved_work')
+  return days
 
 
 @pytest.fixture
-def lived(tmp_path_factory, one_device):
-  """The morning after the second night, each time anew."""
-  lived = _lived(tmp_path_factory.getbasetemp() / 'conversation')
-  shutil.rmtree(lived.home / 'work')
-  shutil.copytree(lived.home / 'kept', lived.home / 'work')
-  return lived
+def two_days(tmp_path_factory, one_device):
+  """Returns a chat after its second night; a fresh copy for each test."""
+  days = _two_days(tmp_path_factory.getbasetemp() / 'chat')
+  shutil.rmtree(days.home / 'work')
+  shutil.copytree(days.home / 'saved_work', days.home / 'work')
+  return days
 
 
-def test_a_day_is_slept_on_and_the_next_begins_empty(lived):
-  assert [m['role'] for m in lived.messages] == ['user', 'assistant']
-  assert lived.messages[1]['content'] == lived.answer
-  assert lived.reopened == lived.messages
-  for night, (nights, days, messages, status) in enumerate(lived.mornings, 1):
-    assert nights == 1 and days == night and messages == []
+def test_a_night_consolidates_the_messages_and_starts_an_empty_day(two_days):
+  assert [m['role'] for m in two_days.messages] == ['user', 'assistant']
+  assert two_days.messages[1]['content'] == two_days.answer
+  assert two_days.reopened_messages == two_days.messages
+  for night, after_night in enumerate(two_days.after_nights, 1):
+    num_nights, num_days, messages, status = after_night
+    assert num_nights == 1 and num_days == night and messages == []
     assert 'night 1: level 1, expert 0, activated' in status
-  assert len(_talk(lived.home).status().splitlines()) == 3
-  days = sorted((lived.home / 'work' / 'days').iterdir())
-  (row,) = map(json.loads, days[0].read_text().splitlines())
-  assert row['text'] == f'user: a cat\nassistant: {lived.answer}'
+  assert len(_open_chat(two_days.home).status().splitlines()) == 3
+  files = sorted((two_days.home / 'work' / 'days').iterdir())
+  (row,) = map(json.loads, files[0].read_text().splitlines())
+  assert row['text'] == f'user: a cat\nassistant: {two_days.answer}'
 
 
-def _never(where):
-  raise AssertionError(f'asked: {where}')
+def _fail_if_called(where):
+  raise AssertionError(f'confirmation was asked for: {where}')
 
 
-def test_a_forgotten_night_says_nothing_any_more_and_leaves_its_place(lived):
-  initial_model, first, second = lived.logits
-  talk = _talk(lived.home)
-  np.testing.assert_array_equal(_logits(talk), second)
+def test_a_forgotten_night_has_no_effect_and_its_slot_is_free_again(two_days):
+  initial, first, second = two_days.logits
+  chat = _open_chat(two_days.home)
+  np.testing.assert_array_equal(_logits(chat), second)
   assert not np.allclose(second, first, atol=1e-6)
-  assert talk.forget(2, _never)
-  np.testing.assert_array_equal(_logits(talk), first)
-  # It stays forgotten, as long as the life goes on.
-  again = _talk(lived.home)
-  np.testing.assert_array_equal(_logits(again), first)
+  assert chat.forget(2, _fail_if_called)
+  np.testing.assert_array_equal(_logits(chat), first)
+  # The next nights do not restore it.
+  reopened = _open_chat(two_days.home)
+  np.testing.assert_array_equal(_logits(reopened), first)
   with pytest.raises(ValueError, match=r'No expert holds night 2.*\[1\]'):
-    again.forget(2, _never)
-  list(again.say('a hat'))
-  again.sleep()
-  assert 'night 3: level 1, expert 1, activated' in again.status()
-  assert again.forget(1, _never) and again.forget(3, _never)
-  np.testing.assert_allclose(_logits(again), initial_model, atol=1e-6)
+    reopened.forget(2, _fail_if_called)
+  list(reopened.say('a hat'))
+  reopened.sleep()
+  assert 'night 3: level 1, expert 1, activated' in reopened.status()
+  assert reopened.forget(1, _fail_if_called)
+  assert reopened.forget(3, _fail_if_called)
+  np.testing.assert_allclose(_logits(reopened), initial, atol=1e-6)
 
 
-def test_who_would_forget_a_merged_night_is_asked(lived):
-  talk = _talk(lived.home)
-  list(talk.say('a hat'))
-  talk.sleep()
-  assert 'night 3: level 1, expert 0, merged' in talk.status()
-  asked, before = [], _logits(talk)
-  assert not talk.forget(2, lambda where: asked.append(where) or False)
-  (where,) = asked
+def test_forgetting_a_merged_night_needs_confirmation(two_days):
+  chat = _open_chat(two_days.home)
+  list(chat.say('a hat'))
+  chat.sleep()
+  assert 'night 3: level 1, expert 0, merged' in chat.status()
+  questions, before = [], _logits(chat)
+  assert not chat.forget(2, lambda where: questions.append(where) or False)
+  (where,) = questions
   assert 'expert 0 of level 1, with nights [1], which would' in where
-  np.testing.assert_array_equal(_logits(talk), before)
-  assert talk.forget(2, lambda where: True)
-  assert not np.allclose(_logits(talk), before, atol=1e-6)
+  np.testing.assert_array_equal(_logits(chat), before)
+  assert chat.forget(2, lambda where: True)
+  assert not np.allclose(_logits(chat), before, atol=1e-6)
 
 
-def test_a_first_night_that_saved_nothing_leaves_a_model_to_talk_to(home):
+def test_a_chat_opens_after_a_first_night_that_saved_nothing(home):
   folder = home / 'work' / 'run' / 'seed_0' / 'sleep' / 'checkpoints'
   folder.mkdir(parents=True)
-  talk = _talk(home)
-  list(talk.say('a cat'))
-  assert talk.messages[1]['role'] == 'assistant'
+  chat = _open_chat(home)
+  list(chat.say('a cat'))
+  assert chat.messages[1]['role'] == 'assistant'
 
 
-def test_nothing_can_be_forgotten_before_anything_was_slept(home):
+def test_forgetting_before_the_first_night_raises(home):
   with pytest.raises(ValueError, match='No expert holds night 1'):
-    _talk(home).forget(1, _never)
+    _open_chat(home).forget(1, _fail_if_called)
 
 
-def test_an_answer_that_nobody_hears_out_is_kept_as_far_as_it_came(home):
-  talk = _talk(home)
-  answer = talk.say('a cat')
+def test_an_interrupted_answer_is_kept_as_far_as_it_was_generated(home):
+  chat = _open_chat(home)
+  answer = chat.say('a cat')
   first = next(answer)
   answer.close()
-  assert talk.messages[-1] == {'role': 'assistant', 'content': first}
-  assert _talk(home).messages == talk.messages
+  assert chat.messages[-1] == {'role': 'assistant', 'content': first}
+  assert _open_chat(home).messages == chat.messages
 
 
-def _interrupt(study, **how):
+def _interrupt(study, **options):
   raise KeyboardInterrupt
 
 
-def test_a_night_that_was_interrupted_is_slept_without_a_word_more(
+def test_an_interrupted_night_is_continued_without_new_messages(
   home, monkeypatch
 ):
-  talk = _talk(home)
-  talk.messages = [
+  chat = _open_chat(home)
+  chat.messages = [
     {'role': 'user', 'content': 'a cat'},
     {'role': 'assistant', 'content': ' sat\n'},
   ]
   with monkeypatch.context() as patch:
     patch.setattr(study.Study, 'run', _interrupt)
     with pytest.raises(KeyboardInterrupt):
-      talk.sleep()
-  again = _talk(home)
-  assert 'not finished: /sleep continues it' in again.status()
-  assert len(again.sleep()) == _days(again) == 1
-  assert 'not finished' not in again.status()
+      chat.sleep()
+  reopened = _open_chat(home)
+  assert 'not finished: /sleep continues it' in reopened.status()
+  assert len(reopened.sleep()) == _num_days(reopened) == 1
+  assert 'not finished' not in reopened.status()
   (day,) = (home / 'work' / 'days').iterdir()
   assert json.loads(day.read_text())['text'] == 'user: a cat\nassistant: sat'
   with pytest.raises(ValueError, match='no messages since the last night'):
-    again.sleep()
+    reopened.sleep()
 
 
-def test_what_the_template_refuses_was_never_said(home):
-  short = (
+def test_a_message_that_the_template_rejects_is_not_kept(home):
+  one_turn = (
     "{% if messages|length > 2 %}{{ raise_exception('too long') }}{% endif %}"
   )
   (home / 'base_model' / 'tokenizer_config.json').write_text(
-    json.dumps({'chat_template': short + TEMPLATE})
+    json.dumps({'chat_template': one_turn + TEMPLATE})
   )
-  talk = _talk(home)
-  list(talk.say('a cat'))
-  said = list(talk.messages)
+  chat = _open_chat(home)
+  list(chat.say('a cat'))
+  before = list(chat.messages)
   with pytest.raises(ValueError, match='too long'):
-    list(talk.say('a dog'))
-  assert talk.messages == _talk(home).messages == said
+    list(chat.say('a dog'))
+  assert chat.messages == _open_chat(home).messages == before
 
 
-def test_a_broken_day_is_named(home):
-  _talk(home).save()
+def test_a_damaged_file_of_messages_is_named(home):
+  _open_chat(home).save()
   (home / 'work' / 'today.json').write_text('[{"role": "us')
   with pytest.raises(ValueError, match=r'today\.json is not JSON.*delete it'):
-    _talk(home)
+    _open_chat(home)
 
 
-def test_there_is_no_night_without_a_day(home):
+def test_a_night_without_messages_raises(home):
   with pytest.raises(ValueError, match='no messages since the last night'):
-    _talk(home).sleep()
+    _open_chat(home).sleep()

@@ -1,4 +1,4 @@
-"""Who is born of a checkpoint lives on as anybody else."""
+"""Runs that start from a Hugging Face checkpoint."""
 
 import functools
 import json
@@ -17,21 +17,21 @@ pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
 
 DAYS = [['Ada sings in Rome.', 'Bo paints.'], ['Cy sails to Lima.', 'Di runs.']]
-WORDS = 300
+VOCAB = 300
 
 
 @pytest.fixture
 def home(tmp_path):
-  return _home(tmp_path)
+  return _write_files(tmp_path)
 
 
-def _home(folder):
-  """A checkpoint with a tokenizer, and a folder of days."""
+def _write_files(folder):
+  """Writes a checkpoint with a tokenizer, and a folder of days."""
   base_model, days = folder / 'base_model', folder / 'days'
   days.mkdir()
   base_model.mkdir()
   end = hf_files.save_tokenizer(base_model, sum(DAYS, []))
-  hf_files.save(base_model, 'qwen3', vocab_size=WORDS, eos_token_id=end)
+  hf_files.save(base_model, 'qwen3', vocab_size=VOCAB, eos_token_id=end)
   for number, texts in enumerate(DAYS):
     rows = ''.join(json.dumps({'text': text}) + '\n' for text in texts)
     (days / f'day{number}.jsonl').write_text(rows)
@@ -42,39 +42,43 @@ def _config(home, **pretrain):
   c = tiny_study.shrink(jsonl.get_config())
   c.data.path = str(home / 'days')
   c.data.update(context=24, max_prompt=12)
-  # A core in half precision has all that one in f32 has, and casts.
+  # bfloat16 runs the same code as float32, and the casts in addition.
   base_model = {'base_model': str(home / 'base_model'), 'dtype': 'bfloat16'}
   c.pretrain.update(base_model | pretrain)
   return c
 
 
 @functools.cache
-def _whole(folder):
-  """A life of two days, and its home; change nothing in it."""
+def _finished(folder):
   folder.mkdir()
-  home = _home(folder)
+  home = _write_files(folder)
   (run,) = study.Study(_config(home), str(home / 'run')).run()
   return home, run
 
 
 @pytest.fixture
-def whole(tmp_path_factory, one_device):
-  return _whole(tmp_path_factory.getbasetemp() / 'base_model')
+def finished(tmp_path_factory, one_device):
+  """Returns the folder and the record of a run; tests must not change them."""
+  return _finished(tmp_path_factory.getbasetemp() / 'hf_start')
 
 
-def test_a_host_lives_through_days_and_nights(whole):
-  home, run = whole
+def _nights(run):
+  return tiny_study.without_times(run['nights'])
+
+
+def test_a_checkpoint_learns_days_and_nights(finished):
+  home, run = finished
   assert len(run['nights']) == len(DAYS)
   assert all(np.isfinite(n['divergence'][-1]['loss']) for n in run['nights'])
-  # And goes on where it was, from the directory as it is.
+  # The same command continues from the work directory.
   (again,) = study.Study(_config(home), str(home / 'run')).run()
-  assert tiny_study.without_times(again['nights']) == tiny_study.without_times(run['nights'])
+  assert _nights(again) == _nights(run)
 
 
-def test_the_words_of_a_host_are_its_own_and_cannot_be_forged(home):
+def test_a_tokenizer_is_restored_and_encodes_special_tokens_as_text(home):
   base_model = hf_checkpoint.read(str(home / 'base_model'))
   tokenizer = hf_checkpoint.load_tokenizer(base_model)
-  assert tokenizer.eos == tokenizer.bos and tokenizer.vocab_size == WORDS
+  assert tokenizer.eos == tokenizer.bos and tokenizer.vocab_size == VOCAB
   for text in ('Ada sings.', 'na\u00efve \u96ea\n\tx', 'no <|end|> here'):
     ids = tokenizer.encode(text)
     assert tokenizer.eos not in ids and tokenizer.decode(ids) == text
@@ -87,14 +91,14 @@ def test_the_words_of_a_host_are_its_own_and_cannot_be_forged(home):
   assert again.fingerprint == tokenizer.fingerprint
 
 
-def _without_end(base_model):
+def _remove_eos(base_model):
   config = json.loads((base_model / 'config.json').read_text())
   del config['eos_token_id']
   (base_model / 'config.json').write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
-  'spoil, said',
+  'damage, message',
   [
     (
       lambda base_model: (base_model / 'tokenizer.json').unlink(),
@@ -108,25 +112,25 @@ def _without_end(base_model):
       lambda base_model: hf_files.save(base_model, 'qwen3', vocab_size=99),
       'tokens, but the embedding of .* has 99 rows',
     ),
-    (_without_end, 'defines an EOS'),
+    (_remove_eos, 'defines an EOS'),
   ],
 )
-def test_words_that_cannot_be_read_are_said(home, spoil, said):
-  spoil(home / 'base_model')
-  with pytest.raises((ValueError, OSError), match=said):
+def test_an_unusable_tokenizer_is_refused(home, damage, message):
+  damage(home / 'base_model')
+  with pytest.raises((ValueError, OSError), match=message):
     study.Study(_config(home), str(home / 'run')).run()
 
 
-def test_two_newborns_are_one_too_many(home):
+def test_two_initial_models_are_refused(home):
   with pytest.raises(ValueError, match='name two initial models'):
     study.Study(_config(home, restore='there'), str(home / 'run'))
 
 
-def test_the_end_may_stand_beside_the_tokenizer(home):
+def test_the_eos_token_may_be_in_the_tokenizer_config(home):
   end = hf_checkpoint.load_tokenizer(
     hf_checkpoint.read(str(home / 'base_model'))
   ).eos
-  _without_end(home / 'base_model')
+  _remove_eos(home / 'base_model')
   (home / 'base_model' / 'tokenizer_config.json').write_text(
     json.dumps({'eos_token': {'content': '<|end|>'}})
   )
@@ -136,35 +140,37 @@ def test_the_end_may_stand_beside_the_tokenizer(home):
   assert tokenizer.eos == end
 
 
-def test_a_day_may_be_added_to_a_life_that_has_ended(home, whole):
-  """And is lived as if it had been there from the start."""
+def test_a_day_added_to_a_finished_run_gives_the_same_run(home, finished):
   later = home / 'days' / 'day1.jsonl'
-  kept = later.read_text()
+  text = later.read_text()
   later.unlink()
   (first,) = study.Study(_config(home), str(home / 'other')).run()
   assert len(first['nights']) == 1
-  later.write_text(kept)
+  later.write_text(text)
   (both,) = study.Study(_config(home), str(home / 'other')).run()
-  assert tiny_study.without_times(both['nights']) == tiny_study.without_times(whole[1]['nights'])
+  assert _nights(both) == _nights(finished[1])
 
 
-def test_an_adopted_newborn_lives_as_its_host_does(home, whole):
-  """Nothing of the host's directory is needed any more."""
+def test_a_run_from_an_imported_model_does_not_need_the_checkpoint(
+  home, finished
+):
+  """It equals a run from the checkpoint, and can be opened."""
   hf_start.import_model(
-    _config(home), str(home / 'born'), str(home / 'base_model')
+    _config(home), str(home / 'imported'), str(home / 'base_model')
   )
   shutil.rmtree(home / 'base_model')
-  config = _config(home, base_model='', restore=str(home / 'born'))
-  (found,) = study.Study(config, str(home / 'other')).run()
-  assert tiny_study.without_times(found['nights']) == tiny_study.without_times(whole[1]['nights'])
-  # And can be opened: as it was born, and as it has become.
-  born = open_model.open_model(str(home / 'born'), strategy='pretrain')
-  lived = open_model.open_model(str(home / 'other'))
-  assert born.end_tokens == lived.end_tokens and born.base_model is not None
-  assert not np.any(born.weights.active_NE) and np.any(lived.weights.active_NE)
+  config = _config(home, base_model='', restore=str(home / 'imported'))
+  (run,) = study.Study(config, str(home / 'other')).run()
+  assert _nights(run) == _nights(finished[1])
+  initial = open_model.open_model(str(home / 'imported'), strategy='pretrain')
+  final = open_model.open_model(str(home / 'other'))
+  assert initial.end_tokens == final.end_tokens
+  assert initial.base_model is not None
+  assert not np.any(initial.weights.active_NE)
+  assert np.any(final.weights.active_NE)
 
 
-def test_a_newborn_is_written_where_nothing_is(home):
+def test_an_import_that_fails_writes_nothing(home):
   with pytest.raises(FileExistsError, match='not empty'):
     hf_start.import_model(
       _config(home), str(home / 'days'), str(home / 'base_model')
