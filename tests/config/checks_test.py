@@ -2,7 +2,6 @@
 
 import json
 
-import ml_collections
 import pytest
 
 from configs import base, cost, dream, facts, seeding
@@ -123,39 +122,6 @@ def test_every_section_of_the_base_config_is_required():
     rest = {k: v for k, v in plain.items() if k != section}
     with pytest.raises(ValueError, match=f'config.{section}'):
       config_checks.check(rest)
-
-
-@pytest.mark.parametrize(
-  ('name', 'value'),
-  [
-    ('wake.steps', 1),
-    ('levels[1].slots', 7),
-    ('list[0]', 2),
-  ],
-)
-def test_a_dotted_name_finds_its_value(name, value):
-  config = ml_collections.ConfigDict(
-    dict(wake=dict(steps=1), levels=(dict(slots=0), dict(slots=7)), list=(2,))
-  )
-  assert files.find(config, name) == value
-
-
-@pytest.mark.parametrize(
-  ('name', 'message'),
-  [
-    ('wake.step', 'config.wake.step is not a key .* config.wake.steps'),
-    ('wake.steps.x', "config.wake.steps is 1: it has no key 'x'"),
-    ('levels[2].slots', r'config.levels has 1 entries, counted from 0'),
-    ('levels[0].slot', r'nearest .* is config.levels\[0\].slots'),
-    ('wake[0]', r'(?s)config.wake is .*: it has no entries'),
-  ],
-)
-def test_a_dotted_name_without_a_value_is_explained(name, message):
-  config = ml_collections.ConfigDict(
-    dict(wake=dict(steps=1), levels=(dict(slots=0),))
-  )
-  with pytest.raises(ValueError, match=message):
-    files.find(config, name)
 
 
 @pytest.mark.parametrize(
