@@ -175,7 +175,7 @@ class Session:
     with warnings.catch_warnings():
       # A night donates the buffers of what it replaces; some are not reused.
       warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
-      (record,) = self._study().run(awake_only=awake_only)
+      (record,) = self._study().run(awake_only=awake_only, show_schedule=False)
     self.reopen()
     return record['nights']
 

@@ -97,17 +97,22 @@ class Study:
     )  # fmt: skip
     schedule_checks.check_periods(self._factory.levels)
 
-  def run(self, *, awake_only: bool = False) -> list[dict[str, Any]]:
+  def run(
+    self, *, awake_only: bool = False, show_schedule: bool = True
+  ) -> list[dict[str, Any]]:
     """Runs what is left; returns one record per strategy and seed.
 
     Args:
       awake_only: stop before the nights of the last experience.
+      show_schedule: show when each level is updated and sleeps.
     """
     with (
       jax.set_mesh(self._placement.mesh),
       workdir.explain_full_disk(self.folder),
     ):
-      self._progress.say(self.check())
+      schedule = self.check()
+      if show_schedule:
+        self._progress.say(schedule)
       self._results.provenance = provenance.describe(self._plain)
       workdir.write_json(self._own / 'config.json', self._plain)
       workdir.write_json(self._own / 'about.json', self._results.provenance)
