@@ -63,8 +63,8 @@ def summary(log: workdir.Folder) -> dict:
   evaluations = [row for row in rows if row['kind'] == 'evaluation']
   if any('birth' in row['scores'] for row in evaluations):
     raise ValueError(
-      f"{log} was written by version 0.1 of sleep_jax, whose metrics use 'birth' "
-      "for 'pretrain': use revision 292e568 to read it."
+      f'{log} was written by version 0.1 of sleep_jax, whose metrics use '
+      "'birth' for 'pretrain': use revision 292e568 to read it."
     )
   nights = [row for row in rows if row['kind'] == 'night']
   # With dreams on, a cycle has a night of consolidation and one of dreams.
