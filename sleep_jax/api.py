@@ -172,7 +172,7 @@ class Learner:
     """Consolidates the day; also continues a night that was interrupted.
 
     Returns:
-      Records of the nights: 'night', 'accepted', 'reason', 'level' and more.
+      Records of the nights: 'night', 'accepted', 'reason', 'slot' and more.
 
     Raises:
       ValueError: nothing was learned since the last night.

@@ -116,6 +116,13 @@ def test_a_forgotten_night_leaves_the_model_as_before_it(learner):
     learner.forget(3)
 
 
+def test_a_finished_run_forgets_without_being_taught(source, learner):
+  before = _files(source)
+  assert learner.forget(2)
+  assert [r['event'] for r in learner.loaded.expert_history][-1] == 'forgotten'
+  assert _files(source) == before
+
+
 def test_generating_one_text_or_several_or_a_stream_is_the_same(learner):
   prompts = ['Who', 'Where is', 'A']
   texts = learner.generate(prompts, max_new=5)

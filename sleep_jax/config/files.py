@@ -150,7 +150,8 @@ def unknown_key(place: str, key: str, known: Iterable[str]) -> str:
     return f'{place}.{key} was renamed: use {place}.{new}.'
   near = difflib.get_close_matches(key, known, 1, 0.0)
   hint = f'the nearest known key is {place}.{near[0]}' if near else (
-    'nothing can be set there'
+    'the config file sets nothing there; set all of it at once, as in '
+    f'--{place}="{{{key!r}: ...}}", or in a config file of your own'
   )  # fmt: skip
   return f'{place}.{key} is not a key of a config: {hint}.'
 

@@ -73,7 +73,8 @@ class ChatTemplate:
         the last message.
 
     Raises:
-      ValueError: the template refuses the conversation; includes its reason.
+      ValueError: a message lacks a field, or the template refuses the
+        conversation (includes its reason).
     """
     tokens: list[int] = []
     for piece, is_content in self._pieces(messages, add_generation_prompt):
@@ -84,6 +85,12 @@ class ChatTemplate:
 
   def _pieces(self, messages, add_generation_prompt) -> list[tuple[str, bool]]:
     """Returns the rendered pieces as (text, whether it is a content)."""
+    for number, message in enumerate(messages):
+      if not {'role', 'content'} <= set(message):
+        raise ValueError(
+          f'Message {number} has the fields {sorted(message)}: expected "role" '
+          'and "content".'
+        )
     masked = [
       {**message, 'content': f'{_OPEN}{number}{_CLOSE}'}
       for number, message in enumerate(messages)

@@ -179,12 +179,15 @@ def attach(
     for path, leaf in weights.params.items()
     if not path.startswith('blocks/levels/') or path.startswith(base_path)
   }
-  params |= {
-    path: weights.params[path]
-    for path in ('blocks/levels/norm/scale',)
-    if path in weights.params
-  }
-  for path, leaf in extended.shapes().params.items():
+  # A chain has a norm per level, independent levels share one.
+  shared_norm, own_norm = 'blocks/levels/norm/scale', f'{base_path}norm/scale'
+  norm = weights.params.get(shared_norm, weights.params.get(own_norm))
+  shapes = extended.shapes().params
+  for path in (shared_norm, f'blocks/levels/{num_levels}/base/norm/scale'):
+    params.pop(path, None)
+    if path in shapes:
+      params[path] = norm
+  for path, leaf in shapes.items():
     if path not in params and '/base/mlp/' in path:
       params[path] = jnp.zeros(leaf.shape, leaf.dtype)
     elif path not in params and path.endswith('base/norm/scale'):

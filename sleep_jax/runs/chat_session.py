@@ -128,5 +128,5 @@ def _read(path) -> list[dict[str, str]]:
   except ValueError as error:
     raise ValueError(
       f'{path} is not JSON ({error}): it holds the messages since the last '
-      'night. Repair it, or delete it to start the day anew.'
+      'night. Repair it, or delete it to start an empty day.'
     ) from error

@@ -1,8 +1,8 @@
-"""Progress: how far each phase is and when it will end.
+"""Shows the progress of each phase and estimates when it ends.
 
-A terminal gets one line that is redrawn; a file or a pipe gets plain lines,
-few enough to read later. The first step of a phase may compile, so the ETA
-follows the pace since the first report, and comes with the second.
+A terminal gets one line that is redrawn. A file, a pipe or a notebook gets
+plain lines, at most one every `LINES` seconds. The first step of a phase may
+compile, so the time left is estimated from the steps after it.
 """
 
 import io
@@ -15,12 +15,12 @@ from typing import Self, TextIO
 from sleep_jax.report import text_format
 
 REDRAW = 0.2  # Seconds between two drawings on a terminal.
-LINES = 10.0  # Seconds between two plain lines, at least.
-SILENCE = 60.0  # Seconds after which a plain line comes though little is new.
+LINES = 10.0  # Minimum seconds between two plain lines.
+SILENCE = 60.0  # Seconds after which a plain line is printed in any case.
 
 
 class Progress:
-  """Where progress is shown; hands out phases."""
+  """Prints messages and the progress of phases to one stream."""
 
   def __init__(
     self,
@@ -28,29 +28,34 @@ class Progress:
     *,
     clock: Callable[[], float] = time.monotonic,
   ):
-    """Shows on `stream` (standard error by default), timed by `clock`."""
+    """Initializes the output.
+
+    Args:
+      stream: standard error by default.
+      clock: returns seconds; for tests.
+    """
     self.stream = stream or sys.stderr
     self.clock = clock
     self.is_terminal = self.stream.isatty()
     self._drawn = False
 
   def say(self, text: str) -> None:
-    """One line that stays."""
+    """Prints one line."""
     self._clear()
     print(text, file=self.stream, flush=True)
 
   def phase(self, name: str, total: int, *, start: int = 0) -> 'Phase':
-    """A phase of `total` units, used as `with`.
+    """Returns a phase, to be used as a context manager.
 
     Args:
-      name: what is going on, for a person.
+      name: shown to the user.
       total: number of units (steps, updates, probes).
       start: units done before, in a run that resumes.
     """
     return Phase(self, name, total, start)
 
   def draw(self, text: str) -> None:
-    """Redraws the line that does not stay; for terminals only."""
+    """Redraws the progress line of a terminal."""
     width = shutil.get_terminal_size().columns - 1
     self._clear()
     self.stream.write(text[:width])
@@ -69,14 +74,14 @@ def silent() -> Progress:
 
 
 class Phase:
-  """One phase under way."""
+  """One phase of a run."""
 
   def __init__(self, progress: Progress, name: str, total: int, start: int):
     self.name, self.total, self.done = name, total, start
     self._progress = progress
     self._numbers: dict[str, float] = {}
     self._began = self._shown = progress.clock()
-    self._pace_from: tuple[float, int] | None = None  # Time, units done.
+    self._pace_start: tuple[float, int] | None = None  # Time, units done.
     self._shown_done = start
 
   def __enter__(self) -> Self:
@@ -94,28 +99,33 @@ class Phase:
     self._progress.say(f'{self.name}: {end}{self._suffix()}')
 
   def advance(self, num: int = 1, **numbers: float) -> None:
-    """`num` more units are done; `numbers` are shown beside, as loss=1.2."""
+    """Adds finished units.
+
+    Args:
+      num: number of units.
+      **numbers: shown after the progress, for example loss=1.2.
+    """
     self.done += num
     self._numbers = {k: float(v) for k, v in numbers.items()} or self._numbers
     now = self._progress.clock()
-    self._pace_from = self._pace_from or (now, self.done)
+    self._pace_start = self._pace_start or (now, self.done)
     if self._progress.is_terminal:
       if now - self._shown >= REDRAW:
         self._shown = now
         self._progress.draw(self._line())
-    elif self._is_news(now):
+    elif self._is_line_due(now):
       self._shown, self._shown_done = now, self.done
       self._progress.say(self._line())
 
   def eta(self) -> float | None:
-    """Seconds left; None before there is a pace to judge by."""
-    since, done = self._pace_from or (0, self.done)
+    """Returns the seconds left, or None before they can be estimated."""
+    since, done = self._pace_start or (0, self.done)
     if self.done == done:
       return None
     pace = (self._progress.clock() - since) / (self.done - done)
     return pace * max(self.total - self.done, 0)
 
-  def _is_news(self, now: float) -> bool:
+  def _is_line_due(self, now: float) -> bool:
     waited = now - self._shown
     a_tenth = 10 * (self.done - self._shown_done) >= self.total
     unfinished = self.done < self.total  # The end has a line of its own.

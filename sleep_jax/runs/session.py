@@ -51,7 +51,8 @@ class Session:
 
   Raises:
     FileNotFoundError: `source` is not a model, a run or a session.
-    ValueError: the folder belongs to another model or an older version.
+    ValueError: the folder was written by an older version. A folder of another
+      config is refused when a day is added.
   """
 
   def __init__(
@@ -181,6 +182,7 @@ class Session:
 
   def forget(self, level: int, slot: int) -> None:
     """Switches an expert off; see `loop.Run.forget`."""
+    self._start_run()
     self._study().forget(level, slot)
     self.reopen()
 
@@ -223,7 +225,6 @@ class Session:
     with config.unlocked():
       config.strategies = (STRATEGY,)
       config.seeds = (self._seed,)
-      config.data.extra_days = str(self.folder / DAYS)
       if self._source.kind == 'model':
         config.pretrain.base_model = str(self._source.path)
     return config
@@ -246,6 +247,11 @@ class Session:
 
   def _study(self) -> study.Study:
     shown = progress.Progress() if self._verbose else progress.silent()
+    with self._config.unlocked():
+      # Before the first day there is no file to read.
+      self._config.data.extra_days = (
+        str(self.folder / DAYS) if self.days else ''
+      )
     return study.Study(
       self._config, str(self.folder / RUN), progress=shown,
       programs=self._programs,

@@ -112,7 +112,7 @@ class Study:
     ):
       schedule = self.check()
       if show_schedule:
-        self._progress.say(schedule)
+        self._progress.say(f'Schedule of strategies that sleep:\n{schedule}')
       self._results.provenance = provenance.describe(self._plain)
       workdir.write_json(self._own / 'config.json', self._plain)
       workdir.write_json(self._own / 'about.json', self._results.provenance)

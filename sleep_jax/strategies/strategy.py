@@ -31,7 +31,7 @@ class Strategy:
     name: of the run; its folder and its rows in reports have this name.
     owners: name of each optimizer -> owners whose parameters it updates ('core'
       or the number of a level). The optimizer of one level has the level's
-      number as its name.
+      number as its name. Empty: nothing is trained.
     sleeps: whether nights consolidate levels.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
       `steps` are wake steps per experience, `night_updates` seeding updates per

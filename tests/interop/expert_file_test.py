@@ -1,5 +1,7 @@
 """Experts saved to a file and attached to their base model again."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -68,6 +70,29 @@ def test_attached_experts_restore_the_outputs(tmp_path, arrangement, router):
   restored, attached = expert_file.attach(*_base_only(model, weights), path)
   assert expert_file.active_slots(attached) == {2: [0, 1], 3: [0]}
   assert restored.config.max_slots == 2  # No unused slots.
+  np.testing.assert_allclose(
+    _logits(restored, attached), _logits(model, weights), atol=1e-5
+  )
+
+
+def test_experts_of_independent_levels_fit_a_base_model_with_one_level(
+  tmp_path,
+):
+  """A pretrained model is loaded as one level, whose norm is its own."""
+  model, weights = _model_with_experts(arrangement='independent')
+  path = str(tmp_path / 'nights.safetensors')
+  expert_file.save(model, weights, path, expert_history=[])
+  base, base_weights = _base_only(model, weights)
+  params = dict(base_weights.params)
+  params['blocks/levels/1/base/norm/scale'] = params.pop(
+    'blocks/levels/norm/scale'
+  )
+  base = transformer.Transformer(
+    dataclasses.replace(base.config, arrangement='sequential')
+  )
+  restored, attached = expert_file.attach(
+    base, base_weights.replace(params=params), path
+  )
   np.testing.assert_allclose(
     _logits(restored, attached), _logits(model, weights), atol=1e-5
   )
