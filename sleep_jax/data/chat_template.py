@@ -85,10 +85,10 @@ class ChatTemplate:
 
   def _pieces(self, messages, add_generation_prompt) -> list[tuple[str, bool]]:
     """Returns the rendered pieces as (text, whether it is a content)."""
-    for number, message in enumerate(messages):
+    for place, message in enumerate(messages):
       if not {'role', 'content'} <= set(message):
         raise ValueError(
-          f'Message {number} has the fields {sorted(message)}: expected "role" '
+          f'Message {place} has the fields {sorted(message)}: expected "role" '
           'and "content".'
         )
     masked = [

@@ -192,8 +192,10 @@ def attach(
       params[path] = jnp.zeros(leaf.shape, leaf.dtype)
     elif path not in params and path.endswith('base/norm/scale'):
       level = int(path.split('/')[2])
-      norm = stored.get(f'{level}/norm')
-      params[path] = jnp.ones(leaf.shape) if norm is None else jnp.asarray(norm)
+      scale = stored.get(f'{level}/norm')
+      params[path] = (
+        jnp.ones(leaf.shape) if scale is None else jnp.asarray(scale)
+      )
   active_NE = np.zeros(
     (num_levels, max(extended.config.max_slots, 1)), np.float32
   )
