@@ -35,6 +35,7 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   from sleep_jax import api
   from sleep_jax.runs import chat_session
+  from sleep_jax.storage import lock
 
   try:
     learner = api.load(_MODEL.value, _WORKDIR.value, config=_CONFIG.value)
@@ -44,6 +45,15 @@ def main(argv):
     learner.chat_template()
   except (ValueError, OSError) as error:
     command_line.exit_with_error(error)
+  try:
+    with lock.hold(learner.session.folder):
+      _talk(chat)
+  except lock.InUse as error:
+    command_line.exit_with_error(error)
+
+
+def _talk(chat) -> None:
+  """Reads lines and answers them until the end of input or /quit."""
   print(_HELP)
   while True:
     try:

@@ -24,6 +24,10 @@ _RESTORE_CYCLE = flags.DEFINE_integer(
   'restore_cycle', None, 'Go back to the end of this cycle and continue there; '
   'later cycles are deleted.', lower_bound=1,
 )  # fmt: skip
+_ACCEPT = flags.DEFINE_bool(
+  'accept_changed_days', False, 'Continue although days that were learned have '
+  'changed or are missing; what was learned of them stays.',
+)  # fmt: skip
 _PROFILE = flags.DEFINE_integer(
   'profile', 0, 'Traces so many wake steps, and rounds of a night, into '
   'profile/ of the work directory; view them with xprof or Perfetto.', 0,
@@ -104,7 +108,7 @@ def _run(stop):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   made = study.Study(
     config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
-    profile=_PROFILE.value,
+    profile=_PROFILE.value, accept_changed_days=_ACCEPT.value,
   )  # fmt: skip
   runs = made.run()
   if processes.is_first():

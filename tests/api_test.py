@@ -90,6 +90,19 @@ def test_an_interrupted_night_is_continued(learner, monkeypatch):
     learner.sleep()
 
 
+def test_a_deleted_day_is_not_overwritten_and_stays_learned(learner):
+  """The owner may delete the text of a day; what was learned of it stays."""
+  learner.wake(FIRST)
+  learner.sleep()
+  (first,) = learner.session.days
+  first.unlink()
+  learner.wake(SECOND)
+  assert [path.name for path in learner.session.days] == ['day_0002.jsonl']
+  assert [night['night'] for night in learner.sleep()] == [4]
+  assert not learner.session.needs_night()
+  assert len(learner.session.run()) == 4
+
+
 def test_nothing_is_consolidated_before_anything_was_learned(learner):
   with pytest.raises(ValueError, match='Nothing was learned since'):
     learner.sleep()

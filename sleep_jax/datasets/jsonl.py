@@ -119,7 +119,7 @@ def read_experiences(
 
 
 def find_files(path: str | Sequence[str] | None) -> list[str]:
-  """Returns the files of a path, sorted within each of its parts.
+  """Returns the files of a path, in natural order within each of its parts.
 
   Args:
     path: file, folder, pattern, or a list of them.
@@ -141,8 +141,16 @@ def find_files(path: str | Sequence[str] | None) -> list[str]:
       matches = glob.glob(part)
     if not matches:
       raise FileNotFoundError(f'jsonl: no files match {part!r}. {_USAGE}')
-    files += sorted(matches)
+    files += sorted(matches, key=_natural_order)
   return files
+
+
+def _natural_order(file: str) -> list[tuple[bool, int | str]]:
+  """Returns a sort key in which `day_2` comes before `day_10`."""
+  parts = re.split(r'(\d+)', file)
+  return [(p.isdigit(), int(p) if p.isdigit() else p) for p in parts] + [
+    (False, file)
+  ]
 
 
 def _name(file: str) -> str:

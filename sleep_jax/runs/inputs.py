@@ -4,6 +4,7 @@ Built again at each start, with the same result; nothing is trained here.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import ml_collections
 
@@ -16,6 +17,7 @@ from sleep_jax.datasets import jsonl
 from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.interop import hf_checkpoint, open_model
 from sleep_jax.model import transformer
+from sleep_jax.runs import day_records
 from sleep_jax.storage import workdir
 
 
@@ -27,6 +29,7 @@ class RunInputs:
     seed: of the runs.
     stream: what they learn, as tokens.
     model: the network.
+    missing: names of learned days whose files are gone.
     base_model: pretrained checkpoint they start from; None if pretrained here.
     initial_model: set once it is pretrained or loaded.
     evaluator: set once there is an initial model to compare with; during
@@ -36,6 +39,7 @@ class RunInputs:
   seed: int
   stream: stream_lib.Stream
   model: transformer.Transformer
+  missing: frozenset[str] = frozenset()
   base_model: hf_checkpoint.HfCheckpoint | None = None
   initial_model: state_lib.InitialModel | None = None
   evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None = (
@@ -49,6 +53,7 @@ def make(
   seed: int,
   *,
   validation: bool = False,
+  learned: Sequence[day_records.Record] = (),
 ) -> RunInputs:
   """Returns data, tokenizer and model of a seed.
 
@@ -58,6 +63,7 @@ def make(
     seed: of the run.
     validation: use the stream on which learning rates are tuned, and which no
       strategy is evaluated on.
+    learned: records of days that keep their places, whatever the files are.
 
   Raises:
     ValueError, OSError: a file that the config names cannot be read.
@@ -82,6 +88,11 @@ def make(
     dataset = dataclasses.replace(
       dataset, experiences=[*dataset.experiences, *days]
     )
+  missing = frozenset(record['name'] for record in learned) - {
+    name for name, _ in dataset.experiences
+  }
+  if learned:
+    dataset = day_records.with_learned_days(dataset, learned)
   # Without pretraining text, the tokenizer is made from the days.
   rows = dataset.pretrain or [r for _, day in dataset.experiences for r in day]
   saved = initial_model_folder(config, folder, seed) / 'tokenizer'
@@ -106,7 +117,26 @@ def make(
     tokenizer,
     base_model,
   )
-  return RunInputs(seed, stream, model, base_model)
+  return RunInputs(seed, stream, model, missing, base_model)
+
+
+def unread_rows(inputs: RunInputs, steps: int) -> list[str]:
+  """Returns a warning for each day that has more rows than are read.
+
+  Args:
+    inputs: of a run.
+    steps: wake steps of a day.
+  """
+  warnings = []
+  for source in inputs.stream.experiences:
+    num_read = steps * len(source.batch(0).tokens_BT)
+    if num_read < source.num_rows:
+      warnings.append(
+        f'warning: {source.name} has {source.num_rows:,} rows (or windows), '
+        f'and {steps} wake steps read {num_read:,} of them: raise '
+        'config.wake.steps or config.data.batch_size to read all.'
+      )
+  return warnings
 
 
 def with_evaluator(

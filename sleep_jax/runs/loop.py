@@ -122,6 +122,10 @@ class Run:
     self._context.evaluate(initial.weights, event)
     return self._context.guard_accuracy(initial.weights, 0)
 
+  def _day(self, number: int) -> str:
+    """Returns the name of an experience, counted from 1."""
+    return self._context.stream.experiences[number - 1].name
+
   def _wake_steps(self, state: state_lib.State) -> state_lib.State:
     """Runs consecutive wake steps, and evaluations that are at no moment."""
     context, log = self._context, self._context.log
@@ -131,7 +135,8 @@ class Run:
     ahead = context.plan[context.position : stop]
     label = context.name
     if ahead[0].experience:
-      label += f': experience {ahead[0].experience}'
+      number = ahead[0].experience
+      label += f': experience {number} ({self._day(number)})'
     total = sum(event.kind == events.WAKE for event in ahead)
     sources = self._program.strategy.sources(context.stream)
     with context.tools.progress.phase(label, total) as bar:

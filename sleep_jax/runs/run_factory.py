@@ -1,7 +1,7 @@
 """Builds the runs of a study from its config: programs, schedule, files."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,12 +11,18 @@ from sleep_jax import state as state_lib
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.model import config as model_config
 from sleep_jax.objectives import judges
-from sleep_jax.runs import compatibility, context, inputs, loop
+from sleep_jax.runs import (
+  compatibility,
+  context,
+  day_records,
+  inputs,
+  loop,
+)
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
 from sleep_jax.schedule import events
+from sleep_jax.storage import checkpoint_reading, metric_writer, workdir
 from sleep_jax.storage import checkpoints as checkpoints_lib
-from sleep_jax.storage import metric_writer, workdir
 from sleep_jax.strategies import pretrain, registry
 from sleep_jax.strategies import strategy as strategy_lib
 
@@ -194,3 +200,28 @@ class RunFactory:
       keep=settings.keep,
       disk_budget_bytes=settings.disk_budget_bytes,
     )
+
+  def progress_of(self, seed: int, name: str) -> dict[str, Any] | None:
+    """Returns the progress of a run's latest checkpoint; None without one."""
+    folder = self._folder / f'seed_{seed}' / name / 'checkpoints'
+    return checkpoint_reading.latest_progress(str(folder))
+
+  def num_begun(self, seed: int, days: Sequence[day_records.Record]) -> int:
+    """Returns how many entries of the records a checkpoint depends on.
+
+    Args:
+      seed: of the runs.
+      days: records of the pretraining text and of the days.
+    """
+    if not days:
+      return 0
+    num = int(self.progress_of(seed, PRETRAIN) is not None)
+    for strategy in self.strategies():
+      progress = self.progress_of(seed, strategy.name)
+      if progress is None:
+        continue
+      if strategy.sources is not strategy_lib.sequential_sources:
+        return len(days)  # It reads all days from its first step.
+      done = self.plan(strategy, len(days) - 1)[: progress['event']]
+      num = max(num, 1 + max((e.experience for e in done), default=0))
+    return num

@@ -13,6 +13,7 @@ interrupted and resumed at any moment.
 import functools
 import json
 import pathlib
+import re
 import shutil
 import tempfile
 import warnings
@@ -23,7 +24,7 @@ import ml_collections
 
 from sleep_jax.config import files
 from sleep_jax.interop import hf_checkpoint, open_model
-from sleep_jax.runs import progress, study
+from sleep_jax.runs import day_records, progress, study
 from sleep_jax.storage import checkpoint_reading, workdir
 
 STRATEGY = 'sleep'
@@ -158,7 +159,7 @@ class Session:
     if not lines:
       raise ValueError('There are no rows: a day needs at least one.')
     self._start_run()
-    day = self.folder / DAYS / f'day_{len(self.days) + 1:04d}.jsonl'
+    day = self.folder / DAYS / f'day_{self._next_number():04d}.jsonl'
     workdir.write_text(day, '\n'.join(lines) + '\n')
     try:
       self._study().check()
@@ -207,6 +208,13 @@ class Session:
       raise FileExistsError(f'{target} is not empty: name a new folder.')
     shutil.copytree(source, target, dirs_exist_ok=True)
 
+  def _next_number(self) -> int:
+    """Returns the number of a new day; no file or learned day has it."""
+    records = day_records.read(self.folder / RUN / f'seed_{self._seed}')
+    names = [path.stem for path in self.days] + [r['name'] for r in records]
+    numbers = [re.fullmatch(r'day_(\d+)', name) for name in names]
+    return 1 + max((int(match[1]) for match in numbers if match), default=0)
+
   def _has_run(self) -> bool:
     saved = self.folder / RUN / f'seed_{self._seed}' / STRATEGY / 'checkpoints'
     return checkpoint_reading.exists(str(saved))
@@ -254,6 +262,7 @@ class Session:
       )
     return study.Study(
       self._config, str(self.folder / RUN), progress=shown,
+      accept_changed_days=True,
       programs=self._programs,
     )  # fmt: skip
 

@@ -4,7 +4,6 @@ Everything that can be checked is checked before anything is computed. Every run
 starts or continues, and the report is written again after each evaluation.
 """
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -22,6 +21,7 @@ from sleep_jax.evaluate import retention
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.runs import (
   compatibility,
+  day_records,
   hf_start,
   inputs,
   results,
@@ -33,7 +33,7 @@ from sleep_jax.schedule import capacity, events
 from sleep_jax.schedule import checks as schedule_checks
 from sleep_jax.sleep import settings, settings_checks
 from sleep_jax.storage import checkpoints as checkpoints_lib
-from sleep_jax.storage import provenance, workdir
+from sleep_jax.storage import lock, provenance, workdir
 from sleep_jax.strategies import strategy as strategy_lib
 
 Inputs = inputs.RunInputs
@@ -50,6 +50,7 @@ class Study:
     stop: Callable[[], bool] = lambda: False,
     restore_cycle: int | None = None,
     profile: int = 0,
+    accept_changed_days: bool = False,
     progress: progress_lib.Progress | None = None,
     programs: dict[Any, programs_lib.Programs] | None = None,
   ):
@@ -61,6 +62,8 @@ class Study:
       stop: returns whether the study is asked to stop.
       restore_cycle: cycle to which all runs that came so far go back first.
       profile: number of wake steps, and of rounds of a night, to trace.
+      accept_changed_days: continue although days that were learned have
+        changed or are missing.
       progress: shows progress; None prints to standard error.
       programs: compiled programs of other studies of the same config and model,
         by strategy and seed; new ones are added.
@@ -69,6 +72,7 @@ class Study:
       ValueError, OSError: the config or the work directory cannot be used.
     """
     self._config, self._restore_cycle = config, restore_cycle
+    self._accept_changed_days, self._rewound = accept_changed_days, False
     first = processes.is_first()
     self._progress = progress or progress_lib.Progress()
     if not first:
@@ -107,6 +111,7 @@ class Study:
       show_schedule: show when each level is updated and sleeps.
     """
     with (
+      lock.hold(self.folder),
       jax.set_mesh(self._placement.mesh),
       workdir.explain_full_disk(self.folder),
     ):
@@ -118,6 +123,7 @@ class Study:
       workdir.write_json(self._own / 'about.json', self._results.provenance)
       if self._restore_cycle is not None:
         self._rewind(self._restore_cycle)
+        self._rewound = True
       for seed in self._config.seeds:
         self._run_seed(int(seed), awake_only)
       self._results.write()
@@ -129,9 +135,9 @@ class Study:
     Raises:
       ValueError: see `loop.Run.forget`.
     """
-    with jax.set_mesh(self._placement.mesh):
+    with lock.hold(self.folder), jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
-        made = inputs.make(self._config, self.folder, int(seed))
+        made, _ = self._inputs(int(seed))
         made = dataclasses.replace(
           made, initial_model=self._factory.initial_shapes(made)
         )
@@ -151,7 +157,7 @@ class Study:
     """
     config = self._config
     for seed in config.seeds:
-      made = inputs.make(config, self.folder, int(seed))
+      made, _ = self._inputs(int(seed))
     if config.guard.on and made.stream.guard is None:
       raise ValueError(
         f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
@@ -170,25 +176,49 @@ class Study:
       initial_model = self._factory.initial_shapes(made)
       for strategy in self._factory.strategies():
         self._factory.programs(strategy, made).check(initial_model)
-    return capacity.describe(rows)
+    return '\n'.join(
+      [capacity.describe(rows), *inputs.unread_rows(made, self._factory.steps)]
+    )
 
   def is_finished(self) -> bool:
     """Whether every run has come to the end of its schedule."""
     for seed in self._config.seeds:
-      made = inputs.make(self._config, self.folder, int(seed))
+      made, _ = self._inputs(int(seed))
       for strategy in self._factory.strategies():
-        folder = self.folder / f'seed_{seed}' / strategy.name
-        with contextlib.closing(
-          self._factory.checkpoints(folder)
-        ) as checkpoints:
-          saved = checkpoints.latest_progress()
+        progress = self._factory.progress_of(seed, strategy.name)
         plan = self._factory.plan(strategy, len(made.stream.experiences))
-        if saved is None or saved[2]['event'] < len(plan):
+        if progress is None or progress['event'] < len(plan):
           return False
     return True
 
+  def _inputs(self, seed: int) -> tuple[Inputs, list[day_records.Record]]:
+    """Returns the inputs of a seed, and the records of its days.
+
+    Raises:
+      ChangedDays: days that were learned have changed.
+    """
+    folder = self.folder / f'seed_{seed}'
+    old = day_records.read(folder)
+    waiting = self._restore_cycle is not None and not self._rewound
+    num_begun = 0 if waiting else self._factory.num_begun(seed, old)
+    begun = old[1:num_begun]
+    placed = self._accept_changed_days or any('missing' in r for r in begun)
+    made = inputs.make(
+      self._config, self.folder, seed, learned=begun if placed else ()
+    )
+    records = day_records.keep_missing(
+      old, day_records.describe(made.stream.dataset), made.missing
+    )
+    found = day_records.changes(old, records, num_begun)
+    if found and not self._accept_changed_days:
+      raise day_records.error(folder, found)
+    for line in found:
+      self._progress.say(f'accepted: {line}')
+    return made, records
+
   def _run_seed(self, seed: int, awake_only: bool) -> None:
-    made = inputs.make(self._config, self.folder, seed)
+    made, records = self._inputs(seed)
+    day_records.write(self._own / f'seed_{seed}', records)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
       made.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
     made = dataclasses.replace(made, initial_model=self._initial_model(made))

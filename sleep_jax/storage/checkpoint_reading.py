@@ -54,6 +54,11 @@ def latest_replay(folder: str) -> dict[str, Any]:
   return _restore_part(_most_advanced(folder)[1], 'replay')
 
 
+def latest_progress(folder: str) -> dict[str, Any] | None:
+  """Returns the progress of the most advanced checkpoint, or None."""
+  return _most_advanced(folder)[0] if exists(folder) else None
+
+
 def exists(folder: str) -> bool:
   """Returns whether a folder holds a complete checkpoint."""
   return bool(find_complete(epath.Path(workdir.path(folder))))

@@ -37,6 +37,10 @@ def path(name: str | os.PathLike[str]) -> Folder:
     ImportError: it is in a bucket, and gcsfs is not installed.
   """
   name = os.fspath(name)
+  if not name.strip():
+    raise ValueError(
+      'The path is empty: name a folder, for example --workdir=runs/mine.'
+    )
   scheme, separator, rest = name.partition('://')
   if not separator:
     return pathlib.Path(name).expanduser().resolve()

@@ -142,3 +142,9 @@ def test_tokenizer_is_loaded_from_a_bucket(bucket):
   tokenizer.save('gs://mine/tokenizer')
   loaded = tokenizer_lib.load('gs://mine/tokenizer')
   assert loaded.encode('two one') == tokenizer.encode('two one')
+
+
+def test_an_empty_path_is_no_folder():
+  for name in ('', ' '):
+    with pytest.raises(ValueError, match='The path is empty'):
+      workdir.path(name)

@@ -1,0 +1,46 @@
+"""A work directory belongs to one process, as long as that is alive."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from sleep_jax.storage import lock
+
+ROOT = pathlib.Path(__file__).parents[2]
+HOLD = """
+import pathlib, sys, time
+from sleep_jax.storage import lock
+
+with lock.hold(pathlib.Path(sys.argv[1])):
+  print('held', flush=True)
+  time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path):
+  holder = subprocess.Popen(
+    [sys.executable, '-c', HOLD, str(tmp_path)], cwd=ROOT,
+    stdout=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  try:
+    assert holder.stdout.readline() == 'held\n'
+    with pytest.raises(lock.InUse, match=f'in use by process {holder.pid} '):
+      with lock.hold(tmp_path):
+        pass
+  finally:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+  with lock.hold(tmp_path):  # A dead process holds nothing.
+    pass
+
+
+def test_one_process_holds_a_folder_once(tmp_path):
+  with lock.hold(tmp_path):
+    with pytest.raises(lock.InUse, match='is in use by process'):
+      with lock.hold(tmp_path):
+        pass
+  with lock.hold(tmp_path):
+    pass
