@@ -100,7 +100,6 @@ def _run(stop):
   from sleep_jax.report import report
   from sleep_jax.runs import study
   from sleep_jax.runtime import processes
-  from sleep_jax.storage import workdir
 
   config = _CONFIG.value
   if config.compile_cache:
@@ -113,7 +112,8 @@ def _run(stop):
   runs = made.run()
   if processes.is_first():
     print(report.table(runs))
-    print(f'report: {workdir.display_path(made.folder / "report.html")}')
+    # As the user gave it.
+    print(f'report: {_WORKDIR.value.rstrip("/")}/report.html')
 
 
 def _hush():

@@ -142,6 +142,8 @@ def test_generating_one_text_or_several_or_a_stream_is_the_same(learner):
   assert texts == [learner.generate(p, max_new=5) for p in prompts]
   pieces = zip(*learner.stream(prompts, max_new=5), strict=True)
   assert texts == [''.join(row) for row in pieces]
+  with pytest.raises(ValueError, match='temperature is nan: expected 0'):
+    learner.generate('Who', temperature=float('nan'))
   drawn = dict(max_new=5, temperature=1.0, seed=3)
   assert learner.generate('Who', **drawn) == learner.generate('Who', **drawn)
 

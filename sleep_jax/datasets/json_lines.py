@@ -6,22 +6,29 @@ user's own files; this module is the reader that it and other datasets use.
 
 import gzip
 import json
+import os
 import zlib
 from typing import Any
 
 
 def read(path: str) -> list[tuple[str, dict[str, Any]]]:
-  """Returns the rows of a file as ('file:line', row). Blank lines are skipped.
+  """Returns the rows of a file as ('file:line', row).
+
+  Blank lines and a byte order mark are skipped.
 
   Raises:
     FileNotFoundError: the file does not exist.
-    ValueError: a line is not a JSON object, or the file is not UTF-8 or not
-      valid gzip.
+    ValueError: a line is not a JSON object, or the file is not UTF-8, not valid
+      gzip, a folder, or a Git LFS pointer.
   """
-  open_file = gzip.open if path.endswith('.gz') else open
+  open_file = gzip.open if path.lower().endswith('.gz') else open
   rows, number = [], 0
+  if os.path.isdir(path):
+    raise ValueError(f'{path} is a folder: expected a file of JSON lines.')
   try:
-    with open_file(path, 'rt', encoding='utf-8') as file:
+    with open_file(path, 'rb') as file:
+      _check_start(file.read(64), path)
+    with open_file(path, 'rt', encoding='utf-8-sig') as file:
       for number, line in enumerate(file, 1):
         if line.strip():
           rows.append((f'{path}:{number}', _parse(line, f'{path}:{number}')))
@@ -36,6 +43,22 @@ def read(path: str) -> list[tuple[str, dict[str, Any]]]:
       'the file again.'
     ) from error
   return rows
+
+
+def _check_start(start: bytes, path: str) -> None:
+  """Refuses files that other programs write under the same name."""
+  if start.startswith((b'\xff\xfe', b'\xfe\xff')):
+    raise ValueError(f'{path} is UTF-16: save the file as UTF-8.')
+  if start.startswith(b'version https://git-lfs'):
+    raise ValueError(
+      f'{path} is a Git LFS pointer, not the file itself: fetch it with '
+      '`git lfs pull`.'
+    )
+  if start.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'['):
+    raise ValueError(
+      f'{path} is a JSON array: expected one object per line. Convert it: '
+      f"jq -c '.[]' {os.path.basename(path)} > days.jsonl"
+    )
 
 
 def text_field(row: dict[str, Any], field: str, where: str) -> str:
@@ -59,6 +82,13 @@ def text_field(row: dict[str, Any], field: str, where: str) -> str:
     raise ValueError(
       f'{where}: field {field!r} is {value!r}: expected a non-empty string.'
     )
+  try:
+    value.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f'{where}: field {field!r} has half of a character pair at character '
+      f'{error.start}: write the text as valid Unicode.'
+    ) from error
   return value
 
 
@@ -70,6 +100,11 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     raise ValueError(
       f'{where}: not valid JSON ({error.msg} at column {error.colno}): each '
       f'line must be one object; it starts with {line[:40].strip()!r}.'
+    ) from error
+  except (RecursionError, ValueError) as error:
+    raise ValueError(
+      f'{where}: cannot be read as JSON ({type(error).__name__}): it nests too '
+      'deeply or holds too long a number.'
     ) from error
   if not isinstance(row, dict):
     raise ValueError(

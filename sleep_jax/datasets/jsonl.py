@@ -1,6 +1,7 @@
 """Dataset of a user's own text: JSON lines as experiences and as probes.
 
-Rows are {"text": ...} or {"prompt": ..., "response": ...}. Each file is an
+Rows are {"text": ...} or {"prompt": ..., "response": ...}; "completion" is
+another name of "response". Each file is an
 experience, or each value of a field is.
 """
 
@@ -19,6 +20,19 @@ _USAGE = (
   '...} or {"prompt": ..., "response": ...}. Pass '
   '--config.data.path=FILE_OR_FOLDER.'
 )
+_DIALOG_FIELDS = (
+  'prompt', 'response', 'completion', 'messages', 'conversations'
+)  # fmt: skip
+# A field of a common format that is not read -> how to convert it.
+_OTHER_FORMATS = {
+  'messages': 'chat rows are not read; write one row per assistant turn, with '
+  'the turns before it as "prompt" and its content as "response"',
+  'conversations': 'chat rows are not read; write one row per answer, with the '
+  'turns before it as "prompt" and its value as "response"',
+  'instruction': 'write "instruction" (and "input") as "prompt" and "output" '
+  'as "response"',
+  'question': 'write "question" as "prompt" and "answer" as "response"',
+}
 _HELD_OUT_EVERY = 20  # One row in this many is held out.
 _SUBJECT_WORDS = 4  # First words of a plain text that are its subject.
 
@@ -133,14 +147,21 @@ def find_files(path: str | Sequence[str] | None) -> list[str]:
   files = []
   for part in [path] if isinstance(path, str) else path:
     if os.path.isdir(part):
-      matches = glob.glob(os.path.join(glob.escape(part), '*.jsonl'))
-      matches += glob.glob(os.path.join(glob.escape(part), '*.jsonl.gz'))
+      matches = [
+        os.path.join(part, name)
+        for name in os.listdir(part)
+        if re.search(r'\.jsonl(\.gz)?$', name, re.IGNORECASE)
+      ]
     elif os.path.exists(part):
       matches = [part]
     else:
       matches = glob.glob(part)
     if not matches:
-      raise FileNotFoundError(f'jsonl: no files match {part!r}. {_USAGE}')
+      others = sorted(os.listdir(part))[:5] if os.path.isdir(part) else []
+      found = f' (the folder has {", ".join(others)})' if others else ''
+      raise FileNotFoundError(
+        f'jsonl: no files match {part!r}{found}. {_USAGE}'
+      )
     files += sorted(matches, key=_natural_order)
   return files
 
@@ -155,11 +176,24 @@ def _natural_order(file: str) -> list[tuple[bool, int | str]]:
 
 def _name(file: str) -> str:
   """Returns the name of a file's experience."""
-  return os.path.basename(file).removesuffix('.gz').removesuffix('.jsonl')
+  return re.sub(r'\.jsonl(\.gz)?$', '', os.path.basename(file), flags=re.I)
 
 
 def _row(where: str, row: dict) -> dataset.Row:
   """Converts a JSON object to a row."""
+  parts = [name for name in _DIALOG_FIELDS if name in row]
+  if 'text' in row and parts:
+    raise ValueError(
+      f'{where}: found "text" and {parts}: a row is either plain text or a '
+      'prompt with its response. Keep one of them.'
+    )
+  if 'response' in row and 'completion' in row:
+    raise ValueError(
+      f'{where}: found "response" and "completion", which mean the same: keep '
+      'one of them.'
+    )
+  if 'completion' in row:
+    row = {**row, 'response': row['completion']}
   if 'text' in row:
     text = json_lines.text_field(row, 'text', where)
     match = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT_WORDS - 1}}}', text)
@@ -167,9 +201,13 @@ def _row(where: str, row: dict) -> dataset.Row:
       text=text, subject=match.span() if match else None, where=where
     )
   if 'prompt' not in row or 'response' not in row:
+    hint = next(
+      (text for name, text in _OTHER_FORMATS.items() if name in row),
+      'add the missing field',
+    )
     raise ValueError(
       f'{where}: found the fields {sorted(row)}, expected "text", or "prompt" '
-      'and "response": add the missing field.'
+      f'and "response" (or "completion"): {hint}.'
     )
   prompt = json_lines.text_field(row, 'prompt', where)
   response = _with_space(prompt, json_lines.text_field(row, 'response', where))

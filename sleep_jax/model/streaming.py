@@ -5,6 +5,7 @@ returned as soon as it is sampled.
 """
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -46,6 +47,8 @@ def stream(
     end_tokens: tokens that end a text.
     temperature, top_k, top_p: see `sampling.sample`.
   """
+  if not math.isfinite(temperature) or temperature < 0:
+    raise ValueError(f'temperature is {temperature}: expected 0 or more.')
   if not weights.blocks:
     weights = prepare(model, weights)
   length_B = np.array([len(prompt) for prompt in prompts], np.int32)

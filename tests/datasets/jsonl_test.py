@@ -135,6 +135,61 @@ def test_bad_rows_are_named_with_their_line(tmp_path):
     jsonl.make(path=write(path, []))
 
 
+def test_a_completion_is_a_response(tmp_path):
+  rows = [{'prompt': 'Who?', 'completion': 'Ann.'}]
+  (one,) = jsonl.make(path=write(tmp_path / 'a.jsonl', rows)).experiences[0][1]
+  rows = [{'prompt': 'Who?', 'response': 'Ann.'}]
+  (two,) = jsonl.make(path=write(tmp_path / 'b.jsonl', rows)).experiences[0][1]
+  assert (one.text, one.response_start) == (two.text, two.response_start)
+
+
+@pytest.mark.parametrize(
+  ('row', 'message'),
+  [
+    (
+      {'text': 'x', 'prompt': 'y', 'response': 'z'},
+      'a.jsonl:1: found "text" and .*prompt.*response',
+    ),
+    ({'text': 'x', 'messages': []}, 'found "text" and .*messages'),
+    ({'prompt': 'x', 'response': 'y', 'completion': 'z'}, 'mean the same'),
+    ({'messages': []}, 'one row per assistant turn'),
+    ({'instruction': 'x', 'output': 'y'}, '"instruction" .* as "prompt"'),
+    ({'question': 'x', 'answer': 'y'}, '"question" as "prompt"'),
+    ({'conversations': []}, 'one row per answer'),
+    ({'text': '\ud800'}, "a.jsonl:1: field 'text' has half of a character"),
+  ],
+)
+def test_rows_of_other_formats_are_refused_with_a_conversion(
+  tmp_path, row, message
+):
+  with pytest.raises(ValueError, match=message):
+    jsonl.make(path=write(tmp_path / 'a.jsonl', [row]))
+
+
+def test_files_that_other_programs_write_are_read_or_named(tmp_path):
+  path = tmp_path / 'DAY_1.JSONL'
+  path.write_bytes(b'\xef\xbb\xbf{"text": "x y"}\r\n')
+  dataset = jsonl.make(path=str(tmp_path))
+  assert [name for name, _ in dataset.experiences] == ['DAY_1']
+  for content, message in (
+    ('{"text": "x"}'.encode('utf-16'), 'DAY_1.JSONL is UTF-16'),
+    (b'version https://git-lfs.github.com/spec/v1\n', 'is a Git LFS pointer'),
+    (b' [{"text": "x"}]', r'is a JSON array.*jq -c'),
+    (b'{"text": ' + b'[' * 9999 + b']' * 9999 + b'}', 'nests too'),
+    (b'{"text": "x", "n": ' + b'9' * 5000 + b'}', 'too long a number'),
+  ):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+      jsonl.make(path=str(tmp_path))
+  path.unlink()
+  (tmp_path / 'days.txt').write_text('x')
+  with pytest.raises(FileNotFoundError, match='the folder has days.txt'):
+    jsonl.make(path=str(tmp_path))
+  (tmp_path / 'day_2.jsonl').mkdir()
+  with pytest.raises(ValueError, match='day_2.jsonl is a folder'):
+    jsonl.make(path=str(tmp_path))
+
+
 def test_bad_probes_and_empty_files_are_named(tmp_path):
   folder = days(tmp_path)
   path = tmp_path / 'probes.json'
