@@ -61,11 +61,6 @@ def in_bucket(path: Folder) -> bool:
   return not isinstance(path, pathlib.Path)
 
 
-def display_path(path: Folder) -> str:
-  """Returns a path for messages; on disk, relative to the current folder."""
-  return str(path) if in_bucket(path) else os.path.relpath(path)
-
-
 def read_config(folder: Folder) -> dict[str, Any] | None:
   """Returns the config of a work directory, or None if it has none yet.
 
