@@ -180,7 +180,7 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_continues(
     f'--workdir={tmp_path}',
   ]  # fmt: skip
   for number, code, phase in (
-    (signal.SIGINT, 130, 'sleep: experience 1:'),
+    (signal.SIGINT, 130, 'sleep: experience 1 (day 1):'),
     (signal.SIGTERM, 143, 'sleep: night 1:'),
   ):
     job = subprocess.Popen(

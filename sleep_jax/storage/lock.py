@@ -8,8 +8,10 @@ import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from sleep_jax.runtime import processes
 from sleep_jax.storage import workdir
@@ -37,20 +39,34 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
     yield
     return
   folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / _FILE, 'a+', encoding='utf-8') as file:
+  with _acquire(folder / _FILE, folder) as file:
+    json.dump({'pid': os.getpid(), 'command': sys.argv[:4]}, file)
+    file.flush()
+    try:
+      yield
+    finally:
+      os.unlink(folder / _FILE)  # A refused config leaves nothing behind.
+
+
+def _acquire(path: pathlib.Path, folder: workdir.Folder) -> TextIO:
+  """Opens and locks the lock file, empty."""
+  while True:
+    file = open(path, 'a+', encoding='utf-8')
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       file.seek(0)
+      holder = _describe(file.read())
+      file.close()
       raise InUse(
-        f'{folder} is in use by {_describe(file.read())}: wait until it has '
-        'ended, stop it, or choose another folder.'
+        f'{folder} is in use by {holder}: wait until it has ended, stop it, or '
+        'choose another folder.'
       ) from error
-    file.seek(0)
-    file.truncate()
-    json.dump({'pid': os.getpid(), 'command': sys.argv[:4]}, file)
-    file.flush()
-    yield
+    # Another process may have deleted the file before it was locked here.
+    if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+      file.truncate(0)
+      return file
+    file.close()
 
 
 def _describe(text: str) -> str:

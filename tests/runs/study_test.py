@@ -260,7 +260,8 @@ def test_a_study_in_a_bucket_writes_the_same_files_as_on_disk(
   names = {name.removeprefix('/mine/run/') for name in bucket}
   assert names == {
     'config.json', 'about.json', 'summary.json', 'report.html',
-    'seed_0/tokenizer/tokenizer.json', 'seed_0/pretrain/metrics.jsonl',
+    'seed_0/tokenizer/tokenizer.json', 'seed_0/days.json',
+    'seed_0/pretrain/metrics.jsonl',
     'seed_0/sleep/metrics.jsonl',
   }  # fmt: skip
   metrics = 'seed_0/sleep/metrics.jsonl'

@@ -488,7 +488,7 @@ def test_a_night_that_lowers_the_guard_score_is_discarded(
   tools.checkpoints.latest_progress.return_value = None
   tools.stop.return_value = False
   days = types.SimpleNamespace(
-    experiences=[types.SimpleNamespace(batch=testing.batch)],
+    experiences=[types.SimpleNamespace(batch=testing.batch, name='day 1')],
     tokenizer=types.SimpleNamespace(decode=lambda ids: ''),
   )
   initial_model, key = testing.initial_model(programs.model), jax.random.key(0)
