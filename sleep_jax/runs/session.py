@@ -10,6 +10,7 @@ schedule longer, and the study continues where it stopped, so a session can be
 interrupted and resumed at any moment.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -267,11 +268,19 @@ class Session:
     )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True)
 class _Source:
-  """What a session starts from: a model, a run, or an earlier session."""
+  """What a session starts from.
 
-  def __init__(self, path: pathlib.Path, kind: str, config: Mapping[str, Any]):
-    self.path, self.kind, self.config = path, kind, config
+  Attributes:
+    path: of the folder.
+    kind: 'model', 'run' or 'session'.
+    config: its config.json; empty for a session.
+  """
+
+  path: pathlib.Path
+  kind: str
+  config: Mapping[str, Any]
 
 
 def _find(source: str) -> _Source:
