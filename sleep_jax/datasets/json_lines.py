@@ -7,6 +7,7 @@ user's own files; this module is the reader that it and other datasets use.
 import gzip
 import json
 import os
+import re
 import zlib
 from typing import Any
 
@@ -54,7 +55,7 @@ def _check_start(start: bytes, path: str) -> None:
       f'{path} is a Git LFS pointer, not the file itself: fetch it with '
       '`git lfs pull`.'
     )
-  if start.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'['):
+  if re.match(rb'(\xef\xbb\xbf)?\s*\[\s*(\{|$)', start):
     raise ValueError(
       f'{path} is a JSON array: expected one object per line. Convert it: '
       f"jq -c '.[]' {os.path.basename(path)} > days.jsonl"
