@@ -8,7 +8,6 @@ import pytest
 
 import sleep_jax
 from sleep_jax import api
-from sleep_jax.evaluate import questions
 from sleep_jax.runs import session, study
 from tests import hf_files, testing, tiny_study
 
@@ -149,18 +148,18 @@ def test_generating_one_text_or_several_or_a_stream_is_the_same(learner):
 
 
 def test_accuracy_counts_what_generation_says(learner):
-  prompts = ['Who', 'Where is']
-  rows = [
-    {'prompt': prompts[0], 'answer': learner.generate(prompts[0], max_new=40)},
-    {'prompt': prompts[1], 'answer': ' Atlantis'},
-  ]
+  """A greedy answer is right if its text is equal and it ends there."""
+  prompts = ['Who', 'Where is', 'A', 'Ann Bo', 'The']
+  texts = learner.generate(prompts, max_new=30)
+  longer = learner.generate(prompts, max_new=60)
+  ended = [a == b for a, b in zip(texts, longer, strict=True)]
+  rows = [dict(prompt=p, answer=a) for p, a in zip(prompts, texts, strict=True)]
   found = learner.evaluate(rows)
-  ended = questions.score(
-    learner.loaded.model, learner.loaded.weights, learner.loaded.tokenizer,
-    rows[1:],
-  )  # fmt: skip
-  assert found['num_probes'] == 2 and ended['accuracy'] == 0
-  assert found['accuracy'] in (0.0, 0.5) and found['log_likelihood'] < 0
+  assert found['num_probes'] == len(rows) and found['log_likelihood'] < 0
+  assert found['accuracy'] == pytest.approx(sum(ended) / len(rows))
+  wrong = [dict(row, answer=' Atlantis') for row in rows]
+  assert learner.evaluate(wrong)['accuracy'] == 0
+  assert learner.evaluate(wrong)['log_likelihood'] < found['log_likelihood']
   with pytest.raises(ValueError, match=r"rows\[0\] has no text 'answer'"):
     learner.evaluate([{'prompt': 'x'}])
   with pytest.raises(ValueError, match='no probes'):
@@ -189,19 +188,29 @@ def base_model(tmp_path):
   return folder
 
 
-def test_experts_of_a_file_are_attached_and_cannot_be_taught(
-  base_model, tmp_path
-):
+def test_an_exported_model_generates_the_same_text(base_model, tmp_path):
   learner = sleep_jax.load(str(base_model), verbose=False)
   learner.export(str(tmp_path / 'dense'))
   dense = sleep_jax.load(str(tmp_path / 'dense'), verbose=False)
-  assert dense.generate('a cat', max_new=4) == learner.generate(
-    'a cat', max_new=4
+  prompts = ['a cat', 'a dog']
+  assert dense.generate(prompts, max_new=4) == learner.generate(
+    prompts, max_new=4
   )
   with pytest.raises(ValueError, match=r"'gguf': expected one of \('hf', 'exp"):
     learner.export(str(tmp_path / 'x'), 'gguf')
   with pytest.raises(FileNotFoundError, match='no chat template'):
     learner.answer('hello')
+
+
+def test_a_model_with_attached_experts_is_not_taught(base_model, tmp_path):
+  learner = sleep_jax.load(
+    str(base_model), experts=str(tmp_path / 'none'), verbose=False
+  )
+  for teach in (lambda: learner.wake(FIRST), learner.sleep):
+    with pytest.raises(ValueError, match='Experts were attached from a file'):
+      teach()
+  with pytest.raises(FileNotFoundError, match='none does not exist'):
+    learner.generate('a cat')
 
 
 def test_a_run_that_was_pretrained_here_answers_no_messages(learner):
