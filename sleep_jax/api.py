@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from sleep_jax import errors
 from sleep_jax.data import chat_template as chat_template_lib
 from sleep_jax.data import detokenizer
 from sleep_jax.evaluate import questions
@@ -63,8 +64,8 @@ def load(
     A learner.
 
   Raises:
-    FileNotFoundError: `source` is not a model, a run or a saved learner.
-    ValueError: it cannot be read.
+    MissingFileError: `source` is not a model, a run or a saved learner.
+    UsageError: it cannot be read.
   """
   opened = session.Session(
     source, workdir, config=config, seed=seed, strategy=strategy, dtype=dtype,
@@ -129,7 +130,7 @@ class Learner:
       **sampling: see `generate`; `max_new` is 256.
 
     Raises:
-      ValueError: the model has no chat template, or it refuses the messages.
+      UsageError: the model has no chat template, or it refuses the messages.
     """
     return ''.join(self.stream_answer(messages, **sampling))
 
@@ -161,7 +162,7 @@ class Learner:
       rows: texts, or dicts {'text': ...} or {'prompt': ..., 'response': ...}.
 
     Raises:
-      ValueError: the day before needs its night first, there are no rows, or a
+      UsageError: the day before needs its night first, there are no rows, or a
         row cannot be read or does not fit; nothing is learned then.
     """
     self._check_teachable()
@@ -175,11 +176,11 @@ class Learner:
       Records of the nights: 'night', 'accepted', 'reason', 'slot' and more.
 
     Raises:
-      ValueError: nothing was learned since the last night.
+      UsageError: nothing was learned since the last night.
     """
     self._check_teachable()
     if not self.session.needs_night():
-      raise ValueError(
+      raise errors.UsageError(
         'Nothing was learned since the last night: there is nothing to '
         'consolidate. Call wake(rows) first.'
       )
@@ -201,7 +202,7 @@ class Learner:
       Whether the expert was switched off.
 
     Raises:
-      ValueError: no expert holds that night, or a night is under way.
+      UsageError: no expert holds that night, or a night is under way.
     """
     history = self.loaded.expert_history
     level, slot = expert_history.holder(history, night)
@@ -231,7 +232,7 @@ class Learner:
       answers; 'num_probes'.
 
     Raises:
-      ValueError: a row lacks a field, or there are no rows.
+      UsageError: a row lacks a field, or there are no rows.
     """
     loaded, model, weights, _ = self._parts()
     return questions.score(model, weights, loaded.tokenizer, rows)
@@ -240,8 +241,8 @@ class Learner:
     """Copies everything that was learned to a new folder, for `load`.
 
     Raises:
-      ValueError: nothing was learned yet.
-      FileExistsError: the folder is not empty.
+      UsageError: nothing was learned yet.
+      ExistsError: the folder is not empty.
     """
     self.session.save(folder)
 
@@ -264,10 +265,10 @@ class Learner:
       distil: trains a dense student first, where no exact export exists.
 
     Raises:
-      ValueError: the format is unknown, or no exact export exists.
+      UsageError: the format is unknown, or no exact export exists.
     """
     if format not in FORMATS:
-      raise ValueError(f'format is {format!r}: expected one of {FORMATS}.')
+      raise errors.UsageError(f'format={format!r}: expected one of {FORMATS}.')
     loaded, model, weights, _ = self._parts()
     if format == 'experts':
       return expert_file.save(
@@ -329,11 +330,11 @@ class Learner:
     """Returns the chat template of the pretrained model.
 
     Raises:
-      ValueError, FileNotFoundError: the model has no usable chat template.
+      UsageError, MissingFileError: the model has no usable chat template.
     """
     base = self.loaded.base_model
     if base is None:
-      raise ValueError(
+      raise errors.UsageError(
         'This model was pretrained here and has no chat template: use '
         'generate(prompt) instead of answer(messages).'
       )
@@ -343,7 +344,7 @@ class Learner:
 
   def _check_teachable(self) -> None:
     if self._experts is not None:
-      raise ValueError(
+      raise errors.UsageError(
         'Experts were attached from a file: this learner can be asked, but not '
         'taught. Load the model without `experts`.'
       )

@@ -10,6 +10,7 @@ import sys
 
 from absl import app, flags, logging
 
+from sleep_jax import errors
 from sleep_jax.runs import command_line
 
 _CONFIG = command_line.define_config('How nights are spent (default: chat).')
@@ -43,12 +44,12 @@ def main(argv):
       learner, max_new=_MAX_NEW.value, temperature=_TEMPERATURE.value
     )
     learner.chat_template()
-  except (ValueError, OSError) as error:
+  except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
   try:
     with lock.hold(learner.session.folder):
       _talk(chat)
-  except lock.InUse as error:
+  except errors.InUseError as error:
     command_line.exit_with_error(error)
 
 
@@ -91,13 +92,15 @@ def _turn(chat, text: str) -> None:
   except KeyboardInterrupt:
     night = text == '/sleep'
     print(f'\n(stopped{"; the next /sleep continues" if night else ""})')
-  except (ValueError, OSError) as error:
+  except (errors.SleepJaxError, ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
 
 
 def _forget(chat, words: list[str]) -> None:
   if len(words) != 1 or not words[0].isdigit():
-    raise ValueError('/forget needs the number of a night, as in /forget 3.')
+    raise errors.UsageError(
+      '/forget needs the number of a night, as in /forget 3.'
+    )
   done = chat.forget(int(words[0]), _confirm)
   days = ' The text stays in the folder days/.' if done else ''
   print(f'{"forgotten." if done else "kept."}{days}')

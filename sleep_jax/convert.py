@@ -8,6 +8,7 @@ sleep-jax convert out --model=WORKDIR --to=FILE.safetensors --experts
 
 from absl import app, flags, logging
 
+from sleep_jax import errors
 from sleep_jax.runs import command_line
 
 _MODEL = flags.DEFINE_string(
@@ -48,7 +49,7 @@ def main(argv):
     raise app.UsageError(f'{argv[1]} needs --to.')
   try:
     actions[argv[1]]()
-  except (ValueError, OSError) as error:
+  except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
 
 

@@ -7,6 +7,7 @@ import sys
 
 from absl import app, flags, logging
 
+from sleep_jax import errors
 from sleep_jax.runs import command_line
 
 _MODEL = flags.DEFINE_string(
@@ -49,7 +50,7 @@ def main(argv):
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   try:
     _run()
-  except (ValueError, OSError) as error:
+  except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
   except KeyboardInterrupt:
     print(file=sys.stderr)

@@ -13,6 +13,7 @@ import warnings
 
 from absl import app, flags, logging
 
+from sleep_jax import errors
 from sleep_jax.runs import command_line
 from sleep_jax.runtime import signals
 
@@ -71,7 +72,7 @@ def main(argv):
       print('Continue without --restore_cycle.', file=sys.stderr)
     # The signal may have reached another process only.
     sys.exit(128 + (stopped or [signal.SIGTERM])[0])
-  except (ValueError, OSError, ImportError) as error:
+  except (errors.SleepJaxError, ValueError, OSError, ImportError) as error:
     command_line.exit_with_error(error)
   except RuntimeError as error:
     if not processes.is_distributed():
@@ -79,7 +80,7 @@ def main(argv):
     if 'RESOURCE_EXHAUSTED' in str(error):
       command_line.exit_with_error(error)
     command_line.exit_with_error(
-      ConnectionError(
+      errors.LostProcessError(
         'This process cannot continue without the others: one of them was '
         'lost, or did not answer in time. See their logs; the same command, '
         'for all of them, continues from what was saved last. '

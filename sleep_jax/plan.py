@@ -12,6 +12,7 @@ import sys
 
 from absl import app, flags
 
+from sleep_jax import errors
 from sleep_jax.planning import plan, text, tpu_topology
 from sleep_jax.runs import command_line
 
@@ -34,14 +35,14 @@ def main(argv):
     topology = tpu_topology.parse(_TOPOLOGY.value)
     unknown = set(_COMPILE.value) - {*plan.PROGRAMS, ''}
     if unknown:
-      raise ValueError(
+      raise errors.ConfigError(
         f'--compile: {sorted(unknown)} is not a program: expected some of '
         f'{plan.PROGRAMS}.'
       )
     unavailable = tpu_topology.unavailable_reason()
     to_compile = () if unavailable else tuple(_COMPILE.value)
     found = plan.plan(_CONFIG.value, topology, to_compile=to_compile)
-  except (ValueError, OSError, ImportError) as error:
+  except (errors.SleepJaxError, ValueError, OSError, ImportError) as error:
     command_line.exit_with_error(error)
   print(text.format_plan(found))
   if not to_compile:

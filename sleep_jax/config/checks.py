@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.config import files, schema
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.sleep import settings as sleep_settings
@@ -28,7 +29,7 @@ def check(config: Mapping[str, Any]) -> None:
     config: as JSON returns it.
 
   Raises:
-    ValueError: a key is unknown (names the nearest known one) or missing; or a
+    ConfigError: a key is unknown (names the nearest known one) or missing; or a
       number of optimizers, a warm-up or a row length does not fit.
   """
   _check(config, schema.schema(config), 'config')
@@ -36,7 +37,7 @@ def check(config: Mapping[str, Any]) -> None:
   fast = len(config['levels']) - 1
   found = len(config['wake']['optimizers'])
   if found != fast:
-    raise ValueError(
+    raise errors.ConfigError(
       f'config.wake.optimizers has {found} entries, but {fast} levels are '
       'trained awake (all but the slowest): write one for each.'
     )
@@ -57,7 +58,7 @@ def check(config: Mapping[str, Any]) -> None:
   for name, settings in named.items():
     warmup, steps = settings.get('warmup', 0), settings.get('decay_steps', 0)
     if steps and warmup >= steps:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.{name}: warmup is {warmup} steps, but decay_steps, which '
         f'includes it, is {steps}: lower warmup or raise decay_steps.'
       )
@@ -67,29 +68,29 @@ def check(config: Mapping[str, Any]) -> None:
   ):  # fmt: skip
     section, key = name.split('.')
     if config[section][key] < least:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.{name} is {config[section][key]}: set it to {least} or more.'
       )
   for name in config['writers']:
     if name not in metric_writer.OPTIONAL_WRITERS:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.writers has {name!r}: expected some of '
         f'{metric_writer.OPTIONAL_WRITERS}; metrics.jsonl is always written.'
       )
   if config['pretrain']['base_model'] and config['pretrain']['restore']:
-    raise ValueError(
+    raise errors.ConfigError(
       'config.pretrain.base_model and config.pretrain.restore name two initial '
       'models: set one of them.'
     )
   _check_dtype(config)
   _check_lengths(config)
   if not config['seeds'] or not config['strategies']:
-    raise ValueError(
+    raise errors.ConfigError(
       'config.seeds and config.strategies need one entry each, at least.'
     )
   for name in ('seeds', 'strategies'):
     if len(set(config[name])) < len(config[name]):
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.{name} is {list(config[name])}: an entry is there twice. Name '
         'each once.'
       )
@@ -104,7 +105,7 @@ def _check_finite(value, place):
     for number, inner in enumerate(value):
       _check_finite(inner, f'{place}[{number}]')
   elif isinstance(value, float) and not math.isfinite(value):
-    raise ValueError(f'{place} is {value}: expected a finite number.')
+    raise errors.ConfigError(f'{place} is {value}: expected a finite number.')
 
 
 def _check_dtype(config):
@@ -112,7 +113,7 @@ def _check_dtype(config):
   pretrain = config['pretrain']
   found = pretrain['dtype']
   if found not in _DTYPES:
-    raise ValueError(
+    raise errors.ConfigError(
       f'config.pretrain.dtype is {found!r}: expected one of {_DTYPES}.'
     )
   if found == 'float32':
@@ -126,7 +127,7 @@ def _check_dtype(config):
      f'config.pretrain.steps is {pretrain["steps"]}, which train it'),
   ):  # fmt: skip
     if wrong:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.pretrain.dtype is {found!r}, which is for a core that is '
         f"never trained, but {reason}: set pretrain.dtype to 'float32', or "
         'change that.'
@@ -143,7 +144,7 @@ def _check_lengths(config):
     size = config[section][key]
     if size % shards:
       near = max(n for n in range(1, shards) if not size % n)
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.mesh.sequence is {shards} devices, which do not divide the '
         f'{size} positions of config.{section}.{key}: set that to '
         f'{size + -size % shards}, or mesh.sequence to {near}.'
@@ -155,21 +156,23 @@ def _check(found, known, place):
     return
   if isinstance(known, list):
     if not isinstance(found, (list, tuple)):
-      raise ValueError(f'{place} is {found!r}: expected a list of dicts.')
+      raise errors.ConfigError(
+        f'{place} is {found!r}: expected a list of dicts.'
+      )
     for number, item in enumerate(found):
       _check(item, known[0], f'{place}[{number}]')
     return
   if not isinstance(found, Mapping):
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} is {found!r}: expected a dict of {", ".join(known)}.'
     )
   for key in found:
     if key not in known:
-      raise ValueError(files.unknown_key(place, key, known))
+      raise errors.ConfigError(files.unknown_key(place, key, known))
   for key, inner in known.items():
     if key in found:
       _check(found[key], inner, f'{place}.{key}')
     elif inner is not schema.OPTIONAL:
-      raise ValueError(
+      raise errors.ConfigError(
         f'{place}.{key} is missing: set it, or start from configs/base.py.'
       )

@@ -17,6 +17,8 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from sleep_jax import errors
+
 # Keys of version 0.1 and what they are called now.
 RENAMED = {
   'birth': 'pretrain',
@@ -52,7 +54,7 @@ def resolve(name: str) -> str:
       ('mine.py', 'studies/mine.py'); either with ':ARGUMENT' for `get_config`.
 
   Raises:
-    FileNotFoundError: there is no such config; names the nearest one and all.
+    MissingFileError: there is no such config; names the nearest one and all.
   """
   name, colon, argument = name.partition(':')
   by_path = name.endswith('.py') or '/' in name or '\\' in name
@@ -60,7 +62,7 @@ def resolve(name: str) -> str:
   if path.is_file():
     return f'{path}{colon}{argument}'
   if not by_path:
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'--config={name}: no config has this name{_nearest(name, names())}. '
       f'Known names: {", ".join(names())}. A path to a file of your own ends '
       'in .py.'
@@ -72,7 +74,7 @@ def resolve(name: str) -> str:
     message += f' {path.parent} contains: {", ".join(others)}.'
   if path.stem in names():
     message += f' To use the config of this package: --config={path.stem}.'
-  raise FileNotFoundError(message)
+  raise errors.MissingFileError(message)
 
 
 def load(name: str) -> Any:
@@ -82,20 +84,20 @@ def load(name: str) -> Any:
     name: see `resolve`.
 
   Raises:
-    FileNotFoundError: see `resolve`.
-    ValueError: the file defines no `get_config`.
+    MissingFileError: see `resolve`.
+    ConfigError: the file defines no `get_config`.
   """
   path, *argument = resolve(name).split(':', 1)
   with package_configs():
     defined = runpy.run_path(path)
     if 'get_config' not in defined:
-      raise ValueError(
+      raise errors.ConfigError(
         f'{path} defines no function get_config: a config file must define '
         'get_config() and return a ConfigDict, as configs/smoke.py does.'
       )
     get_config = defined['get_config']
     if argument and not inspect.signature(get_config).parameters:
-      raise ValueError(
+      raise errors.ConfigError(
         f'--config={name}: {path} takes no argument; leave out :{argument[0]}.'
       )
     return get_config(*argument)
@@ -126,7 +128,7 @@ def find(config: Any, name: str) -> Any:
   Entries of tuples are counted from 0, in overrides and in errors alike.
 
   Raises:
-    ValueError: nothing has this name; says what the place holds instead.
+    ConfigError: nothing has this name; says what the place holds instead.
   """
   value, place = config, 'config'
   for part in re.findall(r'[^.\[\]]+|\[[^\]]*\]', name):
@@ -135,9 +137,9 @@ def find(config: Any, name: str) -> Any:
       place += part
       continue
     if not hasattr(value, 'keys'):
-      raise ValueError(f'{place} is {value!r}: it has no key {part!r}.')
+      raise errors.ConfigError(f'{place} is {value!r}: it has no key {part!r}.')
     if part not in value:
-      raise ValueError(_missing_key(place, part, value.keys()))
+      raise errors.ConfigError(_missing_key(place, part, value.keys()))
     value, place = value[part], f'{place}.{part}'
   return value
 
@@ -159,7 +161,7 @@ def unknown_key(place: str, key: str, known: Iterable[str]) -> str:
 def _entry(value: Any, part: str, place: str) -> Any:
   """Returns the entry of a tuple that `part`, such as '[1]', names."""
   if not isinstance(value, (list, tuple)):
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} is {value!r}: it has no entries, so that {place}{part} names '
       'nothing.'
     )
@@ -167,7 +169,7 @@ def _entry(value: Any, part: str, place: str) -> Any:
   if number.isdigit() and int(number) < len(value):
     return value[int(number)]
   allowed = f'[0] to [{len(value) - 1}]' if value else 'none'
-  raise ValueError(
+  raise errors.ConfigError(
     f'{place}{part} does not exist: {place} has {len(value)} entries, counted '
     f'from 0. Allowed: {allowed}.'
   )

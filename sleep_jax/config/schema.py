@@ -8,6 +8,7 @@ computed.
 import inspect
 from collections.abc import Callable, Iterable
 
+from sleep_jax import errors
 from sleep_jax.data import stream, tokenizer
 from sleep_jax.datasets import arc, facts, intents, jsonl, passages
 from sleep_jax.dream import settings as dream_settings
@@ -36,13 +37,13 @@ def schema(config):
     tuple of such dicts.
 
   Raises:
-    ValueError: the dataset is not known.
+    ConfigError: the dataset is not known.
   """
   adam = _arguments(optimizer.make)
   data = config.get('data') or {}
   dataset = data.get('dataset')
   if dataset not in DATASETS:
-    raise ValueError(
+    raise errors.ConfigError(
       f'config.data.dataset is {dataset!r}: expected one of {tuple(DATASETS)}.'
     )
   given = ('path', 'seed', 'stream_seed')

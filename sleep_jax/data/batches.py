@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import tensorstore
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import row_layout
 
 # The pretraining rows are shuffled under their former name, 'birth': the
@@ -92,12 +92,12 @@ def concat(parts: list[Source], name: str = 'joint') -> Source:
     name: name of the new source.
 
   Raises:
-    ValueError: the parts are stored with different layouts.
+    DataError: the parts are stored with different layouts.
   """
   first = parts[0]
   for part in parts:
     if part.layout != first.layout:
-      raise ValueError(
+      raise errors.DataError(
         f'Source {part.name!r} is stored as {part.layout}, but {first.name!r} '
         f'as {first.layout}: concatenate only sources of one stream.'
       )

@@ -16,6 +16,8 @@ import jinja2
 import tokenizers
 from jinja2 import sandbox
 
+from sleep_jax import errors
+
 Message = Mapping[str, str]  # 'role' and 'content'.
 # Private-use characters around the number of a message, as a placeholder for
 # its content while the template is rendered.
@@ -30,9 +32,9 @@ class ChatTemplate:
     ends: tokens that end the model's turn.
 
   Raises:
-    FileNotFoundError: the folder has no chat template.
-    ValueError: the template cannot be parsed, drops message contents, or does
-      not end an assistant turn with one of `ends`.
+    MissingFileError: the folder has no chat template.
+    ModelFileError: the template cannot be parsed, drops message contents, or
+      does not end an assistant turn with one of `ends`.
   """
 
   def __init__(self, folder: str, ends: Sequence[int]):
@@ -56,7 +58,7 @@ class ChatTemplate:
     try:
       self._template = environment.from_string(text)
     except jinja2.TemplateError as error:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{self._path}: the chat template is not valid Jinja ({error}): '
         'correct it or fetch the file again.'
       ) from error
@@ -73,7 +75,7 @@ class ChatTemplate:
         the last message.
 
     Raises:
-      ValueError: a message lacks a field, or the template refuses the
+      ModelFileError: a message lacks a field, or the template refuses the
         conversation (includes its reason).
     """
     tokens: list[int] = []
@@ -87,7 +89,7 @@ class ChatTemplate:
     """Returns the rendered pieces as (text, whether it is a content)."""
     for place, message in enumerate(messages):
       if not {'role', 'content'} <= set(message):
-        raise ValueError(
+        raise errors.DataError(
           f'Message {place} has the fields {sorted(message)}: expected "role" '
           'and "content".'
         )
@@ -102,7 +104,7 @@ class ChatTemplate:
         **self._special_tokens,
       )
     except jinja2.TemplateError as error:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{self._path}: the chat template refuses this conversation ({error}).'
       ) from error
     pieces: list[tuple[str, bool]] = []
@@ -123,7 +125,7 @@ class ChatTemplate:
     pieces = self._pieces(conversation, False)
     contents = [text for text, is_content in pieces if is_content]
     if contents != ['a', 'b']:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{self._path}: the chat template drops message contents: it wrote '
         f"{contents} for ['a', 'b']. Use a template that writes the content of "
         'every message once, in order.'
@@ -136,7 +138,7 @@ class ChatTemplate:
       else self._tokenizer.encode(last, add_special_tokens=False).ids
     )
     if not set(after) & set(ends):
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{self._path}: after an answer the chat template writes '
         f'{"" if is_content else last!r}, which has none of the end tokens '
         f'({sorted(ends)}), so generation would not stop. Add the token that '
@@ -164,7 +166,7 @@ def _read_template(
   if isinstance(template, list):  # Several named templates.
     template = {one['name']: one['template'] for one in template}.get('default')
   if not isinstance(template, str):
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{home} has no chat template, neither chat_template.jinja nor '
       '"chat_template" in tokenizer_config.json: use a chat model, or generate '
       'from plain text.'

@@ -6,7 +6,7 @@ so the evaluation programs are compiled once.
 
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.datasets import dataset as dataset_lib
 
 
@@ -83,7 +83,7 @@ def make_probes(
     The probes; `set_B` and `gold_B` are -1 for a probe without candidates.
 
   Raises:
-    ValueError: a prompt exceeds `max_prompt`, or with its answer `context`.
+    DataError: a prompt exceeds `max_prompt`, or with its answer `context`.
   """
   prompts = np.full((len(group), max_prompt), tokenizer.eos, np.int32)
   prompt_length = np.zeros(len(group), np.int32)
@@ -99,12 +99,12 @@ def make_probes(
     prompt = [tokenizer.bos, *tokenizer.encode(probe.prompt)]
     answer = encode_answer(probe.answer, tokenizer)
     if len(prompt) > max_prompt:
-      raise ValueError(
+      raise errors.DataError(
         f'{probe.where}: the prompt has {len(prompt)} tokens with BOS, but '
         f'max_prompt is {max_prompt}: shorten it or raise max_prompt.'
       )
     if len(prompt) + len(answer) > context:
-      raise ValueError(
+      raise errors.DataError(
         f'{probe.where}: prompt and answer have '
         f'{len(prompt) + len(answer)} tokens, but the context is {context}: '
         'shorten them or raise the context.'

@@ -6,7 +6,7 @@ read them are compiled once.
 
 import dataclasses
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import (
   batches,
   probe_arrays,
@@ -78,11 +78,11 @@ def build(
       0 uses `batch_size`.
 
   Raises:
-    ValueError: there are no experiences, a task practises on a scored probe, or
+    DataError: there are no experiences, a task practises on a scored probe, or
       a text does not fit.
   """
   if not dataset.experiences:
-    raise ValueError(
+    raise errors.DataError(
       f'{dataset.name}: there are no experiences: add one or more to train on.'
     )
   task_arrays.check_tasks(dataset)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import probe_arrays, tokenization
 from sleep_jax.datasets import dataset as dataset_lib
 
@@ -18,7 +18,7 @@ def check_tasks(dataset: dataset_lib.Dataset) -> None:
   """Checks that no practice question is also scored.
 
   Raises:
-    ValueError: a task lacks documents or practice questions, or one of its
+    DataError: a task lacks documents or practice questions, or one of its
       practice questions is a scored, template or guard probe.
   """
   scored = {
@@ -33,14 +33,14 @@ def check_tasks(dataset: dataset_lib.Dataset) -> None:
   }
   for key, task in dataset.tasks.items():
     if not task.practice or not task.documents:
-      raise ValueError(
+      raise errors.DataError(
         f'{dataset.name}: the task of experience {key} has '
         f'{len(task.documents)} documents and {len(task.practice)} practice '
         'questions: expected one or more of each.'
       )
     for practice in task.practice:
       if practice.prompt in scored:
-        raise ValueError(
+        raise errors.DataError(
           f'{practice.where}: the task of experience {key} practises on '
           f'{practice.prompt!r}, which {scored[practice.prompt].where} uses as '
           'a scored probe: remove it from one of them.'
@@ -103,7 +103,7 @@ def _make_choices(
     width: T, tokens that a lesson is padded to.
 
   Raises:
-    ValueError: a lesson exceeds `width`.
+    DataError: a lesson exceeds `width`.
   """
   if not task.choices:
     return None
@@ -125,7 +125,7 @@ def _make_choices(
       row.text[row.response_start :], tokenizer
     )
     if len(tokens) > width:
-      raise ValueError(
+      raise errors.DataError(
         f'{row.where}: a lesson has {len(tokens)} tokens, but data.context is '
         f'{width}: raise it or use shorter tasks.'
       )

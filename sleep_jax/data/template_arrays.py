@@ -7,7 +7,7 @@ subject's tokens and the part after are the tokens of the filled template.
 
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.datasets import dataset as dataset_lib
 
 
@@ -29,8 +29,8 @@ def make_templates(
       is never stored, so no template is filled with it.
 
   Raises:
-    ValueError: a template does not have exactly one slot, its slot is part of a
-      word, or it exceeds `max_prompt` with the longest subject.
+    ConfigError: a template does not have exactly one slot, its slot is part of
+      a word, or it exceeds `max_prompt` with the longest subject.
   """
   subjects = {
     row.text[slice(*row.subject)]
@@ -45,14 +45,14 @@ def make_templates(
   pairs = []
   for template in templates:
     if template.count('{}') != 1:
-      raise ValueError(
+      raise errors.ConfigError(
         f'Template {template!r} has {template.count("{}")} slots: write '
         f'exactly one {{}}.'
       )
     slot = template.index('{}')
     ids, spans = tokenizer.encode_offsets(template.replace('{}', 'X'))
     if any(start <= slot and end > slot + 1 for start, end in spans):
-      raise ValueError(
+      raise errors.ConfigError(
         f'Template {template!r}: the slot is part of a word: put spaces '
         f'around it.'
       )
@@ -61,7 +61,7 @@ def make_templates(
     after = [token for token, (start, _) in tokens_and_spans if start > slot]
     length = 1 + len(before) + max_subject + len(after)
     if length > max_prompt:
-      raise ValueError(
+      raise errors.ConfigError(
         f'Template {template!r} has {length} tokens with BOS and the longest '
         f'subject, but max_prompt is {max_prompt}: shorten it or raise '
         'max_prompt.'

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorstore
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import batches, packing, row_layout, tokenization
 from sleep_jax.datasets import dataset
 
@@ -61,24 +61,26 @@ def make_source(
       refuses longer texts.
 
   Raises:
-    ValueError: there are no rows, a setting is out of range, or a text does not
+    DataError: there are no rows, a setting is out of range, or a text does not
       fit.
-    OSError: the cache cannot be written.
+    StorageError: the cache cannot be written.
   """
   if not rows:
-    raise ValueError(
+    raise errors.DataError(
       f'{name} holds no rows: there is nothing to train on. Add text or leave '
       'it out.'
     )
   if loss_on not in ('all', 'response'):
-    raise ValueError(f"loss_on is {loss_on!r}: use 'all' or 'response'.")
+    raise errors.ConfigError(
+      f"loss_on is {loss_on!r}: use 'all' or 'response'."
+    )
   if not 0 < prefix < max_prompt:
-    raise ValueError(
+    raise errors.ConfigError(
       f'prefix is {prefix} and max_prompt {max_prompt}: BOS and the prefix of '
       'a text must fit into a prompt. Lower prefix or raise max_prompt.'
     )
   if not -1 <= overlap < context - 2:
-    raise ValueError(
+    raise errors.ConfigError(
       f'overlap is {overlap} and context {context}: each window must add new '
       'tokens between BOS and EOS. Set overlap to -1 (refuses longer texts) or '
       f'to 0 to {context - 3}.'
@@ -159,7 +161,7 @@ def _cached(
     try:
       _write(folder, info_path, array, num_tokens)
     except (OSError, ValueError) as error:  # tensorstore raises the latter.
-      raise OSError(
+      raise errors.StorageError(
         f'The token cache {cache_dir} cannot be written ({error}): free disk '
         'space or use a folder that is writable.'
       ) from error

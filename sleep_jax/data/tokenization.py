@@ -6,7 +6,7 @@ be stored for rehearsal; it never contains a token of an answer.
 
 import dataclasses
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.datasets import dataset
 
 _SUBJECT_TOKENS = 4  # Subject of a window that has none: its first tokens.
@@ -45,7 +45,7 @@ def tokenize(
   `token_cache.make_source` describes the settings.
 
   Raises:
-    ValueError: the text exceeds `context`, or its prompt `max_prompt`.
+    DataError: the text exceeds `context`, or its prompt `max_prompt`.
   """
   ids, spans = tokenizer.encode_offsets(row.text[: row.response_start])
   if row.response_start is None:
@@ -58,7 +58,7 @@ def tokenize(
     response = tokenizer.encode(row.text[row.response_start :])
     prompt_length = 1 + len(ids)
     if prompt_length > max_prompt:
-      raise ValueError(
+      raise errors.DataError(
         f'{row.where}: the prompt has {prompt_length} tokens with BOS, but '
         f'max_prompt is {max_prompt}: shorten the prompt or raise max_prompt.'
       )
@@ -84,7 +84,7 @@ def tokenize(
       for start in starts
     ]
   if len(tokens) > context:
-    raise ValueError(
+    raise errors.DataError(
       f'{row.where}: the text has {len(tokens)} tokens with BOS and EOS, but '
       f'the context is {context}: split the text, raise the context, or split '
       'plain text into windows (data.overlap).'

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from sleep_jax import errors
 from sleep_jax.storage import workdir
 
 Offsets = list[tuple[int, int]]  # Characters [start, end) of each token.
@@ -175,14 +176,16 @@ def make(
       if the texts have nothing more to merge.
 
   Raises:
-    ValueError: the kind is unknown or the vocabulary too small.
+    ModelFileError: the kind is unknown or the vocabulary too small.
   """
   if kind == 'bytes':
     return Bytes()
   if kind != 'bpe':
-    raise ValueError(f"Tokenizer kind is {kind!r}: use 'bytes' or 'bpe'.")
+    raise errors.ConfigError(
+      f"Tokenizer kind is {kind!r}: use 'bytes' or 'bpe'."
+    )
   if vocab_size < 258:
-    raise ValueError(
+    raise errors.ConfigError(
       f'A byte-level BPE needs 256 bytes, BOS and EOS, but vocab_size is '
       f'{vocab_size}: set it to 258 or more.'
     )
@@ -206,12 +209,12 @@ def load(folder: str) -> Tokenizer:
   """Reads the tokenizer that `save` wrote to a folder.
 
   Raises:
-    FileNotFoundError: the folder has no tokenizer.
-    ValueError: its file cannot be read.
+    MissingFileError: the folder has no tokenizer.
+    ModelFileError: its file cannot be read.
   """
   path = workdir.path(folder) / _FILE
   if not path.exists():
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{path} does not exist: a run saves its tokenizer there when it is '
       'pretrained. Pass the folder of a pretrained run.'
     )
@@ -224,7 +227,7 @@ def load(folder: str) -> Tokenizer:
       return HuggingFace(saved['model'], **sizes)
     return Bpe(saved['model'])
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path} is not a tokenizer of this project ({error}): restore the file, '
       'or delete the run and start it again.'
     ) from error

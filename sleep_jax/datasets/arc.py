@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sleep_jax import errors
 from sleep_jax.datasets import arc_augmentations, json_lines, jsonl
 from sleep_jax.datasets import dataset as dataset_lib
 
@@ -51,18 +52,18 @@ def make(
     stream_seed: if set, other tasks are drawn: a stream for tuning.
 
   Raises:
-    ValueError: a row cannot be read (names file, line and field), or there are
+    DataError: a row cannot be read (names file, line and field), or there are
       too few tasks (says how many).
   """
   for name, value in (('num_days', num_days), ('longest', longest)):
     if value < 1:
-      raise ValueError(f'arc: {name} is {value}: set it to 1 or more.')
+      raise errors.DataError(f'arc: {name} is {value}: set it to 1 or more.')
   tasks = [task for task in _read(path) if task.size <= longest]
   order = np.random.default_rng([seed, 0]).permutation(len(tasks))
   # A stream for tuning starts where the scored stream ends.
   begin = 0 if stream_seed is None else num_days
   if begin + num_days > len(tasks):
-    raise ValueError(
+    raise errors.DataError(
       f'arc: {num_days} days{" after those of the stream" if begin else ""} '
       f'need {begin + num_days} tasks, but {path} has {len(tasks)} of at most '
       f'{longest} characters and with two pairs or more: lower num_days or '
@@ -149,7 +150,7 @@ def _pairs(row, field, where) -> list[arc_augmentations.Pair]:
   """Returns the pairs in a field of a row."""
   values = row.get(field)
   if not isinstance(values, list) or not values:
-    raise ValueError(
+    raise errors.DataError(
       f'{where}: field {field!r} is not a list of one or more pairs. {_USAGE}'
     )
   pairs = []
@@ -159,12 +160,12 @@ def _pairs(row, field, where) -> list[arc_augmentations.Pair]:
       try:
         grid = np.array(pair[side], np.int64)
       except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(
+        raise errors.DataError(
           f'{where}: {field}[{number}] has no valid grid {side!r}: expected '
           'rows of digits, all of one length.'
         ) from error
       if grid.ndim != 2 or not grid.size or grid.min() < 0 or grid.max() > 9:
-        raise ValueError(
+        raise errors.DataError(
           f'{where}: {field}[{number}].{side} is not a grid: expected rows of '
           'digits 0 to 9, all of one length.'
         )
@@ -176,7 +177,7 @@ def _pairs(row, field, where) -> list[arc_augmentations.Pair]:
 def _read(path) -> list[_Task]:
   """Returns the tasks that have a pair to show and one to practise on."""
   if not path:
-    raise ValueError(f'arc: no data path is given. {_USAGE}')
+    raise errors.DataError(f'arc: no data path is given. {_USAGE}')
   tasks = [
     _Task(where, row)
     for file in jsonl.find_files(path)

@@ -15,6 +15,7 @@ import itertools
 
 import numpy as np
 
+from sleep_jax import errors
 from sleep_jax.datasets import dataset, facts_texts, facts_words
 
 _MAX_GUARD_PROBES = 200  # They are evaluated every night.
@@ -52,7 +53,7 @@ def make(
       pretraining is unchanged, bit for bit: a stream for tuning.
 
   Raises:
-    ValueError: a number is out of range, or the names are too few.
+    DataError: a number is out of range, or the names are too few.
   """
   _check(num_pretrain, num_days, people_per_day, attributes, values, readings)
   _check_practice(practice, attributes, readings)
@@ -246,12 +247,12 @@ def _probes(rng, facts: list[facts_texts.Fact], where: str):
 
 def _check_practice(practice: int, attributes: int, readings: int) -> None:
   if not 0 <= practice < attributes:
-    raise ValueError(
+    raise errors.DataError(
       f'facts: practice is {practice}, but {attributes} attributes must leave '
       f'one or more for probes: set it to 0 to {attributes - 1}.'
     )
   if practice and not readings:
-    raise ValueError(
+    raise errors.DataError(
       f'facts: practice is {practice}, but dreams need documents, which '
       'experiences have only with readings: set readings to 1 or more.'
     )
@@ -269,17 +270,17 @@ def _check(
     ('readings', readings, 0),
   ):
     if value < minimum:
-      raise ValueError(
+      raise errors.DataError(
         f'facts: {name} is {value}: set it to {minimum} or more.'
       )
   if attributes > len(facts_words.ATTRIBUTES):
-    raise ValueError(
+    raise errors.DataError(
       f'facts: attributes is {attributes}, but the dataset defines '
       f'{len(facts_words.ATTRIBUTES)}: set it to that or less.'
     )
   max_values = min(40, num_pretrain)
   if values > max_values:
-    raise ValueError(
+    raise errors.DataError(
       f'facts: values is {values}, but the lists hold 40 and every value must '
       f'occur among the {num_pretrain} people of pretraining: set it to '
       f'{max_values} or less.'
@@ -289,7 +290,7 @@ def _check(
   )
   people = num_pretrain + num_days * people_per_day * (2 if readings else 1)
   if people > num_pairs:
-    raise ValueError(
+    raise errors.DataError(
       f'facts: {people} people are needed, but the names of pretraining make '
       f'{num_pairs} pairs: lower num_days or people_per_day, or raise '
       'num_pretrain.'

@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 
+from sleep_jax import errors
 from sleep_jax.datasets import dataset, json_lines
 
 _USAGE = (
@@ -45,8 +46,8 @@ def make(
       tuning.
 
   Raises:
-    FileNotFoundError: the folder lacks a file.
-    ValueError: a row cannot be read (names file, line and field), a number is
+    MissingFileError: the folder lacks a file.
+    DataError: a row cannot be read (names file, line and field), a number is
       below 1, there are too few classes, or a class has no text to score.
   """
   train, val, test = (
@@ -55,13 +56,13 @@ def make(
   tuning = stream_seed is not None
   num_classes = pretrain_classes + num_days * classes_per_day
   if min(pretrain_classes, num_days, classes_per_day, texts_per_class) < 1:
-    raise ValueError(
+    raise errors.DataError(
       f'intents: pretrain_classes {pretrain_classes}, num_days {num_days}, '
       f'classes_per_day {classes_per_day} and texts_per_class '
       f'{texts_per_class} must all be 1 or more.'
     )
   if num_classes > len(train):
-    raise ValueError(
+    raise errors.DataError(
       f'intents: {pretrain_classes} pretraining classes and {num_days} days of '
       f'{classes_per_day} need {num_classes} classes, but {path} has '
       f'{len(train)}: lower one of the three.'
@@ -84,7 +85,7 @@ def make(
     probes = []
     for label in labels:
       if not split.get(label):
-        raise ValueError(
+        raise errors.DataError(
           f'intents: label {label!r} of {path} has no text in '
           f'{"val" if split is shuffled_val else "test"} to score: add some or '
           'remove the label.'
@@ -130,13 +131,13 @@ def make(
 def _read_split(path: str | None, name: str) -> _Split:
   """Reads one file of the folder."""
   if not path:
-    raise ValueError(f'intents: no data path is given. {_USAGE}')
+    raise errors.DataError(f'intents: no data path is given. {_USAGE}')
   for suffix in ('.jsonl', '.jsonl.gz'):
     file = os.path.join(path, name + suffix)
     if os.path.exists(file):
       break
   else:
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'intents: {path} has no {name}.jsonl or {name}.jsonl.gz. {_USAGE}'
     )
   texts: dict[str, list[tuple[str, str]]] = {}
@@ -146,7 +147,7 @@ def _read_split(path: str | None, name: str) -> _Split:
       (json_lines.text_field(row, 'text', where), where)
     )
   if not texts:
-    raise ValueError(f'intents: {file} holds no rows. {_USAGE}')
+    raise errors.DataError(f'intents: {file} holds no rows. {_USAGE}')
   return texts
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sleep_jax.datasets import dataset, json_lines
+from sleep_jax import errors
+from sleep_jax.datasets import dataset, json_lines, row_formats
 
 _USAGE = (
   'The jsonl dataset reads your own text: a .jsonl or .jsonl.gz file, a '
@@ -20,21 +21,7 @@ _USAGE = (
   '...} or {"prompt": ..., "response": ...}. Pass '
   '--config.data.path=FILE_OR_FOLDER.'
 )
-_DIALOG_FIELDS = (
-  'prompt', 'response', 'completion', 'messages', 'conversations'
-)  # fmt: skip
-# A field of a common format that is not read -> how to convert it.
-_OTHER_FORMATS = {
-  'messages': 'chat rows are not read; write one row per assistant turn, with '
-  'the turns before it as "prompt" and its content as "response"',
-  'conversations': 'chat rows are not read; write one row per answer, with the '
-  'turns before it as "prompt" and its value as "response"',
-  'instruction': 'write "instruction" (and "input") as "prompt" and "output" '
-  'as "response"',
-  'question': 'write "question" as "prompt" and "answer" as "response"',
-}
 _HELD_OUT_EVERY = 20  # One row in this many is held out.
-_SUBJECT_WORDS = 4  # First words of a plain text that are its subject.
 
 
 def make(
@@ -65,8 +52,8 @@ def make(
     seed: draws the rows that are held out.
 
   Raises:
-    FileNotFoundError: a path matches nothing.
-    ValueError: a file or row cannot be used; names it.
+    MissingFileError: a path matches nothing.
+    DataError: a file or row cannot be used; names it.
   """
   rng = np.random.default_rng(seed)
   groups = read_experiences(path, field)
@@ -93,10 +80,14 @@ def read_pretrain(
 ) -> tuple[list[dataset.Row], list[dataset.Row]]:
   """Returns the pretraining rows and the rows held out of them."""
   rows = [
-    _row(*row) for file in find_files(path) for row in json_lines.read(file)
+    row_formats.to_row(*row)
+    for file in find_files(path)
+    for row in json_lines.read(file)
   ]
   if not rows:
-    raise ValueError(f'jsonl: pretraining text {path} holds no rows. {_USAGE}')
+    raise errors.DataError(
+      f'jsonl: pretraining text {path} holds no rows. {_USAGE}'
+    )
   return _hold_out(rng, rows)
 
 
@@ -108,27 +99,29 @@ def read_experiences(
   for file in find_files(path):
     rows = json_lines.read(file)
     if not rows:
-      raise ValueError(
+      raise errors.DataError(
         f'jsonl: {file} holds no rows: an experience needs one or more. Add '
         'rows or remove the file.'
       )
     if field is None:
       name = _name(file)
       if name in groups:
-        raise ValueError(
+        raise errors.DataError(
           f'jsonl: two files are named {name!r}, the second is {file}: '
           'experiences need different names. Rename one.'
         )
-      groups[name] = [_row(*row) for row in rows]
+      groups[name] = [row_formats.to_row(*row) for row in rows]
       continue
     for where, row in rows:
       if row.get(field) is None:
-        raise ValueError(
+        raise errors.DataError(
           f'{where}: no field {field!r} among {sorted(row)}, by which rows are '
           'grouped into experiences: add it or change '
           '--config.data.settings.field.'
         )
-      groups.setdefault(str(row[field]), []).append(_row(where, row))
+      groups.setdefault(str(row[field]), []).append(
+        row_formats.to_row(where, row)
+      )
   return groups
 
 
@@ -139,11 +132,11 @@ def find_files(path: str | Sequence[str] | None) -> list[str]:
     path: file, folder, pattern, or a list of them.
 
   Raises:
-    FileNotFoundError: a part matches nothing.
-    ValueError: there is no path.
+    MissingFileError: a part matches nothing.
+    DataError: there is no path.
   """
   if not path:
-    raise ValueError(f'jsonl: no data path is given. {_USAGE}')
+    raise errors.DataError(f'jsonl: no data path is given. {_USAGE}')
   files = []
   for part in [path] if isinstance(path, str) else path:
     if os.path.isdir(part):
@@ -159,7 +152,7 @@ def find_files(path: str | Sequence[str] | None) -> list[str]:
     if not matches:
       others = sorted(os.listdir(part))[:5] if os.path.isdir(part) else []
       found = f' (the folder has {", ".join(others)})' if others else ''
-      raise FileNotFoundError(
+      raise errors.MissingFileError(
         f'jsonl: no files match {part!r}{found}. {_USAGE}'
       )
     files += sorted(matches, key=_natural_order)
@@ -177,49 +170,6 @@ def _natural_order(file: str) -> list[tuple[bool, int | str]]:
 def _name(file: str) -> str:
   """Returns the name of a file's experience."""
   return re.sub(r'\.jsonl(\.gz)?$', '', os.path.basename(file), flags=re.I)
-
-
-def _row(where: str, row: dict) -> dataset.Row:
-  """Converts a JSON object to a row."""
-  parts = [name for name in _DIALOG_FIELDS if name in row]
-  if 'text' in row and parts:
-    raise ValueError(
-      f'{where}: found "text" and {parts}: a row is either plain text or a '
-      'prompt with its response. Keep one of them.'
-    )
-  if 'response' in row and 'completion' in row:
-    raise ValueError(
-      f'{where}: found "response" and "completion", which mean the same: keep '
-      'one of them.'
-    )
-  if 'completion' in row:
-    row = {**row, 'response': row['completion']}
-  if 'text' in row:
-    text = json_lines.text_field(row, 'text', where)
-    match = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT_WORDS - 1}}}', text)
-    return dataset.Row(
-      text=text, subject=match.span() if match else None, where=where
-    )
-  if 'prompt' not in row or 'response' not in row:
-    hint = next(
-      (text for name, text in _OTHER_FORMATS.items() if name in row),
-      'add the missing field',
-    )
-    raise ValueError(
-      f'{where}: found the fields {sorted(row)}, expected "text", or "prompt" '
-      f'and "response" (or "completion"): {hint}.'
-    )
-  prompt = json_lines.text_field(row, 'prompt', where)
-  response = _with_space(prompt, json_lines.text_field(row, 'response', where))
-  return dataset.Row(
-    text=prompt + response, response_start=len(prompt), where=where
-  )
-
-
-def _with_space(prompt: str, response: str) -> str:
-  """Returns the response, with a space before it if there is none yet."""
-  has_space = prompt[-1].isspace() or response[0].isspace()
-  return response if has_space else ' ' + response
 
 
 def _hold_out(rng, rows: list[dataset.Row]):
@@ -242,7 +192,7 @@ def _read_probes(
   probes: dict[str, list[dataset.Probe]] = {key: [] for key in keys.values()}
   rows = [row for file in find_files(path) for row in json_lines.read(file)]
   if not rows:
-    raise ValueError(
+    raise errors.DataError(
       f'jsonl: probe file {path} holds no rows: write {{"prompt": ..., '
       '"answer": ...} rows or remove --config.data.settings.probes.'
     )
@@ -250,7 +200,9 @@ def _read_probes(
     prompt = json_lines.text_field(row, 'prompt', where)
     probe = dataset.Probe(
       prompt=prompt,
-      answer=_with_space(prompt, json_lines.text_field(row, 'answer', where)),
+      answer=row_formats.with_space(
+        prompt, json_lines.text_field(row, 'answer', where)
+      ),
       where=where,
     )
     if row.get('experience') is None:
@@ -258,12 +210,12 @@ def _read_probes(
     elif str(row['experience']) in keys:
       assigned = [keys[str(row['experience'])]]
     elif row['experience'] == 'birth':
-      raise ValueError(
+      raise errors.DataError(
         f"{where}: experience 'birth' is now named 'pretrain': write "
         '"experience": "pretrain".'
       )
     else:
-      raise ValueError(
+      raise errors.DataError(
         f'{where}: experience {row["experience"]!r} is none of {list(keys)}: '
         'correct the name, or remove it to assign the probe to every '
         'experience.'

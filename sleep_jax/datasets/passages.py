@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sleep_jax import errors
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.datasets import json_lines, jsonl
 
@@ -55,7 +56,7 @@ def make(
     stream_seed: if set, other passages are drawn: a stream for tuning.
 
   Raises:
-    ValueError: a row cannot be read (names file, line and field), or there are
+    DataError: a row cannot be read (names file, line and field), or there are
       too few passages (says how many).
   """
   for name, value, minimum in (
@@ -64,7 +65,7 @@ def make(
     ('practice', practice, 0),
   ):
     if value < minimum:
-      raise ValueError(
+      raise errors.DataError(
         f'passages: {name} is {value}: set it to {minimum} or more.'
       )
   probes_by_passage = {
@@ -77,7 +78,7 @@ def make(
   begin = 0 if stream_seed is None else num_days * passages_per_day
   needed = begin + num_days * passages_per_day
   if needed > len(probes_by_passage):
-    raise ValueError(
+    raise errors.DataError(
       f'passages: {num_days} days of {passages_per_day} passages'
       f'{" after those of the stream itself" if begin else ""} need {needed}, '
       f'but {path} has {len(probes_by_passage)} with more than {practice} '
@@ -130,7 +131,7 @@ def _read(
   A question that is repeated under the same title is used once.
   """
   if not path:
-    raise ValueError(f'passages: no data path is given. {_USAGE}')
+    raise errors.DataError(f'passages: no data path is given. {_USAGE}')
   probes: dict[tuple[str, str], list[dataset_lib.Probe]] = {}
   seen: set[tuple[str, str]] = set()
   for file in jsonl.find_files(path):
@@ -161,7 +162,7 @@ def _answer(row, where: str) -> str:
     or not isinstance(answers[0], str)
     or not answers[0].strip()
   ):
-    raise ValueError(
+    raise errors.DataError(
       f'{where}: field "answers" is {answers!r}: expected a list that starts '
       'with the correct answer as a non-empty string.'
     )

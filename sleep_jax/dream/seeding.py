@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sleep_jax import errors, types
 from sleep_jax import state as state_lib
-from sleep_jax import types
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.dream import texts as texts_lib
 from sleep_jax.model import experts, lora
@@ -206,17 +206,17 @@ def make_settings(
   rewarded dreams.
 
   Raises:
-    ValueError: no teacher of the night has 'old' prompts, or the night adds no
+    ConfigError: no teacher of the night has 'old' prompts, or the night adds no
       experts.
   """
   old = [t for t in night.teachers if t.prompts == 'old']
   if not old:
-    raise ValueError(
+    raise errors.ConfigError(
       'dream.on is True, but no entry of consolidate.teachers has prompts '
       "'old', which a dreaming night needs to rehearse old knowledge: add one."
     )
   if night.into != sleep_settings.EXPERT:
-    raise ValueError(
+    raise errors.ConfigError(
       'dream.on is True, and dreams are seeded into the newest expert, but '
       "consolidate.into is 'base', which adds no expert: set into to 'expert'."
     )

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.model import lora
 from sleep_jax.schedule import events
 
@@ -173,7 +174,7 @@ def make(
   """Validates `config.dream` and returns it as `Settings`.
 
   Raises:
-    ValueError: a field has a value that is not allowed; names the field, its
+    ConfigError: a field has a value that is not allowed; names the field, its
       value and what is expected.
   """
   made = Settings(
@@ -183,23 +184,23 @@ def make(
   )
   for name, allowed in _ALLOWED.items():
     if getattr(made, name) not in allowed:
-      raise ValueError(
+      raise errors.ConfigError(
         f'dream.{name} is {getattr(made, name)!r}: expected one of {allowed}.'
       )
   for name, minimum in _MINIMUM.items():
     _check_minimum(f'dream.{name}', getattr(made, name), minimum)
   if made.template_share > 1:
-    raise ValueError(
+    raise errors.ConfigError(
       f'dream.template_share is {made.template_share}: expected 0 to 1.'
     )
   if not 1 <= made.num_tried <= made.candidates:
-    raise ValueError(
+    raise errors.ConfigError(
       f'dream.top {made.top} and dream.random {made.random} select '
       f'{made.num_tried} of dream.candidates {made.candidates} dreams: '
       f'expected 1 to {made.candidates}.'
     )
   if made.num_updates % made.updates_per_round:
-    raise ValueError(
+    raise errors.ConfigError(
       f'dream.num_updates {made.num_updates} is not a multiple of '
       f'dream.updates_per_round {made.updates_per_round}: change one of them.'
     )
@@ -214,7 +215,7 @@ def make_adapter(fields: Mapping[str, Any], section: str) -> Adapter:
     section: path of the settings in the config, for errors.
 
   Raises:
-    ValueError: a field has a value that is not allowed; names the field, its
+    ConfigError: a field has a value that is not allowed; names the field, its
       value and what is expected.
   """
   made = Adapter(**{**fields, 'targets': tuple(fields['targets'])})
@@ -222,7 +223,7 @@ def make_adapter(fields: Mapping[str, Any], section: str) -> Adapter:
     _check_minimum(f'{section}.{field}', getattr(made, field), 1)
   unknown = set(made.targets) - set(lora.TARGETS)
   if unknown or not made.targets:
-    raise ValueError(
+    raise errors.ConfigError(
       f'{section}.targets is {made.targets}: expected one or more of '
       f'{lora.TARGETS}.'
     )
@@ -231,4 +232,4 @@ def make_adapter(fields: Mapping[str, Any], section: str) -> Adapter:
 
 def _check_minimum(name: str, value: float, minimum: float) -> None:
   if not minimum <= value < math.inf:
-    raise ValueError(f'{name} is {value}: expected {minimum} or more.')
+    raise errors.ConfigError(f'{name} is {value}: expected {minimum} or more.')

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import probe_arrays
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.evaluate import probes as probes_lib
@@ -29,11 +29,11 @@ def score(
     answers, in nats; 'num_probes'.
 
   Raises:
-    ValueError: a row lacks a field, or there are no rows.
+    DataError: a row lacks a field, or there are no rows.
   """
   group = [_probe(number, row) for number, row in enumerate(rows)]
   if not group:
-    raise ValueError('There are no probes: pass at least one row.')
+    raise errors.DataError('There are no probes: pass at least one row.')
   width = lambda text: len(tokenizer.encode(text)) + 1
   prompt = max(width(p.prompt) for p in group)
   answer = max(width(p.answer) for p in group)
@@ -59,7 +59,7 @@ def score(
 def _probe(number: int, row: Mapping[str, str]) -> dataset_lib.Probe:
   for field in ('prompt', 'answer'):
     if not isinstance(row.get(field), str):
-      raise ValueError(
+      raise errors.DataError(
         f'rows[{number}] has no text {field!r}: expected a dict with '
         f"'prompt' and 'answer', found {sorted(row)}."
       )

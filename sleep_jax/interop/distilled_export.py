@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.interop import expert_file, hf_names
 from sleep_jax.model import sampling, transformer
 from sleep_jax.objectives import chunked_losses, losses
@@ -79,10 +79,10 @@ def distil(
     are equal to the teacher's are shared with it.
 
   Raises:
-    ValueError: no expert is active.
+    UsageError: no expert is active.
   """
   if not expert_file.active_slots(weights):
-    raise ValueError(
+    raise errors.UsageError(
       'No expert is active: there is nothing to distill. Remove --distil.'
     )
   s = settings

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors
 from safetensors import numpy as st
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.model import config, transformer
 
 _ARRAYS = ('A', 'B', 'router', 'bias')
@@ -55,26 +55,28 @@ def save(
       stored in which expert.
 
   Raises:
-    ValueError: no expert is active, `model.arrangement` is 'depth', or a faster
-      level learned something that the file would not contain.
-    FileExistsError: the file exists.
+    UsageError: no expert is active, `model.arrangement` is 'depth', or a
+      faster level learned something that the file would not contain.
+    ExistsError: the file exists.
   """
   file = pathlib.Path(path).expanduser()
   if file.exists():
-    raise FileExistsError(f'{file} already exists: choose another file name.')
+    raise errors.ExistsError(
+      f'{file} already exists: choose another file name.'
+    )
   active = active_slots(weights)
   if not active:
-    raise ValueError('No expert is active: there is nothing to write.')
+    raise errors.UsageError('No expert is active: there is nothing to write.')
   c = model.config
   if c.arrangement == 'depth':
-    raise ValueError(
+    raise errors.UsageError(
       "model.arrangement is 'depth': its levels are layers of the base model, "
       'so experts cannot be separated from it. Export the whole model.'
     )
   for number in range(1, c.num_levels):
     down = weights.params[f'blocks/levels/{number}/base/mlp/down']
     if bool(jnp.any(down != 0)):
-      raise ValueError(
+      raise errors.UsageError(
         f'Level {number} has wake updates that are not consolidated: the '
         'experts alone would not reproduce the model. Let the level sleep '
         'first.'
@@ -108,22 +110,22 @@ def read_card(path: str) -> dict[str, Any]:
   """Returns the card in the header of an expert file.
 
   Raises:
-    FileNotFoundError: the file does not exist.
-    ValueError: the file is not an expert file, or has another format version.
+    MissingFileError: the file does not exist.
+    ModelFileError: the file is not an expert file, or of another version.
   """
   file = pathlib.Path(path).expanduser()
   if not file.is_file():
-    raise FileNotFoundError(f'{file} does not exist.')
+    raise errors.MissingFileError(f'{file} does not exist.')
   try:
     with safetensors.safe_open(file, 'numpy') as tensors:
       card = json.loads((tensors.metadata() or {})['card'])
   except (safetensors.SafetensorError, KeyError, ValueError) as error:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{file} is not an expert file ({error}): expected a file written by '
       'sleep_jax.convert out --experts.'
     ) from error
   if card.get('format') != _FORMAT:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{file} has format {card.get("format")!r}: expected {_FORMAT!r}.'
     )
   return card
@@ -144,18 +146,18 @@ def attach(
     file has experts.
 
   Raises:
-    FileNotFoundError: the file does not exist.
-    ValueError: the file is not an expert file, it belongs to another base
+    MissingFileError: the file does not exist.
+    ModelFileError: the file is not an expert file, it belongs to another base
       model, or the model already has experts.
   """
   card, c = read_card(path), model.config
   if card['base'] != _fingerprint(model, weights):
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path} belongs to another base model: experts work only with the base '
       'model they were trained with. Name that model.'
     )
   if active_slots(weights):
-    raise ValueError(
+    raise errors.UsageError(
       'The model already has active experts: name the base model without '
       'experts.'
     )

@@ -15,7 +15,7 @@ from typing import Any
 import safetensors
 import tokenizers
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_config
 from sleep_jax.storage import workdir
@@ -56,10 +56,10 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
       the result is empty.
 
   Raises:
-    FileNotFoundError: a file is missing. The message names it.
-    ValueError: the architecture, or one of its options, is not supported. The
-      message names the field of config.json.
-    OSError: a weights file is damaged.
+    MissingFileError: a file is missing. The message names it.
+    ModelFileError: the architecture, or one of its options, is not supported.
+      The message names the field of config.json.
+    StorageError: a weights file is damaged.
   """
   home = workdir.path(folder)
   path, config = home / 'config.json', read_config(home)
@@ -77,12 +77,12 @@ def read_config(home: pathlib.Path) -> dict[str, Any]:
   """Returns the content of a folder's config.json.
 
   Raises:
-    FileNotFoundError: there is no config.json.
-    ValueError: it is not valid JSON.
+    MissingFileError: there is no config.json.
+    ModelFileError: it is not valid JSON.
   """
   path = home / 'config.json'
   if not path.is_file():
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{path} does not exist: expected a Hugging Face model directory '
       '(config.json, safetensors, tokenizer.json), or the work directory of a '
       'run.'
@@ -90,7 +90,7 @@ def read_config(home: pathlib.Path) -> dict[str, Any]:
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path} is not valid JSON ({error}): download it again.'
     ) from error
 
@@ -101,13 +101,13 @@ def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
   If the checkpoint defines no BOS token, EOS is used as BOS.
 
   Raises:
-    FileNotFoundError: tokenizer.json is missing.
-    ValueError: tokenizer.json cannot be parsed, has more tokens than the
+    MissingFileError: tokenizer.json is missing.
+    ModelFileError: tokenizer.json cannot be parsed, has more tokens than the
       embedding has rows, or no EOS token is defined.
   """
   path = base_model.folder / 'tokenizer.json'
   if not path.is_file():
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{path} does not exist: only fast tokenizers are supported. Convert it '
       'with transformers (AutoTokenizer.from_pretrained, save_pretrained).'
     )
@@ -115,19 +115,19 @@ def load_tokenizer(base_model: HfCheckpoint) -> tokenizer_lib.HuggingFace:
   try:
     parsed = tokenizers.Tokenizer.from_str(text)
   except Exception as error:  # The library raises nothing more specific.
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path} is not a valid tokenizer ({error}): download it again.'
     ) from error
   size = parsed.get_vocab_size()
   if size > base_model.vocab_size:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path} has {size} tokens, but the embedding of {base_model.folder} has '
       f'{base_model.vocab_size} rows: they belong to two models.'
     )
   eos, bos = (_special_token(base_model, parsed, name)
               for name in ('eos', 'bos'))  # fmt: skip
   if eos is None:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{base_model.folder}: neither config.json nor tokenizer_config.json '
       'defines an EOS token: set eos_token_id in config.json.'
     )
@@ -175,7 +175,7 @@ def _tensor_files(home: pathlib.Path) -> dict[str, pathlib.Path]:
     try:
       weight_map = json.loads(index.read_text(encoding='utf-8'))['weight_map']
     except (ValueError, KeyError) as error:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{index} has no weight_map ({error}): download it again.'
       ) from error
     files = sorted(set(weight_map.values()))
@@ -188,12 +188,12 @@ def _tensor_files(home: pathlib.Path) -> dict[str, pathlib.Path]:
       for path in sorted(home.glob(pattern))
     ]
     if pickles:
-      raise FileNotFoundError(
+      raise errors.MissingFileError(
         f'{home} has only pickled weights ({pickles[0]}), which may run code '
         'when they are loaded: convert them to safetensors in an environment '
         'where that is acceptable.'
       )
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{home} has neither {WEIGHTS_FILE} nor {INDEX_FILE}: download the '
       'weights.'
     )
@@ -201,14 +201,14 @@ def _tensor_files(home: pathlib.Path) -> dict[str, pathlib.Path]:
   for name in files:
     path = home / name
     if not path.is_file():
-      raise FileNotFoundError(
+      raise errors.MissingFileError(
         f'{path} does not exist, but {INDEX_FILE} lists it: download it.'
       )
     try:
       with safetensors.safe_open(path, 'numpy') as tensors:
         found |= dict.fromkeys(tensors.keys(), path)
     except safetensors.SafetensorError as error:
-      raise OSError(
+      raise errors.StorageError(
         f'{path} is damaged or truncated ({error}): download it again.'
       ) from error
   return found

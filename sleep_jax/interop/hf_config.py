@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.model import config as config_lib
 
 ARCHITECTURES = {
@@ -49,19 +50,19 @@ def model_settings(
     path: path of the file, for error messages.
 
   Raises:
-    ValueError: the architecture, or one of its options, is not supported. The
-      message names the field.
+    ModelFileError: the architecture, or one of its options, is not supported.
+      The message names the field.
   """
   model_type = config.get('model_type')
   if model_type not in ARCHITECTURES:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path}: model_type is {model_type!r}: expected one of '
       f'{tuple(ARCHITECTURES)}.'
     )
   default_act = 'gelu_pytorch_tanh' if model_type == _GEMMA else 'silu'
   act = config.get('hidden_activation') or config.get('hidden_act', default_act)
   if act not in _ACTS:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path}: hidden_act is {act!r}: expected one of {tuple(_ACTS)}.'
     )
   gemma, bias = model_type == _GEMMA, bool(config.get('attention_bias'))
@@ -75,7 +76,7 @@ def model_settings(
   for field, expected in unsupported.items():
     found = config.get(field) or expected
     if found != expected:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{path}: {field} is {found!r}: expected {expected!r}; other values '
         'are not supported.'
       )
@@ -147,13 +148,13 @@ def _window(config, path) -> dict[str, Any]:
       or len(layer_types) != len(layers)
       or set(layer_types) - {_LOCAL, _GLOBAL}
     ):
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{path}: layer_types is {layer_types}: expected {len(layers)} entries '
         f'that are {_LOCAL!r} or {_GLOBAL!r}, and for llama and mistral '
         'consistent with sliding_window.'
       )
   if any(local) and off:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path}: some blocks are {_LOCAL!r}, but sliding_window is off or null: '
       'set it to the number of tokens that they attend to.'
     )
@@ -176,13 +177,13 @@ def _rope(config, path) -> tuple[float, tuple[float, ...]]:
     return theta, ()
   required = {'linear': _ROPE_FIELDS[:1], 'llama3': _ROPE_FIELDS}.get(rope_type)
   if required is None:
-    raise ValueError(
+    raise errors.ModelFileError(
       f"{path}: rope_type is {rope_type!r}: expected 'default', 'linear' or "
       "'llama3'."
     )
   missing = [name for name in required if name not in rope]
   if missing:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path}: rope_type is {rope_type!r}, but these fields are missing: '
       f'{", ".join(missing)}. Expected {", ".join(required)}.'
     )
@@ -221,11 +222,11 @@ def positive_int(
   """Returns a field of config.json that must be an integer above 0.
 
   Raises:
-    ValueError: it is missing or is something else.
+    ModelFileError: it is missing or is something else.
   """
   value = config.get(field)
   if not isinstance(value, int) or value < 1:
-    raise ValueError(
+    raise errors.ModelFileError(
       f'{path}: {field} is {value!r}: expected an integer above 0.'
     )
   return value

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors import numpy as safetensors
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_config
 
@@ -55,8 +55,8 @@ def save(
       of its own.
 
   Raises:
-    ValueError: no exact dense export exists. The message says why.
-    FileExistsError: the folder is not empty.
+    UsageError: no exact dense export exists. The message says why.
+    ExistsError: the folder is not empty.
   """
   reason = dense_mlp.reason_not_dense(model, weights, base_model)
   if reason:
@@ -69,12 +69,12 @@ def save(
     no_distillation = not has_experts or (
       base_model is None and dense_mlp.unsupported_fields(model.config)
     )
-    raise ValueError(
+    raise errors.UsageError(
       f'No exact dense export: {reason}.{"" if no_distillation else hint}'
     )
   home = pathlib.Path(folder).expanduser()
   if home.exists() and any(home.iterdir()):
-    raise FileExistsError(f'{home} is not empty: choose a new folder.')
+    raise errors.ExistsError(f'{home} is not empty: choose a new folder.')
   part = home.with_name(home.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
   part.mkdir(parents=True)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.interop import hf_checkpoint, hf_names
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
@@ -69,9 +69,9 @@ def load(
     dtype: type of the core, see `optimizer.parameter_dtype`.
 
   Raises:
-    ValueError: a tensor is missing or has an unexpected shape or type. The
+    ModelFileError: a tensor is missing or has an unexpected shape or type. The
       message names the file and the tensor.
-    OSError: a file is damaged. The message names it.
+    StorageError: a file is damaged. The message names it.
   """
   shapes = model.shapes()
   shardings = placement.shardings(shapes.params)
@@ -135,19 +135,19 @@ class _Reader:
       shape: shape that our array needs.
 
     Raises:
-      ValueError: it does not.
+      ModelFileError: it does not.
     """
     file, tensor = self._slice(source)
     found = tuple(tensor.get_shape())
     expected = shape[::-1] if source.transposed else shape
     if found != expected:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{file}: tensor {source.name!r} has shape {found}, but config.json '
         f'requires {expected}: the directory mixes two models; download it '
         'again.'
       )
     if tensor.get_dtype() not in hf_checkpoint.DTYPES:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{file}: tensor {source.name!r} has type {tensor.get_dtype()}: '
         f'expected one of {tuple(hf_checkpoint.DTYPES)}. Quantized checkpoints '
         'are not supported: use the original one.'
@@ -179,7 +179,7 @@ class _Reader:
   def _slice(self, source):
     file = self._base_model.files.get(source.name)
     if file is None:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{self._base_model.folder}: no file contains tensor {source.name!r}, '
         'which config.json requires: the directory is incomplete; download it '
         'again.'

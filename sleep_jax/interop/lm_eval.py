@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import detokenizer
 from sleep_jax.interop import open_model
 from sleep_jax.model import streaming
@@ -170,12 +170,12 @@ def make_adapter(model: LmEvalModel) -> Any:
   """Wraps a model in the harness's `LM` class.
 
   Raises:
-    ImportError: lm-evaluation-harness is not installed.
+    MissingPackageError: lm-evaluation-harness is not installed.
   """
   try:
     from lm_eval.api import model as harness  # type: ignore[import-not-found]
   except ImportError as error:
-    raise ImportError(
+    raise errors.MissingPackageError(
       'lm-evaluation-harness is not installed: pip install lm_eval.'
     ) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_checkpoint, hf_import
 from sleep_jax.model import config as config_lib
@@ -62,9 +62,9 @@ def open_model(
     dtype: type of the parameters of a Hugging Face model.
 
   Raises:
-    FileNotFoundError: there is no such model. The message lists the runs that
+    MissingFileError: there is no such model. The message lists the runs that
       exist.
-    ValueError: the model cannot be read.
+    ModelFileError: the model cannot be read.
   """
   home = workdir.path(folder)
   config = hf_checkpoint.read_config(home)
@@ -99,7 +99,7 @@ def _open_run(home, config, strategy, seed) -> LoadedModel:
     existing = sorted(
       str(p.parent.relative_to(home)) for p in home.glob('seed_*/*/checkpoints')
     )
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{run} has no checkpoint. Runs with checkpoints: '
       f'{existing or "none"}. Set seed and strategy to one of them.'
     )
@@ -165,7 +165,7 @@ def base_checkpoint(
     The checkpoint, or None if the model is pretrained here.
 
   Raises:
-    FileNotFoundError, ValueError: see `hf_checkpoint.read`.
+    MissingFileError, ModelFileError: see `hf_checkpoint.read`.
   """
   for folder in (home, pretrain.get('restore')):
     described = folder and workdir.path(folder) / BASE_FOLDER

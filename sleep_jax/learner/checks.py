@@ -3,7 +3,7 @@
 They run when the programs of a run are built, before anything is compiled.
 """
 
-from sleep_jax import types
+from sleep_jax import errors, types
 
 
 def check_task(task: types.Task | None, config) -> types.Task:
@@ -14,11 +14,11 @@ def check_task(task: types.Task | None, config) -> types.Task:
     config: of the run.
 
   Raises:
-    ValueError: there is no task, or its shapes do not fit the lengths that
+    ConfigError: there is no task, or its shapes do not fit the lengths that
       nights read and write.
   """
   if task is None:
-    raise ValueError(
+    raise errors.ConfigError(
       f'The dataset {config.data.dataset!r} with these settings has nothing to '
       'dream about: no documents with practice questions. For facts, set '
       'data.settings.readings and .practice; for passages, set .practice. Or '
@@ -52,7 +52,7 @@ def check_task(task: types.Task | None, config) -> types.Task:
       ),
     ):
       if not fits:
-        raise ValueError(
+        raise errors.ConfigError(
           f'config.{name} is {found}, but the dreams of this dataset are '
           f'choices of how to learn from lessons: expected {expected}.'
         )
@@ -65,22 +65,22 @@ def document_length(config) -> int:
   A document is a whole row, so this is `data.context`.
 
   Raises:
-    ValueError: rows are packed, or the documents of a day are not stored.
+    ConfigError: rows are packed, or the documents of a day are not stored.
   """
   if config.data.pack:
-    raise ValueError(
+    raise errors.ConfigError(
       "consolidate.teachers has 'context', which reads whole rows, but "
       'data.pack is True, which puts several texts into one row: set data.pack '
       'to False.'
     )
   if config.replay.store == 'none':
-    raise ValueError(
+    raise errors.ConfigError(
       "consolidate.teachers has 'context', which reads the documents that are "
       "stored with a day's prompts, but replay.store is 'none': set "
       "replay.store to 'prompts'."
     )
   if not config.replay.day:
-    raise ValueError(
+    raise errors.ConfigError(
       "consolidate.teachers has 'context', which reads the documents of a day, "
       'but replay.day is 0: set it to the number of documents of a day, or '
       'more.'
@@ -96,11 +96,11 @@ def check_base_receiver(senders, num_levels: int) -> None:
     num_levels: number of the model's levels.
 
   Raises:
-    ValueError: a receiver is itself updated awake.
+    ConfigError: a receiver is itself updated awake.
   """
   for sender in senders:
     if sender + 1 != num_levels:
-      raise ValueError(
+      raise errors.ConfigError(
         f"consolidate.into is 'base', but level {sender} sleeps into level "
         f'{sender + 1}, whose base is updated awake and reset to its anchor: '
         "only the slowest level's base can be trained by a night. Set into to "

@@ -12,7 +12,7 @@ import jax
 import ml_collections
 import optax
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.dream import rounds, seeding, self_edit, trials
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.learner import checks
@@ -59,7 +59,7 @@ class PhasePrograms:
       txs: owner -> its wake optimizer.
 
     Raises:
-      ValueError: a night would train a base that is updated awake.
+      ConfigError: a night would train a base that is updated awake.
     """
     levels = self.model.config.levels
     senders = events.sleepers(levels)
@@ -176,20 +176,20 @@ class PhasePrograms:
       nights: consolidations by sender.
 
     Raises:
-      ValueError: a setting is not allowed, or the fastest level never sleeps.
+      ConfigError: a setting is not allowed, or the fastest level never sleeps.
     """
     settings = self.config.wake.kl_penalty.to_dict()
     weight = settings.pop('weight')
     teacher = sleep_settings.Teacher('anchor', 'old', **settings)
     settings_checks.check_teacher(teacher, 'wake.kl_penalty')
     if not weight >= 0:
-      raise ValueError(
+      raise errors.ConfigError(
         f'wake.kl_penalty.weight is {weight}: expected 0 or more.'
       )
     if not weight:
       return None
     if 1 not in nights:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.wake.kl_penalty.weight is {weight}, but the fastest level '
         'never sleeps, so it has no anchor to stay close to: give levels[0] a '
         'sleep_period, or set the weight to 0.'

@@ -83,7 +83,7 @@ class ProgramParts:
       learning_rate: replaces the config's wake learning rates, if not None.
 
     Raises:
-      ValueError: the config does not fit the strategy, the levels or the task.
+      ConfigError: the config does not fit the strategy, the levels or the task.
     """
     model = model.with_place(placement.constrain)
     self.model, self.strategy, self.placement = model, strategy, placement
@@ -174,8 +174,8 @@ class ProgramParts:
     """Checks that every state of a run can be placed on the mesh.
 
     Raises:
-      ValueError: an array has no sharding rule, or an axis of the mesh does not
-        divide one of its dimensions.
+      ConfigError: an array has no sharding rule, or an axis of the mesh does
+        not divide one of its dimensions.
     """
     self.abstract(initial_model)
     for sender in self._nights:

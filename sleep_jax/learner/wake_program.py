@@ -84,7 +84,7 @@ def make_step(
     age_groups, penalty, average_decay: see `wake.step.make`.
 
   Raises:
-    ValueError: `wake.micro_batches` does not divide a batch size.
+    ConfigError: `wake.micro_batches` does not divide a batch size.
   """
   sizes = {'data.batch_size': config.data.batch_size}
   if config.data.day_batch_size:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import splash_attention
 
@@ -75,7 +75,7 @@ def self_attention(
     Weighted values, `[B, T, H, K]`.
 
   Raises:
-    ValueError: cuDNN attention with positions sharded over devices.
+    ConfigError: cuDNN attention with positions sharded over devices.
   """
   c = config
   settings = dict(scale=config.query_scale, cap=config.attention_cap)
@@ -120,7 +120,7 @@ def _attend_sharded(attend_fn, q_BTHK, k_BTHK, v_BTHK, mask_BTT):
 def _check_unsharded_positions():
   shards = jax.sharding.get_abstract_mesh().shape.get('sequence', 1)
   if shards > 1:
-    raise ValueError(
+    raise errors.ConfigError(
       f'config.mesh.sequence is {shards}, but cuDNN attention does not support '
       "sharding the positions of a row: set config.model.attention='xla' or "
       'config.mesh.sequence=1.'

@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sleep_jax import errors
+
 INFINITE = 'infinite'
 EXPERIENCE = 'experience'
 ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
@@ -179,7 +181,7 @@ def make(
     vocab_size: vocabulary size of the tokenizer.
 
   Raises:
-    ValueError: a field is invalid, or two fields are inconsistent.
+    ConfigError: a field is invalid, or two fields are inconsistent.
   """
   config = Model(
     vocab_size=vocab_size,
@@ -192,13 +194,13 @@ def make(
     },
   )
   if config.num_heads % config.num_kv_heads:
-    raise ValueError(
+    raise errors.ConfigError(
       f'model.num_heads {config.num_heads} is not a multiple of '
       f'model.num_kv_heads {config.num_kv_heads}: expected a multiple, because '
       'all key heads have the same number of query heads.'
     )
   if config.head_size % 2:
-    raise ValueError(
+    raise errors.ConfigError(
       f'model.head_size {config.head_size} is odd: expected an even size, '
       'because rotary positions rotate pairs.'
     )
@@ -210,21 +212,21 @@ def make(
     ('attention', config.attention, ATTENTIONS),
   ):
     if value not in allowed:
-      raise ValueError(
+      raise errors.ConfigError(
         f'model.{field} is {value!r}: expected one of {allowed}.'
       )
   if config.router_spread <= 0:
-    raise ValueError(
+    raise errors.ConfigError(
       f'model.router_spread is {config.router_spread}: expected a value above '
       '0.'
     )
   if len(config.rope_scaling) not in (0, 1, 4):
-    raise ValueError(
+    raise errors.ConfigError(
       f'model.rope_scaling is {config.rope_scaling}: expected (), (factor,) or '
       '(factor, low, high, positions), see sleep_jax/model/rope.py.'
     )
   if len(config.local) != (config.num_layers if config.window else 0):
-    raise ValueError(
+    raise errors.ConfigError(
       f'model.local has {len(config.local)} entries with model.window '
       f'{config.window}: expected one entry for each of the '
       f'{config.num_layers} blocks, or none if model.window is 0.'
@@ -232,11 +234,11 @@ def make(
   _check_depth(config)
   for number, level in enumerate(config.levels, 1):
     if level.hidden < 1:
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number}].hidden is {level.hidden}: expected at least 1.'
       )
     if level.slots and not level.rank:
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number}] has {level.slots} expert slots of rank 0: '
         'set rank to at least 1, or slots to 0.'
       )
@@ -247,7 +249,7 @@ def _check_depth(config: Model) -> None:
   found = config.layer_levels
   if config.arrangement != 'depth':
     if found:
-      raise ValueError(
+      raise errors.ConfigError(
         f'model.layer_levels is {found}, but model.arrangement is '
         f'{config.arrangement!r}: leave it empty, or set the arrangement to '
         "'depth'."
@@ -257,7 +259,7 @@ def _check_depth(config: Model) -> None:
   if len(found) != config.num_layers or sorted(neighbours) != [
     *range(1, config.num_levels + 1)
   ]:
-    raise ValueError(
+    raise errors.ConfigError(
       f'model.layer_levels is {found}: expected {config.num_layers} entries, '
       f'one per block, in which each of the {config.num_levels} levels has '
       'neighbouring blocks, for example '

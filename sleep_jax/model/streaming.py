@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.model import blocks, sampling, transformer
 
 Array = types.Array
@@ -48,7 +48,9 @@ def stream(
     temperature, top_k, top_p: see `sampling.sample`.
   """
   if not math.isfinite(temperature) or temperature < 0:
-    raise ValueError(f'temperature is {temperature}: expected 0 or more.')
+    raise errors.ConfigError(
+      f'temperature is {temperature}: expected 0 or more.'
+    )
   if not weights.blocks:
     weights = prepare(model, weights)
   length_B = np.array([len(prompt) for prompt in prompts], np.int32)

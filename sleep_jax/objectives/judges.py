@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.objectives import sentence_encoder
 
 Array = types.Array
@@ -63,7 +63,7 @@ def make(name: str, tokenizer: Tokenizer) -> Judge:
     tokenizer: decodes the tokens that are compared.
 
   Raises:
-    ValueError: there is no such judge, or yours fails on a trial call.
+    ConfigError: there is no such judge, or yours fails on a trial call.
   """
   if name == MATCH:
     return match(tokenizer)
@@ -72,7 +72,7 @@ def make(name: str, tokenizer: Tokenizer) -> Judge:
   module, colon, function = name.partition(':')
   place = f'consolidate.imitation.judge {name!r}'
   if not (module and colon and function):
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} is unknown: expected {MATCH!r}, {TEACHER!r}, '
       "'encoder:FOLDER' or 'module:function'."
     )
@@ -83,7 +83,7 @@ def make(name: str, tokenizer: Tokenizer) -> Judge:
   try:
     called = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError) as error:
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} cannot be imported: {error}. Name a function of a module on '
       'the Python path.'
     ) from error
@@ -181,19 +181,19 @@ def _call_checked(function, wanted, found, place):
   try:
     scores = np.asarray(function(wanted, found), np.float32)
   except Exception as error:
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} failed on {len(wanted)} pairs of texts, the first '
       f'{wanted[0]!r} and {found[0]!r}: {type(error).__name__}: {error}'
     ) from error
   if scores.shape != (len(wanted),):
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} returned shape {scores.shape} for {len(wanted)} pairs of '
       'texts: expected one number for each.'
     )
   wrong = ~((scores >= 0) & (scores <= 1))  # True for NaN.
   if wrong.any():
     row = int(np.argmax(wrong))
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place} returned {scores[row]} for {wanted[row]!r} and {found[row]!r}: '
       'expected 0 (different meaning) to 1 (same meaning).'
     )

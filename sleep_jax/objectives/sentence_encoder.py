@@ -18,6 +18,8 @@ import tokenizers
 from safetensors import numpy as safetensors
 from scipy import special
 
+from sleep_jax import errors
+
 Array = np.ndarray
 _FIRST, _MEAN = 'pooling_mode_cls_token', 'pooling_mode_mean_tokens'
 _FILES = ('config.json', 'model.safetensors', 'tokenizer.json')
@@ -30,8 +32,8 @@ class Encoder:
     folder: directory with the files listed in the module's docstring.
 
   Raises:
-    FileNotFoundError: a file is missing.
-    ValueError: the model is not a BERT with gelu, or its pooling is neither
+    MissingFileError: a file is missing.
+    ModelFileError: the model is not a BERT with gelu, or its pooling is neither
       the mean nor the first token.
   """
 
@@ -39,14 +41,14 @@ class Encoder:
     home = pathlib.Path(folder).expanduser()
     for name in _FILES:
       if not (home / name).is_file():
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
           f'{home} has no {name}: a sentence encoder is a directory with '
           f'{", ".join(_FILES)}, as sentence-transformers saves BERT models.'
         )
     self._config = json.loads((home / 'config.json').read_text())
     kind = self._config.get('model_type')
     if kind != 'bert' or self._config.get('hidden_act', 'gelu') != 'gelu':
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{home / "config.json"}: model_type {kind!r} with hidden_act '
         f'{self._config.get("hidden_act")!r}: expected a BERT with gelu (for '
         'example all-MiniLM or bge).'
@@ -67,7 +69,7 @@ class Encoder:
       k for k, on in config.items() if k.startswith('pooling_mode') and on
     ]
     if not set(modes) <= {_FIRST, _MEAN}:
-      raise ValueError(
+      raise errors.ModelFileError(
         f'{pooling}: found {", ".join(modes)}: expected {_FIRST} or {_MEAN}.'
       )
     self._first = _FIRST in modes

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sleep_jax import errors
+
 # (params, rows) -> (sum over rows, (further sums, values per row [B, ...])).
 SummedLoss = Callable[[Any, Any], tuple[jax.Array, tuple[Any, Any]]]
 
@@ -60,13 +62,13 @@ def check_divisible(num: int, sizes: dict[str, int], field: str) -> None:
     field: config field that sets `num`.
 
   Raises:
-    ValueError: `num` is below 1 or does not divide a number of rows.
+    ConfigError: `num` is below 1 or does not divide a number of rows.
   """
   if num < 1:
-    raise ValueError(f'config.{field} is {num}: expected 1 or more.')
+    raise errors.ConfigError(f'config.{field} is {num}: expected 1 or more.')
   for name, size in sizes.items():
     if size % num:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.{field} is {num}, which does not divide the {size} rows of '
         f'{name}: expected a divisor.'
       )

@@ -112,8 +112,8 @@ def abstract_run(
     strategy: one of `registry.names()`.
 
   Raises:
-    ValueError: the config is invalid, or an axis of the mesh does not divide an
-      array.
+    ConfigError: the config is invalid, or an axis of the mesh does not divide
+      an array.
   """
   model = build_model(config)
   num_levels = model.config.num_levels

@@ -41,7 +41,7 @@ def plan(
     not fit.
 
   Raises:
-    ValueError: the config is invalid, or its mesh does not fit the topology.
+    ConfigError: the config is invalid, or its mesh does not fit the topology.
   """
   # These import JAX, which the caller may have to configure first.
   from sleep_jax.config import checks

@@ -16,6 +16,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sleep_jax import errors
+
 # Set these before JAX is imported: libtpu then only compiles and does not query
 # a metadata server for a TPU.
 COMPILE_ONLY_ENV = {
@@ -84,7 +86,7 @@ class Topology:
     """Returns the devices that libtpu compiles for.
 
     Raises:
-      ValueError: libtpu does not know the topology.
+      ConfigError: libtpu does not know the topology.
     """
     import jax  # Only after `COMPILE_ONLY_ENV` is set.
     from jax.experimental import topologies
@@ -100,7 +102,7 @@ class Topology:
         platform='tpu', topology_name=slice_name, **options
       )
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
-      raise ValueError(
+      raise errors.ConfigError(
         f'libtpu knows no topology {self.name!r} ({error}): expected one of '
         f'{known_names()}.'
       ) from error
@@ -111,12 +113,12 @@ def parse(name: str) -> Topology:
   """Returns the topology with a name.
 
   Raises:
-    ValueError: the name is unknown. The message lists the known ones.
+    ConfigError: the name is unknown. The message lists the known ones.
   """
   match = re.fullmatch(r'(?:([1-9]\d*)\*)?(\w+):(\w+)', name)
   slices, chip, layout = match.groups() if match else (None, '', '')
   if chip not in CHIPS or layout not in CHIPS[chip].layouts:
-    raise ValueError(
+    raise errors.ConfigError(
       f'topology {name!r} is unknown: expected one of {known_names()}; for '
       "several slices '2*v5e:4x4'."
     )

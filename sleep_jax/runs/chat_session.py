@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from sleep_jax import errors
 from sleep_jax.storage import workdir
 
 _TODAY = 'today.json'
@@ -35,7 +36,7 @@ class ChatSession:
     messages: of today, dicts with 'role' and 'content'.
 
   Raises:
-    ValueError: the file of today's messages is damaged.
+    UsageError: the file of today's messages is damaged.
   """
 
   def __init__(
@@ -59,7 +60,7 @@ class ChatSession:
     If the caller stops listening, the answer so far is kept.
 
     Raises:
-      ValueError: the chat template refuses the conversation; the message is not
+      UsageError: the chat template refuses the conversation; the message is not
         kept then.
     """
     asked = [*self.messages, {'role': 'user', 'content': text}]
@@ -81,7 +82,7 @@ class ChatSession:
     Without messages it continues a night that was interrupted.
 
     Raises:
-      ValueError: there are no messages and no night is under way.
+      UsageError: there are no messages and no night is under way.
     """
     if self.messages:
       text = '\n'.join(
@@ -91,7 +92,7 @@ class ChatSession:
       self.messages = []  # From here on the day is on disk.
       self.save()
     elif not self._session.needs_night():
-      raise ValueError(
+      raise errors.UsageError(
         'There are no messages since the last night: there is nothing to '
         'consolidate.'
       )
@@ -126,7 +127,7 @@ def _read(path) -> list[dict[str, str]]:
   try:
     return json.loads(path.read_text())
   except ValueError as error:
-    raise ValueError(
+    raise errors.WorkdirError(
       f'{path} is not JSON ({error}): it holds the messages since the last '
       'night. Repair it, or delete it to start an empty day.'
     ) from error

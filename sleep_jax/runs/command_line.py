@@ -10,6 +10,7 @@ import sys
 from absl import app, logging
 from ml_collections import config_flags
 
+from sleep_jax import errors
 from sleep_jax.config import files
 
 # What `config_flags` reads instead of sys.argv: there the path of the config
@@ -37,7 +38,7 @@ def parser(default: str | None = None):
   def parse(argv: list[str]) -> list[str]:
     try:
       _ARGV[:] = _resolve_config(argv, default)
-    except (ValueError, OSError) as error:
+    except (errors.SleepJaxError, ValueError, OSError) as error:
       exit_with_error(error)
     with files.package_configs():
       return app.parse_flags_with_usage(list(_ARGV))

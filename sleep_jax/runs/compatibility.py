@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.config import files
 from sleep_jax.model import config as config_lib
 from sleep_jax.storage import workdir
@@ -52,13 +53,13 @@ def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
     config: of the new run, as JSON returns it.
 
   Raises:
-    FileNotFoundError: there is no finished pretraining.
-    ValueError: the initial model does not fit; names what differs.
+    MissingFileError: there is no finished pretraining.
+    WorkdirError: the initial model does not fit; names what differs.
   """
   theirs = workdir.read_config(home.parent)
   saved = home / 'pretrain' / 'checkpoints' / 'cycles' / 'cycle_0'
   if theirs is None or not saved.exists():
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'config.pretrain.restore: {home} holds no finished pretraining. Name '
       f'the work directory of a run that pretrained seed {home.name[5:]}.'
     )
@@ -72,7 +73,7 @@ def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
     )
   ]
   if found:
-    raise ValueError(
+    raise errors.WorkdirError(
       f'config.pretrain.restore: the initial model in {home} does not fit:\n  '
       + '\n  '.join(found)
       + '\nMake these equal, or leave config.pretrain.restore out.'

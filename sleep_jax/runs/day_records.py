@@ -12,6 +12,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.storage import workdir
 
@@ -19,10 +20,6 @@ FILE = 'days.json'
 _PRETRAINING = 'pretraining text'
 
 Record = Mapping[str, Any]
-
-
-class ChangedDays(ValueError):
-  """Days that were learned are not what they were."""
 
 
 def describe(dataset: dataset_lib.Dataset) -> list[Record]:
@@ -78,9 +75,11 @@ def changes(
   return found
 
 
-def error(folder: workdir.Folder, found: Sequence[str]) -> ChangedDays:
+def error(
+  folder: workdir.Folder, found: Sequence[str]
+) -> errors.ChangedDaysError:
   """Returns the error for changed days, with the choices."""
-  return ChangedDays(
+  return errors.ChangedDaysError(
     f'The days of {folder} are not those that were learned:\n  '
     + '\n  '.join(found)
     + '\nDays that were learned must stay as they are, in the same order, and '

@@ -8,6 +8,8 @@ slower level, merged with another one, or forgotten.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sleep_jax import errors
+
 # A level and a slot of its bank; slot None is the level's base.
 Place = tuple[int, int | None]
 FORGOTTEN = 'forgotten'
@@ -41,20 +43,20 @@ def holder(history: Sequence[Mapping[str, Any]], night: int) -> Place:
   """Returns the expert that holds a night.
 
   Raises:
-    ValueError: no expert holds it, or a base, which cannot be switched off.
+    UsageError: no expert holds it, or a base, which cannot be switched off.
   """
   held = holders(history)
   for place, nights in held.items():
     if night in nights:
       if place[1] is None:
-        raise ValueError(
+        raise errors.UsageError(
           f'Night {night} was consolidated into the base of level {place[0]}, '
           'which cannot be switched off: a night can only be forgotten with '
           "consolidate.into='expert'."
         )
       return place
   known = sorted(night for nights in held.values() for night in nights)
-  raise ValueError(
+  raise errors.UsageError(
     f'No expert holds night {night}: it was discarded, forgotten, or has not '
     f'happened. Nights that experts hold: {known or "none"}.'
   )

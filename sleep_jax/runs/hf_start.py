@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from sleep_jax import errors, types
 from sleep_jax import state as state_lib
-from sleep_jax import types
 from sleep_jax.interop import hf_checkpoint, hf_export, hf_import, open_model
 from sleep_jax.runs import compatibility, inputs
 from sleep_jax.runtime import sharding
@@ -32,12 +32,12 @@ def import_model(
     base_model: Hugging Face model directory.
 
   Raises:
-    FileExistsError: the folder is not empty.
-    FileNotFoundError, ValueError, OSError: the checkpoint cannot be read.
+    ExistsError: the folder is not empty.
+    MissingFileError, UsageError, StorageError: the checkpoint cannot be read.
   """
   home = workdir.path(folder)
   if home.exists() and any(home.iterdir()):
-    raise FileExistsError(f'{home} is not empty: name a new folder.')
+    raise errors.ExistsError(f'{home} is not empty: name a new folder.')
   plain = json.loads(config.to_json_best_effort())
   found = hf_checkpoint.read(base_model)
   tokenizer = hf_checkpoint.load_tokenizer(found)
@@ -74,7 +74,7 @@ def restore_weights(
     shapes: shapes and shardings of the weights.
 
   Raises:
-    ValueError: the saved weights have other shapes.
+    UsageError: the saved weights have other shapes.
   """
   saved = _checkpoints(home, config)
   found = saved.restore('cycles', 0, {'weights': shapes})['weights']
@@ -100,7 +100,7 @@ def load_initial_model(
       checkpoint from its own directory.
 
   Raises:
-    ValueError, OSError: the checkpoint cannot be read, or does not fit.
+    UsageError, StorageError: the checkpoint cannot be read, or does not fit.
   """
   if home is None:
     weights = hf_import.load(

@@ -66,7 +66,7 @@ def make(
     learned: records of days that keep their places, whatever the files are.
 
   Raises:
-    ValueError, OSError: a file that the config names cannot be read.
+    UsageError, StorageError: a file that the config names cannot be read.
   """
   data = config.data.to_dict()
   name, path = data.pop('dataset'), data.pop('path')

@@ -7,6 +7,7 @@ interrupted run ends with the same bits as an uninterrupted one.
 
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.runs import context as context_lib
 from sleep_jax.runs import night_phases
@@ -67,14 +68,16 @@ class Run:
     """Switches an expert off in the latest checkpoint, and saves that.
 
     Raises:
-      ValueError: nothing has been learned yet, or a night is under way.
+      UsageError: nothing has been learned yet, or a night is under way.
     """
     context = self._context
     if context.tools.checkpoints.latest_progress() is None:
-      raise ValueError('Nothing has been learned yet: there is no expert.')
+      raise errors.UsageError(
+        'Nothing has been learned yet: there is no expert.'
+      )
     state = self._start()
     if state.night is not None:
-      raise ValueError('A night is under way: finish it first.')
+      raise errors.UsageError('A night is under way: finish it first.')
     state = self._program.disable_expert(state, level, slot)
     context.log.forget(level, slot, step=int(state.step))
     context.save(state)

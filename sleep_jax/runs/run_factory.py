@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.model import config as model_config
@@ -147,7 +148,7 @@ class RunFactory:
     """Returns the strategies of one seed, in order.
 
     Raises:
-      ValueError: a strategy is tuned, and there is no stream to tune it on.
+      ConfigError: a strategy is tuned, and there is no stream to tune it on.
     """
     num_levels = len(self.levels)
     strategies = [
@@ -159,7 +160,7 @@ class RunFactory:
     if several and self._config.data.dataset == 'jsonl':
       for strategy in strategies:
         if strategy.tuned:
-          raise ValueError(
+          raise errors.ConfigError(
             f'{strategy.name} is tuned on a second stream, which the jsonl '
             'dataset does not have: give config.tune.learning_rates one rate.'
           )

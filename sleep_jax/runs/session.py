@@ -23,6 +23,7 @@ from typing import Any
 
 import ml_collections
 
+from sleep_jax import errors
 from sleep_jax.config import files
 from sleep_jax.interop import hf_checkpoint, open_model
 from sleep_jax.runs import day_records, progress, study
@@ -52,8 +53,8 @@ class Session:
     verbose: whether progress is printed to standard error.
 
   Raises:
-    FileNotFoundError: `source` is not a model, a run or a session.
-    ValueError: the folder was written by an older version. A folder of another
+    MissingFileError: `source` is not a model, a run or a session.
+    UsageError: the folder was written by an older version. A folder of another
       config is refused when a day is added.
   """
 
@@ -78,12 +79,12 @@ class Session:
       folder = self._temporary.name
     home = workdir.path(folder)
     if workdir.in_bucket(home):
-      raise ValueError(
+      raise errors.UsageError(
         f'{folder} is in a bucket: days are kept on the machine that learns '
         'them. Name a folder on disk.'
       )
     if (home / _OLD_RUN).is_dir() and not (home / RUN).is_dir():
-      raise ValueError(
+      raise errors.WorkdirError(
         f'{home} was written by version 0.1 of sleep_jax (it has a folder '
         f'{_OLD_RUN}/) and cannot be continued: its days are in {home / DAYS}; '
         'name a new folder and teach them again.'
@@ -143,22 +144,22 @@ class Session:
         {'prompt': ..., 'response': ...}.
 
     Raises:
-      ValueError: the last day still needs its night; there are no rows; or a
+      UsageError: the last day still needs its night; there are no rows; or a
         row cannot be read or does not fit. No file is left behind.
     """
     if self._strategy != STRATEGY:
-      raise ValueError(
+      raise errors.UsageError(
         f'This is a run of strategy {self._strategy!r}, which can be read but '
         f'not taught further: load the strategy {STRATEGY!r}.'
       )
     if self.needs_night():
-      raise ValueError(
+      raise errors.UsageError(
         f'{self.days[-1].name} has been learned awake but not consolidated: '
         'sleep() first, then the next day can begin.'
       )
     lines = [json.dumps(_as_dict(n, row)) for n, row in enumerate(rows)]
     if not lines:
-      raise ValueError('There are no rows: a day needs at least one.')
+      raise errors.UsageError('There are no rows: a day needs at least one.')
     self._start_run()
     day = self.folder / DAYS / f'day_{self._next_number():04d}.jsonl'
     workdir.write_text(day, '\n'.join(lines) + '\n')
@@ -192,12 +193,12 @@ class Session:
     """Copies the session to a new folder.
 
     Raises:
-      ValueError: nothing has been learned yet.
-      FileExistsError: the folder is not empty.
+      UsageError: nothing has been learned yet.
+      ExistsError: the folder is not empty.
     """
     target = workdir.path(folder)
     if not self.days:
-      raise ValueError(
+      raise errors.UsageError(
         'Nothing has been learned yet: there is nothing to save. The model '
         f'itself is in {self._source.path}.'
       )
@@ -206,7 +207,7 @@ class Session:
   @staticmethod
   def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
     if target.exists() and any(target.iterdir()):
-      raise FileExistsError(f'{target} is not empty: name a new folder.')
+      raise errors.ExistsError(f'{target} is not empty: name a new folder.')
     shutil.copytree(source, target, dirs_exist_ok=True)
 
   def _next_number(self) -> int:
@@ -287,7 +288,7 @@ def _find(source: str) -> _Source:
   """Finds what `source` is.
 
   Raises:
-    FileNotFoundError: it is nothing that can be loaded.
+    MissingFileError: it is nothing that can be loaded.
   """
   path = workdir.path(source)
   if (path / RUN / 'config.json').is_file():
@@ -303,7 +304,7 @@ def _find(source: str) -> _Source:
     names: Sequence[str] = sorted(p.name for p in path.iterdir())
     shown = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
     found = f'it contains {shown or "nothing"}'
-  raise FileNotFoundError(
+  raise errors.MissingFileError(
     f'{path} is neither a model nor a run: {found}. Expected a Hugging Face '
     'model directory (config.json, *.safetensors, tokenizer.json), the work '
     'directory of a run (config.json, seed_0/), or a folder written by '
@@ -316,7 +317,7 @@ def _as_dict(number: int, row: Row) -> Mapping[str, Any]:
     return {'text': row}
   if isinstance(row, Mapping):
     return row
-  raise ValueError(
+  raise errors.DataError(
     f'rows[{number}] is {row!r}: expected a text, or a dict such as '
     "{'text': ...} or {'prompt': ..., 'response': ...}."
   )

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.config import checks as config_checks
 from sleep_jax.evaluate import evaluator as evaluator_lib
@@ -69,7 +70,8 @@ class Study:
         by strategy and seed; new ones are added.
 
     Raises:
-      ValueError, OSError: the config or the work directory cannot be used.
+      ConfigError, WorkdirError, StorageError: the config or the work directory
+        cannot be used.
     """
     self._config, self._restore_cycle = config, restore_cycle
     self._accept_changed_days, self._rewound = accept_changed_days, False
@@ -84,7 +86,7 @@ class Study:
     workdir.check_config(self.folder, self._plain, ignored=compatibility.FREE)
     processes.check_same(json.dumps(self._plain), 'config')
     if profile and workdir.in_bucket(self.folder):
-      raise ValueError(
+      raise errors.ConfigError(
         f'--profile={profile} writes to a disk, and {self.folder} is in a '
         'bucket: choose a --workdir on disk.'
       )
@@ -133,7 +135,7 @@ class Study:
     """Switches an expert off in every run, in its latest checkpoint.
 
     Raises:
-      ValueError: see `loop.Run.forget`.
+      ConfigError: see `loop.Run.forget`.
     """
     with lock.hold(self.folder), jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
@@ -153,13 +155,13 @@ class Study:
     shapes alone.
 
     Raises:
-      ValueError, OSError: something cannot be read, or does not fit.
+      ConfigError, StorageError: something cannot be read, or does not fit.
     """
     config = self._config
     for seed in config.seeds:
       made, _ = self._inputs(int(seed))
     if config.guard.on and made.stream.guard is None:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
         'for a guard. Set config.guard.on=False.'
       )
@@ -195,7 +197,7 @@ class Study:
     """Returns the inputs of a seed, and the records of its days.
 
     Raises:
-      ChangedDays: days that were learned have changed.
+      errors.ChangedDaysError: days that were learned have changed.
     """
     folder = self.folder / f'seed_{seed}'
     old = day_records.read(folder)
@@ -323,7 +325,7 @@ class Study:
     """Takes all runs that came so far back to a cycle, or none.
 
     Raises:
-      FileNotFoundError: no run came so far, or the cycle was deleted.
+      MissingFileError: no run came so far, or the cycle was deleted.
     """
     opened = [
       self._factory.checkpoints(folder.parent)
@@ -332,7 +334,7 @@ class Study:
     ]
     last = [max(run.available_cycles(), default=0) for run in opened]
     if max(last, default=0) < cycle:
-      raise FileNotFoundError(
+      raise errors.MissingFileError(
         f'--restore_cycle={cycle}: no run in {self.folder} has come further '
         f'than cycle {max(last, default=0)}.'
       )

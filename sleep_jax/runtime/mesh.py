@@ -10,6 +10,8 @@ import math
 
 import jax
 
+from sleep_jax import errors
+
 AXES = ('data', 'fsdp', 'sequence', 'tensor')
 ROWS, POSITIONS = ('data', 'fsdp'), 'sequence'
 WIDTH = ('fsdp', 'sequence')  # Axes that shard tokens also shard parameters.
@@ -36,7 +38,7 @@ def shape(
     tensor: size of the `tensor` axis.
 
   Raises:
-    ValueError: the product of the sizes is not the number of devices, or
+    ConfigError: the product of the sizes is not the number of devices, or
       `data` is not a multiple of the number of slices.
   """
   inner = fsdp, sequence, tensor
@@ -44,14 +46,14 @@ def shape(
     data = max(num // math.prod(inner), 1)
   needed = data * math.prod(inner)
   if needed != num:
-    raise ValueError(
+    raise errors.ConfigError(
       f'mesh data={data} x fsdp={fsdp} x sequence={sequence} x '
       f'tensor={tensor} needs {needed} devices, but there are {num}: change '
       'config.mesh so that the product equals the number of devices. Nearest '
       f'valid mesh: {_nearest_mesh(num, inner)}.'
     )
   if data % slices:
-    raise ValueError(
+    raise errors.ConfigError(
       f'mesh data={data} is not a multiple of the {slices} slices, over which '
       'the data axis is divided. Lower config.mesh.fsdp, .sequence or '
       '.tensor. Nearest valid mesh: '

@@ -18,6 +18,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from sleep_jax import errors
+
 AUTO = 'auto'
 _ENVIRONMENT = (
   'JAX_COORDINATOR_ADDRESS',
@@ -41,9 +43,9 @@ def start(
     timeout: seconds to wait for the other processes.
 
   Raises:
-    ValueError: the address is not HOST:PORT, or a number is missing or out of
+    ConfigError: the address is not HOST:PORT, or a number is missing or out of
       range.
-    ConnectionError: nothing answers at the address, or not all processes
+    LostProcessError: nothing answers at the address, or not all processes
       connected in time.
   """
   if coordinator == AUTO:
@@ -55,13 +57,13 @@ def start(
   index = int(given[2]) if index is None and given[2] else index
   if not coordinator:
     if num or index:
-      raise ValueError(
+      raise errors.ConfigError(
         '--processes and --process are set, but --coordinator is not: pass '
         'the address of process 0 as --coordinator=HOST:PORT.'
       )
     return
   if num is None or index is None or not 0 <= index < num:
-    raise ValueError(
+    raise errors.ConfigError(
       f'--process is {index} with --processes={num}: expected 0 to {num} - 1.'
       if num
       else '--coordinator needs --processes and --process too.'
@@ -116,7 +118,7 @@ def check_same(text: str, what: str) -> None:
     what: name of the text in the error message.
 
   Raises:
-    ValueError: the texts differ; raised in all processes.
+    ConfigError: the texts differ; raised in all processes.
   """
   if is_single_process():
     return
@@ -124,7 +126,7 @@ def check_same(text: str, what: str) -> None:
   found = multihost_utils.process_allgather(np.frombuffer(digest, np.int32))
   others = [i for i, row in enumerate(found) if (row != found[0]).any()]
   if others:
-    raise ValueError(
+    raise errors.ConfigError(
       f'Processes {others} have another {what} than process 0: start all '
       'processes with the same command.'
     )
@@ -161,7 +163,7 @@ def _initialize(timeout, address, coordinator=None, num=None, index=None):
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )  # fmt: skip
   except (RuntimeError, ValueError) as error:
-    raise ConnectionError(
+    raise errors.LostProcessError(
       f'Not all processes connected to {address} within {timeout:g} seconds: '
       'start all of them with the same --coordinator and --processes. '
       f'({str(error)[:200]})'
@@ -172,7 +174,7 @@ def _check_address(coordinator: str, index: int, timeout: float) -> None:
   """Checks that process 0 answers; its error is clearer than that of jax."""
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdigit():
-    raise ValueError(
+    raise errors.ConfigError(
       f'--coordinator is {coordinator!r}: expected HOST:PORT of process 0.'
     )
   if not index:
@@ -184,7 +186,7 @@ def _check_address(coordinator: str, index: int, timeout: float) -> None:
       return
     except OSError as error:
       if time.monotonic() > end:
-        raise ConnectionError(
+        raise errors.LostProcessError(
           f'Nothing answers at --coordinator={coordinator} after {timeout:g} '
           f'seconds ({error}): check that process 0 runs there and that no '
           'firewall blocks this port.'

@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from sleep_jax import errors
 from sleep_jax.runtime import mesh as mesh_lib
 
 RULES: tuple[tuple[str, tuple], ...] = (
@@ -96,7 +97,7 @@ class Placement:
       prefix: prepended to each path before it is matched.
 
     Raises:
-      ValueError: no rule matches, or an axis does not divide a dimension.
+      ConfigError: no rule matches, or an axis does not divide a dimension.
     """
     return jax.tree_util.tree_map_with_path(
       lambda path, leaf: self._sharding(path_name(path, prefix), leaf), tree
@@ -120,7 +121,7 @@ class Placement:
     """Shards the leading axis of every leaf like rows, inside a program.
 
     Raises:
-      ValueError: the number of shards does not divide it.
+      ConfigError: the number of shards does not divide it.
     """
     return jax.tree_util.tree_map_with_path(
       lambda path, leaf: jax.lax.with_sharding_constraint(
@@ -209,7 +210,7 @@ class Placement:
     for axis, size, dimension in self._indivisible(leaf, axes[: leaf.ndim]):
       nearest = [n for n in range(size, 0, -1) if not dimension % n][0]
       axis = ' x '.join(a for a in _as_tuple(axis) if self.mesh.shape[a] > 1)
-      raise ValueError(
+      raise errors.ConfigError(
         f'Mesh axis {axis} of {size} devices does not divide a dimension of '
         f'{dimension} in {name!r} of shape {leaf.shape}: choose a mesh whose '
         f'{axis} divides it (the next lower size that does is {nearest}), or '
@@ -239,7 +240,7 @@ def make(
     devices: devices of the mesh; None uses all.
 
   Raises:
-    ValueError: see `mesh.shape`.
+    ConfigError: see `mesh.shape`.
   """
   devices = list(jax.devices() if devices is None else devices)
   slices = len({getattr(d, 'slice_index', None) for d in devices})
@@ -268,7 +269,7 @@ def make_abstract(num: int, *, slices: int = 1, **axes: int) -> Placement:
     **axes: axis sizes, see `mesh.shape`.
 
   Raises:
-    ValueError: see `mesh.shape`.
+    ConfigError: see `mesh.shape`.
   """
   sizes = mesh_lib.shape(num, slices=slices, **axes)
   return Placement(

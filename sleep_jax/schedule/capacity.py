@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
+from sleep_jax import errors
 from sleep_jax.schedule import events
 
 
@@ -48,7 +49,7 @@ def audit(
     One entry per level, preceded by one for the context window if it sleeps.
 
   Raises:
-    ValueError: a bank would overflow; says how many slots it needs.
+    ConfigError: a bank would overflow; says how many slots it needs.
   """
   count, most = [0] * len(levels), [0] * len(levels)
   updates: list[list[int]] = [[] for _ in levels]
@@ -74,7 +75,7 @@ def audit(
     if overflow == 'merge' and level.slots > 1:
       most[index] = min(most[index], level.slots)
     if most[index] > level.slots:
-      raise ValueError(
+      raise errors.ConfigError(
         f'The bank of level {index + 1} has {level.slots} slots, but '
         f'{most[index]} nights add an expert before it is reset: set its '
         f'slots to {most[index]}, increase the sleep period of level {index}, '

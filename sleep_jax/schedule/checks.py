@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sleep_jax import errors
 from sleep_jax.model import config
 from sleep_jax.schedule import events
 
@@ -16,18 +17,18 @@ def check_periods(levels: Sequence[events.Level]) -> None:
     levels: fastest first.
 
   Raises:
-    ValueError: a period is invalid; names the field and the expected value.
+    ConfigError: a period is invalid; names the field and the expected value.
   """
   for number, level in enumerate(levels, 1):
     update, sleep = level.update_period, level.sleep_period
     if isinstance(update, int) and update < 1:
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number}].update_period is {update}: expected at least 1 step.'
       )
     _check_sleep(number, 'sleep_period', sleep)
     context = level.context_sleep_period
     if number > 1 and context != config.INFINITE:
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number}].context_sleep_period is {context!r}: expected '
         "'infinite'. The context window is consolidated only into levels[1], "
         'the fastest.'
@@ -35,26 +36,26 @@ def check_periods(levels: Sequence[events.Level]) -> None:
     _check_sleep(number, 'context_sleep_period', context)
     if number == len(levels):
       if not update == sleep == config.INFINITE:
-        raise ValueError(
+        raise errors.ConfigError(
           f'levels[{number}], the slowest, has update_period {update!r} and '
           f"sleep_period {sleep!r}: set both to 'infinite', because it has "
           'no receiver.'
         )
       continue
     if not isinstance(update, int):
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number}].update_period is {update!r}: expected a number of '
         'wake steps; only the slowest level is infinite.'
       )
     if isinstance(sleep, int) and sleep % update:
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number}].sleep_period {sleep} is not a multiple of its '
         f'update_period {update}: set it to a multiple, so that no gradients '
         'are pending when the level sleeps.'
       )
     slower = levels[number].update_period
     if isinstance(slower, int) and slower % update:
-      raise ValueError(
+      raise errors.ConfigError(
         f'levels[{number + 1}].update_period {slower} is not a multiple of '
         f'levels[{number}].update_period {update}: change one of them.'
       )
@@ -63,11 +64,11 @@ def check_periods(levels: Sequence[events.Level]) -> None:
 def _check_sleep(number, field, period):
   names = (config.EXPERIENCE, config.INFINITE)
   if not isinstance(period, int) and period not in names:
-    raise ValueError(
+    raise errors.ConfigError(
       f'levels[{number}].{field} is {period!r}: expected steps, '
       "'experience' or 'infinite'."
     )
   if isinstance(period, int) and period < 1:
-    raise ValueError(
+    raise errors.ConfigError(
       f'levels[{number}].{field} is {period}: expected at least 1 step.'
     )

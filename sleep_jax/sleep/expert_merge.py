@@ -13,8 +13,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from sleep_jax import errors, types
 from sleep_jax import state as state_lib
-from sleep_jax import types
 from sleep_jax.model import experts
 from sleep_jax.replay import buffer
 from sleep_jax.sleep import phase, seeding
@@ -137,11 +137,11 @@ def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
       gives the number of sequences.
 
   Raises:
-    ValueError: no teacher of the night has old prompts.
+    ConfigError: no teacher of the night has old prompts.
   """
   old = [t for t in night.teachers if t.prompts == 'old']
   if not old:
-    raise ValueError(
+    raise errors.ConfigError(
       "consolidate.full is 'merge', but no entry of consolidate.teachers has "
       "prompts 'old', which a merge rehearses. Add one, or set full to 'error'."
     )

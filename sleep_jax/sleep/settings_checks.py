@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.optim import gradient_accumulation
 from sleep_jax.sleep import settings as settings_lib
 
@@ -24,7 +25,7 @@ def make_settings(
     **fields: the other fields of `settings.Settings`.
 
   Raises:
-    ValueError: a value is not allowed, or two contradict each other.
+    ConfigError: a value is not allowed, or two contradict each other.
   """
   made = settings_lib.Settings(
     teachers=tuple(settings_lib.Teacher(**t) for t in teachers),
@@ -37,27 +38,27 @@ def make_settings(
       (teacher.prompts, settings_lib.PROMPTS),
     ):
       if value not in allowed:
-        raise ValueError(
+        raise errors.ConfigError(
           f'consolidate.teachers has {value!r}: expected one of {allowed}.'
         )
     check_teacher(teacher, 'consolidate.teachers')
     if teacher.reads and teacher.prompts != 'day':
-      raise ValueError(
+      raise errors.ConfigError(
         "consolidate.teachers has 'context' on 'old' prompts, but documents "
         "are only kept for a day. Set its prompts to 'day'."
       )
   if not made.teachers:
-    raise ValueError(
+    raise errors.ConfigError(
       'consolidate.teachers is empty: expected one teacher or more.'
     )
   names = [teacher.name for teacher in made.teachers]
   if len(set(names)) < len(names):
-    raise ValueError(
+    raise errors.ConfigError(
       f'consolidate.teachers lists {names}: give each pair of teacher and '
       'prompts once, with more sequences.'
     )
   if made.num_updates % made.updates_per_round:
-    raise ValueError(
+    raise errors.ConfigError(
       f'consolidate.num_updates {made.num_updates} is not a multiple of '
       f'consolidate.updates_per_round {made.updates_per_round}.'
     )
@@ -67,37 +68,37 @@ def make_settings(
     ('full', (settings_lib.ERROR, settings_lib.MERGE)),
   ):  # fmt: skip
     if getattr(made, name) not in allowed:
-      raise ValueError(
+      raise errors.ConfigError(
         f'consolidate.{name} is {getattr(made, name)!r}: expected one of '
         f'{allowed}.'
       )
   if made.into == settings_lib.BASE and made.full == settings_lib.MERGE:
-    raise ValueError(
+    raise errors.ConfigError(
       "consolidate.into is 'base' and consolidate.full is 'merge', but "
       "without experts no bank fills up. Set full to 'error'."
     )
   if not made.priority >= 0:
-    raise ValueError(
+    raise errors.ConfigError(
       f'consolidate.priority is {made.priority}: expected 0 (uniform) or more.'
     )
   if not 0 < made.average_decay < 1:
-    raise ValueError(
+    raise errors.ConfigError(
       f'consolidate.average_decay is {made.average_decay}: expected a number '
       'between 0 and 1, both excluded.'
     )
   if not 0 <= made.on_policy < 1:
-    raise ValueError(
+    raise errors.ConfigError(
       f'consolidate.on_policy is {made.on_policy}: expected 0 or more and '
       'less than 1.'
     )
   if not 0 <= made.beta <= 1:
-    raise ValueError(
+    raise errors.ConfigError(
       f'consolidate.beta is {made.beta}: expected 0 (KL(teacher || student)) '
       'to 1 (KL(student || teacher)).'
     )
   for name in ('block_tokens', 'block_vocab'):
     if getattr(made, name) < 1:
-      raise ValueError(
+      raise errors.ConfigError(
         f'consolidate.{name} is {getattr(made, name)}: expected 1 or more.'
       )
   _check_imitation(made)
@@ -122,7 +123,7 @@ def check_teacher(teacher: settings_lib.Teacher, place: str) -> None:
     place: config field that holds it, for the error.
 
   Raises:
-    ValueError: a number is out of range.
+    ConfigError: a number is out of range.
   """
   for name, least, most in (
     ('sequences', 1, math.inf), ('draws', 1, math.inf), ('bos_share', 0, 1),
@@ -132,7 +133,9 @@ def check_teacher(teacher: settings_lib.Teacher, place: str) -> None:
     value = getattr(teacher, name)
     if not least <= value <= most:
       expected = '1 or more' if most == math.inf else f'0 to {most}'
-      raise ValueError(f'{place}: {name} is {value}: expected {expected}.')
+      raise errors.ConfigError(
+        f'{place}: {name} is {value}: expected {expected}.'
+      )
 
 
 def _check_imitation(settings: settings_lib.Settings) -> None:
@@ -140,22 +143,24 @@ def _check_imitation(settings: settings_lib.Settings) -> None:
   for name in ('alpha', 'gamma', 'threshold'):
     value = getattr(imitation, name)
     if not 0 <= value <= 1:
-      raise ValueError(f'{place}.{name} is {value}: expected 0 to 1.')
+      raise errors.ConfigError(f'{place}.{name} is {value}: expected 0 to 1.')
   for name in ('stop_likelihood', 'stop_repetition'):
     value = getattr(imitation, name)
     if not value >= 0:
-      raise ValueError(f'{place}.{name} is {value}: expected 0 or more.')
+      raise errors.ConfigError(
+        f'{place}.{name} is {value}: expected 0 or more.'
+      )
   if not imitation.on:
     return
   if imitation.completions < 2:
-    raise ValueError(
+    raise errors.ConfigError(
       f'{place}.completions is {imitation.completions}: expected 2 or '
       'more, because the advantage of a single completion is always 0.'
     )
   needed = imitation.cuts * settings.updates_per_round
   for teacher in settings.teachers:
     if not 0 < needed <= teacher.draws:
-      raise ValueError(
+      raise errors.ConfigError(
         f'{place}.cuts is {imitation.cuts}: with {settings.updates_per_round} '
         f'updates per round it needs {needed} sequences a round, but '
         f'{teacher.name} writes {teacher.draws} (draws). Expected 1 cut or '

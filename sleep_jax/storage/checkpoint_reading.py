@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from sleep_jax import errors
 from sleep_jax.storage import workdir
 
 PREFIXES = {
@@ -31,8 +32,8 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     saved with the checkpoint.
 
   Raises:
-    FileNotFoundError: the folder holds no checkpoint.
-    ValueError: the checkpoint cannot be read.
+    MissingFileError: the folder holds no checkpoint.
+    WorkdirError: the checkpoint cannot be read.
   """
   progress, path = _most_advanced(folder)
   return _restore_part(path, 'weights', ('params', 'active_NE')), progress
@@ -48,8 +49,8 @@ def latest_replay(folder: str) -> dict[str, Any]:
     Age group -> its fields, see `state.AgeGroup`.
 
   Raises:
-    FileNotFoundError: the folder holds no checkpoint.
-    ValueError: the checkpoint cannot be read.
+    MissingFileError: the folder holds no checkpoint.
+    WorkdirError: the checkpoint cannot be read.
   """
   return _restore_part(_most_advanced(folder)[1], 'replay')
 
@@ -69,7 +70,7 @@ def _most_advanced(folder):
   root = epath.Path(workdir.path(folder))
   complete = find_complete(root)
   if not complete:
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
       f'{root} holds no checkpoint: name the checkpoint folder of a run that '
       'has saved one.'
     )
@@ -107,7 +108,7 @@ def _restore_part(path, name, keys=None):
       name
     ]
   except Exception as error:  # Orbax and TensorStore raise many types.
-    raise ValueError(
+    raise errors.WorkdirError(
       f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}). If '
       'its files are damaged, delete that folder to use an earlier checkpoint.'
     ) from error

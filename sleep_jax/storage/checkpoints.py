@@ -18,6 +18,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 from etils import epath
 
+from sleep_jax import errors
 from sleep_jax.runtime import processes
 from sleep_jax.storage import checkpoint_reading, workdir
 
@@ -57,11 +58,11 @@ class Checkpoints:
         save the folder holds one more checkpoint. None sets no limit.
 
     Raises:
-      OSError: the folder cannot be created or written to.
-      ValueError: `keep` is not positive.
+      StorageError: the folder cannot be created or written to.
+      WorkdirError: `keep` is not positive.
     """
     if keep < 1:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.checkpoint.keep is {keep}: expected 1 or more checkpoints.'
       )
     root = workdir.path(folder)
@@ -108,7 +109,7 @@ class Checkpoints:
     Returns None if there is no checkpoint.
 
     Raises:
-      ValueError: it is damaged or was saved under another config.
+      WorkdirError: it is damaged or was saved under another config.
     """
     newest = [
       (series, self._numbers(series)[-1])
@@ -130,14 +131,14 @@ class Checkpoints:
       number: number of the checkpoint in the series.
 
     Raises:
-      FileNotFoundError: there is no such checkpoint; lists the existing ones.
-      ValueError: it is damaged or was saved under another config.
+      MissingFileError: there is no such checkpoint; lists the existing ones.
+      WorkdirError: it is damaged or was saved under another config.
     """
     progress = self._read(series, number, progress=ocp.args.JsonRestore())
     differences = list(_differences(progress.pop('config'), self._config))
     if differences:
       shown = '\n  '.join(differences[:5])
-      raise ValueError(
+      raise errors.WorkdirError(
         f'{self._path(series, number)} was saved under another config, with '
         f'{len(differences)} different values:\n  {shown}\n'
         'Run with the config of the checkpoint, or choose another --workdir.'
@@ -154,8 +155,8 @@ class Checkpoints:
         sharding, which may differ from the sharding at saving.
 
     Raises:
-      FileNotFoundError: there is no such checkpoint; lists the existing ones.
-      ValueError: it is damaged, or its tree is not that of `abstract_state`.
+      MissingFileError: there is no such checkpoint; lists the existing ones.
+      WorkdirError: it is damaged, or its tree is not that of `abstract_state`.
     """
     state = ocp.args.StandardRestore(abstract_state)
     return self._read(series, number, state=state)
@@ -167,7 +168,7 @@ class Checkpoints:
     first; otherwise the next start continues from the most advanced one.
 
     Raises:
-      FileNotFoundError: there is no such cycle; nothing is deleted.
+      MissingFileError: there is no such cycle; nothing is deleted.
     """
     self._check_exists('cycles', cycle)
     # Latest first: an interruption leaves the checkpoints of one history.
@@ -209,7 +210,7 @@ class Checkpoints:
       return value
     except Exception as error:  # Orbax and TensorStore raise many types.
       cause = f'{type(error).__name__}: {str(error)[:200]}'
-      raise ValueError(
+      raise errors.WorkdirError(
         f'{self._path(series, number)} cannot be read. If its files are '
         'damaged, delete that folder, or pass --restore_cycle=N with N one of '
         f'{self.available_cycles()}. If the code has changed since, use the '
@@ -218,7 +219,7 @@ class Checkpoints:
 
   def _check_exists(self, series, number):
     if number not in self._numbers(series):
-      raise FileNotFoundError(
+      raise errors.MissingFileError(
         f'There is no checkpoint {self._path(series, number)}: the existing '
         f'{series} are {self._numbers(series)}. Pass one of these, or none.'
       )
@@ -292,7 +293,7 @@ def _explain_full_disk(folder):
   except Exception as error:  # TensorStore gives text only.
     full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
     if full or 'No space left' in str(error) or 'quota' in str(error):
-      raise OSError(
+      raise errors.StorageError(
         f'The disk is full: a checkpoint could not be saved under {folder}. '
         'Earlier checkpoints are complete. Free some space and run the same '
         'command again: it continues from the newest checkpoint. A lower '

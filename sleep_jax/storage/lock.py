@@ -13,14 +13,11 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from sleep_jax import errors
 from sleep_jax.runtime import processes
 from sleep_jax.storage import workdir
 
 _FILE = '.lock'
-
-
-class InUse(ValueError):
-  """Another process uses the work directory."""
 
 
 @contextlib.contextmanager
@@ -33,7 +30,7 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
     folder: the work directory; created if it is missing.
 
   Raises:
-    InUse: another process holds it; says which.
+    InUseError: another process holds it; says which.
   """
   if workdir.in_bucket(folder) or not processes.is_first():
     yield
@@ -58,7 +55,7 @@ def _acquire(path: pathlib.Path, folder: workdir.Folder) -> TextIO:
       file.seek(0)
       holder = _describe(file.read())
       file.close()
-      raise InUse(
+      raise errors.InUseError(
         f'{folder} is in use by {holder}: wait until it has ended, stop it, or '
         'choose another folder.'
       ) from error

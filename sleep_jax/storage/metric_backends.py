@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.storage import workdir
 
 Row = dict[str, Any]
@@ -118,7 +119,7 @@ def _import_optional(package: str) -> Any:
   try:
     return importlib.import_module(package)
   except ImportError as error:
-    raise ImportError(
+    raise errors.MissingPackageError(
       f'config.writers names {package!r}, but the package {package!r} is not '
       f"installed: pip install 'sleep-jax[{package}]', or remove it from "
       'config.writers.'

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, Self
 
+from sleep_jax import errors
 from sleep_jax.storage import metric_backends, workdir
 
 OPTIONAL_WRITERS = ('tensorboard', 'wandb')
@@ -36,19 +37,19 @@ class MetricWriter:
       name: name of the run in W&B; by default the name of the folder.
 
     Raises:
-      ValueError: a writer is unknown or cannot write to a bucket, or
+      WorkdirError: a writer is unknown or cannot write to a bucket, or
         `metrics.jsonl` has a broken line.
-      ImportError: the package of a writer is not installed.
+      MissingPackageError: the package of a writer is not installed.
     """
     folder = workdir.path(folder)
     unknown = [w for w in writers if w not in OPTIONAL_WRITERS]
     if unknown:
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.writers names {unknown}: expected any of '
         f'{", ".join(OPTIONAL_WRITERS)} (metrics.jsonl is always written).'
       )
     if writers and workdir.in_bucket(folder):
-      raise ValueError(
+      raise errors.ConfigError(
         f'config.writers={tuple(writers)} write to a disk, but {folder} is in '
         'a bucket. Set config.writers=() (metrics.jsonl has the same numbers), '
         'or choose a --workdir on disk.'
@@ -67,7 +68,7 @@ class MetricWriter:
     NaN and infinity are not valid JSON and are stored as null.
 
     Raises:
-      ValueError: the row has no integer `event`.
+      WorkdirError: the row has no integer `event`.
     """
     row = metric_backends.to_plain(row)
     event = metric_backends.get_event(row)
@@ -125,7 +126,7 @@ def read(path: str | os.PathLike[str]) -> list[metric_backends.Row]:
   is skipped.
 
   Raises:
-    ValueError: any other line is no row; names the file and line.
+    WorkdirError: any other line is no row; names the file and line.
   """
   path = workdir.path(path)
   if not path.exists():
@@ -137,7 +138,7 @@ def read(path: str | os.PathLike[str]) -> list[metric_backends.Row]:
       row = json.loads(line)
       metric_backends.get_event(row)
     except (ValueError, TypeError) as error:
-      raise ValueError(
+      raise errors.WorkdirError(
         f'{path}:{number}: {line[:80]!r} is no row of metrics ({error}). '
         'Repair or remove this line.'
       ) from error

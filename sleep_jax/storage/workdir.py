@@ -23,6 +23,8 @@ from typing import Any
 
 from etils import epath
 
+from sleep_jax import errors
+
 # In a bucket it is an `epath.Path`, which has the methods used here.
 Folder = pathlib.Path
 
@@ -33,23 +35,23 @@ def path(name: str | os.PathLike[str]) -> Folder:
   `pathlib` would silently turn the URL of a bucket into a local folder `gs:`.
 
   Raises:
-    ValueError: the URL has another scheme than gs, or no bucket.
-    ImportError: it is in a bucket, and gcsfs is not installed.
+    WorkdirError: the URL has another scheme than gs, or no bucket.
+    MissingPackageError: it is in a bucket, and gcsfs is not installed.
   """
   name = os.fspath(name)
   if not name.strip():
-    raise ValueError(
+    raise errors.ConfigError(
       'The path is empty: name a folder, for example --workdir=runs/mine.'
     )
   scheme, separator, rest = name.partition('://')
   if not separator:
     return pathlib.Path(name).expanduser().resolve()
   if scheme != 'gs' or not rest.strip('/'):
-    raise ValueError(
+    raise errors.ConfigError(
       f'{name} is no valid folder: expected a path or gs://BUCKET/FOLDER.'
     )
   if importlib.util.find_spec('gcsfs') is None:
-    raise ImportError(
+    raise errors.MissingPackageError(
       f'{name} is in a bucket, which needs the package gcsfs, and gcsfs is not '
       "installed: pip install 'sleep-jax[gcs]', or name a path on disk."
     )
@@ -65,7 +67,7 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
   """Returns the config of a work directory, or None if it has none yet.
 
   Raises:
-    ValueError: its config.json is damaged, or of version 0.1.
+    WorkdirError: its config.json is damaged, or of version 0.1.
   """
   file = folder / 'config.json'
   if not file.exists():
@@ -73,7 +75,7 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
   try:
     config = json.loads(file.read_text())
   except ValueError as error:
-    raise ValueError(
+    raise errors.WorkdirError(
       f'{file} is damaged ({error}): restore it, or choose another --workdir.'
     ) from error
   check_version(folder, config)
@@ -91,8 +93,8 @@ def check_config(
     ignored: keys, or 'section.key', that may differ when a run is continued.
 
   Raises:
-    ValueError: the folder belongs to another config; lists the differences.
-    OSError: the folder cannot be written to.
+    WorkdirError: the folder belongs to another config; lists the differences.
+    StorageError: the folder cannot be written to.
   """
   check_writable(folder)
   old = read_config(folder)
@@ -101,7 +103,7 @@ def check_config(
   found = list(differences(without(old, ignored), without(config, ignored)))
   if found:
     more = f'\n  and {len(found) - 5} more' if len(found) > 5 else ''
-    raise ValueError(
+    raise errors.WorkdirError(
       f'The work directory {folder} belongs to another config:\n  '
       + '\n  '.join(found[:5])
       + more
@@ -113,10 +115,10 @@ def check_version(folder: Folder, config: Mapping[str, Any]) -> None:
   """Refuses a work directory that version 0.1 wrote.
 
   Raises:
-    ValueError: the config has a section that was renamed since.
+    WorkdirError: the config has a section that was renamed since.
   """
   if 'birth' in config and 'strategies' in config:
-    raise ValueError(
+    raise errors.WorkdirError(
       f'{folder} was written by version 0.1 of sleep_jax, whose config '
       'and checkpoints use other names, and cannot be read by this version: '
       'choose another work directory, or use version 0.1.'
@@ -142,7 +144,7 @@ def check_writable(folder: Folder) -> None:
   """Checks that files can be created in a folder; creates it if missing.
 
   Raises:
-    OSError: the folder cannot be written to.
+    StorageError: the folder cannot be written to.
   """
   if in_bucket(folder):
     return _check_bucket(folder)
@@ -151,7 +153,7 @@ def check_writable(folder: Folder) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
       file.write(b'.')
   except OSError as error:
-    raise OSError(
+    raise errors.StorageError(
       f'The work directory {folder} cannot be written to ({error.strerror}): '
       'choose another --workdir, or free some space.'
     ) from error
@@ -163,7 +165,7 @@ def _check_bucket(folder):
     probe.write_text('.')
     probe.unlink()
   except Exception as error:  # gcsfs and google.auth raise many types.
-    raise OSError(
+    raise errors.StorageError(
       f'The work directory {folder} cannot be written to '
       f'({type(error).__name__}: {str(error)[:200]}): check that the bucket '
       'exists and grant the account of this machine the role Storage Object '
@@ -209,7 +211,7 @@ def explain_full_disk(folder: Folder) -> Iterator[None]:
   except OSError as error:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
       raise
-    raise OSError(
+    raise errors.StorageError(
       f'The disk is full: nothing more can be written under {folder}. Saved '
       'files are complete. Free some space and run the same command again: it '
       'continues from the last checkpoint.'

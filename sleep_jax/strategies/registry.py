@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import types
 
-from sleep_jax import strategies
+from sleep_jax import errors, strategies
 from sleep_jax.strategies import strategy
 
 # Reports list these first; other strategies follow in alphabetical order.
@@ -30,11 +30,11 @@ def make(name: str, *, num_levels: int) -> tuple[strategy.Strategy, ...]:
     num_levels: number of the model's levels.
 
   Raises:
-    ValueError: there is no strategy of that name.
+    ConfigError: there is no strategy of that name.
   """
   modules = _modules()
   if name not in modules:
-    raise ValueError(
+    raise errors.ConfigError(
       f'Unknown strategy {name!r}: expected one of {tuple(modules)}.'
     )
   made = modules[name].make(num_levels)
@@ -45,7 +45,7 @@ def _modules() -> dict[str, types.ModuleType]:
   """Returns the module of each strategy, by name, in the order of reports.
 
   Raises:
-    ValueError: two modules have the same name.
+    ConfigError: two modules have the same name.
   """
   found: dict[str, types.ModuleType] = {}
   for entry in pkgutil.iter_modules(strategies.__path__):
@@ -54,7 +54,7 @@ def _modules() -> dict[str, types.ModuleType]:
     if name is None:  # A helper module.
       continue
     if name in found:
-      raise ValueError(
+      raise errors.ConfigError(
         f'{module.__name__} and {found[name].__name__} both have NAME {name!r}:'
         ' give one of them another name.'
       )

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from configs import jsonl as jsonl_config
+from sleep_jax import errors
 from sleep_jax.datasets import jsonl
 from sleep_jax.runs import day_records, study
 from sleep_jax.storage import checkpoint_reading, metric_writer
@@ -111,7 +112,7 @@ def test_a_learned_day_that_changed_stops_before_anything_is_computed(
 ):
   before = metric_writer.read(home / 'run/seed_0/sleep/metrics.jsonl')
   change(home / 'days')
-  with pytest.raises(day_records.ChangedDays, match=message) as error:
+  with pytest.raises(errors.ChangedDaysError, match=message) as error:
     _run(home)
   for choice in ('Restore', '--restore_cycle', '--accept_changed_days'):
     assert choice in str(error.value)

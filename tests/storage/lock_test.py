@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from sleep_jax import errors
 from sleep_jax.storage import lock
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,7 +28,9 @@ def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path):
   )  # fmt: skip
   try:
     assert holder.stdout.readline() == 'held\n'
-    with pytest.raises(lock.InUse, match=f'in use by process {holder.pid} '):
+    with pytest.raises(
+      errors.InUseError, match=f'in use by process {holder.pid} '
+    ):
       with lock.hold(tmp_path):
         pass
   finally:
@@ -39,7 +42,7 @@ def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path):
 
 def test_one_process_holds_a_folder_once(tmp_path):
   with lock.hold(tmp_path):
-    with pytest.raises(lock.InUse, match='is in use by process'):
+    with pytest.raises(errors.InUseError, match='is in use by process'):
       with lock.hold(tmp_path):
         pass
   with lock.hold(tmp_path):
