@@ -10,7 +10,7 @@ from typing import Any
 from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.runs import context as context_lib
-from sleep_jax.runs import night_phases
+from sleep_jax.runs import erased_state, night_phases
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
@@ -64,8 +64,15 @@ class Run:
     context.tools.checkpoints.wait()
     return state, context.log.record()
 
-  def forget(self, level: int, slot: int) -> None:
+  def forget(
+    self, level: int, slot: int, erased: erased_state.Day | None = None
+  ) -> None:
     """Switches an expert off in the latest checkpoint, and saves that.
+
+    Args:
+      level, slot: of the expert.
+      erased: also erases what the run keeps of this day: the expert's weights,
+        stored prompts, samples and the checkpoints that hold them.
 
     Raises:
       UsageError: nothing has been learned yet, or a night is under way.
@@ -80,8 +87,22 @@ class Run:
       raise errors.UsageError('A night is under way: finish it first.')
     state = self._program.disable_expert(state, level, slot)
     context.log.forget(level, slot, step=int(state.step))
+    if erased is not None:
+      state = erased_state.without_day(state, level, slot, erased)
+      context.log.drop_texts(erased.night)
     context.save(state)
     context.tools.checkpoints.wait()
+    if erased is not None:
+      context.tools.checkpoints.delete_cycles(erased.cycle)
+
+  def go_back(self, cycle: int) -> None:
+    """Makes a cycle the most advanced one and drops what came after it.
+
+    Raises:
+      MissingFileError: there is no checkpoint of that cycle.
+    """
+    self._context.tools.checkpoints.rewind(cycle)
+    self._start()  # Drops the later rows of the metrics.
 
   def _start(self) -> state_lib.State:
     """Returns the state of the latest checkpoint, or the first state."""

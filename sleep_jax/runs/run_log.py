@@ -166,6 +166,13 @@ class RunLog:
     row = {'night': len(self.records['nights']), 'step': step, 'sender': None}
     self.add_history(row, [(slot, expert_history.FORGOTTEN)], level)
 
+  def drop_texts(self, night: int) -> None:
+    """Drops the texts of a night and of later ones, which may repeat them."""
+    for name in ('samples', 'dreams'):
+      kept = [row for row in self.records[name] if row['night'] < night]
+      self.records[name] = kept
+    self._writer.write_dreams(self.records['dreams'])
+
   def evaluation(self, row: dict[str, Any]) -> None:
     """Records an evaluation; the dreams so far are written with it."""
     self.records['evaluations'].append(row)

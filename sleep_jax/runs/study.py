@@ -25,6 +25,7 @@ from sleep_jax.runs import (
   day_records,
   hf_start,
   inputs,
+  loop,
   results,
   run_factory,
 )
@@ -132,11 +133,11 @@ class Study:
     return self._results.runs
 
   def forget(self, level: int, slot: int) -> None:
-    """Switches an expert off in every run, in its latest checkpoint.
+    """Switches an expert off in every run, see `loop.Run.forget`."""
+    self.change_runs(lambda run: run.forget(level, slot))
 
-    Raises:
-      ConfigError: see `loop.Run.forget`.
-    """
+  def change_runs(self, change: Callable[[loop.Run], None]) -> None:
+    """Applies a function to every run, which changes its latest checkpoint."""
     with lock.hold(self.folder), jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
         made, _ = self._inputs(int(seed))
@@ -146,7 +147,7 @@ class Study:
         for strategy in self._factory.strategies():
           folder = self.folder / f'seed_{seed}' / strategy.name
           with self._factory.open_run(strategy, made, folder) as run:
-            run.forget(level, slot)
+            change(run)
 
   def check(self) -> str:
     """Checks everything before anything is computed; returns the schedule.

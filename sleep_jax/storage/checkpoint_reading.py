@@ -5,10 +5,12 @@ the most advanced checkpoint of a run and reads its weights or its stored
 prompts alone, for chat, export and runs that start from another run.
 """
 
+import contextlib
 import json
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -91,7 +93,7 @@ def _restore_part(path, name, keys=None):
   """Restores one field of a saved state, or some of its keys, on one device."""
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   handler = ocp.PyTreeCheckpointHandler()
-  try:
+  with _explain_damage(path):
     # Of the handler: the checkpointer warns that a part has no metadata.
     tree = handler.metadata(path / 'state').tree.get(name, {})
     wanted = {
@@ -107,6 +109,13 @@ def _restore_part(path, name, keys=None):
     return ocp.Checkpointer(handler).restore(path / 'state', args=restore_args)[
       name
     ]
+
+
+@contextlib.contextmanager
+def _explain_damage(path):
+  """Turns the errors of damaged files into a WorkdirError."""
+  try:
+    yield
   except Exception as error:  # Orbax and TensorStore raise many types.
     raise errors.WorkdirError(
       f'{path} cannot be read ({type(error).__name__}: {str(error)[:200]}). If '
@@ -120,3 +129,38 @@ def progress_order(series, progress):
   A moment sorts after a cycle of equal progress, because it was saved later.
   """
   return progress['event'], progress['night_updates'], series == 'moments'
+
+
+def integers(path: epath.Path) -> dict[str, np.ndarray]:
+  """Reads all arrays of integers with one axis or more, such as tokens.
+
+  Args:
+    path: one complete checkpoint, see `find_complete`.
+
+  Returns:
+    Name of the array -> its values.
+
+  Raises:
+    WorkdirError: the checkpoint cannot be read.
+  """
+  handler = ocp.PyTreeCheckpointHandler()
+  with _explain_damage(path):
+    tree = handler.metadata(path / 'state').tree
+    is_wanted = lambda x: x.shape and np.issubdtype(x.dtype, np.integer)
+    wanted = jax.tree.map(
+      lambda x: np.zeros(x.shape, x.dtype) if is_wanted(x) else ocp.PLACEHOLDER,
+      tree,
+    )
+    restored = ocp.Checkpointer(handler).restore(
+      path / 'state', args=ocp.args.PyTreeRestore(
+        item=wanted,
+        restore_args=jax.tree.map(
+          lambda x: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+        ),
+      ),
+    )  # fmt: skip
+  return {
+    jax.tree_util.keystr(keys, simple=True, separator='/'): np.asarray(leaf)
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(restored)
+    if leaf is not ocp.PLACEHOLDER
+  }

@@ -171,13 +171,19 @@ class Checkpoints:
       MissingFileError: there is no such cycle; nothing is deleted.
     """
     self._check_exists('cycles', cycle)
-    # Latest first: an interruption leaves the checkpoints of one history.
-    moments, cycles = self._numbers('moments'), self._numbers('cycles')
+    moments = self._numbers('moments')
     processes.wait_for_all('rewind')  # All have listed the same files.
     for number in moments:
       self._managers['moments'].delete(number)
+    self.delete_cycles(cycle + 1)
+
+  def delete_cycles(self, first: int) -> None:
+    """Deletes the cycles from `first` on; the moment, if any, stays."""
+    cycles = self._numbers('cycles')
+    processes.wait_for_all('delete')  # All have listed the same files.
+    # Latest first: an interruption leaves the checkpoints of one history.
     for number in reversed(cycles):
-      if number > cycle:
+      if number >= first:
         self._managers['cycles'].delete(number)
 
   def wait(self) -> None:
