@@ -6,6 +6,8 @@ the text that a model reads can be inspected.
 
 import dataclasses
 
+Message = tuple[str, str]  # Role and content of one turn.
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -19,6 +21,9 @@ class Row:
     target_start: character of a plain text from which tokens are targets; the
       text before it is only read.
     subject: characters [start, end) of the person or thing the text is about.
+    messages: turns of a conversation, of which the last is learned. `text` is
+      the same in the plain format; a model with a chat template reads the
+      messages instead. Empty for other rows.
     where: source of the row for error messages, such as 'file:line'.
   """
 
@@ -27,6 +32,7 @@ class Row:
   answer_start: int | None = None
   target_start: int = 0
   subject: tuple[int, int] | None = None
+  messages: tuple[Message, ...] = ()
   where: str = 'a row'
 
 

@@ -82,7 +82,20 @@ def text_field(row: dict[str, Any], field: str, where: str) -> str:
       f'{where}: no field {field!r} among {sorted(row)}: add it or name '
       'another field.'
     )
-  value = row[field]
+  return text_value(row[field], field, where)
+
+
+def text_value(value: Any, field: str, where: str) -> str:
+  """Returns a value that has to be a non-empty string.
+
+  Args:
+    value: of a field.
+    field: its name or path, such as 'messages[2].content'.
+    where: 'file:line' of the row.
+
+  Raises:
+    DataError: it is not a non-empty string.
+  """
   if not isinstance(value, str) or not value.strip():
     raise errors.DataError(
       f'{where}: field {field!r} is {value!r}: expected a non-empty string.'

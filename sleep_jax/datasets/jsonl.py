@@ -80,9 +80,10 @@ def read_pretrain(
 ) -> tuple[list[dataset.Row], list[dataset.Row]]:
   """Returns the pretraining rows and the rows held out of them."""
   rows = [
-    row_formats.to_row(*row)
+    row
     for file in find_files(path)
-    for row in json_lines.read(file)
+    for where, fields in json_lines.read(file)
+    for row in row_formats.to_rows(where, fields)
   ]
   if not rows:
     raise errors.DataError(
@@ -110,7 +111,9 @@ def read_experiences(
           f'jsonl: two files are named {name!r}, the second is {file}: '
           'experiences need different names. Rename one.'
         )
-      groups[name] = [row_formats.to_row(*row) for row in rows]
+      groups[name] = [
+        row for fields in rows for row in row_formats.to_rows(*fields)
+      ]
       continue
     for where, row in rows:
       if row.get(field) is None:
@@ -119,8 +122,8 @@ def read_experiences(
           'grouped into experiences: add it or change '
           '--config.data.settings.field.'
         )
-      groups.setdefault(str(row[field]), []).append(
-        row_formats.to_row(where, row)
+      groups.setdefault(str(row[field]), []).extend(
+        row_formats.to_rows(where, row)
       )
   return groups
 

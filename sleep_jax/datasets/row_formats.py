@@ -1,28 +1,61 @@
-"""Formats of rows that are read, each a JSON object with certain fields."""
+"""Formats of rows that are read, each a JSON object with certain fields.
 
+A field that is null counts as absent. Other fields than those of a format are
+not read; a row with fields of two formats is refused, because one of them would
+be dropped.
+"""
+
+import json
 import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.datasets import dataset, json_lines
+from sleep_jax.datasets import conversations, dataset, json_lines
 
-_DIALOG_FIELDS = (
-  'prompt', 'response', 'completion', 'messages', 'conversations'
-)  # fmt: skip
-# A field of a common format that is not read -> how to convert it.
-_OTHER_FORMATS = {
-  'messages': 'chat rows are not read; write one row per assistant turn, with '
-  'the turns before it as "prompt" and its content as "response"',
-  'conversations': 'chat rows are not read; write one row per answer, with the '
-  'turns before it as "prompt" and its value as "response"',
-  'instruction': 'write "instruction" (and "input") as "prompt" and "output" '
-  'as "response"',
-  'question': 'write "question" as "prompt" and "answer" as "response"',
+# Fields that each format needs, and fields that it also takes.
+_FORMATS = (
+  (('text',), ()),
+  (('prompt', 'response'), ()),
+  (('prompt', 'completion'), ()),
+  (('messages',), ()),
+  (('conversations',), ()),
+  (('instruction', 'output'), ('input',)),
+  (('question', 'answer'), ()),
+)
+_FIELDS = {name for needs, takes in _FORMATS for name in (*needs, *takes)}
+# Fields of other formats that would be dropped -> what to do.
+_DROPPED = {
+  'context': 'write it into the prompt',
+  'system': 'write it as the first message of {"messages": [...]}',
+  'history': 'write the whole conversation as {"messages": [...]}',
+  'chosen': 'write the chosen answer as "completion"',
+  'rejected': 'remove it; only answers that should be learned are read',
+  'tools': 'remove the row; tool calls are not read',
+  'functions': 'remove the row; tool calls are not read',
+  'images': 'remove the row; only text is read',
 }
+# Other names of fields -> a field that is read.
+_SYNONYMS = {
+  **dict.fromkeys(('content', 'document', 'body', 'article'), 'text'),
+  **dict.fromkeys(
+    ('conversation', 'dialog', 'dialogue', 'chat', 'turns'), 'messages'
+  ),
+  **dict.fromkeys(
+    ('instruction', 'question', 'query', 'input', 'inputs', 'source', 'user'),
+    'prompt',
+  ),
+  **dict.fromkeys(
+    ('completion', 'output', 'answer', 'answers', 'target', 'targets', 'reply',
+     'assistant', 'chosen'),
+    'response',
+  ),
+}  # fmt: skip
 _SUBJECT_WORDS = 4  # First words of a plain text that are its subject.
 
 
-def to_row(where: str, row: dict) -> dataset.Row:
-  """Converts a JSON object to a row.
+def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
+  """Converts a JSON object to rows: a conversation gives several, others one.
 
   Args:
     where: 'file:line' of the object, for messages.
@@ -31,42 +64,115 @@ def to_row(where: str, row: dict) -> dataset.Row:
   Raises:
     DataError: its fields are none of those that are read, or are ambiguous.
   """
-  parts = [name for name in _DIALOG_FIELDS if name in row]
-  if 'text' in row and parts:
-    raise errors.DataError(
-      f'{where}: found "text" and {parts}: a row is either plain text or a '
-      'prompt with its response. Keep one of them.'
+  needs = _find_format(where, row)
+  if needs == ('text',):
+    return [_plain_row(where, json_lines.text_field(row, 'text', where))]
+  for name, what_to_do in _DROPPED.items():
+    if row.get(name) not in (None, '', [], {}):
+      raise errors.DataError(
+        f'{where}: field {name!r} is not read with {_quoted(needs)}, and would '
+        f'be dropped: {what_to_do}, or remove the field.'
+      )
+  if needs == ('messages',):
+    messages = conversations.read_messages(where, row['messages'], 'messages')
+    return conversations.to_rows(where, messages, 'messages')
+  if needs == ('conversations',):
+    messages = conversations.read_messages(
+      where, row['conversations'], 'conversations', share_gpt=True
     )
-  if 'response' in row and 'completion' in row:
-    raise errors.DataError(
-      f'{where}: found "response" and "completion", which mean the same: keep '
-      'one of them.'
-    )
-  if 'completion' in row:
-    row = {**row, 'response': row['completion']}
-  if 'text' in row:
-    text = json_lines.text_field(row, 'text', where)
-    match = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT_WORDS - 1}}}', text)
-    return dataset.Row(
-      text=text, subject=match.span() if match else None, where=where
-    )
-  if 'prompt' not in row or 'response' not in row:
-    hint = next(
-      (text for name, text in _OTHER_FORMATS.items() if name in row),
-      'add the missing field',
-    )
-    raise errors.DataError(
-      f'{where}: found the fields {sorted(row)}, expected "text", or "prompt" '
-      f'and "response" (or "completion"): {hint}.'
-    )
-  prompt = json_lines.text_field(row, 'prompt', where)
-  response = with_space(prompt, json_lines.text_field(row, 'response', where))
-  return dataset.Row(
-    text=prompt + response, response_start=len(prompt), where=where
-  )
+    return conversations.to_rows(where, messages, 'conversations')
+  first, second = needs
+  if first == 'prompt' and (
+    isinstance(row[first], list) or isinstance(row[second], list)
+  ):
+    return _read_turns(where, row, second)
+  prompt = json_lines.text_field(row, first, where)
+  if row.get('input') not in (None, ''):
+    prompt += '\n\n' + json_lines.text_field(row, 'input', where)
+  response = with_space(prompt, json_lines.text_field(row, second, where))
+  return [
+    dataset.Row(text=prompt + response, response_start=len(prompt), where=where)
+  ]
 
 
 def with_space(prompt: str, response: str) -> str:
   """Returns the response, with a space before it if there is none yet."""
   has_space = prompt[-1].isspace() or response[0].isspace()
   return response if has_space else ' ' + response
+
+
+def _find_format(where: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the fields that make a row one of the formats.
+
+  Raises:
+    DataError: it is none of them, or more than one.
+  """
+  found = [name for name in row if name in _FIELDS and row[name] is not None]
+  complete = _complete(found) or _complete(row)
+  if not complete:
+    raise errors.DataError(
+      f'{where}: found the fields {sorted(row)}, expected "text", "prompt" and '
+      '"response" (or "completion"), "messages", "conversations", '
+      '"instruction" and "output", or "question" and "answer": '
+      f'{_conversion(row)}.'
+    )
+  if 'response' in found and 'completion' in found:
+    raise errors.DataError(
+      f'{where}: found "response" and "completion", which mean the same: keep '
+      'one of them.'
+    )
+  needs, takes = complete[0]
+  others = [name for name in found if name not in (*needs, *takes)]
+  if others:
+    raise errors.DataError(
+      f'{where}: found {_quoted(needs)} and also {_quoted(others)}: it is not '
+      'clear which is to be learned, and the other would be dropped. Keep one '
+      'of them.'
+    )
+  return needs
+
+
+def _complete(found: Collection[str]):
+  """Returns the formats whose fields are all there."""
+  return [format for format in _FORMATS if set(format[0]) <= set(found)]
+
+
+def _read_turns(where, row, second: str) -> list[dataset.Row]:
+  """Returns the rows of {"prompt": [messages], "completion": [messages]}."""
+  if not (isinstance(row['prompt'], list) and isinstance(row[second], list)):
+    kinds = [
+      'messages' if isinstance(row[name], list) else type(row[name]).__name__
+      for name in ('prompt', second)
+    ]
+    raise errors.DataError(
+      f'{where}: "prompt" is {kinds[0]} and "{second}" is {kinds[1]}: expected '
+      'two strings, or two lists of messages. Write both in one way.'
+    )
+  prompt = conversations.read_messages(where, row['prompt'], 'prompt')
+  answers = conversations.read_messages(where, row[second], second)
+  return conversations.to_rows(
+    where, (*prompt, *answers), second, first=len(prompt)
+  )
+
+
+def _plain_row(where: str, text: str) -> dataset.Row:
+  match = re.match(rf'\s*\S+(\s+\S+){{0,{_SUBJECT_WORDS - 1}}}', text)
+  return dataset.Row(
+    text=text, subject=match.span() if match else None, where=where
+  )
+
+
+def _conversion(row: Mapping[str, Any]) -> str:
+  """Returns how to convert a row of another format."""
+  names: dict[str, str] = {}
+  for name in row:
+    names.setdefault(_SYNONYMS.get(name, name), name)
+  for fields in (('prompt', 'response'), ('messages',), ('text',)):
+    if all(field in names for field in fields):
+      pairs = ', '.join(f'{f}: .{json.dumps(names[f])}' for f in fields)
+      return f"convert the file, such as: jq -c '{{{pairs}}}' OLD > NEW"
+  return 'add the missing field, or rename fields'
+
+
+def _quoted(names) -> str:
+  return ' and '.join(f'"{name}"' for name in names)

@@ -152,10 +152,7 @@ def test_a_completion_is_a_response(tmp_path):
     ),
     ({'text': 'x', 'messages': []}, 'found "text" and .*messages'),
     ({'prompt': 'x', 'response': 'y', 'completion': 'z'}, 'mean the same'),
-    ({'messages': []}, 'one row per assistant turn'),
-    ({'instruction': 'x', 'output': 'y'}, '"instruction" .* as "prompt"'),
-    ({'question': 'x', 'answer': 'y'}, '"question" as "prompt"'),
-    ({'conversations': []}, 'one row per answer'),
+    ({'messages': []}, "a.jsonl:1: field 'messages' is .*a list of messages"),
     ({'text': '\ud800'}, "a.jsonl:1: field 'text' has half of a character"),
   ],
 )
