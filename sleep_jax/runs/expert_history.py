@@ -69,3 +69,48 @@ def original_slot(history: Sequence[Mapping[str, Any]], night: int) -> Place:
     for row in history
     if row['night'] == night and row['event'] in ('activated', 'dreamt')
   )
+
+
+def nights_of_day(record: Mapping[str, Any], day: int) -> list[int]:
+  """Returns the numbers of the nights of an experience, counted from 1.
+
+  Args:
+    record: progress of a checkpoint, or record of a run.
+    day: number of the experience.
+  """
+  since, until, _ = span(record, day)
+  return [n['night'] for n in record['nights'] if since < n['step'] <= until]
+
+
+def span(record: Mapping[str, Any], day: int) -> tuple[int, int, int]:
+  """Returns the wake steps (since, until] of a day, and its first cycle.
+
+  Args:
+    record: as in `nights_of_day`.
+    day: number of an experience that is complete.
+  """
+  ends = {
+    row['experience']: (row['step'], row['cycle'])
+    for row in record['evaluations']
+    if row['experience'] is not None
+  }
+  since, cycle = ends.get(day - 1, (0, 0))
+  return since, ends[day][0], cycle + 1
+
+
+def day_of_night(record: Mapping[str, Any], night: int) -> int:
+  """Returns the experience of a night.
+
+  Raises:
+    UsageError: there is no such night.
+  """
+  steps = {row['night']: row['step'] for row in record['nights']}
+  if night not in steps:
+    raise errors.UsageError(
+      f'There is no night {night}: nights so far are {sorted(steps) or "none"}.'
+    )
+  return min(
+    row['experience']
+    for row in record['evaluations']
+    if row['experience'] is not None and row['step'] >= steps[night]
+  )

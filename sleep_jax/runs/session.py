@@ -26,7 +26,7 @@ import ml_collections
 from sleep_jax import errors
 from sleep_jax.config import files
 from sleep_jax.interop import hf_checkpoint, open_model
-from sleep_jax.runs import day_records, progress, study
+from sleep_jax.runs import day_records, erased_state, progress, study
 from sleep_jax.storage import checkpoint_reading, workdir
 
 STRATEGY = 'sleep'
@@ -183,11 +183,38 @@ class Session:
     self.reopen()
     return record['nights']
 
-  def forget(self, level: int, slot: int) -> None:
+  def forget(
+    self, level: int, slot: int, erased: erased_state.Day | None = None
+  ) -> None:
     """Switches an expert off; see `loop.Run.forget`."""
     self._start_run()
-    self._study().forget(level, slot)
+    self._study().change_runs(lambda run: run.forget(level, slot, erased))
     self.reopen()
+
+  def go_back(self, cycle: int) -> None:
+    """Drops everything that was learned after a cycle; 0 drops all."""
+    if cycle:
+      self._study().change_runs(lambda run: run.go_back(cycle))
+    else:
+      shutil.rmtree(self.seed_folder / STRATEGY)
+    self.reopen()
+
+  @property
+  def seed_folder(self) -> pathlib.Path:
+    """Folder of the run's only seed."""
+    return self.folder / RUN / f'seed_{self._seed}'
+
+  @property
+  def _checkpoints(self) -> str:
+    return str(self.seed_folder / STRATEGY / 'checkpoints')
+
+  def progress(self) -> dict[str, Any] | None:
+    """Returns the progress of the latest checkpoint, None before the first."""
+    return checkpoint_reading.latest_progress(self._checkpoints)
+
+  def cycles(self) -> list[int]:
+    """Returns the cycles whose checkpoints are kept, ascending."""
+    return checkpoint_reading.cycles(self._checkpoints)
 
   def save(self, folder: str) -> None:
     """Copies the session to a new folder.
@@ -212,14 +239,13 @@ class Session:
 
   def _next_number(self) -> int:
     """Returns the number of a new day; no file or learned day has it."""
-    records = day_records.read(self.folder / RUN / f'seed_{self._seed}')
+    records = day_records.read(self.seed_folder)
     names = [path.stem for path in self.days] + [r['name'] for r in records]
     numbers = [re.fullmatch(r'day_(\d+)', name) for name in names]
     return 1 + max((int(match[1]) for match in numbers if match), default=0)
 
   def _has_run(self) -> bool:
-    saved = self.folder / RUN / f'seed_{self._seed}' / STRATEGY / 'checkpoints'
-    return checkpoint_reading.exists(str(saved))
+    return checkpoint_reading.exists(self._checkpoints)
 
   def _make_config(self, given) -> ml_collections.ConfigDict:
     """Returns the config of the run, without the place of its days."""

@@ -132,10 +132,6 @@ class Study:
       self._results.write()
     return self._results.runs
 
-  def forget(self, level: int, slot: int) -> None:
-    """Switches an expert off in every run, see `loop.Run.forget`."""
-    self.change_runs(lambda run: run.forget(level, slot))
-
   def change_runs(self, change: Callable[[loop.Run], None]) -> None:
     """Applies a function to every run, which changes its latest checkpoint."""
     with lock.hold(self.folder), jax.set_mesh(self._placement.mesh):

@@ -90,19 +90,20 @@ class Needle:
     return best
 
 
-def find(folder: str | os.PathLike[str], text: str) -> list[Found]:
+def find(folder: str | os.PathLike[str], *texts: str) -> list[Found]:
   """Returns all places of a work directory that hold a text, by path.
 
   Args:
     folder: work directory of a study, or folder of a chat or `Learner`.
-    text: what to search for; case and punctuation do not matter.
+    *texts: what to search for, each on its own; case and punctuation do not
+      matter.
 
   Raises:
     MissingFileError: the folder does not exist.
     UsageError: the text has no words.
     WorkdirError: a checkpoint cannot be read.
   """
-  root, needle = pathlib.Path(workdir.path(folder)), Needle(text)
+  root, needles = pathlib.Path(workdir.path(folder)), [*map(Needle, texts)]
   if not root.is_dir():
     raise errors.MissingFileError(
       f'{root} is not a folder: name a work directory.'
@@ -111,29 +112,31 @@ def find(folder: str | os.PathLike[str], text: str) -> list[Found]:
     tokenizer_lib.load(str(path)) for path in sorted(root.rglob('tokenizer'))
     if path.is_dir()
   ]  # fmt: skip
-  found = [*_find_in_files(root, needle)]
+  found = [*_find_in_files(root, needles)]
   for name, what, rows in _token_arrays(root):
-    texts = (
+    decoded = (
       _decode(row, tokenizer) for row in rows for tokenizer in tokenizers
     )
-    found += _count(name, what, texts, needle)
+    found += _count(name, what, decoded, needles)
   return sorted(found, key=lambda one: (one.path, one.what))
 
 
-def _find_in_files(root: pathlib.Path, needle: Needle) -> Iterator[Found]:
+def _find_in_files(
+  root: pathlib.Path, needles: list[Needle]
+) -> Iterator[Found]:
   for path in sorted(root.rglob('*')):
     if path.is_file():
       name = str(path.relative_to(root))
-      yield from _count(name, 'lines', _lines(path), needle)
+      yield from _count(name, 'lines', _lines(path), needles)
 
 
 def _count(
-  name: str, what: str, texts: Iterable[str], needle: Needle
+  name: str, what: str, texts: Iterable[str], needles: list[Needle]
 ) -> list[Found]:
   """Returns one entry for all texts of a place, or none."""
   num, best = 0, []
   for text in texts:
-    run = needle.longest(text)
+    run = max((needle.longest(text) for needle in needles), key=len)
     num += bool(run)
     best = max(best, run, key=len)
   return [Found(name, what, num, len(best), ' '.join(best))] if num else []

@@ -67,6 +67,16 @@ def exists(folder: str) -> bool:
   return bool(find_complete(epath.Path(workdir.path(folder))))
 
 
+def cycles(folder: str) -> list[int]:
+  """Returns the numbers of the complete cycles of a folder, ascending."""
+  complete = find_complete(epath.Path(workdir.path(folder)))
+  return sorted(
+    int(path.name.rpartition('_')[2])
+    for series, _, path in complete
+    if series == 'cycles'
+  )
+
+
 def _most_advanced(folder):
   """Returns (progress, path) of the most advanced checkpoint."""
   root = epath.Path(workdir.path(folder))

@@ -1,0 +1,215 @@
+"""Erases a night of a session: its day's text, and what was learned of it.
+
+There are two ways to remove what was learned. A rollback goes back to the
+checkpoint before the day: it is exact, and the nights after it are learned
+again. Forgetting clears the expert that holds the night and keeps later nights,
+whose experts were trained while it was in place.
+"""
+
+import dataclasses
+import pathlib
+import re
+import shutil
+from typing import Any
+
+from sleep_jax import errors
+from sleep_jax.datasets import json_lines
+from sleep_jax.runs import (
+  day_records,
+  erased_state,
+  expert_history,
+  text_search,
+)
+from sleep_jax.runs import session as session_lib
+
+ROLLBACK, FORGET = 'rollback', 'forget'
+_TEXT_FIELDS = ('text', 'prompt', 'response', 'completion', 'content')
+_OF_SESSION = r'day_\d+'
+# Written again by the next night.
+_DERIVED = (
+  'tokens', 'tuning', 'profile', 'report.html', 'summary.json',
+  'seed_*/*/dreams.jsonl', 'seed_*/*/tensorboard', 'seed_*/*/wandb',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """How a night is erased.
+
+  Attributes:
+    method: 'rollback' or 'forget'.
+    day: name of the day.
+    number: number of the experience.
+    file: the day's file, or None if it is gone already.
+    nights: nights of that day.
+    later: nights after it.
+    place: level and slot of the expert to forget.
+    span: wake steps and first cycle of the day.
+  """
+
+  method: str
+  day: str
+  number: int
+  file: pathlib.Path | None
+  nights: list[int]
+  later: list[int]
+  place: expert_history.Place
+  span: tuple[int, int, int]
+
+  def describe(self) -> str:
+    """Returns what is erased and what is not, in sentences."""
+    text = f'Night {self.nights[0]} ({self.day}) will be erased: its rows'
+    if self.method == FORGET:
+      level, slot = self.place
+      return (
+        f'{text}, stored prompts, samples, later checkpoints and the weights '
+        f'of expert {slot} of level {level}. Nights {self.later} stay; their '
+        'experts were trained while this one was in place and may repeat parts '
+        'of that day: --rollback removes those too.'
+      )
+    text += f', and the model goes back to before {self.day}.'
+    if self.later:
+      text += f' Nights {self.later} go too: /sleep learns their days again.'
+    return text
+
+
+def make_plan(
+  session: session_lib.Session, night: int, *, rollback: bool = False
+) -> Plan:
+  """Returns how a night can be erased.
+
+  The last night is rolled back if its checkpoint exists; others are forgotten.
+
+  Args:
+    session: that learned the night.
+    night: its number, from 1.
+    rollback: go back to before the day, also if other nights follow.
+
+  Raises:
+    UsageError: no such night, a day is under way, the day belongs to the run
+      that the session started from, or the night does not stand alone any more
+      and there is no checkpoint to go back to. Says which nights would go too.
+  """
+  record = session.progress()
+  if record is None or session.needs_night():
+    raise errors.UsageError(
+      'No night can be erased while a day is under way, or before the first '
+      'night: finish it with /sleep.'
+    )
+  number = expert_history.day_of_night(record, night)
+  nights = expert_history.nights_of_day(record, number)
+  later = [n['night'] for n in record['nights'] if n['night'] > max(nights)]
+  span = expert_history.span(record, number)
+  name = day_records.read(session.seed_folder)[number]['name']
+  file = next((path for path in session.days if path.stem == name), None)
+  if file is None and not re.fullmatch(_OF_SESSION, name):
+    raise errors.UsageError(
+      f'Night {night} is of {name}, a day of the run that this one started '
+      'from: its text is not kept here and cannot be erased here.'
+    )
+  cycles = [0, *session.cycles()]
+  can_roll_back = span[2] - 1 in cycles
+  problem = _standing(record, nights)
+  if rollback or (can_roll_back and not later):
+    method = ROLLBACK
+    problem = ''
+    if not can_roll_back:
+      problem = (
+        f'the checkpoint of cycle {span[2] - 1}, from before {name}, is not '
+        f'kept any more (config.checkpoint.keep); kept are {cycles[1:]}'
+      )
+  else:
+    method = FORGET
+  if problem:
+    also = f' A rollback would take nights {later} too:' if later else ''
+    way = (
+      f'{also} /forget {night} --erase --rollback.'
+      if can_roll_back
+      else ' Nothing was changed. /forget without --erase switches experts off.'
+    )
+    raise errors.UsageError(f'Night {night} cannot be erased: {problem}.{way}')
+  place = (
+    expert_history.holder(record['ledger'], nights[0])
+    if method == FORGET
+    else (0, None)
+  )
+  return Plan(method, name, number, file, nights, later, place, span)
+
+
+def carry_out(
+  session: session_lib.Session, plan: Plan
+) -> list[text_search.Found]:
+  """Erases a night; returns what is left of its day's rows in the folder.
+
+  Deletes texts first, so that an interrupted erasure can be repeated.
+
+  Args:
+    session: that the plan was made for.
+    plan: see `make_plan`.
+  """
+  texts = []
+  if plan.file is not None:
+    texts = _texts(plan.file)
+    plan.file.unlink()
+  for pattern in _DERIVED:
+    for path in (session.folder / session_lib.RUN).glob(pattern):
+      shutil.rmtree(path) if path.is_dir() else path.unlink()
+  if plan.method == ROLLBACK:
+    session.go_back(plan.span[2] - 1)
+  else:
+    since, until, cycle = plan.span
+    erased = erased_state.Day(plan.nights[0], since, until, cycle)
+    session.forget(*plan.place, erased)
+  _drop_record(session, plan)
+  return text_search.find(session.folder, *texts) if texts else []
+
+
+def _standing(record: dict[str, Any], nights: list[int]) -> str:
+  """Returns why the nights of a day cannot be forgotten alone, or ''."""
+  if len(nights) > 1:
+    return f'its day had nights {nights}, of several levels'
+  night, history = nights[0], record['ledger']
+  held = expert_history.holders(history)
+  place = next((p for p, found in held.items() if night in found), None)
+  if place is None:
+    return 'no expert holds it: it was discarded or forgotten'
+  others = [other for other in held[place] if other != night]
+  if place[1] is None:
+    return f'it was consolidated into the base of level {place[0]}'
+  if others:
+    return f'its expert also holds nights {others}, which would be lost too'
+  if expert_history.original_slot(history, night) != place:
+    return f'it was handed over to level {place[0]}'
+  return ''
+
+
+def _texts(file: pathlib.Path) -> list[str]:
+  """Returns the texts of a day's rows; names of fields and roles are none."""
+  texts: list[str] = []
+
+  def collect(value):
+    if isinstance(value, list):
+      for item in value:
+        collect(item)
+    elif isinstance(value, dict):
+      for name, item in value.items():
+        if name in _TEXT_FIELDS and isinstance(item, str):
+          texts.append(item)
+        else:
+          collect(item)
+
+  for _, row in json_lines.read(str(file)):
+    collect(row)
+  return [text for text in texts if text.strip()]
+
+
+def _drop_record(session: session_lib.Session, plan: Plan) -> None:
+  """Removes the day's digest, by which a guessed text could be confirmed."""
+  records = day_records.read(session.seed_folder)
+  if plan.method == ROLLBACK:
+    records = records[: plan.number]
+  else:
+    old = records[plan.number]
+    records[plan.number] = {**old, 'rows': 0, 'digest': '', 'missing': True}
+  if session.seed_folder.is_dir():
+    day_records.write(session.seed_folder, records)
