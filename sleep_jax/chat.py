@@ -2,8 +2,8 @@
 
     sleep-jax chat --model=FOLDER --workdir=runs/chat
 
-Commands: /sleep (consolidate today's messages), /forget NIGHT, /status, /save,
-/quit. Ctrl-C stops an answer, not the chat.
+Commands: /sleep (consolidate today's messages), /forget NIGHT [--erase],
+/status, /save, /quit. Ctrl-C stops an answer, not the chat.
 """
 
 import sys
@@ -25,8 +25,8 @@ _TEMPERATURE = flags.DEFINE_float(
   'temperature', 0.0, 'Of sampling; 0 takes the likeliest tokens.', 0.0
 )
 _HELP = (
-  'Commands: /sleep, /status, /forget NIGHT, /save, /quit. Anything else is a '
-  'message to the model.'
+  'Commands: /sleep, /status, /forget NIGHT [--erase], /save, /quit. Anything '
+  'else is a message to the model.'
 )
 
 
@@ -97,18 +97,36 @@ def _turn(chat, text: str) -> None:
 
 
 def _forget(chat, words: list[str]) -> None:
-  if len(words) != 1 or not words[0].isdigit():
+  options = set(words[1:])
+  if not (words and words[0].isdigit()) or options - {'--erase', '--rollback'}:
     raise errors.UsageError(
-      '/forget needs the number of a night, as in /forget 3.'
+      '/forget needs the number of a night, as in /forget 3; --erase also '
+      'deletes its text, and --rollback undoes the nights after it.'
     )
-  done = chat.forget(int(words[0]), _confirm)
-  days = ' The text stays in the folder days/.' if done else ''
+  night = int(words[0])
+  if options:
+    return _erase(chat, night, rollback='--rollback' in options)
+  done = chat.forget(night, _confirm)
+  days = ' The text stays: /forget NIGHT --erase deletes it.' if done else ''
   print(f'{"forgotten." if done else "kept."}{days}')
+
+
+def _erase(chat, night: int, rollback: bool) -> None:
+  from sleep_jax.runs import erasure
+
+  plan = erasure.make_plan(chat.session, night, rollback=rollback)
+  if not _confirm(plan.describe()):
+    print('kept.')
+    return
+  left = erasure.carry_out(chat.session, plan)
+  print('erased.' if not left else 'erased, but parts of the text remain:')
+  for place in left:
+    print(f'  {place.path}: {place.excerpt!r} ({place.what})')
 
 
 def _confirm(where: str) -> bool:
   try:
-    return input(f'{where} Forget it? [y/N] ').strip().lower() in ('y', 'yes')
+    return input(f'{where} Go on? [y/N] ').strip().lower() in ('y', 'yes')
   except EOFError:
     print()
     return False

@@ -13,6 +13,7 @@ COMMANDS = {
   'chat': ('chat', 'Talk to a model that learns overnight what was said.'),
   'generate': ('generate', 'Continue prompts with a run or a checkpoint.'),
   'convert': ('convert', 'Inspect, import and export checkpoints.'),
+  'trace': ('runs.trace', 'List what a work directory holds of a text.'),
   'plan': ('plan', 'Memory and time that a config needs on a TPU topology.'),
 }
 _USAGE = 'usage: sleep-jax COMMAND [flags]; sleep-jax COMMAND --help\n\n'

@@ -34,6 +34,7 @@ class ChatSession:
 
   Attributes:
     messages: of today, dicts with 'role' and 'content'.
+    session: the learner's session.
 
   Raises:
     UsageError: the file of today's messages is damaged.
@@ -49,9 +50,9 @@ class ChatSession:
       max_new: most tokens of an answer.
       temperature: 0 takes the likeliest tokens.
     """
-    self._learner, self._session = learner, learner.session
+    self._learner, self.session = learner, learner.session
     self._sampling = {'max_new': max_new, 'temperature': temperature}
-    self._file = self._session.folder / _TODAY
+    self._file = self.session.folder / _TODAY
     self.messages: list[dict[str, str]] = _read(self._file)
 
   def say(self, text: str) -> Iterator[str]:
@@ -88,10 +89,10 @@ class ChatSession:
       text = '\n'.join(
         f'{m["role"]}: {m["content"].strip()}' for m in self.messages
       )
-      self._session.add_day([text])
+      self.session.add_day([text])
       self.messages = []  # From here on the day is on disk.
       self.save()
-    elif not self._session.needs_night():
+    elif not self.session.needs_night():
       raise errors.UsageError(
         'There are no messages since the last night: there is nothing to '
         'consolidate.'
@@ -104,14 +105,14 @@ class ChatSession:
 
   def status(self) -> str:
     """Returns how many messages there are, and which night is where."""
-    num_days = len(self._session.days)
+    num_days = len(self.session.days)
     today = f'{len(self.messages)} messages since the last of {num_days} nights'
-    if self._session.needs_night():
+    if self.session.needs_night():
       today += ', which is not finished: /sleep continues it'
     rows = [
       f'night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
       f'{row["event"]}'
-      for row in self._session.loaded.expert_history
+      for row in self.session.loaded.expert_history
     ]
     return '\n'.join([today, *rows])
 

@@ -82,6 +82,35 @@ def nights_of_day(record: Mapping[str, Any], day: int) -> list[int]:
   return [n['night'] for n in record['nights'] if since < n['step'] <= until]
 
 
+def where_is_day(record: Mapping[str, Any], day: int) -> str:
+  """Returns a sentence that says where the weights hold an experience.
+
+  Args:
+    record: as in `nights_of_day`.
+    day: number of an experience, which may not have begun.
+  """
+  ended = {row['experience'] for row in record['evaluations']}
+  if day not in ended:
+    return 'not learned, or under way'
+  nights = nights_of_day(record, day)
+  if not nights:
+    return 'learned awake'
+  held = holders(record['ledger'])
+  parts = []
+  for night in nights:
+    place = next((p for p, found in held.items() if night in found), None)
+    if place is None:
+      parts.append(f'night {night}, which no expert holds')
+    elif place[1] is None:
+      parts.append(f'night {night}, in the base of level {place[0]}')
+    else:
+      parts.append(
+        f'night {night}, in expert {place[1]} of level {place[0]}, which holds '
+        f'nights {held[place]}'
+      )
+  return f'learned in {"; ".join(parts)}'
+
+
 def span(record: Mapping[str, Any], day: int) -> tuple[int, int, int]:
   """Returns the wake steps (since, until] of a day, and its first cycle.
 

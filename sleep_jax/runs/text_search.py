@@ -127,7 +127,7 @@ def _find_in_files(
   for path in sorted(root.rglob('*')):
     if path.is_file():
       name = str(path.relative_to(root))
-      yield from _count(name, 'lines', _lines(path), needles)
+      yield from _count(name, 'lines', lines(path), needles)
 
 
 def _count(
@@ -142,7 +142,7 @@ def _count(
   return [Found(name, what, num, len(best), ' '.join(best))] if num else []
 
 
-def _lines(path: pathlib.Path) -> Iterator[str]:
+def lines(path: pathlib.Path) -> Iterator[str]:
   """Yields the lines of a file as a reader sees them."""
   open_file = gzip.open if path.suffix == '.gz' else open
   with open_file(path, 'rt', encoding='utf-8', errors='replace') as file:
