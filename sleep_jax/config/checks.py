@@ -4,12 +4,11 @@ Known keys come from `schema`, which reads them from the functions that take
 them.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.config import files, schema
+from sleep_jax.config import files, ranges, schema
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
@@ -33,7 +32,7 @@ def check(config: Mapping[str, Any]) -> None:
       number of optimizers, a warm-up or a row length does not fit.
   """
   _check(config, schema.schema(config), 'config')
-  _check_finite(config, 'config')
+  ranges.check(config)
   fast = len(config['levels']) - 1
   found = len(config['wake']['optimizers'])
   if found != fast:
@@ -62,15 +61,6 @@ def check(config: Mapping[str, Any]) -> None:
         f'config.{name}: warmup is {warmup} steps, but decay_steps, which '
         f'includes it, is {steps}: lower warmup or raise decay_steps.'
       )
-  for name, least in (
-    ('wake.steps', 1), ('pretrain.steps', 0), ('data.batch_size', 1),
-    ('data.context', 3), ('data.max_prompt', 2),
-  ):  # fmt: skip
-    section, key = name.split('.')
-    if config[section][key] < least:
-      raise errors.ConfigError(
-        f'config.{name} is {config[section][key]}: set it to {least} or more.'
-      )
   for name in config['writers']:
     if name not in metric_writer.OPTIONAL_WRITERS:
       raise errors.ConfigError(
@@ -84,28 +74,17 @@ def check(config: Mapping[str, Any]) -> None:
     )
   _check_dtype(config)
   _check_lengths(config)
-  if not config['seeds'] or not config['strategies']:
-    raise errors.ConfigError(
-      'config.seeds and config.strategies need one entry each, at least.'
-    )
+  for name in ('seeds', 'strategies', 'tune.learning_rates'):
+    if not files.find(config, name):
+      raise errors.ConfigError(
+        f'config.{name} is empty: expected one entry or more.'
+      )
   for name in ('seeds', 'strategies'):
     if len(set(config[name])) < len(config[name]):
       raise errors.ConfigError(
         f'config.{name} is {list(config[name])}: an entry is there twice. Name '
         'each once.'
       )
-
-
-def _check_finite(value, place):
-  """Refuses NaN and infinity, with which a run would end without an error."""
-  if isinstance(value, Mapping):
-    for key, inner in value.items():
-      _check_finite(inner, f'{place}.{key}')
-  elif isinstance(value, (list, tuple)):
-    for number, inner in enumerate(value):
-      _check_finite(inner, f'{place}[{number}]')
-  elif isinstance(value, float) and not math.isfinite(value):
-    raise errors.ConfigError(f'{place} is {value}: expected a finite number.')
 
 
 def _check_dtype(config):

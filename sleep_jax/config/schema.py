@@ -46,7 +46,7 @@ def schema(config):
     raise errors.ConfigError(
       f'config.data.dataset is {dataset!r}: expected one of {tuple(DATASETS)}.'
     )
-  given = ('path', 'seed', 'stream_seed')
+  given = ('path', 'seed', 'stream_seed', 'ends')
   alone = dict.fromkeys(
     ('name', 'seeds', 'strategies', 'evaluate_samples', 'writers',
      'compile_cache'), REQUIRED
@@ -56,6 +56,7 @@ def schema(config):
       **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
                                        'cache_dir')),
       'dataset': REQUIRED, 'path': REQUIRED, 'extra_days': OPTIONAL,
+      'growing': OPTIONAL,
       'settings': _arguments(DATASETS[dataset].make, but=given),
     },
     'tokenizer': _arguments(tokenizer.make, but=('texts',)),
@@ -66,7 +67,7 @@ def schema(config):
       'optimizer': adam,
     },
     'wake': {
-      'steps': REQUIRED, 'optimizers': [adam],
+      'steps': REQUIRED, 'epochs': OPTIONAL, 'optimizers': [adam],
       'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
       'kl_penalty': {
         'weight': REQUIRED,

@@ -4,7 +4,6 @@ References: 2606.03979 v2 section 3.4 (Dreaming); docs/method.md, "Dreaming".
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,22 +19,6 @@ _ALLOWED = {
   'importance': (GRADIENT, NORM, RANDOM),
   'start': (BASE, CURRENT),
   'score': (LIKELIHOOD, GREEDY),
-}
-_MINIMUM = {
-  'rounds': 1,
-  'candidates': 1,
-  'texts': 1,
-  'temperature': 0.0,
-  'top': 0,
-  'random': 0,
-  'repeats': 1,
-  'margin': 0.0,
-  'old': 1,
-  'template_share': 0.0,
-  'sequences': 1,
-  'reading': 0,
-  'num_updates': 1,
-  'updates_per_round': 1,
 }
 
 
@@ -171,7 +154,9 @@ def optimizer_settings(
 def make(
   trial: Mapping[str, Any], writer: Mapping[str, Any], **fields: Any
 ) -> Settings:
-  """Validates `config.dream` and returns it as `Settings`.
+  """Checks that the fields of `config.dream` fit together; returns `Settings`.
+
+  The range of each field alone is in `config.ranges`.
 
   Raises:
     ConfigError: a field has a value that is not allowed; names the field, its
@@ -185,23 +170,18 @@ def make(
   for name, allowed in _ALLOWED.items():
     if getattr(made, name) not in allowed:
       raise errors.ConfigError(
-        f'dream.{name} is {getattr(made, name)!r}: expected one of {allowed}.'
+        f'config.dream.{name} is {getattr(made, name)!r}: expected one of '
+        f'{allowed}.'
       )
-  for name, minimum in _MINIMUM.items():
-    _check_minimum(f'dream.{name}', getattr(made, name), minimum)
-  if made.template_share > 1:
-    raise errors.ConfigError(
-      f'dream.template_share is {made.template_share}: expected 0 to 1.'
-    )
   if not 1 <= made.num_tried <= made.candidates:
     raise errors.ConfigError(
-      f'dream.top {made.top} and dream.random {made.random} select '
+      f'config.dream.top {made.top} and dream.random {made.random} select '
       f'{made.num_tried} of dream.candidates {made.candidates} dreams: '
       f'expected 1 to {made.candidates}.'
     )
   if made.num_updates % made.updates_per_round:
     raise errors.ConfigError(
-      f'dream.num_updates {made.num_updates} is not a multiple of '
+      f'config.dream.num_updates {made.num_updates} is not a multiple of '
       f'dream.updates_per_round {made.updates_per_round}: change one of them.'
     )
   return made
@@ -219,17 +199,10 @@ def make_adapter(fields: Mapping[str, Any], section: str) -> Adapter:
       value and what is expected.
   """
   made = Adapter(**{**fields, 'targets': tuple(fields['targets'])})
-  for field in ('rank', 'steps', 'batch'):
-    _check_minimum(f'{section}.{field}', getattr(made, field), 1)
   unknown = set(made.targets) - set(lora.TARGETS)
   if unknown or not made.targets:
     raise errors.ConfigError(
-      f'{section}.targets is {made.targets}: expected one or more of '
+      f'config.{section}.targets is {made.targets}: expected one or more of '
       f'{lora.TARGETS}.'
     )
   return made
-
-
-def _check_minimum(name: str, value: float, minimum: float) -> None:
-  if not minimum <= value < math.inf:
-    raise errors.ConfigError(f'{name} is {value}: expected {minimum} or more.')

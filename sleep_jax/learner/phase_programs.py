@@ -20,7 +20,7 @@ from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
-from sleep_jax.sleep import consolidation, expert_merge, settings_checks
+from sleep_jax.sleep import consolidation, expert_merge
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.wake import kl_penalty
 
@@ -181,11 +181,6 @@ class PhasePrograms:
     settings = self.config.wake.kl_penalty.to_dict()
     weight = settings.pop('weight')
     teacher = sleep_settings.Teacher('anchor', 'old', **settings)
-    settings_checks.check_teacher(teacher, 'wake.kl_penalty')
-    if not weight >= 0:
-      raise errors.ConfigError(
-        f'wake.kl_penalty.weight is {weight}: expected 0 or more.'
-      )
     if not weight:
       return None
     if 1 not in nights:

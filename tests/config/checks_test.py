@@ -91,7 +91,7 @@ def test_lengths_that_the_sequence_axis_does_not_divide_are_named(
     ),
     (
       dict(wake=WAKE | dict(steps=0, optimizers=(dict(learning_rate=1.0),))),
-      'config.wake.steps is 0: set it to 1',
+      'config.wake.steps is 0: expected .* 1 or more',
     ),
     (dict(seeds=[0, 1, 0]), r'config.seeds is \[0, 1, 0\]: .* twice'),
     (
@@ -102,7 +102,7 @@ def test_lengths_that_the_sequence_axis_does_not_divide_are_named(
       dict(tune=dict(learning_rates=[1.0, float('inf')], experiences=1)),
       r'config.tune.learning_rates\[1\] is inf',
     ),
-    (dict(seeds=()), 'config.seeds and config.strategies need one'),
+    (dict(seeds=()), 'config.seeds is empty: expected one'),
     (
       dict(expert_optimizer=dict(learning_rate=1.0, warmup=9, decay_steps=8)),
       'config.expert_optimizer: warmup is 9 steps, .* is 8',

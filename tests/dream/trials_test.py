@@ -504,25 +504,19 @@ def test_texts_without_weight_do_not_change_the_adapter():
     (dict(order='now'), "dream.order is 'now'"),
     (dict(importance='size'), "dream.importance is 'size'"),
     (dict(top=4, random=1), 'dream.candidates 4'),
-    (dict(margin=-1.0), 'dream.margin is -1.0'),
-    (dict(margin=float('nan')), 'dream.margin is nan'),
     (dict(num_updates=3, updates_per_round=2), 'not a multiple'),
-    (dict(texts=0), 'dream.texts is 0'),
-    (dict(template_share=2.0), 'dream.template_share is 2.0'),
-    (dict(temperature=-1.0), 'dream.temperature is -1.0'),
   ],
 )
-def test_settings_outside_their_range_are_refused(change, message):
+def test_settings_that_do_not_fit_together_are_refused(change, message):
   with pytest.raises(ValueError, match=message):
     _settings(**change)
 
 
-def test_adapters_outside_their_range_are_refused():
+def test_adapters_of_unknown_matrices_are_refused():
   adapter = dict(
     rank=2, alpha=4.0, targets=('key',), steps=1, batch=1, learning_rate=1e-2
   )
   for change, message in (
-    (dict(rank=0), 'dream.trial.rank is 0'),
     (dict(targets=('kea',)), "dream.trial.targets is .'kea'"),
     (dict(targets=()), 'dream.trial.targets'),
   ):

@@ -103,18 +103,3 @@ def test_a_level_that_never_sleeps_is_refused():
   study = tiny_study.TinyStudy(c)
   with pytest.raises(ValueError, match='the fastest level never sleeps'):
     study.programs('sleep')
-
-
-@pytest.mark.parametrize(
-  ('change', 'message'),
-  [
-    ({'weight': -1.0}, 'wake.kl_penalty.weight is -1.0: expected 0 or more'),
-    ({'bos_share': 2.0}, 'wake.kl_penalty: bos_share is 2.0: expected 0 to 1'),
-    ({'sequences': 0}, 'wake.kl_penalty: sequences is 0: expected 1 or more'),
-  ],
-)
-def test_settings_outside_their_range_are_refused(change, message):
-  c = tiny_study.config()
-  c.wake.kl_penalty = PENALTY | change
-  with pytest.raises(ValueError, match=message):
-    tiny_study.TinyStudy(c).programs('sleep')
