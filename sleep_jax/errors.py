@@ -23,8 +23,30 @@ class DataError(SleepJaxError, ValueError):
   """A file of text or a row of it cannot be used."""
 
 
+class TooLongError(DataError):
+  """Rows have more tokens than the settings allow.
+
+  Attributes:
+    num_rows: their number.
+    lines: a line for each of the first of them.
+  """
+
+  def __init__(
+    self, message: str, *, num_rows: int = 0, lines: tuple[str, ...] = ()
+  ):
+    super().__init__(message)
+    self.num_rows, self.lines = num_rows, lines
+
+
 class ModelFileError(SleepJaxError, ValueError):
   """A file of a model cannot be used: weights, config, tokenizer, template."""
+
+
+class ModelFileWarning(SleepJaxError, UserWarning):
+  """A model is read, but not every file of it, or not as its config says.
+
+  It is issued with `warnings.warn`; commands print it as one line.
+  """
 
 
 class WorkdirError(SleepJaxError, ValueError):

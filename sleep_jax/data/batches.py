@@ -5,6 +5,7 @@ access and batch `index` is the same for every caller, so a position in the
 stream is one integer and does not depend on the number of hosts.
 """
 
+import dataclasses
 import functools
 import zlib
 
@@ -19,6 +20,19 @@ from sleep_jax.data import row_layout
 _SEED_NAMES = {'pretrain': 'birth'}
 
 
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+  """Rows that were left out because they are too long.
+
+  Attributes:
+    num_rows: their number.
+    lines: a line for each of the first of them.
+  """
+
+  num_rows: int = 0
+  lines: tuple[str, ...] = ()
+
+
 class Source:
   """Stored token rows and the endless, shuffled batches over them.
 
@@ -27,6 +41,7 @@ class Source:
     num_rows: number of stored rows; a packed row holds several texts.
     num_tokens: number of tokens in all rows, with BOS and EOS, without padding.
     layout: columns of a stored row.
+    skipped: rows that were too long and are not among them.
   """
 
   def __init__(
@@ -38,8 +53,10 @@ class Source:
     num_tokens: int,
     batch_size: int,
     seed: int,
+    skipped: Skipped = Skipped(),
   ):
     self.name = name
+    self.skipped = skipped
     self.num_rows = int(store.shape[0])
     self.num_tokens = num_tokens
     self.layout = layout

@@ -9,10 +9,12 @@ import dataclasses
 from sleep_jax import errors, types
 from sleep_jax.data import (
   batches,
+  chat_rows,
   probe_arrays,
   task_arrays,
   template_arrays,
   token_cache,
+  tokenization,
 )
 from sleep_jax.datasets import dataset as dataset_lib
 
@@ -67,7 +69,9 @@ def build(
   loss_on: str = 'all',
   prefix: int = 8,
   overlap: int = -1,
+  too_long: str = 'error',
   day_batch_size: int = 0,
+  chat_template: chat_rows.Template | None = None,
 ) -> Stream:
   """Tokenizes a dataset.
 
@@ -78,8 +82,8 @@ def build(
       0 uses `batch_size`.
 
   Raises:
-    DataError: there are no experiences, a task practises on a scored probe, or
-      a text does not fit.
+    DataError: there are no experiences, or a task practises on a scored probe.
+    TooLongError: rows do not fit; lists those of all sources.
   """
   if not dataset.experiences:
     raise errors.DataError(
@@ -87,24 +91,47 @@ def build(
     )
   task_arrays.check_tasks(dataset)
 
+  rows_too_long: list[errors.TooLongError] = []
+
   def make_source(
     name: str, rows: list[dataset_lib.Row], batch_size: int = batch_size
   ) -> batches.Source:
-    return token_cache.make_source(
-      name,
-      rows,
-      tokenizer,
-      context=context,
-      max_prompt=max_prompt,
-      batch_size=batch_size,
-      seed=seed,
-      cache_dir=cache_dir,
-      pack=pack,
-      loss_on=loss_on,
-      prefix=prefix,
-      overlap=overlap,
-    )
+    try:
+      return token_cache.make_source(
+        name,
+        rows,
+        tokenizer,
+        context=context,
+        max_prompt=max_prompt,
+        batch_size=batch_size,
+        seed=seed,
+        cache_dir=cache_dir,
+        pack=pack,
+        loss_on=loss_on,
+        prefix=prefix,
+        overlap=overlap,
+        too_long=too_long,
+        chat_template=chat_template,
+      )
+    except errors.TooLongError as error:
+      rows_too_long.append(error)
+      return None  # type: ignore[return-value]  # Raised below, for all.
 
+  pretrain, held_out = (
+    make_source(name, rows) if rows else None
+    for name, rows in (
+      ('pretrain', dataset.pretrain), ('held_out', dataset.held_out)
+    )
+  )  # fmt: skip
+  experiences = tuple(
+    make_source(name, rows, day_batch_size or batch_size)
+    for name, rows in dataset.experiences
+  )
+  if rows_too_long:
+    raise tokenization.too_long_error(
+      sum(error.num_rows for error in rows_too_long),
+      [line for error in rows_too_long for line in error.lines],
+    )
   probe_groups = [
     *dataset.probes.values(),
     *dataset.template_probes.values(),
@@ -124,16 +151,9 @@ def build(
   return Stream(
     dataset=dataset,
     tokenizer=tokenizer,
-    pretrain=(
-      make_source('pretrain', dataset.pretrain) if dataset.pretrain else None
-    ),
-    held_out=(
-      make_source('held_out', dataset.held_out) if dataset.held_out else None
-    ),
-    experiences=tuple(
-      make_source(name, rows, day_batch_size or batch_size)
-      for name, rows in dataset.experiences
-    ),
+    pretrain=pretrain,
+    held_out=held_out,
+    experiences=experiences,
     probes={key: make_probes(group) for key, group in dataset.probes.items()},
     template_probes={
       key: make_probes(group) for key, group in dataset.template_probes.items()
@@ -160,3 +180,14 @@ def build(
       overlap=overlap,
     ),
   )
+
+
+def skipped_rows(stream: Stream) -> list[str]:
+  """Returns a sentence for each source that leaves out rows."""
+  sources = [stream.pretrain, stream.held_out, *stream.experiences]
+  return [
+    f'{source.name}: {source.skipped.num_rows:,} rows are too long and are '
+    "left out (data.too_long='skip'), such as " + source.skipped.lines[0]
+    for source in sources
+    if source is not None and source.skipped.num_rows
+  ]

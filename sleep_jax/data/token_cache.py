@@ -16,7 +16,13 @@ import numpy as np
 import tensorstore
 
 from sleep_jax import errors, types
-from sleep_jax.data import batches, packing, row_layout, tokenization
+from sleep_jax.data import (
+  batches,
+  chat_rows,
+  packing,
+  row_layout,
+  tokenization,
+)
 from sleep_jax.datasets import dataset
 
 _FORMAT = 1  # Increase when the meaning of the cached arrays changes.
@@ -41,6 +47,8 @@ def make_source(
   loss_on: str = 'all',
   prefix: int = 8,
   overlap: int = -1,
+  too_long: str = 'error',
+  chat_template: chat_rows.Template | None = None,
 ) -> batches.Source:
   """Returns a source over tokenized rows, read from the cache if it has them.
 
@@ -59,10 +67,13 @@ def make_source(
     prefix: tokens of plain text that a stored prompt keeps, BOS not counted.
     overlap: tokens that neighbouring windows of a longer plain text share; -1
       refuses longer texts.
+    too_long: 'error' refuses rows that do not fit; 'skip' leaves them out.
+    chat_template: writes conversations; None: they are read in the plain format
+      of `datasets.conversations`.
 
   Raises:
-    DataError: there are no rows, a setting is out of range, or a text does not
-      fit.
+    DataError: there are no rows, a setting is out of range, or no row fits.
+    TooLongError: rows do not fit; lists them.
     StorageError: the cache cannot be written.
   """
   if not rows:
@@ -73,6 +84,10 @@ def make_source(
   if loss_on not in ('all', 'response'):
     raise errors.ConfigError(
       f"loss_on is {loss_on!r}: use 'all' or 'response'."
+    )
+  if too_long not in ('error', 'skip'):
+    raise errors.ConfigError(
+      f"data.too_long is {too_long!r}: use 'error' or 'skip'."
     )
   if not 0 < prefix < max_prompt:
     raise errors.ConfigError(
@@ -99,42 +114,80 @@ def make_source(
     prompts_per_row=max(1, context // 8) if pack else 1,
   )
 
-  def compute() -> tuple[np.ndarray, int]:
-    sequences = [
-      sequence
+  def compute() -> tuple[np.ndarray, dict]:
+    found = [
+      tokenization.encode(
+        row, tokenizer, chat_template=chat_template, **settings
+      )
       for row in rows
-      for sequence in tokenization.tokenize(row, tokenizer, **settings)
     ]
+    skipped = [str(row) for row in found if not isinstance(row, list)]
+    sequences = [one for row in found if isinstance(row, list) for one in row]
+    about = {
+      'num_tokens': sum(len(sequence.tokens) for sequence in sequences),
+      'num_skipped': len(skipped),
+      'skipped': skipped[: tokenization.MAX_LISTED],
+    }
+    _check_skipped(name, about, too_long, is_empty=not sequences)
     columns = packing.make_columns(
       sequences, layout, pad=tokenizer.eos, pack=pack
     )
-    num_tokens = sum(len(sequence.tokens) for sequence in sequences)
-    return layout.join(columns), num_tokens
+    return layout.join(columns), about
 
-  fingerprint = _fingerprint(rows, tokenizer, dict(settings, pack=pack))
+  template = chat_template if any(row.messages for row in rows) else None
+  fingerprint = _fingerprint(
+    rows, tokenizer, dict(settings, pack=pack), template
+  )
   if cache_dir is None:
-    array, num_tokens = compute()
+    array, about = compute()
     store = tensorstore.array(array)
   else:
-    store, num_tokens = _cached(cache_dir, fingerprint, compute)
+    store, about = _cached(cache_dir, fingerprint, compute)
+    _check_skipped(name, about, too_long)
   return batches.Source(
     name,
     store,
     layout=layout,
-    num_tokens=num_tokens,
+    num_tokens=about['num_tokens'],
     batch_size=batch_size,
     seed=seed,
+    skipped=batches.Skipped(
+      about.get('num_skipped', 0), tuple(about.get('skipped', ()))
+    ),
   )
+
+
+def _check_skipped(
+  name: str, about: dict, too_long: str, *, is_empty: bool = False
+) -> None:
+  """Refuses rows that are too long, or a day of which none is left.
+
+  Raises:
+    TooLongError: rows are too long and are not to be skipped.
+    DataError: all rows would be skipped.
+  """
+  num, lines = about.get('num_skipped', 0), about.get('skipped', ())
+  if num and too_long == 'error':
+    raise tokenization.too_long_error(num, lines)
+  if is_empty:
+    raise errors.DataError(
+      f'{name}: all of its {num:,} rows are too long, such as\n  {lines[0]}\n'
+      'With data.too_long=skip nothing is left of it: raise the field that is '
+      'named, or remove the file.'
+    )
 
 
 def _fingerprint(
   rows: list[dataset.Row],
   tokenizer: types.Tokenizer,
   settings: dict,
+  template: chat_rows.Template | None,
 ) -> str:
   """Returns a hash of everything that determines the cached arrays."""
   digest = hashlib.sha256()
   header = [_FORMAT, tokenizer.fingerprint, settings]
+  if template is not None:
+    header.append(template.fingerprint)
   digest.update(json.dumps(header, sort_keys=True).encode())
   for row in rows:
     fields = [
@@ -143,6 +196,7 @@ def _fingerprint(
       row.answer_start,
       row.subject,
       row.target_start,
+      *([row.messages] if row.messages else []),
     ]
     digest.update(json.dumps(fields).encode())
   return digest.hexdigest()
@@ -151,27 +205,25 @@ def _fingerprint(
 def _cached(
   cache_dir: str,
   fingerprint: str,
-  compute: Callable[[], tuple[np.ndarray, int]],
-) -> tuple[tensorstore.TensorStore, int]:
+  compute: Callable[[], tuple[np.ndarray, dict]],
+) -> tuple[tensorstore.TensorStore, dict]:
   """Opens the rows of a fingerprint; computes and writes them if missing."""
   folder = os.path.join(os.path.abspath(cache_dir), fingerprint[:32])
   info_path = os.path.join(folder, 'about.json')
   if not os.path.exists(info_path):
-    array, num_tokens = compute()
+    array, about = compute()
     try:
-      _write(folder, info_path, array, num_tokens)
+      _write(folder, info_path, array, about)
     except (OSError, ValueError) as error:  # tensorstore raises the latter.
       raise errors.StorageError(
         f'The token cache {cache_dir} cannot be written ({error}): free disk '
         'space or use a folder that is writable.'
       ) from error
   with open(info_path, encoding='utf-8') as file:
-    return _open(folder), json.load(file)['num_tokens']
+    return _open(folder), json.load(file)
 
 
-def _write(
-  folder: str, info_path: str, array: np.ndarray, num_tokens: int
-) -> None:
+def _write(folder: str, info_path: str, array: np.ndarray, about: dict) -> None:
   """Writes to a temporary folder and renames it, so no cache is incomplete."""
   parent, name = os.path.split(folder)
   os.makedirs(parent, exist_ok=True)
@@ -190,7 +242,7 @@ def _write(
     with open(
       os.path.join(temporary, 'about.json'), 'w', encoding='utf-8'
     ) as file:
-      json.dump({'num_tokens': num_tokens}, file)
+      json.dump(about, file)
     os.rename(temporary, folder)
   except OSError:
     if not os.path.exists(info_path):  # Else another process wrote it first.

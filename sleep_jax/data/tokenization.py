@@ -5,10 +5,14 @@ be stored for rehearsal; it never contains a token of an answer.
 """
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
 from sleep_jax import errors, types
+from sleep_jax.data import chat_rows
 from sleep_jax.datasets import dataset
 
+MAX_LISTED = 20  # Rows that are too long and named in a message.
 _SUBJECT_TOKENS = 4  # Subject of a window that has none: its first tokens.
 
 
@@ -29,7 +33,46 @@ class Sequence:
   subject: tuple[int, int]
 
 
+@dataclasses.dataclass(frozen=True)
+class TooLong:
+  """A row that has more tokens than the settings allow.
+
+  Attributes:
+    where: source of the row.
+    what: 'the prompt' or 'the text'.
+    num_tokens: its tokens, BOS and EOS included.
+    field: setting that limits them.
+    limit: value of the setting.
+  """
+
+  where: str
+  what: str
+  num_tokens: int
+  field: str
+  limit: int
+
+  def __str__(self) -> str:
+    return (
+      f'{self.where}: {self.what} has {self.num_tokens:,} tokens, and '
+      f'{self.field} is {self.limit:,}'
+    )
+
+
 def tokenize(
+  row: dataset.Row, tokenizer: types.Tokenizer, **settings: Any
+) -> list[Sequence]:
+  """As `encode`, but refuses a row that is too long.
+
+  Raises:
+    TooLongError: the text exceeds `context`, or its prompt `max_prompt`.
+  """
+  found = encode(row, tokenizer, **settings)
+  if isinstance(found, TooLong):
+    raise too_long_error(1, [str(found)])
+  return found
+
+
+def encode(
   row: dataset.Row,
   tokenizer: types.Tokenizer,
   *,
@@ -38,15 +81,24 @@ def tokenize(
   loss_on: str,
   prefix: int,
   overlap: int = -1,
-) -> list[Sequence]:
+  chat_template: chat_rows.Template | None = None,
+) -> list[Sequence] | TooLong:
   """Returns a row as one sequence, or as several windows if it is longer.
 
   Only plain text is split into windows, and only if `overlap` is not negative.
-  `token_cache.make_source` describes the settings.
+  The loss of a conversation is on the turn that is learned, whatever `loss_on`
+  is. `token_cache.make_source` describes the settings.
 
   Raises:
-    DataError: the text exceeds `context`, or its prompt `max_prompt`.
+    DataError: the chat template refuses the row.
   """
+  if row.messages and chat_template is not None:
+    tokens, prompt_length = chat_rows.encode(
+      row, chat_template, bos=tokenizer.bos
+    )
+    return _too_long(row, tokens, prompt_length, context, max_prompt) or [
+      Sequence(tokens, prompt_length, prompt_length, subject=(0, 0))
+    ]
   ids, spans = tokenizer.encode_offsets(row.text[: row.response_start])
   if row.response_start is None:
     response = []
@@ -57,14 +109,11 @@ def tokenize(
   else:
     response = tokenizer.encode(row.text[row.response_start :])
     prompt_length = 1 + len(ids)
-    if prompt_length > max_prompt:
-      raise errors.DataError(
-        f'{row.where}: the prompt has {prompt_length} tokens with BOS, but '
-        f'max_prompt is {max_prompt}: shorten the prompt or raise max_prompt.'
-      )
   tokens = [tokenizer.bos, *ids, *response, tokenizer.eos]
   subject = _token_span(row.subject, spans, prompt_length)
-  loss_on_all = loss_on == 'all' or row.response_start is None
+  loss_on_all = (
+    loss_on == 'all' and not row.messages
+  ) or row.response_start is None
   target_start = 1 + sum(start < row.target_start for start, _ in spans)
   if len(tokens) > context and overlap >= 0 and row.response_start is None:
     size = context - 2
@@ -83,13 +132,7 @@ def tokenize(
       )
       for start in starts
     ]
-  if len(tokens) > context:
-    raise errors.DataError(
-      f'{row.where}: the text has {len(tokens)} tokens with BOS and EOS, but '
-      f'the context is {context}: split the text, raise the context, or split '
-      'plain text into windows (data.overlap).'
-    )
-  return [
+  return _too_long(row, tokens, prompt_length, context, max_prompt) or [
     Sequence(
       tokens=tokens,
       loss_start=target_start if loss_on_all else prompt_length,
@@ -97,6 +140,37 @@ def tokenize(
       subject=subject,
     )
   ]
+
+
+def too_long_error(num: int, rows: Iterable[str]) -> errors.TooLongError:
+  """Returns the error for rows that are too long, with the choices.
+
+  Args:
+    num: number of all of them.
+    rows: a line for each of the first.
+  """
+  listed = tuple(rows)[:MAX_LISTED]
+  what = 'row is' if num == 1 else 'rows are'
+  first = f' (first {len(listed)})' if len(listed) < num else ''
+  return errors.TooLongError(
+    f'{num:,} {what} too long{first}:\n  '
+    + '\n  '.join(listed)
+    + '\nRaise the field that is named, split the rows (or plain text into '
+    "windows: data.overlap), or leave them out: data.too_long='skip'.",
+    num_rows=num,
+    lines=listed,
+  )
+
+
+def _too_long(row, tokens, prompt_length, context, max_prompt):
+  """Returns what is too long, or None."""
+  if row.response_start is not None and prompt_length > max_prompt:
+    return TooLong(
+      row.where, 'the prompt', prompt_length, 'data.max_prompt', max_prompt
+    )
+  if len(tokens) > context:
+    return TooLong(row.where, 'the text', len(tokens), 'data.context', context)
+  return None
 
 
 def _later_prompt_length(row, ids, prefix) -> int:
