@@ -7,6 +7,7 @@ so a message cannot forge a turn of another role. The template is rendered with
 placeholders instead of the contents, so it cannot trim or drop parts of them.
 """
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,10 @@ _OPEN, _CLOSE = '\ue000', '\ue001'
 class ChatTemplate:
   """Converts conversations to tokens.
 
+  Attributes:
+    ends: tokens that end the model's turn.
+    fingerprint: equal for equal templates with equal tokenizers only.
+
   Args:
     folder: folder of a Hugging Face model.
     ends: tokens that end the model's turn.
@@ -46,6 +51,9 @@ class ChatTemplate:
     self._tokenizer.no_padding()
     self._tokenizer.no_truncation()
     self._special_tokens = special_tokens
+    self.ends = frozenset(ends)
+    found = [text, special_tokens, sorted(ends), self._tokenizer.to_str()]
+    self.fingerprint = hashlib.sha256(json.dumps(found).encode()).hexdigest()
     environment = sandbox.ImmutableSandboxedEnvironment(
       trim_blocks=True,
       lstrip_blocks=True,
