@@ -40,6 +40,7 @@ class Stream:
     dream_templates: templates of dream prompts; zero rows if there are none.
     tasks: what the nights of an experience dream about, by the experience's
       key; a key without a task is absent.
+    chat_template: writes conversations, or None for the plain format.
   """
 
   dataset: dataset_lib.Dataset
@@ -54,6 +55,7 @@ class Stream:
   templates: types.PromptTemplates
   dream_templates: types.PromptTemplates
   tasks: dict[str, types.Task]
+  chat_template: chat_rows.Template | None = None
 
 
 def build(
@@ -179,15 +181,29 @@ def build(
       prefix=prefix,
       overlap=overlap,
     ),
+    chat_template=chat_template,
   )
 
 
-def skipped_rows(stream: Stream) -> list[str]:
-  """Returns a sentence for each source that leaves out rows."""
+def notes(stream: Stream) -> list[str]:
+  """Returns what the user should know about the rows before they are learned.
+
+  That rows are left out, and how conversations are written.
+  """
   sources = [stream.pretrain, stream.held_out, *stream.experiences]
-  return [
+  found = [
     f'{source.name}: {source.skipped.num_rows:,} rows are too long and are '
     "left out (data.too_long='skip'), such as " + source.skipped.lines[0]
     for source in sources
     if source is not None and source.skipped.num_rows
   ]
+  dataset = stream.dataset
+  parts = [dataset.pretrain, *(rows for _, rows in dataset.experiences)]
+  if any(row.messages for rows in parts for row in rows):
+    how = (
+      'the chat template of the model'
+      if stream.chat_template is not None
+      else "the plain format ('user: ...'); the model has no chat template"
+    )
+    found.append(f'Conversations are written in {how}.')
+  return found

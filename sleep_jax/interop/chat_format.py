@@ -1,0 +1,30 @@
+"""How a pretrained model reads conversations: in its chat template, if any."""
+
+from sleep_jax import errors, types
+from sleep_jax.data import chat_template
+from sleep_jax.interop import hf_checkpoint, hf_tokenizer
+
+
+def load_template(
+  base_model: hf_checkpoint.HfCheckpoint | None, tokenizer: types.Tokenizer
+) -> chat_template.ChatTemplate | None:
+  """Returns the chat template of a model.
+
+  Args:
+    base_model: the checkpoint; None for a model that was pretrained here.
+    tokenizer: its tokenizer.
+
+  Returns:
+    The template, or None if the model has none. It then reads conversations in
+    the plain format of `datasets.conversations`.
+
+  Raises:
+    ModelFileError: the template cannot be used.
+  """
+  if base_model is None:
+    return None
+  ends = hf_tokenizer.end_tokens(base_model, tokenizer)
+  try:
+    return chat_template.ChatTemplate(str(base_model.folder), ends)
+  except errors.MissingFileError:
+    return None
