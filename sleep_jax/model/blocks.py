@@ -35,13 +35,13 @@ class Block(nn.Module):
     self.attention = attention_lib.Attention(c)
     self.levels = continuum_memory.ContinuumMemory(c, self.level_numbers)
 
-  def __call__(self, h_BTD, mask, positions_BT, local, *gating):
-    branch, cache = self.attention(h_BTD, mask, positions_BT, local)
+  def __call__(self, h_BTD, mask, positions, kind, *gating):
+    branch, cache = self.attention(h_BTD, mask, positions, kind)
     return self.levels(h_BTD + branch, *gating), cache
 
-  def decode(self, h_BTD, mask_BTS, positions_BT, cache, slot, local, *gating):
+  def decode(self, h_BTD, mask_BTS, positions, cache, slot, kind, *gating):
     branch, cache = self.attention.decode(
-      h_BTD, mask_BTS, positions_BT, cache, slot, local
+      h_BTD, mask_BTS, positions, cache, slot, kind
     )
     return self.levels(h_BTD + branch, *gating), cache
 
@@ -53,7 +53,7 @@ def block_groups(
 
   Yields:
     The module of the group; the stacked inputs of its blocks (variables, fresh
-    expert, whether attention is local); and the indices of its layers.
+    expert, `attention.LayerKind`); and the indices of its layers.
   """
   trees = {'params': unflatten(weights.params)['blocks']}
   if weights.adapter:
@@ -67,10 +67,12 @@ def block_groups(
       name: _select_group(config, tree, start, stop, numbers)
       for name, tree in trees.items()
     }
-    local = None
+    local = rotated = None
     if config.window:
       local = jnp.asarray(config.local[start:stop])
-    stack = variables, fresh, local
+    if config.rotated:
+      rotated = jnp.asarray(config.rotated[start:stop])
+    stack = variables, fresh, attention_lib.LayerKind(local, rotated)
     yield Block(config, numbers), stack, range(start, stop)
 
 

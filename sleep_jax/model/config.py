@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleep_jax import errors
+from sleep_jax.model import rope_scaling as rope_scaling_lib
 
 INFINITE = 'infinite'
 EXPERIENCE = 'experience'
@@ -75,6 +76,8 @@ class Model:
     top_k: number of active experts used per token. 0 means all.
     gate_bias: initial logit of the gates. 0 gives a sigmoid gate of 1/2.
     qk_norm: whether queries and keys are normed.
+    qk_norm_whole: whether that norm is over all heads together, before they are
+      split, instead of over each head.
     qkv_bias, out_bias: whether the projections of queries, keys and values, and
       the output projection of attention, have a bias.
     tied: whether the head shares the embedding.
@@ -82,6 +85,8 @@ class Model:
     norm_eps: added to the mean square in every norm.
     act: activation of all MLPs and experts, 'silu' or 'gelu' (tanh form).
     norm_offset: added to the stored scale of every norm.
+    pre_norms: whether the residual branches of the base model norm their input.
+      Faster levels of a chain always do.
     post_norms: whether the residual branches of the base model are normed
       before they are added.
     embed_scale: factor of the embeddings.
@@ -93,8 +98,10 @@ class Model:
     window: number of tokens that local blocks attend to, including the query. 0
       means that no block is local.
     local: for each block, whether it is local.
-    local_theta: `rope_theta` of local blocks, which then have no scaling. 0
-      means that they use the same frequencies as the other blocks.
+    local_theta, local_scaling: `rope_theta` and `rope_scaling` of local blocks.
+      A theta of 0 means that they use the frequencies of the other blocks.
+    rotated: for each block, whether it has rotary positions. Empty means that
+      all have.
     unroll: layers per step of the compiled loop over layers.
     looped: whether decoding also loops over layers. It is slower on a CPU, but
       a deep model compiles in a fraction of the time.
@@ -116,14 +123,16 @@ class Model:
   top_k: int = 0
   gate_bias: float = 0.0
   qk_norm: bool = True
+  qk_norm_whole: bool = False
   qkv_bias: bool = False
   out_bias: bool = False
   tied: bool = True
   rope_theta: float = 10_000.0
-  rope_scaling: tuple[float, ...] = ()
+  rope_scaling: rope_scaling_lib.Scaling = ()
   norm_eps: float = 1e-6
   act: str = 'silu'
   norm_offset: float = 0.0
+  pre_norms: bool = True
   post_norms: bool = False
   embed_scale: float = 1.0
   query_scale: float = 0.0
@@ -133,6 +142,8 @@ class Model:
   window: int = 0
   local: tuple[bool, ...] = ()
   local_theta: float = 0.0
+  local_scaling: rope_scaling_lib.Scaling = ()
+  rotated: tuple[bool, ...] = ()
   unroll: int = 1
   looped: bool = False
   remat: str = 'none'
@@ -144,6 +155,12 @@ class Model:
   @property
   def max_slots(self) -> int:
     return max(level.slots for level in self.levels)
+
+  @property
+  def rope_depends_on_length(self) -> bool:
+    """Whether rotary frequencies depend on the length of the sequence."""
+    scalings = self.rope_scaling, self.local_scaling
+    return any(map(rope_scaling_lib.depends_on_length, scalings))
 
   @property
   def groups(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
@@ -189,8 +206,10 @@ def make(
     **{
       **settings,
       'layer_levels': tuple(settings.get('layer_levels', ())),
-      'rope_scaling': tuple(settings.get('rope_scaling', ())),
+      'rope_scaling': _scaling(settings.get('rope_scaling', ())),
+      'local_scaling': _scaling(settings.get('local_scaling', ())),
       'local': tuple(settings.get('local', ())),
+      'rotated': tuple(settings.get('rotated', ())),
     },
   )
   if config.num_heads % config.num_kv_heads:
@@ -220,10 +239,22 @@ def make(
       f'model.router_spread is {config.router_spread}: expected a value above '
       '0.'
     )
-  if len(config.rope_scaling) not in (0, 1, 4):
+  for field in ('rope_scaling', 'local_scaling'):
+    scaling = getattr(config, field)
+    if isinstance(scaling, tuple) and len(scaling) not in (0, 1, 4):
+      raise errors.ConfigError(
+        f'model.{field} is {scaling}: expected (), (factor,) or '
+        '(factor, low, high, positions), see sleep_jax/model/rope.py.'
+      )
+  if len(config.rotated) not in (0, config.num_layers):
     raise errors.ConfigError(
-      f'model.rope_scaling is {config.rope_scaling}: expected (), (factor,) or '
-      '(factor, low, high, positions), see sleep_jax/model/rope.py.'
+      f'model.rotated has {len(config.rotated)} entries: expected one for each '
+      f'of the {config.num_layers} blocks, or none.'
+    )
+  if not config.pre_norms and not config.post_norms:
+    raise errors.ConfigError(
+      'model.pre_norms and model.post_norms are False: expected at least one '
+      'of them, because residual branches without a norm diverge.'
     )
   if len(config.local) != (config.num_layers if config.window else 0):
     raise errors.ConfigError(
@@ -243,6 +274,11 @@ def make(
         'set rank to at least 1, or slots to 0.'
       )
   return config
+
+
+def _scaling(value: Any) -> rope_scaling_lib.Scaling:
+  """Returns a scaling with lists, as JSON has them, as tuples."""
+  return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def _check_depth(config: Model) -> None:

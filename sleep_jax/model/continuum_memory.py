@@ -39,6 +39,7 @@ class Level(nn.Module):
       self.config,
       level.hidden,
       zero_out=not slowest and self.config.arrangement != 'depth',
+      pre_norm=self._has_pre_norm(slowest),
     )
     if level.slots:
       self.experts = experts.ExpertBank(
@@ -51,6 +52,13 @@ class Level(nn.Module):
         self.config.act,
       )
 
+  def _has_pre_norm(self, slowest):
+    c = self.config
+    if c.arrangement == 'independent':
+      return False  # They share one, see `ContinuumMemory`.
+    # In 'depth' every level consists of MLPs of the base model.
+    return c.pre_norms or not (slowest or c.arrangement == 'depth')
+
   def __call__(self, x_BTD, active_E, fresh, opened_BE=None):
     y_BTD, x_BTD = self.base(x_BTD)
     slots = self.config.levels[self.number - 1].slots
@@ -61,17 +69,18 @@ class Level(nn.Module):
 
 
 class Base(nn.Module):
-  """MLP of a level and, unless levels are independent, its norm."""
+  """MLP of a level and its norm, if it has one of its own."""
 
   config: config_lib.Model
   hidden: int
   zero_out: bool
+  pre_norm: bool
 
   @nn.compact
   def __call__(self, x_BTD):
-    """Returns the branch and the normed input, which the experts also read."""
+    """Returns the branch and its input, which the experts also read."""
     c = self.config
-    if c.arrangement != 'independent':
+    if self.pre_norm:
       x_BTD = layers.RMSNorm(c.norm_eps, c.norm_offset, name='norm')(x_BTD)
     mlp = layers.SwiGLU(self.hidden, self.zero_out, c.act, name='mlp')
     return mlp(x_BTD), x_BTD
@@ -94,7 +103,8 @@ class ContinuumMemory(nn.Module):
     c, fresh = self.config, fresh or {}
     norm = functools.partial(layers.RMSNorm, c.norm_eps, c.norm_offset)
     if c.arrangement == 'independent':
-      x_BTD, branch_BTD = norm(name='norm')(h_BTD), jnp.zeros_like(h_BTD)
+      x_BTD = norm(name='norm')(h_BTD) if c.pre_norms else h_BTD
+      branch_BTD = jnp.zeros_like(h_BTD)
     for number in self.numbers:
       level = Level(c, number, name=str(number))
       opened_BE = None if opened_BNE is None else opened_BNE[:, number - 1]

@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from sleep_jax import types
-from sleep_jax.model import attention_kernels, blocks, experts
+from sleep_jax.model import (
+  attention,
+  attention_kernels,
+  blocks,
+  experts,
+  rope,
+)
 from sleep_jax.model import config as config_lib
 
 Array = types.Array
@@ -21,10 +27,10 @@ def init(config: config_lib.Model, key: Array) -> types.Weights:
   """Draws the weights of an untrained model, f32. No expert is active."""
   c = config
   embed_key, head_key, block_key = jax.random.split(key, 3)
-  h = jnp.zeros((1, 1, c.width))
+  h, zero_11 = jnp.zeros((1, 1, c.width)), jnp.zeros((1, 1), jnp.int32)
   args = (
     attention_kernels.prepare_mask(jnp.ones((1, 1), jnp.int32), c.attention),
-    jnp.zeros((1, 1), jnp.int32), None,
+    rope.Positions(zero_11, zero_11), attention.LayerKind(),
     no_active_experts(c), None,
   )  # fmt: skip
 

@@ -19,6 +19,7 @@ from sleep_jax.model import (
   experts,
   layers,
   parameters,
+  rope,
 )
 from sleep_jax.model import config as config_lib
 
@@ -185,11 +186,12 @@ class Transformer:
     if weights.blocks:
       h_BPD, cache = self._embed(weights, tokens_BP), []
       mask = attention_kernels.prepare_mask(segments_BP, self.config.attention)
-      for block, (variables, fresh, local) in blocks.unstacked_blocks(
+      positions = rope.make_positions(self.config, positions_BP, segments_BP)
+      for block, (variables, fresh, kind) in blocks.unstacked_blocks(
         self.config, weights
       ):
         h_BPD, pair = block.apply(
-          variables, h_BPD, mask, positions_BP, local, weights.active_NE,
+          variables, h_BPD, mask, positions, kind, weights.active_NE,
           fresh, weights.opened_BNE,
         )  # fmt: skip
         cache.append(pair)
@@ -235,7 +237,9 @@ class Transformer:
     Returns:
       Logits `[B, V]` of the next token and the caches.
     """
-    where = mask_BS[:, None], position_B[:, None], slot
+    mask_B1S = mask_BS[:, None]
+    positions = rope.make_positions(self.config, position_B[:, None])
+    where = mask_B1S, positions, slot
     if self.config.looped:
       return self._decode_looped(weights, token_B, where, cache)
     weights = (
@@ -274,9 +278,9 @@ class Transformer:
 
   def _decode_layer(self, weights, block, layer, h, where, pair):
     """Passes one token per row through one layer."""
-    (variables, fresh, local), (mask, position, slot) = layer, where
+    (variables, fresh, kind), (mask, positions, slot) = layer, where
     h, pair = block.apply(
-      variables, self.place('token', h), mask, position, pair, slot, local,
+      variables, self.place('token', h), mask, positions, pair, slot, kind,
       weights.active_NE, fresh, weights.opened_BNE, method='decode',
     )  # fmt: skip
     return h, tuple(self.place('cache', x) for x in pair)
@@ -289,6 +293,7 @@ class Transformer:
     The inputs are recorded for `record_level`. 0 means that there are none.
     """
     mask = attention_kernels.prepare_mask(segments_BT, self.config.attention)
+    positions = rope.make_positions(self.config, positions_BT, segments_BT)
     h_BTD = self.place('embeddings', self._embed(weights, tokens_BT))
     h_BTD = self.place('states', h_BTD)
     caches, inputs = [], None
@@ -297,10 +302,10 @@ class Transformer:
       record = record_level in block.level_numbers
 
       def body(h, layer, block=block, record=record):
-        variables, fresh, local = layer
+        variables, fresh, kind = layer
         h = self.place('states', h)
         (h, cache), recorded = block.apply(
-          variables, h, mask, positions_BT, local, weights.active_NE, fresh,
+          variables, h, mask, positions, kind, weights.active_NE, fresh,
           weights.opened_BNE, mutable=['recorded'] if record else [],
         )  # fmt: skip
         if record:
