@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     dataset='facts',  # 'arc', 'facts', 'intents', 'jsonl' or 'passages'.
     path='',  # File or folder with the data; set on the command line.
     extra_days='',  # Folder of JSON-lines days after the dataset's own.
+    growing=False,  # Whether rows appended to a learned file are a new day.
     settings=dict(),  # Arguments of `make` in sleep_jax/datasets/DATASET.py.
     context=12,  # Tokens per row, BOS and EOS included.
     max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.
@@ -30,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss_on='all',  # Tokens with a loss: 'all' or 'response'.
     prefix=8,  # Tokens of a plain text that may be stored as a prompt.
     overlap=-1,  # Tokens shared by windows of a long text; -1 refuses them.
+    too_long='error',  # Rows that do not fit: 'error', or 'skip' them.
   )
   c.tokenizer = dict(kind='bpe', vocab_size=1024)  # Tokens.
 

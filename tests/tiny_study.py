@@ -183,7 +183,7 @@ class TinyStudy:
       texts=[row.text for row in dataset.pretrain], **config.tokenizer
     )
     given = config.data.to_dict()
-    for name in ('dataset', 'path', 'extra_days', 'settings'):
+    for name in ('dataset', 'path', 'extra_days', 'growing', 'settings'):
       del given[name]
     self.stream = stream_lib.build(dataset, tokenizer, seed=0, **given)
     levels = config.to_dict()['levels']

@@ -5,6 +5,7 @@ the text that a model reads can be inspected.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 Message = tuple[str, str]  # Role and content of one turn.
 
@@ -115,6 +116,9 @@ class Dataset:
     dream_templates: prompts of dreams about a document, with one '{}' for its
       subject.
     score: how probes are scored: 'greedy', 'rank' or 'forced'.
+    whole: experience -> its rows together with those that were held out of it;
+      absent where none were.
+    parts: experience -> name of the growing file of which it is a part.
   """
 
   name: str
@@ -134,3 +138,5 @@ class Dataset:
   tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
   dream_templates: list[str] = dataclasses.field(default_factory=list)
   score: str = 'greedy'
+  whole: Mapping[str, Sequence[Row]] = dataclasses.field(default_factory=dict)
+  parts: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -8,12 +8,12 @@ experience, or each value of a field is.
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sleep_jax import errors
-from sleep_jax.datasets import dataset, json_lines, row_formats
+from sleep_jax.datasets import dataset, day_files, json_lines, row_formats
 
 _USAGE = (
   'The jsonl dataset reads your own text: a .jsonl or .jsonl.gz file, a '
@@ -32,11 +32,14 @@ def make(
   field: str | None = None,
   templates: Sequence[str] = (),
   seed: int = 0,
+  ends: Mapping[str, Sequence[int]] | None = None,
 ) -> dataset.Dataset:
   """Returns a dataset of a user's own files.
 
   One row in twenty is held out of the pretraining text; without pretraining
-  text, of each experience. From fewer than twenty rows, none is held out.
+  text, of each experience. From fewer than twenty rows, none is held out. Which
+  rows of an experience are held out depends on its number of rows only, so an
+  experience stays what it is when others are added or removed.
 
   Args:
     path: file, folder, pattern or list; files are sorted by name within each.
@@ -50,19 +53,25 @@ def make(
     templates: self-study templates with one '{}', which is filled with the
       first words of a plain text.
     seed: draws the rows that are held out.
+    ends: of growing files, see `day_files.cut`.
 
   Raises:
     MissingFileError: a path matches nothing.
     DataError: a file or row cannot be used; names it.
   """
   rng = np.random.default_rng(seed)
-  groups = read_experiences(path, field)
+  other = [f for part in (probes, pretrain) if part for f in find_files(part)]
+  whole, parts = day_files.cut(
+    read_experiences(path, field, other=other), ends or {}
+  )
+  groups = dict(whole)
   pretrain_rows: list[dataset.Row] = []
   held_out: list[dataset.Row] = []
   if pretrain:
     pretrain_rows, held_out = read_pretrain(pretrain, rng)
   else:
-    for name, rows in groups.items():
+    for name, rows in whole.items():
+      rng = np.random.default_rng([seed, len(rows)])
       groups[name], held = _hold_out(rng, rows)
       held_out += held
   return dataset.Dataset(
@@ -72,6 +81,8 @@ def make(
     experiences=list(groups.items()),
     probes=_read_probes(probes, list(groups)) if probes else {},
     templates=list(templates),
+    whole=whole,
+    parts=parts,
   )
 
 
@@ -93,11 +104,16 @@ def read_pretrain(
 
 
 def read_experiences(
-  path, field: str | None = None
+  path, field: str | None = None, *, other: Sequence[str] = ()
 ) -> dict[str, list[dataset.Row]]:
-  """Returns the rows of each experience, in the order of training."""
+  """Returns the rows of each experience, in the order of training.
+
+  Args:
+    path, field: see `make`.
+    other: files that are no experiences although `path` has them.
+  """
   groups: dict[str, list[dataset.Row]] = {}
-  for file in find_files(path):
+  for file in _find_days(path, other):
     rows = json_lines.read(file)
     if not rows:
       raise errors.DataError(
@@ -126,6 +142,18 @@ def read_experiences(
         row_formats.to_rows(where, row)
       )
   return groups
+
+
+def _find_days(path, other: Sequence[str]) -> list[str]:
+  """Returns the files that are experiences."""
+  parts = [path] if isinstance(path, str) else path or ()
+  days = day_files.only_days(find_files(path), parts, other=other)
+  if not days:
+    raise errors.DataError(
+      f'jsonl: {path} has no file of an experience, only those that the config '
+      'names as pretraining text or probes: add one.'
+    )
+  return days
 
 
 def find_files(path: str | Sequence[str] | None) -> list[str]:

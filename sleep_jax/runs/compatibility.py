@@ -8,10 +8,11 @@ from sleep_jax.config import files
 from sleep_jax.model import config as config_lib
 from sleep_jax.storage import workdir
 
-# Keys that may differ between two parts of one run.
+# Keys that may differ between two parts of one run. A day that was learned has
+# no row that is too long, or is refused unless 'skip' stays.
 FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
-  'data.extra_days',
+  'data.extra_days', 'data.growing', 'data.too_long',
 )  # fmt: skip
 # What an initial model depends on.
 _PRETRAINED_WITH = (

@@ -1,15 +1,17 @@
 """Records which days a run has learned, so that a changed day is noticed.
 
 A run resumes by the position of its days. The folder of each seed therefore has
-`days.json`: name, number of rows and digest of the pretraining text and of each
-day, in order. Days that were begun must be the same at every start; new days
-may follow them.
+`days.json`: name, file, number of rows and digest of the pretraining text and
+of each day, in order. `day_changes` compares these records with the present
+files.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sleep_jax import errors
@@ -17,27 +19,97 @@ from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.storage import workdir
 
 FILE = 'days.json'
-_PRETRAINING = 'pretraining text'
+PRETRAINING = 'pretraining text'
 
+# Keys: 'name'; 'file', if the rows are of one; 'rows' and 'digest', as learned.
+# 'part_of': name of the growing file of which the day is a part.
+# What the user accepted: 'missing' (the file is gone), 'renamed' (its present
+# name), 'accepted' (its present digest), 'placed' (not in the order of files).
 Record = Mapping[str, Any]
 
 
 def describe(dataset: dataset_lib.Dataset) -> list[Record]:
-  """Returns name, number of rows and digest of each day, in order.
+  """Returns a record of the pretraining text and of each day, in order.
 
-  The first entry is the pretraining text.
+  Held-out rows belong to their day, so that the record depends on the file
+  only.
   """
-  parts = [(_PRETRAINING, dataset.pretrain), *dataset.experiences]
-  return [
-    {'name': name, 'rows': len(rows), 'digest': _digest(rows)}
-    for name, rows in parts
-  ]
+  records = [_describe(PRETRAINING, dataset.pretrain)]
+  for name, rows in dataset.experiences:
+    record = _describe(name, dataset.whole.get(name, rows))
+    if name in dataset.parts:
+      record['part_of'] = dataset.parts[name]
+    records.append(record)
+  return list(records)
+
+
+def _describe(name: str, rows: Sequence[dataset_lib.Row]) -> dict[str, Any]:
+  file = file_name(rows)
+  return {
+    'name': name,
+    **({'file': file} if file else {}),
+    'rows': len(rows),
+    'digest': digest(rows),
+  }
+
+
+def file_name(rows: Sequence[dataset_lib.Row]) -> str | None:
+  """Returns the name of the file of the first row, if it is of a file."""
+  where = rows[0].where if rows else ''
+  return os.path.basename(where.rpartition(':')[0]) or None
+
+
+def label(record: Record) -> str:
+  """Returns the name of a day for messages: that of its file if it has one."""
+  name, file = record['name'], record.get('file')
+  if not file or record.get('part_of'):
+    return name
+  # With `data.settings.field`, a file has days of other names.
+  return file if file.startswith(f'{name}.') else f'{name} (in {file})'
+
+
+def digest(rows: Iterable[dataset_lib.Row], num: int | None = None) -> str:
+  """Returns a hash of everything that is learned from rows.
+
+  Args:
+    rows: of a day.
+    num: only the first so many; None for all.
+  """
+  found = hashlib.sha256()
+  for row in itertools.islice(rows, num):
+    # Only fields that are set: a new kind of field changes no old digest.
+    learned = [
+      (field.name, value)
+      for field in _FIELDS
+      if (value := getattr(row, field.name)) != field.default
+    ]
+    found.update(json.dumps(learned).encode() + b'\n')
+  return found.hexdigest()[:32]
+
+
+_FIELDS = [f for f in dataclasses.fields(dataset_lib.Row) if f.name != 'where']
 
 
 def read(folder: workdir.Folder) -> list[Record]:
-  """Returns the records of a seed's folder; none if it has none yet."""
+  """Returns the records of a seed's folder; none if it has none yet.
+
+  Raises:
+    WorkdirError: the file is damaged.
+  """
   file = folder / FILE
-  return json.loads(file.read_text()) if file.exists() else []
+  if not file.exists():
+    return []
+  try:
+    records = json.loads(file.read_text())
+    if all({'name', 'rows', 'digest'} <= set(record) for record in records):
+      return records
+    found = 'a record lacks name, rows or digest'
+  except (ValueError, TypeError) as error:
+    found = str(error)
+  raise errors.WorkdirError(
+    f'{file} is damaged ({found}): it records the days that were learned. '
+    'Restore it from a backup, or choose another --workdir.'
+  )
 
 
 def write(folder: workdir.Folder, records: Sequence[Record]) -> None:
@@ -45,88 +117,35 @@ def write(folder: workdir.Folder, records: Sequence[Record]) -> None:
   workdir.write_json(folder / FILE, list(records))
 
 
-def changes(
-  old: Sequence[Record], new: Sequence[Record], num_begun: int
-) -> list[str]:
-  """Returns a sentence for each begun entry that is not what it was.
+def ends_of_parts(
+  own: Sequence[Record], others: Iterable[Sequence[Record]]
+) -> dict[str, tuple[int, ...]]:
+  """Returns at which rows growing files are cut into days.
 
   Args:
-    old: as recorded.
-    new: of the present files.
-    num_begun: entries of `old` that a checkpoint depends on.
+    own: records of the days that the runs of a seed have begun.
+    others: the same of the other seeds, which were cut at the same start, or
+      will be.
+
+  Returns:
+    Name of the file's day -> numbers of rows, ascending.
   """
-  names = {record['name'] for record in new}
-  found = []
-  for place, record in enumerate(old[:num_begun]):
-    now = new[place] if place < len(new) else None
-    name = record['name']
-    if now == record or record.get('missing'):
-      continue
-    if name not in names:
-      found.append(f'{name} ({record["rows"]} rows) was learned and is missing')
-    elif now is None or now['name'] != name:
-      other = 'nothing' if now is None else now['name']
-      found.append(f'{other} is in the place of {name}, which was learned')
-    else:
-      found.append(
-        f'{name} has other rows ({now["rows"]}) than were learned '
-        f'({record["rows"]})'
-      )
-  return found
+  ends = _ends(own)
+  for records in others:
+    for name, theirs in _ends(records).items():
+      mine = ends.get(name, ())
+      last = mine[-1] if mine else 0
+      ends[name] = (*mine, *(end for end in theirs if end > last))
+  return ends
 
 
-def error(
-  folder: workdir.Folder, found: Sequence[str]
-) -> errors.ChangedDaysError:
-  """Returns the error for changed days, with the choices."""
-  return errors.ChangedDaysError(
-    f'The days of {folder} are not those that were learned:\n  '
-    + '\n  '.join(found)
-    + '\nDays that were learned must stay as they are, in the same order, and '
-    'new days come after them. Restore the files; or go back with '
-    '--restore_cycle=N to a cycle before the change; or keep what was learned '
-    'and continue with the other days: --accept_changed_days; or choose a new '
-    '--workdir.'
-  )
-
-
-def with_learned_days(
-  dataset: dataset_lib.Dataset, learned: Sequence[Record]
-) -> dataset_lib.Dataset:
-  """Returns a dataset whose learned days are in their recorded places.
-
-  A learned day that is missing gets a placeholder: its rows are not read any
-  more. All other days follow in their order.
-
-  Args:
-    dataset: of the present files.
-    learned: records of the days, without the pretraining text.
-  """
-  present = dict(dataset.experiences)
-  names = [record['name'] for record in learned]
-  placeholder = [dataset_lib.Row(text='.', where='a day that is missing')]
-  days = [(name, present.get(name, placeholder)) for name in names]
-  days += [(n, rows) for n, rows in dataset.experiences if n not in names]
-  return dataclasses.replace(dataset, experiences=days)
-
-
-def keep_missing(
-  old: Sequence[Record], new: Sequence[Record], missing: Collection[str]
-) -> list[Record]:
-  """Returns the new records, with the old ones of days that are missing."""
-  kept = {record['name']: record for record in old}
-  return [
-    {**kept[record['name']], 'missing': True}
-    if record['name'] in missing
-    else record
-    for record in new
-  ]
-
-
-def _digest(rows: Sequence[dataset_lib.Row]) -> str:
-  """Returns a hash of everything that is learned from rows."""
-  digest = hashlib.sha256()
-  for row in rows:
-    learned = row.text, row.response_start, row.target_start, row.subject
-    digest.update(json.dumps(learned).encode())
-  return digest.hexdigest()[:32]
+def _ends(records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
+  """Returns the sums of rows of the parts of each file."""
+  ends: dict[str, tuple[int, ...]] = {}
+  for record in records:
+    name = record.get('part_of', record['name'])
+    before = ends.get(name, ())
+    ends[name] = (*before, (before[-1] if before else 0) + record['rows'])
+  # A file with other rows, which the user accepted, is learned no further.
+  changed = {r.get('part_of', r['name']) for r in records if r.get('accepted')}
+  return {name: end for name, end in ends.items() if name not in changed}

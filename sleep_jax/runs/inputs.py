@@ -4,7 +4,7 @@ Built again at each start, with the same result; nothing is trained here.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 
@@ -13,11 +13,17 @@ from sleep_jax import types
 from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.datasets import jsonl
+from sleep_jax.datasets import dataset as dataset_lib
+from sleep_jax.datasets import day_files, jsonl
 from sleep_jax.evaluate import evaluator as evaluator_lib
-from sleep_jax.interop import hf_checkpoint, open_model
+from sleep_jax.interop import (
+  chat_format,
+  hf_checkpoint,
+  hf_tokenizer,
+  open_model,
+)  # fmt: skip
 from sleep_jax.model import transformer
-from sleep_jax.runs import day_records
+from sleep_jax.runs import stdin_days
 from sleep_jax.storage import workdir
 
 
@@ -29,7 +35,6 @@ class RunInputs:
     seed: of the runs.
     stream: what they learn, as tokens.
     model: the network.
-    missing: names of learned days whose files are gone.
     base_model: pretrained checkpoint they start from; None if pretrained here.
     initial_model: set once it is pretrained or loaded.
     evaluator: set once there is an initial model to compare with; during
@@ -39,7 +44,6 @@ class RunInputs:
   seed: int
   stream: stream_lib.Stream
   model: transformer.Transformer
-  missing: frozenset[str] = frozenset()
   base_model: hf_checkpoint.HfCheckpoint | None = None
   initial_model: state_lib.InitialModel | None = None
   evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None = (
@@ -47,13 +51,60 @@ class RunInputs:
   )
 
 
-def make(
+def read_dataset(
   config: ml_collections.ConfigDict,
   folder: workdir.Folder,
   seed: int,
   *,
   validation: bool = False,
-  learned: Sequence[day_records.Record] = (),
+  ends: Mapping[str, Sequence[int]] | None = None,
+) -> dataset_lib.Dataset:
+  """Reads the texts of a seed: the dataset, and the days that follow it.
+
+  Args:
+    config: of the study.
+    folder: its work directory, with the days that came on standard input.
+    seed: of the run.
+    validation: use the stream on which learning rates are tuned, and which no
+      strategy is evaluated on.
+    ends: where growing files are cut into days, see `day_files.cut`.
+
+  Raises:
+    UsageError, StorageError: a file that the config names cannot be read.
+  """
+  name, settings = config.data.dataset, config.data.settings.to_dict()
+  path = stdin_days.resolve(config.data.path, folder)
+  extra_days = stdin_days.resolve(config.data.get('extra_days', ''), folder)
+  if name == 'jsonl':
+    if not path:
+      path, extra_days = extra_days, ''
+    settings['ends'] = ends
+  if name != 'facts':
+    settings['path'] = path
+  if validation:
+    settings['stream_seed'] = seed + 1
+  dataset = schema.DATASETS[name].make(seed=seed, **settings)
+  if not extra_days:
+    return dataset
+  groups = jsonl.read_experiences(extra_days)
+  whole, parts = day_files.cut(groups, ends or {})
+  # The dataset's templates ask about subjects of its own kind.
+  days = [
+    (name, [dataclasses.replace(row, subject=None) for row in rows])
+    for name, rows in whole.items()
+  ]
+  return dataclasses.replace(
+    dataset,
+    experiences=[*dataset.experiences, *days],
+    parts={**dataset.parts, **parts},
+  )
+
+
+def make(
+  config: ml_collections.ConfigDict,
+  folder: workdir.Folder,
+  seed: int,
+  dataset: dataset_lib.Dataset,
 ) -> RunInputs:
   """Returns data, tokenizer and model of a seed.
 
@@ -61,54 +112,38 @@ def make(
     config: of the study.
     folder: its work directory; tokens are cached there.
     seed: of the run.
-    validation: use the stream on which learning rates are tuned, and which no
-      strategy is evaluated on.
-    learned: records of days that keep their places, whatever the files are.
+    dataset: see `read_dataset`.
 
   Raises:
     UsageError, StorageError: a file that the config names cannot be read.
   """
   data = config.data.to_dict()
-  name, path = data.pop('dataset'), data.pop('path')
-  extra_days = data.pop('extra_days', '')
-  settings = data.pop('settings')
-  if name == 'jsonl' and not path and extra_days:
-    path, extra_days = extra_days, ''
-  if name != 'facts':
-    settings['path'] = path
-  if validation:
-    settings['stream_seed'] = seed + 1
-  dataset = schema.DATASETS[name].make(seed=seed, **settings)
-  if extra_days:
-    # The dataset's templates ask about subjects of its own kind.
-    days = [
-      (name, [dataclasses.replace(row, subject=None) for row in rows])
-      for name, rows in jsonl.read_experiences(extra_days).items()
-    ]
-    dataset = dataclasses.replace(
-      dataset, experiences=[*dataset.experiences, *days]
-    )
-  missing = frozenset(record['name'] for record in learned) - {
-    name for name, _ in dataset.experiences
-  }
-  if learned:
-    dataset = day_records.with_learned_days(dataset, learned)
+  for name in ('dataset', 'path', 'extra_days', 'growing', 'settings'):
+    data.pop(name, None)
   # Without pretraining text, the tokenizer is made from the days.
   rows = dataset.pretrain or [r for _, day in dataset.experiences for r in day]
   saved = initial_model_folder(config, folder, seed) / 'tokenizer'
   base_model = open_model.base_checkpoint(config.pretrain)
   tokenizer: types.Tokenizer
   if base_model is not None:
-    tokenizer = hf_checkpoint.load_tokenizer(base_model)
+    tokenizer = hf_tokenizer.load(base_model)
   elif saved.exists() or config.pretrain.restore:
     tokenizer = tokenizer_lib.load(str(saved))
   else:
     tokenizer = tokenizer_lib.make(
       texts=[r.text for r in rows], **config.tokenizer
     )
+  has_chats = any(
+    row.messages
+    for _, day in [('', dataset.pretrain), *dataset.experiences]
+    for row in day
+  )
+  template = (
+    chat_format.load_template(base_model, tokenizer) if has_chats else None
+  )
   on_disk = not workdir.in_bucket(folder)
   stream = stream_lib.build(
-    dataset, tokenizer, seed=seed,
+    dataset, tokenizer, seed=seed, chat_template=template,
     cache_dir=str(folder / 'tokens') if on_disk else None, **data,
   )  # fmt: skip
   model = open_model.build_model(
@@ -117,17 +152,17 @@ def make(
     tokenizer,
     base_model,
   )
-  return RunInputs(seed, stream, model, missing, base_model)
+  return RunInputs(seed, stream, model, base_model)
 
 
 def unread_rows(inputs: RunInputs, steps: int) -> list[str]:
-  """Returns a warning for each day that has more rows than are read.
+  """Returns notes on the rows, and warns of days of which not all are read.
 
   Args:
     inputs: of a run.
     steps: wake steps of a day.
   """
-  warnings = []
+  warnings = stream_lib.notes(inputs.stream)
   for source in inputs.stream.experiences:
     num_read = steps * len(source.batch(0).tokens_BT)
     if num_read < source.num_rows:

@@ -207,22 +207,30 @@ class RunFactory:
     folder = self._folder / f'seed_{seed}' / name / 'checkpoints'
     return checkpoint_reading.latest_progress(str(folder))
 
-  def num_begun(self, seed: int, days: Sequence[day_records.Record]) -> int:
+  def num_begun(
+    self, seed: int, days: Sequence[day_records.Record], last: int | None = None
+  ) -> tuple[int, str]:
     """Returns how many entries of the records a checkpoint depends on.
 
     Args:
       seed: of the runs.
       days: records of the pretraining text and of the days.
+      last: cycle to which the runs go back first.
+
+    Returns:
+      The number, and the name of a strategy that has begun and reads all days
+      from its first step; '' if there is none.
     """
     if not days:
-      return 0
+      return 0, ''
     num = int(self.progress_of(seed, PRETRAIN) is not None)
     for strategy in self.strategies():
       progress = self.progress_of(seed, strategy.name)
       if progress is None:
         continue
       if strategy.sources is not strategy_lib.sequential_sources:
-        return len(days)  # It reads all days from its first step.
+        return len(days), strategy.name
       done = self.plan(strategy, len(days) - 1)[: progress['event']]
-      num = max(num, 1 + max((e.experience for e in done), default=0))
-    return num
+      begun = [e.experience for e in done if last is None or e.cycle <= last]
+      num = max(num, 1 + max(begun, default=0))
+    return num, ''

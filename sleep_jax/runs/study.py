@@ -27,7 +27,10 @@ from sleep_jax.runs import (
   inputs,
   loop,
   results,
+  rewinding,
   run_factory,
+  stdin_days,
+  study_days,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
@@ -75,7 +78,6 @@ class Study:
         cannot be used.
     """
     self._config, self._restore_cycle = config, restore_cycle
-    self._accept_changed_days, self._rewound = accept_changed_days, False
     first = processes.is_first()
     self._progress = progress or progress_lib.Progress()
     if not first:
@@ -103,6 +105,10 @@ class Study:
       folder=self.folder, own_folder=self._own, programs=programs,
     )  # fmt: skip
     schedule_checks.check_periods(self._factory.levels)
+    self._days = study_days.StudyDays(
+      config, self.folder, self._factory, accept=accept_changed_days,
+      restore_cycle=restore_cycle,
+    )  # fmt: skip
 
   def run(
     self, *, awake_only: bool = False, show_schedule: bool = True
@@ -118,15 +124,15 @@ class Study:
       jax.set_mesh(self._placement.mesh),
       workdir.explain_full_disk(self.folder),
     ):
-      schedule = self.check()
+      schedule = self._receive_and_check()
       if show_schedule:
         self._progress.say(f'Schedule of strategies that sleep:\n{schedule}')
       self._results.provenance = provenance.describe(self._plain)
       workdir.write_json(self._own / 'config.json', self._plain)
       workdir.write_json(self._own / 'about.json', self._results.provenance)
       if self._restore_cycle is not None:
-        self._rewind(self._restore_cycle)
-        self._rewound = True
+        rewinding.rewind(self.folder, self._saved_runs(), self._restore_cycle)
+        self._days.restore_cycle = None
       for seed in self._config.seeds:
         self._run_seed(int(seed), awake_only)
       self._results.write()
@@ -136,7 +142,7 @@ class Study:
     """Applies a function to every run, which changes its latest checkpoint."""
     with lock.hold(self.folder), jax.set_mesh(self._placement.mesh):
       for seed in self._config.seeds:
-        made, _ = self._inputs(int(seed))
+        made, _ = self._days.open(int(seed))
         made = dataclasses.replace(
           made, initial_model=self._factory.initial_shapes(made)
         )
@@ -156,7 +162,7 @@ class Study:
     """
     config = self._config
     for seed in config.seeds:
-      made, _ = self._inputs(int(seed))
+      made, _ = self._days.open(int(seed))
     if config.guard.on and made.stream.guard is None:
       raise errors.ConfigError(
         f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
@@ -179,10 +185,29 @@ class Study:
       [capacity.describe(rows), *inputs.unread_rows(made, self._factory.steps)]
     )
 
+  def _receive_and_check(self) -> str:
+    """Receives a day from standard input if it is named; then as `check`."""
+    data = self._config.data
+    named = [data.path, data.get('extra_days', '')]
+    day = None
+    if any(map(stdin_days.is_named, named)):
+      if processes.is_first():
+        self._progress.say('reading a day from standard input')
+        day = stdin_days.receive(self.folder)
+      processes.wait_for_all('stdin')
+    try:
+      return self.check()
+    except errors.DataError as error:
+      if day is None:
+        raise
+      raise stdin_days.refuse(
+        day, day.with_suffix('.refused'), error
+      ) from error
+
   def is_finished(self) -> bool:
     """Whether every run has come to the end of its schedule."""
     for seed in self._config.seeds:
-      made, _ = self._inputs(int(seed))
+      made, _ = self._days.open(int(seed))
       for strategy in self._factory.strategies():
         progress = self._factory.progress_of(seed, strategy.name)
         plan = self._factory.plan(strategy, len(made.stream.experiences))
@@ -190,34 +215,19 @@ class Study:
           return False
     return True
 
-  def _inputs(self, seed: int) -> tuple[Inputs, list[day_records.Record]]:
-    """Returns the inputs of a seed, and the records of its days.
-
-    Raises:
-      errors.ChangedDaysError: days that were learned have changed.
-    """
-    folder = self.folder / f'seed_{seed}'
-    old = day_records.read(folder)
-    waiting = self._restore_cycle is not None and not self._rewound
-    num_begun = 0 if waiting else self._factory.num_begun(seed, old)
-    begun = old[1:num_begun]
-    placed = self._accept_changed_days or any('missing' in r for r in begun)
-    made = inputs.make(
-      self._config, self.folder, seed, learned=begun if placed else ()
-    )
-    records = day_records.keep_missing(
-      old, day_records.describe(made.stream.dataset), made.missing
-    )
-    found = day_records.changes(old, records, num_begun)
-    if found and not self._accept_changed_days:
-      raise day_records.error(folder, found)
-    for line in found:
-      self._progress.say(f'accepted: {line}')
-    return made, records
+  def _saved_runs(self) -> list[checkpoints_lib.Checkpoints]:
+    """Opens the checkpoints of all runs but those of pretraining."""
+    return [
+      self._factory.checkpoints(folder.parent)
+      for folder in sorted(self.folder.glob('seed_*/*/checkpoints'))
+      if folder.parent.name != run_factory.PRETRAIN
+    ]
 
   def _run_seed(self, seed: int, awake_only: bool) -> None:
-    made, records = self._inputs(seed)
-    day_records.write(self._own / f'seed_{seed}', records)
+    made, found = self._days.open(seed)
+    for line in found.changes:
+      self._progress.say(f'accepted: {line}')
+    day_records.write(self._own / f'seed_{seed}', found.records)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
       made.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
     made = dataclasses.replace(made, initial_model=self._initial_model(made))
@@ -295,7 +305,12 @@ class Study:
     path = self.folder / 'tuning' / strategy.name / 'chosen.json'
     if path.exists():
       return json.loads(path.read_text())['chosen']
-    trial = inputs.make(self._config, self.folder, made.seed, validation=True)
+    trial = inputs.make(
+      self._config, self.folder, made.seed,
+      inputs.read_dataset(
+        self._config, self.folder, made.seed, validation=True
+      ),
+    )  # fmt: skip
     trial = dataclasses.replace(trial, initial_model=made.initial_model)
     trial = inputs.with_evaluator(self._config, trial, 0)
     num = min(tune.experiences, len(trial.stream.experiences))
@@ -317,30 +332,3 @@ class Study:
       {'chosen': chosen, 'acc': accuracy},
     )
     return chosen
-
-  def _rewind(self, cycle: int) -> None:
-    """Takes all runs that came so far back to a cycle, or none.
-
-    Raises:
-      MissingFileError: no run came so far, or the cycle was deleted.
-    """
-    opened = [
-      self._factory.checkpoints(folder.parent)
-      for folder in sorted(self.folder.glob('seed_*/*/checkpoints'))
-      if folder.parent.name != run_factory.PRETRAIN
-    ]
-    last = [max(run.available_cycles(), default=0) for run in opened]
-    if max(last, default=0) < cycle:
-      raise errors.MissingFileError(
-        f'--restore_cycle={cycle}: no run in {self.folder} has come further '
-        f'than cycle {max(last, default=0)}.'
-      )
-    ahead = [
-      run for run, number in zip(opened, last, strict=True) if number >= cycle
-    ]
-    for run in ahead:
-      run.progress('cycles', cycle)  # Raises if it is not kept any more.
-    for run in ahead:
-      run.rewind(cycle)
-    for run in opened:
-      run.close()

@@ -91,19 +91,19 @@ def test_a_tenth_day_comes_after_the_ninth_and_is_learned(saved_config, home):
   [
     (
       lambda days: _write(days, 'day_0', 'New.'),
-      'day_0 is in the place of day_8',
+      'day_0.jsonl is new and comes before day_9.jsonl, which was learned',
     ),
     (
       lambda days: _write(days, 'day_9', 'Bo has a cow.'),
-      r'day_9 has other rows \(1\) than were learned \(1\)',
+      r'day_9.jsonl has other rows \(1\) than were learned \(1\)',
     ),
     (
       lambda days: (days / 'day_8.jsonl').unlink(),
-      r'day_8 \(2 rows\) was learned and is missing',
+      r'day_8.jsonl \(2 rows\) was learned and is missing',
     ),
     (
       lambda days: (days / 'day_9.jsonl').rename(days / 'day_7.jsonl'),
-      'day_7 is in the place of day_8',
+      'day_9.jsonl is now named day_7.jsonl',
     ),
   ],
 )
