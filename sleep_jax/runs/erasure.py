@@ -141,7 +141,8 @@ def carry_out(
 ) -> list[text_search.Found]:
   """Erases a night; returns what is left of its day's rows in the folder.
 
-  Deletes texts first, so that an interrupted erasure can be repeated.
+  Deletes texts first, so that an interrupted erasure can be repeated: until it
+  is complete, the day is recorded as learned and missing.
 
   Args:
     session: that the plan was made for.
@@ -154,13 +155,18 @@ def carry_out(
   for pattern in _DERIVED:
     for path in (session.folder / session_lib.RUN).glob(pattern):
       shutil.rmtree(path) if path.is_dir() else path.unlink()
+  records = day_records.read(session.seed_folder)
+  # Without the digest, by which a guessed text could be confirmed.
+  gone = {'rows': 0, 'digest': '', 'missing': True}
+  records[plan.number] = {**records[plan.number], **gone}
+  day_records.write(session.seed_folder, records)
   if plan.method == ROLLBACK:
     session.go_back(plan.span[2] - 1)
+    day_records.write(session.seed_folder, records[: plan.number])
   else:
     since, until, cycle = plan.span
     erased = erased_state.Day(plan.nights[0], since, until, cycle)
     session.forget(*plan.place, erased)
-  _drop_record(session, plan)
   return text_search.find(session.folder, *texts) if texts else []
 
 
@@ -201,15 +207,3 @@ def _texts(file: pathlib.Path) -> list[str]:
   for _, row in json_lines.read(str(file)):
     collect(row)
   return [text for text in texts if text.strip()]
-
-
-def _drop_record(session: session_lib.Session, plan: Plan) -> None:
-  """Removes the day's digest, by which a guessed text could be confirmed."""
-  records = day_records.read(session.seed_folder)
-  if plan.method == ROLLBACK:
-    records = records[: plan.number]
-  else:
-    old = records[plan.number]
-    records[plan.number] = {**old, 'rows': 0, 'digest': '', 'missing': True}
-  if session.seed_folder.is_dir():
-    day_records.write(session.seed_folder, records)
