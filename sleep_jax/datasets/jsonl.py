@@ -93,8 +93,7 @@ def read_pretrain(
   rows = [
     row
     for file in find_files(path)
-    for where, fields in json_lines.read(file)
-    for row in row_formats.to_rows(where, fields)
+    for row in row_formats.read_rows(json_lines.read(file))
   ]
   if not rows:
     raise errors.DataError(
@@ -104,44 +103,65 @@ def read_pretrain(
 
 
 def read_experiences(
-  path, field: str | None = None, *, other: Sequence[str] = ()
+  path,
+  field: str | None = None,
+  *,
+  other: Sequence[str] = (),
+  on_fault: json_lines.OnFault = json_lines.refuse,
 ) -> dict[str, list[dataset.Row]]:
   """Returns the rows of each experience, in the order of training.
 
   Args:
     path, field: see `make`.
     other: files that are no experiences although `path` has them.
+    on_fault: called with each error of a file or a line; the others are read if
+      it returns.
   """
   groups: dict[str, list[dataset.Row]] = {}
   for file in _find_days(path, other):
-    rows = json_lines.read(file)
-    if not rows:
+    try:
+      _read_file(file, field, groups, on_fault)
+    except errors.DataError as fault:
+      on_fault(fault)
+  return groups
+
+
+def _read_file(file, field, groups, on_fault) -> None:
+  """Adds the rows of a file to their experiences."""
+  found: list[errors.DataError] = []
+
+  def note(fault: errors.DataError) -> None:
+    on_fault(fault)
+    found.append(fault)
+
+  rows = json_lines.read(file, note)
+  if not rows and not found:
+    raise errors.DataError(
+      f'jsonl: {file} holds no rows: an experience needs one or more. Add '
+      'rows or remove the file.'
+    )
+  if field is None:
+    name = _name(file)
+    if name in groups:
       raise errors.DataError(
-        f'jsonl: {file} holds no rows: an experience needs one or more. Add '
-        'rows or remove the file.'
+        f'jsonl: two files are named {name!r}, the second is {file}: '
+        'experiences need different names. Rename one.'
       )
-    if field is None:
-      name = _name(file)
-      if name in groups:
-        raise errors.DataError(
-          f'jsonl: two files are named {name!r}, the second is {file}: '
-          'experiences need different names. Rename one.'
-        )
-      groups[name] = [
-        row for fields in rows for row in row_formats.to_rows(*fields)
-      ]
-      continue
-    for where, row in rows:
-      if row.get(field) is None:
-        raise errors.DataError(
+    groups[name] = row_formats.read_rows(rows, on_fault)
+    return
+  for where, row in rows:
+    if row.get(field) is None:
+      on_fault(
+        errors.DataError(
           f'{where}: no field {field!r} among {sorted(row)}, by which rows are '
           'grouped into experiences: add it or change '
           '--config.data.settings.field.'
         )
-      groups.setdefault(str(row[field]), []).extend(
-        row_formats.to_rows(where, row)
       )
-  return groups
+      continue
+    groups.setdefault(str(row[field]), []).extend(
+      row_formats.read_rows([(where, row)], on_fault)
+    )
 
 
 def _find_days(path, other: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ be dropped.
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sleep_jax import errors
@@ -93,6 +93,26 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
   return [
     dataset.Row(text=prompt + response, response_start=len(prompt), where=where)
   ]
+
+
+def read_rows(
+  objects: Iterable[tuple[str, Mapping[str, Any]]],
+  on_fault: json_lines.OnFault = json_lines.refuse,
+) -> list[dataset.Row]:
+  """Returns the rows of ('file:line', JSON object) pairs; see `to_rows`.
+
+  Args:
+    objects: as `json_lines.read` returns them.
+    on_fault: called with the error of an object that cannot be used; the
+      others are read if it returns.
+  """
+  rows: list[dataset.Row] = []
+  for where, fields in objects:
+    try:
+      rows += to_rows(where, fields)
+    except errors.DataError as fault:
+      on_fault(fault)
+  return rows
 
 
 def with_space(prompt: str, response: str) -> str:
