@@ -89,8 +89,7 @@ def test_an_earlier_night_is_forgotten_and_the_later_one_stays(taught):
   ]  # fmt: skip
   assert banks and not any(np.asarray(bank[:, slot]).any() for bank in banks)
   assert _places(taught, *SECOND)
-  taught.wake(['Ida has a cat.'])
-  assert taught.sleep()[-1]['night'] == 5
+  assert not taught.session.needs_night()
 
 
 def test_a_rollback_over_later_nights_learns_their_days_again(taught):
