@@ -88,8 +88,8 @@ def to_rows(
     list_name = 'prompt' if first else field
     raise errors.DataError(
       f'{where}: {list_name}[0].{name} is {ASSISTANT!r}, and it is the first '
-      'message: expected a user turn (or a system message) before it, which it answers. '
-      'Add it, or remove the first message.'
+      'message: expected a user turn before it, which it answers. Add it, or '
+      'remove the first message.'
     )
   rows = []
   for stop in range(first, len(messages)):

@@ -5,6 +5,7 @@ needs the memory of its longest row. Every error names the file and the line.
 """
 
 import codecs
+import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -22,6 +23,15 @@ _SPACE = re.compile(r'[ \t\r\n]*')
 # First bytes of an array of objects, and of an object over several lines.
 _ARRAY = re.compile(rb'\s*\[\s*([{\]]|$)')
 _MULTILINE = re.compile(rb'\s*\{[ \t\r]*\n')
+
+
+def read(path: str, on_error: OnError | None = None) -> list[Row]:
+  """Returns the rows of a file, plain or gzipped; see `parse`."""
+  open_file = gzip.open if path.lower().endswith('.gz') else open
+  with open_file(path, 'rb') as file:
+    start = file.read(64)
+    file.seek(0)
+    return list(parse(file, path, start, on_error))
 
 
 def parse(
@@ -279,7 +289,20 @@ def text_field(row: dict[str, Any], field: str, where: str) -> str:
       f'{where}: no field {field!r} among {sorted(row)}: add it or name '
       'another field.'
     )
-  value = row[field]
+  return text_value(row[field], field, where)
+
+
+def text_value(value: Any, field: str, where: str) -> str:
+  """Returns a value that has to be a non-empty string.
+
+  Args:
+    value: of a field.
+    field: its name or path, such as 'messages[2].content'.
+    where: 'file:line' of the row.
+
+  Raises:
+    DataError: it is not a non-empty string.
+  """
   if not isinstance(value, str) or not value.strip():
     raise errors.DataError(
       f'{where}: field {field!r} is {value!r}: expected a non-empty string.'

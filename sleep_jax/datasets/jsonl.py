@@ -107,32 +107,36 @@ def read_experiences(
   field: str | None = None,
   *,
   other: Sequence[str] = (),
-  on_fault: json_lines.OnFault = json_lines.refuse,
+  on_error: json_lines.OnError | None = None,
 ) -> dict[str, list[dataset.Row]]:
   """Returns the rows of each experience, in the order of training.
 
   Args:
     path, field: see `make`.
     other: files that are no experiences although `path` has them.
-    on_fault: called with each error of a file or a line; the others are read if
-      it returns.
+    on_error: called with each error of a file or a line; the others are
+      still read. None raises it.
   """
   groups: dict[str, list[dataset.Row]] = {}
   for file in _find_days(path, other):
     try:
-      _read_file(file, field, groups, on_fault)
-    except errors.DataError as fault:
-      on_fault(fault)
+      _read_file(file, field, groups, on_error)
+    except errors.DataError as error:
+      if on_error is None:
+        raise
+      on_error(error)
   return groups
 
 
-def _read_file(file, field, groups, on_fault) -> None:
+def _read_file(file, field, groups, on_error) -> None:
   """Adds the rows of a file to their experiences."""
   found: list[errors.DataError] = []
 
-  def note(fault: errors.DataError) -> None:
-    on_fault(fault)
-    found.append(fault)
+  def note(error: errors.DataError) -> None:
+    if on_error is None:
+      raise error
+    on_error(error)
+    found.append(error)
 
   rows = json_lines.read(file, note)
   if not rows and not found:
@@ -147,11 +151,11 @@ def _read_file(file, field, groups, on_fault) -> None:
         f'jsonl: two files are named {name!r}, the second is {file}: '
         'experiences need different names. Rename one.'
       )
-    groups[name] = row_formats.read_rows(rows, on_fault)
+    groups[name] = row_formats.read_rows(rows, on_error)
     return
   for where, row in rows:
     if row.get(field) is None:
-      on_fault(
+      note(
         errors.DataError(
           f'{where}: no field {field!r} among {sorted(row)}, by which rows are '
           'grouped into experiences: add it or change '
@@ -160,7 +164,7 @@ def _read_file(file, field, groups, on_fault) -> None:
       )
       continue
     groups.setdefault(str(row[field]), []).extend(
-      row_formats.read_rows([(where, row)], on_fault)
+      row_formats.read_rows([(where, row)], on_error)
     )
 
 

@@ -97,21 +97,23 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
 
 def read_rows(
   objects: Iterable[tuple[str, Mapping[str, Any]]],
-  on_fault: json_lines.OnFault = json_lines.refuse,
+  on_error: json_lines.OnError | None = None,
 ) -> list[dataset.Row]:
   """Returns the rows of ('file:line', JSON object) pairs; see `to_rows`.
 
   Args:
     objects: as `json_lines.read` returns them.
-    on_fault: called with the error of an object that cannot be used; the
-      others are read if it returns.
+    on_error: called with the error of an object that cannot be used; the
+      others are read. None raises it.
   """
   rows: list[dataset.Row] = []
   for where, fields in objects:
     try:
       rows += to_rows(where, fields)
-    except errors.DataError as fault:
-      on_fault(fault)
+    except errors.DataError as error:
+      if on_error is None:
+        raise
+      on_error(error)
   return rows
 
 
