@@ -1,76 +1,161 @@
-"""Encodes conversations with the chat template of a Hugging Face model.
+"""Renders and encodes conversations with the chat template of a model.
 
-The template is Jinja, from tokenizer_config.json or chat_template.jinja, and
-runs in a sandbox. Message contents are encoded separately from the text that
-the template writes, and special tokens in a content are encoded as plain text,
-so a message cannot forge a turn of another role. The template is rendered with
-placeholders instead of the contents, so it cannot trim or drop parts of them.
+The text is the one that transformers renders, and the tokens those that it
+encodes, with one difference: a control token whose name stands in a message is
+encoded as plain text, so a message cannot forge a turn of another role, see
+`control_tokens`. The template runs in a sandbox with limits, see
+`template_sandbox`.
 """
 
 import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
-import tokenizers
-from jinja2 import sandbox
 
 from sleep_jax import errors
+from sleep_jax.data import control_tokens, template_files, template_sandbox
+from sleep_jax.data import messages as messages_lib
 
-Message = Mapping[str, str]  # 'role' and 'content'.
-# Private-use characters around the number of a message, as a placeholder for
-# its content while the template is rendered.
-_OPEN, _CLOSE = '\ue000', '\ue001'
+Message = messages_lib.Message
+_QUESTION, _ANSWER = 'Wovon spricht Pjotr?', 'Von Zwiebeln, glaube ich.'
+
+
+class Rendering(NamedTuple):
+  """A rendered conversation.
+
+  Attributes:
+    text: the text.
+    spans: characters [start, end) of what the model writes, if the template
+      marks it with `{% generation %}`.
+  """
+
+  text: str
+  spans: list[tuple[int, int]]
+
+
+class EncodedChat(NamedTuple):
+  """An encoded conversation.
+
+  Attributes:
+    ids: the tokens.
+    offsets: characters [start, end) of each token in `text`.
+    text: the text.
+    spans: see `Rendering`.
+  """
+
+  ids: list[int]
+  offsets: list[tuple[int, int]]
+  text: str
+  spans: list[tuple[int, int]]
+
+  @property
+  def assistant_mask(self) -> list[int]:
+    """Returns 1 for each token that overlaps a span, else 0."""
+    return [
+      int(any(start < end_span and end > start_span
+              for start_span, end_span in self.spans))
+      for start, end in self.offsets
+    ]  # fmt: skip
 
 
 class ChatTemplate:
-  """Converts conversations to tokens.
-
-  Attributes:
-    ends: tokens that end the model's turn.
-    fingerprint: equal for equal templates with equal tokenizers only.
+  """Converts conversations to text and to tokens.
 
   Args:
     folder: folder of a Hugging Face model.
+    ends: tokens that end the model's turn. None: generation is not checked to
+      stop.
+    name: which of several named templates. None: the default one, or with tools
+      the one for tools.
+
+  Attributes:
+    sources: text of each template by name.
     ends: tokens that end the model's turn.
+    fingerprint: equal for equal templates with equal tokenizers only.
 
   Raises:
-    MissingFileError: the folder has no chat template.
-    ModelFileError: the template cannot be parsed, drops message contents, or
-      does not end an assistant turn with one of `ends`.
+    MissingFileError: the folder has no chat template or no tokenizer.
+    UsageError: there is no template of this name.
+    ModelFileError: the template cannot be parsed, drops message contents, takes
+      too many steps, or does not end an assistant turn with one of `ends`.
   """
 
-  def __init__(self, folder: str, ends: Sequence[int]):
+  def __init__(
+    self, folder: str, ends: Sequence[int] | None, *, name: str | None = None
+  ):
     home = pathlib.Path(folder).expanduser()
-    self._path, text, special_tokens = _read_template(home)
-    self._tokenizer = tokenizers.Tokenizer.from_file(
-      str(home / 'tokenizer.json')
-    )
-    self._tokenizer.no_padding()
-    self._tokenizer.no_truncation()
-    self._special_tokens = special_tokens
-    self.ends = frozenset(ends)
-    found = [text, special_tokens, sorted(ends), self._tokenizer.to_str()]
+    files = template_files.read(home)
+    self.sources, self._paths = files.sources, files.paths
+    self._special_tokens = files.special_tokens
+    if name is None and template_files.DEFAULT not in self.sources:
+      raise errors.UsageError(
+        f'{home} has the chat templates {sorted(self.sources)} and no default: '
+        'choose one by its name.'
+      )
+    if name is not None and name not in self.sources:
+      raise errors.UsageError(
+        f'{home} has no chat template {name!r}, but {sorted(self.sources)}.'
+      )
+    self._name = name
+    self._compiled: dict[str, template_sandbox.Template] = {}
+    self._tokenizer = template_files.load_tokenizer(home)
+    self.ends = frozenset(ends or ())
+    found = [
+      self.source, self._special_tokens, sorted(self.ends),
+      self._tokenizer.to_str(),
+    ]  # fmt: skip
     self.fingerprint = hashlib.sha256(json.dumps(found).encode()).hexdigest()
-    environment = sandbox.ImmutableSandboxedEnvironment(
-      trim_blocks=True,
-      lstrip_blocks=True,
-      extensions=['jinja2.ext.loopcontrols'],
-    )
-    environment.globals['raise_exception'] = _raise_exception
-    environment.filters['tojson'] = lambda value, **kwargs: json.dumps(
-      value, ensure_ascii=False, **kwargs
-    )
-    try:
-      self._template = environment.from_string(text)
-    except jinja2.TemplateError as error:
-      raise errors.ModelFileError(
-        f'{self._path}: the chat template is not valid Jinja ({error}): '
-        'correct it or fetch the file again.'
-      ) from error
-    self._check(ends)
+    self._names = self._check(ends)
+
+  @property
+  def source(self) -> str:
+    """Text of the template that is used without tools."""
+    return self.sources[self._name or template_files.DEFAULT]
+
+  @property
+  def marks_answers(self) -> bool:
+    """Whether the template has `{% generation %}` blocks."""
+    return template_sandbox.has_generation(self.source)
+
+  def render(
+    self,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    **variables: Any,
+  ) -> Rendering:
+    """Renders a conversation as `apply_chat_template` of transformers does.
+
+    Args:
+      messages: the turns, in order.
+      add_generation_prompt: whether the header of an assistant turn follows
+        the last message.
+      continue_final_message: whether the text ends within the last message, so
+        that the model continues it.
+      tools: JSON schemas.
+      documents: for templates that read them.
+      **variables: further variables of the template.
+
+    Raises:
+      DataError: a message lacks a field or is not plain data.
+      ModelFileError: the template fails, takes too many steps, or refuses the
+        conversation (includes its reason).
+    """
+    inputs = dict(variables, tools=tools, documents=documents)
+    if not continue_final_message:
+      return self._render(messages, add_generation_prompt, inputs)
+    if add_generation_prompt:
+      raise errors.UsageError(
+        'A text cannot both continue the last message and begin a new one: '
+        'set one of continue_final_message and add_generation_prompt.'
+      )
+    return self._render_open(messages, inputs)
 
   def encode(
     self, messages: Sequence[Message], *, add_generation_prompt: bool = True
@@ -83,105 +168,152 @@ class ChatTemplate:
         the last message.
 
     Raises:
-      ModelFileError: a message lacks a field, or the template refuses the
-        conversation (includes its reason).
+      DataError, ModelFileError: see `render`.
     """
-    tokens: list[int] = []
-    for piece, is_content in self._pieces(messages, add_generation_prompt):
-      # This is a property of the tokenizer, so it is set for each piece.
-      self._tokenizer.encode_special_tokens = is_content
-      tokens += self._tokenizer.encode(piece, add_special_tokens=False).ids
-    return tokens
+    return self.encode_chat(
+      messages, add_generation_prompt=add_generation_prompt
+    ).ids
 
-  def _pieces(self, messages, add_generation_prompt) -> list[tuple[str, bool]]:
-    """Returns the rendered pieces as (text, whether it is a content)."""
-    for place, message in enumerate(messages):
-      if not {'role', 'content'} <= set(message):
-        raise errors.DataError(
-          f'Message {place} has the fields {sorted(message)}: expected "role" '
-          'and "content".'
-        )
-    masked = [
-      {**message, 'content': f'{_OPEN}{number}{_CLOSE}'}
-      for number, message in enumerate(messages)
+  def encode_chat(
+    self,
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool = False,
+    **variables: Any,
+  ) -> EncodedChat:
+    """Encodes a conversation; see `render` and `encode`."""
+    texts = control_tokens.strings([messages, variables])
+    marks = control_tokens.choose_marks([*texts, *self.sources.values()])
+    marked = [
+      self._mark(message, marks) for message in messages_lib.check(messages)
     ]
+    variables = control_tokens.mark(variables, self._names, marks)
+    text, spans = self._render(marked, add_generation_prompt, variables)
+    if json.dumps(marks.open)[1:-1] in text:
+      raise errors.DataError(
+        'A message contains the name of a control token, and the template '
+        'writes it in an escaped form: remove it from the message.'
+      )
+    ids, offsets = control_tokens.encode(self._tokenizer, text, marks)
+    return EncodedChat(
+      ids, offsets, *control_tokens.remove_marks(text, marks, spans)
+    )
+
+  def _mark(self, message, marks):
+    """Marks the names of control tokens in a message, see `control_tokens`."""
+    forged = [name for name in self._names if name in str(message['role'])]
+    if forged:
+      raise errors.DataError(
+        f'The role {message["role"]!r} contains the control token '
+        f'{forged[0]!r}: expected "system", "user", "assistant" or the like.'
+      )
+    rest = {key: value for key, value in message.items() if key != 'role'}
+    return message | control_tokens.mark(rest, self._names, marks)
+
+  def _render(self, messages, add_generation_prompt, variables) -> Rendering:
+    """Renders one conversation of plain data."""
+    tools = variables.get('tools')
+    name = self._name or (
+      template_files.TOOLS
+      if tools is not None and template_files.TOOLS in self.sources
+      else template_files.DEFAULT
+    )
+    inputs = (
+      dict(self._special_tokens)
+      | {'tools': None, 'documents': None}
+      | variables
+      | {
+        'messages': messages_lib.check(messages),
+        'add_generation_prompt': add_generation_prompt,
+      }
+    )
     try:
-      text = self._template.render(
-        messages=masked,
-        add_generation_prompt=add_generation_prompt,
-        **self._special_tokens,
-      )
-    except jinja2.TemplateError as error:
+      if name not in self._compiled:
+        self._compiled[name] = template_sandbox.Template(self.sources[name])
+    except Exception as error:  # A template can raise whatever Python raises.
       raise errors.ModelFileError(
-        f'{self._path}: the chat template refuses this conversation ({error}).'
+        f'{self._paths[name]}: the chat template is not valid Jinja '
+        f'({_reason(error)}): correct it or fetch the file again.'
       ) from error
-    pieces: list[tuple[str, bool]] = []
-    first, *rest = text.split(_OPEN)
-    pieces.append((first, False))
-    for part in rest:
-      number, _, after = part.partition(_CLOSE)
-      pieces.append((messages[int(number)]['content'], True))
-      pieces.append((after, False))
-    return [piece for piece in pieces if piece[0]]
-
-  def _check(self, ends) -> None:
-    """Checks that contents are kept and that an assistant turn is ended."""
-    conversation = [
-      {'role': 'user', 'content': 'a'},
-      {'role': 'assistant', 'content': 'b'},
-    ]
-    pieces = self._pieces(conversation, False)
-    contents = [text for text, is_content in pieces if is_content]
-    if contents != ['a', 'b']:
+    try:
+      return Rendering(*self._compiled[name].render(messages_lib.plain(inputs)))
+    except errors.SleepJaxError:
+      raise
+    except Exception as error:
       raise errors.ModelFileError(
-        f'{self._path}: the chat template drops message contents: it wrote '
-        f"{contents} for ['a', 'b']. Use a template that writes the content of "
-        'every message once, in order.'
+        f'{self._paths[name]}: the chat template refuses this conversation or '
+        f'cannot render it ({_reason(error)}).'
+      ) from error
+
+  def _render_open(self, messages, variables) -> Rendering:
+    """Renders a conversation up to the end of its last message."""
+    *before, last = messages_lib.check(messages)
+    end = control_tokens.choose_marks(
+      [*control_tokens.strings([messages, variables]), self.source]
+    ).open
+    # The space shows whether the template trims messages.
+    content, found = last['content'], None
+    if isinstance(content, str):
+      opened = content + end + ' '
+    else:
+      opened = [dict(part) for part in content]
+      found = next(
+        (part for part in reversed(opened) if 'text' in part), {'text': ''}
       )
-    self._tokenizer.encode_special_tokens = False
-    last, is_content = pieces[-1]
-    after = (
-      []
-      if is_content
-      else self._tokenizer.encode(last, add_special_tokens=False).ids
+      content, found['text'] = found['text'], found['text'] + end + ' '
+    text, spans = self._render(
+      [*before, last | {'content': opened}], False, variables
     )
-    if not set(after) & set(ends):
+    place = text.rfind(end)
+    if place < 0 or content.strip() not in text[:place]:
       raise errors.ModelFileError(
-        f'{self._path}: after an answer the chat template writes '
-        f'{"" if is_content else last!r}, which has none of the end tokens '
-        f'({sorted(ends)}), so generation would not stop. Add the token that '
-        'ends a turn to eos_token_id in generation_config.json.'
+        f'{self._paths[self._name or template_files.DEFAULT]}: the chat '
+        'template does not write the last message, so it cannot be continued.'
+      )
+    kept = text[:place]
+    if text[place + 1 : place + 2] != ' ':
+      kept = kept.rstrip()
+    return Rendering(kept, spans)
+
+  def _check(self, ends: Sequence[int] | None) -> list[str]:
+    """Checks that contents are kept and that an assistant turn is ended.
+
+    Returns:
+      The names of the control tokens.
+    """
+    question = {'role': 'user', 'content': _QUESTION}
+    answer = {'role': 'assistant', 'content': _ANSWER}
+    text = self._render([question, answer], False, {}).text
+    before, _, rest = text.partition(_QUESTION)
+    between, written, after = rest.partition(_ANSWER)
+    name = self._name or template_files.DEFAULT
+    once = text.count(_QUESTION) == text.count(_ANSWER) == 1
+    if not once or not written:
+      raise errors.ModelFileError(
+        f'{self._paths[name]}: the chat template drops message contents: it '
+        f'wrote {text[:500]!r} for {[_QUESTION, _ANSWER]}. Use a template that '
+        'writes the content of every message once, in order.'
+      )
+    if ends is not None:
+      self._check_end(after, ends, self._paths[name])
+    asked = self._render([question], True, {}).text
+    around = '\0'.join([before, between, after, *asked.split(_QUESTION)])
+    return control_tokens.names(self._tokenizer, ends or (), around)
+
+  def _check_end(self, after: str, ends: Sequence[int], path) -> None:
+    """Checks that what follows an answer has one of the end tokens."""
+    ids = self._tokenizer.encode(after, add_special_tokens=False).ids
+    if not set(ids) & set(ends):
+      raise errors.ModelFileError(
+        f'{path}: after an answer the chat template writes {after!r}, which '
+        f'has none of the end tokens ({sorted(ends)}), so generation would not '
+        'stop. Add the token that ends a turn to eos_token_id in '
+        'generation_config.json.'
       )
 
 
-def _read_template(
-  home: pathlib.Path,
-) -> tuple[pathlib.Path, str, dict[str, Any]]:
-  """Returns the template's file, its text, and the special tokens by name."""
-  path, file = home / 'tokenizer_config.json', home / 'chat_template.jinja'
-  config = json.loads(path.read_text('utf-8')) if path.is_file() else {}
-  special_tokens = {
-    name: token['content'] if isinstance(token, dict) else token
-    for name, token in config.items()
-    if name in ('bos_token', 'eos_token', 'pad_token') and token
-  }
-  special_tokens = (
-    dict.fromkeys(('bos_token', 'eos_token'), '') | special_tokens
-  )
-  if file.is_file():
-    return file, file.read_text('utf-8'), special_tokens
-  template = config.get('chat_template')
-  if isinstance(template, list):  # Several named templates.
-    template = {one['name']: one['template'] for one in template}.get('default')
-  if not isinstance(template, str):
-    raise errors.MissingFileError(
-      f'{home} has no chat template, neither chat_template.jinja nor '
-      '"chat_template" in tokenizer_config.json: use a chat model, or generate '
-      'from plain text.'
-    )
-  return path, template, special_tokens
-
-
-def _raise_exception(message: str):
-  """Refuses a conversation; templates call this."""
-  raise jinja2.TemplateError(message)
+def _reason(error: Exception) -> str:
+  """Returns what a template's error says; its type too if it is not Jinja's."""
+  if isinstance(error, jinja2.TemplateError):
+    return str(error)
+  return f'{type(error).__name__}: {error}'

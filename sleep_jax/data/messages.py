@@ -1,0 +1,61 @@
+"""Messages of a conversation, as a chat template gets them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sleep_jax import errors
+
+# 'role' and 'content', a text or a list of parts {'type': 'text', 'text': ...};
+# templates may read further fields.
+Message = Mapping[str, Any]
+_REASONING = ('reasoning_content', 'thinking', 'reasoning')
+
+
+def check(messages: Sequence[Message]) -> list[dict[str, Any]]:
+  """Returns the messages as transformers gives them to a template.
+
+  Fields that are None are left out, and the text of a reasoning has the names
+  that templates read.
+  """
+  if not messages:
+    raise errors.DataError(
+      'The conversation has no message: give at least one.'
+    )
+  found = []
+  for place, message in enumerate(messages):
+    if not isinstance(message, Mapping):
+      raise errors.DataError(
+        f'Message {place} is a {type(message).__name__}: expected an object '
+        'with "role" and "content".'
+      )
+    kept = {key: value for key, value in message.items() if value is not None}
+    if 'role' not in kept or not ({'content', 'tool_calls'} & set(kept)):
+      raise errors.DataError(
+        f'Message {place} has the fields {sorted(kept)}: expected "role" and '
+        '"content".'
+      )
+    reasoning = next((kept[n] for n in _REASONING if n in kept), None)
+    if reasoning is not None:
+      kept = {'thinking': reasoning} | kept | {'reasoning_content': reasoning}
+    found.append(kept)
+  return found
+
+
+def plain(value: Any) -> Any:
+  """Copies plain data, so that a template gets no object of another type.
+
+  Raises:
+    DataError: a value is of another type.
+  """
+  if value is None or type(value) in (str, int, float, bool):
+    return value
+  if isinstance(value, str):
+    return str.__str__(value)
+  if isinstance(value, Mapping):
+    return {plain(key): plain(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [plain(item) for item in value]
+  raise errors.DataError(
+    f'A conversation contains a {type(value).__name__}: expected texts, '
+    'numbers, lists and objects, as in JSON.'
+  )
