@@ -18,7 +18,12 @@ from safetensors import numpy as safetensors
 
 from sleep_jax import errors, types
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_config
+from sleep_jax.interop import (
+  dense_mlp,
+  hf_checkpoint,
+  hf_config,
+  weight_files,
+)
 
 # Files of the base model that are copied unchanged.
 COPIED_FILES = (
@@ -147,14 +152,14 @@ def _write_shards(named_tensors, folder, shard_bytes) -> None:
   index: dict[str, str] = {}
   for number, names in enumerate(shards):
     if len(shards) == 1:
-      file = hf_checkpoint.WEIGHTS_FILE
+      file = weight_files.WEIGHTS_FILE
     else:
       file = f'model-{number + 1:05d}-of-{len(shards):05d}.safetensors'
     (folder / f'part-{number}').rename(folder / file)
     index |= dict.fromkeys(names, file)
   if len(shards) > 1:
     _write_json(
-      folder / hf_checkpoint.INDEX_FILE,
+      folder / weight_files.INDEX_FILE,
       {'metadata': {'total_size': total}, 'weight_map': index},
     )
 

@@ -4,26 +4,29 @@ The MLPs of the checkpoint become the bases of the slowest level, or of all
 levels in the arrangement 'depth'. Faster levels and experts are initialized
 such that they do not change the outputs.
 
-Tensors are read slice by slice into the arrays of each device. Beyond the
-loaded model, only one slice and one part of the same size are in memory.
+Tensors are read block by block into the arrays of each device. Beyond the
+loaded model, only a few blocks are in memory. Every number is checked on the
+way: a model with NaN would write the same token again and again.
 """
 
 import functools
-import pathlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 
 from sleep_jax import errors, types
-from sleep_jax.interop import hf_checkpoint, hf_names
+from sleep_jax.interop import (
+  hf_checkpoint,
+  hf_names,
+  tensor_file,
+  weight_files,
+)
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
-
-_SLICE_BYTES = 2**26  # Bytes read at a time, counted in float32.
 
 
 def adapt_levels(
@@ -69,8 +72,8 @@ def load(
     dtype: type of the core, see `optimizer.parameter_dtype`.
 
   Raises:
-    ModelFileError: a tensor is missing or has an unexpected shape or type. The
-      message names the file and the tensor.
+    ModelFileError: a tensor is missing, has an unexpected shape or type, or is
+      not finite. The message names the file and the tensor.
     StorageError: a file is damaged. The message names it.
   """
   shapes = model.shapes()
@@ -80,15 +83,16 @@ def load(
   dtype_of = lambda path: optimizer.parameter_dtype(
     path, dtype, num_levels=num_levels
   )
-  with _Reader(base_model) as reader:
-    # Check all tensors before the first one is read.
-    for path, sources in sources_of.items():
-      for source in sources:
-        reader.check(source, shapes.params[path].shape[len(source.index) :])
+  # Check all tensors before the first one is read.
+  for path, sources in sources_of.items():
+    for source in sources:
+      _check(base_model, source, shapes.params[path].shape[len(source.index) :])
+  _warn(base_model, sources_of)
+  with tensor_file.Reader() as reader:
     params = {
       path: _load_array(
         reader,
-        sources,
+        [(base_model.weights.tensors[s.name], s) for s in sources],
         shapes.params[path].shape,
         shardings[path],
         dtype_of(path),
@@ -112,88 +116,135 @@ def _init_missing(key, *, model, dtypes):
   return {path: params[path].astype(dtype) for path, dtype in dtypes}
 
 
-class _Reader:
-  """Reads slices of a checkpoint's tensors and opens each file once."""
+def _check(
+  base_model: hf_checkpoint.HfCheckpoint,
+  source: hf_names.TensorSource,
+  shape: tuple[int, ...],
+) -> None:
+  """Checks that a tensor exists and has the expected shape and type.
 
-  def __init__(self, base_model: hf_checkpoint.HfCheckpoint):
-    self._base_model = base_model
-    self._files: dict[pathlib.Path, Any] = {}
+  Args:
+    base_model: the checkpoint.
+    source: the tensor.
+    shape: shape that our array needs.
 
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    self._files.clear()
-
-  def check(
-    self, source: hf_names.TensorSource, shape: tuple[int, ...]
-  ) -> None:
-    """Checks that a tensor exists and has the expected shape and type.
-
-    Args:
-      source: the tensor.
-      shape: shape that our array needs.
-
-    Raises:
-      ModelFileError: it does not.
-    """
-    file, tensor = self._slice(source)
-    found = tuple(tensor.get_shape())
-    expected = shape[::-1] if source.transposed else shape
-    if found != expected:
-      raise errors.ModelFileError(
-        f'{file}: tensor {source.name!r} has shape {found}, but config.json '
-        f'requires {expected}: the directory mixes two models; download it '
-        'again.'
+  Raises:
+    ModelFileError: it does not.
+  """
+  tensor = base_model.weights.tensors.get(source.name)
+  if tensor is None:
+    file = base_model.weights.listed.get(source.name)
+    if source.name == weight_files.HEAD:
+      hint = (
+        'tie_word_embeddings is false. If this model has no head of its own, '
+        'set tie_word_embeddings to true, else download it again'
       )
-    if tensor.get_dtype() not in hf_checkpoint.DTYPES:
-      raise errors.ModelFileError(
-        f'{file}: tensor {source.name!r} has type {tensor.get_dtype()}: '
-        f'expected one of {tuple(hf_checkpoint.DTYPES)}. Quantized checkpoints '
-        'are not supported: use the original one.'
+    elif file:
+      hint = (
+        f'{weight_files.INDEX_FILE} lists it in {file}, which is of another '
+        'version: download both again'
       )
+    else:
+      hint = 'the directory is incomplete: download it again'
+    raise errors.ModelFileError(
+      f'{base_model.folder}: no file contains tensor {source.name!r}, which '
+      f'config.json requires; {hint}.'
+    )
+  expected = shape[::-1] if source.transposed else shape
+  if tensor.shape != expected:
+    raise errors.ModelFileError(
+      f'{tensor} has shape {tensor.shape}, but config.json requires '
+      f'{expected}: the directory mixes two models; download it again.'
+    )
+  if tensor.dtype not in tensor_file.DTYPES:
+    raise errors.ModelFileError(
+      f'{tensor} has type {tensor.dtype}: expected one of '
+      f'{tuple(tensor_file.DTYPES)}. Quantized checkpoints are not supported: '
+      'use the original one.'
+    )
 
-  def rows(
-    self, source: hf_names.TensorSource, index: tuple[slice, ...]
-  ) -> Iterator[tuple]:
-    """Yields (first row, rows) of a part of a tensor in our orientation.
 
-    Each block of rows has about `_SLICE_BYTES` or less.
+def _warn(
+  base_model: hf_checkpoint.HfCheckpoint,
+  sources_of: Mapping[str, Sequence[hf_names.TensorSource]],
+) -> None:
+  """Warns of what is not read, or not as config.json says."""
+  texts = list(base_model.weights.warnings)
+  used = {s.name for sources in sources_of.values() for s in sources}
+  if base_model.settings['tied']:
+    used.add(weight_files.HEAD)
+  unused = weight_files.unused_tensors(base_model.weights.tensors, used)
+  if unused:
+    texts.append(
+      f'{base_model.folder}: the model of config.json has no place for these '
+      f'tensors, which are not read: {unused}.'
+    )
+  for text in texts:
+    warnings.warn(text, errors.ModelFileWarning, stacklevel=3)
 
-    Args:
-      source: the tensor.
-      index: the part, in our orientation.
-    """
-    _, tensor = self._slice(source)
-    sizes = [s.stop - s.start for s in index]
-    row_bytes = max(int(np.prod(sizes[1:])) * 4, 1)
-    step = max(_SLICE_BYTES // row_bytes, 1)
-    for first in range(0, sizes[0], step):
-      start = index[0].start + first
-      block = slice(start, min(start + step, index[0].stop))
-      if source.transposed:
-        yield first, tensor[index[1], block].T
-      else:
-        yield first, tensor[(block, *index[1:])]
 
-  def _slice(self, source):
-    file = self._base_model.files.get(source.name)
-    if file is None:
-      raise errors.ModelFileError(
-        f'{self._base_model.folder}: no file contains tensor {source.name!r}, '
-        'which config.json requires: the directory is incomplete; download it '
-        'again.'
-      )
-    if file not in self._files:
-      self._files[file] = safetensors.safe_open(file, 'numpy')
-    return file, self._files[file].get_slice(source.name)
+def _blocks(
+  reader: tensor_file.Reader,
+  tensor: tensor_file.Tensor,
+  source: hf_names.TensorSource,
+  index: tuple[slice, ...],
+  dtype: Any,
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+  """Yields (first index, block) of a part of a tensor in our orientation.
+
+  Args:
+    reader: of the files.
+    tensor: the tensor.
+    source: how our array holds it.
+    index: the part, in our orientation.
+    dtype: type of the blocks.
+
+  Raises:
+    ModelFileError: a number is not finite, also because `dtype` is smaller.
+  """
+  flip = source.transposed
+  for first, rows in reader.blocks(tensor, index[::-1] if flip else index):
+    with np.errstate(over='ignore', invalid='ignore'):
+      rows = rows.astype(dtype, copy=False)
+    if not np.isfinite(rows).all():
+      raise errors.ModelFileError(_describe_infinite(reader, tensor, dtype))
+    if flip:
+      yield (0, first), rows.T
+    else:
+      yield (first, *(0,) * (rows.ndim - 1)), rows
+
+
+def _describe_infinite(reader, tensor, dtype) -> str:
+  """Returns which numbers of a whole tensor are not finite."""
+  count, where = 0, ''
+  for first, rows in reader.blocks(tensor):
+    with np.errstate(over='ignore', invalid='ignore'):
+      cast = rows.astype(dtype)
+    bad = np.argwhere(~np.isfinite(cast))
+    count += len(bad)
+    if len(bad) and not where:
+      at = (int(bad[0][0]) + first, *(int(i) for i in bad[0][1:]))
+      where = f'{list(at)} is {rows[tuple(bad[0])]}'
+  return (
+    f'{tensor}: {count:,} of {int(np.prod(tensor.shape)):,} numbers are not '
+    f'finite in {jnp.dtype(dtype).name}, the first at {where}: the weights are '
+    'damaged, or their training diverged. Download them again, or use another '
+    'checkpoint.'
+  )
 
 
 def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
   """Loads one array by assembling each device's part on that device.
 
-  A small part is assembled in host memory, a large one on the device slice by
-  slice.
+  A small part is assembled in host memory, a large one on the device block by
+  block.
+
+  Args:
+    reader: of the files.
+    sources: the tensors that the array stacks, and how it holds them.
+    shape: of the array.
+    sharding: of the array.
+    dtype: of the array.
   """
   parts = []
   for device, index in sharding.addressable_devices_indices_map(shape).items():
@@ -201,19 +252,23 @@ def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
       slice(*s.indices(size)[:2]) for s, size in zip(index, shape, strict=True)
     )
     part_shape = tuple(s.stop - s.start for s in index)
-    small = np.prod(part_shape) * jnp.dtype(dtype).itemsize <= _SLICE_BYTES
+    num_bytes = np.prod(part_shape) * jnp.dtype(dtype).itemsize
+    small = num_bytes <= tensor_file.BLOCK_BYTES
     write = _write_on_host if small else _write_on_device
-    with jax.default_device(device):
-      part = (np if small else jnp).zeros(part_shape, jnp.dtype(dtype))
-      for source in sources:
-        at = source.index
-        if at and not index[0].start <= at[0] < index[0].stop:
-          continue
-        lead = tuple(a - s.start for a, s in zip(at, index, strict=False))
-        for first, rows in reader.rows(source, index[len(at) :]):
-          rows = np.asarray(rows, jnp.dtype(dtype))
-          begin = (*lead, first, *(0,) * (rows.ndim - 1))
-          part = write(part, rows.reshape((1,) * len(at) + rows.shape), begin)
+    part = (
+      np.zeros(part_shape, jnp.dtype(dtype))
+      if small
+      else jnp.zeros(part_shape, dtype, device=device)
+    )
+    for tensor, source in sources:
+      at = source.index
+      if at and not index[0].start <= at[0] < index[0].stop:
+        continue
+      lead = tuple(a - s.start for a, s in zip(at, index, strict=False))
+      rest = index[len(at) :]
+      for first, block in _blocks(reader, tensor, source, rest, dtype):
+        block = block.reshape((1,) * len(at) + block.shape)
+        part = write(part, block, (*lead, *first))
     # Wait for the transfer: otherwise parts accumulate in host memory.
     parts.append(jax.device_put(part, device).block_until_ready())
   return jax.make_array_from_single_device_arrays(shape, sharding, parts)

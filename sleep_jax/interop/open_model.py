@@ -9,11 +9,11 @@ import numpy as np
 
 from sleep_jax import errors, types
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.interop import hf_checkpoint, hf_import
+from sleep_jax.interop import hf_checkpoint, hf_import, hf_tokenizer
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.runtime import sharding
-from sleep_jax.storage import checkpoint_reading, workdir
+from sleep_jax.storage import workdir
 
 # The only level of a base model without experts. `hf_import.adapt_levels` sets
 # its hidden size.
@@ -77,7 +77,7 @@ def open_model(
 def _open_hf_checkpoint(
   base_model: hf_checkpoint.HfCheckpoint, dtype: str
 ) -> LoadedModel:
-  tokenizer = hf_checkpoint.load_tokenizer(base_model)
+  tokenizer = hf_tokenizer.load(base_model)
   model = build_model(
     base_model.settings, [SINGLE_LEVEL], tokenizer, base_model
   )
@@ -88,7 +88,7 @@ def _open_hf_checkpoint(
     model,
     weights,
     tokenizer,
-    hf_checkpoint.end_tokens(base_model, tokenizer),
+    hf_tokenizer.end_tokens(base_model, tokenizer),
     base_model,
   )
 
@@ -103,13 +103,16 @@ def _open_run(home, config, strategy, seed) -> LoadedModel:
       f'{run} has no checkpoint. Runs with checkpoints: '
       f'{existing or "none"}. Set seed and strategy to one of them.'
     )
+  # orbax takes 25 MB, which a pretrained model does not need.
+  from sleep_jax.storage import checkpoint_reading
+
   tokenizer = tokenizer_lib.load(str(home / f'seed_{seed}' / 'tokenizer'))
   base_model = base_checkpoint(config['pretrain'], home)
   model = build_model(config['model'], config['levels'], tokenizer, base_model)
   saved, progress = checkpoint_reading.latest_weights(str(run / 'checkpoints'))
   weights = types.Weights(**saved)
   end_tokens = (
-    hf_checkpoint.end_tokens(base_model, tokenizer)
+    hf_tokenizer.end_tokens(base_model, tokenizer)
     if base_model
     else (tokenizer.eos,)
   )
@@ -140,6 +143,8 @@ def stored_prompts(
     strategy: strategy of the run.
     seed: seed of the run.
   """
+  from sleep_jax.storage import checkpoint_reading
+
   run = workdir.path(folder) / f'seed_{seed}' / strategy
   prompts = [[loaded.tokenizer.bos]]
   if (run / 'checkpoints').is_dir():

@@ -13,7 +13,14 @@ import ml_collections
 
 from sleep_jax import errors, types
 from sleep_jax import state as state_lib
-from sleep_jax.interop import hf_checkpoint, hf_export, hf_import, open_model
+from sleep_jax.interop import (
+  hf_checkpoint,
+  hf_export,
+  hf_import,
+  hf_tokenizer,
+  json_file,
+  open_model,
+)
 from sleep_jax.runs import compatibility, inputs
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import checkpoints, workdir
@@ -40,7 +47,7 @@ def import_model(
     raise errors.ExistsError(f'{home} is not empty: name a new folder.')
   plain = json.loads(config.to_json_best_effort())
   found = hf_checkpoint.read(base_model)
-  tokenizer = hf_checkpoint.load_tokenizer(found)
+  tokenizer = hf_tokenizer.load(found)
   model = open_model.build_model(
     config.model.to_dict(), plain['levels'], tokenizer, found
   )
@@ -55,11 +62,13 @@ def import_model(
     saved = _checkpoints(own, plain)
     saved.save_cycle(0, {'weights': weights}, {'event': 0, 'night_updates': 0})
     saved.close()
-  (home / open_model.BASE_FOLDER).mkdir()
-  for name in ('config.json', *hf_export.COPIED_FILES):
+  described = home / open_model.BASE_FOLDER
+  # Not a copy: the weights may decide whether the head is tied.
+  workdir.write_json(described / 'config.json', dict(found.config))
+  for name in hf_export.COPIED_FILES:
     if (found.folder / name).is_file():
-      text = (found.folder / name).read_text(encoding='utf-8')
-      (home / open_model.BASE_FOLDER / name).write_text(text, encoding='utf-8')
+      text = json_file.read_text(found.folder / name)
+      (described / name).write_text(text, encoding='utf-8')
   workdir.write_json(home / 'config.json', plain)  # Last: now it is whole.
 
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from sleep_jax import types
-from sleep_jax.interop import hf_import, hf_names
+from sleep_jax.interop import hf_names, tensor_file
 from sleep_jax.model import streaming
 from tests import hf_files, testing
 
@@ -185,7 +185,9 @@ def test_untrained_levels_do_not_change_the_logits(tmp_path, arrangement):
 
 
 @pytest.mark.parametrize('mesh', [(2, 2, 2), (1, 8, 1), (1, 2, 2)])
-def test_several_files_and_devices_give_the_same_weights(tmp_path, mesh):
+def test_several_files_and_devices_give_the_same_weights(
+  tmp_path, mesh, monkeypatch
+):
   hf_files.save(tmp_path / 'one', 'qwen2', vocab_size=V)
   hf_files.save(tmp_path / 'many', 'qwen2', files=4, vocab_size=V)
   _, whole = hf_files.load(tmp_path / 'one')
@@ -194,13 +196,9 @@ def test_several_files_and_devices_give_the_same_weights(tmp_path, mesh):
   kernel = parts.params['blocks/levels/2/base/mlp/up']
   data, fsdp, tensor = mesh
   assert kernel.addressable_shards[0].data.size * fsdp * tensor == kernel.size
-  # Small slices give the same weights as well.
-  slice_bytes = hf_import._SLICE_BYTES
-  try:
-    hf_import._SLICE_BYTES = 200
-    _, sliced = hf_files.load(tmp_path / 'many', mesh=mesh)
-  finally:
-    hf_import._SLICE_BYTES = slice_bytes
+  # Small blocks give the same weights as well.
+  monkeypatch.setattr(tensor_file, 'BLOCK_BYTES', 200)
+  _, sliced = hf_files.load(tmp_path / 'many', mesh=mesh)
   assert testing.same(jax.device_get(whole), jax.device_get(sliced))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from configs import jsonl
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.interop import hf_checkpoint, open_model
+from sleep_jax.interop import hf_checkpoint, hf_tokenizer, open_model
 from sleep_jax.runs import hf_start, study
 from tests import hf_files, tiny_study
 
@@ -77,7 +77,7 @@ def test_a_checkpoint_learns_days_and_nights(finished):
 
 def test_a_tokenizer_is_restored_and_encodes_special_tokens_as_text(home):
   base_model = hf_checkpoint.read(str(home / 'base_model'))
-  tokenizer = hf_checkpoint.load_tokenizer(base_model)
+  tokenizer = hf_tokenizer.load(base_model)
   assert tokenizer.eos == tokenizer.bos and tokenizer.vocab_size == VOCAB
   for text in ('Ada sings.', 'na\u00efve \u96ea\n\tx', 'no <|end|> here'):
     ids = tokenizer.encode(text)
@@ -127,16 +127,12 @@ def test_two_initial_models_are_refused(home):
 
 
 def test_the_eos_token_may_be_in_the_tokenizer_config(home):
-  end = hf_checkpoint.load_tokenizer(
-    hf_checkpoint.read(str(home / 'base_model'))
-  ).eos
+  end = hf_tokenizer.load(hf_checkpoint.read(str(home / 'base_model'))).eos
   _remove_eos(home / 'base_model')
   (home / 'base_model' / 'tokenizer_config.json').write_text(
     json.dumps({'eos_token': {'content': '<|end|>'}})
   )
-  tokenizer = hf_checkpoint.load_tokenizer(
-    hf_checkpoint.read(str(home / 'base_model'))
-  )
+  tokenizer = hf_tokenizer.load(hf_checkpoint.read(str(home / 'base_model')))
   assert tokenizer.eos == end
 
 

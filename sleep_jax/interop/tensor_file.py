@@ -1,0 +1,253 @@
+"""Reads safetensors files in parts, without mapping them into memory.
+
+A mapped file counts as memory of the process until the system takes its pages
+back, and a file that is truncated while it is mapped kills the process. Here
+each part is read into an array of its own. Nothing in the header is believed:
+sizes and offsets are compared with the size of the file before anything is
+allocated.
+
+Reference: the format section of the safetensors README.
+"""
+
+import dataclasses
+import io
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import ml_dtypes
+import numpy as np
+
+from sleep_jax import errors
+from sleep_jax.interop import json_file
+
+# NumPy types of the tensors that can be read.
+DTYPES: Mapping[str, np.dtype] = {
+  'F64': np.dtype('<f8'),
+  'F32': np.dtype('<f4'),
+  'F16': np.dtype('<f2'),
+  'BF16': np.dtype(ml_dtypes.bfloat16),
+}
+# Bytes read at a time, counted in float32. Small, because a few blocks stay in
+# the heap of the process.
+BLOCK_BYTES = 2**21
+_MAX_HEADER = 3 * 10**7  # 100,000 tensors have a header of about 10 MB.
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """Where a tensor is.
+
+  Attributes:
+    path: its file.
+    name: its name in the file.
+    dtype: its type, as the format names it; see `DTYPES`.
+    shape: its shape.
+    begin: first byte in the file.
+    end: byte after the last one.
+  """
+
+  path: pathlib.Path
+  name: str
+  dtype: str
+  shape: tuple[int, ...]
+  begin: int
+  end: int
+
+  def __str__(self) -> str:
+    return f'{self.path}: tensor {self.name!r}'
+
+
+def read_header(
+  path: pathlib.Path,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+  """Returns the tensors and the metadata of a file.
+
+  Raises:
+    StorageError: the file is damaged or truncated. The message names it, and
+      the tensor if there is one.
+  """
+  try:
+    with path.open('rb') as file:
+      size = os.fstat(file.fileno()).st_size
+      length = int.from_bytes(file.read(8), 'little')
+      if size < 8 or length > min(size - 8, _MAX_HEADER):
+        raise _damaged(
+          path,
+          f'it has {size:,} bytes, and its header claims {length:,}, at most '
+          f'{_MAX_HEADER:,} are possible',
+        )
+      text = file.read(length)
+  except errors.SleepJaxError:
+    raise
+  except OSError as error:
+    raise errors.StorageError(f'{path} cannot be read ({error}).') from error
+  try:
+    header = json_file.parse(text.decode(), 'the header')
+  except UnicodeDecodeError as error:
+    raise _damaged(path, f'its header is no text: {error}') from error
+  except errors.ModelFileError as error:
+    raise errors.StorageError(
+      f'{path} is damaged or truncated: {error}'
+    ) from error
+  metadata = header.pop('__metadata__', {})
+  if not isinstance(metadata, dict):
+    raise _damaged(path, 'its metadata is no JSON object')
+  data = 8 + length
+  found = {
+    name: _tensor(path, name, fields, data) for name, fields in header.items()
+  }
+  at = data
+  for tensor in sorted(found.values(), key=lambda t: (t.begin, t.end)):
+    if tensor.begin != at:
+      raise _damaged(
+        path, f'tensor {tensor.name!r} begins at byte {tensor.begin}, not {at}'
+      )
+    at = tensor.end
+  if at != size:
+    raise _damaged(
+      path, f'it has {size:,} bytes, and its tensors end at byte {at:,}'
+    )
+  return found, {str(k): str(v) for k, v in metadata.items()}
+
+
+def _tensor(path: pathlib.Path, name: str, fields: Any, data: int) -> Tensor:
+  """Returns a tensor of a header, whose size agrees with its shape."""
+  try:
+    dtype, shape = fields['dtype'], fields['shape']
+    begin, end = fields['data_offsets']
+  except (TypeError, KeyError, ValueError) as error:
+    raise _damaged(path, f'the header of tensor {name!r}: {error}') from error
+  sizes = [*shape, begin, end] if isinstance(shape, list) else ['no list']
+  if not all(type(size) is int and size >= 0 for size in sizes):
+    raise _damaged(
+      path, f'tensor {name!r} has shape {shape} and offsets {begin}, {end}'
+    )
+  bits = re.search(r'\d+', dtype) if isinstance(dtype, str) else None
+  # Types with other sizes are refused later, when they are to be read.
+  if dtype in DTYPES and bits:
+    expected = math.prod(shape) * int(bits[0]) // 8
+    if end - begin != expected:
+      raise _damaged(
+        path,
+        f'tensor {name!r} of type {dtype} and shape {tuple(shape)} needs '
+        f'{expected:,} bytes and has {end - begin:,}',
+      )
+  return Tensor(path, name, str(dtype), tuple(shape), data + begin, data + end)
+
+
+def _damaged(path: pathlib.Path, why: str) -> errors.StorageError:
+  return errors.StorageError(
+    f'{path} is damaged or truncated ({why}): download it again.'
+  )
+
+
+class Reader:
+  """Reads parts of tensors; opens each file once.
+
+  Use it as a context manager, which closes the files.
+  """
+
+  def __init__(self) -> None:
+    self._files: dict[pathlib.Path, io.FileIO] = {}
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(
+    self,
+    error_type: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    for file in self._files.values():
+      file.close()
+    self._files.clear()
+
+  def blocks(
+    self, tensor: Tensor, index: tuple[slice, ...] | None = None
+  ) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (first row, rows) of a part of a tensor.
+
+    Rows are counted from the start of the part. Each block has about
+    `BLOCK_BYTES` in float32, or less.
+
+    Args:
+      tensor: a tensor whose type is in `DTYPES`, with at least one axis.
+      index: the part, with start and stop for each axis; None: all.
+
+    Raises:
+      StorageError: the file cannot be read, or has become shorter.
+    """
+    index = index or tuple(slice(0, size) for size in tensor.shape)
+    row_size = math.prod(s.stop - s.start for s in index[1:])
+    num_rows = index[0].stop - index[0].start
+    # Blocks of equal size: each size of its own costs a compilation.
+    num_blocks = max(-(-4 * row_size * num_rows // BLOCK_BYTES), 1)
+    step = max(-(-num_rows // num_blocks), 1)
+    for first in range(index[0].start, index[0].stop, step):
+      last = min(first + step, index[0].stop)
+      yield first - index[0].start, self._rows(tensor, first, last, index[1:])
+
+  def read(self, tensor: Tensor) -> np.ndarray:
+    """Returns a whole tensor, whose type is in `DTYPES`."""
+    found = np.empty(tensor.shape, DTYPES[tensor.dtype])
+    self._read(tensor, 0, _bytes(found))
+    return found
+
+  def same(self, one: Tensor, two: Tensor) -> bool:
+    """Returns whether two tensors have equal type, shape and bytes."""
+    if (one.dtype, one.shape) != (two.dtype, two.shape):
+      return False
+    size = one.end - one.begin
+    parts = [memoryview(bytearray(min(size, BLOCK_BYTES))) for _ in range(2)]
+    for at in range(0, size, BLOCK_BYTES):
+      rest = min(size - at, BLOCK_BYTES)
+      for tensor, part in zip((one, two), parts, strict=True):
+        self._read(tensor, at, part[:rest])
+      if parts[0][:rest] != parts[1][:rest]:
+        return False
+    return True
+
+  def _rows(self, tensor, first, last, columns) -> np.ndarray:
+    """Returns the rows [first, last), and of each the given columns."""
+    dtype = DTYPES[tensor.dtype]
+    row_bytes = math.prod(tensor.shape[1:]) * dtype.itemsize
+    sizes = [s.stop - s.start for s in columns]
+    found = np.empty((last - first, *sizes), dtype)
+    if sizes == list(tensor.shape[1:]):
+      self._read(tensor, first * row_bytes, _bytes(found))
+      return found
+    start = columns[0].start * dtype.itemsize
+    for row in range(first, last):
+      self._read(tensor, row * row_bytes + start, _bytes(found[row - first]))
+    return found
+
+  def _read(self, tensor: Tensor, at: int, into: memoryview) -> None:
+    """Fills a buffer from an offset within the tensor on."""
+    try:
+      file = self._files.get(tensor.path)
+      if file is None:
+        file = self._files[tensor.path] = io.FileIO(tensor.path)
+      file.seek(tensor.begin + at)
+      while into:
+        got = file.readinto(into)
+        if not got:
+          raise _damaged(tensor.path, f'it ends within {tensor.name!r}')
+        into = into[got:]
+    except errors.SleepJaxError:
+      raise
+    except OSError as error:
+      raise errors.StorageError(
+        f'{tensor} cannot be read ({error}).'
+      ) from error
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+  """Returns the bytes of a contiguous array, to write to."""
+  # Not all types of arrays have a buffer of their own.
+  return memoryview(array.reshape(-1).view(np.uint8))
