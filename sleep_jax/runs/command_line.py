@@ -6,6 +6,7 @@ absl parses the flags, so that the user reads one message and no traceback.
 
 import re
 import sys
+import warnings
 
 from absl import app, logging
 from ml_collections import config_flags
@@ -16,6 +17,7 @@ from sleep_jax.config import files
 # What `config_flags` reads instead of sys.argv: there the path of the config
 # stands in place of its name.
 _ARGV: list[str] = []
+_format_warning = warnings.formatwarning
 
 
 def define_config(purpose: str):
@@ -44,6 +46,17 @@ def parser(default: str | None = None):
       return app.parse_flags_with_usage(list(_ARGV))
 
   return parse
+
+
+def _format(message, category, *where, **options) -> str:
+  """Formats a warning of this package as one line, without its place."""
+  if issubclass(category, errors.SleepJaxError):
+    return f'warning: {message}\n'
+  return _format_warning(message, category, *where, **options)
+
+
+# Only commands import this module.
+warnings.formatwarning = _format
 
 
 def exit_with_error(error: Exception) -> None:
