@@ -2,7 +2,8 @@
 
 The turns before the one that is learned are the prompt: the template writes
 them with the header of an assistant turn, as it does when the model is asked.
-The loss stands on what follows: the content, and the token that ends the turn.
+The loss stands on what follows, up to the token that ends the turn; or, if the
+template has `{% generation %}` blocks, on the block of the turn.
 
 Each turn's prompt is written separately. Some templates change earlier turns
 (Qwen 3 removes their thoughts), so the text of a whole conversation need not
@@ -12,8 +13,9 @@ A sequence starts with one BOS, as every sequence does: the template's own, or
 one in front if it writes none.
 """
 
+import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from sleep_jax import errors
 from sleep_jax.datasets import dataset
@@ -25,25 +27,35 @@ class Template(Protocol):
   Attributes:
     fingerprint: equal for equal templates only.
     ends: tokens that end the model's turn.
+    marks_answers: whether the template has `{% generation %}` blocks.
   """
 
   fingerprint: str
   ends: frozenset[int]
 
-  def encode(
-    self, messages: Sequence, *, add_generation_prompt: bool = True
-  ) -> list[int]: ...
+  @property
+  def marks_answers(self) -> bool: ...
+
+  def render(
+    self, messages: Sequence, *, add_generation_prompt: bool = False
+  ) -> Any: ...
+
+  def encode_chat(self, messages: Sequence) -> Any: ...
 
 
 def encode(
   row: dataset.Row, template: Template, *, bos: int
-) -> tuple[list[int], int]:
-  """Returns the tokens of a row with messages, and the length of its prompt.
+) -> tuple[list[int], int, int]:
+  """Returns the tokens of a row with messages, and which of them are learned.
 
   Args:
     row: its last message is learned.
     template: of the model.
     bos: token that begins a sequence.
+
+  Returns:
+    The tokens; the number of those that the model reads when it is asked; and
+    the number before the first that is learned. The last one is learned.
 
   Raises:
     DataError: the template refuses the conversation, or does not write the last
@@ -51,28 +63,57 @@ def encode(
   """
   messages = [{'role': role, 'content': text} for role, text in row.messages]
   try:
-    before = template.encode(messages[:-1], add_generation_prompt=False)
-    prompt = template.encode(messages[:-1])
-    tokens = template.encode(messages, add_generation_prompt=False)
+    chat = template.encode_chat(messages)
+    start = _start_of_turn(messages, chat.text, template)
   except errors.SleepJaxError as error:
     raise errors.DataError(f'{row.where}: {error}') from error
-  # A template may open a thought in the header that this turn does not have.
-  start = _common_prefix(prompt, tokens)
-  ends = [n for n in range(start, len(tokens)) if tokens[n] in template.ends]
-  if start < len(before) or not ends:
+  # A token that begins before the turn and ends in it is a part of it.
+  inside = [n for n, (_, end) in enumerate(chat.offsets) if end > start]
+  if start < 0 or not inside:
     raise errors.DataError(
       f'{row.where}: the chat template writes the turns before this one in '
-      'another way once it is there, or does not end it: it cannot be learned '
-      'as an answer to them. Remove the row, or write it as "prompt" and '
-      '"response".'
+      'another way when it follows, so it cannot be learned as an answer to '
+      'them. Remove the row, or write it as "prompt" and "response".'
     )
-  tokens = tokens[: ends[-1] + 1]
-  if tokens[0] == bos:
-    return tokens, start
-  return [bos, *tokens], 1 + start
+  if template.marks_answers:
+    learned = [n for n in inside if chat.assistant_mask[n]]
+    is_found = bool(learned) and learned == list(
+      range(learned[0], learned[-1] + 1)
+    )
+    what = 'does not mark this turn in one {% generation %} block'
+  else:
+    ends = [n for n in inside if chat.ids[n] in template.ends]
+    learned = list(range(inside[0], ends[-1] + 1)) if ends else []
+    is_found = bool(learned)
+    what = 'writes no token that ends this turn'
+  if not is_found:
+    raise errors.DataError(
+      f'{row.where}: the chat template {what}: correct the template, or write '
+      'the row as "prompt" and "response".'
+    )
+  tokens = chat.ids[: learned[-1] + 1]
+  more = int(tokens[0] != bos)
+  return [bos] * more + tokens, more + inside[0], more + learned[0]
 
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-  """Returns the number of tokens with which both sequences begin."""
-  size = min(len(a), len(b))
-  return next((n for n in range(size) if a[n] != b[n]), size)
+def _start_of_turn(messages, text: str, template: Template) -> int:
+  """Returns the character of `text` at which the last turn begins, or -1.
+
+  Args:
+    messages: all turns.
+    text: as the template writes them.
+    template: of the model.
+  """
+  asked = template.render(messages[:-1], add_generation_prompt=True).text
+  if text.startswith(asked):
+    return len(asked)
+  # The header opens something, such as a thought, that this turn does not have:
+  # the turn begins where another one would differ from it.
+  last = messages[-1]['content']
+  other = 'x' if not last.lstrip().startswith('x') else 'y'
+  changed = template.render(
+    [*messages[:-1], {'role': messages[-1]['role'], 'content': other}]
+  ).text
+  start = len(os.path.commonprefix([text, asked, changed]))
+  before = template.render(messages[:-1]).text
+  return start if start >= len(before) else -1

@@ -93,12 +93,11 @@ def encode(
     DataError: the chat template refuses the row.
   """
   if row.messages and chat_template is not None:
-    tokens, prompt_length = chat_rows.encode(
+    tokens, prompt_length, loss_start = chat_rows.encode(
       row, chat_template, bos=tokenizer.bos
     )
-    return _too_long(row, tokens, prompt_length, context, max_prompt) or [
-      Sequence(tokens, prompt_length, prompt_length, subject=(0, 0))
-    ]
+    too_long = _too_long(row, tokens, prompt_length, context, max_prompt)
+    return too_long or [Sequence(tokens, loss_start, prompt_length, (0, 0))]
   ids, spans = tokenizer.encode_offsets(row.text[: row.response_start])
   if row.response_start is None:
     response = []
