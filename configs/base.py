@@ -83,7 +83,8 @@ def get_config() -> ml_collections.ConfigDict:
     ),
   )
   c.wake = dict(
-    steps=120,  # Wake steps per experience.
+    steps=120,  # Wake steps per experience,
+    epochs=0.0,  # or, above 0, passes over its rows, which replace `steps`.
     micro_batches=1,  # Parts per step; more parts need less memory.
     block_tokens=0,  # Tokens whose logits are computed at a time; 0: all.
     optimizers=(dict(learning_rate=1e-3),),  # One per level but the slowest.

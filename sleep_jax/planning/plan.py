@@ -116,7 +116,8 @@ def plan(
     'rows': shape.day_rows,
     'context': config.data.context,
     'rounds': shape.night.rounds,
-    'wake_steps': config.wake.steps,
+    # 0: unknown, because a day is given in passes over its rows.
+    'wake_steps': 0 if config.wake.get('epochs', 0) else config.wake.steps,
     'programs': {},
     'too_much': [],
     'uneven': shape.uneven_rows(),

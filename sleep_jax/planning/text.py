@@ -62,11 +62,15 @@ def format_plan(found: dict[str, Any]) -> str:
   ]  # fmt: skip
   night = found['rounds'] * programs['night']['seconds']
   day = found['wake_steps'] * programs['wake']['seconds']
-  lines.append(
-    f'a night of {found["rounds"]} rounds: {night:.3g} s; nights per day: '
-    f'{86400 / (night + day):.3g}, each after {found["wake_steps"]} wake steps '
-    f'({day:.3g} s); all times are lower bounds'
-  )
+  line = f'a night of {found["rounds"]} rounds: {night:.3g} s; '
+  if found['wake_steps']:
+    line += (
+      f'nights per day: {86400 / (night + day):.3g}, each after '
+      f'{found["wake_steps"]} wake steps ({day:.3g} s); '
+    )
+  else:
+    line += 'the wake steps of a day depend on its rows (wake.epochs); '
+  lines.append(f'{line}all times are lower bounds')
   return '\n'.join([*lines, *found['uneven'], *found['too_much']])
 
 

@@ -6,10 +6,12 @@ there is nothing to show. It can be drawn for an initial model alone.
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleep_jax.evaluate import cycles, retention
 from sleep_jax.report import (
+  day_tables,
   dreams,
   figures,
   html,
@@ -49,6 +51,7 @@ def write(
   study: str,
   config: Any,
   about: dict[str, Any],
+  days: Sequence[Mapping[str, Any]] = (),
 ) -> None:
   """Writes the page atomically, so a reader never sees a part of it.
 
@@ -60,6 +63,7 @@ def write(
     study: the title of the page.
     config: the resolved config, as text or as a value for JSON.
     about: provenance: seed, versions, revision, command.
+    days: how much of each day is read, see `runs.coverage.rows`.
   """
   groups = _by_strategy(runs)
   styles = {name: f's{i}' for i, name in enumerate(groups)}
@@ -93,6 +97,7 @@ def write(
     gates=night_tables.gates(groups),
     teacher_styles=teacher_styles,
     samples_per_night=_SAMPLES,
+    days=day_tables.days(days),
     costs=tables.costs(groups, styles),
     about=_flatten(about),
     config=config,

@@ -29,6 +29,19 @@ _MAY_DIFFER = (
 )  # fmt: skip
 
 
+def bound(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the part of a config that a work directory is bound to.
+
+  Args:
+    config: resolved, as JSON returns it.
+  """
+  found = workdir.without(config, FREE)
+  # Work directories of earlier versions have no `epochs`: days are in steps.
+  if not found.get('wake', {}).get('epochs'):
+    found = workdir.without(found, ('wake.epochs',))
+  return found
+
+
 def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:
   """Returns the part of a config that a checkpoint depends on.
 
@@ -36,10 +49,10 @@ def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:
     config: resolved, as JSON returns it.
     pretraining: whether the checkpoint is of pretraining.
   """
-  bound = workdir.without(config, FREE)
+  found = bound(config)
   if not pretraining:
-    return bound
-  found = {k: bound[k] for k in _PRETRAINED_WITH}
+    return found
+  found = {k: found[k] for k in _PRETRAINED_WITH}
   found['pretrain'] = {
     k: v for k, v in found['pretrain'].items() if k != 'restore'
   }

@@ -6,7 +6,7 @@ the state, the position and everything recorded so far.
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -96,6 +96,7 @@ class RunContext:
     tools: Tools,
     *,
     plan: tuple[events.Event, ...],
+    day_steps: Sequence[int] = (),
     key: jax.Array,
     guard_tolerance: float | None,
     save_seconds: float,
@@ -110,6 +111,7 @@ class RunContext:
       evaluator: None evaluates nothing.
       tools: see `Tools`.
       plan: all events of the run.
+      day_steps: wake steps of each experience that the plan is made of.
       key: of all random numbers.
       guard_tolerance: largest loss of guard accuracy that a night may cause;
         None switches the guard off.
@@ -119,6 +121,7 @@ class RunContext:
     self.program, self.stream, self.tools = program, stream, tools
     self.initial_model, self.evaluator = initial_model, evaluator
     self.plan, self.key = plan, key
+    self._day_steps = [*day_steps]
     self.guarded = guard_tolerance is not None and program.strategy.sleeps
     self._tolerance = guard_tolerance
     self._save_seconds = save_seconds
@@ -230,8 +233,11 @@ class RunContext:
   def _progress(
     self, state: state_lib.State, *, night: dict[str, Any] | None = None
   ) -> dict[str, Any]:
+    done = self.plan[: self.position]
     return {
       'event': self.position,
+      'begun': max((event.experience for event in done), default=0),
+      'day_steps': self._day_steps,
       'night': state.night is not None,
       'night_updates': 0 if state.night is None else int(state.night.update),
       **self.log.to_save(night),

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import ml_collections
 
+from sleep_jax import errors, types
 from sleep_jax import state as state_lib
-from sleep_jax import types
 from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
@@ -23,7 +23,7 @@ from sleep_jax.interop import (
   open_model,
 )  # fmt: skip
 from sleep_jax.model import transformer
-from sleep_jax.runs import stdin_days
+from sleep_jax.runs import day_records, stdin_days
 from sleep_jax.storage import workdir
 
 
@@ -58,6 +58,7 @@ def read_dataset(
   *,
   validation: bool = False,
   ends: Mapping[str, Sequence[int]] | None = None,
+  days: Sequence[str] | None = None,
 ) -> dataset_lib.Dataset:
   """Reads the texts of a seed: the dataset, and the days that follow it.
 
@@ -68,34 +69,40 @@ def read_dataset(
     validation: use the stream on which learning rates are tuned, and which no
       strategy is evaluated on.
     ends: where growing files are cut into days, see `day_files.cut`.
+    days: files of the days after those of the dataset; None: those that
+      `data.extra_days` names.
 
   Raises:
     UsageError, StorageError: a file that the config names cannot be read.
   """
   name, settings = config.data.dataset, config.data.settings.to_dict()
   path = stdin_days.resolve(config.data.path, folder)
-  extra_days = stdin_days.resolve(config.data.get('extra_days', ''), folder)
+  if days is None:
+    days = stdin_days.resolve(config.data.get('extra_days', ''), folder)
+  scratch = None if workdir.in_bucket(folder) else str(folder)
   if name == 'jsonl':
     if not path:
-      path, extra_days = extra_days, ''
-    settings['ends'] = ends
+      path, days = days, ()
+    settings |= {'ends': ends, 'scratch': scratch}
   if name != 'facts':
     settings['path'] = path
   if validation:
     settings['stream_seed'] = seed + 1
   dataset = schema.DATASETS[name].make(seed=seed, **settings)
-  if not extra_days:
+  if not days:
     return dataset
-  groups = jsonl.read_experiences(extra_days)
-  whole, parts = day_files.cut(groups, ends or {})
   # The dataset's templates ask about subjects of its own kind.
-  days = [
-    (name, [dataclasses.replace(row, subject=None) for row in rows])
-    for name, rows in whole.items()
-  ]
+  groups = jsonl.read_experiences(days, subjects=False, scratch=scratch)
+  whole, parts = day_files.cut(groups, ends or {})
+  for name, _ in dataset.experiences:
+    if name in whole:
+      raise errors.DataError(
+        f'config.data.extra_days: {day_records.file_name(whole[name])} has the '
+        f'name of a day of the dataset, {name}: rename the file.'
+      )
   return dataclasses.replace(
     dataset,
-    experiences=[*dataset.experiences, *days],
+    experiences=[*dataset.experiences, *whole.items()],
     parts={**dataset.parts, **parts},
   )
 
@@ -121,7 +128,9 @@ def make(
   for name in ('dataset', 'path', 'extra_days', 'growing', 'settings'):
     data.pop(name, None)
   # Without pretraining text, the tokenizer is made from the days.
-  rows = dataset.pretrain or [r for _, day in dataset.experiences for r in day]
+  parts = [dataset.pretrain] if dataset.pretrain else [
+    rows for _, rows in dataset.experiences
+  ]
   saved = initial_model_folder(config, folder, seed) / 'tokenizer'
   base_model = open_model.base_checkpoint(config.pretrain)
   tokenizer: types.Tokenizer
@@ -131,7 +140,7 @@ def make(
     tokenizer = tokenizer_lib.load(str(saved))
   else:
     tokenizer = tokenizer_lib.make(
-      texts=[r.text for r in rows], **config.tokenizer
+      texts=(row.text for rows in parts for row in rows), **config.tokenizer
     )
   has_chats = any(
     row.messages
@@ -153,25 +162,6 @@ def make(
     base_model,
   )
   return RunInputs(seed, stream, model, base_model)
-
-
-def unread_rows(inputs: RunInputs, steps: int) -> list[str]:
-  """Returns notes on the rows, and warns of days of which not all are read.
-
-  Args:
-    inputs: of a run.
-    steps: wake steps of a day.
-  """
-  warnings = stream_lib.notes(inputs.stream)
-  for source in inputs.stream.experiences:
-    num_read = steps * len(source.batch(0).tokens_BT)
-    if num_read < source.num_rows:
-      warnings.append(
-        f'warning: {source.name} has {source.num_rows:,} rows (or windows), '
-        f'and {steps} wake steps read {num_read:,} of them: raise '
-        'config.wake.steps or config.data.batch_size to read all.'
-      )
-  return warnings
 
 
 def with_evaluator(

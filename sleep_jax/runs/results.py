@@ -14,6 +14,10 @@ from sleep_jax.storage import workdir
 class Results:
   """Records of all runs of a study.
 
+  Attributes:
+    provenance: versions, revision and command.
+    days: how much of each day is read, see `coverage.rows`.
+
   Args:
     folder: work directory of the study.
     name: of the study.
@@ -24,6 +28,7 @@ class Results:
     self._folder, self._name, self._config = folder, name, config
     self._runs: dict[tuple[str, int], dict[str, Any]] = {}
     self.provenance: dict[str, Any] = {}
+    self.days: list[dict[str, Any]] = []
 
   @property
   def runs(self) -> list[dict[str, Any]]:
@@ -68,5 +73,5 @@ class Results:
     )
     report.write(
       self.runs, str(self._folder / 'report.html'), study=self._name,
-      config=self._config, about=self.provenance,
+      config=self._config, about=self.provenance, days=self.days,
     )  # fmt: skip

@@ -37,7 +37,6 @@ class RunFactory:
 
   Attributes:
     levels: of the model.
-    steps: wake steps of an experience.
   """
 
   def __init__(
@@ -73,7 +72,6 @@ class RunFactory:
     self.levels = tuple(
       model_config.Level(**level) for level in plain['levels']
     )
-    self.steps = events.steps_per_experience(self.levels, config.wake.steps)
 
   def initial_shapes(self, made: Inputs) -> state_lib.InitialModel:
     """Returns shapes and shardings of the initial model."""
@@ -101,7 +99,7 @@ class RunFactory:
       on_cycle: called with the record after each evaluation.
     """
     config = self._config
-    plan = self.plan(strategy, num_experiences or len(made.stream.experiences))
+    steps = self.day_steps(made, folder)[:num_experiences]
     name = f'{config.name}_{strategy.name}_{made.seed}'
     metrics = self._own_folder / folder.relative_to(self._folder)
     writers = config.writers if processes.is_first() else ()
@@ -118,7 +116,8 @@ class RunFactory:
             progress=self._progress, writer=writer, checkpoints=checkpoints,
             stop=self._stop, on_cycle=on_cycle, profile=self._profile,
           ),
-          plan=plan,
+          plan=self._plan(strategy, steps),
+          day_steps=steps,
           key=jax.random.key(made.seed),
           guard_tolerance=config.guard.tolerance if config.guard.on else None,
           save_seconds=config.checkpoint.every_seconds,
@@ -127,13 +126,53 @@ class RunFactory:
       )  # fmt: skip
 
   def plan(
-    self, strategy: strategy_lib.Strategy, num_experiences: int
+    self, strategy: strategy_lib.Strategy, made: Inputs
   ) -> tuple[events.Event, ...]:
     """Returns all events of a run."""
+    folder = self._folder / f'seed_{made.seed}' / strategy.name
+    return self._plan(strategy, self.day_steps(made, folder))
+
+  def day_steps(self, made: Inputs, folder: workdir.Folder) -> tuple[int, ...]:
+    """Returns the wake steps of each day.
+
+    A day that a run has begun keeps its steps, whatever its file is now, so
+    that no event before it moves.
+
+    Args:
+      made: inputs of the run.
+      folder: of the run.
+    """
+    data, wake = self._config.data, self._config.wake
+    saved = checkpoint_reading.latest_progress(str(folder / 'checkpoints'))
+    kept = (saved or {}).get('day_steps', ())[: (saved or {}).get('begun')]
+    if epochs := wake.get('epochs', 0):
+      rows = data.get('day_batch_size', 0) or data.batch_size
+      steps = [
+        events.steps_of_passes(day.num_rows, epochs, rows)
+        for day in made.stream.experiences
+      ]
+    else:
+      steps = [wake.steps] * len(made.stream.experiences)
+    steps = [events.steps_per_experience(self.levels, num) for num in steps]
+    return (*kept, *steps[len(kept) :])
+
+  def num_finished(self, strategy: strategy_lib.Strategy, made: Inputs) -> int:
+    """Returns how many days a run has learned, with their nights."""
+    progress = self.progress_of(made.seed, strategy.name)
+    if progress is None:
+      return 0
+    ahead = self.plan(strategy, made)[progress['event'] :]
+    days = [event.experience for event in ahead if event.kind != events.SAVE]
+    return min(days, default=len(made.stream.experiences) + 1) - 1
+
+  def _plan(
+    self, strategy: strategy_lib.Strategy, steps: Sequence[int]
+  ) -> tuple[events.Event, ...]:
+    """Returns all events of a run whose days have so many wake steps."""
     dream = self._config.dream
     return tuple(
       strategy.plan(
-        self.levels, num_experiences, self.steps,
+        self.levels, len(steps), steps,
         self._config.consolidate.num_updates, dream.order if dream.on else '',
       )
     )  # fmt: skip
@@ -230,7 +269,10 @@ class RunFactory:
         continue
       if strategy.sources is not strategy_lib.sequential_sources:
         return len(days), strategy.name
-      done = self.plan(strategy, len(days) - 1)[: progress['event']]
+      # A checkpoint of an earlier version has no steps: they were all equal.
+      steps = events.steps_per_experience(self.levels, self._config.wake.steps)
+      planned = progress.get('day_steps') or [steps] * (len(days) - 1)
+      done = self._plan(strategy, planned)[: progress['event']]
       begun = [e.experience for e in done if last is None or e.cycle <= last]
       num = max(num, 1 + max(begun, default=0))
     return num, ''

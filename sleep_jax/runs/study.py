@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,12 @@ import ml_collections
 from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.config import checks as config_checks
+from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import evaluator as evaluator_lib
-from sleep_jax.evaluate import retention
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.runs import (
   compatibility,
+  coverage,
   day_records,
   hf_start,
   inputs,
@@ -31,6 +32,7 @@ from sleep_jax.runs import (
   run_factory,
   stdin_days,
   study_days,
+  tuning,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
@@ -39,7 +41,6 @@ from sleep_jax.schedule import checks as schedule_checks
 from sleep_jax.sleep import settings, settings_checks
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.storage import lock, provenance, workdir
-from sleep_jax.strategies import strategy as strategy_lib
 
 Inputs = inputs.RunInputs
 
@@ -56,6 +57,7 @@ class Study:
     restore_cycle: int | None = None,
     profile: int = 0,
     accept_changed_days: bool = False,
+    days: Sequence[str] | None = None,
     progress: progress_lib.Progress | None = None,
     programs: dict[Any, programs_lib.Programs] | None = None,
   ):
@@ -69,6 +71,8 @@ class Study:
       profile: number of wake steps, and of rounds of a night, to trace.
       accept_changed_days: continue although days that were learned have
         changed or are missing.
+      days: files of the days after those of the dataset, in order; None: those
+        that `config.data.extra_days` names.
       progress: shows progress; None prints to standard error.
       programs: compiled programs of other studies of the same config and model,
         by strategy and seed; new ones are added.
@@ -86,7 +90,7 @@ class Study:
     config_checks.check(self._plain)
     self._placement = sharding.make(**config.mesh)
     self.folder = workdir.path(folder)
-    workdir.check_config(self.folder, self._plain, ignored=compatibility.FREE)
+    workdir.check_config(self.folder, self._plain, bound=compatibility.bound)
     processes.check_same(json.dumps(self._plain), 'config')
     if profile and workdir.in_bucket(self.folder):
       raise errors.ConfigError(
@@ -107,7 +111,7 @@ class Study:
     schedule_checks.check_periods(self._factory.levels)
     self._days = study_days.StudyDays(
       config, self.folder, self._factory, accept=accept_changed_days,
-      restore_cycle=restore_cycle,
+      restore_cycle=restore_cycle, days=days,
     )  # fmt: skip
 
   def run(
@@ -127,6 +131,9 @@ class Study:
       schedule = self._receive_and_check()
       if show_schedule:
         self._progress.say(f'Schedule of strategies that sleep:\n{schedule}')
+      else:
+        for line in self._reading:
+          self._progress.say(line)
       self._results.provenance = provenance.describe(self._plain)
       workdir.write_json(self._own / 'config.json', self._plain)
       workdir.write_json(self._own / 'about.json', self._results.provenance)
@@ -154,8 +161,8 @@ class Study:
   def check(self) -> str:
     """Checks everything before anything is computed; returns the schedule.
 
-    Builds the stream of every seed, and lays out every state on the mesh as
-    shapes alone.
+    How much of each day is read follows it. Builds the stream of every seed,
+    and lays out every state on the mesh as shapes alone.
 
     Raises:
       ConfigError, StorageError: something cannot be read, or does not fit.
@@ -168,10 +175,13 @@ class Study:
         f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
         'for a guard. Set config.guard.on=False.'
       )
+    first, *_ = self._factory.strategies()
+    steps = self._factory.day_steps(
+      made, self.folder / f'seed_{made.seed}' / first.name
+    )
     plan = events.make_events(
-      self._factory.levels, num_experiences=len(made.stream.experiences),
-      steps=self._factory.steps,
-    )  # fmt: skip
+      self._factory.levels, num_experiences=len(steps), steps=steps
+    )
     night = settings_checks.make_settings(**self._plain['consolidate'])
     overflow = 'none' if night.into == settings.BASE else night.full
     rows = capacity.audit(self._factory.levels, plan, overflow=overflow)
@@ -181,9 +191,27 @@ class Study:
       initial_model = self._factory.initial_shapes(made)
       for strategy in self._factory.strategies():
         self._factory.programs(strategy, made).check(initial_model)
-    return '\n'.join(
-      [capacity.describe(rows), *inputs.unread_rows(made, self._factory.steps)]
+    self._reading = self._describe_reading(made, steps)
+    return '\n'.join([capacity.describe(rows), *self._reading])
+
+  def _describe_reading(
+    self, made: Inputs, steps: tuple[int, ...]
+  ) -> list[str]:
+    """Returns what to know about the rows of the days that are not learned yet.
+
+    The report gets the numbers of all days.
+    """
+    found = [s for s in self._factory.strategies() if s.reads_days]
+    if not found:
+      return stream_lib.notes(made.stream)
+    days = coverage.days(
+      made.stream, steps, self._plain, sleeps=any(s.sleeps for s in found)
     )
+    self._results.days = coverage.rows(days)
+    finished = min(self._factory.num_finished(s, made) for s in found)
+    return [
+      *stream_lib.notes(made.stream), *coverage.lines(days[finished:])
+    ]  # fmt: skip
 
   def _receive_and_check(self) -> str:
     """Receives a day from standard input if it is named; then as `check`."""
@@ -210,7 +238,7 @@ class Study:
       made, _ = self._days.open(int(seed))
       for strategy in self._factory.strategies():
         progress = self._factory.progress_of(seed, strategy.name)
-        plan = self._factory.plan(strategy, len(made.stream.experiences))
+        plan = self._factory.plan(strategy, made)
         if progress is None or progress['event'] < len(plan):
           return False
     return True
@@ -235,11 +263,16 @@ class Study:
       self._config, made, self._config.evaluate.held_out_batches
     )
     for strategy in self._factory.strategies():
-      rate = self._learning_rate(strategy, made) if strategy.tuned else None
+      rate = None
+      if strategy.tuned:
+        rate = tuning.choose_rate(
+          self._config, strategy, made, self._factory, folder=self.folder,
+          own_folder=self._own, progress=self._progress,
+        )  # fmt: skip
       add = functools.partial(self._results.add, strategy.name, seed, rate=rate)
       until = None
       if awake_only:
-        plan = self._factory.plan(strategy, len(made.stream.experiences))
+        plan = self._factory.plan(strategy, made)
         until = events.end_of_waking(plan)
       folder = self.folder / f'seed_{seed}' / strategy.name
       with self._factory.open_run(
@@ -289,46 +322,3 @@ class Study:
       saved.close()
       self._progress.say(f'initial model: restored from {folder}')
     return state_lib.InitialModel(weights=state.weights, replay=state.replay)
-
-  def _learning_rate(
-    self, strategy: strategy_lib.Strategy, made: Inputs
-  ) -> float:
-    """Returns the learning rate with the best final accuracy on validation.
-
-    Chosen once per study, with its first seed, on the first experiences of a
-    stream that no strategy is evaluated on.
-    """
-    tune = self._config.tune
-    rates = [float(rate) for rate in tune.learning_rates]
-    if len(rates) == 1:
-      return rates[0]
-    path = self.folder / 'tuning' / strategy.name / 'chosen.json'
-    if path.exists():
-      return json.loads(path.read_text())['chosen']
-    trial = inputs.make(
-      self._config, self.folder, made.seed,
-      inputs.read_dataset(
-        self._config, self.folder, made.seed, validation=True
-      ),
-    )  # fmt: skip
-    trial = dataclasses.replace(trial, initial_model=made.initial_model)
-    trial = inputs.with_evaluator(self._config, trial, 0)
-    num = min(tune.experiences, len(trial.stream.experiences))
-    accuracy = {}
-    for rate in rates:
-      folder = path.parent / f'rate_{rate:g}'
-      with self._factory.open_run(
-        strategy, trial, folder, rate=rate, num_experiences=num
-      ) as run:
-        _, record = run.run()
-      accuracy[rate] = retention.summarize(record['evaluations'])['acc']
-    chosen = max(accuracy, key=lambda rate: accuracy[rate] or 0.0)
-    self._progress.say(
-      f'{strategy.name}: learning rate {chosen:g}; final accuracy by rate: '
-      f'{accuracy}'
-    )
-    workdir.write_json(
-      self._own / path.relative_to(self.folder),
-      {'chosen': chosen, 'acc': accuracy},
-    )
-    return chosen

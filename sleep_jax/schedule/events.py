@@ -9,6 +9,7 @@ References: 2606.03979, section 3.3; 2512.24695, section 7.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from sleep_jax.model import config
@@ -53,7 +54,7 @@ class Event:
 
 
 def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
-  """Returns wake steps per experience, rounded up to whole update periods.
+  """Returns wake steps of an experience, rounded up to whole update periods.
 
   If a level sleeps once per experience, its gradients may not be summed across
   experiences, so `steps` becomes a multiple of its `update_period`.
@@ -63,6 +64,18 @@ def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
     if level.sleep_period == config.EXPERIENCE and isinstance(period, int):
       steps = -(-steps // period) * period
   return steps
+
+
+def steps_of_passes(num_rows: int, passes: float, batch_size: int) -> int:
+  """Returns the wake steps that read rows a number of times, at least 1.
+
+  Args:
+    num_rows: rows of an experience.
+    passes: how often each row is read; 0.5 reads half of them.
+    batch_size: rows of a wake step.
+  """
+  # A product such as 10 x 1.1 is a little above 11, and is not a twelfth row.
+  return max(1, math.ceil(round(num_rows * passes, 6) / batch_size))
 
 
 def due_senders(
@@ -102,7 +115,7 @@ def make_events(
   levels: Sequence[Level],
   *,
   num_experiences: int,
-  steps: int,
+  steps: int | Sequence[int],
   sleeps: bool = True,
   dreams: str = '',
 ) -> tuple[Event, ...]:
@@ -111,17 +124,19 @@ def make_events(
   Args:
     levels: fastest first.
     num_experiences: number of experiences in the stream.
-    steps: wake steps per experience, see `steps_per_experience`.
+    steps: wake steps per experience, see `steps_per_experience`: one number,
+      or one for each experience.
     sleeps: False for strategies without sleep, whose experiences end with one
       evaluation.
     dreams: 'after' or 'before' adds a dream after or before the nights at the
       end of each experience; '' adds none.
   """
   plan, step, cycle = [], 0, 1
-  for experience in range(1, num_experiences + 1):
-    for local_step in range(steps):
+  all_steps = each_experience(steps, num_experiences)
+  for experience, num_steps in enumerate(all_steps, 1):
+    for local_step in range(num_steps):
       step += 1
-      ends = local_step == steps - 1
+      ends = local_step == num_steps - 1
       due = due_senders(levels, step, ends=ends) if sleeps else ()
       common = dict(step=step, experience=experience, cycle=cycle, ends=ends)
       plan.append(Event(WAKE, local_step=local_step, held=due, **common))
@@ -140,6 +155,20 @@ def make_events(
       plan.append(Event(SAVE, **common))
       cycle += 1
   return tuple(plan)
+
+
+def each_experience(
+  steps: int | Sequence[int], num_experiences: int
+) -> tuple[int, ...]:
+  """Returns the wake steps of each experience.
+
+  Args:
+    steps: one number for all, or one for each experience and later ones.
+    num_experiences: number of experiences.
+  """
+  if isinstance(steps, int):
+    return (steps,) * num_experiences
+  return tuple(steps[:num_experiences])
 
 
 def end_of_waking(plan: Sequence[Event]) -> int:

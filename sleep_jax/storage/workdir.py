@@ -18,7 +18,7 @@ import pathlib
 import tempfile
 import typing
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -83,14 +83,18 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
 
 
 def check_config(
-  folder: Folder, config: dict[str, Any], *, ignored: Iterable[str]
+  folder: Folder,
+  config: dict[str, Any],
+  *,
+  bound: Callable[[Mapping[str, Any]], dict[str, Any]],
 ) -> None:
   """Checks that a config may use a work directory; creates it if missing.
 
   Args:
     folder: the work directory.
     config: the resolved config, as JSON returns it.
-    ignored: keys, or 'section.key', that may differ when a run is continued.
+    bound: returns the part of a config that must not differ when a run is
+      continued.
 
   Raises:
     WorkdirError: the folder belongs to another config; lists the differences.
@@ -100,7 +104,7 @@ def check_config(
   old = read_config(folder)
   if old is None:
     return
-  found = list(differences(without(old, ignored), without(config, ignored)))
+  found = list(differences(bound(old), bound(config)))
   if found:
     more = f'\n  and {len(found) - 5} more' if len(found) > 5 else ''
     raise errors.WorkdirError(

@@ -35,7 +35,7 @@ def make(num_levels: int) -> tuple[strategy.Strategy, ...]:
 def _plan(
   levels: Sequence[config.Level],
   num_experiences: int,
-  steps: int,
+  steps: int | Sequence[int],
   night_updates: int,
   dreams: str = '',
   *,
@@ -43,7 +43,7 @@ def _plan(
 ) -> Sequence[events.Event]:
   """Returns wake steps that all belong to the last experience."""
   del dreams
-  total = num_experiences * steps
+  total = sum(events.each_experience(steps, num_experiences))
   if budget == 'night':
     nights = events.make_events(
       levels, num_experiences=num_experiences, steps=steps

@@ -31,7 +31,7 @@ def make(num_levels: int) -> strategy.Strategy:
 def _plan(
   levels: Sequence[config.Level],
   num_experiences: int,
-  steps: int,
+  steps: int | Sequence[int],
   night_updates: int,
   dreams: str = '',
 ) -> Sequence[events.Event]:

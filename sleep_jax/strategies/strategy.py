@@ -34,8 +34,9 @@ class Strategy:
       number as its name. Empty: nothing is trained.
     sleeps: whether nights consolidate levels.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
-      `steps` are wake steps per experience, `night_updates` seeding updates per
-      night, and `dreams` is 'before', 'after' or '' (no dreaming nights).
+      `steps` are the wake steps of each experience, `night_updates` seeding
+      updates per night, and `dreams` is 'before', 'after' or '' (no dreaming
+      nights).
     sources: rows read during each experience, see `Sources`.
     wrap: changes the wake step, see `Wrap`.
     stores_rows: whether the state has a buffer of whole rows, see
@@ -54,11 +55,16 @@ class Strategy:
   edits: bool = False
   tuned: bool = False
 
+  @property
+  def reads_days(self) -> bool:
+    """Whether each experience has wake steps that read its own rows."""
+    return self.sources is sequential_sources and not self.edits
+
 
 def sequential_plan(
   levels: Sequence[config.Level],
   num_experiences: int,
-  steps: int,
+  steps: int | Sequence[int],
   night_updates: int,
   dreams: str = '',
   *,
@@ -69,7 +75,7 @@ def sequential_plan(
   Args:
     levels: of the model, fastest first.
     num_experiences: number of experiences.
-    steps: wake steps per experience.
+    steps: wake steps of each experience, or one number for all.
     night_updates: not used.
     dreams: when nights dream, see `Strategy.plan`.
     sleeps: whether levels sleep.

@@ -149,5 +149,5 @@ def test_rows_that_no_step_reads_are_announced(home):
   texts = [f'Row {number}.' for number in range(40)]
   _write(home / 'days', 'day_8', *texts)
   made = study.Study(_config(home), str(home / 'other'))
-  assert 'warning: day_8 has 38 rows' in made.check()
+  assert 'warning: day_8: 38 rows' in made.check()
   assert '4 wake steps read 32 of them' in made.check()

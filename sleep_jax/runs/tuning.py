@@ -1,0 +1,86 @@
+"""Chooses the learning rate of a tuned strategy.
+
+The rate is chosen once per study, with its first seed, on the first experiences
+of a stream that no strategy is evaluated on.
+"""
+
+import dataclasses
+import json
+
+import ml_collections
+
+from sleep_jax import errors
+from sleep_jax.evaluate import retention
+from sleep_jax.runs import inputs, run_factory
+from sleep_jax.runs import progress as progress_lib
+from sleep_jax.storage import workdir
+from sleep_jax.strategies import strategy as strategy_lib
+
+
+def choose_rate(
+  config: ml_collections.ConfigDict,
+  strategy: strategy_lib.Strategy,
+  made: inputs.RunInputs,
+  factory: run_factory.RunFactory,
+  *,
+  folder: workdir.Folder,
+  own_folder: workdir.Folder,
+  progress: progress_lib.Progress,
+) -> float:
+  """Returns the rate with the best final accuracy on the validation stream.
+
+  Args:
+    config: of the study.
+    strategy: that is tuned.
+    made: inputs of the first seed, with its initial model.
+    factory: opens runs.
+    folder: work directory of the study.
+    own_folder: where this process writes; the same in the first process.
+    progress: says what was chosen.
+
+  Raises:
+    DivergedError: all rates diverge. A rate that does is never chosen.
+  """
+  rates = [float(rate) for rate in config.tune.learning_rates]
+  if len(rates) == 1:
+    return rates[0]
+  path = folder / 'tuning' / strategy.name / 'chosen.json'
+  if path.exists():
+    return json.loads(path.read_text())['chosen']
+  dataset = inputs.read_dataset(config, folder, made.seed, validation=True)
+  trial = dataclasses.replace(
+    inputs.make(config, folder, made.seed, dataset),
+    initial_model=made.initial_model,
+  )
+  trial = inputs.with_evaluator(config, trial, 0)
+  num = min(config.tune.experiences, len(trial.stream.experiences))
+  accuracy: dict[float, float | None] = {}
+  diverged: dict[float, str] = {}
+  for rate in rates:
+    opened = factory.open_run(
+      strategy, trial, path.parent / f'rate_{rate:g}', rate=rate,
+      num_experiences=num,
+    )  # fmt: skip
+    try:
+      with opened as run:
+        _, record = run.run()
+      accuracy[rate] = retention.summarize(record['evaluations'])['acc']
+    except errors.DivergedError as error:
+      diverged[rate] = str(error)
+      progress.say(f'{strategy.name}: rate {rate:g} diverges: {error}')
+  if not accuracy:
+    raise errors.DivergedError(
+      f'{strategy.name}: each of config.tune.learning_rates diverges on the '
+      f'validation stream. The lowest, {min(rates):g}: {diverged[min(rates)]} '
+      'Add lower rates.'
+    )
+  chosen = max(accuracy, key=lambda rate: accuracy[rate] or 0.0)
+  progress.say(
+    f'{strategy.name}: learning rate {chosen:g}; final accuracy by rate: '
+    f'{accuracy}'
+  )
+  workdir.write_json(
+    own_folder / path.relative_to(folder),
+    {'chosen': chosen, 'acc': accuracy, 'diverged': diverged},
+  )
+  return chosen
