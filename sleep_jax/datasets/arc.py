@@ -17,7 +17,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from sleep_jax import errors
-from sleep_jax.datasets import arc_augmentations, json_lines, jsonl
+from sleep_jax.datasets import (
+  arc_augmentations,
+  data_files,
+  json_lines,
+  row_files,
+)
 from sleep_jax.datasets import dataset as dataset_lib
 
 _USAGE = (
@@ -180,8 +185,8 @@ def _read(path) -> list[_Task]:
     raise errors.DataError(f'arc: no data path is given. {_USAGE}')
   tasks = [
     _Task(where, row)
-    for file in jsonl.find_files(path)
-    for where, row in json_lines.read(file)
+    for file in data_files.find(path, _USAGE)
+    for where, row in row_files.read(file)
   ]
   return [task for task in tasks if len(task.pairs) > 1]
 

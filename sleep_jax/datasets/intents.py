@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from sleep_jax import errors
-from sleep_jax.datasets import dataset, json_lines
+from sleep_jax.datasets import dataset, json_lines, row_files
 
 _USAGE = (
   'The intents dataset reads a folder with train, val and test (.jsonl or '
@@ -141,7 +141,7 @@ def _read_split(path: str | None, name: str) -> _Split:
       f'intents: {path} has no {name}.jsonl or {name}.jsonl.gz. {_USAGE}'
     )
   texts: dict[str, list[tuple[str, str]]] = {}
-  for where, row in json_lines.read(file):
+  for where, row in row_files.read(file):
     label = json_lines.text_field(row, 'label', where)
     texts.setdefault(label, []).append(
       (json_lines.text_field(row, 'text', where), where)

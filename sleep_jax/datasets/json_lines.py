@@ -5,7 +5,6 @@ needs the memory of its longest row. Every error names the file and the line.
 """
 
 import codecs
-import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -23,15 +22,6 @@ _SPACE = re.compile(r'[ \t\r\n]*')
 # First bytes of an array of objects, and of an object over several lines.
 _ARRAY = re.compile(rb'\s*\[\s*([{\]]|$)')
 _MULTILINE = re.compile(rb'\s*\{[ \t\r]*\n')
-
-
-def read(path: str, on_error: OnError | None = None) -> list[Row]:
-  """Returns the rows of a file, plain or gzipped; see `parse`."""
-  open_file = gzip.open if path.lower().endswith('.gz') else open
-  with open_file(path, 'rb') as file:
-    start = file.read(64)
-    file.seek(0)
-    return list(parse(file, path, start, on_error))
 
 
 def parse(
@@ -246,8 +236,8 @@ def _object(where: str, value: Any) -> dict[str, Any]:
 
 def _at(where: str, error: errors.DataError) -> errors.DataError:
   text = str(error)
-  return error if text.startswith(where) else errors.DataError(
-    f'{where}: {text}'
+  return (
+    error if text.startswith(where) else errors.DataError(f'{where}: {text}')
   )
 
 

@@ -1,25 +1,29 @@
-"""Dataset of a user's own text: JSON lines as experiences and as probes.
+"""Dataset of a user's own text: files of rows as experiences and as probes.
 
-Rows are {"text": ...} or {"prompt": ..., "response": ...}; "completion" is
-another name of "response". Each file is an
-experience, or each value of a field is.
+`row_formats` lists the rows that are read, `data_files` the files. Each file is
+an experience, or each value of a field is.
 """
 
-import glob
-import os
-import re
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from sleep_jax import errors
-from sleep_jax.datasets import dataset, day_files, json_lines, row_formats
+from sleep_jax.datasets import (
+  data_files,
+  dataset,
+  day_files,
+  json_lines,
+  row_files,
+  row_formats,
+  row_store,
+)
 
 _USAGE = (
-  'The jsonl dataset reads your own text: a .jsonl or .jsonl.gz file, a '
-  'folder, a pattern or a list of them, one JSON object per line, {"text": '
-  '...} or {"prompt": ..., "response": ...}. Pass '
-  '--config.data.path=FILE_OR_FOLDER.'
+  'The jsonl dataset reads your own text: a file, a folder, a pattern or a '
+  'list of them; each row is {"text": ...}, {"prompt": ..., "response": ...} '
+  'or {"messages": [...]}. Pass --config.data.path=FILE_OR_FOLDER.'
 )
 _HELD_OUT_EVERY = 20  # One row in this many is held out.
 
@@ -33,6 +37,7 @@ def make(
   templates: Sequence[str] = (),
   seed: int = 0,
   ends: Mapping[str, Sequence[int]] | None = None,
+  scratch: str | None = None,
 ) -> dataset.Dataset:
   """Returns a dataset of a user's own files.
 
@@ -54,6 +59,8 @@ def make(
       first words of a plain text.
     seed: draws the rows that are held out.
     ends: of growing files, see `day_files.cut`.
+    scratch: folder of the temporary file that rows lie in if they are many;
+      None for the system's.
 
   Raises:
     MissingFileError: a path matches nothing.
@@ -62,18 +69,20 @@ def make(
   rng = np.random.default_rng(seed)
   other = [f for part in (probes, pretrain) if part for f in find_files(part)]
   whole, parts = day_files.cut(
-    read_experiences(path, field, other=other), ends or {}
+    read_experiences(path, field, other=other, scratch=scratch), ends or {}
   )
   groups = dict(whole)
-  pretrain_rows: list[dataset.Row] = []
-  held_out: list[dataset.Row] = []
+  pretrain_rows: Sequence[dataset.Row] = []
+  held_out: Sequence[dataset.Row] = []
   if pretrain:
-    pretrain_rows, held_out = read_pretrain(pretrain, rng)
-  else:
+    pretrain_rows, held_out = read_pretrain(pretrain, rng, scratch=scratch)
+  elif whole:
+    parts_held = []
     for name, rows in whole.items():
       rng = np.random.default_rng([seed, len(rows)])
       groups[name], held = _hold_out(rng, rows)
-      held_out += held
+      parts_held.append(held)
+    held_out = row_store.concat(parts_held)
   return dataset.Dataset(
     name='jsonl',
     pretrain=pretrain_rows,
@@ -87,18 +96,26 @@ def make(
 
 
 def read_pretrain(
-  path: str | Sequence[str], rng: np.random.Generator
-) -> tuple[list[dataset.Row], list[dataset.Row]]:
-  """Returns the pretraining rows and the rows held out of them."""
-  rows = [
-    row
-    for file in find_files(path)
-    for row in row_formats.read_rows(json_lines.read(file))
-  ]
+  path: str | Sequence[str],
+  rng: np.random.Generator,
+  *,
+  scratch: str | None = None,
+) -> tuple[Sequence[dataset.Row], Sequence[dataset.Row]]:
+  """Returns the pretraining rows and the rows held out of them.
+
+  Args:
+    path: file, folder, pattern or list.
+    rng: draws the rows that are held out.
+    scratch: see `make`.
+  """
+  group = row_store.Group(row_store.Store(scratch))
+  for file in find_files(path):
+    for found in row_files.read(file):
+      for row in row_formats.to_rows(*found):
+        group.append(row)
+  rows = group.rows()
   if not rows:
-    raise errors.DataError(
-      f'jsonl: pretraining text {path} holds no rows. {_USAGE}'
-    )
+    raise errors.DataError(f'pretraining text {path} holds no rows. {_USAGE}')
   return _hold_out(rng, rows)
 
 
@@ -108,7 +125,9 @@ def read_experiences(
   *,
   other: Sequence[str] = (),
   on_error: json_lines.OnError | None = None,
-) -> dict[str, list[dataset.Row]]:
+  subjects: bool = True,
+  scratch: str | None = None,
+) -> dict[str, row_store.Rows]:
   """Returns the rows of each experience, in the order of training.
 
   Args:
@@ -116,20 +135,38 @@ def read_experiences(
     other: files that are no experiences although `path` has them.
     on_error: called with each error of a file or a line; the others are
       still read. None raises it.
+    subjects: whether rows name their subject, with which templates are filled.
+    scratch: see `make`.
   """
-  groups: dict[str, list[dataset.Row]] = {}
+  store = row_store.Store(scratch)
+  groups: dict[str, row_store.Group] = {}
   for file in _find_days(path, other):
     try:
-      _read_file(file, field, groups, on_error)
+      for name, row in _read_file(file, field, groups, on_error):
+        if not subjects:
+          row = dataclasses.replace(row, subject=None)
+        groups.setdefault(name, row_store.Group(store)).append(row)
     except errors.DataError as error:
       if on_error is None:
         raise
       on_error(error)
-  return groups
+  return {name: group.rows() for name, group in groups.items()}
 
 
-def _read_file(file, field, groups, on_error) -> None:
-  """Adds the rows of a file to their experiences."""
+def _read_file(
+  file: str,
+  field: str | None,
+  present: Collection[str],
+  on_error: json_lines.OnError | None,
+) -> Iterator[tuple[str, dataset.Row]]:
+  """Yields the rows of a file with the names of their experiences.
+
+  Args:
+    file: to read.
+    field: see `make`.
+    present: names of the experiences before it.
+    on_error: see `read_experiences`.
+  """
   found: list[errors.DataError] = []
 
   def note(error: errors.DataError) -> None:
@@ -138,23 +175,16 @@ def _read_file(file, field, groups, on_error) -> None:
     on_error(error)
     found.append(error)
 
-  rows = json_lines.read(file, note)
-  if not rows and not found:
+  name = data_files.name(file)
+  if field is None and name in present:
     raise errors.DataError(
-      f'jsonl: {file} holds no rows: an experience needs one or more. Add '
-      'rows or remove the file.'
+      f'two files are named {name!r}, the second is {file}: experiences need '
+      'different names. Rename one.'
     )
-  if field is None:
-    name = _name(file)
-    if name in groups:
-      raise errors.DataError(
-        f'jsonl: two files are named {name!r}, the second is {file}: '
-        'experiences need different names. Rename one.'
-      )
-    groups[name] = row_formats.read_rows(rows, on_error)
-    return
-  for where, row in rows:
-    if row.get(field) is None:
+  num = 0
+  for where, row in row_files.read(file, note):
+    num += 1
+    if field is not None and row.get(field) is None:
       note(
         errors.DataError(
           f'{where}: no field {field!r} among {sorted(row)}, by which rows are '
@@ -163,18 +193,26 @@ def _read_file(file, field, groups, on_error) -> None:
         )
       )
       continue
-    groups.setdefault(str(row[field]), []).extend(
-      row_formats.read_rows([(where, row)], on_error)
+    if field is not None:
+      name = str(row[field])
+    for one in row_formats.read_rows([(where, row)], on_error):
+      yield name, one
+  if not num and not found:
+    raise errors.DataError(
+      f'{file} holds no rows: an experience needs one or more. Add rows or '
+      'remove the file.'
     )
 
 
 def _find_days(path, other: Sequence[str]) -> list[str]:
   """Returns the files that are experiences."""
+  if path is not None and not isinstance(path, str) and not path:
+    return []  # All of them are deleted.
   parts = [path] if isinstance(path, str) else path or ()
   days = day_files.only_days(find_files(path), parts, other=other)
   if not days:
     raise errors.DataError(
-      f'jsonl: {path} has no file of an experience, only those that the config '
+      f'{path} has no file of an experience, only those that the config '
       'names as pretraining text or probes: add one.'
     )
   return days
@@ -191,51 +229,17 @@ def find_files(path: str | Sequence[str] | None) -> list[str]:
     DataError: there is no path.
   """
   if not path:
-    raise errors.DataError(f'jsonl: no data path is given. {_USAGE}')
-  files = []
-  for part in [path] if isinstance(path, str) else path:
-    if os.path.isdir(part):
-      matches = [
-        os.path.join(part, name)
-        for name in os.listdir(part)
-        if re.search(r'\.jsonl(\.gz)?$', name, re.IGNORECASE)
-      ]
-    elif os.path.exists(part):
-      matches = [part]
-    else:
-      matches = glob.glob(part)
-    if not matches:
-      others = sorted(os.listdir(part))[:5] if os.path.isdir(part) else []
-      found = f' (the folder has {", ".join(others)})' if others else ''
-      raise errors.MissingFileError(
-        f'jsonl: no files match {part!r}{found}. {_USAGE}'
-      )
-    files += sorted(matches, key=_natural_order)
-  return files
+    raise errors.DataError(f'no data path is given. {_USAGE}')
+  return data_files.find(path, _USAGE)
 
 
-def _natural_order(file: str) -> list[tuple[bool, int | str]]:
-  """Returns a sort key in which `day_2` comes before `day_10`."""
-  parts = re.split(r'(\d+)', file)
-  return [(p.isdigit(), int(p) if p.isdigit() else p) for p in parts] + [
-    (False, file)
-  ]
-
-
-def _name(file: str) -> str:
-  """Returns the name of a file's experience."""
-  return re.sub(r'\.jsonl(\.gz)?$', '', os.path.basename(file), flags=re.I)
-
-
-def _hold_out(rng, rows: list[dataset.Row]):
+def _hold_out(
+  rng: np.random.Generator, rows: row_store.Rows
+) -> tuple[row_store.Rows, row_store.Rows]:
   """Splits rows into (rows to train on, held-out rows)."""
-  held = set(
-    rng.permutation(len(rows))[: len(rows) // _HELD_OUT_EVERY].tolist()
-  )
-  return (
-    [row for index, row in enumerate(rows) if index not in held],
-    [rows[index] for index in sorted(held)],
-  )
+  is_held = np.zeros(len(rows), bool)
+  is_held[rng.permutation(len(rows))[: len(rows) // _HELD_OUT_EVERY]] = True
+  return rows.select(~is_held), rows.select(is_held)
 
 
 def _read_probes(
@@ -245,10 +249,10 @@ def _read_probes(
   keys = {'pretrain': 'pretrain'}
   keys.update((name, str(day)) for day, name in enumerate(experiences, 1))
   probes: dict[str, list[dataset.Probe]] = {key: [] for key in keys.values()}
-  rows = [row for file in find_files(path) for row in json_lines.read(file)]
+  rows = [row for file in find_files(path) for row in row_files.read(file)]
   if not rows:
     raise errors.DataError(
-      f'jsonl: probe file {path} holds no rows: write {{"prompt": ..., '
+      f'probe file {path} holds no rows: write {{"prompt": ..., '
       '"answer": ...} rows or remove --config.data.settings.probes.'
     )
   for where, row in rows:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sleep_jax import errors
+from sleep_jax.datasets import data_files, json_lines, jsonl, row_files
 from sleep_jax.datasets import dataset as dataset_lib
-from sleep_jax.datasets import json_lines, jsonl
 
 _USAGE = (
   'The passages dataset reads .jsonl or .jsonl.gz rows {"title", "context", '
@@ -134,8 +134,8 @@ def _read(
     raise errors.DataError(f'passages: no data path is given. {_USAGE}')
   probes: dict[tuple[str, str], list[dataset_lib.Probe]] = {}
   seen: set[tuple[str, str]] = set()
-  for file in jsonl.find_files(path):
-    for where, row in json_lines.read(file):
+  for file in data_files.find(path, _USAGE):
+    for where, row in row_files.read(file):
       title, context, question = (
         json_lines.text_field(row, field, where).strip()
         for field in ('title', 'context', 'question')

@@ -102,7 +102,7 @@ def read_rows(
   """Returns the rows of ('file:line', JSON object) pairs; see `to_rows`.
 
   Args:
-    objects: as `json_lines.read` returns them.
+    objects: as `row_files.read` yields them.
     on_error: called with the error of an object that cannot be used; the
       others are read. None raises it.
   """

@@ -13,7 +13,7 @@ import shutil
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.datasets import json_lines
+from sleep_jax.datasets import row_files
 from sleep_jax.runs import (
   day_records,
   erased_state,
@@ -204,6 +204,6 @@ def _texts(file: pathlib.Path) -> list[str]:
         else:
           collect(item)
 
-  for _, row in json_lines.read(str(file)):
+  for _, row in row_files.read(str(file)):
     collect(row)
   return [text for text in texts if text.strip()]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sleep_jax.data import batches, token_cache, tokenization, tokenizer
-from sleep_jax.datasets import dataset, json_lines
+from sleep_jax.datasets import dataset, json_lines, row_files
 
 TOKENIZER = tokenizer.make('bytes')
 
@@ -224,7 +224,7 @@ def test_invalid_settings_are_refused():
 class TestJsonLines:
   def read(self, path, content):
     path.write_bytes(content)
-    return json_lines.read(str(path))
+    return list(row_files.read(str(path)))
 
   def test_rows_have_their_file_and_line(self, tmp_path):
     rows = self.read(tmp_path / 'a.jsonl', b'{"text": "x"}\n\n{"text": "y"}\n')

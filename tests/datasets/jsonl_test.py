@@ -87,7 +87,7 @@ def test_one_row_in_twenty_is_held_out(tmp_path):
   folder = days(tmp_path, 1, rows=40)
   dataset = jsonl.make(path=folder)
   assert len(dataset.held_out) == 2
-  texts = [row.text for row in dataset.experiences[0][1] + dataset.held_out]
+  texts = [r.text for r in (*dataset.experiences[0][1], *dataset.held_out)]
   assert len(set(texts)) == 40
   pretrain = write(
     tmp_path / 'pretrain.json', [{'text': f'word {i}'} for i in range(60)]
@@ -112,7 +112,8 @@ def test_probes_and_pretraining_text_are_optional(tmp_path):
 
 
 def test_a_missing_path_is_refused(tmp_path):
-  for path in (None, '', []):
+  assert not jsonl.make(path=[]).experiences  # All days are deleted.
+  for path in (None, ''):
     with pytest.raises(ValueError, match='your own text.*--config.data.path'):
       jsonl.make(path=path)
   for path in (tmp_path, tmp_path / 'day9.jsonl', tmp_path / '*.jsonl'):
@@ -171,7 +172,6 @@ def test_files_that_other_programs_write_are_read_or_named(tmp_path):
   for content, message in (
     ('{"text": "x"}'.encode('utf-16'), 'DAY_1.JSONL is UTF-16'),
     (b'version https://git-lfs.github.com/spec/v1\n', 'is a Git LFS pointer'),
-    (b' [{"text": "x"}]', r'is a JSON array.*jq -c'),
     (b'{"text": ' + b'[' * 9999 + b']' * 9999 + b'}', 'nests too'),
     (b'{"text": "x", "n": ' + b'9' * 5000 + b'}', 'too long a number'),
   ):
