@@ -7,6 +7,7 @@ encoded as plain text, so a message cannot forge a turn of another role, see
 `template_sandbox`.
 """
 
+import datetime
 import hashlib
 import json
 import pathlib
@@ -66,10 +67,11 @@ class ChatTemplate:
 
   Args:
     folder: folder of a Hugging Face model.
-    ends: tokens that end the model's turn. None: generation is not checked to
-      stop.
+    ends: tokens that end the model's turn. None: for rendering only, so it is
+      not checked that contents are kept and generation stops.
     name: which of several named templates. None: the default one, or with tools
       the one for tools.
+    date: what a template reads as the present time; None: the present time.
 
   Attributes:
     sources: text of each template by name.
@@ -84,7 +86,12 @@ class ChatTemplate:
   """
 
   def __init__(
-    self, folder: str, ends: Sequence[int] | None, *, name: str | None = None
+    self,
+    folder: str,
+    ends: Sequence[int] | None,
+    *,
+    name: str | None = None,
+    date: datetime.datetime | None = None,
   ):
     home = pathlib.Path(folder).expanduser()
     files = template_files.read(home)
@@ -99,13 +106,13 @@ class ChatTemplate:
       raise errors.UsageError(
         f'{home} has no chat template {name!r}, but {sorted(self.sources)}.'
       )
-    self._name = name
+    self._name, self._date = name, date
     self._compiled: dict[str, template_sandbox.Template] = {}
     self._tokenizer = template_files.load_tokenizer(home)
     self.ends = frozenset(ends or ())
     found = [
       self.source, self._special_tokens, sorted(self.ends),
-      self._tokenizer.to_str(),
+      self._tokenizer.to_str(), str(date),
     ]  # fmt: skip
     self.fingerprint = hashlib.sha256(json.dumps(found).encode()).hexdigest()
     self._names = self._check(ends)
@@ -229,7 +236,9 @@ class ChatTemplate:
     )
     try:
       if name not in self._compiled:
-        self._compiled[name] = template_sandbox.Template(self.sources[name])
+        self._compiled[name] = template_sandbox.Template(
+          self.sources[name], self._date
+        )
     except Exception as error:  # A template can raise whatever Python raises.
       raise errors.ModelFileError(
         f'{self._paths[name]}: the chat template is not valid Jinja '
@@ -252,15 +261,13 @@ class ChatTemplate:
       [*control_tokens.strings([messages, variables]), self.source]
     ).open
     # The space shows whether the template trims messages.
-    content, found = last['content'], None
+    content: Any = last['content']
     if isinstance(content, str):
-      opened = content + end + ' '
+      opened: Any = content + end + ' '
     else:
       opened = [dict(part) for part in content]
-      found = next(
-        (part for part in reversed(opened) if 'text' in part), {'text': ''}
-      )
-      content, found['text'] = found['text'], found['text'] + end + ' '
+      part = next((p for p in reversed(opened) if 'text' in p), {'text': ''})
+      content, part['text'] = part['text'], part['text'] + end + ' '
     text, spans = self._render(
       [*before, last | {'content': opened}], False, variables
     )
@@ -276,7 +283,7 @@ class ChatTemplate:
     return Rendering(kept, spans)
 
   def _check(self, ends: Sequence[int] | None) -> list[str]:
-    """Checks that contents are kept and that an assistant turn is ended.
+    """Checks the template, unless `ends` is None.
 
     Returns:
       The names of the control tokens.
@@ -284,24 +291,23 @@ class ChatTemplate:
     question = {'role': 'user', 'content': _QUESTION}
     answer = {'role': 'assistant', 'content': _ANSWER}
     text = self._render([question, answer], False, {}).text
-    before, _, rest = text.partition(_QUESTION)
-    between, written, after = rest.partition(_ANSWER)
-    name = self._name or template_files.DEFAULT
-    once = text.count(_QUESTION) == text.count(_ANSWER) == 1
-    if not once or not written:
-      raise errors.ModelFileError(
-        f'{self._paths[name]}: the chat template drops message contents: it '
-        f'wrote {text[:500]!r} for {[_QUESTION, _ANSWER]}. Use a template that '
-        'writes the content of every message once, in order.'
-      )
     if ends is not None:
-      self._check_end(after, ends, self._paths[name])
+      self._check_contents(text, ends)
     asked = self._render([question], True, {}).text
-    around = '\0'.join([before, between, after, *asked.split(_QUESTION)])
+    around = f'{text}\0{asked}'.replace(_QUESTION, '\0').replace(_ANSWER, '\0')
     return control_tokens.names(self._tokenizer, ends or (), around)
 
-  def _check_end(self, after: str, ends: Sequence[int], path) -> None:
-    """Checks that what follows an answer has one of the end tokens."""
+  def _check_contents(self, text: str, ends: Sequence[int]) -> None:
+    """Checks the rendering of a question and an answer."""
+    path = self._paths[self._name or template_files.DEFAULT]
+    _, _, rest = text.partition(_QUESTION)
+    _, written, after = rest.partition(_ANSWER)
+    if not written or text.count(_QUESTION) + text.count(_ANSWER) > 2:
+      raise errors.ModelFileError(
+        f'{path}: the chat template drops message contents: it wrote '
+        f'{text[:500]!r} for {[_QUESTION, _ANSWER]}. Use a template that '
+        'writes the content of every message once, in order.'
+      )
     ids = self._tokenizer.encode(after, add_special_tokens=False).ids
     if not set(ids) & set(ends):
       raise errors.ModelFileError(

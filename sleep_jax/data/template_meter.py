@@ -16,7 +16,7 @@ import jinja2
 _STEPS, _SIZE = 500_000, 2**20
 _MAX_DEPTH, _MAX_BITS = 64, 4096
 _SHARE = 64  # Characters that cost one step.
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 
 
 class LimitError(jinja2.TemplateRuntimeError):
@@ -120,13 +120,11 @@ class Meter:
       self.spend(1)
       yield item
 
-  def _weigh_items(self, value) -> tuple[int, int]:
+  def _weigh_items(self, value: Any) -> tuple[int, int]:
     self.spend(1 + len(value) // 8)
     size, depth = 1, 0
-    parts = [value.keys(), value.values()] if isinstance(value, dict) else [
-      value
-    ]  # fmt: skip
-    for part in parts:
+    is_dict = isinstance(value, dict)
+    for part in (value.keys(), value.values()) if is_dict else (value,):
       for item in part:
         item_size, item_depth = self.weigh(item)
         size, depth = size + item_size, max(depth, item_depth)

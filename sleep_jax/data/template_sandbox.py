@@ -35,15 +35,19 @@ class Template:
 
   Args:
     source: text of the template.
+    date: what `strftime_now` writes; None: the present time.
 
   Raises:
     jinja2.TemplateError and others: the source is not valid.
   """
 
-  def __init__(self, source: str):
+  def __init__(self, source: str, date: datetime.datetime | None = None):
     self._meter, self._lock = template_meter.Meter(), threading.Lock()
     self._meter.start(len(source))
     self._environment = _Environment(self._meter)
+    self._environment.globals['strftime_now'] = functools.partial(
+      _strftime, date
+    )
     tree = self._environment.parse(source)
     _Metering().visit(tree)
     code = self._environment.compile(tree)
@@ -133,8 +137,8 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     self.generation: tuple[list[str], list[tuple[int, str]]] = ([], [])
     self.concat = meter.concat  # type: ignore[assignment]
     self.globals |= dict(
-      raise_exception=_raise_exception, strftime_now=_strftime_now,
-      dict=_Dicts(), namespace=_Namespace,
+      raise_exception=_raise_exception, dict=_Dicts(),
+      namespace=_Namespace,
     )  # fmt: skip
     del self.globals['lipsum']
     self.filters['tojson'] = functools.partial(template_checks.to_json, meter)
@@ -306,7 +310,7 @@ def _raise_exception(message):
   raise jinja2.TemplateError(message)
 
 
-def _strftime_now(format):
+def _strftime(date, format):
   if len(format) > 1000 or re.search(r'\d{3}', format):
     raise template_meter.LimitError(f'it formats a date with {format[:50]!r}')
-  return datetime.datetime.now().strftime(format)
+  return (date or datetime.datetime.now()).strftime(format)

@@ -1,14 +1,20 @@
 """How a pretrained model reads conversations: in its chat template, if any."""
 
+import datetime
+
 from sleep_jax import errors, types
 from sleep_jax.data import chat_template
 from sleep_jax.interop import hf_checkpoint, hf_tokenizer
+
+# What a template that writes the date of today writes into rows. Rows that were
+# learned must have the same tokens at every start.
+DATE_OF_ROWS = datetime.datetime(2025, 1, 1)
 
 
 def load_template(
   base_model: hf_checkpoint.HfCheckpoint | None, tokenizer: types.Tokenizer
 ) -> chat_template.ChatTemplate | None:
-  """Returns the chat template of a model.
+  """Returns the chat template of a model, for rows.
 
   Args:
     base_model: the checkpoint; None for a model that was pretrained here.
@@ -25,6 +31,8 @@ def load_template(
     return None
   ends = hf_tokenizer.end_tokens(base_model, tokenizer)
   try:
-    return chat_template.ChatTemplate(str(base_model.folder), ends)
+    return chat_template.ChatTemplate(
+      str(base_model.folder), ends, date=DATE_OF_ROWS
+    )
   except errors.MissingFileError:
     return None
