@@ -1,232 +1,249 @@
-"""Converts between a Hugging Face config.json and our model settings.
+"""Converts a Hugging Face config.json to our model settings.
 
 Supported are architectures whose blocks are attention and a gated MLP: Llama
 (2307.09288, 2407.21783), Mistral (2310.06825), SmolLM, Qwen 2.5 (2412.15115),
-Qwen 3 (2505.09388), and the text part of Gemma 3 (2503.19786), which normalizes
-the input and the output of each branch, scales embeddings, and may cap scores
-and logits. A field that is missing gets the default of transformers.
+Qwen 3 (2505.09388), the text part of Gemma 3 (2503.19786), which norms the
+input and the output of each branch, SmolLM 3, some of whose blocks have no
+rotary positions, and OLMo 2 (2501.00656), which norms only the output of each
+branch. A field that is missing gets the default of transformers.
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
-from sleep_jax import errors
-from sleep_jax.model import config as config_lib
+from absl import logging
 
-ARCHITECTURES = {
-  'llama': 'LlamaForCausalLM',
-  'mistral': 'MistralForCausalLM',
-  'qwen2': 'Qwen2ForCausalLM',
-  'qwen3': 'Qwen3ForCausalLM',
-  'gemma3_text': 'Gemma3ForCausalLM',
-}
-# Defaults of transformers: num_key_value_heads, head_dim.
-_HEAD_DEFAULTS = {
-  'mistral': (8, None), 'qwen2': (32, None), 'qwen3': (32, 128),
-  'gemma3_text': (4, 256),
+from sleep_jax import errors
+from sleep_jax.interop import hf_fields, hf_known_fields, hf_layers, hf_rope
+
+_ACTS = {
+  'silu': 'silu', 'swish': 'silu', 'gelu_pytorch_tanh': 'gelu',
+  'gelu_new': 'gelu',
 }  # fmt: skip
-_ROPE_FIELDS = (
-  'factor',
-  'low_freq_factor',
-  'high_freq_factor',
-  'original_max_position_embeddings',
-)
-_GEMMA, _QWEN = 'gemma3_text', ('qwen2', 'qwen3')
-_LOCAL, _GLOBAL = 'sliding_attention', 'full_attention'
-# Defaults of transformers: sliding_window, max_window_layers,
-# sliding_window_pattern.
-_WINDOW, _FIRST_LOCAL, _PATTERN = 4096, 28, 6
-_ACTS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """An architecture and the defaults of transformers for its fields.
+
+  Attributes:
+    architecture: name of its class.
+    fields: fields that it reads besides those of every architecture.
+    kv_heads: num_key_value_heads. None means num_attention_heads.
+    head_size: head_dim. None means hidden_size / num_attention_heads.
+    max_positions: max_position_embeddings.
+    theta: rope_theta.
+    eps: rms_norm_eps.
+    tied: tie_word_embeddings.
+    qk_norm: whether queries and keys are normed. It has no field.
+    qkv_bias: whether queries, keys and values have a bias. None means that
+      attention_bias decides, for the output projection too.
+    act: the activation.
+  """
+
+  architecture: str
+  fields: frozenset[str] = frozenset({'hidden_act'})
+  kv_heads: int | None = None
+  head_size: int | None = None
+  max_positions: int = 2048
+  theta: float = 10_000.0
+  eps: float = 1e-6
+  tied: bool = False
+  qk_norm: bool = False
+  qkv_bias: bool | None = None
+  act: str = 'silu'
+
+
+_BIAS = frozenset({'hidden_act', 'attention_bias'})
+_WINDOW = {'sliding_window', 'use_sliding_window', 'max_window_layers'}
+FAMILIES = {
+  'llama': Family('LlamaForCausalLM', _BIAS),
+  'mistral': Family(
+    'MistralForCausalLM', frozenset({'hidden_act', 'sliding_window'}),
+    kv_heads=8, max_positions=131_072, qkv_bias=False,
+  ),
+  'qwen2': Family(
+    'Qwen2ForCausalLM', _BIAS | _WINDOW, kv_heads=32, max_positions=32_768,
+    qkv_bias=True,
+  ),
+  'qwen3': Family(
+    'Qwen3ForCausalLM', _BIAS | _WINDOW, kv_heads=32, head_size=128,
+    max_positions=32_768, qk_norm=True,
+  ),
+  'gemma3_text': Family(
+    'Gemma3ForCausalLM',
+    # `hidden_act` is not read, and published files have it.
+    _BIAS | {
+      'hidden_activation', 'sliding_window', 'sliding_window_pattern',
+      'query_pre_attn_scalar', 'attn_logit_softcapping',
+      'final_logit_softcapping', 'rope_local_base_freq',
+    },
+    kv_heads=4, head_size=256, max_positions=131_072, theta=1_000_000.0,
+    tied=True, qk_norm=True, act='gelu_pytorch_tanh',
+  ),
+  'smollm3': Family(
+    'SmolLM3ForCausalLM',
+    _BIAS | _WINDOW | {'no_rope_layers', 'no_rope_layer_interval'},
+    kv_heads=4, max_positions=32_768, theta=2_000_000.0, tied=True,
+  ),
+  'olmo2': Family('Olmo2ForCausalLM', _BIAS, eps=1e-5, qk_norm=True),
+}  # fmt: skip
+ARCHITECTURES = {name: f.architecture for name, f in FAMILIES.items()}
+_GEMMA, _MULTIMODAL = 'gemma3_text', 'gemma3'
+_LOCAL_THETA = 10_000.0  # Of Gemma 3.
+# Published multimodal files leave out sizes that are defaults of transformers.
+_TEXT_SIZES = dict(
+  vocab_size=262_208, hidden_size=2304, intermediate_size=9216,
+  num_hidden_layers=26, num_attention_heads=8,
+)  # fmt: skip
+# Fields of a multimodal config.json that describe images and their tokens.
+_IMAGE_FIELDS = frozenset({
+  'vision_config', 'mm_tokens_per_image', 'boi_token_index', 'eoi_token_index',
+  'image_token_index', 'image_token_id', 'boi_token_id', 'eoi_token_id',
+})  # fmt: skip
+
+
+def text_config(config: hf_fields.Config, path: pathlib.Path) -> dict[str, Any]:
+  """Returns the config.json of the text model.
+
+  That of a text model is returned unchanged. Of a multimodal Gemma 3, it is the
+  part `text_config`, with what the outer part determines: whether the head is
+  tied, and the ids of special tokens.
+
+  Args:
+    config: content of config.json.
+    path: path of the file, for messages.
+
+  Raises:
+    ModelFileError: a field is not supported. The message names it.
+  """
+  if config.get('model_type') != _MULTIMODAL:
+    return dict(config)
+  outer = {k: v for k, v in config.items() if k != 'text_config'}
+  hf_known_fields.check(outer, _IMAGE_FIELDS, path)
+  inner = _TEXT_SIZES | hf_fields.mapping(config, 'text_config', path)
+  if inner.setdefault('model_type', _GEMMA) != _GEMMA:
+    hf_fields.fail(
+      path, 'text_config.model_type', inner['model_type'], repr(_GEMMA)
+    )
+  if inner.pop('final_logit_softcapping', None) is not None:
+    logging.warning(
+      '%s: final_logit_softcapping has no effect: transformers ignores it in '
+      'the multimodal architecture.', path,
+    )  # fmt: skip
+  inner['tie_word_embeddings'] = config.get('tie_word_embeddings', True)
+  for field in ('bos_token_id', 'eos_token_id', 'pad_token_id', 'dtype',
+                'torch_dtype'):  # fmt: skip
+    if config.get(field) is not None:
+      inner[field] = config[field]
+  return inner
 
 
 def model_settings(
-  config: Mapping[str, Any], path: pathlib.Path
+  config: hf_fields.Config, path: pathlib.Path
 ) -> dict[str, Any]:
   """Returns the fields of `model.config.Model` that a config.json determines.
 
   Args:
-    config: content of config.json.
+    config: content of config.json, of a text model.
     path: path of the file, for error messages.
 
   Raises:
-    ModelFileError: the architecture, or one of its options, is not supported.
-      The message names the field.
+    ModelFileError: the architecture, or one of its options, is not supported,
+      or a field is not known. The message names the field.
   """
   model_type = config.get('model_type')
-  if model_type not in ARCHITECTURES:
+  if model_type not in FAMILIES:
     raise errors.ModelFileError(
       f'{path}: model_type is {model_type!r}: expected one of '
-      f'{tuple(ARCHITECTURES)}.'
+      f'{(*FAMILIES, _MULTIMODAL)}.'
     )
-  default_act = 'gelu_pytorch_tanh' if model_type == _GEMMA else 'silu'
-  act = config.get('hidden_activation') or config.get('hidden_act', default_act)
-  if act not in _ACTS:
-    raise errors.ModelFileError(
-      f'{path}: hidden_act is {act!r}: expected one of {tuple(_ACTS)}.'
+  family = FAMILIES[model_type]
+  hf_known_fields.check(config, family.fields, path)
+  hf_fields.check_token_ids(config, path)
+  width = hf_fields.positive_int(config, 'hidden_size', path)
+  heads, kv_heads, head_size = _heads(config, family, width, path)
+  bias = hf_fields.flag(config, 'attention_bias', False, path)
+  rope = dict(max_positions=family.max_positions, head_size=head_size)
+  if model_type == _GEMMA:
+    thetas = family.theta, _LOCAL_THETA
+    own = _gemma(config, width, path) | hf_rope.gemma_settings(
+      config, path, thetas=thetas, **rope
     )
-  gemma, bias = model_type == _GEMMA, bool(config.get('attention_bias'))
-  unsupported: dict[str, Any] = dict(
-    mlp_bias=False, quantization_config=None, use_bidirectional_attention=False
-  )
-  if not gemma:
-    unsupported['final_logit_softcapping'] = None
-  if model_type == 'mistral':
-    unsupported['attention_bias'] = False
-  for field, expected in unsupported.items():
-    found = config.get(field) or expected
-    if found != expected:
-      raise errors.ModelFileError(
-        f'{path}: {field} is {found!r}: expected {expected!r}; other values '
-        'are not supported.'
-      )
-  width = positive_int(config, 'hidden_size', path)
-  heads = positive_int(config, 'num_attention_heads', path)
-  theta, scaling = _rope(config, path)
-  default_kv_heads, default_head = _HEAD_DEFAULTS.get(model_type, (None, None))
+  else:
+    own = hf_rope.settings(config, path, theta=family.theta, **rope)
+  if model_type == 'olmo2':
+    own |= dict(pre_norms=False, post_norms=True, qk_norm_whole=True)
   return dict(
     width=width,
-    num_layers=positive_int(config, 'num_hidden_layers', path),
+    num_layers=hf_fields.positive_int(config, 'num_hidden_layers', path),
     num_heads=heads,
-    num_kv_heads=config.get('num_key_value_heads', default_kv_heads) or heads,
-    head_size=config.get('head_dim', default_head) or width // heads,
-    qk_norm=model_type in ('qwen3', _GEMMA),
-    act=_ACTS[act],
-    qkv_bias=bias or model_type == 'qwen2',
-    out_bias=bias and model_type != 'qwen2',
-    tied=bool(config.get('tie_word_embeddings', gemma)),
-    rope_theta=theta,
-    rope_scaling=scaling,
-    norm_eps=float(config.get('rms_norm_eps', 1e-6)),
-    **_window(config, path),
-    **(_gemma(config, width) if gemma else {}),
+    num_kv_heads=kv_heads,
+    head_size=head_size,
+    qk_norm=family.qk_norm,
+    act=_activation(config, family, path),
+    qkv_bias=bias if family.qkv_bias is None else family.qkv_bias,
+    out_bias=bias and family.qkv_bias is None,
+    tied=hf_fields.flag(config, 'tie_word_embeddings', family.tied, path),
+    norm_eps=hf_fields.number(config, 'rms_norm_eps', family.eps, path),
+    **own,
+    **hf_layers.settings(config, path),
   )
 
 
-def _gemma(config, width) -> dict[str, Any]:
+def _heads(config, family, width, path) -> tuple[int, int, int]:
+  """Returns the numbers of query and of key heads, and the size of a head."""
+  heads = hf_fields.positive_int(config, 'num_attention_heads', path)
+  kv_heads = (
+    hf_fields.optional_int(config, 'num_key_value_heads', family.kv_heads, path)
+    or heads
+  )
+  if heads % kv_heads:
+    hf_fields.fail(
+      path, 'num_key_value_heads', kv_heads,
+      f'a divisor of num_attention_heads {heads}',
+    )  # fmt: skip
+  head_size = (
+    hf_fields.optional_int(config, 'head_dim', family.head_size, path)
+    or width // heads
+  )
+  if head_size < 2 or head_size % 2:
+    hf_fields.fail(
+      path, 'head_dim', head_size,
+      'an even size of 2 or more, because rotary positions rotate pairs',
+    )  # fmt: skip
+  return heads, kv_heads, head_size
+
+
+def _activation(config, family, path) -> str:
+  gemma = family.architecture == ARCHITECTURES[_GEMMA]
+  field = 'hidden_activation' if gemma else 'hidden_act'
+  act = config.get(field, family.act)
+  if act not in _ACTS:
+    hf_fields.fail(path, field, act, f'one of {tuple(_ACTS)}')
+  return _ACTS[act]
+
+
+def _gemma(config, width, path) -> dict[str, Any]:
   """Returns the settings that only Gemma 3 has."""
-  local_rope = (config.get('rope_parameters') or {}).get(_LOCAL) or {}
-  theta = local_rope.get(
-    'rope_theta', config.get('rope_local_base_freq', 10_000.0)
-  )
+  scalar = hf_fields.number(config, 'query_pre_attn_scalar', 256, path)
+  if hf_fields.optional_number(config, 'attn_logit_softcapping', path):
+    logging.warning(
+      '%s: attn_logit_softcapping has no effect: transformers reads it and '
+      'does not apply it in Gemma 3.', path,
+    )  # fmt: skip
   return dict(
     norm_offset=1.0,
     post_norms=True,
     embed_scale=width**0.5,
-    query_scale=float(config.get('query_pre_attn_scalar', 256)) ** -0.5,
-    attention_cap=float(config.get('attn_logit_softcapping') or 0.0),
-    logit_cap=float(config.get('final_logit_softcapping') or 0.0),
-    local_theta=float(theta),
+    query_scale=scalar**-0.5,
+    logit_cap=hf_fields.optional_number(
+      config, 'final_logit_softcapping', path
+    ),
   )
 
 
-def _window(config, path) -> dict[str, Any]:
-  """Returns which blocks are local and the window of those, in tokens."""
-  model_type = config['model_type']
-  layers = range(positive_int(config, 'num_hidden_layers', path))
-  with_default = {'sliding_window': _WINDOW} | dict(config)
-  off = with_default['sliding_window'] is None or model_type == 'llama'
-  if model_type in _QWEN:
-    off = off or not config.get('use_sliding_window')
-  window = 0 if off else positive_int(with_default, 'sliding_window', path)
-  if model_type == _GEMMA:  # The last layer of each pattern is global.
-    pattern = config.get('sliding_window_pattern', _PATTERN)
-    local = [(layer + 1) % pattern != 0 for layer in layers]
-  else:
-    first = config.get('max_window_layers', _FIRST_LOCAL)
-    local = [
-      not off and (model_type not in _QWEN or layer >= first)
-      for layer in layers
-    ]
-  layer_types = config.get('layer_types')
-  if layer_types is not None:
-    default, local = local, [name == _LOCAL for name in layer_types]
-    # transformers ignores layer_types in these two architectures.
-    wrong = model_type in ('llama', 'mistral') and local != default
-    if (
-      wrong
-      or len(layer_types) != len(layers)
-      or set(layer_types) - {_LOCAL, _GLOBAL}
-    ):
-      raise errors.ModelFileError(
-        f'{path}: layer_types is {layer_types}: expected {len(layers)} entries '
-        f'that are {_LOCAL!r} or {_GLOBAL!r}, and for llama and mistral '
-        'consistent with sliding_window.'
-      )
-  if any(local) and off:
-    raise errors.ModelFileError(
-      f'{path}: some blocks are {_LOCAL!r}, but sliding_window is off or null: '
-      'set it to the number of tokens that they attend to.'
-    )
-  return dict(window=window, local=tuple(local)) if any(local) else {}
-
-
-def _rope(config, path) -> tuple[float, tuple[float, ...]]:
-  """Returns theta and scaling, from the old or the new fields of config.json.
-
-  New files have `rope_parameters`, old ones `rope_theta` and `rope_scaling`.
-  """
-  new = config.get('rope_parameters') or {}
-  new = new.get(_GLOBAL, new)  # The parameters of global blocks.
-  old = config.get('rope_scaling') or {}
-  default = 1_000_000.0 if config['model_type'] == _GEMMA else 10_000.0
-  theta = float(new.get('rope_theta', config.get('rope_theta', default)))
-  rope = new or old
-  rope_type = rope.get('rope_type', rope.get('type', 'default'))
-  if rope_type == 'default':
-    return theta, ()
-  required = {'linear': _ROPE_FIELDS[:1], 'llama3': _ROPE_FIELDS}.get(rope_type)
-  if required is None:
-    raise errors.ModelFileError(
-      f"{path}: rope_type is {rope_type!r}: expected 'default', 'linear' or "
-      "'llama3'."
-    )
-  missing = [name for name in required if name not in rope]
-  if missing:
-    raise errors.ModelFileError(
-      f'{path}: rope_type is {rope_type!r}, but these fields are missing: '
-      f'{", ".join(missing)}. Expected {", ".join(required)}.'
-    )
-  return theta, tuple(float(rope[name]) for name in required)
-
-
-def rope_fields(config: config_lib.Model) -> dict[str, Any]:
-  """Returns the config.json fields of rotary positions, in both formats."""
-  values = config.rope_scaling
-  rope_type = {0: 'default', 1: 'linear', 4: 'llama3'}[len(values)]
-  scaling = dict(zip(_ROPE_FIELDS, values, strict=False)) | {
-    'rope_type': rope_type
-  }
-  theta = {'rope_theta': config.rope_theta}
-  old = {'rope_scaling': scaling} if values else {}
-  return theta | old | {'rope_parameters': scaling | theta}
-
-
-def window_fields(config: config_lib.Model, model_type: str) -> dict[str, Any]:
-  """Returns the config.json fields of local attention, in both formats."""
-  if not config.window:
-    return {}
-  if model_type not in _QWEN:
-    return dict(sliding_window=config.window)
-  return dict(
-    sliding_window=config.window,
-    use_sliding_window=True,
-    max_window_layers=config.local.index(True),
-    layer_types=[_LOCAL if local else _GLOBAL for local in config.local],
-  )
-
-
-def positive_int(
-  config: Mapping[str, Any], field: str, path: pathlib.Path
-) -> int:
-  """Returns a field of config.json that must be an integer above 0.
-
-  Raises:
-    ModelFileError: it is missing or is something else.
-  """
-  value = config.get(field)
-  if not isinstance(value, int) or value < 1:
-    raise errors.ModelFileError(
-      f'{path}: {field} is {value!r}: expected an integer above 0.'
-    )
-  return value
+positive_int = hf_fields.positive_int
+rope_fields = hf_rope.fields
+window_fields = hf_layers.fields

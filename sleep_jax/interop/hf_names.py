@@ -40,10 +40,9 @@ def tensor_sources(
 
   all_layers = range(c.num_layers)
   attention = 'blocks/attention/'
-  yield (
-    f'{attention}norm/scale',
-    stack('input_layernorm.weight', all_layers),
-  )
+  if c.pre_norms:
+    norm = stack('input_layernorm.weight', all_layers)
+    yield f'{attention}norm/scale', norm
   for ours, theirs in (
     ('query', 'q_proj'),
     ('key', 'k_proj'),
@@ -61,21 +60,21 @@ def tensor_sources(
     for ours, theirs in (('query_norm', 'q_norm'), ('key_norm', 'k_norm')):
       path = f'{attention}{ours}/scale'
       yield path, stack(f'self_attn.{theirs}.weight', all_layers)
-  norm = 'post_attention_layernorm.weight'
+  name = 'post_attention_layernorm.weight'
   if c.post_norms:
-    yield f'{attention}post_norm/scale', stack(norm, all_layers)
-    norm = 'pre_feedforward_layernorm.weight'
-    post_norm = 'post_feedforward_layernorm.weight'
-    yield 'blocks/levels/post_norm/scale', stack(post_norm, all_layers)
-  if c.arrangement == 'independent':
-    yield 'blocks/levels/norm/scale', stack(norm, all_layers)
+    yield f'{attention}post_norm/scale', stack(name, all_layers)
+    name = 'pre_feedforward_layernorm.weight'
+    post_name = 'post_feedforward_layernorm.weight'
+    yield 'blocks/levels/post_norm/scale', stack(post_name, all_layers)
+  if c.pre_norms and c.arrangement == 'independent':
+    yield 'blocks/levels/norm/scale', stack(name, all_layers)
   for number, layers in _base_mlp_levels(model):
     base = f'blocks/levels/{number}/base/'
-    if c.arrangement != 'independent':
-      yield f'{base}norm/scale', stack(norm, layers)
-    for name in ('gate', 'up', 'down'):
-      path = f'{base}mlp/{name}'
-      yield path, stack(f'mlp.{name}_proj.weight', layers, transposed=True)
+    if c.pre_norms and c.arrangement != 'independent':
+      yield f'{base}norm/scale', stack(name, layers)
+    for matrix in ('gate', 'up', 'down'):
+      path = f'{base}mlp/{matrix}'
+      yield path, stack(f'mlp.{matrix}_proj.weight', layers, transposed=True)
 
 
 def _base_mlp_levels(model) -> Iterator[tuple[int, range]]:

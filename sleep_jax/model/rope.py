@@ -153,9 +153,7 @@ def rotate(
     magnitude: factor of the result.
   """
   index = (slice(None),) * 2 if frequencies.ndim > 1 else (None, None)
-  angle = (
-    positions_BT[..., None, None] * jnp.asarray(frequencies)[*index, None]
-  )
+  angle = positions_BT[..., None, None] * jnp.asarray(frequencies)[*index, None]
   # Without the barrier they are computed again for every head.
   cos, sin = jax.lax.optimization_barrier((jnp.cos(angle), jnp.sin(angle)))
   first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, -1)
