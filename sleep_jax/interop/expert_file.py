@@ -15,15 +15,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from safetensors import numpy as st
 
 from sleep_jax import errors, types
+from sleep_jax.interop import expert_card, tensor_file
 from sleep_jax.model import config, transformer
 
 _ARRAYS = ('A', 'B', 'router', 'bias')
-_FORMAT = 'sleep_jax experts 1'
-_ROUTING_FIELDS = ('arrangement', 'router', 'router_spread', 'top_k')
 # A level whose base adds nothing: one hidden unit, whose weights are set to 0.
 _EMPTY_LEVEL = config.Level(
   hidden=1, update_period='infinite', sleep_period='infinite'
@@ -93,13 +91,13 @@ def save(
     if level < c.num_levels and c.arrangement == 'sequential':
       tensors[f'{level}/norm'] = np.asarray(weights.params[_norm_path(level)])
   card = {
-    'format': _FORMAT,
+    'format': expert_card.FORMAT,
     'base': _fingerprint(model, weights),
     'levels': c.num_levels,
     'experts': active,
     'ledger': list(expert_history),
     'ranks': {n: c.levels[n - 1].rank for n in active},
-    **{name: getattr(c, name) for name in _ROUTING_FIELDS},
+    **{name: getattr(c, name) for name in expert_card.ROUTING_FIELDS},
   }
   part = file.with_name(file.name + '.part')
   st.save_file(tensors, part, metadata={'card': json.dumps(card)})
@@ -113,22 +111,7 @@ def read_card(path: str) -> dict[str, Any]:
     MissingFileError: the file does not exist.
     ModelFileError: the file is not an expert file, or of another version.
   """
-  file = pathlib.Path(path).expanduser()
-  if not file.is_file():
-    raise errors.MissingFileError(f'{file} does not exist.')
-  try:
-    with safetensors.safe_open(file, 'numpy') as tensors:
-      card = json.loads((tensors.metadata() or {})['card'])
-  except (safetensors.SafetensorError, KeyError, ValueError) as error:
-    raise errors.ModelFileError(
-      f'{file} is not an expert file ({error}): expected a file written by '
-      'sleep_jax.convert out --experts.'
-    ) from error
-  if card.get('format') != _FORMAT:
-    raise errors.ModelFileError(
-      f'{file} has format {card.get("format")!r}: expected {_FORMAT!r}.'
-    )
-  return card
+  return expert_card.read(path)[0]
 
 
 def attach(
@@ -148,9 +131,11 @@ def attach(
   Raises:
     MissingFileError: the file does not exist.
     ModelFileError: the file is not an expert file, it belongs to another base
-      model, or the model already has experts.
+      model, or an array has another shape or is not finite.
+    UsageError: the model already has experts.
   """
-  card, c = read_card(path), model.config
+  card, tensors = expert_card.read(path)
+  c = model.config
   if card['base'] != _fingerprint(model, weights):
     raise errors.ModelFileError(
       f'{path} belongs to another base model: experts work only with the base '
@@ -161,7 +146,6 @@ def attach(
       'The model already has active experts: name the base model without '
       'experts.'
     )
-  stored = st.load_file(pathlib.Path(path).expanduser())
   experts = {int(level): slots for level, slots in card['experts'].items()}
   base_level, num_levels = c.num_levels, card['levels']
   levels = []
@@ -171,10 +155,12 @@ def attach(
     own = c.levels[-1] if level == num_levels else _EMPTY_LEVEL
     rank = card['ranks'][str(level)] if slots else 0
     levels.append(dataclasses.replace(own, slots=slots, rank=rank))
-  routing = {name: card[name] for name in _ROUTING_FIELDS}
+  routing = {name: card[name] for name in expert_card.ROUTING_FIELDS}
   extended = transformer.Transformer(
     dataclasses.replace(c, levels=tuple(levels), **routing)
   )
+  shapes = extended.shapes().params
+  stored = _read_arrays(tensors, extended, experts, path)
   base_path = f'blocks/levels/{base_level}/base/'
   params = {
     path.replace(base_path, f'blocks/levels/{num_levels}/base/'): leaf
@@ -184,11 +170,10 @@ def attach(
   # A chain has a norm per level, independent levels share one.
   shared_norm, own_norm = 'blocks/levels/norm/scale', f'{base_path}norm/scale'
   norm = weights.params.get(shared_norm, weights.params.get(own_norm))
-  shapes = extended.shapes().params
-  for path in (shared_norm, f'blocks/levels/{num_levels}/base/norm/scale'):
-    params.pop(path, None)
-    if path in shapes:
-      params[path] = norm
+  for name in (shared_norm, f'blocks/levels/{num_levels}/base/norm/scale'):
+    params.pop(name, None)
+    if name in shapes:
+      params[name] = norm
   for path, leaf in shapes.items():
     if path not in params and '/base/mlp/' in path:
       params[path] = jnp.zeros(leaf.shape, leaf.dtype)
@@ -208,6 +193,42 @@ def attach(
       path = f'blocks/levels/{level}/experts/{name}'
       params[path] = jnp.asarray(np.stack(rows, 1))
   return extended, types.Weights(params, jnp.asarray(active_NE))
+
+
+def _read_arrays(
+  tensors: Mapping[str, tensor_file.Tensor],
+  extended: transformer.Transformer,
+  experts: Mapping[int, Sequence[int]],
+  path: str,
+) -> dict[str, np.ndarray]:
+  """Reads the arrays of an expert file after checking all shapes.
+
+  Args:
+    tensors: of the file.
+    extended: the base model with the experts of the card.
+    experts: slots of each level with experts.
+    path: of the file, for messages.
+  """
+  c, shapes = extended.config, extended.shapes().params
+  expected = {}
+  for level, slots in experts.items():
+    bank = f'blocks/levels/{level}/experts/'
+    for name in _ARRAYS:
+      num_layers, _, *sizes = shapes[bank + name].shape
+      for slot in slots:
+        expected[f'{level}/{slot}/{name}'] = (num_layers, *sizes)
+    if level < c.num_levels and c.arrangement == 'sequential':
+      expected[f'{level}/norm'] = shapes[_norm_path(level)].shape
+  expert_card.check_tensors(tensors, expected, path)
+  with tensor_file.Reader() as reader:
+    stored = {name: reader.read(tensors[name]) for name in expected}
+  for name, array in stored.items():
+    if not np.isfinite(array).all():
+      raise errors.ModelFileError(
+        f'{path}: tensor {name!r} has numbers that are not finite: the expert '
+        'was damaged in training or in transfer; export the experts again.'
+      )
+  return stored
 
 
 def _norm_path(level: int) -> str:

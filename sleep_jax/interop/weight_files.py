@@ -10,7 +10,7 @@ and where it would guess, an error.
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sleep_jax import errors
 from sleep_jax.interop import json_file, tensor_file
@@ -41,6 +41,7 @@ _QUANTIZED_PARTS = re.compile(
 )
 # Tensors that old versions saved, and which are computed from config.json.
 _COMPUTED = re.compile(r'\.rotary_emb\.inv_freq$')
+_LAYER = re.compile(r'model\.layers\.(\d+)\.')
 # The image part of a multimodal model.
 _IMAGES = re.compile(
   r'^(model\.)?(vision_tower|vision_model|multi_modal_projector)\.'
@@ -141,30 +142,36 @@ def canonical(name: str) -> str:
   return name
 
 
-def unused_tensors(names: Iterable[str], used: Iterable[str]) -> str:
+def unused_tensors(names: Iterable[str], used: Collection[str]) -> str:
   """Returns which tensors a model has no place for, '' if there are none.
 
-  Layers are written as `*`, with the number of tensors. What old versions saved
-  although config.json determines it is left out.
+  Tensors of one kind are counted together. What old versions saved although
+  config.json determines it is left out.
 
   Args:
     names: of the tensors of a directory.
     used: names that the model reads.
   """
+  layers = {_layer(name) for name in used}
   counts: dict[str, int] = {}
   for name in set(names) - set(used):
     if _COMPUTED.search(name):
       continue
-    images = _IMAGES.match(name)
-    if images:
-      pattern = f'{images[0]}*'
-    else:
-      pattern = re.sub(r'\.\d+\.', '.*.', name)
-    counts[pattern] = counts.get(pattern, 0) + 1
+    whole = _IMAGES.match(name)
+    if _layer(name) not in layers:
+      whole = _LAYER.match(name)
+    group = f'{whole[0]}*' if whole else re.sub(r'\.\d+\.', '.*.', name)
+    counts[group] = counts.get(group, 0) + 1
   return _few(
     [f'{name} ({count})' if '*' in name else name
      for name, count in sorted(counts.items())], most=8
   )  # fmt: skip
+
+
+def _layer(name: str) -> str:
+  """Returns the number of a tensor's layer, '' outside of the layers."""
+  found = _LAYER.match(name)
+  return found[1] if found else ''
 
 
 def _add(tensors, found, reader) -> None:
