@@ -41,7 +41,8 @@ class Source:
     num_rows: number of stored rows; a packed row holds several texts.
     num_tokens: number of tokens in all rows, with BOS and EOS, without padding.
     layout: columns of a stored row.
-    skipped: rows that were too long and are not among them.
+    num_chats: number of given rows that are turns of conversations.
+    skipped: given rows that were too long and are not among them.
   """
 
   def __init__(
@@ -53,10 +54,11 @@ class Source:
     num_tokens: int,
     batch_size: int,
     seed: int,
+    num_chats: int = 0,
     skipped: Skipped = Skipped(),
   ):
     self.name = name
-    self.skipped = skipped
+    self.num_chats, self.skipped = num_chats, skipped
     self.num_rows = int(store.shape[0])
     self.num_tokens = num_tokens
     self.layout = layout

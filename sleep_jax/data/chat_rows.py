@@ -14,7 +14,7 @@ one in front if it writes none.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sleep_jax import errors
@@ -41,6 +41,11 @@ class Template(Protocol):
   ) -> Any: ...
 
   def encode_chat(self, messages: Sequence) -> Any: ...
+
+
+# Returns the template of the model, or None if it has none. Called only for
+# rows with messages: other rows do not need a template that works.
+LoadTemplate = Callable[[], Template | None]
 
 
 def encode(

@@ -40,7 +40,8 @@ class Stream:
     dream_templates: templates of dream prompts; zero rows if there are none.
     tasks: what the nights of an experience dream about, by the experience's
       key; a key without a task is absent.
-    chat_template: writes conversations, or None for the plain format.
+    chats_use_template: whether conversations are written by a chat template;
+      None if there are none.
   """
 
   dataset: dataset_lib.Dataset
@@ -55,7 +56,7 @@ class Stream:
   templates: types.PromptTemplates
   dream_templates: types.PromptTemplates
   tasks: dict[str, types.Task]
-  chat_template: chat_rows.Template | None = None
+  chats_use_template: bool | None = None
 
 
 def build(
@@ -73,7 +74,7 @@ def build(
   overlap: int = -1,
   too_long: str = 'error',
   day_batch_size: int = 0,
-  chat_template: chat_rows.Template | None = None,
+  load_template: chat_rows.LoadTemplate = lambda: None,
 ) -> Stream:
   """Tokenizes a dataset.
 
@@ -113,7 +114,7 @@ def build(
         prefix=prefix,
         overlap=overlap,
         too_long=too_long,
-        chat_template=chat_template,
+        load_template=load_template,
       )
     except errors.TooLongError as error:
       rows_too_long.append(error)
@@ -128,6 +129,10 @@ def build(
   experiences = tuple(
     make_source(name, rows, day_batch_size or batch_size)
     for name, rows in dataset.experiences
+  )
+  has_chats = any(
+    source is not None and source.num_chats
+    for source in (pretrain, held_out, *experiences)
   )
   if rows_too_long:
     raise tokenization.too_long_error(
@@ -181,7 +186,7 @@ def build(
       prefix=prefix,
       overlap=overlap,
     ),
-    chat_template=chat_template,
+    chats_use_template=(load_template() is not None) if has_chats else None,
   )
 
 
@@ -197,12 +202,10 @@ def notes(stream: Stream) -> list[str]:
     for source in sources
     if source is not None and source.skipped.num_rows
   ]
-  dataset = stream.dataset
-  parts = [dataset.pretrain, *(rows for _, rows in dataset.experiences)]
-  if any(row.messages for rows in parts for row in rows):
+  if stream.chats_use_template is not None:
     how = (
       'the chat template of the model'
-      if stream.chat_template is not None
+      if stream.chats_use_template
       else "the plain format ('user: ...'); the model has no chat template"
     )
     found.append(f'Conversations are written in {how}.')

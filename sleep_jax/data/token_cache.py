@@ -2,15 +2,19 @@
 
 The arrays are stored as zarr, which tensorstore reads. The folder's name is a
 fingerprint of the rows, the tokenizer and the settings, so a change to any of
-them leads to another cache and never to stale tokens.
+them leads to another cache and never to stale tokens. Rows are tokenized and
+written one block after the other, and batches are read from the disk, so a
+source of any size needs the same memory.
 """
 
+import functools
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorstore
@@ -25,17 +29,18 @@ from sleep_jax.data import (
 )
 from sleep_jax.datasets import dataset
 
-_FORMAT = 1  # Increase when the meaning of the cached arrays changes.
+_FORMAT = 2  # Increase when the meaning of the cached arrays changes.
 _CHUNK_ROWS = 1024
+_INFO = 'about.json'
 # Limits the decoded chunks in memory, shared by all sources of a process.
 _CONTEXT = tensorstore.Context(
-  {'cache_pool': {'total_bytes_limit': 512 * 2**20}}
+  {'cache_pool': {'total_bytes_limit': 256 * 2**20}}
 )
 
 
 def make_source(
   name: str,
-  rows: list[dataset.Row],
+  rows: Sequence[dataset.Row],
   tokenizer: types.Tokenizer,
   *,
   context: int,
@@ -48,7 +53,7 @@ def make_source(
   prefix: int = 8,
   overlap: int = -1,
   too_long: str = 'error',
-  chat_template: chat_rows.Template | None = None,
+  load_template: chat_rows.LoadTemplate = lambda: None,
 ) -> batches.Source:
   """Returns a source over tokenized rows, read from the cache if it has them.
 
@@ -68,8 +73,8 @@ def make_source(
     overlap: tokens that neighbouring windows of a longer plain text share; -1
       refuses longer texts.
     too_long: 'error' refuses rows that do not fit; 'skip' leaves them out.
-    chat_template: writes conversations; None: they are read in the plain format
-      of `datasets.conversations`.
+    load_template: returns what writes conversations, or None: they are read in
+      the plain format of `datasets.conversations`.
 
   Raises:
     DataError: there are no rows, a setting is out of range, or no row fits.
@@ -114,36 +119,40 @@ def make_source(
     prompts_per_row=max(1, context // 8) if pack else 1,
   )
 
-  def compute() -> tuple[np.ndarray, dict]:
-    found = [
-      tokenization.encode(
-        row, tokenizer, chat_template=chat_template, **settings
-      )
-      for row in rows
-    ]
-    skipped = [str(row) for row in found if not isinstance(row, list)]
-    sequences = [one for row in found if isinstance(row, list) for one in row]
-    about = {
-      'num_tokens': sum(len(sequence.tokens) for sequence in sequences),
-      'num_skipped': len(skipped),
-      'skipped': skipped[: tokenization.MAX_LISTED],
-    }
-    _check_skipped(name, about, too_long, is_empty=not sequences)
-    columns = packing.make_columns(
-      sequences, layout, pad=tokenizer.eos, pack=pack
-    )
-    return layout.join(columns), about
-
-  template = chat_template if any(row.messages for row in rows) else None
-  fingerprint = _fingerprint(
-    rows, tokenizer, dict(settings, pack=pack), template
+  digest, num_chats = _digest(rows)
+  template = load_template() if num_chats else None
+  header = [_FORMAT, tokenizer.fingerprint, dict(settings, pack=pack), digest]
+  if template is not None:
+    header.append(template.fingerprint)
+  fingerprint = hashlib.sha256(
+    json.dumps(header, sort_keys=True).encode()
+  ).hexdigest()
+  tokenized = _Tokenized(
+    rows,
+    functools.partial(
+      tokenization.encode,
+      tokenizer=tokenizer,
+      load_template=load_template,
+      **settings,
+    ),
+  )
+  check = functools.partial(_check_skipped, name, too_long=too_long)
+  blocks = packing.make_blocks(
+    tokenized, layout, pad=tokenizer.eos, pack=pack, block_rows=_CHUNK_ROWS
   )
   if cache_dir is None:
-    array, about = compute()
-    store = tensorstore.array(array)
+    found = list(blocks)
+    about = tokenized.about()
+    check(about)
+    store = tensorstore.array(np.concatenate(found))
   else:
-    store, about = _cached(cache_dir, fingerprint, compute)
-    _check_skipped(name, about, too_long)
+    folder = os.path.join(os.path.abspath(cache_dir), fingerprint[:32])
+    if not os.path.exists(os.path.join(folder, _INFO)):
+      _write(folder, blocks, tokenized, check)
+    with open(os.path.join(folder, _INFO), encoding='utf-8') as file:
+      about = json.load(file)
+    check(about)
+    store = _open(folder)
   return batches.Source(
     name,
     store,
@@ -151,15 +160,50 @@ def make_source(
     num_tokens=about['num_tokens'],
     batch_size=batch_size,
     seed=seed,
+    num_chats=num_chats,
     skipped=batches.Skipped(
       about.get('num_skipped', 0), tuple(about.get('skipped', ()))
     ),
   )
 
 
-def _check_skipped(
-  name: str, about: dict, too_long: str, *, is_empty: bool = False
-) -> None:
+class _Tokenized:
+  """The sequences of rows, which are made as they are read; counts them."""
+
+  def __init__(self, rows: Iterable[dataset.Row], encode):
+    """Names the rows.
+
+    Args:
+      rows: to tokenize.
+      encode: row -> its sequences, or why it is too long.
+    """
+    self._rows, self._encode = rows, encode
+    self._num_tokens = self._num_skipped = 0
+    self._skipped: list[str] = []
+
+  def __iter__(self) -> Iterator[tokenization.Sequence]:
+    """Yields the sequences; rows that are too long are left out."""
+    for row in self._rows:
+      found = self._encode(row)
+      if isinstance(found, tokenization.TooLong):
+        self._num_skipped += 1
+        if len(self._skipped) < tokenization.MAX_LISTED:
+          self._skipped.append(str(found))
+        continue
+      for sequence in found:
+        self._num_tokens += len(sequence.tokens)
+        yield sequence
+
+  def about(self) -> dict[str, Any]:
+    """Returns what is known of the rows once all are tokenized."""
+    return {
+      'num_tokens': self._num_tokens,
+      'num_skipped': self._num_skipped,
+      'skipped': self._skipped,
+    }
+
+
+def _check_skipped(name: str, about: dict[str, Any], *, too_long: str) -> None:
   """Refuses rows that are too long, or a day of which none is left.
 
   Raises:
@@ -169,7 +213,7 @@ def _check_skipped(
   num, lines = about.get('num_skipped', 0), about.get('skipped', ())
   if num and too_long == 'error':
     raise tokenization.too_long_error(num, lines)
-  if is_empty:
+  if not about['num_tokens']:
     raise errors.DataError(
       f'{name}: all of its {num:,} rows are too long, such as\n  {lines[0]}\n'
       'With data.too_long=skip nothing is left of it: raise the field that is '
@@ -177,18 +221,9 @@ def _check_skipped(
     )
 
 
-def _fingerprint(
-  rows: list[dataset.Row],
-  tokenizer: types.Tokenizer,
-  settings: dict,
-  template: chat_rows.Template | None,
-) -> str:
-  """Returns a hash of everything that determines the cached arrays."""
-  digest = hashlib.sha256()
-  header = [_FORMAT, tokenizer.fingerprint, settings]
-  if template is not None:
-    header.append(template.fingerprint)
-  digest.update(json.dumps(header, sort_keys=True).encode())
+def _digest(rows: Iterable[dataset.Row]) -> tuple[str, int]:
+  """Returns a hash of all that is tokenized, and the number of chat rows."""
+  digest, num_chats = hashlib.sha256(), 0
   for row in rows:
     fields = [
       row.text,
@@ -196,59 +231,85 @@ def _fingerprint(
       row.answer_start,
       row.subject,
       row.target_start,
-      *([row.messages] if row.messages else []),
     ]
+    if row.messages:
+      num_chats += 1
+      fields.append(row.messages)
     digest.update(json.dumps(fields).encode())
-  return digest.hexdigest()
+  return digest.hexdigest(), num_chats
 
 
-def _cached(
-  cache_dir: str,
-  fingerprint: str,
-  compute: Callable[[], tuple[np.ndarray, dict]],
-) -> tuple[tensorstore.TensorStore, dict]:
-  """Opens the rows of a fingerprint; computes and writes them if missing."""
-  folder = os.path.join(os.path.abspath(cache_dir), fingerprint[:32])
-  info_path = os.path.join(folder, 'about.json')
-  if not os.path.exists(info_path):
-    array, about = compute()
-    try:
-      _write(folder, info_path, array, about)
-    except (OSError, ValueError) as error:  # tensorstore raises the latter.
-      raise errors.StorageError(
-        f'The token cache {cache_dir} cannot be written ({error}): free disk '
-        'space or use a folder that is writable.'
-      ) from error
-  with open(info_path, encoding='utf-8') as file:
-    return _open(folder), json.load(file)
+def _write(
+  folder: str,
+  blocks: Iterable[np.ndarray],
+  tokenized: _Tokenized,
+  check: Callable[[dict[str, Any]], None],
+) -> None:
+  """Writes to a temporary folder and renames it, so no cache is incomplete.
 
+  Args:
+    folder: of the cache.
+    blocks: rows [N, width], of `_CHUNK_ROWS` rows but the last.
+    tokenized: describes them once all are made.
+    check: raises if they may not be used.
 
-def _write(folder: str, info_path: str, array: np.ndarray, about: dict) -> None:
-  """Writes to a temporary folder and renames it, so no cache is incomplete."""
+  Raises:
+    StorageError: there is no room, or the folder is not writable.
+  """
   parent, name = os.path.split(folder)
-  os.makedirs(parent, exist_ok=True)
-  temporary = tempfile.mkdtemp(prefix=f'part-{name[:8]}-', dir=parent)
+  temporary = None
   try:
-    store = _open(
-      temporary,
-      create=True,
-      dtype=tensorstore.int32,
-      shape=array.shape,
-      chunk_layout=tensorstore.ChunkLayout(
-        chunk_shape=[_CHUNK_ROWS, array.shape[1]]
-      ),
-    )
-    store.write(array).result()
-    with open(
-      os.path.join(temporary, 'about.json'), 'w', encoding='utf-8'
-    ) as file:
+    os.makedirs(parent, exist_ok=True)
+    temporary = tempfile.mkdtemp(prefix=f'part-{name[:8]}-', dir=parent)
+    _write_blocks(temporary, blocks)
+    about = tokenized.about()
+    check(about)
+    with open(os.path.join(temporary, _INFO), 'w', encoding='utf-8') as file:
       json.dump(about, file)
     os.rename(temporary, folder)
-  except OSError:
-    if not os.path.exists(info_path):  # Else another process wrote it first.
-      raise
+  except errors.SleepJaxError:
+    raise
+  except (OSError, ValueError) as error:  # tensorstore raises the latter.
+    if not os.path.exists(os.path.join(folder, _INFO)):
+      # Else another process wrote it first.
+      raise errors.StorageError(
+        f'The token cache {parent} cannot be written ({error}): free disk '
+        'space or use a folder that is writable.'
+      ) from error
   finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+    if temporary is not None:
+      shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_blocks(folder: str, blocks: Iterable[np.ndarray]) -> None:
+  """Writes blocks as one array, whose number of rows is not known before."""
+  store, num_rows, write = None, 0, None
+  for block in blocks:
+    if store is None:
+      store = _open(
+        folder,
+        create=True,
+        dtype=tensorstore.int32,
+        shape=block.shape,
+        chunk_layout=tensorstore.ChunkLayout(
+          chunk_shape=[_CHUNK_ROWS, block.shape[1]]
+        ),
+      )
+    if num_rows + len(block) > store.shape[0]:
+      store = _resize(store, 2 * store.shape[0])
+    if write is not None:
+      write.result()  # One block is written while the next is made.
+    write = store[num_rows : num_rows + len(block)].write(block)
+    num_rows += len(block)
+  if store is not None and write is not None:
+    write.result()
+    _resize(store, num_rows)
+
+
+def _resize(
+  store: tensorstore.TensorStore, num_rows: int
+) -> tensorstore.TensorStore:
+  return store.resize(exclusive_max=[num_rows, store.shape[1]]).result()
 
 
 def _open(folder: str, **create) -> tensorstore.TensorStore:

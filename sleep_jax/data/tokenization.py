@@ -81,7 +81,7 @@ def encode(
   loss_on: str,
   prefix: int,
   overlap: int = -1,
-  chat_template: chat_rows.Template | None = None,
+  load_template: chat_rows.LoadTemplate = lambda: None,
 ) -> list[Sequence] | TooLong:
   """Returns a row as one sequence, or as several windows if it is longer.
 
@@ -92,9 +92,10 @@ def encode(
   Raises:
     DataError: the chat template refuses the row.
   """
-  if row.messages and chat_template is not None:
+  template = load_template() if row.messages else None
+  if template is not None:
     tokens, prompt_length, loss_start = chat_rows.encode(
-      row, chat_template, bos=tokenizer.bos
+      row, template, bos=tokenizer.bos
     )
     too_long = _too_long(row, tokens, prompt_length, context, max_prompt)
     return too_long or [Sequence(tokens, loss_start, prompt_length, (0, 0))]

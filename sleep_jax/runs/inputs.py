@@ -4,6 +4,7 @@ Built again at each start, with the same result; nothing is trained here.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import ml_collections
@@ -142,17 +143,12 @@ def make(
     tokenizer = tokenizer_lib.make(
       texts=(row.text for rows in parts for row in rows), **config.tokenizer
     )
-  has_chats = any(
-    row.messages
-    for _, day in [('', dataset.pretrain), *dataset.experiences]
-    for row in day
-  )
-  template = (
-    chat_format.load_template(base_model, tokenizer) if has_chats else None
-  )
   on_disk = not workdir.in_bucket(folder)
   stream = stream_lib.build(
-    dataset, tokenizer, seed=seed, chat_template=template,
+    dataset, tokenizer, seed=seed,
+    load_template=functools.cache(
+      lambda: chat_format.load_template(base_model, tokenizer)
+    ),
     cache_dir=str(folder / 'tokens') if on_disk else None, **data,
   )  # fmt: skip
   model = open_model.build_model(

@@ -67,7 +67,7 @@ def _encode(model, row, **changes):
   template, words = model
   settings = dict(context=400, max_prompt=300, loss_on='all', prefix=8)
   found = tokenization.encode(
-    row, words, chat_template=template, **settings | changes
+    row, words, load_template=lambda: template, **settings | changes
   )
   return found[0] if isinstance(found, list) else found
 
@@ -256,7 +256,7 @@ def test_other_messages_or_another_template_are_other_tokens(
   def tokens(template, row):
     writer, words = make_model(template)
     days = dataset.Dataset('own', [], [], [('a', [row])], {})
-    made = stream.build(days, words, chat_template=writer, **settings)
+    made = stream.build(days, words, load_template=lambda: writer, **settings)
     return made.experiences[0].batch(0).tokens_BT.tolist()
 
   found = [
