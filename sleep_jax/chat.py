@@ -6,6 +6,8 @@ Commands: /sleep (consolidate today's messages), /forget NIGHT [--erase],
 /status, /save, /quit. Ctrl-C stops an answer, not the chat.
 """
 
+import contextlib
+import io
 import sys
 
 from absl import app, flags, logging
@@ -36,26 +38,32 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   from sleep_jax import api
   from sleep_jax.runs import chat_session
-  from sleep_jax.storage import lock
 
+  if isinstance(sys.stdin, io.TextIOWrapper):
+    # A byte that is not UTF-8 is refused together with its message only.
+    sys.stdin.reconfigure(errors='surrogateescape')
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors='replace')
   try:
     learner = api.load(_MODEL.value, _WORKDIR.value, config=_CONFIG.value)
-    chat = chat_session.ChatSession(
-      learner, max_new=_MAX_NEW.value, temperature=_TEMPERATURE.value
-    )
-    learner.chat_template()
+    with learner.session.hold():
+      chat = chat_session.ChatSession(
+        learner, max_new=_MAX_NEW.value, temperature=_TEMPERATURE.value
+      )
+      learner.chat_template()
+      _talk(chat)
   except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
-  try:
-    with lock.hold(learner.session.folder):
-      _talk(chat)
-  except errors.InUseError as error:
-    command_line.exit_with_error(error)
+  except KeyboardInterrupt:
+    print('\n(ended; what was said is kept)', file=sys.stderr)
+    sys.exit(130)
 
 
 def _talk(chat) -> None:
   """Reads lines and answers them until the end of input or /quit."""
   print(_HELP)
+  for note in chat.notes():
+    print(note)
   while True:
     try:
       text = input('> ').strip()
@@ -73,9 +81,9 @@ def _turn(chat, text: str) -> None:
   """Handles one line of input."""
   try:
     if text == '/sleep':
-      night = chat.sleep()[-1]
-      outcome = 'kept' if night['accepted'] else 'discarded'
-      print(f'night {night["night"]}: {outcome}')
+      for night in chat.sleep():
+        outcome = 'kept' if night['accepted'] else 'discarded'
+        print(f'night {night["night"]}: {outcome}')
     elif text == '/status':
       print(chat.status())
     elif text.split()[0] == '/forget':
@@ -86,8 +94,9 @@ def _turn(chat, text: str) -> None:
     elif text.startswith('/'):
       print(f'{text} is not a command. {_HELP}')
     else:
-      for piece in chat.say(text):
-        print(piece, end='', flush=True)
+      with contextlib.closing(chat.say(text)) as pieces:
+        for piece in pieces:
+          print(piece, end='', flush=True)
       print()
   except KeyboardInterrupt:
     night = text == '/sleep'

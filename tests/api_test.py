@@ -65,9 +65,8 @@ def test_days_taught_one_by_one_are_days_of_an_unbroken_run(
 
   whole = session.Session(str(source), str(tmp_path / 'whole'), verbose=False)
   whole.add_day(FIRST)
-  (whole.folder / session.DAYS / 'day_0002.jsonl').write_bytes(
-    (tmp_path / 'saved' / session.DAYS / 'day_0002.jsonl').read_bytes()
-  )
+  second = tmp_path / 'saved' / session.DAYS / 'day_0002.jsonl'
+  whole.day_files.add('day_0002', second.read_text().splitlines())
   whole.run()
   assert testing.same(whole.loaded.weights, again.loaded.weights)
   assert _files(source) == before

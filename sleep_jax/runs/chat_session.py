@@ -1,8 +1,8 @@
 """A conversation that is consolidated overnight: one day is one document.
 
-The messages since the last night are kept in a file and are in the context of
-every answer. At night they become the text of one day, which the learner
-consolidates, and the next day starts with an empty context.
+The messages since the last night are in the context of every answer, and on
+disk before it is generated. At night they become the text of one day, which the
+learner consolidates, and the next day starts with an empty context.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from sleep_jax import errors
-from sleep_jax.storage import workdir
+from sleep_jax.storage import private_files
 
 _TODAY = 'today.json'
 
@@ -53,23 +53,32 @@ class ChatSession:
     self._learner, self.session = learner, learner.session
     self._sampling = {'max_new': max_new, 'temperature': temperature}
     self._file = self.session.folder / _TODAY
-    self.messages: list[dict[str, str]] = _read(self._file)
+    self.messages, day = _read(self._file)
+    if day in self.session.day_files.names():
+      # They became a day just before the chat was ended.
+      self.messages = []
+    if self.messages and self.messages[-1]['role'] == 'user':
+      # The chat was ended before the answer; templates expect one.
+      self.messages.append({'role': 'assistant', 'content': ''})
 
   def say(self, text: str) -> Iterator[str]:
     """Yields the model's answer to a message, in pieces.
 
-    If the caller stops listening, the answer so far is kept.
+    The message is on disk before the first piece. If the caller stops
+    listening, the answer so far is kept.
 
     Raises:
-      UsageError: the chat template refuses the conversation; the message is not
-        kept then.
+      UsageError: the message is not valid Unicode, or the chat template refuses
+        the conversation; the message is not kept then.
     """
+    _check_text(text)
     asked = [*self.messages, {'role': 'user', 'content': text}]
     pieces = self._learner.stream_answer(
       asked, seed=len(asked), **self._sampling
     )
     self.messages, answer = asked, ''
     try:
+      self.save()
       for piece in pieces:
         answer += piece
         yield piece
@@ -80,24 +89,28 @@ class ChatSession:
   def sleep(self) -> list[dict[str, Any]]:
     """Consolidates today's messages; returns the records of the nights.
 
-    Without messages it continues a night that was interrupted.
+    First continues a night that was interrupted.
 
     Raises:
       UsageError: there are no messages and no night is under way.
     """
-    if self.messages:
-      text = '\n'.join(
-        f'{m["role"]}: {m["content"].strip()}' for m in self.messages
-      )
-      self.session.add_day([text])
-      self.messages = []  # From here on the day is on disk.
-      self.save()
-    elif not self.session.needs_night():
+    nights = []
+    if self.session.needs_night():
+      nights = self._learner.sleep()
+    elif not self.messages:
       raise errors.UsageError(
         'There are no messages since the last night: there is nothing to '
         'consolidate.'
       )
-    return self._learner.sleep()
+    if not self.messages:
+      return nights
+    name = self.session.day_files.next_name()
+    # If the chat ends after the day is written, its messages are not kept.
+    self.save(becomes=name)
+    self.session.add_day([_as_document(self.messages)], name)
+    self.messages = []
+    self.save()
+    return nights + self._learner.sleep()
 
   def forget(self, night: int, confirm: Callable[[str], bool]) -> bool:
     """Switches off the expert of a night; see `api.Learner.forget`."""
@@ -105,30 +118,84 @@ class ChatSession:
 
   def status(self) -> str:
     """Returns how many messages there are, and which night is where."""
-    num_days = len(self.session.days)
-    today = f'{len(self.messages)} messages since the last of {num_days} nights'
+    days = self.session.day_files
+    today = f'{len(self.messages)} messages since the last of '
+    today += f'{len(days.names())} days'
     if self.session.needs_night():
-      today += ', which is not finished: /sleep continues it'
+      today += ', whose night is not finished: /sleep continues it'
     rows = [
       f'night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
       f'{row["event"]}'
       for row in self.session.loaded.expert_history
     ]
-    return '\n'.join([today, *rows])
+    return '\n'.join([today, *self.notes(), *rows])
 
-  def save(self) -> None:
-    """Writes today's messages to disk."""
-    workdir.write_text(self._file, json.dumps(self.messages))
+  def notes(self) -> list[str]:
+    """Returns a sentence if there are files that are no days of the chat."""
+    others = self.session.day_files.others()
+    if not others:
+      return []
+    more = f' and {len(others) - 5} more' if len(others) > 5 else ''
+    return [
+      f'{self.session.day_files.folder} has files that are no days of this '
+      f'chat: {", ".join(others[:5])}{more}. They are not learned and stay as '
+      'they are. To learn a text, teach it with Learner.wake.'
+    ]
+
+  def save(self, becomes: str = '') -> None:
+    """Writes today's messages to disk.
+
+    Args:
+      becomes: name of the day that they are about to become.
+    """
+    private_files.write(
+      self._file, json.dumps({'becomes': becomes, 'messages': self.messages})
+    )
 
 
-def _read(path) -> list[dict[str, str]]:
-  """Returns the messages that `save` wrote; none if there is no file."""
-  if not path.is_file():
-    return []
+def _check_text(text: str) -> None:
+  """Refuses text that cannot be stored: bytes that are no UTF-8."""
   try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise errors.WorkdirError(
-      f'{path} is not JSON ({error}): it holds the messages since the last '
-      'night. Repair it, or delete it to start an empty day.'
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise errors.UsageError(
+      f'The message has a byte that is not UTF-8 after '
+      f'{text[: error.start]!r}: it was not sent. Type it again, or set the '
+      'terminal to UTF-8.'
     ) from error
+
+
+def _as_document(messages: list[dict[str, str]]) -> str:
+  """Returns a conversation as one text, without answers that are empty."""
+  return '\n'.join(
+    f'{message["role"]}: {message["content"].strip()}'
+    for message in messages
+    if message['content'].strip()
+  )
+
+
+def _read(path) -> tuple[list[dict[str, str]], str]:
+  """Returns the messages that `save` wrote, and the day they were to become.
+
+  Raises:
+    WorkdirError: the file is damaged.
+  """
+  if not path.is_file():
+    return [], ''
+  try:
+    kept = json.loads(path.read_text())
+    if isinstance(kept, list):  # Written by an earlier version.
+      kept = {'messages': kept}
+    messages = [
+      {'role': message['role'], 'content': message['content']}
+      for message in kept['messages']
+    ]
+    if all(isinstance(v, str) for m in messages for v in m.values()):
+      return messages, kept.get('becomes', '')
+    found = 'a message has no text'
+  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    found = f'{type(error).__name__}: {error}'
+  raise errors.WorkdirError(
+    f'{path} is damaged ({found}): it holds the messages since the last night. '
+    'Repair it, or delete it to start an empty day.'
+  )

@@ -10,27 +10,32 @@ schedule longer, and the study continues where it stopped, so a session can be
 interrupted and resumed at any moment.
 """
 
-import dataclasses
+import contextlib
 import functools
 import json
 import pathlib
-import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from sleep_jax import errors
 from sleep_jax.config import files
-from sleep_jax.interop import hf_checkpoint, open_model
-from sleep_jax.runs import day_records, erased_state, progress, study
-from sleep_jax.storage import checkpoint_reading, workdir
+from sleep_jax.interop import open_model
+from sleep_jax.runs import (
+  erased_state,
+  progress,
+  session_days,
+  session_source,
+  study,
+)
+from sleep_jax.storage import checkpoint_reading, lock, private_files, workdir
 
 STRATEGY = 'sleep'
-DAYS, RUN = 'days', 'run'
+DAYS, RUN = session_days.FOLDER, session_source.RUN
 _DEFAULT_CONFIG = 'chat'  # Of a pretrained model: documents, read overnight.
 _OLD_RUN = 'life'  # The name of `run/` before version 0.2.
 
@@ -70,8 +75,9 @@ class Session:
     verbose: bool = True,
   ):
     self._seed, self._dtype, self._verbose = seed, dtype, verbose
+    self._is_held = False
     self._strategy = strategy
-    self._source = _find(source)
+    self._source = session_source.find(source)
     if self._source.kind == 'session' and folder is None:
       folder = str(self._source.path)
     if folder is None:
@@ -90,7 +96,7 @@ class Session:
         'name a new folder and teach them again.'
       )
     if self._source.kind == 'session' and home != self._source.path:
-      self._copy(self._source.path, home)
+      session_source.copy(self._source.path, home)
     self.folder = home
     self._programs: dict[Any, Any] = {}  # Compiled once for all days.
     self._config = self._make_config(config)
@@ -98,8 +104,13 @@ class Session:
 
   @property
   def days(self) -> list[pathlib.Path]:
-    """Files of the days, in order."""
-    return sorted((self.folder / DAYS).glob('day_*.jsonl'))
+    """Files of the days that are still there, in order."""
+    return self.day_files.paths()
+
+  @property
+  def day_files(self) -> session_days.SessionDays:
+    """Names and files of the days."""
+    return session_days.SessionDays(self.folder, self.seed_folder)
 
   @functools.cached_property
   def loaded(self) -> open_model.LoadedModel:
@@ -134,16 +145,41 @@ class Session:
 
   def needs_night(self) -> bool:
     """Whether a day has not been consolidated yet, wholly or in part."""
-    return bool(self.days) and not self._study().is_finished()
+    return bool(self.day_files.names()) and not self._study().is_finished()
 
-  def add_day(self, rows: Iterable[Row]) -> pathlib.Path:
+  @contextlib.contextmanager
+  def hold(self) -> Iterator[None]:
+    """Keeps other processes from changing the folder.
+
+    Raises:
+      InUseError: another process changes it now; says which.
+    """
+    if self._is_held:
+      yield
+      return
+    is_new = not self.folder.exists()
+    private_files.make_folder(self.folder)
+    try:
+      with lock.hold(self.folder):
+        self._is_held = True
+        yield
+    finally:
+      self._is_held = False
+      if is_new and not any(self.folder.iterdir()):
+        self.folder.rmdir()  # Nothing was written: leave nothing behind.
+
+  def add_day(
+    self, rows: Iterable[Row], name: str | None = None
+  ) -> pathlib.Path:
     """Writes the file of a new day; nothing is learned yet.
 
     Args:
       rows: texts, or dicts as in a JSON-lines file: {'text': ...} or
         {'prompt': ..., 'response': ...}.
+      name: of the day, see `SessionDays.next_name`.
 
     Raises:
+      InUseError: another process changes the folder.
       UsageError: the last day still needs its night; there are no rows; or a
         row cannot be read or does not fit. No file is left behind.
     """
@@ -152,22 +188,23 @@ class Session:
         f'This is a run of strategy {self._strategy!r}, which can be read but '
         f'not taught further: load the strategy {STRATEGY!r}.'
       )
-    if self.needs_night():
-      raise errors.UsageError(
-        f'{self.days[-1].name} has been learned awake but not consolidated: '
-        'sleep() first, then the next day can begin.'
-      )
     lines = [json.dumps(_as_dict(n, row)) for n, row in enumerate(rows)]
     if not lines:
       raise errors.UsageError('There are no rows: a day needs at least one.')
-    self._start_run()
-    day = self.folder / DAYS / f'day_{self._next_number():04d}.jsonl'
-    workdir.write_text(day, '\n'.join(lines) + '\n')
-    try:
-      self._study().check()
-    except Exception:
-      day.unlink()
-      raise
+    with self.hold():
+      if self.needs_night():
+        raise errors.UsageError(
+          f'{self.day_files.names()[-1]}.jsonl has been learned awake but not '
+          'consolidated: sleep() first, then the next day can begin.'
+        )
+      self._start_run()
+      name = name or self.day_files.next_name()
+      day = self.day_files.add(name, lines)
+      try:
+        self._study().check()
+      except BaseException:
+        self.day_files.remove(name)
+        raise
     return day
 
   def run(self, *, awake_only: bool = False) -> list[dict[str, Any]]:
@@ -176,7 +213,7 @@ class Session:
     Args:
       awake_only: stop before the nights of the last day.
     """
-    with warnings.catch_warnings():
+    with self.hold(), warnings.catch_warnings():
       # A night donates the buffers of what it replaces; some are not reused.
       warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
       (record,) = self._study().run(awake_only=awake_only, show_schedule=False)
@@ -187,16 +224,18 @@ class Session:
     self, level: int, slot: int, erased: erased_state.Day | None = None
   ) -> None:
     """Switches an expert off; see `loop.Run.forget`."""
-    self._start_run()
-    self._study().change_runs(lambda run: run.forget(level, slot, erased))
+    with self.hold():
+      self._start_run()
+      self._study().change_runs(lambda run: run.forget(level, slot, erased))
     self.reopen()
 
   def go_back(self, cycle: int) -> None:
     """Drops everything that was learned after a cycle; 0 drops all."""
-    if cycle:
-      self._study().change_runs(lambda run: run.go_back(cycle))
-    else:
-      shutil.rmtree(self.seed_folder / STRATEGY)
+    with self.hold():
+      if cycle:
+        self._study().change_runs(lambda run: run.go_back(cycle))
+      else:
+        shutil.rmtree(self.seed_folder / STRATEGY)
     self.reopen()
 
   @property
@@ -224,25 +263,13 @@ class Session:
       ExistsError: the folder is not empty.
     """
     target = workdir.path(folder)
-    if not self.days:
+    if not self.day_files.names():
       raise errors.UsageError(
         'Nothing has been learned yet: there is nothing to save. The model '
         f'itself is in {self._source.path}.'
       )
-    self._copy(self.folder, target)
-
-  @staticmethod
-  def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
-    if target.exists() and any(target.iterdir()):
-      raise errors.ExistsError(f'{target} is not empty: name a new folder.')
-    shutil.copytree(source, target, dirs_exist_ok=True)
-
-  def _next_number(self) -> int:
-    """Returns the number of a new day; no file or learned day has it."""
-    records = day_records.read(self.seed_folder)
-    names = [path.stem for path in self.days] + [r['name'] for r in records]
-    numbers = [re.fullmatch(r'day_(\d+)', name) for name in names]
-    return 1 + max((int(match[1]) for match in numbers if match), default=0)
+    with self.hold():
+      session_source.copy(self.folder, target)
 
   def _has_run(self) -> bool:
     return checkpoint_reading.exists(self._checkpoints)
@@ -267,75 +294,29 @@ class Session:
 
   def _start_run(self) -> None:
     """Makes the folders; copies a finished run, which is never changed."""
-    (self.folder / DAYS).mkdir(parents=True, exist_ok=True)
+    private_files.make_folder(self.folder)
+    private_files.make_folder(self.folder / DAYS)
     run = self.folder / RUN
-    if run.exists() or self._source.kind != 'run':
+    if run.exists():
       return
-    seed = f'seed_{self._seed}'
     part = self.folder / f'{RUN}.part'
     shutil.rmtree(part, ignore_errors=True)
-    for name in ('tokenizer', 'pretrain', STRATEGY):
-      if (self._source.path / seed / name).exists():
-        shutil.copytree(self._source.path / seed / name, part / seed / name)
-    plain = json.loads(self._config.to_json_best_effort())
-    workdir.write_json(part / 'config.json', plain)
+    private_files.make_folder(part)
+    if self._source.kind == 'run':
+      session_source.copy_run(
+        self._source.path, part, seed=self._seed, strategy=STRATEGY
+      )
+      plain = json.loads(self._config.to_json_best_effort())
+      workdir.write_json(part / 'config.json', plain)
     part.rename(run)
 
   def _study(self) -> study.Study:
     shown = progress.Progress() if self._verbose else progress.silent()
-    with self._config.unlocked():
-      # Before the first day there is no file to read.
-      self._config.data.extra_days = (
-        str(self.folder / DAYS) if self.days else ''
-      )
     return study.Study(
       self._config, str(self.folder / RUN), progress=shown,
-      accept_changed_days=True,
+      accept_changed_days=True, days=[str(path) for path in self.days],
       programs=self._programs,
     )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-  """What a session starts from.
-
-  Attributes:
-    path: of the folder.
-    kind: 'model', 'run' or 'session'.
-    config: its config.json; empty for a session.
-  """
-
-  path: pathlib.Path
-  kind: str
-  config: Mapping[str, Any]
-
-
-def _find(source: str) -> _Source:
-  """Finds what `source` is.
-
-  Raises:
-    MissingFileError: it is nothing that can be loaded.
-  """
-  path = workdir.path(source)
-  if (path / RUN / 'config.json').is_file():
-    return _Source(path, 'session', {})
-  if (path / 'config.json').is_file():
-    config = hf_checkpoint.read_config(path)
-    return _Source(path, 'run' if 'strategies' in config else 'model', config)
-  if not path.exists():
-    found = 'it does not exist'
-  elif not path.is_dir():
-    found = 'it is a file'
-  else:
-    names: Sequence[str] = sorted(p.name for p in path.iterdir())
-    shown = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
-    found = f'it contains {shown or "nothing"}'
-  raise errors.MissingFileError(
-    f'{path} is neither a model nor a run: {found}. Expected a Hugging Face '
-    'model directory (config.json, *.safetensors, tokenizer.json), the work '
-    'directory of a run (config.json, seed_0/), or a folder written by '
-    'Learner.save or the chat (days/, run/).'
-  )
 
 
 def _as_dict(number: int, row: Row) -> Mapping[str, Any]:

@@ -35,6 +35,7 @@ class StudyDays:
     *,
     accept: bool,
     restore_cycle: int | None,
+    days: Sequence[str] | None = None,
   ):
     """Keeps what is needed to read days.
 
@@ -44,6 +45,8 @@ class StudyDays:
       factory: knows how far each run is.
       accept: whether changes of learned days are accepted.
       restore_cycle: cycle to which the runs go back first.
+      days: files of the days after those of the dataset; None: those that
+        `data.extra_days` names.
 
     Raises:
       ConfigError: `data.growing` is set, and there are no files of days.
@@ -57,6 +60,7 @@ class StudyDays:
       )
     self._config, self._folder, self._factory = config, folder, factory
     self._accept, self.restore_cycle = accept, restore_cycle
+    self._days = days
 
   def open(self, seed: int) -> tuple[inputs.RunInputs, day_changes.Comparison]:
     """Returns the inputs of a seed and what has changed, if that is accepted.
@@ -66,7 +70,7 @@ class StudyDays:
     """
     old, num_begun, complete = self._begun(seed)
     dataset = inputs.read_dataset(
-      self._config, self._folder, seed, ends=self._ends(seed)
+      self._config, self._folder, seed, ends=self._ends(seed), days=self._days
     )
     found = day_changes.compare(dataset, old, num_begun)
     folder = self._folder / f'seed_{seed}'

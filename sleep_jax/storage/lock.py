@@ -17,7 +17,7 @@ from sleep_jax import errors
 from sleep_jax.runtime import processes
 from sleep_jax.storage import workdir
 
-_FILE = '.lock'
+FILE = '.lock'
 
 
 @contextlib.contextmanager
@@ -36,13 +36,13 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
     yield
     return
   folder.mkdir(parents=True, exist_ok=True)
-  with _acquire(folder / _FILE, folder) as file:
+  with _acquire(folder / FILE, folder) as file:
     json.dump({'pid': os.getpid(), 'command': sys.argv[:4]}, file)
     file.flush()
     try:
       yield
     finally:
-      os.unlink(folder / _FILE)  # A refused config leaves nothing behind.
+      os.unlink(folder / FILE)  # A refused config leaves nothing behind.
 
 
 def _acquire(path: pathlib.Path, folder: workdir.Folder) -> TextIO:

@@ -62,12 +62,12 @@ def _open_chat(home):
 
 
 def _num_days(chat):
-  return len(chat._session.days)
+  return len(chat.session.days)
 
 
 def _logits(chat):
   """Returns the logits of the next token after a fixed prompt."""
-  loaded = chat._session.loaded
+  loaded = chat.session.loaded
   logits, _ = loaded.model.prefill(
     loaded.weights, jnp.arange(8)[None], jnp.array([8]), cache_size=8
   )
@@ -249,7 +249,7 @@ def test_a_message_that_the_template_rejects_is_not_kept(home):
 def test_a_damaged_file_of_messages_is_named(home):
   _open_chat(home).save()
   (home / 'work' / 'today.json').write_text('[{"role": "us')
-  with pytest.raises(ValueError, match=r'today\.json is not JSON.*delete it'):
+  with pytest.raises(ValueError, match=r'today\.json is damaged.*delete it'):
     _open_chat(home)
 
 

@@ -76,11 +76,11 @@ def test_a_saved_session_has_its_days_and_is_never_overwritten(
   base_model, tmp_path
 ):
   opened = session.Session(str(base_model), verbose=False)
-  (opened.folder / session.DAYS).mkdir()
-  row = json.dumps({'text': 'a cat sat'})
-  (opened.folder / session.DAYS / 'day_0001.jsonl').write_text(row)
+  opened.day_files.add('day_0001', [json.dumps({'text': 'a cat sat'})])
   copy = tmp_path / 'copy'
   opened.save(str(copy))
-  assert (copy / session.DAYS / 'day_0001.jsonl').read_text() == row
+  kept = (copy / session.DAYS / 'day_0001.jsonl').read_text()
+  assert json.loads(kept) == {'text': 'a cat sat'}
+  assert (copy / 'days.json').exists() and not (copy / '.lock').exists()
   with pytest.raises(FileExistsError, match='copy is not empty'):
     opened.save(str(copy))

@@ -1,0 +1,87 @@
+"""What a session can start from: a model, a finished run or a session."""
+
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sleep_jax import errors
+from sleep_jax.interop import hf_checkpoint
+from sleep_jax.runs import day_records
+from sleep_jax.storage import lock, workdir
+
+RUN = 'run'  # Folder of a session with the work directory of its run.
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """What a session starts from.
+
+  Attributes:
+    path: of the folder.
+    kind: 'model', 'run' or 'session'.
+    config: its config.json; empty for a session.
+  """
+
+  path: pathlib.Path
+  kind: str
+  config: Mapping[str, Any]
+
+
+def find(source: str) -> Source:
+  """Finds what `source` is.
+
+  Raises:
+    MissingFileError: it is nothing that can be loaded.
+  """
+  path = workdir.path(source)
+  if (path / RUN / 'config.json').is_file():
+    return Source(path, 'session', {})
+  if (path / 'config.json').is_file():
+    config = hf_checkpoint.read_config(path)
+    return Source(path, 'run' if 'strategies' in config else 'model', config)
+  if not path.exists():
+    found = 'it does not exist'
+  elif not path.is_dir():
+    found = 'it is a file'
+  else:
+    names: Sequence[str] = sorted(p.name for p in path.iterdir())
+    shown = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+    found = f'it contains {shown or "nothing"}'
+  raise errors.MissingFileError(
+    f'{path} is neither a model nor a run: {found}. Expected a Hugging Face '
+    'model directory (config.json, *.safetensors, tokenizer.json), the work '
+    'directory of a run (config.json, seed_0/), or a folder written by '
+    'Learner.save or the chat (days/, run/).'
+  )
+
+
+def copy(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies a session, whole or not at all.
+
+  Raises:
+    ExistsError: the target is not empty.
+  """
+  if target.exists() and any(target.iterdir()):
+    raise errors.ExistsError(f'{target} is not empty: name a new folder.')
+  part = target.with_name(f'{target.name}.part')
+  shutil.rmtree(part, ignore_errors=True)
+  shutil.copytree(source, part, ignore=shutil.ignore_patterns(lock.FILE))
+  part.rename(target)
+
+
+def copy_run(
+  source: pathlib.Path, target: pathlib.Path, *, seed: int, strategy: str
+) -> None:
+  """Copies one run of a work directory, with its initial model and its days.
+
+  The config is not copied.
+  """
+  for name in ('tokenizer', 'pretrain', strategy):
+    folder = f'seed_{seed}/{name}'
+    if (source / folder).exists():
+      shutil.copytree(source / folder, target / folder)
+  records = day_records.read(source / f'seed_{seed}')
+  if records:
+    day_records.write(target / f'seed_{seed}', records)
