@@ -155,14 +155,15 @@ class ChatTemplate:
         conversation (includes its reason).
     """
     inputs = dict(variables, tools=tools, documents=documents)
+    checked = messages_lib.check(messages)
     if not continue_final_message:
-      return self._render(messages, add_generation_prompt, inputs)
+      return self._render(checked, add_generation_prompt, inputs)
     if add_generation_prompt:
       raise errors.UsageError(
         'A text cannot both continue the last message and begin a new one: '
         'set one of continue_final_message and add_generation_prompt.'
       )
-    return self._render_open(messages, inputs)
+    return self._render_open(checked, inputs)
 
   def encode(
     self, messages: Sequence[Message], *, add_generation_prompt: bool = True
@@ -189,11 +190,10 @@ class ChatTemplate:
     **variables: Any,
   ) -> EncodedChat:
     """Encodes a conversation; see `render` and `encode`."""
-    texts = control_tokens.strings([messages, variables])
+    checked = messages_lib.check(messages)
+    texts = control_tokens.strings([checked, variables])
     marks = control_tokens.choose_marks([*texts, *self.sources.values()])
-    marked = [
-      self._mark(message, marks) for message in messages_lib.check(messages)
-    ]
+    marked = [self._mark(message, marks) for message in checked]
     variables = control_tokens.mark(variables, self._names, marks)
     text, spans = self._render(marked, add_generation_prompt, variables)
     if json.dumps(marks.open)[1:-1] in text:
@@ -230,7 +230,7 @@ class ChatTemplate:
       | {'tools': None, 'documents': None}
       | variables
       | {
-        'messages': messages_lib.check(messages),
+        'messages': messages,
         'add_generation_prompt': add_generation_prompt,
       }
     )
@@ -256,7 +256,7 @@ class ChatTemplate:
 
   def _render_open(self, messages, variables) -> Rendering:
     """Renders a conversation up to the end of its last message."""
-    *before, last = messages_lib.check(messages)
+    *before, last = messages
     end = control_tokens.choose_marks(
       [*control_tokens.strings([messages, variables]), self.source]
     ).open

@@ -12,33 +12,49 @@ _REASONING = ('reasoning_content', 'thinking', 'reasoning')
 
 
 def check(messages: Sequence[Message]) -> list[dict[str, Any]]:
-  """Returns the messages as transformers gives them to a template.
+  """Returns copies of messages as transformers gives them to a template.
 
   Fields that are None are left out, and the text of a reasoning has the names
   that templates read.
+
+  Raises:
+    DataError: there is no message, a field is missing, or a value is not one
+      of JSON. The message is named by its place, from 0.
   """
-  if not messages:
+  if isinstance(messages, str) or not messages:
     raise errors.DataError(
-      'The conversation has no message: give at least one.'
+      f'The conversation is {messages!r}: expected a list of at least one '
+      'message with "role" and "content".'
     )
-  found = []
-  for place, message in enumerate(messages):
-    if not isinstance(message, Mapping):
+  return [_check_one(place, one) for place, one in enumerate(messages)]
+
+
+def _check_one(place: int, message: Message) -> dict[str, Any]:
+  if not isinstance(message, Mapping):
+    raise errors.DataError(
+      f'Message {place} is a {type(message).__name__}: expected an object '
+      'with "role" and "content".'
+    )
+  try:
+    kept = {k: v for k, v in plain(message).items() if v is not None}
+  except RecursionError as error:
+    raise errors.DataError(
+      f'Message {place} nests lists and objects too deeply: expected a text.'
+    ) from error
+  if 'role' not in kept or not ({'content', 'tool_calls'} & set(kept)):
+    raise errors.DataError(
+      f'Message {place} has the fields {sorted(kept)}: expected "role" and '
+      '"content".'
+    )
+  for field, types in (('role', str), ('content', str | list | dict)):
+    if not isinstance(kept.get(field, ''), types):
       raise errors.DataError(
-        f'Message {place} is a {type(message).__name__}: expected an object '
-        'with "role" and "content".'
+        f'Message {place}: field "{field}" is {kept[field]!r}: expected a text.'
       )
-    kept = {key: value for key, value in message.items() if value is not None}
-    if 'role' not in kept or not ({'content', 'tool_calls'} & set(kept)):
-      raise errors.DataError(
-        f'Message {place} has the fields {sorted(kept)}: expected "role" and '
-        '"content".'
-      )
-    reasoning = next((kept[n] for n in _REASONING if n in kept), None)
-    if reasoning is not None:
-      kept = {'thinking': reasoning} | kept | {'reasoning_content': reasoning}
-    found.append(kept)
-  return found
+  reasoning = next((kept[n] for n in _REASONING if n in kept), None)
+  if reasoning is not None:
+    kept = {'thinking': reasoning} | kept | {'reasoning_content': reasoning}
+  return kept
 
 
 def plain(value: Any) -> Any:

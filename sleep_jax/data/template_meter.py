@@ -30,15 +30,16 @@ class Meter:
     self._steps, self._max_size = 0, 0
     self._weights: dict[int, tuple[Any, int, int]] = {}
 
-  def start(self, input_size: int = 0) -> None:
+  def start(self, inputs: Any = None) -> None:
     """Starts counting.
 
     Args:
-      input_size: characters of the conversation. A long one may take more
-        steps and may become a longer text.
+      inputs: plain data that the template reads. For a long conversation it
+        may take more steps and make a longer text.
     """
-    self._steps = _STEPS + 8 * input_size
-    self._max_size = _SIZE + 8 * input_size
+    values, characters = _count(inputs)
+    self._steps = _STEPS + 100 * values + characters // 4
+    self._max_size = _SIZE + 8 * characters
     self._weights = {}
 
   def spend(self, steps: int) -> None:
@@ -134,12 +135,11 @@ class Meter:
     return size, depth + 1
 
 
-def input_size(value: Any) -> int:
-  """Returns the number of characters of plain data."""
-  if isinstance(value, str):
-    return len(value) + 1
-  if isinstance(value, Mapping):
-    return 1 + sum(input_size(k) + input_size(v) for k, v in value.items())
-  if isinstance(value, list | tuple):
-    return 1 + sum(map(input_size, value))
-  return 1
+def _count(inputs: Any) -> tuple[int, int]:
+  """Returns the number of values in plain data, and of their characters."""
+  if isinstance(inputs, Mapping):
+    inputs = [*inputs, *inputs.values()]
+  if isinstance(inputs, list | tuple):
+    counts = [_count(item) for item in inputs]
+    return 1 + sum(n for n, _ in counts), sum(n for _, n in counts)
+  return 1, len(inputs) if isinstance(inputs, str) else 0

@@ -12,7 +12,7 @@ import datetime
 import functools
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -24,6 +24,12 @@ from sleep_jax.data import template_checks, template_meter
 FORBIDDEN = ('urlize', 'pprint', 'xmlattr', 'wordwrap', 'random', 'striptags')
 _CALL = 4  # Steps of a call or filter.
 _NODES_PER_STEP = 8  # Of a loop body: parts that are not metered themselves.
+# Filters and tests that do not read what they are given from end to end.
+_CONSTANT = {
+  'length', 'count', 'first', 'last', 'default', 'd', 'boolean', 'callable',
+  'defined', 'false', 'float', 'integer', 'iterable', 'mapping', 'none',
+  'number', 'sequence', 'string', 'true', 'undefined',
+}  # fmt: skip
 _RESULT = 'made here'  # Names of filters that a template cannot write.
 _STEP, _READ = 'steps used', 'read here'
 
@@ -43,7 +49,7 @@ class Template:
 
   def __init__(self, source: str, date: datetime.datetime | None = None):
     self._meter, self._lock = template_meter.Meter(), threading.Lock()
-    self._meter.start(len(source))
+    self._meter.start(source)
     self._environment = _Environment(self._meter)
     self._environment.globals['strftime_now'] = functools.partial(
       _strftime, date
@@ -70,8 +76,7 @@ class Template:
         `template_meter.LimitError` if it does too much.
     """
     with self._lock:
-      size = template_meter.input_size(variables)
-      self._meter.start(size)
+      self._meter.start(variables)
       pieces: list[str] = []
       blocks: list[tuple[int, str]] = []
       self._environment.generation = (pieces, blocks)
@@ -145,9 +150,12 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     for name in FORBIDDEN:
       del self.filters[name]
     for name, function in self.filters.items():
-      self.filters[name] = self._metered(function, name)
+      check = template_checks.FILTERS.get(name)
+      # The filter `string` reads all of a list; the test does not.
+      constant = name in _CONSTANT and name != 'string'
+      self.filters[name] = self._metered(function, constant, check)
     for name, function in self.tests.items():
-      self.tests[name] = self._metered(function, '')
+      self.tests[name] = self._metered(function, name in _CONSTANT)
     self.filters |= {
       _RESULT: meter.made, _READ: self._read, _STEP: self._step,
     }  # fmt: skip
@@ -181,11 +189,15 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     is_map = value.__name__ == 'format_map'
     return formatter.format_map if is_map else formatter.format_text
 
-  def _metered(self, function: Callable[..., Any], name: str):
-    meter, check = self._meter, template_checks.FILTERS.get(name)
+  def _metered(self, function, constant: bool, check=None):
+    """Returns a filter or test that uses steps, and whose result is checked."""
+    meter = self._meter
 
     def run(*args, **kwargs):
-      meter.use(*args, *kwargs.values(), steps=_CALL, share=16)
+      if constant:
+        meter.spend(_CALL)
+      else:
+        meter.use(*args, *kwargs.values(), steps=_CALL, share=16)
       if check is not None:
         args = check(meter, args, kwargs)
       return meter.made(function(*args, **kwargs))
