@@ -29,14 +29,12 @@ class Comparison:
       changes are accepted.
     changes: a sentence for each change that was not accepted before.
     grown: whether rows were appended to a file that was learned.
-    new: labels of the days that were not begun.
   """
 
   dataset: dataset_lib.Dataset
   records: list[Record]
   changes: list[str]
   grown: bool
-  new: list[str]
 
 
 def compare(
@@ -117,7 +115,7 @@ def compare(
   }
   return Comparison(
     dataset=_reorder(dataset, days, numbers), records=records, changes=changes,
-    grown=grown, new=[day_records.label(record) for record in new],
+    grown=grown,
   )  # fmt: skip
 
 
@@ -143,19 +141,26 @@ def error(
 
 
 def check_complete(
-  folder: workdir.Folder, strategy: str, comparison: Comparison
+  folder: workdir.Folder, strategy: str, found: Comparison, num_days: int
 ) -> None:
   """Refuses new days for a strategy that reads all days from its first step.
+
+  Args:
+    folder: of the seed.
+    strategy: name of the strategy.
+    found: the present days.
+    num_days: number of days that the strategy has begun with.
 
   Raises:
     ChangedDaysError: there are new days.
   """
-  if comparison.new:
+  new = [day_records.label(record) for record in found.records[1 + num_days :]]
+  if new:
     raise errors.ChangedDaysError(
-      f'{", ".join(comparison.new)}: new in {folder}, where {strategy} has '
-      'begun, which reads all days from its first step and cannot add one. '
-      f'Leave {strategy} out of --config.strategies, remove the new days, or '
-      'choose a new --workdir.'
+      f'{", ".join(new)}: new in {folder}, where {strategy} has begun, which '
+      'reads all days from its first step and cannot add one. Leave '
+      f'{strategy} out of --config.strategies, remove the new days, or choose '
+      'a new --workdir.'
     )
 
 

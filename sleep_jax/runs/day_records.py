@@ -101,11 +101,16 @@ def read(folder: workdir.Folder) -> list[Record]:
     return []
   try:
     records = json.loads(file.read_text())
-    if all({'name', 'rows', 'digest'} <= set(record) for record in records):
+    if isinstance(records, list) and all(
+      isinstance(record['name'], str)
+      and isinstance(record['rows'], int)
+      and isinstance(record['digest'], str)
+      for record in records
+    ):
       return records
-    found = 'a record lacks name, rows or digest'
-  except (ValueError, TypeError) as error:
-    found = str(error)
+    found = 'name, rows or digest have another type'
+  except (ValueError, TypeError, KeyError) as error:
+    found = f'{type(error).__name__}: {error}'
   raise errors.WorkdirError(
     f'{file} is damaged ({found}): it records the days that were learned. '
     'Restore it from a backup, or choose another --workdir.'

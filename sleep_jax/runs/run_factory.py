@@ -1,7 +1,7 @@
 """Builds the runs of a study from its config: programs, schedule, files."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -189,12 +189,7 @@ class RunFactory:
     Raises:
       ConfigError: a strategy is tuned, and there is no stream to tune it on.
     """
-    num_levels = len(self.levels)
-    strategies = [
-      strategy
-      for name in self._config.strategies
-      for strategy in registry.make(name, num_levels=num_levels)
-    ]
+    strategies = self._make_strategies(self._config.strategies)
     several = len(self._config.tune.learning_rates) > 1
     if several and self._config.data.dataset == 'jsonl':
       for strategy in strategies:
@@ -204,6 +199,16 @@ class RunFactory:
             'dataset does not have: give config.tune.learning_rates one rate.'
           )
     return strategies
+
+  def _make_strategies(
+    self, names: Iterable[str]
+  ) -> list[strategy_lib.Strategy]:
+    num_levels = len(self.levels)
+    return [
+      strategy
+      for name in names
+      for strategy in registry.make(name, num_levels=num_levels)
+    ]
 
   def programs(
     self,
@@ -248,7 +253,7 @@ class RunFactory:
 
   def num_begun(
     self, seed: int, days: Sequence[day_records.Record], last: int | None = None
-  ) -> tuple[int, str]:
+  ) -> tuple[int, dict[str, int]]:
     """Returns how many entries of the records a checkpoint depends on.
 
     Args:
@@ -257,22 +262,27 @@ class RunFactory:
       last: cycle to which the runs go back first.
 
     Returns:
-      The number, and the name of a strategy that has begun and reads all days
-      from its first step; '' if there is none.
+      The number; and of the strategies of this study that read all days from
+      their first step, the number of days that each has begun with.
     """
     if not days:
-      return 0, ''
+      return 0, {}
     num = int(self.progress_of(seed, PRETRAIN) is not None)
-    for strategy in self.strategies():
+    complete: dict[str, int] = {}
+    # The records also belong to strategies that are left out this time.
+    for strategy in self._make_strategies(registry.names()):
       progress = self.progress_of(seed, strategy.name)
       if progress is None:
         continue
-      if strategy.sources is not strategy_lib.sequential_sources:
-        return len(days), strategy.name
       # A checkpoint of an earlier version has no steps: they were all equal.
       steps = events.steps_per_experience(self.levels, self._config.wake.steps)
       planned = progress.get('day_steps') or [steps] * (len(days) - 1)
+      if strategy.sources is not strategy_lib.sequential_sources:
+        num = max(num, 1 + len(planned))
+        complete[strategy.name] = len(planned)
+        continue
       done = self._plan(strategy, planned)[: progress['event']]
       begun = [e.experience for e in done if last is None or e.cycle <= last]
       num = max(num, 1 + max(begun, default=0))
-    return num, ''
+    ours = {strategy.name for strategy in self.strategies()}
+    return num, {name: n for name, n in complete.items() if name in ours}

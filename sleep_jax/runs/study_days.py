@@ -17,7 +17,7 @@ class Factory(Protocol):
 
   def num_begun(
     self, seed: int, days: Sequence[Record], last: int | None
-  ) -> tuple[int, str]: ...
+  ) -> tuple[int, dict[str, int]]: ...
 
 
 class StudyDays:
@@ -74,15 +74,15 @@ class StudyDays:
     )
     found = day_changes.compare(dataset, old, num_begun)
     folder = self._folder / f'seed_{seed}'
-    if complete:
-      day_changes.check_complete(folder, complete, found)
+    for strategy, num_days in complete.items():
+      day_changes.check_complete(folder, strategy, found, num_days)
     if found.changes and not self._accept:
       raise day_changes.error(folder, found)
     made = inputs.make(self._config, self._folder, seed, found.dataset)
     return made, found
 
-  def _begun(self, seed: int) -> tuple[list[Record], int, str]:
-    """Returns the records, and how many of them were begun, see `num_begun`."""
+  def _begun(self, seed: int) -> tuple[list[Record], int, dict[str, int]]:
+    """Returns the records, and what `num_begun` returns."""
     old = day_records.read(self._folder / f'seed_{seed}')
     num, complete = self._factory.num_begun(seed, old, self.restore_cycle)
     return old, num, complete
