@@ -15,6 +15,7 @@ References:
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 
 import tokenizers
@@ -25,6 +26,11 @@ from sleep_jax.storage import workdir
 
 Offsets = list[tuple[int, int]]  # Characters [start, end) of each token.
 _FILE = 'tokenizer.json'
+_MAX_WORD = 1024  # Characters of a word that a BPE is trained on.
+# Whatever ends a word of the byte-level BPE ends these.
+_LONG_WORD = re.compile(
+  rf'\w{{{_MAX_WORD + 1},}}|[^\w\s]{{{_MAX_WORD + 1},}}|\s{{{_MAX_WORD + 1},}}'
+)
 
 
 class Bytes:
@@ -50,6 +56,10 @@ class Bytes:
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text of tokens, without BOS and EOS."""
     return bytes(i for i in ids if i < self.bos).decode(errors='replace')
+
+  def special_token(self, token: int) -> str | None:
+    """Returns the name of a special token, or None for another token."""
+    return {self.bos: BOS, self.eos: EOS}.get(token)
 
   def save(self, folder: str) -> None:
     """Writes the tokenizer to a folder, for `load`."""
@@ -92,6 +102,10 @@ class Bpe:
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text of tokens with its leading space, no BOS, no EOS."""
     return self._tokenizer.decode([i for i in ids if i < self.bos])
+
+  def special_token(self, token: int) -> str | None:
+    """Returns the name of a special token, or None for another token."""
+    return {self.bos: BOS, self.eos: EOS}.get(token)
 
   def to_hugging_face(self) -> tokenizers.Tokenizer:
     """Returns an equal tokenizer for export.
@@ -155,6 +169,11 @@ class HuggingFace:
     """Returns the text of tokens, without special tokens."""
     return self._tokenizer.decode(list(ids))
 
+  def special_token(self, token: int) -> str | None:
+    """Returns the name of a special token, or None for another token."""
+    added = self._tokenizer.get_added_tokens_decoder().get(token)
+    return added.content if added is not None and added.special else None
+
   def save(self, folder: str) -> None:
     """Writes the tokenizer to a folder, for `load`."""
     sizes = {'bos': self.bos, 'eos': self.eos, 'vocab_size': self.vocab_size}
@@ -194,7 +213,7 @@ def make(
   trained.post_processor = processors.ByteLevel(trim_offsets=True)
   trained.decoder = decoders.ByteLevel()
   trained.train_from_iterator(
-    texts,
+    map(_split_long_words, texts),
     trainers.BpeTrainer(
       vocab_size=vocab_size - 2,
       min_frequency=2,
@@ -203,6 +222,22 @@ def make(
     ),
   )
   return Bpe(trained.to_str())
+
+
+def _split_long_words(text: str) -> str:
+  """Returns a text in which no word is longer than `_MAX_WORD`.
+
+  Training takes quadratic time in the length of a word, such as 5 MB of base64.
+  """
+  return _LONG_WORD.sub(_split_word, text) if len(text) > _MAX_WORD else text
+
+
+def _split_word(match: re.Match[str]) -> str:
+  word = match.group()
+  starts = range(0, len(word), _MAX_WORD)
+  # White space is a word too, so a space would not split it.
+  separator = 'a' if word.isspace() else ' '
+  return separator.join(word[start : start + _MAX_WORD] for start in starts)
 
 
 def load(folder: str) -> Tokenizer:

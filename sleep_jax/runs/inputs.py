@@ -5,11 +5,11 @@ Built again at each start, with the same result; nothing is trained here.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import ml_collections
 
-from sleep_jax import errors, types
+from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
@@ -132,17 +132,9 @@ def make(
   parts = [dataset.pretrain] if dataset.pretrain else [
     rows for _, rows in dataset.experiences
   ]
-  saved = initial_model_folder(config, folder, seed) / 'tokenizer'
-  base_model = open_model.base_checkpoint(config.pretrain)
-  tokenizer: types.Tokenizer
-  if base_model is not None:
-    tokenizer = hf_tokenizer.load(base_model)
-  elif saved.exists() or config.pretrain.restore:
-    tokenizer = tokenizer_lib.load(str(saved))
-  else:
-    tokenizer = tokenizer_lib.make(
-      texts=(row.text for rows in parts for row in rows), **config.tokenizer
-    )
+  tokenizer, base_model = load_tokenizer(
+    config, folder, seed, (row.text for rows in parts for row in rows)
+  )
   on_disk = not workdir.in_bucket(folder)
   stream = stream_lib.build(
     dataset, tokenizer, seed=seed,
@@ -158,6 +150,29 @@ def make(
     base_model,
   )
   return RunInputs(seed, stream, model, base_model)
+
+
+def load_tokenizer(
+  config: ml_collections.ConfigDict,
+  folder: workdir.Folder,
+  seed: int,
+  texts: Iterable[str],
+) -> tuple[tokenizer_lib.Tokenizer, hf_checkpoint.HfCheckpoint | None]:
+  """Returns the tokenizer of a seed, and the base model if it is that one's.
+
+  Args:
+    config: of the study.
+    folder: its work directory.
+    seed: of the run.
+    texts: it is trained on them if there is none yet.
+  """
+  saved = initial_model_folder(config, folder, seed) / 'tokenizer'
+  base_model = open_model.base_checkpoint(config.pretrain)
+  if base_model is not None:
+    return hf_tokenizer.load(base_model), base_model
+  if saved.exists() or config.pretrain.restore:
+    return tokenizer_lib.load(str(saved)), None
+  return tokenizer_lib.make(texts=texts, **config.tokenizer), None
 
 
 def with_evaluator(
