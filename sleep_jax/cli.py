@@ -12,6 +12,7 @@ COMMANDS = {
   'run': ('main', 'Run a study: strategies and seeds of one config.'),
   'chat': ('chat', 'Talk to a model that learns overnight what was said.'),
   'generate': ('generate', 'Continue prompts with a run or a checkpoint.'),
+  'check-data': ('runs.check_data', 'Read data and list all its faults.'),
   'convert': ('convert', 'Inspect, import and export checkpoints.'),
   'trace': ('runs.trace', 'List what a work directory holds of a text.'),
   'plan': ('plan', 'Memory and time that a config needs on a TPU topology.'),
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def _usage() -> str:
-  rows = [f'  {name:<10}{text}\n' for name, (_, text) in COMMANDS.items()]
+  rows = [f'  {name:<12}{text}\n' for name, (_, text) in COMMANDS.items()]
   return _USAGE + ''.join(rows)
 
 

@@ -56,7 +56,7 @@ def test_help_of_a_command_shows_its_text_and_flags(name):
   ran = _python('-m', 'sleep_jax', name, '--help')
   module, _ = cli.COMMANDS[name]
   assert f'sleep-jax {name}' in ran.stdout
-  assert f'sleep_jax/{module}.py:' in ran.stdout
+  assert f'sleep_jax/{module.replace(".", "/")}.py:' in ran.stdout
   if name != 'generate':
     assert '--config' in ran.stdout
 

@@ -106,7 +106,7 @@ def test_own_probes_are_scored_and_own_pretraining_is_restored(tmp_path):
     (
       'days/monday.jsonl',
       '{"text": "Tea at four, and cake, and then a walk in the park."}',
-      r'monday.jsonl:1: the text has \d+ tokens .* context is 24: split',
+      r'monday.jsonl:1: the text has \d+ tokens, and data.context is 24\n.*split',
     ),
   ],
 )
