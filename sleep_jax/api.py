@@ -159,7 +159,7 @@ class Learner:
     """Learns a day awake: its levels are updated, nothing is consolidated.
 
     Args:
-      rows: texts, or dicts {'text': ...} or {'prompt': ..., 'response': ...}.
+      rows: texts, or dicts as in a file of rows, see `datasets.row_formats`.
 
     Raises:
       UsageError: the day before needs its night first, there are no rows, or a

@@ -174,8 +174,8 @@ class Session:
     """Writes the file of a new day; nothing is learned yet.
 
     Args:
-      rows: texts, or dicts as in a JSON-lines file: {'text': ...} or
-        {'prompt': ..., 'response': ...}.
+      rows: texts, or dicts as in a file: {'text': ...}, {'prompt': ...,
+        'response': ...}, {'messages': [...]} and so on.
       name: of the day, see `SessionDays.next_name`.
 
     Raises:
@@ -188,7 +188,7 @@ class Session:
         f'This is a run of strategy {self._strategy!r}, which can be read but '
         f'not taught further: load the strategy {STRATEGY!r}.'
       )
-    lines = [json.dumps(_as_dict(n, row)) for n, row in enumerate(rows)]
+    lines = [_as_line(n, row) for n, row in enumerate(rows)]
     if not lines:
       raise errors.UsageError('There are no rows: a day needs at least one.')
     with self.hold():
@@ -319,12 +319,19 @@ class Session:
     )  # fmt: skip
 
 
-def _as_dict(number: int, row: Row) -> Mapping[str, Any]:
+def _as_line(number: int, row: Row) -> str:
+  """Returns a row as a line of JSON."""
   if isinstance(row, str):
-    return {'text': row}
-  if isinstance(row, Mapping):
-    return row
-  raise errors.DataError(
-    f'rows[{number}] is {row!r}: expected a text, or a dict such as '
-    "{'text': ...} or {'prompt': ..., 'response': ...}."
-  )
+    row = {'text': row}
+  if not isinstance(row, Mapping):
+    raise errors.DataError(
+      f'rows[{number}] is {row!r}: expected a text, or a dict such as '
+      "{'text': ...}, {'prompt': ..., 'response': ...} or {'messages': [...]}."
+    )
+  try:
+    return json.dumps(dict(row))
+  except (TypeError, ValueError, RecursionError) as error:
+    raise errors.DataError(
+      f'rows[{number}] cannot be written as JSON ({error}): expected texts, '
+      'numbers, lists and dicts.'
+    ) from error

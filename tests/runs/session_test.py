@@ -52,6 +52,11 @@ def test_a_folder_of_version_0_1_is_refused(base_model, tmp_path):
     ([], 'There are no rows'),
     (['a cat', 3], r'rows\[1\] is 3: expected a text, or a dict'),
     ([{'txt': 'a cat'}], r"day_0001.jsonl:1: .*\['txt'\]"),
+    ([{'text': b'a cat'}], r'rows\[0\] cannot be written as JSON .*bytes'),
+    (
+      [{'messages': [{'role': 'bot', 'content': 'a'}]}],
+      r"day_0001.jsonl:1: messages\[0\].role is 'bot'",
+    ),
   ],
 )
 def test_rows_that_cannot_be_learned_leave_no_day(
