@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.interop import hf_config, json_file, tensor_file, weight_files
+from sleep_jax.interop import (
+  hf_config,
+  hf_fields,
+  json_file,
+  tensor_file,
+  weight_files,
+)
 from sleep_jax.storage import workdir
 
 _SIZES = (
@@ -116,16 +122,7 @@ def check_token_ids(path: pathlib.Path, vocab_size: int) -> dict[str, Any]:
     ModelFileError: an id is no row of the embedding. The message names it.
   """
   found = json_file.read(path) if path.is_file() else {}
-  for field in ('bos_token_id', 'eos_token_id', 'pad_token_id'):
-    value = found.get(field)
-    for token in value if isinstance(value, list) else [value]:
-      if token is not None and not (
-        type(token) is int and 0 <= token < vocab_size
-      ):
-        raise errors.ModelFileError(
-          f'{path}: {field} is {value!r}: expected an integer from 0 to '
-          f'{vocab_size - 1}, because the embedding has {vocab_size} rows.'
-        )
+  hf_fields.check_token_ids(found | {'vocab_size': vocab_size}, path)
   return found
 
 
@@ -136,17 +133,15 @@ def _check_sizes(config, found, path) -> None:
   array or list may be made of a size that a stranger chose.
   """
   total = sum(math.prod(t.shape) for t in found.tensors.values())
-  text = config.get('text_config')
-  for fields in (config, text if isinstance(text, dict) else {}):
-    for name in _SIZES:
-      value = fields.get(name)
-      most = len(found.tensors) if name == 'num_hidden_layers' else total
-      if type(value) is int and value > most:
-        raise errors.ModelFileError(
-          f'{path}: {name} is {value:,}, but the weights have '
-          f'{len(found.tensors):,} tensors with {total:,} numbers in all: the '
-          'directory mixes two models; download it again.'
-        )
+  for name in _SIZES:
+    value = config.get(name)
+    most = len(found.tensors) if name == 'num_hidden_layers' else total
+    if type(value) is int and value > most:
+      raise errors.ModelFileError(
+        f'{path}: {name} is {value:,}, but the weights have '
+        f'{len(found.tensors):,} tensors with {total:,} numbers in all: the '
+        'directory mixes two models; download it again.'
+      )
 
 
 def _resolve_tie(

@@ -28,6 +28,8 @@ from sleep_jax.interop import (
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
 
+_MAX_BLOCK = 2**24  # Bytes; larger blocks are not faster.
+
 
 def adapt_levels(
   base_model: hf_checkpoint.HfCheckpoint,
@@ -88,7 +90,9 @@ def load(
     for source in sources:
       _check(base_model, source, shapes.params[path].shape[len(source.index) :])
   _warn(base_model, sources_of)
-  with tensor_file.Reader() as reader:
+  size = 4 * sum(x.size for x in shapes.params.values())
+  block = min(max(size // 512, tensor_file.BLOCK_BYTES), _MAX_BLOCK)
+  with tensor_file.Reader(block) as reader:
     params = {
       path: _load_array(
         reader,
@@ -102,8 +106,11 @@ def load(
   missing = {
     path: dtype_of(path) for path in shapes.params if path not in params
   }
-  initial = _init_missing(key, model=model, dtypes=tuple(missing.items()))
-  params |= jax.device_put(initial, {path: shardings[path] for path in missing})
+  if missing:  # Tracing takes memory; a base model alone lacks nothing.
+    initial = _init_missing(key, model=model, dtypes=tuple(missing.items()))
+    params |= jax.device_put(
+      initial, {path: shardings[path] for path in missing}
+    )
   active_NE = jnp.zeros(shapes.active_NE.shape)
   where = placement.shardings({'active_NE': active_NE})['active_NE']
   return types.Weights(params, jax.device_put(active_NE, where))
@@ -253,7 +260,7 @@ def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
     )
     part_shape = tuple(s.stop - s.start for s in index)
     num_bytes = np.prod(part_shape) * jnp.dtype(dtype).itemsize
-    small = num_bytes <= tensor_file.BLOCK_BYTES
+    small = num_bytes <= reader.block_bytes
     write = _write_on_host if small else _write_on_device
     part = (
       np.zeros(part_shape, jnp.dtype(dtype))

@@ -113,10 +113,12 @@ def _check_ids(
       f'{base_model.folder} has {size} rows: token {beyond[token]!r} has id '
       f'{token}. They belong to two models; use the tokenizer of this one.'
     )
-  for token in sorted(unused):
+  if unused:
+    first = min(unused)
+    others = f' and {len(unused) - 1} more' if len(unused) > 1 else ''
     warnings.warn(
-      f'{path}: the special token {beyond[token]!r} has id {token}, but the '
-      f'embedding has {size} rows: it is not used, and read as plain text.',
+      f'{path}: special token {beyond[first]!r} with id {first}{others} is '
+      f'beyond the {size} rows of the embedding: it is read as plain text.',
       errors.ModelFileWarning,
       stacklevel=3,
     )

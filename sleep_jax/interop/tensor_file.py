@@ -32,9 +32,9 @@ DTYPES: Mapping[str, np.dtype] = {
   'F16': np.dtype('<f2'),
   'BF16': np.dtype(ml_dtypes.bfloat16),
 }
-# Bytes read at a time, counted in float32. Small, because a few blocks stay in
-# the heap of the process.
-BLOCK_BYTES = 2**21
+# Bytes read at a time, counted in float32. Some blocks stay in the heap of the
+# process, so they are small beside a model.
+BLOCK_BYTES = 2**20
 _MAX_HEADER = 3 * 10**7  # 100,000 tensors have a header of about 10 MB.
 
 
@@ -150,9 +150,14 @@ class Reader:
   """Reads parts of tensors; opens each file once.
 
   Use it as a context manager, which closes the files.
+
+  Attributes:
+    block_bytes: size of the blocks of `blocks`, in float32; by default
+      `BLOCK_BYTES`.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, block_bytes: int = 0) -> None:
+    self.block_bytes = block_bytes or BLOCK_BYTES
     self._files: dict[pathlib.Path, io.FileIO] = {}
 
   def __enter__(self) -> Self:
@@ -174,7 +179,7 @@ class Reader:
     """Yields (first row, rows) of a part of a tensor.
 
     Rows are counted from the start of the part. Each block has about
-    `BLOCK_BYTES` in float32, or less.
+    `block_bytes` in float32, or less.
 
     Args:
       tensor: a tensor whose type is in `DTYPES`, with at least one axis.
@@ -187,7 +192,7 @@ class Reader:
     row_size = math.prod(s.stop - s.start for s in index[1:])
     num_rows = index[0].stop - index[0].start
     # Blocks of equal size: each size of its own costs a compilation.
-    num_blocks = max(-(-4 * row_size * num_rows // BLOCK_BYTES), 1)
+    num_blocks = max(-(-4 * row_size * num_rows // self.block_bytes), 1)
     step = max(-(-num_rows // num_blocks), 1)
     for first in range(index[0].start, index[0].stop, step):
       last = min(first + step, index[0].stop)
@@ -204,9 +209,11 @@ class Reader:
     if (one.dtype, one.shape) != (two.dtype, two.shape):
       return False
     size = one.end - one.begin
-    parts = [memoryview(bytearray(min(size, BLOCK_BYTES))) for _ in range(2)]
-    for at in range(0, size, BLOCK_BYTES):
-      rest = min(size - at, BLOCK_BYTES)
+    parts = [
+      memoryview(bytearray(min(size, self.block_bytes))) for _ in range(2)
+    ]
+    for at in range(0, size, self.block_bytes):
+      rest = min(size - at, self.block_bytes)
       for tensor, part in zip((one, two), parts, strict=True):
         self._read(tensor, at, part[:rest])
       if parts[0][:rest] != parts[1][:rest]:
