@@ -5,6 +5,8 @@ must not share a token with the text around it; then BOS, the part before, the
 subject's tokens and the part after are the tokens of the filled template.
 """
 
+import functools
+
 import numpy as np
 
 from sleep_jax import errors, types
@@ -32,16 +34,7 @@ def make_templates(
     ConfigError: a template does not have exactly one slot, its slot is part of
       a word, or it exceeds `max_prompt` with the longest subject.
   """
-  subjects = {
-    row.text[slice(*row.subject)]
-    for rows in (dataset.pretrain, *(rows for _, rows in dataset.experiences))
-    for row in rows
-    if templates and row.subject
-  }
-  subject_lengths = [len(tokenizer.encode(subject)) for subject in subjects]
-  max_subject = max(
-    (length for length in subject_lengths if length <= prefix), default=0
-  )
+  max_subject = _longest_subject(dataset, tokenizer, prefix) if templates else 0
   pairs = []
   for template in templates:
     if template.count('{}') != 1:
@@ -79,3 +72,21 @@ def make_templates(
       [len(pair[side]) for pair in pairs], np.int32
     )
   return types.PromptTemplates(**arrays)
+
+
+def _longest_subject(
+  dataset: dataset_lib.Dataset, tokenizer: types.Tokenizer, prefix: int
+) -> int:
+  """Returns the tokens of the longest subject that fits `prefix`; 0 if none."""
+  count = functools.lru_cache(maxsize=2**14)(
+    lambda subject: len(tokenizer.encode(subject))
+  )
+  longest = 0
+  for rows in (dataset.pretrain, *(rows for _, rows in dataset.experiences)):
+    for row in rows:
+      if longest == prefix:
+        return longest
+      if row.subject:
+        length = count(row.text[slice(*row.subject)])
+        longest = max(longest, length if length <= prefix else 0)
+  return longest

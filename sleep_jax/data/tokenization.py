@@ -99,7 +99,12 @@ def encode(
     )
     too_long = _too_long(row, tokens, prompt_length, context, max_prompt)
     return too_long or [Sequence(tokens, loss_start, prompt_length, (0, 0))]
-  ids, spans = tokenizer.encode_offsets(row.text[: row.response_start])
+  text = row.text[: row.response_start]
+  spans: list[tuple[int, int]] = []  # They take as long as the tokens.
+  if row.subject or row.answer_start is not None or row.target_start:
+    ids, spans = tokenizer.encode_offsets(text)
+  else:
+    ids = tokenizer.encode(text)
   if row.response_start is None:
     response = []
     prompt_length = 1 + min(prefix, len(ids))
@@ -114,7 +119,9 @@ def encode(
   loss_on_all = (
     loss_on == 'all' and not row.messages
   ) or row.response_start is None
-  target_start = 1 + sum(start < row.target_start for start, _ in spans)
+  target_start = 1
+  if row.target_start:
+    target_start += sum(start < row.target_start for start, _ in spans)
   if len(tokens) > context and overlap >= 0 and row.response_start is None:
     size = context - 2
     starts = range(0, len(ids) - overlap, size - overlap)

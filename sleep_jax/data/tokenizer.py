@@ -27,9 +27,13 @@ from sleep_jax.storage import workdir
 Offsets = list[tuple[int, int]]  # Characters [start, end) of each token.
 _FILE = 'tokenizer.json'
 _MAX_WORD = 1024  # Characters of a word that a BPE is trained on.
-# Whatever ends a word of the byte-level BPE ends these.
+# Runs of letters and digits, of other signs, and of white space. A longer word
+# of the byte-level BPE is within one. The lookbehind makes the search linear.
 _LONG_WORD = re.compile(
-  rf'\w{{{_MAX_WORD + 1},}}|[^\w\s]{{{_MAX_WORD + 1},}}|\s{{{_MAX_WORD + 1},}}'
+  '|'.join(
+    rf'(?<!{kind}){kind}{{{_MAX_WORD + 1},}}'
+    for kind in (r'\w', r'[^\w\s]', r'\s')
+  )
 )
 
 
@@ -168,6 +172,14 @@ class HuggingFace:
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text of tokens, without special tokens."""
     return self._tokenizer.decode(list(ids))
+
+  def raw(self) -> tokenizers.Tokenizer:
+    """Returns a copy as the file describes it.
+
+    It reads the names of special tokens as tokens, and adds the special tokens
+    that the file puts around a text.
+    """
+    return tokenizers.Tokenizer.from_str(self._model)
 
   def special_token(self, token: int) -> str | None:
     """Returns the name of a special token, or None for another token."""

@@ -1,5 +1,7 @@
 """Tests of the byte and BPE tokenizers: round trips, offsets, BOS and EOS."""
 
+import time
+
 import pytest
 
 from sleep_jax.data import tokenizer
@@ -84,3 +86,22 @@ def test_unknown_kinds_small_vocabularies_and_broken_files_are_refused(
   (tmp_path / 'tokenizer.json').write_text('{"kind": "bpe"')
   with pytest.raises(ValueError, match='is not a tokenizer'):
     tokenizer.load(str(tmp_path))
+
+
+@pytest.mark.parametrize('letter', ['x', '!', ' ', '7'])
+def test_training_takes_linear_time_in_the_length_of_a_word(letter):
+  """Without a limit, this word takes minutes."""
+  long, longer = (letter * size for size in (50_000, 500_000))
+  seconds = []
+  for text in (long, longer):
+    start = time.process_time()
+    tokenizer.make('bpe', [f'a{text}b'], 300)
+    seconds.append(time.process_time() - start)
+  assert seconds[1] < 40 * max(seconds[0], 0.05)
+
+
+def test_only_long_words_are_split_for_training():
+  text = 'a word and another, ' * 200 + 'y' * 1024
+  assert tokenizer._split_long_words(text) == text
+  split = tokenizer._split_long_words('a ' + 'y' * 3000 + '. b')
+  assert [len(word) for word in split.split()] == [1, 1024, 1024, 953, 1]
