@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sleep_jax.evaluate import cycles, retention
-from sleep_jax.report import html, plots, svg
+from sleep_jax.report import day_names, html, plots, svg
 
 Run = dict[str, Any]
 Groups = dict[str, list[Run]]  # Strategy -> its seeds.
@@ -79,8 +79,9 @@ def matrices(groups: Groups, styles: Styles) -> list[html.Figure]:
     mean = np.where(count, total / np.maximum(count, 1), np.nan)
     if size < 2 or np.isnan(mean).all():
       continue
-    numbers = [str(i) for i in range(size)]
-    drawing = plots.heat(mean, numbers, ['prior', *numbers[1:]])
+    columns = ['prior', *(str(i) for i in range(1, size))]
+    rows = ['0', *day_names.numbered(runs, size - 1)]
+    drawing = plots.heat(mean, rows, columns)
     note = f'mean of {len(runs)} seeds' if len(runs) > 1 else ''
     figures.append(html.Figure(drawing, styles[name], name, note))
   return figures
@@ -93,11 +94,12 @@ def nights(
   figures = []
   for name, runs in groups.items():
     panels: dict[tuple[int, int], dict[str, Any]] = {}
-    for night in (n for run in runs for n in run['nights']):
+    for run, night in ((r, n) for r in runs for n in r['nights']):
       panel = panels.setdefault(
         (night['night'], night['sender']),
         {
           'title': f'night {night["night"]}',
+          'day': day_names.name(run, night.get('experience')),
           'levels': f'level {night["sender"]} → {night["receiver"]}',
           'note': '',
           'lines': [],

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sleep_jax.report import figures, html, text_format
+from sleep_jax.report import day_names, figures, html, text_format
 
 
 def nights(groups: figures.Groups, teachers: list[str]) -> html.Table:
@@ -20,6 +20,8 @@ def nights(groups: figures.Groups, teachers: list[str]) -> html.Table:
       [
         _title(run),
         str(night['night']),
+        day_names.name(run, night.get('experience'))
+        or text_format.value(night.get('experience')),
         _receiver(night),
         *(_change(night['divergence_at_0'], last, t) for t in teachers),
         text_format.duration(night['seconds']),
@@ -28,7 +30,7 @@ def nights(groups: figures.Groups, teachers: list[str]) -> html.Table:
       ]
     )
   names = [f'divergence from {t}, start → end' for t in teachers]
-  head = ['run', 'night', 'sender → receiver', *names]
+  head = ['run', 'night', 'day', 'sender → receiver', *names]
   head += ['time', 'outcome', 'reason and guard']
   return html.Table([('', head)], rows)
 
@@ -42,7 +44,7 @@ def imitation(groups: figures.Groups) -> html.Table:
   rows = [
     [
       _title(run),
-      str(night['night']),
+      day_names.night(run, night['night']),
       *(
         _change(night['imitation'][0], night['imitation'][-1], key)
         for key in keys
@@ -74,7 +76,9 @@ def gates(groups: figures.Groups) -> list[html.Table]:
         ]
         for i, slot in enumerate(sets['slots'])
       ]
-      columns = [f'experience {n}' if n.isdigit() else 'prior' for n in names]
+      columns = [
+        day_names.title(run, int(n)) if n.isdigit() else 'prior' for n in names
+      ]
       found.append(html.Table([('', ['run', 'expert', *columns])], rows))
   return found
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sleep_jax.report import svg, text_format
+from sleep_jax.report import day_names, svg, text_format
 
 
 @dataclasses.dataclass
@@ -124,7 +124,8 @@ def heat(matrix: Any, rows: Sequence[str], columns: Sequence[str]) -> str:
     cell_width, cell_height, font = 25, 18, 10.0
   if num_columns > 25:
     cell_width, cell_height, font = 21, 15, 8.5
-  left, top = 30, 16
+  # Row names may be those of files.
+  left, top = max(30, 12 + 6 * max(map(len, rows), default=0)), 16
   parts = []
   column_x = [
     left + j * cell_width + (6 if j else 0) for j in range(num_columns)
@@ -161,9 +162,10 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
   """Returns small plots of the divergence in each night, all on one scale.
 
   Args:
-    panels: one dict per night: 'title', 'levels', 'note' (for a discarded
-      night) and 'lines', pairs of a teacher and its points (update,
-      divergence). A point at 0 was measured before the first update.
+    panels: one dict per night: 'title', 'day' (its name, if known), 'levels',
+      'note' (for a discarded night) and 'lines', pairs of a teacher and its
+      points (update, divergence). A point at 0 was measured before the first
+      update.
     styles: class of each teacher.
   """
   points = [p for panel in panels for _, line in panel['lines'] for p in line]
@@ -195,6 +197,9 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
 
     parts.append(svg.text(start, down + 10, panel['title'], 'panel'))
     parts.append(svg.text(stop, down + 10, panel['levels'], 'tick', 'end'))
+    if panel.get('day'):
+      name = day_names.clip(panel['day'])
+      parts.append(svg.text(start, down + 21, name, 'tick'))
     if panel['note']:
       parts.append(svg.text(stop, down + 32, panel['note'], 'bad', 'end'))
     for decade in decades[::-1][::step]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sleep_jax.evaluate import cycles, retention
 from sleep_jax.report import (
+  day_names,
   day_tables,
   dreams,
   figures,
@@ -58,7 +59,8 @@ def write(
   Args:
     runs: one dict per strategy and seed: 'strategy', 'seed', 'evaluations',
       'nights', 'ledger' (the expert history), 'summary', 'samples', 'status'
-      ('finished' or how far the run is), and 'dreams' where there are any.
+      ('finished' or how far the run is), 'days' (names of the experiences in
+      order, if known), and 'dreams' where there are any.
     path: the file.
     study: the title of the page.
     config: the resolved config, as text or as a value for JSON.
@@ -96,6 +98,7 @@ def write(
     experts=figures.expert_histories(groups, styles),
     gates=night_tables.gates(groups),
     teacher_styles=teacher_styles,
+    night_name=day_names.night,
     samples_per_night=_SAMPLES,
     days=day_tables.days(days),
     costs=tables.costs(groups, styles),

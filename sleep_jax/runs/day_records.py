@@ -62,6 +62,8 @@ def file_name(rows: Sequence[dataset_lib.Row]) -> str | None:
 def label(record: Record) -> str:
   """Returns the name of a day for messages: that of its file if it has one."""
   name, file = record['name'], record.get('file')
+  if record.get('renamed'):
+    return f'{name} (now {file})'
   if not file or record.get('part_of'):
     return name
   # With `data.settings.field`, a file has days of other names.

@@ -51,6 +51,7 @@ def finish_record(
   """
   return {
     'cycle': event.cycle, 'night': number, 'step': event.step,
+    'experience': event.experience,
     'sender': event.sender, 'receiver': event.sender + 1,
     'accepted': not reason, 'reason': reason, 'guard': guard, **more, **night,
   }  # fmt: skip

@@ -3,6 +3,7 @@
 Both files are replaced whole, so a reader never sees half of one.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sleep_jax.evaluate import retention
@@ -41,6 +42,7 @@ class Results:
     seed: int,
     record: dict[str, Any],
     *,
+    days: Sequence[str] = (),
     rate: float | None = None,
     status: str = 'under way',
   ) -> None:
@@ -49,6 +51,7 @@ class Results:
     Args:
       strategy, seed: of the run.
       record: see `run_log.RunLog.record`.
+      days: names of the experiences, in order.
       rate: its tuned learning rate, if it has one.
       status: 'under way' or 'finished'.
     """
@@ -58,7 +61,7 @@ class Results:
     last = record['evaluations'][-1] if record['evaluations'] else {}
     self._runs[strategy, seed] = {
       'strategy': strategy, 'seed': seed, 'status': status,
-      'summary': {'seed': seed, **summary},
+      'summary': {'seed': seed, **summary}, 'days': list(days),
       'second_scores': last.get('second_scores'), **record,
     }  # fmt: skip
     self.write()

@@ -269,7 +269,10 @@ class Study:
           self._config, strategy, made, self._factory, folder=self.folder,
           own_folder=self._own, progress=self._progress,
         )  # fmt: skip
-      add = functools.partial(self._results.add, strategy.name, seed, rate=rate)
+      add = functools.partial(
+        self._results.add, strategy.name, seed, rate=rate,
+        days=[day_records.label(record) for record in found.records[1:]],
+      )  # fmt: skip
       until = None
       if awake_only:
         plan = self._factory.plan(strategy, made)

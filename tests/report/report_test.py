@@ -183,6 +183,31 @@ class TestPage:
     _, text = draw([unprobed])
     assert 'Held-out loss' in text
 
+  def test_days_are_named_by_their_files(self, draw):
+    run = make_run()
+    run['days'] = ['day_1.jsonl', HOSTILE]
+    for night in run['nights']:
+      night['experience'] = night['night']
+    last = run['evaluations'][-1]
+    sets = {'1': {'gate': [0.5], 'adds': [0.1]}}
+    last['gates'] = {'2': {'slots': [0], **sets}}
+    markup, text = draw([run])
+    assert '<script' not in markup
+    for part in (
+      '1 day_1.jsonl',  # A row of the matrix.
+      'experience 1 (day_1.jsonl)',  # A column of the gates.
+      'sleep, seed 0, night 2 (<script>',  # Samples.
+    ):
+      assert part in text, part
+    cells = re.findall(r'<td>day_1.jsonl</td>', markup)
+    assert len(cells) == 1  # The table of nights.
+    # Without files, numbers are enough.
+    run['days'] = ['day 1', 'day 2']
+    assert '(day 1)' not in draw([run])[1]
+    # Seeds that learned other days share no name.
+    other = make_run(seed=1) | {'days': ['x.jsonl', 'y.jsonl']}
+    assert '1 day_1.jsonl' not in draw([run, other])[1]
+
   def test_forty_nights_fit_into_a_megabyte(self, draw):
     markup, text = draw([make_run(nights=40, num=40)])
     assert 'night 40' in text
