@@ -144,14 +144,14 @@ def describe(
     marks: around what is learned.
   """
   total = sum(kinds.total() for kinds in found.days.values())
-  lines = [f'{total:,} rows in {len(found.days):,} days']
+  lines = [f'{_count(total, "row")} in {_count(len(found.days), "day")}']
   width = max(map(len, found.days), default=0)
   for name, kinds in found.days.items():
     parts = ', '.join(f'{kind}: {num:,}' for kind, num in kinds.items())
     longest = found.longest.get(name)
     tokens = f'; longest: {longest:,} tokens' if longest else ''
     lines.append(
-      f'  {name:<{width}}  {kinds.total():>6,} rows ({parts}{tokens})'
+      f'  {name:<{width}}  {_count(kinds.total(), "row")} ({parts}{tokens})'
     )
   lines += _list_faults(found, reader)
   if found.shown:
@@ -167,12 +167,17 @@ def describe(
       )
     if reader is not None and not reader.learns_awake:
       lines.append(
-        'With this config no weight is trained on the rows themselves: the '
-        'model reads them, and the night learns what it can say about them.'
+        'With this config no weight is trained on these rows: the model reads '
+        'them, and the night learns what it can say about them. The marks show '
+        'what would be learned by training.'
       )
     for row in found.shown:
       lines += _show(row, reader, loss_on, marks)
   return '\n'.join(lines)
+
+
+def _count(num: int, what: str) -> str:
+  return f'{num:,} {what}' if num == 1 else f'{num:,} {what}s'
 
 
 def _list_faults(found: Findings, reader: Any) -> list[str]:
