@@ -154,7 +154,7 @@ def model_settings(
       or a field is not known. The message names the field.
   """
   model_type = config.get('model_type')
-  if model_type not in FAMILIES:
+  if not isinstance(model_type, str) or model_type not in FAMILIES:
     raise errors.ModelFileError(
       f'{path}: model_type is {model_type!r}: expected one of '
       f'{(*FAMILIES, _MULTIMODAL)}.'
@@ -220,7 +220,7 @@ def _activation(config, family, path) -> str:
   gemma = family.architecture == ARCHITECTURES[_GEMMA]
   field = 'hidden_activation' if gemma else 'hidden_act'
   act = config.get(field, family.act)
-  if act not in _ACTS:
+  if not isinstance(act, str) or act not in _ACTS:
     hf_fields.fail(path, field, act, f'one of {tuple(_ACTS)}')
   return _ACTS[act]
 

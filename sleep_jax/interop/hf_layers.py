@@ -12,8 +12,7 @@ QWEN = ('qwen2', 'qwen3')
 # Defaults of transformers: sliding_window, max_window_layers,
 # sliding_window_pattern, no_rope_layer_interval.
 _WINDOW, _FIRST_LOCAL, _PATTERN, _INTERVAL = 4096, 28, 6, 4
-# Old names that transformers still reads.
-_OLD_TYPES = {'attention': GLOBAL}
+_OLD_GLOBAL = 'attention'  # transformers still reads it.
 
 
 def settings(config: hf_fields.Config, path: pathlib.Path) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def _default_local(config, window, rotated, path) -> list[bool]:
 def _layer_types(config, num_layers, path) -> list[str] | None:
   found = config.get('layer_types')
   if isinstance(found, list):
-    found = [_OLD_TYPES.get(name, name) for name in found if name is not None]
+    found = [GLOBAL if name == _OLD_GLOBAL else name for name in found]
   return hf_fields.names(
     {'layer_types': found}, 'layer_types', (LOCAL, GLOBAL), num_layers, path
   )

@@ -155,7 +155,7 @@ class _Reader:
 
   def _check(self):
     rope, kind = self._rope, self._kind
-    if kind not in _REQUIRED:
+    if not isinstance(kind, str) or kind not in _REQUIRED:
       raise errors.ModelFileError(
         f'{self._path}: rope_type is {kind!r}: expected one of '
         f'{tuple(_REQUIRED)}.'
