@@ -1,0 +1,1 @@
+"""Cases of the fault campaign, see `benchmarks/faults.py`."""

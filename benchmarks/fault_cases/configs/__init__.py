@@ -1,0 +1,1 @@
+"""The smallest configs: a run of seconds with every kind of phase."""
