@@ -17,7 +17,13 @@ import jax
 import numpy as np
 
 from sleep_jax import types
-from sleep_jax.interop import hf_checkpoint, hf_config, hf_names
+from sleep_jax.interop import (
+  hf_checkpoint,
+  hf_config,
+  hf_layers,
+  hf_names,
+  hf_rope,
+)
 from sleep_jax.model import config
 
 # Fields of `config.Model` that do not appear in a Hugging Face checkpoint.
@@ -104,9 +110,7 @@ def native_hf_config(c: config.Model) -> dict[str, Any]:
     tie_word_embeddings=c.tied, attention_bias=c.out_bias,
     bos_token_id=c.vocab_size - 2, eos_token_id=c.vocab_size - 1,
   )  # fmt: skip
-  return (
-    fields | hf_config.rope_fields(c) | hf_config.window_fields(c, model_type)
-  )
+  return fields | hf_rope.fields(c) | hf_layers.fields(c, model_type)
 
 
 def unsupported_fields(c: config.Model) -> str:

@@ -81,14 +81,14 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
     if not tied:
       config = config | {'tie_word_embeddings': False}
       settings = settings | {'tied': False}
-  vocab_size = hf_config.positive_int(config, 'vocab_size', path)
+  vocab_size = hf_fields.positive_int(config, 'vocab_size', path)
   check_token_ids(home / 'generation_config.json', vocab_size)
   return HfCheckpoint(
     folder=home,
     config=config,
     settings=settings,
     vocab_size=vocab_size,
-    hidden=hf_config.positive_int(config, 'intermediate_size', path),
+    hidden=hf_fields.positive_int(config, 'intermediate_size', path),
     weights=found,
   )
 

@@ -242,8 +242,3 @@ def _gemma(config, width, path) -> dict[str, Any]:
       config, 'final_logit_softcapping', path
     ),
   )
-
-
-positive_int = hf_fields.positive_int
-rope_fields = hf_rope.fields
-window_fields = hf_layers.fields

@@ -264,11 +264,17 @@ def fields(config: config_lib.Model) -> dict[str, Any]:
   """Returns the config.json fields of rotary positions, in both formats.
 
   Args:
-    config: a model whose scaling is a tuple, as in every model that was
-      pretrained here.
+    config: a model that was pretrained here, so its scaling is a tuple.
+
+  Raises:
+    UsageError: it is not.
   """
   values = config.rope_scaling
-  assert isinstance(values, tuple)
+  if not isinstance(values, tuple):
+    raise errors.UsageError(
+      f'model.rope_scaling is {values}: expected a tuple. Other scalings are '
+      'exported only with the config.json that they were imported from.'
+    )
   rope_type = {0: 'default', 1: 'linear', 4: 'llama3'}[len(values)]
   scaling = dict(zip(_LLAMA3_FIELDS, values, strict=False)) | {
     'rope_type': rope_type
