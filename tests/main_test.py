@@ -181,7 +181,7 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_continues(
   ]  # fmt: skip
   for number, code, phase in (
     (signal.SIGINT, 130, 'sleep: experience 1 (day 1):'),
-    (signal.SIGTERM, 143, 'sleep: night 1:'),
+    (signal.SIGTERM, 143, 'sleep: day 1, night 1:'),
   ):
     job = subprocess.Popen(
       command, cwd=tmp_path, env=variables, stderr=subprocess.PIPE, text=True

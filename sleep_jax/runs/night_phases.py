@@ -71,12 +71,13 @@ class NightPhases:
       before = self._context.guard_accuracy(state.weights, event.experience)
       guard, reason = self._context.guard_veto(before, after, event)
     if state.night is not None:
+      self._context.monitor.check_state(state)
       with self._log.cost.measure_time():
         state = self._program.wake_from_dream(state, sender, accept=not reason)
         jax.block_until_ready(state.step)
     if reason:
       self._context.tools.progress.say(
-        f'night {number}, of dreams, discarded: {reason}'
+        f'{self._title(event)}, of dreams, discarded: {reason}'
       )
     row = night_records.finish_record(
       event, number, night, reason=reason, guard=guard
@@ -95,8 +96,10 @@ class NightPhases:
       with self._log.add_time(night):
         state, found = self._program.edit(state, task)
         found = processes.fetch(found)
+      self._begin_phase(event, EDIT)
       self._log.cost.add(steps=self._program.edit_steps)
       self._record_dreams(night, found, task)
+      self._context.monitor.check_state(state)
     reason = night.pop('collapse')
     self._context.position += 1
     row = night_records.finish_record(
@@ -133,6 +136,7 @@ class NightPhases:
     with self._log.add_time(night):
       state, found = self._program.dream(state, sender, slot, task)
       found = processes.fetch(found)
+    self._begin_phase(event, DREAM)
     night['collapse'] = self._record_dreams(night, found, task)
     return state, night
 
@@ -140,6 +144,7 @@ class NightPhases:
     self, night: Record, found: Mapping[str, Any], task: types.Task
   ) -> str:
     """Records dreams; returns the reason why none is used, or ''."""
+    self._context.monitor.check_dreams(found)
     dreams = self._program.dreams
     self._log.cost.add(
       tokens_generated=int(found['written'].sum()),
@@ -149,16 +154,22 @@ class NightPhases:
     self._log.dreams(night, found, task)
     return dream_records.discard_reason(found)
 
+  def _title(self, event: events.Event) -> str:
+    """Returns the name of the day and the number of its night."""
+    day = self._context.stream.experiences[event.experience - 1].name
+    return f'{day}, night {self._log.number}'
+
   def _seed(
     self, state: State, event: events.Event, night: Record
   ) -> tuple[State, Record]:
     """Runs the remaining rounds of a night."""
     sender, phase = event.sender, night['phase']
     self._context.night = night
-    label = f'{self._context.name}: night {self._log.number}'
+    label = f'{self._context.name}: {self._title(event)}'
     total = self._program.settings[phase].num_updates
     start = int(state.night.update)
     tools = self._context.tools
+    self._begin_phase(event, phase)
     with tools.progress.phase(label, total, start=start) as bar:
       while int(state.night.update) < total and not night['collapse']:
         first = int(state.night.update)
@@ -166,10 +177,32 @@ class NightPhases:
           state, metrics = self._program.seed(state, sender, phase=phase)
           metrics = processes.fetch(metrics)
         tools.profile.record_call(phase)
+        self._observe(metrics, first)
         means = self._record_round(night, metrics, first, event)
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._context.maybe_save(state)
+    self._context.monitor.end(state)
     return state, night
+
+  def _begin_phase(self, event: events.Event, phase: str) -> None:
+    """Tells the monitor which phase begins or continues."""
+    self._context.monitor.begin(
+      phase, f'{self._context.name}: {self._title(event)} ({phase})'
+    )
+
+  def _observe(self, metrics: Mapping[str, Any], first: int) -> None:
+    """Shows the numbers of one round to the monitor.
+
+    With imitation the loss has a reward in it, so the divergences from the
+    teachers are watched for an explosion.
+    """
+    divergences = night_records.divergences(metrics)
+    self._context.monitor.observe(
+      f'update {first + len(metrics["loss"])}',
+      np.mean([*divergences.values()], 0).tolist(),
+      loss=metrics['loss'],
+      imitation=[*metrics.get('imitation', {}).values()],
+    )
 
   def _record_round(
     self,
@@ -235,7 +268,8 @@ class NightPhases:
       )
       jax.block_until_ready(state.step)
     if not accept:
-      self._context.tools.progress.say(f'night {number} discarded: {reason}')
+      title = self._title(event)
+      self._context.tools.progress.say(f'{title} discarded: {reason}')
     row = night_records.finish_record(
       event, number, night, slot=slot, reason=reason, guard=guard
     )
