@@ -196,12 +196,17 @@ def notes(stream: Stream) -> list[str]:
   That rows are left out, and how conversations are written.
   """
   sources = [stream.pretrain, stream.held_out, *stream.experiences]
-  found = [
-    f'{source.name}: {source.skipped.num_rows:,} rows are too long and are '
-    "left out (data.too_long='skip'), such as " + source.skipped.lines[0]
-    for source in sources
-    if source is not None and source.skipped.num_rows
-  ]
+  found = []
+  for source in sources:
+    num = 0 if source is None else source.skipped.num_rows
+    if num:
+      what = (
+        'row is too long and is' if num == 1 else 'rows are too long and are'
+      )
+      found.append(
+        f"{source.name}: {num:,} {what} left out (data.too_long='skip'), such "
+        f'as {source.skipped.lines[0]}'
+      )
   if stream.chats_use_template is not None:
     how = (
       'the chat template of the model'

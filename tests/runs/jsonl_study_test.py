@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import jsonl
+from sleep_jax import errors
 from sleep_jax.runs import study
 from sleep_jax.storage import metric_writer
 from tests import tiny_study
@@ -106,7 +107,7 @@ def test_own_probes_are_scored_and_own_pretraining_is_restored(tmp_path):
     (
       'days/monday.jsonl',
       '{"text": "Tea at four, and cake, and then a walk in the park."}',
-      r'monday.jsonl:1: the text has \d+ tokens, and data.context is 24\n.*split',
+      r'monday.jsonl:1: the text has \d+ tokens, .*context is 24\n.*split',
     ),
   ],
 )
@@ -140,3 +141,37 @@ def test_a_guard_without_probes_and_tuning_without_a_stream_are_refused(
   config.tune.learning_rates = (1e-3, 1e-2)
   with pytest.raises(ValueError, match='sft is tuned on a second stream'):
     study.Study(config, tmp_path / 'run').run()
+
+
+def test_a_run_goes_on_without_rows_that_are_too_long(tmp_path):
+  """A later day may have the first of them; days that are learned stay so."""
+  config, folder = _config(tmp_path), tmp_path / 'run'
+  study.Study(config, folder).run()
+  rows = [{'text': f'Tea {n}.'} for n in range(8)] + [{'text': 'x' * 40}]
+  _write(tmp_path / 'days/wednesday.jsonl', rows)
+  with pytest.raises(errors.TooLongError, match='wednesday.jsonl:9: .* 42'):
+    study.Study(config, folder).run()
+  config.data.too_long = 'skip'
+  progress = tiny_study.RecordingProgress()
+  (run,) = study.Study(config, folder, progress=progress).run()
+  assert any('wednesday: 1 row' in line for line in progress.messages)
+  assert max(row['experience'] for row in run['evaluations']) == 3
+  report = (folder / 'report.html').read_text()
+  assert 'left out' in report and 'wednesday' in report
+  config.data.too_long = 'error'
+  with pytest.raises(errors.TooLongError, match='wednesday.jsonl:9'):
+    study.Study(config, folder).run()
+
+
+def test_conversations_are_learned_by_a_model_that_was_pretrained_here(
+  tmp_path,
+):
+  config = _config(tmp_path)
+  config.data.update(context=64, max_prompt=56)
+  turns = [('user', 'Tea?'), ('assistant', 'Four'), ('user', 'Bus?')]
+  messages = [{'role': role, 'content': text} for role, text in turns]
+  answer = {'role': 'assistant', 'content': 'Two'}
+  _write(tmp_path / 'days/monday.jsonl', [{'messages': [*messages, answer]}])
+  said = study.Study(config, tmp_path / 'run').check()
+  assert "Conversations are written in the plain format ('user: ...')" in said
+  assert 'monday: 2 rows' in said
