@@ -97,7 +97,7 @@ def gemma_settings(
       path, 'rope_parameters', nested,
       f'the fields {GLOBAL!r} and {LOCAL!r}, found {unknown[0]!r}',
     )  # fmt: skip
-  made = {}
+  made: dict[str, Any] = {}
   for name, field, theta_field, theta in (
     ('rope', GLOBAL, 'rope_theta', thetas[0]),
     ('local', LOCAL, 'rope_local_base_freq', thetas[1]),

@@ -96,6 +96,8 @@ class Attention(nn.Module):
       ),
       rope_scaling.magnitude(scaling),
     )  # fmt: skip
+    frequencies: Any
+    magnitude: Any
     frequencies, magnitude = make(c.rope_theta, c.rope_scaling)
     if kind.local is not None and c.local_theta:
       ours, local_magnitude = make(c.local_theta, c.local_scaling)
