@@ -201,7 +201,11 @@ def _fill_bank(model, weights, base, initial, texts) -> types.Params:
   mean = lambda gates_BTE, _: jnp.mean(
     gates_BTE, (0, 1), where=(rows[1] > 0)[..., None]
   )
-  base_scale_LD = base['blocks/levels/norm/scale'] + c.norm_offset
+  # Without that norm a hidden unit reads what is not normed. The values that
+  # training starts from are then rough.
+  base_scale_LD = jnp.ones((c.num_layers, c.width))
+  if c.pre_norms:
+    base_scale_LD = base['blocks/levels/norm/scale'] + c.norm_offset
   for number, slots in expert_file.active_slots(weights).items():
     bank = model.bank(weights, number)
     gates_LE = model.map_expert_outputs(weights, *rows, number, mean)

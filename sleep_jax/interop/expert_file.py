@@ -165,7 +165,9 @@ def attach(
   params = {
     path.replace(base_path, f'blocks/levels/{num_levels}/base/'): leaf
     for path, leaf in weights.params.items()
-    if not path.startswith('blocks/levels/') or path.startswith(base_path)
+    if not path.startswith('blocks/levels/')
+    or path.startswith(base_path)
+    or path == 'blocks/levels/post_norm/scale'
   }
   # A chain has a norm per level, independent levels share one.
   shared_norm, own_norm = 'blocks/levels/norm/scale', f'{base_path}norm/scale'
@@ -242,7 +244,8 @@ def _fingerprint(model, weights) -> str:
     f'{c.vocab_size} {c.width} {c.num_layers} {c.num_heads} '
     f'{c.num_kv_heads} {c.head_size}'.encode()
   )
-  for path in ('embed', 'norm/scale', 'blocks/attention/norm/scale'):
+  norm = 'norm' if c.pre_norms else 'post_norm'
+  for path in ('embed', 'norm/scale', f'blocks/attention/{norm}/scale'):
     sample = np.asarray(weights.params[path].reshape(-1)[:4096], np.float32)
     digest.update(sample.tobytes())
   return digest.hexdigest()

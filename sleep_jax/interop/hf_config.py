@@ -63,6 +63,10 @@ FAMILIES = {
     'MistralForCausalLM', frozenset({'hidden_act', 'sliding_window'}),
     kv_heads=8, max_positions=131_072, qkv_bias=False,
   ),
+  'ministral': Family(
+    'MinistralForCausalLM', frozenset({'hidden_act', 'sliding_window'}),
+    kv_heads=8, max_positions=131_072, qkv_bias=False,
+  ),
   'qwen2': Family(
     'Qwen2ForCausalLM', _BIAS | _WINDOW, kv_heads=32, max_positions=32_768,
     qkv_bias=True,

@@ -74,9 +74,7 @@ WITHOUT_EFFECT = {
     'pad_to_multiple_of', 'model_max_length', 'chat_template',
   },
   # `layer_types` was made from it before it was saved.
-  'copies of other fields': {
-    '_sliding_window_pattern', 'num_layers_per_sliding_pattern',
-  },
+  'copies of other fields': {'_sliding_window_pattern'},
 }  # fmt: skip
 
 # Fields of other architectures or programs that change nothing with one value.

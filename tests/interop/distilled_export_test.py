@@ -51,8 +51,11 @@ def _logits(model, weights):
   return np.asarray(testing.forward(model)(weights, *rows))
 
 
-def test_the_initial_student_is_exact_if_an_exact_export_exists():
-  model, weights = _routed(arrangement='independent', router='always')
+@pytest.mark.parametrize(
+  'norms', [dict(), dict(pre_norms=False, post_norms=True)]
+)
+def test_the_initial_student_is_exact_if_an_exact_export_exists(norms):
+  model, weights = _routed(arrangement='independent', router='always', **norms)
   student, _, (before, _) = _distil(model, weights, steps=1)
   assert before == 0
   same, initial, _ = distilled_export.initial_student(

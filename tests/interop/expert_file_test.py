@@ -46,7 +46,8 @@ def _base_only(model, weights):
     for path, leaf in weights.params.items()
     if '/experts/' not in path
     and (not path.startswith('blocks/levels/') or path.startswith(slowest)
-         or path == 'blocks/levels/norm/scale')
+         or path in ('blocks/levels/norm/scale',
+                     'blocks/levels/post_norm/scale'))
   }  # fmt: skip
   return base, weights.replace(
     params=params, active_NE=jnp.zeros((1, testing.SLOTS))
@@ -60,9 +61,15 @@ def _logits(model, weights):
 
 
 @pytest.mark.parametrize('arrangement', ['sequential', 'independent'])
-@pytest.mark.parametrize('router', ['sigmoid', 'always', 'softmax'])
-def test_attached_experts_restore_the_outputs(tmp_path, arrangement, router):
-  model, weights = _model_with_experts(arrangement=arrangement, router=router)
+@pytest.mark.parametrize(
+  'changes',
+  [
+    dict(router='sigmoid'), dict(router='always'), dict(router='softmax'),
+    dict(post_norms=True), dict(pre_norms=False, post_norms=True),
+  ],
+)  # fmt: skip
+def test_attached_experts_restore_the_outputs(tmp_path, arrangement, changes):
+  model, weights = _model_with_experts(arrangement=arrangement, **changes)
   path = str(tmp_path / 'nights.safetensors')
   history = [{'night': 1, 'level': 2, 'slot': 1, 'event': 'activated'}]
   expert_file.save(model, weights, path, expert_history=history)

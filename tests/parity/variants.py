@@ -42,6 +42,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     mm_tokens_per_image=4, boi_token_index=3, eoi_token_index=4,
     image_token_index=5, tie_word_embeddings=False,
   ),
+  'ministral': COMMON
+  | dict(
+    model_type='ministral', rope_theta=500.0, sliding_window=16,
+    layer_types=[LOCAL, GLOBAL],
+  ),
   'smollm3': COMMON
   | dict(model_type='smollm3', rope_theta=500.0, num_hidden_layers=4),
   'olmo2': COMMON | dict(model_type='olmo2', rope_theta=500.0),
@@ -349,6 +354,7 @@ def _files() -> Iterator[dict[str, Any]]:
 
 
 def _multimodal() -> Iterator[dict[str, Any]]:
+  """Yields directories of a multimodal Gemma 3, of which the text is read."""
   for name, options in (
     ('text', {}),
     ('tied', dict(fields=dict(tie_word_embeddings=True))),
