@@ -25,7 +25,7 @@ _SPECIAL = (
   'bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token',
   'mask_token',
 )  # fmt: skip
-_CONFIG, _FILE = 'tokenizer_config.json', 'chat_template.jinja'
+CONFIG, _FILE = 'tokenizer_config.json', 'chat_template.jinja'
 _FOLDER = 'additional_chat_templates'
 
 
@@ -51,7 +51,7 @@ def read(home: pathlib.Path) -> TemplateFiles:
     MissingFileError: there is none.
     ModelFileError: a file is too large or not valid. The message names it.
   """
-  config = read_json(home / _CONFIG)
+  config = read_json(home / CONFIG)
   paths = {}
   if (home / _FILE).is_file():
     paths[DEFAULT] = home / _FILE
@@ -65,14 +65,14 @@ def read(home: pathlib.Path) -> TemplateFiles:
   sources = {name: _read_text(path, MAX_TEMPLATE)
              for name, path in paths.items()}  # fmt: skip
   if not sources:
-    sources = _config_templates(config, home / _CONFIG)
-    paths = dict.fromkeys(sources, home / _CONFIG)
+    sources = _config_templates(config, home / CONFIG)
+    paths = dict.fromkeys(sources, home / CONFIG)
   if not sources:
     raise errors.MissingFileError(
       f'{home} has no chat template, neither {_FILE} nor "chat_template" in '
-      f'{_CONFIG}: use a chat model, or generate from plain text.'
+      f'{CONFIG}: use a chat model, or generate from plain text.'
     )
-  return TemplateFiles(sources, paths, _special_tokens(home, config))
+  return TemplateFiles(sources, paths, special_tokens(home, config))
 
 
 def _config_templates(config, path) -> dict[str, str]:
@@ -103,8 +103,15 @@ def _config_templates(config, path) -> dict[str, str]:
   return sources
 
 
-def _special_tokens(home, config) -> dict[str, str]:
-  """Returns the special tokens by their name in a template."""
+def special_tokens(
+  home: pathlib.Path, config: Mapping[str, Any]
+) -> dict[str, str]:
+  """Returns the special tokens by their name, such as `bos_token`.
+
+  Args:
+    home: the model directory.
+    config: content of its tokenizer_config.json.
+  """
   found = dict(config)
   if 'added_tokens_decoder' not in config:  # As transformers before 4.34 wrote.
     found |= read_json(home / 'special_tokens_map.json')
