@@ -216,6 +216,23 @@ class Tokenizer(Protocol):
   def save(self, folder: str) -> None: ...
 
 
+class TurnWriter(Protocol):
+  """Writes conversations as a model reads them, see `data.chat_rows`.
+
+  Attributes:
+    fingerprint: equal for equal chat templates only.
+  """
+
+  fingerprint: str
+
+  def encode(self, row: Any, *, bos: int) -> tuple[list[int], int, int]: ...
+
+
+# Returns the writer of a model, or None if it has no chat template. Called only
+# for conversations: other rows do not need a template that works.
+LoadWriter = Callable[[], TurnWriter | None]
+
+
 class Model(Protocol):
   """What the phases need of a network, see `model.transformer.Transformer`.
 

@@ -54,7 +54,7 @@ def schema(config):
   return alone | {
     'data': {
       **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
-                                       'cache_dir', 'load_template')),
+                                       'cache_dir', 'load_writer')),
       'dataset': REQUIRED, 'path': REQUIRED, 'extra_days': OPTIONAL,
       'growing': OPTIONAL,
       'settings': _arguments(DATASETS[dataset].make, but=given),

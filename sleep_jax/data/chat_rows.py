@@ -13,8 +13,9 @@ A sequence starts with one BOS, as every sequence does: the template's own, or
 one in front if it writes none.
 """
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sleep_jax import errors
@@ -43,9 +44,24 @@ class Template(Protocol):
   def encode_chat(self, messages: Sequence) -> Any: ...
 
 
-# Returns the template of the model, or None if it has none. Called only for
-# rows with messages: other rows do not need a template that works.
-LoadTemplate = Callable[[], Template | None]
+@dataclasses.dataclass(frozen=True)
+class Writer:
+  """Writes conversations in a chat template.
+
+  Attributes:
+    template: of the model.
+  """
+
+  template: Template
+
+  @property
+  def fingerprint(self) -> str:
+    """Equal for equal templates only."""
+    return self.template.fingerprint
+
+  def encode(self, row: dataset.Row, *, bos: int) -> tuple[list[int], int, int]:
+    """As the function `encode`."""
+    return encode(row, self.template, bos=bos)
 
 
 def encode(

@@ -9,7 +9,6 @@ import dataclasses
 from sleep_jax import errors, types
 from sleep_jax.data import (
   batches,
-  chat_rows,
   probe_arrays,
   task_arrays,
   template_arrays,
@@ -74,7 +73,7 @@ def build(
   overlap: int = -1,
   too_long: str = 'error',
   day_batch_size: int = 0,
-  load_template: chat_rows.LoadTemplate = lambda: None,
+  load_writer: types.LoadWriter = lambda: None,
 ) -> Stream:
   """Tokenizes a dataset.
 
@@ -114,7 +113,7 @@ def build(
         prefix=prefix,
         overlap=overlap,
         too_long=too_long,
-        load_template=load_template,
+        load_writer=load_writer,
       )
     except errors.TooLongError as error:
       rows_too_long.append(error)
@@ -186,7 +185,7 @@ def build(
       prefix=prefix,
       overlap=overlap,
     ),
-    chats_use_template=(load_template() is not None) if has_chats else None,
+    chats_use_template=(load_writer() is not None) if has_chats else None,
   )
 
 

@@ -22,7 +22,6 @@ import tensorstore
 from sleep_jax import errors, types
 from sleep_jax.data import (
   batches,
-  chat_rows,
   packing,
   row_layout,
   tokenization,
@@ -30,12 +29,16 @@ from sleep_jax.data import (
 from sleep_jax.datasets import dataset
 
 _FORMAT = 2  # Increase when the meaning of the cached arrays changes.
-_CHUNK_ROWS = 1024
+_CHUNK_ROWS = 1024  # Of a file, and of a block in memory.
+_READ_ROWS = 16  # Decoded for a row of a batch, whose rows lie anywhere.
 _INFO = 'about.json'
 # Limits the decoded chunks in memory, shared by all sources of a process.
 _CONTEXT = tensorstore.Context(
-  {'cache_pool': {'total_bytes_limit': 256 * 2**20}}
+  {'cache_pool': {'total_bytes_limit': 64 * 2**20}}
 )
+_COMPRESSION = {
+  'cname': 'lz4', 'clevel': 5, 'shuffle': 'shuffle', 'typesize': 4
+}  # fmt: skip
 
 
 def make_source(
@@ -53,7 +56,7 @@ def make_source(
   prefix: int = 8,
   overlap: int = -1,
   too_long: str = 'error',
-  load_template: chat_rows.LoadTemplate = lambda: None,
+  load_writer: types.LoadWriter = lambda: None,
 ) -> batches.Source:
   """Returns a source over tokenized rows, read from the cache if it has them.
 
@@ -73,7 +76,7 @@ def make_source(
     overlap: tokens that neighbouring windows of a longer plain text share; -1
       refuses longer texts.
     too_long: 'error' refuses rows that do not fit; 'skip' leaves them out.
-    load_template: returns what writes conversations, or None: they are read in
+    load_writer: returns what writes conversations, or None: they are read in
       the plain format of `datasets.conversations`.
 
   Raises:
@@ -120,10 +123,10 @@ def make_source(
   )
 
   digest, num_chats = _digest(rows)
-  template = load_template() if num_chats else None
+  writer = load_writer() if num_chats else None
   header = [_FORMAT, tokenizer.fingerprint, dict(settings, pack=pack), digest]
-  if template is not None:
-    header.append(template.fingerprint)
+  if writer is not None:
+    header.append(writer.fingerprint)
   fingerprint = hashlib.sha256(
     json.dumps(header, sort_keys=True).encode()
   ).hexdigest()
@@ -132,7 +135,7 @@ def make_source(
     functools.partial(
       tokenization.encode,
       tokenizer=tokenizer,
-      load_template=load_template,
+      load_writer=load_writer,
       **settings,
     ),
   )
@@ -286,15 +289,7 @@ def _write_blocks(folder: str, blocks: Iterable[np.ndarray]) -> None:
   store, num_rows, write = None, 0, None
   for block in blocks:
     if store is None:
-      store = _open(
-        folder,
-        create=True,
-        dtype=tensorstore.int32,
-        shape=block.shape,
-        chunk_layout=tensorstore.ChunkLayout(
-          chunk_shape=[_CHUNK_ROWS, block.shape[1]]
-        ),
-      )
+      store = _create(folder, block.shape)
     if num_rows + len(block) > store.shape[0]:
       store = _resize(store, 2 * store.shape[0])
     if write is not None:
@@ -312,11 +307,36 @@ def _resize(
   return store.resize(exclusive_max=[num_rows, store.shape[1]]).result()
 
 
-def _open(folder: str, **create) -> tensorstore.TensorStore:
-  """Opens the array of a cache folder, or creates it with these options."""
-  spec = {
-    'driver': 'zarr',
+def _create(folder: str, shape: tuple[int, ...]) -> tensorstore.TensorStore:
+  """Creates the array of a cache folder; a part of a file can be read alone."""
+  chunks = {
+    'name': 'sharding_indexed',
+    'configuration': {
+      'chunk_shape': [_READ_ROWS, shape[1]],
+      'codecs': [
+        {'name': 'bytes', 'configuration': {'endian': 'little'}},
+        {'name': 'blosc', 'configuration': _COMPRESSION},
+      ],
+    },
+  }
+  files = {
+    'name': 'regular',
+    'configuration': {'chunk_shape': [_CHUNK_ROWS, shape[1]]},
+  }
+  spec = _spec(folder) | {'metadata': {'chunk_grid': files, 'codecs': [chunks]}}
+  return tensorstore.open(
+    spec, create=True, dtype=tensorstore.int32, shape=shape
+  ).result()
+
+
+def _open(folder: str) -> tensorstore.TensorStore:
+  """Opens the array of a cache folder."""
+  return tensorstore.open(_spec(folder), context=_CONTEXT).result()
+
+
+def _spec(folder: str) -> dict[str, Any]:
+  return {
+    'driver': 'zarr3',
     'kvstore': {'driver': 'file', 'path': os.path.join(folder, 'rows')},
     'recheck_cached_data': 'open',  # A complete cache never changes.
   }
-  return tensorstore.open(spec, context=_CONTEXT, **create).result()

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from sleep_jax import errors, types
-from sleep_jax.data import chat_rows
 from sleep_jax.datasets import dataset
 
 MAX_LISTED = 20  # Rows that are too long and named in a message.
@@ -81,7 +80,7 @@ def encode(
   loss_on: str,
   prefix: int,
   overlap: int = -1,
-  load_template: chat_rows.LoadTemplate = lambda: None,
+  load_writer: types.LoadWriter = lambda: None,
 ) -> list[Sequence] | TooLong:
   """Returns a row as one sequence, or as several windows if it is longer.
 
@@ -92,11 +91,9 @@ def encode(
   Raises:
     DataError: the chat template refuses the row.
   """
-  template = load_template() if row.messages else None
-  if template is not None:
-    tokens, prompt_length, loss_start = chat_rows.encode(
-      row, template, bos=tokenizer.bos
-    )
+  writer = load_writer() if row.messages else None
+  if writer is not None:
+    tokens, prompt_length, loss_start = writer.encode(row, bos=tokenizer.bos)
     too_long = _too_long(row, tokens, prompt_length, context, max_prompt)
     return too_long or [Sequence(tokens, loss_start, prompt_length, (0, 0))]
   text = row.text[: row.response_start]

@@ -3,7 +3,7 @@
 import datetime
 
 from sleep_jax import errors, types
-from sleep_jax.data import chat_template
+from sleep_jax.data import chat_rows, chat_template
 from sleep_jax.interop import hf_checkpoint, hf_tokenizer
 
 # What a template that writes the date of today writes into rows. Rows that were
@@ -11,18 +11,18 @@ from sleep_jax.interop import hf_checkpoint, hf_tokenizer
 DATE_OF_ROWS = datetime.datetime(2025, 1, 1)
 
 
-def load_template(
+def load_writer(
   base_model: hf_checkpoint.HfCheckpoint | None, tokenizer: types.Tokenizer
-) -> chat_template.ChatTemplate | None:
-  """Returns the chat template of a model, for rows.
+) -> chat_rows.Writer | None:
+  """Returns what writes conversations in the chat template of a model.
 
   Args:
     base_model: the checkpoint; None for a model that was pretrained here.
     tokenizer: its tokenizer.
 
   Returns:
-    The template, or None if the model has none. It then reads conversations in
-    the plain format of `datasets.conversations`.
+    The writer, or None if the model has no template: conversations are then
+    read in the plain format of `datasets.conversations`.
 
   Raises:
     ModelFileError: the template cannot be used.
@@ -31,8 +31,9 @@ def load_template(
     return None
   ends = hf_tokenizer.end_tokens(base_model, tokenizer)
   try:
-    return chat_template.ChatTemplate(
+    template = chat_template.ChatTemplate(
       str(base_model.folder), ends, date=DATE_OF_ROWS
     )
   except errors.MissingFileError:
     return None
+  return chat_rows.Writer(template)

@@ -138,8 +138,8 @@ def make(
   on_disk = not workdir.in_bucket(folder)
   stream = stream_lib.build(
     dataset, tokenizer, seed=seed,
-    load_template=functools.cache(
-      lambda: chat_format.load_template(base_model, tokenizer)
+    load_writer=functools.cache(
+      lambda: chat_format.load_writer(base_model, tokenizer)
     ),
     cache_dir=str(folder / 'tokens') if on_disk else None, **data,
   )  # fmt: skip

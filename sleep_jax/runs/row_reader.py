@@ -12,8 +12,9 @@ from typing import Any
 
 import ml_collections
 
+from sleep_jax import types
 from sleep_jax.config import files
-from sleep_jax.data import chat_rows, tokenization
+from sleep_jax.data import tokenization
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset
 from sleep_jax.interop import (
@@ -36,7 +37,7 @@ class Reader:
   Attributes:
     name: of the model or config, for messages.
     tokenizer: of the model.
-    load_template: returns its chat template, or None.
+    load_writer: returns what writes conversations in its template, or None.
     data: part `data` of the config.
     learns_awake: whether the texts are trained on; else a night learns what the
       model can say about them.
@@ -44,7 +45,7 @@ class Reader:
 
   name: str
   tokenizer: tokenizer_lib.Tokenizer
-  load_template: chat_rows.LoadTemplate
+  load_writer: types.LoadWriter
   data: Mapping[str, Any]
   learns_awake: bool
 
@@ -58,7 +59,7 @@ class Reader:
     """
     settings = {name: self.data[name] for name in _LENGTHS if name in self.data}
     return tokenization.encode(
-      row, self.tokenizer, load_template=self.load_template, **settings
+      row, self.tokenizer, load_writer=self.load_writer, **settings
     )
 
 
@@ -111,7 +112,7 @@ def _make(name, tokenizer, base_model, config) -> Reader:
   return Reader(
     name,
     tokenizer,
-    functools.cache(lambda: chat_format.load_template(base_model, tokenizer)),
+    functools.cache(lambda: chat_format.load_writer(base_model, tokenizer)),
     config.data.to_dict(),
     learns_awake=any(rates),
   )

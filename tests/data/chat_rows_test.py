@@ -8,7 +8,13 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from sleep_jax import errors
-from sleep_jax.data import chat_template, stream, tokenization, tokenizer
+from sleep_jax.data import (
+  chat_rows,
+  chat_template,
+  stream,
+  tokenization,
+  tokenizer,
+)
 from sleep_jax.datasets import dataset, row_formats
 
 START, STOP, BOS, EOS = 256, 257, 258, 259
@@ -67,7 +73,10 @@ def _encode(model, row, **changes):
   template, words = model
   settings = dict(context=400, max_prompt=300, loss_on='all', prefix=8)
   found = tokenization.encode(
-    row, words, load_template=lambda: template, **settings | changes
+    row,
+    words,
+    load_writer=lambda: template and chat_rows.Writer(template),
+    **settings | changes,
   )
   return found[0] if isinstance(found, list) else found
 
@@ -256,7 +265,9 @@ def test_other_messages_or_another_template_are_other_tokens(
   def tokens(template, row):
     writer, words = make_model(template)
     days = dataset.Dataset('own', [], [], [('a', [row])], {})
-    made = stream.build(days, words, load_template=lambda: writer, **settings)
+    made = stream.build(
+      days, words, load_writer=lambda: chat_rows.Writer(writer), **settings
+    )
     return made.experiences[0].batch(0).tokens_BT.tolist()
 
   found = [
