@@ -168,13 +168,18 @@ def _unescaped(line: str, suffix: str) -> Iterator[str]:
     yield line
 
 
+# Files that describe an array: of older token caches, and of present ones.
+_DRIVERS = {'.zarray': 'zarr', 'zarr.json': 'zarr3'}
+
+
 def _token_arrays(
   root: pathlib.Path,
 ) -> Iterator[tuple[str, str, Iterable[np.ndarray]]]:
   """Yields (path, name, rows) of every array of integers with rows."""
-  for marker in sorted(root.rglob('.zarray')):
-    name = str(marker.parent.relative_to(root))
-    yield name, 'rows of tokens', _cached_rows(marker.parent)
+  for marker, driver in _DRIVERS.items():
+    for file in sorted(root.rglob(marker)):
+      name = str(file.parent.relative_to(root))
+      yield name, 'rows of tokens', _cached_rows(file.parent, driver)
   for folder in sorted(root.rglob('checkpoints')):
     for _, _, path in sorted(
       checkpoint_reading.find_complete(epath.Path(folder)), key=lambda c: c[2]
@@ -184,10 +189,10 @@ def _token_arrays(
         yield where, name, array.reshape(-1, array.shape[-1])
 
 
-def _cached_rows(folder: pathlib.Path) -> Iterator[np.ndarray]:
+def _cached_rows(folder: pathlib.Path, driver: str) -> Iterator[np.ndarray]:
   """Yields the rows of an array on disk, read in chunks."""
   spec = {
-    'driver': 'zarr', 'kvstore': {'driver': 'file', 'path': str(folder)},
+    'driver': driver, 'kvstore': {'driver': 'file', 'path': str(folder)},
   }  # fmt: skip
   store = tensorstore.open(spec).result()
   for start in range(0, store.shape[0], _CHUNK_ROWS):

@@ -189,7 +189,7 @@ def test_a_cache_that_cannot_be_written_leaves_no_files(tmp_path, monkeypatch):
   def disk_full(*_, **__):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr(token_cache, '_open', disk_full)
+  monkeypatch.setattr(token_cache, '_create', disk_full)
   with pytest.raises(OSError, match='cannot be written.*No space left'):
     make_source(make_rows(), cache_dir=str(tmp_path))
   assert os.listdir(tmp_path) == []

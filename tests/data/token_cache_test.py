@@ -40,6 +40,7 @@ def test_rows_on_disk_are_the_rows_in_memory(
   """Whatever the number of blocks, of which the last may be smaller."""
   in_memory = make_source(make_rows(count), pack=pack)
   monkeypatch.setattr(token_cache, '_CHUNK_ROWS', 8)
+  monkeypatch.setattr(token_cache, '_READ_ROWS', 4)
   on_disk = make_source(make_rows(count), pack=pack, cache_dir=str(tmp_path))
   again = make_source(make_rows(count), pack=pack, cache_dir=str(tmp_path))
   for source in (on_disk, again):
@@ -51,6 +52,7 @@ def test_rows_on_disk_are_the_rows_in_memory(
 def test_rows_are_read_once_and_few_are_held(tmp_path, monkeypatch):
   """Tokens of a block are written before the rows of later ones are read."""
   monkeypatch.setattr(token_cache, '_CHUNK_ROWS', 4)
+  monkeypatch.setattr(token_cache, '_READ_ROWS', 2)
   written = []
   write = token_cache._write_blocks
 
