@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from sleep_jax import types
 from sleep_jax.config import files
 from sleep_jax.data import tokenization
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.datasets import dataset
+from sleep_jax.datasets import dataset, jsonl
 from sleep_jax.interop import (
   chat_format,
   hf_checkpoint,
@@ -74,20 +75,16 @@ def make(
     model: Hugging Face model directory, work directory of a run, or folder of
       a learner; None: the one that `config` describes.
     config: lengths and loss; None: those of the model.
-    texts: the tokenizer is trained on them if the config says so.
+    texts: of the days. The tokenizer is trained on them if the config names no
+      model and no pretraining text; that of a run is trained without the rows
+      that are held out, so that lengths may differ a little.
 
   Raises:
     MissingFileError, ModelFileError: the model cannot be read.
   """
   if model is None:
     assert config is not None
-    with tempfile.TemporaryDirectory() as empty:
-      seed = int(config.seeds[0])
-      tokenizer, base_model = inputs.load_tokenizer(
-        config, pathlib.Path(empty), seed, texts
-      )
-    name = str(base_model.folder) if base_model else f'config {config.name}'
-    return _make(name, tokenizer, base_model, config)
+    return _of_config(config, texts)
   source = session_source.find(model)
   if source.kind == 'model':
     base_model = hf_checkpoint.read(model, weights=False)
@@ -103,6 +100,28 @@ def make(
   tokenizer = tokenizer_lib.load(str(home / f'seed_{seed}' / 'tokenizer'))
   base_model = open_model.base_checkpoint(own.pretrain, home)
   return _make(model, tokenizer, base_model, config or own)
+
+
+def _of_config(
+  config: ml_collections.ConfigDict, texts: Iterable[str]
+) -> Reader:
+  """Returns the reader of the model that a run of a config would have."""
+  seed = int(config.seeds[0])
+  with tempfile.TemporaryDirectory() as empty:
+    folder = pathlib.Path(empty)
+    pretrain = config.data.settings.to_dict().get('pretrain')
+    if config.data.dataset != 'jsonl':
+      own = config.copy_and_resolve_references()
+      with own.unlocked():
+        own.data.extra_days = ''
+      rows = inputs.read_dataset(own, folder, seed).pretrain
+      texts = (row.text for row in rows)
+    elif pretrain:
+      rows, _ = jsonl.read_pretrain(pretrain, np.random.default_rng(seed))
+      texts = (row.text for row in rows)
+    tokenizer, base_model = inputs.load_tokenizer(config, folder, seed, texts)
+  name = str(base_model.folder) if base_model else f'config {config.name}'
+  return _make(name, tokenizer, base_model, config)
 
 
 def _make(name, tokenizer, base_model, config) -> Reader:
