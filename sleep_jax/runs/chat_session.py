@@ -54,7 +54,7 @@ class ChatSession:
     self._sampling = {'max_new': max_new, 'temperature': temperature}
     self._file = self.session.folder / _TODAY
     self.messages, day = _read(self._file)
-    if day in self.session.day_files.names():
+    if day in [path.stem for path in self.session.days]:
       # They became a day just before the chat was ended.
       self.messages = []
     if self.messages and self.messages[-1]['role'] == 'user':

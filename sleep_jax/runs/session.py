@@ -145,7 +145,9 @@ class Session:
 
   def needs_night(self) -> bool:
     """Whether a day has not been consolidated yet, wholly or in part."""
-    return bool(self.day_files.names()) and not self._study().is_finished()
+    if not self.day_files.names() or not (self.days or self._has_run()):
+      return False
+    return not self._study().is_finished()
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:

@@ -91,8 +91,13 @@ class SessionDays:
     """
     path = self.folder / f'{name}.jsonl'
     # Recorded first: if only that happens, the day is one that is gone.
-    self._record([*self.names(), name])
-    private_files.write_new(path, '\n'.join(lines) + '\n')
+    names = self.names()
+    self._record([*names, name])
+    try:
+      private_files.write_new(path, '\n'.join(lines) + '\n')
+    except errors.ExistsError:
+      self._record(names)
+      raise
     return path
 
   def remove(self, name: str) -> None:
