@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from sleep_jax.config import files
+from sleep_jax.data import tokenizer
 from sleep_jax.datasets import dataset
 from sleep_jax.runs import check_data, row_display, row_reader
 from tests import chat_model, hf_files
@@ -63,10 +64,10 @@ def days(tmp_path):
 def model(tmp_path):
   """Returns the folder of a tiny model with a chat template."""
   home = tmp_path / 'model'
-  tokenizer = chat_model.save_tokenizer(home, template=TEMPLATE)
+  made = chat_model.save_tokenizer(home, template=TEMPLATE)
   hf_files.save(
-    home, 'llama', vocab_size=400, bos_token_id=tokenizer.token_to_id('<s>'),
-    eos_token_id=tokenizer.token_to_id('<|stop|>'),
+    home, 'llama', vocab_size=400, bos_token_id=made.token_to_id('<s>'),
+    eos_token_id=made.token_to_id('<|stop|>'),
   )  # fmt: skip
   return home
 
@@ -195,3 +196,42 @@ def test_long_texts_are_cut_in_the_middle():
   row = dataset.Row(text='a' * 5000 + 'b')
   shown = row_display.show_text(row, 'all', row_display.BRACKETS)
   assert '... 4,201 characters ...' in shown and shown.endswith('aab]]')
+
+
+@pytest.mark.parametrize('inside', ['', 'run'])
+def test_a_run_reads_with_its_own_config_and_tokenizer(tmp_path, inside):
+  """The folder of a chat has its run inside."""
+  config = files.load('jsonl')
+  config.data.context = 20
+  config.data.loss_on = 'response'
+  home = tmp_path / 'work' / inside
+  home.mkdir(parents=True)
+  (home / 'config.json').write_text(config.to_json_best_effort())
+  tokenizer.make('bytes').save(str(home / 'seed_0' / 'tokenizer'))
+  reader = row_reader.make(str(tmp_path / 'work'), None, ())
+  rows = [
+    dataset.Row(text='a: b', response_start=2, where='x:1'),
+    dataset.Row(text='c' * 19, where='x:2'),
+  ]
+  found = check_data.examine({'x': rows}, reader)
+  assert found.too_long == [
+    'x:2: the text has 21 tokens, and data.context is 20'
+  ]
+  (sequence,) = reader.encode(found.shown[0])
+  shown = row_display.show_tokens(
+    sequence, reader.tokenizer, row_display.BRACKETS
+  )
+  assert shown == '<bos>a:[[ b<eos>]]'
+  assert reader.learns_awake
+
+
+def test_a_tokenizer_that_a_run_would_train_is_trained_on_its_texts(tmp_path):
+  config = files.load('jsonl')
+  config.tokenizer.vocab_size = 300
+  pretrain = tmp_path / 'pretrain.jsonl'
+  _write(pretrain, *({'text': 'zebra zebra'} for _ in range(30)))
+  days = ['harp harp harp'] * 9
+  for path, word in (('', ' harp'), (str(pretrain), ' zebra')):
+    config.data.settings.pretrain = path or None
+    reader = row_reader.make(None, config, iter(days))
+    assert len(reader.tokenizer.encode(word)) == 1
