@@ -111,7 +111,7 @@ def load(
     params |= jax.device_put(
       initial, {path: shardings[path] for path in missing}
     )
-  active_NE = jnp.zeros(shapes.active_NE.shape)
+  active_NE = np.zeros(shapes.active_NE.shape, np.float32)
   where = placement.shardings({'active_NE': active_NE})['active_NE']
   return types.Weights(params, jax.device_put(active_NE, where))
 
@@ -265,7 +265,7 @@ def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
     part = (
       np.zeros(part_shape, jnp.dtype(dtype))
       if small
-      else jnp.zeros(part_shape, dtype, device=device)
+      else _zeros(part_shape, dtype, device)
     )
     for tensor, source in sources:
       at = source.index
@@ -279,6 +279,13 @@ def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
     # Wait for the transfer: otherwise parts accumulate in host memory.
     parts.append(jax.device_put(part, device).block_until_ready())
   return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+
+
+def _zeros(shape, dtype, device) -> jax.Array:
+  if device.platform != 'cpu':
+    return jnp.zeros(shape, dtype, device=device)
+  # As above, but a compilation for each shape would take 2 MB that stay.
+  return jax.device_put(np.broadcast_to(np.zeros((), dtype), shape), device)
 
 
 def _write_on_host(part, rows, begin):

@@ -191,9 +191,11 @@ class Reader:
     index = index or tuple(slice(0, size) for size in tensor.shape)
     row_size = math.prod(s.stop - s.start for s in index[1:])
     num_rows = index[0].stop - index[0].start
-    # Blocks of equal size: each size of its own costs a compilation.
-    num_blocks = max(-(-4 * row_size * num_rows // self.block_bytes), 1)
-    step = max(-(-num_rows // num_blocks), 1)
+    step = max(self.block_bytes // max(4 * row_size, 1), 1)
+    # Blocks of equal size if possible: each size costs a compilation of 2 MB.
+    step = next(
+      (n for n in range(step, step // 2, -1) if num_rows % n == 0), step
+    )
     for first in range(index[0].start, index[0].stop, step):
       last = min(first + step, index[0].stop)
       yield first - index[0].start, self._rows(tensor, first, last, index[1:])

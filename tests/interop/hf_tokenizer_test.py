@@ -58,7 +58,7 @@ def test_special_tokens_beyond_the_embedding_are_named_and_read_as_text(home):
   parsed = _add_tokens(home, VOCAB, special=True)
   text = f'<new{VOCAB - 1}>'
   assert parsed.token_to_id(text) >= VOCAB
-  with pytest.warns(errors.ModelFileWarning, match='<new0>.*299 more') as found:
+  with pytest.warns(errors.ModelFileWarning, match='and 268 more') as found:
     tokenizer, _ = _load(home)
   assert len(found) == 1
   ids = tokenizer.encode(f'a {text}')
