@@ -26,7 +26,14 @@ from sleep_jax.learner import programs
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
-from sleep_jax.runs import compatibility, context, loop, run_factory, study
+from sleep_jax.runs import (
+  compatibility,
+  context,
+  divergence,
+  loop,
+  run_factory,
+  study,
+)
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
@@ -258,7 +265,11 @@ class TinyStudy:
         context.RunContext(
           program, self.stream, self.initial_model, evaluator or self.evaluator,
           context.Tools(progress or RecordingProgress(), writer, saved, stop),
-          plan=tuple(plan), key=jax.random.key(0), guard_tolerance=tolerance,
+          plan=tuple(plan), day_steps=[steps] * len(self.stream.experiences),
+          advice=divergence.advice(
+            json.loads(c.to_json_best_effort()), program.strategy
+          ),
+          key=jax.random.key(0), guard_tolerance=tolerance,
           save_seconds=save_seconds, num_samples=1,
         )
       )  # fmt: skip

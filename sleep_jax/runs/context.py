@@ -16,7 +16,7 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import evaluator as evaluator_lib
-from sleep_jax.runs import night_records, run_log
+from sleep_jax.runs import divergence, night_records, run_log
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling
 from sleep_jax.schedule import events
@@ -85,6 +85,7 @@ class RunContext:
     position: number of the next event in `plan`.
     night: record of the night under way; empty outside a night.
     log: everything recorded so far.
+    monitor: stops a phase that diverges.
   """
 
   def __init__(
@@ -96,7 +97,8 @@ class RunContext:
     tools: Tools,
     *,
     plan: tuple[events.Event, ...],
-    day_steps: Sequence[int] = (),
+    day_steps: Sequence[int],
+    advice: Mapping[str, str],
     key: jax.Array,
     guard_tolerance: float | None,
     save_seconds: float,
@@ -112,6 +114,7 @@ class RunContext:
       tools: see `Tools`.
       plan: all events of the run.
       day_steps: wake steps of each experience that the plan is made of.
+      advice: settings to look at if a phase diverges, see `divergence.advice`.
       key: of all random numbers.
       guard_tolerance: largest loss of guard accuracy that a night may cause;
         None switches the guard off.
@@ -128,6 +131,9 @@ class RunContext:
     self.log = run_log.RunLog(
       tools.writer, stream.tokenizer.decode, num_samples=num_samples
     )
+    self.monitor = divergence.Monitor(
+      program.model.config.vocab_size, advice, tools.checkpoints
+    )
     self.position = 0
     self.night: dict[str, Any] = {}
     self._saved = time.monotonic()
@@ -138,10 +144,17 @@ class RunContext:
     return self.program.strategy.name
 
   def evaluate(self, weights: types.Weights, event: events.Event) -> None:
-    """Evaluates and records; after the last event also the second scores."""
+    """Evaluates and records; after the last event also the second scores.
+
+    Raises:
+      DivergedError: a loss is not finite, so that no score means anything.
+    """
     if self.evaluator is None:
       return
     numbers = self.evaluator.evaluate(weights, event.experience)
+    if event.moment == events.INITIAL:
+      self.monitor.begin(events.EVALUATE, f'{self.name}: the initial model')
+    self.monitor.check_scores(numbers)
     row = {
       'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
       'experience': event.experience if event.ends else None, **numbers,
@@ -165,7 +178,7 @@ class RunContext:
     """
     after = self.evaluator.guard_accuracy(weights, event.experience)
     reason = ''
-    if before - after > self._tolerance:
+    if not before - after <= self._tolerance:  # NaN is a reason as well.
       reason = (
         f'guard probes fell from {before:.3f} to {after:.3f}, more than '
         f'guard.tolerance {self._tolerance}'
@@ -181,6 +194,8 @@ class RunContext:
   def maybe_save(self, state: state_lib.State) -> None:
     """Saves a checkpoint inside the cycle if one is due.
 
+    While the loss is so high that the phase may be diverging, nothing is saved.
+
     Raises:
       Interrupted: the run is asked to stop; it is saved first.
     """
@@ -188,15 +203,24 @@ class RunContext:
     stop, due = processes.any_of((self.tools.stop(), due))
     if not stop and not due:
       return
-    self.save(state)
+    if not self.monitor.is_high:
+      self.save(state)
     if stop:
       self.tools.checkpoints.wait()
+      saved = 'saved'
+      if self.monitor.is_high:
+        saved = 'not saved, because the loss is too high'
       raise Interrupted(
-        f'stopped at event {self.position}: saved; the same command continues'
+        f'stopped at event {self.position}: {saved}; the same command continues'
       )
 
   def save(self, state: state_lib.State) -> None:
-    """Saves a checkpoint inside the cycle."""
+    """Saves a checkpoint inside the cycle.
+
+    Raises:
+      DivergedError: the state has values that are not finite.
+    """
+    self.monitor.check_state(state)
     night = self.night if state.night is not None else None
     self.tools.writer.flush()  # The checkpoint counts on these rows.
     self.tools.checkpoints.save_moment(
@@ -208,8 +232,10 @@ class RunContext:
     """Saves the checkpoint at the end of a cycle.
 
     Raises:
+      DivergedError: the state has values that are not finite.
       Interrupted: the run is asked to stop.
     """
+    self.monitor.check_state(state)
     self.tools.writer.flush()  # The checkpoint counts on these rows.
     self.tools.checkpoints.save_cycle(event.cycle, state, self._progress(state))
     self._saved = time.monotonic()
@@ -238,6 +264,7 @@ class RunContext:
       'event': self.position,
       'begun': max((event.experience for event in done), default=0),
       'day_steps': self._day_steps,
+      'phase': self.monitor.to_save(),
       'night': state.night is not None,
       'night_updates': 0 if state.night is None else int(state.night.update),
       **self.log.to_save(night),

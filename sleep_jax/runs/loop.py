@@ -129,6 +129,7 @@ class Run:
     state = context.tools.checkpoints.restore(series, number, shapes)
     context.position = kept['event']
     context.log.restore(kept)
+    context.monitor.restore(kept.get('phase', {}))
     context.tools.progress.say(
       f'{context.name}: continues from {series[:-1]} {number}, '
       f'step {int(state.step)}'
@@ -163,6 +164,9 @@ class Run:
       label += f': experience {number} ({self._day(number)})'
     total = sum(event.kind == events.WAKE for event in ahead)
     sources = self._program.strategy.sources(context.stream)
+    context.monitor.begin(
+      events.WAKE, label if ahead[0].experience else f'{label}: pretraining'
+    )
     with context.tools.progress.phase(label, total) as bar:
       while context.position < stop:
         event = context.plan[context.position]
@@ -176,6 +180,10 @@ class Run:
           metrics = processes.fetch(metrics)
         context.tools.profile.record_call('wake')
         loss = float(metrics['loss'])
+        context.monitor.observe(
+          f'wake step {event.local_step + 1}', [loss],
+          gradient_norm=metrics['grad_norm'], KL_penalty=metrics['strain'],
+        )  # fmt: skip
         log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
           tokens_generated=int(metrics['written']),
@@ -188,6 +196,7 @@ class Run:
           log.write('wake', loss=loss, **more, step=event.step)
         bar.advance(loss=loss)
         context.maybe_save(state)
+    context.monitor.end(state)
     return state
 
 

@@ -88,13 +88,18 @@ def summarize_round(
   return means, rewards, int(metrics['written']), len(metrics['loss'])
 
 
-def first_divergences(metrics: Mapping[str, Any]) -> dict[str, float]:
-  """Returns the divergence from each teacher before the first update."""
+def divergences(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Returns the divergence from each teacher before each update of a round."""
   return {
-    name: float(x[0])
+    name: x
     for name, x in metrics.items()
     if name not in ('loss', *_NOT_DIVERGENCES)
   }
+
+
+def first_divergences(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Returns the divergence from each teacher before the first update."""
+  return {name: float(x[0]) for name, x in divergences(metrics).items()}
 
 
 def samples(

@@ -16,6 +16,7 @@ from sleep_jax.runs import (
   compatibility,
   context,
   day_records,
+  divergence,
   inputs,
   loop,
 )
@@ -118,6 +119,7 @@ class RunFactory:
           ),
           plan=self._plan(strategy, steps),
           day_steps=steps,
+          advice=divergence.advice(self._plain, strategy, rate),
           key=jax.random.key(made.seed),
           guard_tolerance=config.guard.tolerance if config.guard.on else None,
           save_seconds=config.checkpoint.every_seconds,
