@@ -4,9 +4,10 @@
 
 Writes day files of plain texts and of prompts with responses into a temporary
 folder, which is deleted at the end. A subprocess builds the stream as a run
-does: it reads and checks the rows, takes the digests of the days, trains a BPE,
-tokenizes into the cache on disk, and reads batches. Its memory is the peak of
-its resident pages, minus those of the process once jax is imported.
+does: it reads and checks the rows, takes the digests of the days, trains a BPE
+on the first day, tokenizes into the cache on disk, and reads batches. Its
+memory is the peak of its resident pages, minus those of the process once jax is
+imported.
 """
 
 import argparse
@@ -80,7 +81,7 @@ def measure(data: pathlib.Path, work: pathlib.Path) -> dict:
     'train_bpe',
     lambda: tokenizer.make(
       'bpe',
-      (row.text for _, rows in dataset.experiences for row in rows),
+      (row.text for row in dataset.experiences[0][1]),
       vocab_size=VOCABULARY,
     ),
   )
@@ -104,7 +105,7 @@ def measure(data: pathlib.Path, work: pathlib.Path) -> dict:
   )
   num_rows = sum(len(rows) for rows in dataset.whole.values())
   skipped = [source.skipped.num_rows for source in made.experiences]
-  for name in ('read', 'digests_of_days', 'train_bpe', 'tokenize'):
+  for name in ('read', 'digests_of_days', 'tokenize'):
     seconds = max(results[name]['seconds'], 0.1)
     results[name]['rows_per_second'] = round(num_rows / seconds)
   return {
