@@ -29,6 +29,10 @@ _ACCEPT = flags.DEFINE_bool(
   'accept_changed_days', False, 'Continue although days that were learned have '
   'changed or are missing; what was learned of them stays.',
 )  # fmt: skip
+_ACCEPT_RATES = flags.DEFINE_bool(
+  'accept_changed_rates', False, 'Continue with learning rates, warm-ups or '
+  'clips other than those of the work directory, from the last checkpoint on.',
+)  # fmt: skip
 _PROFILE = flags.DEFINE_integer(
   'profile', 0, 'Traces so many wake steps, and rounds of a night, into '
   'profile/ of the work directory; view them with xprof or Perfetto.', 0,
@@ -109,6 +113,7 @@ def _run(stop):
   made = study.Study(
     config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
     profile=_PROFILE.value, accept_changed_days=_ACCEPT.value,
+    accept_changed_rates=_ACCEPT_RATES.value,
   )  # fmt: skip
   runs = made.run()
   if processes.is_first():

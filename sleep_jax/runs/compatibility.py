@@ -1,6 +1,7 @@
 """Which parts of a config must be equal to continue or reuse a run."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleep_jax import errors
@@ -14,6 +15,8 @@ FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
   'data.extra_days', 'data.growing', 'data.too_long',
 )  # fmt: skip
+# Keys that may also differ if the user accepts it.
+_RATES = ('learning_rate', 'learning_rates', 'warmup', 'clip')
 # What an initial model depends on.
 _PRETRAINED_WITH = (
   'data', 'tokenizer', 'model', 'levels', 'pretrain', 'replay'
@@ -40,6 +43,69 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   if not found.get('wake', {}).get('epochs'):
     found = workdir.without(found, ('wake.epochs',))
   return found
+
+
+def check_workdir(
+  folder: workdir.Folder, config: dict[str, Any], *, accept_rates: bool
+) -> list[str]:
+  """Checks that a config may use a work directory; creates it if missing.
+
+  Args:
+    folder: the work directory.
+    config: of the study, as JSON returns it.
+    accept_rates: whether rates, warm-ups and clips may differ.
+
+  Returns:
+    A line for each difference that is accepted.
+
+  Raises:
+    WorkdirError: the folder belongs to another config; lists the differences.
+    StorageError: the folder cannot be written to.
+  """
+  workdir.check_writable(folder)
+  old = workdir.read_config(folder)
+  if old is None:
+    return []
+  found = [*workdir.differences(bound(old), bound(config))]
+  if without_rates(bound(old)) != without_rates(bound(config)):
+    workdir.check_config(folder, config, bound=bound)
+  elif found and not accept_rates:
+    raise errors.WorkdirError(
+      f'The work directory {folder} has other rates:\n  '
+      + '\n  '.join(found)
+      + '\nTo continue with these from the last checkpoint on, add '
+      '--accept_changed_rates. Or choose another --workdir, or run with the '
+      'config in its config.json.'
+    )
+  return found
+
+
+def with_changes(
+  folder: workdir.Folder, about: dict[str, Any], changes: Sequence[str]
+) -> dict[str, Any]:
+  """Returns the provenance of a study, with all changes that were accepted.
+
+  Args:
+    folder: work directory, whose `about.json` holds earlier changes.
+    about: provenance of this start.
+    changes: that were accepted at this start.
+  """
+  file = folder / 'about.json'
+  earlier = json.loads(file.read_text()) if file.exists() else {}
+  found = [*earlier.get('accepted', ()), *changes]
+  return {**about, 'accepted': found} if found else about
+
+
+def without_rates(config: Any) -> Any:
+  """Returns a part of a config without what may be lowered after a divergence.
+
+  The state of an optimizer does not depend on these settings.
+  """
+  if isinstance(config, Mapping):
+    return {k: without_rates(v) for k, v in config.items() if k not in _RATES}
+  if isinstance(config, (list, tuple)):
+    return [without_rates(item) for item in config]
+  return config
 
 
 def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def advice(
 
 def _trained(state: state_lib.State) -> dict[str, Any]:
   """Returns the parts of a state that training changes."""
-  parts = {
+  parts: dict[str, Any] = {
     'the weights': (state.weights.params, state.average),
     'optimizer states': (state.opt, state.sums),
   }

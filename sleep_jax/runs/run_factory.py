@@ -246,6 +246,8 @@ class RunFactory:
       ),
       keep=settings.keep,
       disk_budget_bytes=settings.disk_budget_bytes,
+      # Those of the work directory have been compared, or accepted.
+      bound=compatibility.without_rates,
     )
 
   def progress_of(self, seed: int, name: str) -> dict[str, Any] | None:

@@ -316,8 +316,8 @@ class Session:
     shown = progress.Progress() if self._verbose else progress.silent()
     return study.Study(
       self._config, str(self.folder / RUN), progress=shown,
-      accept_changed_days=True, days=[str(path) for path in self.days],
-      programs=self._programs,
+      accept_changed_days=True, accept_changed_rates=True,
+      days=[str(path) for path in self.days], programs=self._programs,
     )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class Study:
     restore_cycle: int | None = None,
     profile: int = 0,
     accept_changed_days: bool = False,
+    accept_changed_rates: bool = False,
     days: Sequence[str] | None = None,
     progress: progress_lib.Progress | None = None,
     programs: dict[Any, programs_lib.Programs] | None = None,
@@ -69,6 +70,8 @@ class Study:
       stop: returns whether the study is asked to stop.
       restore_cycle: cycle to which all runs that came so far go back first.
       profile: number of wake steps, and of rounds of a night, to trace.
+      accept_changed_rates: continue although learning rates, warm-ups or
+        clips differ from those that the work directory has.
       accept_changed_days: continue although days that were learned have
         changed or are missing.
       days: files of the days after those of the dataset, in order; None: those
@@ -90,7 +93,9 @@ class Study:
     config_checks.check(self._plain)
     self._placement = sharding.make(**config.mesh)
     self.folder = workdir.path(folder)
-    workdir.check_config(self.folder, self._plain, bound=compatibility.bound)
+    self._changed_rates = compatibility.check_workdir(
+      self.folder, self._plain, accept_rates=accept_changed_rates
+    )
     processes.check_same(json.dumps(self._plain), 'config')
     if profile and workdir.in_bucket(self.folder):
       raise errors.ConfigError(
@@ -134,7 +139,11 @@ class Study:
       else:
         for line in self._reading:
           self._progress.say(line)
-      self._results.provenance = provenance.describe(self._plain)
+      self._results.provenance = compatibility.with_changes(
+        self.folder, provenance.describe(self._plain), self._changed_rates
+      )
+      for line in self._changed_rates:
+        self._progress.say(f'accepted: {line}')
       workdir.write_json(self._own / 'config.json', self._plain)
       workdir.write_json(self._own / 'about.json', self._results.provenance)
       if self._restore_cycle is not None:

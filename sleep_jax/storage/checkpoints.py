@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orbax.checkpoint as ocp
@@ -45,6 +45,7 @@ class Checkpoints:
     config: dict[str, Any],
     keep: int = 3,
     disk_budget_bytes: int | None = None,
+    bound: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
   ):
     """Opens the folder and creates it if it is missing.
 
@@ -56,6 +57,7 @@ class Checkpoints:
       disk_budget_bytes: older cycles are deleted until the rest and one moment
         fit in this many bytes; the newest cycle is never deleted. During a
         save the folder holds one more checkpoint. None sets no limit.
+      bound: returns the part of `config` that must be the same.
 
     Raises:
       StorageError: the folder cannot be created or written to.
@@ -70,6 +72,7 @@ class Checkpoints:
     self.folder = epath.Path(root)
     # As JSON returns it, for comparison with saved configs.
     self._config = json.loads(json.dumps(config))
+    self._bound = bound
     cycles = self.folder / 'cycles'
     policies = {
       'cycles': _NewestThatFit(cycles, keep, disk_budget_bytes),
@@ -135,7 +138,8 @@ class Checkpoints:
       WorkdirError: it is damaged or was saved under another config.
     """
     progress = self._read(series, number, progress=ocp.args.JsonRestore())
-    differences = list(_differences(progress.pop('config'), self._config))
+    saved = self._bound(progress.pop('config'))
+    differences = list(_differences(saved, self._bound(self._config)))
     if differences:
       shown = '\n  '.join(differences[:5])
       raise errors.WorkdirError(
