@@ -10,9 +10,8 @@ branch. A field that is missing gets the default of transformers.
 
 import dataclasses
 import pathlib
+import warnings
 from typing import Any
-
-from absl import logging
 
 from sleep_jax import errors
 from sleep_jax.interop import hf_fields, hf_known_fields, hf_layers, hf_rope
@@ -132,10 +131,12 @@ def text_config(config: hf_fields.Config, path: pathlib.Path) -> dict[str, Any]:
       path, 'text_config.model_type', inner['model_type'], repr(_GEMMA)
     )
   if inner.pop('final_logit_softcapping', None) is not None:
-    logging.warning(
-      '%s: final_logit_softcapping has no effect: transformers ignores it in '
-      'the multimodal architecture.', path,
-    )  # fmt: skip
+    warnings.warn(
+      f'{path}: final_logit_softcapping has no effect: transformers ignores it '
+      'in the multimodal architecture.',
+      errors.ModelFileWarning,
+      stacklevel=3,
+    )
   inner['tie_word_embeddings'] = config.get('tie_word_embeddings', True)
   for field in ('bos_token_id', 'eos_token_id', 'pad_token_id', 'dtype',
                 'torch_dtype'):  # fmt: skip
@@ -233,10 +234,12 @@ def _gemma(config, width, path) -> dict[str, Any]:
   """Returns the settings that only Gemma 3 has."""
   scalar = hf_fields.number(config, 'query_pre_attn_scalar', 256, path)
   if hf_fields.optional_number(config, 'attn_logit_softcapping', path):
-    logging.warning(
-      '%s: attn_logit_softcapping has no effect: transformers reads it and '
-      'does not apply it in Gemma 3.', path,
-    )  # fmt: skip
+    warnings.warn(
+      f'{path}: attn_logit_softcapping has no effect: transformers reads it and '
+      'does not apply it in Gemma 3.',
+      errors.ModelFileWarning,
+      stacklevel=3,
+    )
   return dict(
     norm_offset=1.0,
     post_norms=True,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.interop import hf_checkpoint
+from sleep_jax.interop import hf_checkpoint, weight_files
 from sleep_jax.runs import day_records
 from sleep_jax.storage import lock, workdir
 
@@ -41,6 +41,7 @@ def find(source: str) -> Source:
   if (path / 'config.json').is_file():
     config = hf_checkpoint.read_config(path)
     return Source(path, 'run' if 'strategies' in config else 'model', config)
+  weight_files.refuse_adapter(path)
   if not path.exists():
     found = 'it does not exist'
   elif not path.is_dir():
