@@ -235,8 +235,8 @@ def _gemma(config, width, path) -> dict[str, Any]:
   scalar = hf_fields.number(config, 'query_pre_attn_scalar', 256, path)
   if hf_fields.optional_number(config, 'attn_logit_softcapping', path):
     warnings.warn(
-      f'{path}: attn_logit_softcapping has no effect: transformers reads it and '
-      'does not apply it in Gemma 3.',
+      f'{path}: attn_logit_softcapping has no effect: transformers reads it '
+      'and does not apply it in Gemma 3.',
       errors.ModelFileWarning,
       stacklevel=3,
     )

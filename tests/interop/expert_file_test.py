@@ -1,12 +1,18 @@
 """Experts saved to a file and attached to their base model again."""
 
 import dataclasses
+import functools
+import json
+import pathlib
+import tempfile
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
-from sleep_jax.interop import expert_file
+from sleep_jax import errors
+from sleep_jax.interop import expert_file, tensor_file
 from sleep_jax.model import transformer
 from tests import testing
 
@@ -129,3 +135,97 @@ def test_files_that_cannot_be_written_or_read_are_refused(tmp_path):
     expert_file.read_card(str(broken))
   with pytest.raises(FileNotFoundError, match='does not exist'):
     expert_file.read_card(str(tmp_path / 'none'))
+
+
+def _rewrite(path, change_card=None, change_tensors=None):
+  """Changes the card or the tensors of an expert file."""
+  _, metadata = tensor_file.read_header(path)
+  card, tensors = json.loads(metadata['card']), safetensors.load_file(path)
+  if change_card:
+    card |= change_card
+  if change_tensors:
+    change_tensors(tensors)
+  safetensors.save_file(tensors, path, metadata={'card': json.dumps(card)})
+
+
+@functools.cache
+def _example():
+  """Returns an expert file as bytes, its base model and the weights."""
+  model, weights = _model_with_experts()
+  history = [{'night': 1, 'level': 2, 'slot': 1, 'event': '<script>x</script>'}]
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, 'nights.safetensors')
+    expert_file.save(model, weights, str(path), expert_history=history)
+    return path.read_bytes(), *_base_only(model, weights)
+
+
+def _saved(tmp_path):
+  """Writes an expert file; returns its path, base model and weights."""
+  content, model, weights = _example()
+  path = tmp_path / 'nights.safetensors'
+  path.write_bytes(content)
+  return path, model, weights
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('levels', 10**9), ('levels', 0), ('levels', '3'), ('levels', None),
+    ('experts', []), ('experts', {}), ('experts', {'9': [0]}),
+    ('experts', {'2': [-1]}), ('experts', {'2': [1, 1]}),
+    ('experts', {'../2': [1]}), ('experts', {'2': 'all'}),
+    ('ranks', {'2': 0, '3': 1}), ('ranks', {'2': 10**9}), ('ranks', 3),
+    ('arrangement', 'depth'), ('arrangement', ['sequential']),
+    ('router', 'eval'), ('router_spread', -1.0), ('router_spread', 'wide'),
+    ('top_k', -1), ('top_k', 1.5), ('base', 7),
+  ],
+)  # fmt: skip
+def test_a_card_that_contradicts_itself_is_refused(tmp_path, field, value):
+  path, model, weights = _saved(tmp_path)
+  _rewrite(path, {field: value})
+  with pytest.raises(
+    errors.ModelFileError, match=f'nights.safetensors: field {field!r}'
+  ):
+    expert_file.attach(model, weights, str(path))
+
+
+def _set(name, value):
+  return lambda tensors: tensors.__setitem__(name, value)
+
+
+@pytest.mark.parametrize(
+  'card, tensors, message',
+  [
+    (None, lambda t: t.pop('2/1/A'), "tensor '2/1/A' is missing"),
+    (None, _set('9/9/A', np.ones(2, 'f4')), "'9/9/A' is there, but"),
+    (None, _set('2/1/A', np.ones((1, 2, 3), 'f4')), "'2/1/A' has shape"),
+    (None, _set('2/1/bias', np.ones(2, 'i4')), "'2/1/bias' has shape"),
+    (None, lambda t: t['2/1/B'].fill(np.nan), "'2/1/B' has numbers that are"),
+    ({'ranks': {'2': 10**9, '3': 10**9}}, None, "tensor '2/1/A' has shape"),
+    ({'experts': {'2': [1], '3': [2]}}, None, "'2/3/A' is there, but"),
+  ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_the_base_model_are_refused(
+  tmp_path, card, tensors, message
+):
+  path, model, weights = _saved(tmp_path)
+  _rewrite(path, card, tensors)
+  with pytest.raises(errors.ModelFileError, match=message):
+    expert_file.attach(model, weights, str(path))
+
+
+@pytest.mark.parametrize('card', ['7', '{', '[' * 10**5, '{"format": NaN}'])
+def test_a_card_that_is_no_object_is_refused(tmp_path, card):
+  path = tmp_path / 'nights.safetensors'
+  safetensors.save_file(
+    {'a': np.ones(1, 'f4')}, path, metadata={'card': card}
+  )  # fmt: skip
+  with pytest.raises(errors.ModelFileError, match='is not an expert file'):
+    expert_file.read_card(str(path))
+
+
+def test_markup_in_a_card_is_only_text(tmp_path):
+  path, model, weights = _saved(tmp_path)
+  expert_file.attach(model, weights, str(path))
+  history = expert_file.read_card(str(path))['ledger']
+  assert history[0]['event'] == '<script>x</script>'
