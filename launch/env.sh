@@ -69,7 +69,7 @@ else
     "$base" -m venv --clear "$venv"
   fi
   rm -f "$stamp"
-  echo 'Environment: installing requirements.txt (about 800 MB).'
+  echo 'Environment: installing requirements.txt (about 1.1 GB).'
   "$python" -m pip install --quiet --disable-pip-version-check --no-input \
     --requirement requirements.txt \
     || fail "The installation failed, see above. Run the same command again;" \

@@ -15,7 +15,7 @@ from sleep_jax import errors
 Row = tuple[str, dict[str, Any]]  # 'file:line' and the object.
 OnError = Callable[[errors.DataError], None]
 
-MAX_ROW_BYTES = 64 * 2**20  # A row is held in memory several times.
+MAX_ROW_BYTES = 16 * 2**20  # Tokenizing takes about 30 times as much memory.
 _READ_CHARS = 2**18
 _BOM = b'\xef\xbb\xbf'
 _SPACE = re.compile(r'[ \t\r\n]*')
