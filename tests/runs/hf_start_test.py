@@ -4,10 +4,13 @@ import functools
 import json
 import shutil
 
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from configs import jsonl
+from sleep_jax import errors
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_checkpoint, hf_tokenizer, open_model
 from sleep_jax.runs import hf_start, study
@@ -164,6 +167,26 @@ def test_a_run_from_an_imported_model_does_not_need_the_checkpoint(
   assert initial.base_model is not None
   assert not np.any(initial.weights.active_NE)
   assert np.any(final.weights.active_NE)
+
+
+def test_an_imported_model_keeps_a_head_that_its_config_ties(home):
+  """The weights decide; later starts see the config alone."""
+  path = home / 'base_model' / 'model.safetensors'
+  tensors = safetensors.load_file(path)
+  head = tensors['model.embed_tokens.weight'][::-1].copy()
+  safetensors.save_file(tensors | {'lm_head.weight': head}, path)
+  config = _config(home)
+  with pytest.warns(errors.ModelFileWarning, match='the head is kept'):
+    hf_start.import_model(
+      config, str(home / 'imported'), str(home / 'base_model')
+    )
+  shutil.rmtree(home / 'base_model')
+  loaded = open_model.open_model(str(home / 'imported'), strategy='pretrain')
+  assert not loaded.model.config.tied
+  np.testing.assert_array_equal(
+    np.asarray(loaded.weights.params['head'], 'f4'),
+    head.T.astype(ml_dtypes.bfloat16).astype('f4'),
+  )
 
 
 def test_an_import_that_fails_writes_nothing(home):
