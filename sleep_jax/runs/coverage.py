@@ -58,7 +58,7 @@ class Day:
   def prompts(self) -> int:
     """Number of prompts that the day offers: one per text or window read."""
     share = min(self.passes, 1.0)
-    return round(max(self.rows, self.windows) * share)
+    return round(max(self.rows - self.skipped, self.windows) * share)
 
 
 def days(
@@ -151,8 +151,8 @@ def _line(group):
   day = group[0]
   text = f'{_name(group)}: {day.rows:,} rows'
   if day.skipped:
-    text += f', {day.skipped:,} of them left out'
-  if day.windows != day.rows:
+    text += f', {day.skipped:,} left out as too long'
+  if day.windows != day.rows - day.skipped:
     text += f', in {day.windows:,} windows'
   text += f'; {day.steps:,} wake steps read '
   if day.unread:

@@ -19,56 +19,53 @@ def check_periods(levels: Sequence[events.Level]) -> None:
   Raises:
     ConfigError: a period is invalid; names the field and the expected value.
   """
-  for number, level in enumerate(levels, 1):
+  for number, level in enumerate(levels):
+    place = f'config.levels[{number}]'
     update, sleep = level.update_period, level.sleep_period
     if isinstance(update, int) and update < 1:
       raise errors.ConfigError(
-        f'levels[{number}].update_period is {update}: expected at least 1 step.'
+        f'{place}.update_period is {update}: expected at least 1 step.'
       )
-    _check_sleep(number, 'sleep_period', sleep)
+    _check_sleep(f'{place}.sleep_period', sleep)
     context = level.context_sleep_period
-    if number > 1 and context != config.INFINITE:
+    if number and context != config.INFINITE:
       raise errors.ConfigError(
-        f'levels[{number}].context_sleep_period is {context!r}: expected '
-        "'infinite'. The context window is consolidated only into levels[1], "
-        'the fastest.'
+        f"{place}.context_sleep_period is {context!r}: expected 'infinite'. "
+        'The context window is consolidated only into levels[0], the fastest.'
       )
-    _check_sleep(number, 'context_sleep_period', context)
-    if number == len(levels):
+    _check_sleep(f'{place}.context_sleep_period', context)
+    if number == len(levels) - 1:
       if not update == sleep == config.INFINITE:
         raise errors.ConfigError(
-          f'levels[{number}], the slowest, has update_period {update!r} and '
+          f'{place}, the slowest, has update_period {update!r} and '
           f"sleep_period {sleep!r}: set both to 'infinite', because it has "
           'no receiver.'
         )
       continue
     if not isinstance(update, int):
       raise errors.ConfigError(
-        f'levels[{number}].update_period is {update!r}: expected a number of '
-        'wake steps; only the slowest level is infinite.'
+        f'{place}.update_period is {update!r}: expected a number of wake '
+        'steps; only the slowest level is infinite.'
       )
     if isinstance(sleep, int) and sleep % update:
       raise errors.ConfigError(
-        f'levels[{number}].sleep_period {sleep} is not a multiple of its '
+        f'{place}.sleep_period {sleep} is not a multiple of its '
         f'update_period {update}: set it to a multiple, so that no gradients '
         'are pending when the level sleeps.'
       )
-    slower = levels[number].update_period
+    slower = levels[number + 1].update_period
     if isinstance(slower, int) and slower % update:
       raise errors.ConfigError(
-        f'levels[{number + 1}].update_period {slower} is not a multiple of '
-        f'levels[{number}].update_period {update}: change one of them.'
+        f'config.levels[{number + 1}].update_period {slower} is not a multiple '
+        f'of {place}.update_period {update}: change one of them.'
       )
 
 
-def _check_sleep(number, field, period):
+def _check_sleep(place, period):
   names = (config.EXPERIENCE, config.INFINITE)
   if not isinstance(period, int) and period not in names:
     raise errors.ConfigError(
-      f'levels[{number}].{field} is {period!r}: expected steps, '
-      "'experience' or 'infinite'."
+      f"{place} is {period!r}: expected steps, 'experience' or 'infinite'."
     )
   if isinstance(period, int) and period < 1:
-    raise errors.ConfigError(
-      f'levels[{number}].{field} is {period}: expected at least 1 step.'
-    )
+    raise errors.ConfigError(f'{place} is {period}: expected at least 1 step.')

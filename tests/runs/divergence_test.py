@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -291,8 +293,11 @@ class _State:
   night: object
 
 
-def test_a_changed_rate_needs_consent_and_is_recorded(one_device, tmp_path):
-  study.Study(tiny_study.config(), tmp_path).run()
+def test_a_changed_rate_needs_consent_and_is_recorded(
+  one_device, tmp_path_factory, tmp_path
+):
+  finished = tiny_study.finished_study(tmp_path_factory.getbasetemp(), 'sleep')
+  tmp_path = pathlib.Path(shutil.copytree(finished, tmp_path / 'run'))
   changed = tiny_study.config()
   changed.expert_optimizer.learning_rate = 5e-3
   with pytest.raises(
@@ -307,7 +312,7 @@ def test_a_changed_rate_needs_consent_and_is_recorded(one_device, tmp_path):
   ).run()
   (line,) = [x for x in progress.messages if x.startswith('accepted: ')]
   assert '0.01 there, 0.005 now' in line
-  study.Study(changed, tmp_path).run()  # From now on it belongs to this config.
+  study.Study(changed, tmp_path)  # From now on it belongs to this config.
   about = json.loads((tmp_path / 'about.json').read_text())
   assert about['accepted'] == [line.removeprefix('accepted: ')]
   # Anything else is refused in either case.

@@ -109,6 +109,37 @@ def test_steps_per_experience_are_whole_update_periods():
   assert events.steps_per_experience(_levels((5, 10)), 7) == 7
 
 
+def test_passes_become_whole_steps_that_read_every_row():
+  assert events.steps_of_passes(10, 1, 4) == 3
+  assert events.steps_of_passes(10, 2, 4) == 5
+  assert events.steps_of_passes(10, 1.1, 11) == 1  # 11.000000000000002 rows.
+  assert events.steps_of_passes(10, 0.01, 4) == 1
+  for num, passes, size in itertools.product((1, 7, 64), (1, 3), (1, 5, 100)):
+    steps = events.steps_of_passes(num, passes, size)
+    assert (steps - 1) * size < num * passes <= steps * size
+
+
+def test_days_may_have_different_numbers_of_steps():
+  levels = _levels((1, 'experience'), (6, 6))
+  plan = events.make_events(levels, num_experiences=3, steps=(2, 5, 1))
+  waking = [e for e in plan if e.kind == events.WAKE]
+  assert [e.experience for e in waking] == [1, 1, 2, 2, 2, 2, 2, 3]
+  assert [e.local_step for e in waking] == [0, 1, 0, 1, 2, 3, 4, 0]
+  assert [e.step for e in waking if e.ends] == [2, 7, 8]
+  assert [(e.step, e.sender) for e in plan if e.kind == events.SLEEP] == [
+    (2, 1), (6, 2), (7, 1), (8, 1)
+  ]  # fmt: skip
+  equal = events.make_events(levels, num_experiences=3, steps=(4, 4, 4))
+  assert equal == events.make_events(levels, num_experiences=3, steps=4)
+
+
+def test_a_day_that_is_appended_moves_no_earlier_event():
+  levels = _levels((1, 'experience'), (6, 6))
+  two = events.make_events(levels, num_experiences=2, steps=(2, 5))
+  three = events.make_events(levels, num_experiences=3, steps=(2, 5, 9))
+  assert three[: len(two)] == two
+
+
 def test_bank_grows_by_nights_of_the_faster_level_and_is_reset_by_its_own():
   levels = _levels((1, 2), (2, 6), slots=9)
   plan = events.make_events(levels, num_experiences=1, steps=18)
@@ -128,8 +159,8 @@ def test_bank_that_would_overflow_raises_at_the_start():
   ('periods', 'message'),
   [
     ([(2, 3)], 'sleep_period 3 is not a multiple of its update_period 2'),
-    ([(2, 2), (5, 5)], r'levels\[2\].update_period 5 is not a multiple'),
-    ([(0, 1)], r'levels\[1\].update_period is 0: expected at least 1'),
+    ([(2, 2), (5, 5)], r'config.levels\[1\].update_period 5 is not a multiple'),
+    ([(0, 1)], r'config.levels\[0\].update_period is 0: expected at least 1'),
     ([('infinite', 1)], "update_period is 'infinite': expected a number"),
     ([(1, 'often')], "sleep_period is 'often': expected steps"),
   ],
@@ -142,7 +173,7 @@ def test_invalid_periods_raise(periods, message):
 def test_slowest_level_must_be_infinite():
   levels = _levels((1, 1))
   invalid = [levels[0], config.Level(8, 4, 'infinite', 4, 1)]
-  with pytest.raises(ValueError, match=r'levels\[2\], the slowest'):
+  with pytest.raises(ValueError, match=r'config.levels\[1\], the slowest'):
     checks.check_periods(invalid)
 
 
