@@ -94,7 +94,7 @@ def schema(config):
       evaluator.Evaluator, but=('model', 'stream', 'initial_model')
     ),
     'checkpoint': {
-      **_arguments(checkpoints.Checkpoints, but=('folder', 'config')),
+      **_arguments(checkpoints.Checkpoints, but=('folder', 'config', 'bound')),
       'every_seconds': REQUIRED,
     },
     'mesh': _arguments(sharding.make, but=('devices',)),

@@ -263,14 +263,14 @@ def make(
       f'{config.num_layers} blocks, or none if model.window is 0.'
     )
   _check_depth(config)
-  for number, level in enumerate(config.levels, 1):
+  for number, level in enumerate(config.levels):
     if level.hidden < 1:
       raise errors.ConfigError(
-        f'levels[{number}].hidden is {level.hidden}: expected at least 1.'
+        f'config.levels[{number}].hidden is {level.hidden}: expected at least 1.'
       )
     if level.slots and not level.rank:
       raise errors.ConfigError(
-        f'levels[{number}] has {level.slots} expert slots of rank 0: '
+        f'config.levels[{number}] has {level.slots} expert slots of rank 0: '
         'set rank to at least 1, or slots to 0.'
       )
   return config
