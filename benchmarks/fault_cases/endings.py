@@ -9,7 +9,7 @@ and caches.
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 _TIMES = ('seconds', 'cpu_seconds')
@@ -21,23 +21,25 @@ _TEMPORARY = ('tmp', '.new', '.part')
 Ending = dict[str, str]
 
 
-def read(work: pathlib.Path) -> Ending:
+def read(work: pathlib.Path, without: Collection[str] = ()) -> Ending:
   """Returns name -> hash of everything that must be equal at the end.
 
   Args:
     work: work directory of a run, a session or a chat.
+    without: fields of JSON that may differ, besides times.
   """
+  free = {*_TIMES, *without}
   found = {}
   for path in sorted(work.rglob('*')):
     inside = path.relative_to(work)
     if any(part in _CACHES for part in inside.parts):
       continue
     if path.is_dir() and path.name.startswith('cycle_'):
-      found |= _checkpoint(path, inside, work)
+      found |= _checkpoint(path, inside, work, free)
     elif 'checkpoints' in inside.parts or not path.is_file():
       continue
     elif path.name not in _FREE:
-      found[str(inside)] = _text(path, work)
+      found[str(inside)] = _text(path, work, free)
   return found
 
 
@@ -63,7 +65,7 @@ def differences(one: Ending, other: Ending) -> list[str]:
   return found
 
 
-def _checkpoint(path, inside, work) -> Ending:
+def _checkpoint(path, inside, work, free) -> Ending:
   import jax
   import numpy as np
   import orbax.checkpoint as ocp
@@ -77,7 +79,7 @@ def _checkpoint(path, inside, work) -> Ending:
     found[name] = _hash(f'{x.shape} {x.dtype} '.encode() + x.tobytes())
   progress = json.loads((path / 'progress' / 'metadata').read_text())
   progress.pop('config')
-  text = json.dumps(_without_times(progress), sort_keys=True)
+  text = json.dumps(_without(progress, free), sort_keys=True)
   found[f'{inside}/progress'] = _hash(text.replace(str(work), '').encode())
   return found
 
@@ -93,22 +95,22 @@ def _leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
     yield name, tree
 
 
-def _text(path: pathlib.Path, work: pathlib.Path) -> str:
-  """Returns a hash of a file; of JSON without times, of paths without home."""
+def _text(path: pathlib.Path, work: pathlib.Path, free: set[str]) -> str:
+  """Returns a hash of a file, without the path of the work directory."""
   data = path.read_bytes()
   if path.suffix in ('.json', '.jsonl'):
     lines = data.decode().splitlines() if path.suffix == '.jsonl' else [data]
     data = json.dumps(
-      [_without_times(json.loads(line)) for line in lines], sort_keys=True
+      [_without(json.loads(line), free) for line in lines], sort_keys=True
     ).encode()
   return _hash(data.replace(str(work.parent).encode(), b''))
 
 
-def _without_times(value: Any) -> Any:
+def _without(value: Any, free: set[str]) -> Any:
   if isinstance(value, dict):
-    return {k: _without_times(v) for k, v in value.items() if k not in _TIMES}
+    return {k: _without(v, free) for k, v in value.items() if k not in free}
   if isinstance(value, list):
-    return [_without_times(item) for item in value]
+    return [_without(item, free) for item in value]
   return value
 
 

@@ -89,9 +89,12 @@ def messages_left(home: pathlib.Path) -> str:
   """
   days = sorted((work(home) / 'days').glob('day_*.jsonl'))
   file = work(home) / 'today.json'
-  today = json.loads(file.read_text()) if file.exists() else []
-  said = sum(message['role'] == 'user' for message in today)
-  lines = ['/sleep'] if days and not today else []
+  today = json.loads(file.read_text()) if file.exists() else {}
+  messages = today.get('messages', [])
+  if today.get('becomes') in [day.stem for day in days]:
+    messages = []
+  said = sum(message['role'] == 'user' for message in messages)
+  lines = ['/sleep'] if days and not messages else []
   for day in MESSAGES[len(days) :]:
     lines += [*day[said:], '/sleep']
     said = 0

@@ -1,0 +1,3 @@
+"""Days of chats and sessions whose files change between two starts."""
+
+CASES = ()
