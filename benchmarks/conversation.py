@@ -182,7 +182,8 @@ def chat_config():
   """
   c = chat_configs.get_config()
   c.data.update(context=WINDOW, overlap=OVERLAP)
-  c.wake.steps = 9  # At least the number of windows of a day.
+  # At least the number of windows of a day.
+  c.wake.update(steps=9, epochs=0)
   c.data.settings.templates = ()
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (

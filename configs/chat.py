@@ -15,7 +15,6 @@ def get_config():
   c.name = 'chat'
   c.data.context = 256
   c.data.batch_size = 1
-  c.wake.steps = 4
   c.replay.day = 64
   c.consolidate.full = 'merge'
   return c

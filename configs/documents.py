@@ -39,7 +39,7 @@ def get_config():
     ),
     own | dict(slots=0, rank=0),
   )  # fmt: skip
-  c.wake.steps = 32  # Of batch_size texts each; must cover all of a day.
+  c.wake.epochs = 1  # Each window of a day is read once, and changes nothing.
   c.wake.optimizers = (dict(learning_rate=0.0),)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old, day | dict(teacher='context', draws=96))

@@ -266,7 +266,8 @@ def make(
   for number, level in enumerate(config.levels):
     if level.hidden < 1:
       raise errors.ConfigError(
-        f'config.levels[{number}].hidden is {level.hidden}: expected at least 1.'
+        f'config.levels[{number}].hidden is {level.hidden}: expected at least '
+        '1.'
       )
     if level.slots and not level.rank:
       raise errors.ConfigError(

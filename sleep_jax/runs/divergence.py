@@ -171,15 +171,17 @@ class Monitor:
     losses = ', '.join(f'{loss:.4g}' for loss in self._losses)
     shown = f' (last losses: {losses})' if losses else ''
     saved = self._checkpoints.latest_progress()
-    kept = 'There is no earlier state'
+    kept = 'No state was saved before'
+    further = ''
     if saved is not None:
       series, number, _ = saved
       kept = f'The last good state, {series[:-1]} {number}, is kept'
+      further = ', and --restore_cycle=N to go further back'
     return errors.DivergedError(
       f'{place}: {found}{shown}. The phase stops and is not saved. {kept}. '
-      f'Look at {self._advice[self._kind]}. The same command starts again from '
-      'the last good state; with another rate, warmup or clip add '
-      '--accept_changed_rates, and --restore_cycle=N to go further back.'
+      f'Look at {self._advice[self._kind]}. To continue with another rate, '
+      'warmup or clip, set it and add --accept_changed_rates to the same '
+      f'command{further}.'
     )
 
   def to_save(self) -> dict[str, Any]:

@@ -44,5 +44,5 @@ def test_expert_slots_of_rank_0_are_refused():
 def test_a_level_without_hidden_units_is_refused():
   levels = [dict(level) for level in testing.levels((1, 1))]
   levels[0]['hidden'] = 0
-  with pytest.raises(ValueError, match=r'levels\[1\].hidden is 0'):
+  with pytest.raises(ValueError, match=r'config.levels\[0\].hidden is 0'):
     config.make(SIZES, levels, vocab_size=32)

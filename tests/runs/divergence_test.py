@@ -53,7 +53,7 @@ def test_a_loss_that_is_not_finite_is_named_with_phase_step_and_setting(
   assert message.startswith(
     'sleep: day_3, wake step 7: the loss is nan (last losses: 2.5, 3.5, nan). '
   )
-  assert 'There is no earlier state.' in message
+  assert 'No state was saved before.' in message
   assert 'config.wake.optimizers[0].learning_rate (0.001)' in message
   assert '--accept_changed_rates' in message
 
