@@ -29,12 +29,7 @@ def load(base_model: hf_checkpoint.HfCheckpoint) -> tokenizer_lib.HuggingFace:
   if not path.is_file():
     raise errors.MissingFileError(_no_tokenizer(base_model.folder))
   text = json_file.read_text(path)
-  try:
-    parsed = tokenizers.Tokenizer.from_str(text)
-  except Exception as error:  # The library raises nothing more specific.
-    raise errors.ModelFileError(
-      f'{path} is not a valid tokenizer ({error}): download it again.'
-    ) from error
+  parsed = _parse(text, path)
   _check_ids(parsed, base_model, path)
   config_path = base_model.folder / 'tokenizer_config.json'
   config = hf_checkpoint.check_token_ids(config_path, base_model.vocab_size)
@@ -89,6 +84,19 @@ def _no_tokenizer(home: pathlib.Path) -> str:
     'only fast tokenizers are supported. Convert it with transformers: '
     'AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER).'
   )
+
+
+def _parse(text: str, path: pathlib.Path) -> tokenizers.Tokenizer:
+  """Parses a tokenizer.json."""
+  try:
+    return tokenizers.Tokenizer.from_str(text)
+  except (KeyboardInterrupt, SystemExit):
+    raise
+  # The library raises nothing more specific; its panics are no `Exception`.
+  except BaseException as error:
+    raise errors.ModelFileError(
+      f'{path} is not a valid tokenizer ({error}): download it again.'
+    ) from error
 
 
 def _check_ids(

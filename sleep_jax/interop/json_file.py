@@ -14,6 +14,7 @@ from sleep_jax.storage import workdir
 
 # The index of 100,000 tensors has about 10 MB, a large tokenizer.json 40 MB.
 MAX_JSON, MAX_TEXT = 3 * 10**7, 10**8
+GIT_LFS = b'version https://git-lfs'  # How the placeholder of a file begins.
 
 
 def read(path: workdir.Folder) -> dict[str, Any]:
@@ -41,7 +42,10 @@ def read_text(path: workdir.Folder, max_bytes: int = MAX_TEXT) -> str:
         f'{path} has {size:,} bytes: expected at most {max_bytes:,}. A file of '
         'this kind is never that large: get it from its author again.'
       )
-    return path.read_bytes().decode('utf-8-sig')
+    content = path.read_bytes()
+    if content.startswith(GIT_LFS):
+      raise errors.ModelFileError(pointer(path))
+    return content.decode('utf-8-sig')
   except UnicodeDecodeError as error:
     raise errors.ModelFileError(
       f'{path} is not UTF-8 ({error}): download it again.'
@@ -50,6 +54,14 @@ def read_text(path: workdir.Folder, max_bytes: int = MAX_TEXT) -> str:
     raise
   except OSError as error:
     raise errors.StorageError(f'{path} cannot be read ({error}).') from error
+
+
+def pointer(path: workdir.Folder) -> str:
+  """Returns what to do with a file that git-lfs has not downloaded."""
+  return (
+    f'{path} is a pointer of git-lfs, not the file itself: run git lfs pull '
+    'in this directory, or download the file.'
+  )
 
 
 def parse(text: str, where: str) -> dict[str, Any]:

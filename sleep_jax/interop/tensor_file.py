@@ -74,7 +74,11 @@ def read_header(
   try:
     with path.open('rb') as file:
       size = os.fstat(file.fileno()).st_size
-      length = int.from_bytes(file.read(8), 'little')
+      start = file.read(len(json_file.GIT_LFS))
+      if start == json_file.GIT_LFS:
+        raise errors.StorageError(json_file.pointer(path))
+      length = int.from_bytes(start[:8], 'little')
+      file.seek(8)
       if size < 8 or length > min(size - 8, _MAX_HEADER):
         raise _damaged(
           path,

@@ -94,6 +94,16 @@ def test_a_damaged_file_is_named(home, file, content):
     _load(home)
 
 
+def test_a_tokenizer_on_which_the_library_panics_is_named(home):
+  """The exception of a panic is no `Exception`."""
+  path = home / 'tokenizer.json'
+  found = json.loads(path.read_text())
+  found['model']['continuing_subword_prefix'] = '\ud7ff'
+  path.write_text(json.dumps(found))
+  with pytest.raises(errors.ModelFileError, match='not a valid tokenizer'):
+    _load(home)
+
+
 @pytest.mark.parametrize('token', ['<none>', 7, {}, {'content': 7}])
 def test_an_end_token_that_the_tokenizer_lacks_is_refused(home, token):
   _change(home / 'config.json', eos_token_id=None)

@@ -32,6 +32,7 @@ def test_an_object_is_read_with_or_without_a_byte_order_mark(tmp_path):
     (b'{"a": 1', 'not valid JSON'),
     (b'', 'not valid JSON'),
     (b'\xff\xfe{\0}\0', 'not UTF-8'),
+    (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
   ],
 )
 def test_what_is_ambiguous_or_damaged_is_named(tmp_path, content, message):

@@ -132,6 +132,13 @@ def test_a_header_longer_than_the_file_is_not_read(tmp_path, length):
     tensor_file.read_header(file)
 
 
+def test_a_pointer_of_git_lfs_says_what_to_do(tmp_path):
+  file = tmp_path / 'x.safetensors'
+  file.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:0')
+  with pytest.raises(errors.StorageError, match='x.safetensors.*git lfs pull'):
+    tensor_file.read_header(file)
+
+
 def test_every_truncated_file_is_refused(path):
   content = path.read_bytes()
   for size in range(len(content)):
