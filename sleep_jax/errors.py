@@ -27,15 +27,12 @@ class TooLongError(DataError):
   """Rows have more tokens than the settings allow.
 
   Attributes:
-    num_rows: their number.
-    lines: a line for each of the first of them.
+    summary: of the rows, a `data.long_rows.Summary`.
   """
 
-  def __init__(
-    self, message: str, *, num_rows: int = 0, lines: tuple[str, ...] = ()
-  ):
+  def __init__(self, message: str, *, summary=None):
     super().__init__(message)
-    self.num_rows, self.lines = num_rows, lines
+    self.summary = summary
 
 
 class ModelFileError(SleepJaxError, ValueError):
@@ -63,6 +60,10 @@ class InUseError(WorkdirError):
 
 class DivergedError(SleepJaxError, ArithmeticError):
   """The loss or the weights are not finite any more."""
+
+
+class OutOfMemoryError(SleepJaxError, MemoryError):
+  """A device or the machine has not enough memory."""
 
 
 class MissingFileError(SleepJaxError, FileNotFoundError):

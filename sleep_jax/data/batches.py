@@ -5,7 +5,6 @@ access and batch `index` is the same for every caller, so a position in the
 stream is one integer and does not depend on the number of hosts.
 """
 
-import dataclasses
 import functools
 import zlib
 
@@ -13,24 +12,11 @@ import numpy as np
 import tensorstore
 
 from sleep_jax import errors, types
-from sleep_jax.data import row_layout
+from sleep_jax.data import long_rows, row_layout
 
 # The pretraining rows are shuffled under their former name, 'birth': the
 # results in docs/ were measured with that order.
 _SEED_NAMES = {'pretrain': 'birth'}
-
-
-@dataclasses.dataclass(frozen=True)
-class Skipped:
-  """Rows that were left out because they are too long.
-
-  Attributes:
-    num_rows: their number.
-    lines: a line for each of the first of them.
-  """
-
-  num_rows: int = 0
-  lines: tuple[str, ...] = ()
 
 
 class Source:
@@ -55,10 +41,10 @@ class Source:
     batch_size: int,
     seed: int,
     num_chats: int = 0,
-    skipped: Skipped = Skipped(),
+    skipped: long_rows.Summary | None = None,
   ):
     self.name = name
-    self.num_chats, self.skipped = num_chats, skipped
+    self.num_chats, self.skipped = num_chats, skipped or long_rows.Summary()
     self.num_rows = int(store.shape[0])
     self.num_tokens = num_tokens
     self.layout = layout

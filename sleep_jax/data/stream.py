@@ -9,11 +9,11 @@ import dataclasses
 from sleep_jax import errors, types
 from sleep_jax.data import (
   batches,
+  long_rows,
   probe_arrays,
   task_arrays,
   template_arrays,
   token_cache,
-  tokenization,
 )
 from sleep_jax.datasets import dataset as dataset_lib
 
@@ -134,9 +134,8 @@ def build(
     for source in (pretrain, held_out, *experiences)
   )
   if rows_too_long:
-    raise tokenization.too_long_error(
-      sum(error.num_rows for error in rows_too_long),
-      [line for error in rows_too_long for line in error.lines],
+    raise long_rows.error(
+      long_rows.merge(error.summary for error in rows_too_long)
     )
   probe_groups = [
     *dataset.probes.values(),

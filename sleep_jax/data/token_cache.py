@@ -22,13 +22,14 @@ import tensorstore
 from sleep_jax import errors, types
 from sleep_jax.data import (
   batches,
+  long_rows,
   packing,
   row_layout,
   tokenization,
 )
 from sleep_jax.datasets import dataset
 
-_FORMAT = 2  # Increase when the meaning of the cached arrays changes.
+_FORMAT = 3  # Increase when the meaning of the cached arrays changes.
 _CHUNK_ROWS = 1024  # Of a file, and of a block in memory.
 _READ_ROWS = 16  # Decoded for a row of a batch, whose rows lie anywhere.
 _INFO = 'about.json'
@@ -164,9 +165,7 @@ def make_source(
     batch_size=batch_size,
     seed=seed,
     num_chats=num_chats,
-    skipped=batches.Skipped(
-      about.get('num_skipped', 0), tuple(about.get('skipped', ()))
-    ),
+    skipped=long_rows.from_json(about['too_long']),
   )
 
 
@@ -181,17 +180,16 @@ class _Tokenized:
       encode: row -> its sequences, or why it is too long.
     """
     self._rows, self._encode = rows, encode
-    self._num_tokens = self._num_skipped = 0
-    self._skipped: list[str] = []
+    self._num_tokens, self._too_long = 0, long_rows.Summary()
 
   def __iter__(self) -> Iterator[tokenization.Sequence]:
     """Yields the sequences; rows that are too long are left out."""
     for row in self._rows:
       found = self._encode(row)
-      if isinstance(found, tokenization.TooLong):
-        self._num_skipped += 1
-        if len(self._skipped) < tokenization.MAX_LISTED:
-          self._skipped.append(str(found))
+      if isinstance(found, long_rows.TooLong):
+        self._too_long = long_rows.merge(
+          [self._too_long, long_rows.summarize([found])]
+        )
         continue
       for sequence in found:
         self._num_tokens += len(sequence.tokens)
@@ -201,8 +199,7 @@ class _Tokenized:
     """Returns what is known of the rows once all are tokenized."""
     return {
       'num_tokens': self._num_tokens,
-      'num_skipped': self._num_skipped,
-      'skipped': self._skipped,
+      'too_long': self._too_long.to_json(),
     }
 
 
@@ -213,14 +210,14 @@ def _check_skipped(name: str, about: dict[str, Any], *, too_long: str) -> None:
     TooLongError: rows are too long and are not to be skipped.
     DataError: all rows would be skipped.
   """
-  num, lines = about.get('num_skipped', 0), about.get('skipped', ())
-  if num and too_long == 'error':
-    raise tokenization.too_long_error(num, lines)
+  found = long_rows.from_json(about['too_long'])
+  if found.num_rows and too_long == 'error':
+    raise long_rows.error(found)
   if not about['num_tokens']:
     raise errors.DataError(
-      f'{name}: all of its {num:,} rows are too long, such as\n  {lines[0]}\n'
-      'With data.too_long=skip nothing is left of it: raise the field that is '
-      'named, or remove the file.'
+      f'{name}: all of its {found.num_rows:,} rows are too long, such as\n  '
+      f"{found.lines[0]}\nWith data.too_long='skip' nothing is left of it: "
+      'raise the field that is named, or remove the file.'
     )
 
 

@@ -5,13 +5,12 @@ be stored for rehearsal; it never contains a token of an answer.
 """
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
-from sleep_jax import errors, types
+from sleep_jax import types
+from sleep_jax.data import long_rows
 from sleep_jax.datasets import dataset
 
-MAX_LISTED = 20  # Rows that are too long and named in a message.
 _SUBJECT_TOKENS = 4  # Subject of a window that has none: its first tokens.
 
 
@@ -32,31 +31,6 @@ class Sequence:
   subject: tuple[int, int]
 
 
-@dataclasses.dataclass(frozen=True)
-class TooLong:
-  """A row that has more tokens than the settings allow.
-
-  Attributes:
-    where: source of the row.
-    what: 'the prompt' or 'the text'.
-    num_tokens: its tokens, BOS and EOS included.
-    field: setting that limits them.
-    limit: value of the setting.
-  """
-
-  where: str
-  what: str
-  num_tokens: int
-  field: str
-  limit: int
-
-  def __str__(self) -> str:
-    return (
-      f'{self.where}: {self.what} has {self.num_tokens:,} tokens, and '
-      f'{self.field} is {self.limit:,}'
-    )
-
-
 def tokenize(
   row: dataset.Row, tokenizer: types.Tokenizer, **settings: Any
 ) -> list[Sequence]:
@@ -66,8 +40,8 @@ def tokenize(
     TooLongError: the text exceeds `context`, or its prompt `max_prompt`.
   """
   found = encode(row, tokenizer, **settings)
-  if isinstance(found, TooLong):
-    raise too_long_error(1, [str(found)])
+  if isinstance(found, long_rows.TooLong):
+    raise long_rows.error(long_rows.summarize([found]))
   return found
 
 
@@ -81,7 +55,7 @@ def encode(
   prefix: int,
   overlap: int = -1,
   load_writer: types.LoadWriter = lambda: None,
-) -> list[Sequence] | TooLong:
+) -> list[Sequence] | long_rows.TooLong:
   """Returns a row as one sequence, or as several windows if it is longer.
 
   Only plain text is split into windows, and only if `overlap` is not negative.
@@ -146,35 +120,15 @@ def encode(
   ]
 
 
-def too_long_error(num: int, rows: Iterable[str]) -> errors.TooLongError:
-  """Returns the error for rows that are too long, with the choices.
-
-  Args:
-    num: number of all of them.
-    rows: a line for each of the first.
-  """
-  listed = tuple(rows)[:MAX_LISTED]
-  what = 'row is' if num == 1 else 'rows are'
-  first = f' (first {len(listed)})' if len(listed) < num else ''
-  return errors.TooLongError(
-    f'{num:,} {what} too long{first}:\n  '
-    + '\n  '.join(listed)
-    + '\nRaise the field that is named, split the rows (or plain text into '
-    "windows: data.overlap), or leave them out: data.too_long='skip'.",
-    num_rows=num,
-    lines=listed,
-  )
-
-
 def _too_long(row, tokens, prompt_length, context, max_prompt):
-  """Returns what is too long, or None."""
-  if row.response_start is not None and prompt_length > max_prompt:
-    return TooLong(
-      row.where, 'the prompt', prompt_length, 'data.max_prompt', max_prompt
-    )
-  if len(tokens) > context:
-    return TooLong(row.where, 'the text', len(tokens), 'data.context', context)
-  return None
+  """Returns why a row is too long, or None."""
+  return long_rows.find(
+    row.where,
+    prompt_length=None if row.response_start is None else prompt_length,
+    length=len(tokens),
+    max_prompt=max_prompt,
+    context=context,
+  )
 
 
 def _later_prompt_length(row, ids, prefix) -> int:

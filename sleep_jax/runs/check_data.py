@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from sleep_jax import errors
 from sleep_jax.config import files
+from sleep_jax.data import long_rows
 from sleep_jax.datasets import dataset, jsonl
 from sleep_jax.runs import command_line, row_display
 
@@ -38,14 +39,14 @@ class Findings:
 
   Attributes:
     faults: a message for each, in the order of files and lines.
-    too_long: a message for each row that the model cannot read.
+    too_long: each row that the model cannot read, a `long_rows.TooLong`.
     days: name -> the kinds of its rows, counted.
     longest: name -> most tokens of a sequence, if a model reads the rows.
     shown: rows to show.
   """
 
   faults: list[str] = dataclasses.field(default_factory=list)
-  too_long: list[str] = dataclasses.field(default_factory=list)
+  too_long: list[Any] = dataclasses.field(default_factory=list)
   days: dict[str, collections.Counter[str]] = dataclasses.field(
     default_factory=dict
   )
@@ -108,7 +109,7 @@ def _fits(row: dataset.Row, name: str, reader: Any, found: Findings) -> bool:
     found.faults.append(str(error))
     return False
   if not isinstance(sequences, list):
-    found.too_long.append(str(sequences))
+    found.too_long.append(sequences)
     return False
   longest = max(len(sequence.tokens) for sequence in sequences)
   found.longest[name] = max(found.longest.get(name, 0), longest)
@@ -195,10 +196,7 @@ def _list_faults(found: Findings, reader: Any) -> list[str]:
     )
     lines += [f'  {row}' for row in found.too_long]
     if not skip:
-      lines.append(
-        'Raise the field that is named, split the rows (or plain text into '
-        "windows: data.overlap), or leave them out: data.too_long='skip'."
-      )
+      lines.append(long_rows.choices(long_rows.summarize(found.too_long)))
   return lines
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from sleep_jax import types
 from sleep_jax.config import files
-from sleep_jax.data import tokenization
+from sleep_jax.data import long_rows, tokenization
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset, jsonl
 from sleep_jax.interop import (
@@ -52,7 +52,7 @@ class Reader:
 
   def encode(
     self, row: dataset.Row
-  ) -> list[tokenization.Sequence] | tokenization.TooLong:
+  ) -> list[tokenization.Sequence] | long_rows.TooLong:
     """Returns the sequences of a row, or why it is too long.
 
     Raises:
@@ -114,10 +114,11 @@ def _of_config(
       own = config.copy_and_resolve_references()
       with own.unlocked():
         own.data.extra_days = ''
-      rows = inputs.read_dataset(own, folder, seed).pretrain
-      texts = (row.text for row in rows)
+      pretraining = inputs.read_dataset(own, folder, seed).pretrain
+      texts = (row.text for row in pretraining)
     elif pretrain:
-      rows, _ = jsonl.read_pretrain(pretrain, np.random.default_rng(seed))
+      rng = np.random.default_rng(seed)
+      rows, _ = jsonl.read_pretrain(pretrain, rng)
       texts = (row.text for row in rows)
     tokenizer, base_model = inputs.load_tokenizer(config, folder, seed, texts)
   name = str(base_model.folder) if base_model else f'config {config.name}'

@@ -209,8 +209,9 @@ def test_all_rows_that_are_too_long_are_listed_at_once():
     '  a.jsonl:2: the text has 22 tokens, and data.context is 16',
     '  a.jsonl:4: the text has 32 tokens, and data.context is 16',
     '  b.jsonl:1: the prompt has 13 tokens, and data.max_prompt is 12',
-    'Raise the field that is named, split the rows (or plain text into '
-    "windows: data.overlap), or leave them out: data.too_long='skip'.",
+    'To read all of them: --config.data.context=32 --config.data.max_prompt=13.'
+    ' Or split them (plain text is split into windows by data.overlap), or '
+    "leave them out: data.too_long='skip'.",
   ]
   with pytest.raises(
     errors.TooLongError, match='^32 rows .*first 20'

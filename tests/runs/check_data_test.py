@@ -163,11 +163,15 @@ def test_rows_that_do_not_fit_the_model_are_faults_unless_skipped(days, model):
   _write(days / 'day_10.jsonl', {'prompt': 'z' * 90, 'response': 'y'})
   found, text = _examine(days, model, context=128)
   assert found.faults == []
-  assert [line.rpartition('/')[2] for line in found.too_long] == [
+  assert [str(row).rpartition('/')[2] for row in found.too_long] == [
     'day_2.jsonl:1: the text has 302 tokens, and data.context is 128',
     'day_10.jsonl:1: the prompt has 91 tokens, and data.max_prompt is 64',
   ]
-  assert 'too long and are refused: 2' in text and 'too_long' in text
+  assert 'too long and are refused: 2' in text
+  assert (
+    'To read all of them: --config.data.context=302 '
+    '--config.data.max_prompt=91. Or split them'
+  ) in text
   _, text = _examine(days, model, context=128, too_long='skip')
   assert "are left out (data.too_long='skip'): 2" in text
   arguments = (days, f'--model={model}', '--config=jsonl')
@@ -214,9 +218,8 @@ def test_a_run_reads_with_its_own_config_and_tokenizer(tmp_path, inside):
     dataset.Row(text='c' * 19, where='x:2'),
   ]
   found = check_data.examine({'x': rows}, reader)
-  assert found.too_long == [
-    'x:2: the text has 21 tokens, and data.context is 20'
-  ]
+  (row,) = found.too_long
+  assert str(row) == 'x:2: the text has 21 tokens, and data.context is 20'
   (sequence,) = reader.encode(found.shown[0])
   shown = row_display.show_tokens(
     sequence, reader.tokenizer, row_display.BRACKETS
