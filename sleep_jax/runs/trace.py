@@ -8,6 +8,7 @@ that learned the text are named instead. Exits with 0 if nothing is found, and
 with 2 otherwise.
 """
 
+import json
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from absl import app, flags, logging
 
 from sleep_jax import errors
-from sleep_jax.datasets import jsonl
+from sleep_jax.datasets import jsonl, row_files
 from sleep_jax.runs import (
   command_line,
   day_records,
@@ -105,8 +106,19 @@ def _files_with(
   return [
     pathlib.Path(file).name
     for file in files
-    if any(needle.longest(x) for x in text_search.lines(pathlib.Path(file)))
+    if any(needle.longest(text) for text in _texts(file))
   ]
+
+
+def _texts(file: str) -> Iterator[str]:
+  """Yields the rows of a file of any kind, as far as they can be read."""
+  try:
+    for _, row in row_files.read(file, on_error=lambda error: None):
+      text = json.dumps(row, ensure_ascii=False, default=str)
+      yield text.replace('\\n', '\n')
+  except errors.SleepJaxError:
+    if pathlib.Path(file).is_file():
+      yield from text_search.lines(pathlib.Path(file))
 
 
 if __name__ == '__main__':
