@@ -17,7 +17,7 @@ one_device = tiny_study.one_device
     ),
     (
       {'data.context': 9},
-      r'rows are too long \(first 20\):\n  facts, .*: .* tokens.*context is 9\n',
+      r'too long \(first 20\):\n  facts, .*: .* tokens.*context is 9\n',
     ),
     ({'model.num_kv_heads': 3}, 'num_heads 4 is not a multiple of'),
     ({'consolidate.updates_per_round': 3}, 'updates 4 is not a multiple of'),
