@@ -151,6 +151,11 @@ def _check(
         f'{weight_files.INDEX_FILE} lists it in {file}, which is of another '
         'version: download both again'
       )
+    elif (base_model.folder / weight_files.INDEX_FILE).is_file():
+      hint = (
+        f'{weight_files.WEIGHTS_FILE} is incomplete, and is read before '
+        f'{weight_files.INDEX_FILE}: delete it, or download it again'
+      )
     else:
       hint = 'the directory is incomplete: download it again'
     raise errors.ModelFileError(

@@ -55,6 +55,17 @@ def test_a_single_file_is_read_before_an_old_index(tmp_path):
     (home / 'model-00002-of-00003.safetensors').unlink(missing_ok=True)
 
 
+def test_an_incomplete_single_file_is_named(tmp_path):
+  _, tensors = hf_files.save(tmp_path, 'llama', files=2)
+  name = 'model.layers.1.mlp.up_proj.weight'
+  del tensors[name]
+  safetensors.save_file(tensors, tmp_path / SINGLE)
+  with pytest.raises(
+    errors.ModelFileError, match=f'{name}.*{SINGLE} is incomplete'
+  ):
+    hf_files.load(tmp_path)
+
+
 def test_files_of_other_formats_are_not_read(tmp_path):
   home = tmp_path / 'model'
   hf_files.save(home, 'llama')
