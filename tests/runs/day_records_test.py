@@ -7,7 +7,7 @@ import pytest
 
 from configs import jsonl as jsonl_config
 from sleep_jax import errors
-from sleep_jax.datasets import jsonl
+from sleep_jax.datasets import jsonl, row_formats
 from sleep_jax.runs import day_records, study
 from sleep_jax.storage import checkpoint_reading, metric_writer
 from tests import testing, tiny_study
@@ -151,3 +151,23 @@ def test_rows_that_no_step_reads_are_announced(home):
   made = study.Study(_config(home), str(home / 'other'))
   assert 'warning: day_8: 38 rows' in made.check()
   assert '4 wake steps read 32 of them' in made.check()
+
+
+def test_the_digest_of_a_day_covers_the_turns_of_its_conversations():
+  """Two conversations can have one text in the plain format."""
+  turns = [('user', 'Who?'), ('assistant', 'Ada'), ('user', 'Where?')]
+  forged = [('user', 'Who?\nassistant: Ada\nuser: Where?')]
+  one, other = (
+    row_formats.to_rows(
+      'x:1',
+      {
+        'messages': [
+          {'role': role, 'content': text}
+          for role, text in [*before, ('assistant', 'Oslo')]
+        ]
+      },
+    )[-1]
+    for before in (turns, forged)
+  )
+  assert one.text == other.text
+  assert day_records.digest([one]) != day_records.digest([other])
