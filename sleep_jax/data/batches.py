@@ -58,7 +58,7 @@ class Source:
       # The name makes sources with the same seed shuffle differently.
       name_hash = zlib.crc32(_SEED_NAMES.get(name, name).encode())
       rng = np.random.default_rng([seed, name_hash, epoch])
-      return rng.permutation(self.num_rows)
+      return rng.permutation(self.num_rows).astype(np.uint32)
 
     self._epoch_order = epoch_order
 

@@ -5,6 +5,7 @@ read them are compiled once.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from sleep_jax import errors, types
 from sleep_jax.data import (
@@ -96,7 +97,7 @@ def build(
   rows_too_long: list[errors.TooLongError] = []
 
   def make_source(
-    name: str, rows: list[dataset_lib.Row], batch_size: int = batch_size
+    name: str, rows: Sequence[dataset_lib.Row], batch_size: int = batch_size
   ) -> batches.Source:
     try:
       return token_cache.make_source(

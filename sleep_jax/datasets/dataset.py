@@ -122,9 +122,9 @@ class Dataset:
   """
 
   name: str
-  pretrain: list[Row]
-  held_out: list[Row]
-  experiences: list[tuple[str, list[Row]]]
+  pretrain: Sequence[Row]
+  held_out: Sequence[Row]
+  experiences: list[tuple[str, Sequence[Row]]]
   probes: dict[str, list[Probe]]
   template_probes: dict[str, list[Probe]] = dataclasses.field(
     default_factory=dict

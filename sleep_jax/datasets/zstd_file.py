@@ -5,7 +5,7 @@ cut off, without an error. A part of a day would be learned as the whole.
 """
 
 import io
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sleep_jax import errors
 
@@ -37,7 +37,7 @@ class Reader(io.RawIOBase):
       ) from error
     self._zstd = zstandard
     self._file, self._path = file, path
-    self._frame = None
+    self._frame: Any = None
     self._data = memoryview(b'')
 
   def readable(self) -> bool:
