@@ -10,7 +10,7 @@ import contextlib
 import io
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.runs import command_line
@@ -35,7 +35,8 @@ _HELP = (
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
-  logging.set_verbosity(logging.ERROR)
+  if not flags.FLAGS['verbosity'].present:
+    command_line.hush()
   from sleep_jax import api
   from sleep_jax.runs import chat_session
 

@@ -5,13 +5,11 @@ sleep-jax run --config=smoke --workdir=runs/smoke
 The same command continues a study that was interrupted.
 """
 
-import logging as standard_logging
 import signal
 import sys
 import traceback
-import warnings
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.runs import command_line
@@ -57,7 +55,7 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   if not flags.FLAGS['verbosity'].present:
-    _hush()
+    command_line.hush()
   from sleep_jax.runs import context
   from sleep_jax.runtime import processes
 
@@ -78,11 +76,13 @@ def main(argv):
     sys.exit(128 + (stopped or [signal.SIGTERM])[0])
   except (errors.SleepJaxError, ValueError, OSError, ImportError) as error:
     command_line.exit_with_error(error)
+  except MemoryError as error:
+    command_line.exit_with_error(_out_of_memory(error))
   except RuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' in str(error):
+      command_line.exit_with_error(_out_of_memory(error))
     if not processes.is_distributed():
       raise
-    if 'RESOURCE_EXHAUSTED' in str(error):
-      command_line.exit_with_error(error)
     command_line.exit_with_error(
       errors.LostProcessError(
         'This process cannot continue without the others: one of them was '
@@ -97,6 +97,16 @@ def main(argv):
     # The other processes would wait for this one, and this one for them.
     traceback.print_exc()
     processes.exit_now(1)
+
+
+def _out_of_memory(error: Exception) -> errors.OutOfMemoryError:
+  return errors.OutOfMemoryError(
+    'The memory of a device or of this machine is full. Lower '
+    'config.data.batch_size, .context or config.consolidate.teachers[*].draws, '
+    'raise config.wake.micro_batches and config.consolidate.micro_batches, or '
+    "set config.model.remat='full'; sleep-jax plan says what a config needs. "
+    f'Then the same command continues. ({str(error)[:300]})'
+  )
 
 
 def _run(stop):
@@ -120,14 +130,6 @@ def _run(stop):
     print(report.table(runs))
     # As the user gave it.
     print(f'report: {_WORKDIR.value.rstrip("/")}/report.html')
-
-
-def _hush():
-  """Silences warnings and tracebacks that would hide our own messages."""
-  logging.set_verbosity(logging.FATAL)
-  standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
-  # A night donates the buffers of what it replaces; some are not reused.
-  warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
 
 
 if __name__ == '__main__':

@@ -13,8 +13,8 @@ import orbax.checkpoint as ocp
 import pytest
 from absl import flags, logging
 
-from sleep_jax import main
-from sleep_jax.runs import command_line
+from sleep_jax import errors, main
+from sleep_jax.runs import command_line, study
 from sleep_jax.storage import metric_writer
 from tests import tiny_study
 
@@ -220,3 +220,26 @@ with signals.listen([], 0.2):
   )  # fmt: skip
   assert job.returncode == 128 + signal.SIGTERM
   assert 'not saved within --grace=0.2 seconds' in job.stderr
+
+
+@pytest.mark.parametrize(
+  ('error', 'message'),
+  [
+    (errors.DivergedError('the loss is nan in day_2'), 'the loss is nan'),
+    (errors.ChangedDaysError('day_1.jsonl has other rows'), 'has other rows'),
+    (RuntimeError('RESOURCE_EXHAUSTED: 9 bytes'), 'Lower .*_size.*: 9 bytes'),
+    (MemoryError(), 'The memory of a device or of this machine is full'),
+    (PermissionError(13, 'Permission denied', 'x'), "denied: 'x'"),
+  ],
+)
+def test_an_error_of_a_run_is_one_message(
+  call, tmp_path, monkeypatch, error, message
+):
+  def fail(self):
+    raise error
+
+  monkeypatch.setattr(study.Study, 'run', fail)
+  code, output = call(f'--workdir={tmp_path / "run"}')
+  assert code == 1
+  _assert_error(output, message)
+  assert len(output.strip().splitlines()) == 1

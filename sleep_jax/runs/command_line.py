@@ -4,6 +4,7 @@ Everything that can be wrong with a config file or an override is checked before
 absl parses the flags, so that the user reads one message and no traceback.
 """
 
+import logging as standard_logging
 import re
 import sys
 import warnings
@@ -73,6 +74,27 @@ def exit_with_error(error: Exception) -> None:
 
     processes.exit_now(1)
   sys.exit(1)
+
+
+def hush() -> None:
+  """Silences warnings and tracebacks that would hide our own messages."""
+  logging.set_verbosity(logging.FATAL)
+  standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
+  for message in (
+    # A night donates the buffers of what it replaces; some are not reused.
+    'Some donated buffers were not usable',
+    # When a disk is full, Orbax leaves other writes of a checkpoint unfinished.
+    'coroutine .* was never awaited',
+  ):
+    warnings.filterwarnings('ignore', message)
+  show = sys.unraisablehook
+
+  def show_ours(unraisable):
+    # tensorstore reports the unfinished writes here, one by one.
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      show(unraisable)
+
+  sys.unraisablehook = show_ours
 
 
 def _resolve_config(argv: list[str], default: str | None) -> list[str]:

@@ -1,0 +1,55 @@
+"""Messages of the commands: ours are shown, those of the libraries are not."""
+
+import logging as standard_logging
+import sys
+import types
+import warnings
+
+import pytest
+from absl import logging
+
+from sleep_jax.runs import command_line
+
+
+@pytest.fixture
+def hushed(monkeypatch):
+  """Calls `hush`; what it changes is restored."""
+  monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
+  verbosity = logging.get_verbosity()
+  with warnings.catch_warnings():
+    command_line.hush()
+    yield
+  logging.set_verbosity(verbosity)
+  standard_logging.getLogger('asyncio').setLevel(standard_logging.NOTSET)
+
+
+def _report(error):
+  sys.unraisablehook(
+    types.SimpleNamespace(
+      exc_type=type(error), exc_value=error, exc_traceback=None, err_msg=None,
+      object=None,
+    )
+  )  # fmt: skip
+
+
+def test_writes_that_a_full_disk_left_unfinished_are_not_shown(hushed, capsys):
+  _report(RuntimeError('Event loop is closed'))
+  with warnings.catch_warnings(record=True) as shown:
+    warnings.warn('coroutine x was never awaited', RuntimeWarning, stacklevel=1)
+  assert capsys.readouterr().err == '' and shown == []
+
+
+def test_other_errors_and_warnings_are_shown(monkeypatch):
+  shown: list = []
+  verbosity = logging.get_verbosity()
+  monkeypatch.setattr(sys, 'unraisablehook', shown.append)
+  with warnings.catch_warnings():
+    command_line.hush()
+    logging.set_verbosity(verbosity)
+    standard_logging.getLogger('asyncio').setLevel(standard_logging.NOTSET)
+    _report(RuntimeError('another'))
+    _report(RuntimeError('Event loop is closed'))
+    with pytest.warns(UserWarning, match='another'):
+      warnings.warn('another', UserWarning, stacklevel=1)
+  (found,) = shown
+  assert str(found.exc_value) == 'another'
