@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import io
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, cast
@@ -127,7 +128,11 @@ def _states(path: str) -> list[tuple[int, int, int]]:
   if os.path.isdir(path):
     files += sorted(os.path.join(path, name) for name in os.listdir(path))
   stats = [os.stat(file) for file in files]
-  return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]
+  return [
+    (s.st_ino, s.st_size, s.st_mtime_ns)
+    for s in stats
+    if not stat.S_ISFIFO(s.st_mode)  # Another program writes to a pipe.
+  ]
 
 
 def _changed(path: str) -> errors.DataError:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import sys
+import threading
 
 import pytest
 import zstandard
@@ -130,3 +131,13 @@ def test_a_file_whose_last_row_is_not_complete_is_no_day(tmp_path):
   # Without the last newline, the row is complete.
   write(path, TEXT[:-1])
   assert len(read(path)) == 300
+
+
+def test_a_pipe_is_read(tmp_path):
+  """Such as `<(zcat day.gz)` of a shell."""
+  path = tmp_path / 'pipe'
+  os.mkfifo(path)
+  writer = threading.Thread(target=path.write_bytes, args=(TEXT,))
+  writer.start()
+  assert read(path) == ROWS
+  writer.join()
