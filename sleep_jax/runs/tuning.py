@@ -4,24 +4,33 @@ The rate is chosen once per study, with its first seed, on the first experiences
 of a stream that no strategy is evaluated on.
 """
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Callable
+from typing import Protocol
 
 import ml_collections
 
 from sleep_jax import errors
 from sleep_jax.evaluate import retention
-from sleep_jax.runs import inputs, run_factory
+from sleep_jax.runs import inputs
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.storage import workdir
 from sleep_jax.strategies import strategy as strategy_lib
+
+
+class Factory(Protocol):
+  """Opens runs, see `run_factory.RunFactory`."""
+
+  open_run: Callable[..., contextlib.AbstractContextManager]
 
 
 def choose_rate(
   config: ml_collections.ConfigDict,
   strategy: strategy_lib.Strategy,
   made: inputs.RunInputs,
-  factory: run_factory.RunFactory,
+  factory: Factory,
   *,
   folder: workdir.Folder,
   own_folder: workdir.Folder,
