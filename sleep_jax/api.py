@@ -16,7 +16,6 @@ import ml_collections
 
 from sleep_jax import errors
 from sleep_jax.data import chat_template as chat_template_lib
-from sleep_jax.data import detokenizer
 from sleep_jax.evaluate import questions
 from sleep_jax.interop import (
   description,
@@ -24,6 +23,7 @@ from sleep_jax.interop import (
   expert_file,
   hf_export,
   open_model,
+  text_stream,
 )
 from sleep_jax.model import streaming
 from sleep_jax.runs import expert_history, session
@@ -104,6 +104,10 @@ class Learner:
 
     Returns:
       The continuation without its prompt, or a list of them.
+
+    Raises:
+      UsageError: a prompt is empty or, with `max_new`, longer than the model
+        has positions, or an option is impossible.
     """
     if isinstance(prompts, str):
       return self.generate([prompts], **sampling)[0]
@@ -116,6 +120,7 @@ class Learner:
     self, prompts: Sequence[str], **sampling: Any
   ) -> Iterator[list[str]]:
     """As `generate`, but yields pieces of each text as they are generated."""
+    text_stream.check_prompts(prompts)
     tokenizer = self.loaded.tokenizer
     rows = [[tokenizer.bos, *tokenizer.encode(prompt)] for prompt in prompts]
     return self._stream(rows, **sampling)
@@ -147,6 +152,7 @@ class Learner:
   ) -> Iterator[list[str]]:
     """As `stream_answer`, for several conversations at once."""
     template = self.chat_template()
+    text_stream.check_prompts([c for c in conversations if isinstance(c, str)])
     rows = [
       template.encode(
         [{'role': 'user', 'content': c}] if isinstance(c, str) else c
@@ -305,26 +311,15 @@ class Learner:
     self,
     rows: Sequence[Sequence[int]],
     *,
-    max_new: int = 64,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
     seed: int | None = None,
+    **sampling: Any,
   ) -> Iterator[list[str]]:
     """Yields a piece of text for each row of tokens."""
     loaded, model, _, streamed = self._parts()
-    texts = [detokenizer.Detokenizer(loaded.tokenizer) for _ in rows]
-    for tokens in streaming.stream(
-      model, streamed, rows,
-      jax.random.key(self._seed if seed is None else seed), max_new=max_new,
-      end_tokens=loaded.end_tokens, temperature=temperature, top_k=top_k,
-      top_p=top_p,
-    ):  # fmt: skip
-      yield [
-        '' if token is None else text.add(token)
-        for text, token in zip(texts, tokens, strict=True)
-      ]
-    yield [text.end() for text in texts]
+    seed = self._seed if seed is None else seed
+    return text_stream.stream(
+      loaded, model, streamed, rows, seed=seed, **sampling
+    )
 
   def chat_template(self) -> chat_template_lib.ChatTemplate:
     """Returns the chat template of the pretrained model.

@@ -63,10 +63,10 @@ def plain(value: Any) -> Any:
   Raises:
     DataError: a value is of another type.
   """
-  if value is None or type(value) in (str, int, float, bool):
+  if value is None or type(value) in (int, float, bool):
     return value
   if isinstance(value, str):
-    return str.__str__(value)
+    return _text(value)
   if isinstance(value, Mapping):
     return {plain(key): plain(item) for key, item in value.items()}
   if isinstance(value, list | tuple):
@@ -75,3 +75,15 @@ def plain(value: Any) -> Any:
     f'A conversation contains a {type(value).__name__}: expected texts, '
     'numbers, lists and objects, as in JSON.'
   )
+
+
+def _text(value: str) -> str:
+  """Returns a text as a plain string; refuses halves of a character pair."""
+  try:
+    value.encode()
+  except UnicodeEncodeError as error:
+    raise errors.DataError(
+      f'A conversation contains {value[error.start : error.end]!r}, which is '
+      'no character: remove it, or repair the encoding of the text.'
+    ) from error
+  return str.__str__(value)

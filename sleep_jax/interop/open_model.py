@@ -93,8 +93,17 @@ def _open_hf_checkpoint(
   )
 
 
+def _run_folder(home, strategy: str, seed: int) -> workdir.Folder:
+  """Returns the folder of a run, which is inside the work directory."""
+  if strategy in ('', '.', '..') or '/' in strategy or '\\' in strategy:
+    raise errors.UsageError(
+      f'strategy={strategy!r}: expected the name of a strategy, as "sleep".'
+    )
+  return home / f'seed_{int(seed)}' / strategy
+
+
 def _open_run(home, config, strategy, seed) -> LoadedModel:
-  run = home / f'seed_{seed}' / strategy
+  run = _run_folder(home, strategy, seed)
   if not (run / 'checkpoints').is_dir():
     existing = sorted(
       str(p.parent.relative_to(home)) for p in home.glob('seed_*/*/checkpoints')
@@ -145,7 +154,7 @@ def stored_prompts(
   """
   from sleep_jax.storage import checkpoint_reading
 
-  run = workdir.path(folder) / f'seed_{seed}' / strategy
+  run = _run_folder(workdir.path(folder), strategy, seed)
   prompts = [[loaded.tokenizer.bos]]
   if (run / 'checkpoints').is_dir():
     for age_group in checkpoint_reading.latest_replay(

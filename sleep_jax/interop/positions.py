@@ -41,13 +41,13 @@ def check(
   for number, prompt in enumerate(prompts, 1):
     if not prompt:
       raise errors.UsageError(
-        f'Prompt {number} has no tokens, not even BOS: give a text.'
+        f'Prompt {number} has no tokens: give a text that is not empty.'
       )
     if limit is not None and len(prompt) + max_new > limit:
       raise errors.UsageError(
         f'Prompt {number} has {len(prompt)} tokens, and {max_new} may follow '
         f'(max_new), but the model has {limit} positions '
         '(max_position_embeddings in config.json). Shorten the prompt or '
-        'max_new; or, if the model was trained for more positions, correct '
-        'config.json.'
+        'max_new; in a chat, /sleep empties the context. If the model was '
+        'trained for more positions, correct config.json.'
       )

@@ -287,6 +287,8 @@ class Session:
       config = files.load(_DEFAULT_CONFIG)
     else:
       config = ml_collections.ConfigDict(self._source.config)
+    if given is None:
+      session_source.refuse_code(config, self._source.path)
     with config.unlocked():
       config.strategies = (STRATEGY,)
       config.seeds = (self._seed,)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sleep_jax import errors
 from sleep_jax.interop import hf_checkpoint, weight_files
+from sleep_jax.objectives import judges
 from sleep_jax.runs import day_records
 from sleep_jax.storage import lock, workdir
 
@@ -27,6 +28,30 @@ class Source:
   path: pathlib.Path
   kind: str
   config: Mapping[str, Any]
+
+
+def refuse_code(config: Mapping[str, Any], folder: pathlib.Path) -> None:
+  """Refuses a config that a folder brings and that would run code.
+
+  Whoever wrote the folder could name any function of any installed module.
+
+  Args:
+    config: of the folder.
+    folder: for the message.
+
+  Raises:
+    UsageError: its judge is a Python function.
+  """
+  imitation = (config.get('consolidate') or {}).get('imitation') or {}
+  judge = imitation.get('judge', '')
+  kind, colon, _ = str(judge).partition(':')
+  if colon and kind != judges.ENCODER:
+    raise errors.UsageError(
+      f'{folder}: its config names the Python function {judge!r} '
+      '(consolidate.imitation.judge), which is not called because the folder '
+      'may be from somebody else. If you trust it, pass the config yourself: '
+      'load(..., config=...) or --config.'
+    )
 
 
 def find(source: str) -> Source:

@@ -200,6 +200,7 @@ def test_a_role_cannot_be_a_control_token(home):
     ([{'role': 'user', 'content': 5}], 'field "content" is 5'),
     ([{'role': 3, 'content': 'a'}], 'field "role" is 3'),
     ([{'role': 'user', 'content': object()}], 'contains a object'),
+    ([{'role': 'user', 'content': 'a\ud800'}], 'which is no character'),
   ],
 )
 def test_impossible_messages_are_refused(home, messages, message):
