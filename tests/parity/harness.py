@@ -267,5 +267,8 @@ def evaluate(
     name: [(s['arguments'], s['resps']) for s in many]
     for name, many in found['samples'].items()
   }
-  return {'metrics': found['results'], 'samples': samples,
-          'chat_template': found.get('chat_template')}  # fmt: skip
+  return {
+    'metrics': found['results'],
+    'samples': samples,
+    'chat_template': model.chat_template(True) if chat else None,
+  }
