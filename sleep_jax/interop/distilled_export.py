@@ -80,6 +80,7 @@ def distil(
 
   Raises:
     UsageError: no expert is active.
+    DivergedError: the student's loss is not finite.
   """
   if not expert_file.active_slots(weights):
     raise errors.UsageError(
@@ -127,7 +128,14 @@ def distil(
     trained, opt, _ = train_step(
       trained, opt, weights, base, texts[step % len(texts)]
     )
-  log_fn(f'after {s.steps} steps: {held_out_loss(trained):.4f}')
+  after = held_out_loss(trained)
+  if not np.isfinite(after):
+    raise errors.DivergedError(
+      f'The distilled model diverged: after {s.steps} steps at a learning '
+      f'rate of {s.learning_rate:g} its divergence from the routed model is '
+      f'{after}. Nothing is written. Use a lower learning rate.'
+    )
+  log_fn(f'after {s.steps} steps: {after:.4f}')
   return student, base.with_params(trained)
 
 

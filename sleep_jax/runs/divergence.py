@@ -180,8 +180,8 @@ class Monitor:
     return errors.DivergedError(
       f'{place}: {found}{shown}. The phase stops and is not saved. {kept}. '
       f'Look at {self._advice[self._kind]}. To continue with another rate, '
-      'warmup or clip, set it and add --accept_changed_rates to the same '
-      f'command{further}.'
+      'warmup or clip, set it in the same command; sleep-jax run also needs '
+      f'--accept_changed_rates{further}.'
     )
 
   def to_save(self) -> dict[str, Any]:

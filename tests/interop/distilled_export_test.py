@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.interop import dense_mlp, distilled_export, hf_export
 from tests import testing
 
@@ -106,3 +106,9 @@ def test_distillation_without_active_experts_is_refused():
   model = testing.tiny()
   with pytest.raises(ValueError, match='No expert is active'):
     _distil(model, testing.weights(model))
+
+
+def test_a_distillation_that_diverges_is_refused():
+  model, weights = _routed(arrangement='independent', router='always')
+  with pytest.raises(errors.DivergedError, match='rate of 1e.38 .* is nan'):
+    _distil(model, weights, steps=3, learning_rate=1e38)
