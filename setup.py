@@ -23,7 +23,7 @@ setuptools.setup(
     'etils>=1.13',
     'flax>=0.12.8',
     'jax>=0.10.2,<0.13',
-    'jinja2>=3.1',
+    'jinja2>=3.1.6',  # Older ones have known holes in the sandbox.
     'ml-collections>=1.1',
     'numpy>=2.2',
     'scipy>=1.14',
