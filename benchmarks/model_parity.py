@@ -22,6 +22,11 @@ import time
 # Programs are compiled much and run little.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+os.environ.setdefault(
+  'XLA_FLAGS',
+  '--xla_cpu_use_fusion_emitters=false '
+  '--xla_cpu_parallel_codegen_split_count=1',
+)
 
 import numpy as np  # noqa: E402
 import transformers  # noqa: E402

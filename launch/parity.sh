@@ -26,4 +26,6 @@ import importlib.metadata as metadata
 for name in ("jax", "torch", "transformers", "lm_eval", "datasets"):
   print(name, metadata.version(name))
 '
-exec "$python" -m pytest -q -n 0 tests/parity "$@"
+exec "$python" -m pytest -q -n 0 tests/parity \
+  tests/interop/transformers_parity_test.py tests/interop/hf_export_test.py \
+  "$@"

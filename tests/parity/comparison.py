@@ -23,6 +23,8 @@ from sleep_jax.model import streaming, transformer
 from sleep_jax.runtime import sharding
 from tests.parity import variants
 
+# The models are too small for threads, which would wait for each other.
+torch.set_num_threads(1)
 # Of the spread of the logits, their standard deviation.
 TOLERANCE = 1e-3
 _SHARD = 12_000  # Bytes.

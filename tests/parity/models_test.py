@@ -42,7 +42,7 @@ def test_logits_and_text_are_those_of_transformers(tmp_path, variant):
 
 EXPORTED = (
   'llama: yarn, rope_scaling', 'mistral: layer_types', 'qwen2: tied',
-  'qwen3: longrope, rope_scaling', 'gemma3_text: linear on full_attention',
+  'qwen3: longrope, rope_parameters', 'gemma3_text: linear on full_attention',
   'gemma3: text', 'smollm3: plain', 'olmo2: plain',
 )  # fmt: skip
 
