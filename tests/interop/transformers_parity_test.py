@@ -13,6 +13,7 @@ from tests import hf_files
 torch = pytest.importorskip('torch')
 transformers = pytest.importorskip('transformers')
 
+torch.set_num_threads(1)  # The models are too small for threads.
 NEW = 64
 # With these seeds no two tokens have nearly equal logits, and the greedy text
 # has more than a few different tokens.
