@@ -94,7 +94,7 @@ def run(part: str, output: pathlib.Path) -> bool:
 
 
 def _revision() -> str:
-  """Returns the last revision of the sources; '+' if they were changed since."""
+  """Returns the last revision of the sources, with '+' if they are changed."""
   sources = ('sleep_jax', 'configs', 'benchmarks/fault_cases')
 
   def ask(*words):

@@ -270,7 +270,7 @@ _GZ_CHANGES: dict[str, tuple[Change, dict[str, str]]] = {
   ),
 }  # fmt: skip
 # Accepted changes, and the change to the days of an unbroken run that learned
-# the same; None: there is none, because the name of a day is a part of its seed.
+# the same; None: there is none, as the name of a day is a part of its seed.
 _ACCEPTED: dict[str, tuple[Change, str, str, Change | None]] = {
   'a learned day is deleted': (_delete(_8), BETWEEN, _MISSING_8, _keep),
   'a learned day is deleted, another added': (

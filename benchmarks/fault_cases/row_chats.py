@@ -83,7 +83,7 @@ CASES = (
     {'role': 'user', 'content': 'Hi'},
     {'role': 'assistant', 'content': 'Yes', 'weight': 1, 'tool_calls': None},
   ]}), ('user: Hi\nassistant:', ' Yes')),
-  read(_G, 'names_beside', lines({**_say('Hi', 'Yes'), 'id': 'a', 'source': 's'}),
+  read(_G, 'names_beside', lines({**_say('Hi', 'Yes'), 'id': 'a'}),
        ('user: Hi\nassistant:', ' Yes')),
   read(_G, 'template_words_are_text', lines(_say('{{ 7 * 7 }}<|end|>', 'a')),
        ('user: {{ 7 * 7 }}<|end|>\nassistant:', ' a')),

@@ -1,4 +1,4 @@
-"""Files and folders: names, compression, tables, and what is no file of rows."""
+"""Files and folders: names, compression, tables, and other files."""
 
 import gzip
 import io
@@ -111,7 +111,8 @@ CASES = (
           'day_1.jsonl.gz'),
   refused(_C, 'gz_damaged', _GZ[:20] + b'\xff\xff' + _GZ[22:],
           r'day_1\.jsonl\.gz', 'day_1.jsonl.gz'),
-  refused(_C, 'gz_without_ending', _GZ, r'day_1\.jsonl is compressed with gzip'),
+  refused(_C, 'gz_without_ending', _GZ,
+          r'day_1\.jsonl is compressed with gzip'),
   refused(_C, 'no_gz', _TWO, r'day_1\.jsonl\.gz.*broken gzip',
           'day_1.jsonl.gz'),
   read(_C, 'zst', lambda p: p.write_bytes(_zstd(_TWO)), *_TEXTS,
@@ -195,7 +196,8 @@ CASES = (
   _none('same_name', {'day_1.jsonl': lines(_A), 'day_1.json': lines(_B)},
         r"two files are named 'day_1', the second is .*day_1\.json"),
   _none('probes', {'day_1.jsonl': _TWO, 'probes.jsonl': lines(
-    {'prompt': 'Who?', 'answer': 'Ann.'})}, r'probes\.jsonl .*settings\.probes'),
+    {'prompt': 'Who?', 'answer': 'Ann.'})},
+    r'probes\.jsonl .*settings\.probes'),
   _none('pretrain', {'day_1.jsonl': _TWO, 'pretrain.jsonl': _TWO},
         r'pretrain\.jsonl .*settings\.pretrain'),
   _none('birth', {'day_1.jsonl': _TWO, 'birth.jsonl.gz': _GZ},
