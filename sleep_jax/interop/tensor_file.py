@@ -10,12 +10,13 @@ Reference: the format section of the safetensors README.
 """
 
 import dataclasses
+import functools
 import io
 import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,6 +61,32 @@ class Tensor:
 
   def __str__(self) -> str:
     return f'{self.path}: tensor {self.name!r}'
+
+  def rows(
+    self,
+    read: Callable[[int, memoryview], None],
+    first: int,
+    last: int,
+    columns: tuple[slice, ...],
+  ) -> np.ndarray:
+    """Returns the rows [first, last), and of each the given columns.
+
+    Args:
+      read: fills a buffer from an offset within the tensor on, in bytes.
+      first, last: the rows.
+      columns: start and stop for each further axis.
+    """
+    dtype = DTYPES[self.dtype]
+    row_bytes = math.prod(self.shape[1:]) * dtype.itemsize
+    sizes = [s.stop - s.start for s in columns]
+    found = np.empty((last - first, *sizes), dtype)
+    if sizes == list(self.shape[1:]):
+      read(first * row_bytes, as_bytes(found))
+      return found
+    start = columns[0].start * dtype.itemsize
+    for row in range(first, last):
+      read(row * row_bytes + start, as_bytes(found[row - first]))
+    return found
 
 
 def read_header(
@@ -207,7 +234,7 @@ class Reader:
   def read(self, tensor: Tensor) -> np.ndarray:
     """Returns a whole tensor, whose type is in `DTYPES`."""
     found = np.empty(tensor.shape, DTYPES[tensor.dtype])
-    self._read(tensor, 0, _bytes(found))
+    self._read(tensor, 0, as_bytes(found))
     return found
 
   def same(self, one: Tensor, two: Tensor) -> bool:
@@ -228,17 +255,8 @@ class Reader:
 
   def _rows(self, tensor, first, last, columns) -> np.ndarray:
     """Returns the rows [first, last), and of each the given columns."""
-    dtype = DTYPES[tensor.dtype]
-    row_bytes = math.prod(tensor.shape[1:]) * dtype.itemsize
-    sizes = [s.stop - s.start for s in columns]
-    found = np.empty((last - first, *sizes), dtype)
-    if sizes == list(tensor.shape[1:]):
-      self._read(tensor, first * row_bytes, _bytes(found))
-      return found
-    start = columns[0].start * dtype.itemsize
-    for row in range(first, last):
-      self._read(tensor, row * row_bytes + start, _bytes(found[row - first]))
-    return found
+    read = functools.partial(self._read, tensor)
+    return tensor.rows(read, first, last, columns)
 
   def _read(self, tensor: Tensor, at: int, into: memoryview) -> None:
     """Fills a buffer from an offset within the tensor on."""
@@ -260,7 +278,7 @@ class Reader:
       ) from error
 
 
-def _bytes(array: np.ndarray) -> memoryview:
+def as_bytes(array: np.ndarray) -> memoryview:
   """Returns the bytes of a contiguous array, to write to."""
   # Not all types of arrays have a buffer of their own.
   return memoryview(array.reshape(-1).view(np.uint8))
