@@ -1,0 +1,85 @@
+"""A tensor of a GGUF file, dequantized while it is read.
+
+Only the rows that are asked for are in memory as float32. Conversion to GGUF
+changes two kinds of tensors, which is undone here: rows of queries and keys of
+Llama are interleaved, because its program rotates neighbouring numbers, and the
+norms of Gemma are stored with 1 added.
+"""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable
+
+import numpy as np
+
+from sleep_jax import errors
+from sleep_jax.interop import tensor_file
+
+
+@functools.cache
+def library() -> types.ModuleType:
+  """Returns the package `gguf`.
+
+  Raises:
+    MissingPackageError: it is not installed.
+  """
+  try:
+    import gguf
+    import gguf.quants
+  except ImportError as error:
+    raise errors.MissingPackageError(
+      f'GGUF files need the package gguf ({error}): '
+      "pip install 'sleep-jax[gguf]'."
+    ) from error
+  return gguf
+
+
+@dataclasses.dataclass(frozen=True)
+class GgufTensor(tensor_file.Tensor):
+  """Where a tensor of a GGUF file is; it is read as float32.
+
+  Attributes:
+    kind: type in the file, as `gguf` names it: 'F16', 'Q4_K'.
+    head_size: rows of a head if the rows of each head are interleaved, else 0.
+    added: number that was added to all numbers of the file.
+  """
+
+  kind: str = 'F32'
+  head_size: int = 0
+  added: float = 0.0
+
+  def rows(
+    self,
+    read: Callable[[int, memoryview], None],
+    first: int,
+    last: int,
+    columns: tuple[slice, ...],
+  ) -> np.ndarray:
+    """Returns rows as float32; see `tensor_file.Tensor.rows`."""
+    quantization = library().GGMLQuantizationType[self.kind]
+    row_bytes = (self.end - self.begin) // self.shape[0]
+    begin, end, chosen = first, last, slice(None)
+    if self.head_size:
+      rows = source_rows(np.arange(first, last), self.head_size)
+      begin, end = rows.min(), rows.max() + 1
+      chosen = rows - begin
+    raw = np.empty((end - begin, row_bytes), np.uint8)
+    read(int(begin) * row_bytes, tensor_file.as_bytes(raw))
+    found = library().quants.dequantize(raw[chosen], quantization)
+    found = found.reshape(-1, *self.shape[1:])
+    found = found[:, *columns]
+    return found - np.float32(self.added) if self.added else found
+
+
+def source_rows(rows: np.ndarray, head_size: int) -> np.ndarray:
+  """Returns where rows of queries or keys are in a GGUF file.
+
+  Args:
+    rows: numbers of rows in transformers, where the two halves of a head are
+      rotated together.
+    head_size: rows of a head.
+  """
+  head, row = np.divmod(rows, head_size)
+  half, pair = np.divmod(row, head_size // 2)
+  return head * head_size + 2 * pair + half
