@@ -169,6 +169,18 @@ def test_a_forgotten_night_has_no_effect_and_its_slot_is_free_again(two_days):
   np.testing.assert_allclose(_logits(reopened), initial, atol=1e-6)
 
 
+def test_a_chat_goes_on_without_the_texts_of_its_days(two_days):
+  chat = _open_chat(two_days.home)
+  for path in chat.session.days:
+    path.unlink()
+  assert not chat.session.needs_night()
+  assert chat.forget(1, _fail_if_called)
+  list(chat.say('a hat'))
+  (night,) = chat.sleep()
+  assert night['night'] == 3
+  assert [path.name for path in chat.session.days] == ['day_0003.jsonl']
+
+
 def test_forgetting_a_merged_night_needs_confirmation(two_days):
   chat = _open_chat(two_days.home)
   list(chat.say('a hat'))
