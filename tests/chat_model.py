@@ -62,3 +62,40 @@ def save_tokenizer(
     config['chat_template'] = template
   (home / 'tokenizer_config.json').write_text(json.dumps(config | fields))
   return made
+
+
+def save_metaspace_tokenizer(home: pathlib.Path, template: str) -> None:
+  """Writes a tokenizer that puts a space before a text, as Llama 2's does."""
+  home.mkdir(parents=True, exist_ok=True)
+  trained = tokenizers.Tokenizer(models.BPE(unk_token='<unk>'))
+  trained.pre_tokenizer = pre_tokenizers.Metaspace()
+  special = ['<unk>', '<s>', '</s>', '<|start|>', '<|stop|>']
+  trained.train_from_iterator(
+    TEXTS * 3,
+    trainers.BpeTrainer(
+      vocab_size=460, show_progress=False,
+      special_tokens=special + [f'<0x{byte:02X}>' for byte in range(256)],
+    ),
+  )  # fmt: skip
+  learned = json.loads(trained.to_str())['model']
+  merges = [tuple(merge) for merge in learned['merges']]
+  made = tokenizers.Tokenizer(
+    models.BPE(
+      vocab=learned['vocab'], merges=merges, unk_token='<unk>',
+      byte_fallback=True, fuse_unk=True,
+    )
+  )  # fmt: skip
+  made.pre_tokenizer = pre_tokenizers.Metaspace(
+    prepend_scheme='first', split=False
+  )
+  made.decoder = decoders.Sequence([
+    decoders.Replace('\u2581', ' '), decoders.ByteFallback(), decoders.Fuse(),
+    decoders.Strip(' ', 1, 0),
+  ])  # fmt: skip
+  made.add_special_tokens(special)
+  made.save(str(home / 'tokenizer.json'))
+  config = dict(
+    tokenizer_class='LlamaTokenizer', bos_token='<s>', eos_token='</s>',
+    unk_token='<unk>', chat_template=template,
+  )  # fmt: skip
+  (home / 'tokenizer_config.json').write_text(json.dumps(config))
