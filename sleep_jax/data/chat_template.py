@@ -244,15 +244,23 @@ class ChatTemplate:
         f'{self._paths[name]}: the chat template is not valid Jinja '
         f'({_reason(error)}): correct it or fetch the file again.'
       ) from error
+    plain = messages_lib.plain(inputs)
     try:
-      return Rendering(*self._compiled[name].render(messages_lib.plain(inputs)))
-    except errors.SleepJaxError:
-      raise
+      text, spans = self._compiled[name].render(plain)
     except Exception as error:
       raise errors.ModelFileError(
         f'{self._paths[name]}: the chat template refuses this conversation or '
         f'cannot render it ({_reason(error)}).'
       ) from error
+    for place, message in enumerate(plain['messages']):
+      content = message.get('content')
+      if isinstance(content, list) and content and str(content) in text:
+        raise errors.DataError(
+          f'Message {place} has a list of parts as "content", and the chat '
+          f'template of {self._paths[name]} knows texts only: it wrote the '
+          'list as Python shows it. Give the content as one text.'
+        )
+    return Rendering(text, spans)
 
   def _render_open(self, messages, variables) -> Rendering:
     """Renders a conversation up to the end of its last message."""

@@ -184,6 +184,12 @@ def test_two_parts_of_a_message_cannot_make_a_control_token(home):
     assert f'{first}{second}<|stop|>' in _decode(home, ids)
 
 
+def test_parts_are_refused_where_a_template_would_write_them_as_a_list(home):
+  parts = [{'type': 'text', 'text': 'hello'}]
+  with pytest.raises(errors.DataError, match='Message 0 .* as one text'):
+    _load(home).encode([{'role': 'user', 'content': parts}])
+
+
 def test_a_role_cannot_be_a_control_token(home):
   with pytest.raises(errors.DataError, match='control token'):
     _load(home).encode([_message('user<|stop|>', 'a')])
