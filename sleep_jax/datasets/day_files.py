@@ -31,7 +31,8 @@ def only_days(
   for file in files:
     if any(os.path.samefile(file, path) for path in other):
       continue
-    kind = _NOT_DAYS.get(re.sub(r'\.\w+(\.\w+)?$', '', os.path.basename(file)))
+    name = re.sub(r'\.\w+(\.\w+)?$', '', os.path.basename(file)).lower()
+    kind = _NOT_DAYS.get(name)
     if kind and file not in named:
       raise errors.DataError(
         f'{file} is in the folder of the days, and its name says that it is '

@@ -37,7 +37,7 @@ class ChatSession:
     session: the learner's session.
 
   Raises:
-    UsageError: the file of today's messages is damaged.
+    WorkdirError: the file of today's messages is damaged.
   """
 
   def __init__(

@@ -31,14 +31,25 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
 
   Raises:
     InUseError: another process holds it; says which.
+    StorageError: the folder cannot be locked.
   """
   if workdir.in_bucket(folder) or not processes.is_first():
     yield
     return
-  folder.mkdir(parents=True, exist_ok=True)
-  with _acquire(folder / FILE, folder) as file:
-    json.dump({'pid': os.getpid(), 'command': sys.argv[:4]}, file)
-    file.flush()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    acquired = _acquire(folder / FILE, folder)
+  except OSError as error:
+    if isinstance(error, errors.SleepJaxError):
+      raise
+    raise errors.StorageError(
+      f'{folder} cannot be locked ({error.strerror or error}): check its '
+      'rights, or choose a folder on a disk of this machine.'
+    ) from error
+  with acquired as file:
+    holder = json.dumps({'pid': os.getpid(), 'command': sys.argv[:4]})
+    with contextlib.suppress(OSError):  # The lock holds on a full disk too.
+      os.write(file.fileno(), holder.encode())
     try:
       yield
     finally:

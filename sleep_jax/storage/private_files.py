@@ -17,9 +17,14 @@ _FILE, _FOLDER = 0o600, 0o700
 
 
 def make_folder(folder: pathlib.Path) -> None:
-  """Creates a folder that only its owner can enter; leaves an existing one."""
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  folder.mkdir(mode=_FOLDER, exist_ok=True)
+  """Creates a folder that only its owner can enter; leaves an existing one.
+
+  Raises:
+    StorageError: it cannot be created.
+  """
+  with _explained(folder):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=_FOLDER, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -27,22 +32,27 @@ def create(file: pathlib.Path) -> Iterator[typing.BinaryIO]:
   """Opens a new file for writing; what is left of an earlier try is removed.
 
   The bytes are on the disk when the context ends.
+
+  Raises:
+    StorageError: it cannot be written.
   """
   make_folder(file.parent)
-  file.unlink(missing_ok=True)
-  # O_EXCL: a link that someone puts there is not followed.
-  number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE)
-  with open(number, 'wb') as opened:
-    yield opened
-    opened.flush()
-    os.fsync(opened.fileno())
+  with _explained(file):
+    file.unlink(missing_ok=True)
+    # O_EXCL: a link that someone puts there is not followed.
+    number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE)
+    with open(number, 'wb') as opened:
+      yield opened
+      opened.flush()
+      os.fsync(opened.fileno())
 
 
 def write(file: pathlib.Path, text: str) -> None:
   """Writes or replaces a file."""
   part = file.with_name(f'{file.name}.part')
   _write_part(part, text)
-  part.replace(file)
+  with _explained(file):
+    part.replace(file)
   _sync_folder(file.parent)
 
 
@@ -77,6 +87,21 @@ def publish(part: pathlib.Path, file: pathlib.Path) -> None:
     part.rename(file)
   part.unlink(missing_ok=True)
   _sync_folder(file.parent)
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+  """Says of which file an operation failed, and what to do."""
+  try:
+    yield
+  except OSError as error:
+    if isinstance(error, errors.SleepJaxError):
+      raise
+    raise errors.StorageError(
+      f'{path} cannot be written ({error.strerror or error}). What was there '
+      'is complete: free some space, or check the rights of the folder, and '
+      'try again.'
+    ) from error
 
 
 def _write_part(part: pathlib.Path, text: str) -> None:

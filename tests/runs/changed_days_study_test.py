@@ -241,3 +241,26 @@ def test_extra_days_of_another_dataset_are_compared_too(tmp_path):
   write(tmp_path / 'days' / 'day 1.jsonl', 'Ann.')
   with pytest.raises(errors.DataError, match='the name of a day of the data'):
     run(c, tmp_path / 'run')
+
+
+def test_a_half_learned_day_that_is_gone_is_finished_if_that_is_accepted(
+  tmp_path,
+):
+  days = tmp_path / 'days'
+  for number in (1, 2, 3):
+    write(days / f'day_{number}.jsonl', f'Ann has {number} cats.')
+  c = config(days)
+  c.strategies = ('hope',)
+  run_until(c, tmp_path / 'run', 'experience 2 (day_2)')
+  (days / 'day_2.jsonl').unlink()
+  with pytest.raises(
+    errors.ChangedDaysError, match='day_2.jsonl .* is missing'
+  ):
+    run(c, tmp_path / 'run')
+  (record,), messages = run(c, tmp_path / 'run', accept_changed_days=True)
+  assert 'hope: experience 3 (day_3): 4 to do' in messages
+  assert [e['experience'] for e in record['evaluations']][-1] == 3
+  before = weights(tmp_path / 'run', strategy='hope')
+  run(c, tmp_path / 'run')
+  assert testing.same(before, weights(tmp_path / 'run', strategy='hope'))
+  assert names(tmp_path / 'run') == ['day_1', 'day_2', 'day_3']

@@ -1,5 +1,7 @@
 """A work directory belongs to one process, as long as that is alive."""
 
+import errno
+import fcntl
 import pathlib
 import signal
 import subprocess
@@ -47,3 +49,18 @@ def test_one_process_holds_a_folder_once(tmp_path):
         pass
   with lock.hold(tmp_path):
     pass
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(errors.StorageError, match='file/run cannot be locked'):
+    with lock.hold(tmp_path / 'file' / 'run'):
+      pass
+
+  def refuse(*_):
+    raise OSError(errno.ENOLCK, 'No locks available')
+
+  monkeypatch.setattr(fcntl, 'flock', refuse)
+  with pytest.raises(errors.StorageError, match='No locks .* of this machine'):
+    with lock.hold(tmp_path / 'run'):
+      pass
