@@ -44,15 +44,15 @@ def stream(
   for name, number, least in (('max_new', max_new, 1), ('top_k', top_k, 0)):
     if isinstance(number, bool) or number != int(number) or number < least:
       raise errors.UsageError(
-        f'{name}={number!r}: expected a whole number, {least} or more.'
+        f'{name} is {number!r}: expected a whole number, {least} or more.'
       )
   if not math.isfinite(temperature) or temperature < 0:
     raise errors.UsageError(
-      f'temperature={temperature!r}: expected 0 or a positive number.'
+      f'temperature is {temperature!r}: expected 0 or a positive number.'
     )
   if not 0 < top_p <= 1:
     raise errors.UsageError(
-      f'top_p={top_p!r}: expected more than 0 and at most 1.'
+      f'top_p is {top_p!r}: expected more than 0 and at most 1.'
     )
   positions.check(loaded, rows, max_new)
   tokens = streaming.stream(

@@ -42,16 +42,16 @@ def _with_positions(loaded, **fields):
 
 
 @pytest.mark.parametrize('options, message', [
-  ({'max_new': 0}, 'max_new=0: expected a whole number, 1 or more'),
-  ({'max_new': -3}, 'max_new=-3'),
-  ({'max_new': 2.5}, 'max_new=2.5'),
-  ({'temperature': float('nan')}, 'temperature=nan: expected 0'),
-  ({'temperature': float('inf')}, 'temperature=inf'),
-  ({'temperature': -1.0}, 'temperature=-1.0'),
-  ({'top_k': -1}, 'top_k=-1'),
-  ({'top_p': 0.0}, 'top_p=0.0'),
-  ({'top_p': 1.5}, 'top_p=1.5'),
-  ({'top_p': float('nan')}, 'top_p=nan'),
+  ({'max_new': 0}, 'max_new is 0: expected a whole number, 1 or more'),
+  ({'max_new': -3}, 'max_new is -3'),
+  ({'max_new': 2.5}, 'max_new is 2.5'),
+  ({'temperature': float('nan')}, 'temperature is nan: expected 0'),
+  ({'temperature': float('inf')}, 'temperature is inf'),
+  ({'temperature': -1.0}, 'temperature is -1.0'),
+  ({'top_k': -1}, 'top_k is -1'),
+  ({'top_p': 0.0}, 'top_p is 0.0'),
+  ({'top_p': 1.5}, 'top_p is 1.5'),
+  ({'top_p': float('nan')}, 'top_p is nan'),
 ])  # fmt: skip
 def test_impossible_options_are_refused_at_once(loaded, options, message):
   with pytest.raises(errors.UsageError, match=message):
