@@ -65,6 +65,9 @@ def _talk(chat) -> None:
   print(_HELP)
   for note in chat.notes():
     print(note)
+  if chat.is_unanswered:
+    print(f'> {chat.messages[-1]["content"]}')
+    _turn(chat, '')
   while True:
     try:
       text = input('> ').strip()
@@ -79,9 +82,11 @@ def _talk(chat) -> None:
 
 
 def _turn(chat, text: str) -> None:
-  """Handles one line of input."""
+  """Handles one line of input; '' answers the last message of a chat."""
   try:
-    if text == '/sleep':
+    if not text:
+      _print(chat.answer())
+    elif text == '/sleep':
       for night in chat.sleep():
         outcome = 'kept' if night['accepted'] else 'discarded'
         print(f'night {night["night"]}: {outcome}')
@@ -95,15 +100,20 @@ def _turn(chat, text: str) -> None:
     elif text.startswith('/'):
       print(f'{text} is not a command. {_HELP}')
     else:
-      with contextlib.closing(chat.say(text)) as pieces:
-        for piece in pieces:
-          print(piece, end='', flush=True)
-      print()
+      _print(chat.say(text))
   except KeyboardInterrupt:
     night = text == '/sleep'
     print(f'\n(stopped{"; the next /sleep continues" if night else ""})')
   except (errors.SleepJaxError, ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
+
+
+def _print(answer) -> None:
+  """Prints an answer as it is generated."""
+  with contextlib.closing(answer) as pieces:
+    for piece in pieces:
+      print(piece, end='', flush=True)
+  print()
 
 
 def _forget(chat, words: list[str]) -> None:

@@ -57,9 +57,11 @@ class ChatSession:
     if day in [path.stem for path in self.session.days]:
       # They became a day just before the chat was ended.
       self.messages = []
-    if self.messages and self.messages[-1]['role'] == 'user':
-      # The chat was ended before the answer; templates expect one.
-      self.messages.append({'role': 'assistant', 'content': ''})
+
+  @property
+  def is_unanswered(self) -> bool:
+    """Whether the chat was ended before the last message was answered."""
+    return bool(self.messages) and self.messages[-1]['role'] == 'user'
 
   def say(self, text: str) -> Iterator[str]:
     """Yields the model's answer to a message, in pieces.
@@ -72,7 +74,20 @@ class ChatSession:
         the conversation; the message is not kept then.
     """
     _check_text(text)
-    asked = [*self.messages, {'role': 'user', 'content': text}]
+    messages = list(self.messages)
+    if self.is_unanswered:  # Templates expect an answer.
+      messages.append({'role': 'assistant', 'content': ''})
+    yield from self._answer([*messages, {'role': 'user', 'content': text}])
+
+  def answer(self) -> Iterator[str]:
+    """Yields the answer to the last message, before which the chat was ended.
+
+    It is the answer that the message would have had.
+    """
+    yield from self._answer(self.messages)
+
+  def _answer(self, asked: list[dict[str, str]]) -> Iterator[str]:
+    """Yields the answer to the last of some messages, and keeps all of them."""
     pieces = self._learner.stream_answer(
       asked, seed=len(asked), **self._sampling
     )
@@ -83,7 +98,7 @@ class ChatSession:
         answer += piece
         yield piece
     finally:
-      self.messages.append({'role': 'assistant', 'content': answer})
+      self.messages = [*asked, {'role': 'assistant', 'content': answer}]
       self.save()
 
   def sleep(self) -> list[dict[str, Any]]:

@@ -268,3 +268,17 @@ def test_a_damaged_file_of_messages_is_named(home):
 def test_a_night_without_messages_raises(home):
   with pytest.raises(ValueError, match='no messages since the last night'):
     _open_chat(home).sleep()
+
+
+def test_a_message_is_answered_after_the_chat_was_killed(home):
+  """Its answer is the one that it would have had."""
+  answered = _open_chat(home)
+  expected = ''.join(answered.say('a cat'))
+  messages = answered.messages
+  answered.messages = messages[:1]
+  answered.save()  # As it is on disk before the first piece of the answer.
+  chat = _open_chat(home)
+  assert chat.is_unanswered
+  assert ''.join(chat.answer()) == expected
+  assert chat.messages == _open_chat(home).messages == messages
+  assert not chat.is_unanswered
