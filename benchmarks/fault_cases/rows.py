@@ -64,6 +64,8 @@ def prepare(
 ) -> pathlib.Path:
   """Writes the model whose chat template is used; returns its folder."""
   from launch import tiny_llama
+  from sleep_jax.datasets import jsonl  # noqa: F401  Before time is measured.
+  from sleep_jax.runs import check_data, row_reader  # noqa: F401
 
   del cache, names, workers
   tiny_llama.write(home / 'llama')
