@@ -134,7 +134,8 @@ def _count(
   name: str, what: str, texts: Iterable[str], needles: list[Needle]
 ) -> list[Found]:
   """Returns one entry for all texts of a place, or none."""
-  num, best = 0, []
+  num = 0
+  best: list[str] = []
   for text in texts:
     run = max((needle.longest(text) for needle in needles), key=len)
     num += bool(run)
