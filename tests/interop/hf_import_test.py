@@ -64,8 +64,8 @@ def _reference_logits(config, tensors, tokens):
   rope = config.get('rope_parameters') or config
   size = (config['query_pre_attn_scalar'] if gemma else K) ** 0.5
 
-  def capped(x, name):
-    cap = config.get(f'{name}_logit_softcapping')
+  def capped(x):
+    cap = config.get('final_logit_softcapping')
     return cap * np.tanh(x / cap) if cap else x
 
   def norm(x, name):
@@ -107,7 +107,8 @@ def _reference_logits(config, tensors, tokens):
 
     q, k, v = split('q', heads), split('k', kv), split('v', kv)
     k, v = (np.repeat(y, heads // kv, 0) for y in (rotate(k), v))
-    score = capped(rotate(q) @ k.transpose(0, 2, 1) / size, 'attn')
+    # As in transformers, attn_logit_softcapping has no effect in Gemma 3.
+    score = rotate(q) @ k.transpose(0, 2, 1) / size
     mask = np.tril(np.ones(score.shape[1:], bool))
     if not is_global:
       mask &= ~np.tril(mask, -config['sliding_window'])
@@ -127,7 +128,7 @@ def _reference_logits(config, tensors, tokens):
       y = norm(y, f'{at}post_feedforward_layernorm.weight')
     h = h + y
   head = t.get('lm_head.weight', t['model.embed_tokens.weight'])
-  return capped(norm(h, 'model.norm.weight') @ head.T, 'final')
+  return capped(norm(h, 'model.norm.weight') @ head.T)
 
 
 @pytest.mark.parametrize('family', hf_files.FAMILIES)
@@ -237,8 +238,8 @@ def _damage(folder, what):
     change(hidden_act='relu')
     return "hidden_act is 'relu'"
   if what == 'unknown rope type':
-    change(rope_scaling={'rope_type': 'yarn', 'factor': 2.0})
-    return "rope_type is 'yarn'"
+    change(rope_scaling={'rope_type': 'mrope', 'factor': 2.0})
+    return "rope_type is 'mrope'"
   if what == 'incomplete rope fields':
     change(rope_scaling={'rope_type': 'llama3', 'factor': 2.0})
     return 'fields are missing: low_freq_factor, high_freq_factor, '

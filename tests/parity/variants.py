@@ -390,11 +390,11 @@ def _refused() -> Iterator[dict[str, Any]]:
     ),
     (
       'llama', 'hidden_act relu', dict(hidden_act='relu'), 'hidden_act',
-      'no published model of these families has it',
+      'experts share the activation, and have SiLU and the tanh form of GELU',
     ),
     (
       'llama', 'hidden_act gelu', dict(hidden_act='gelu'), 'hidden_act',
-      'the exact form; no published model of these families has it',
+      'the exact form; as for relu',
     ),
     (
       'mistral', 'attention_bias', dict(attention_bias=True), 'attention_bias',
