@@ -36,6 +36,7 @@ setuptools.setup(
   ],
   extras_require={
     'test': [
+      'gguf>=0.19',
       'grain>=0.2.18',  # The oracle for packing.
       'mypy>=2.4',
       'pyarrow>=20',
@@ -49,6 +50,7 @@ setuptools.setup(
     # Days as parquet, arrow and Hugging Face datasets; and as .jsonl.zst.
     'parquet': ['pyarrow>=20'],
     'zstd': ['zstandard>=0.23'],
+    'gguf': ['gguf>=0.19'],  # Models in GGUF files.
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],
     'tpu': ['jax[tpu]'],  # Brings libtpu, which is proprietary.

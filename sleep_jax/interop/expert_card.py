@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.interop import json_file, tensor_file
+from sleep_jax.interop import json_file, stored_tensor, tensor_file
 from sleep_jax.model import config
 
 FORMAT = 'sleep_jax experts 1'
@@ -21,7 +21,7 @@ _MAX_CARD = 10**7  # Bytes.
 
 def read(
   path: str,
-) -> tuple[dict[str, Any], dict[str, tensor_file.Tensor]]:
+) -> tuple[dict[str, Any], dict[str, stored_tensor.Tensor]]:
   """Returns the card of an expert file and where its tensors are.
 
   Raises:
@@ -53,7 +53,7 @@ def read(
 
 
 def check_tensors(
-  tensors: Mapping[str, tensor_file.Tensor],
+  tensors: Mapping[str, stored_tensor.Tensor],
   expected: Mapping[str, tuple[int, ...]],
   path: str,
 ) -> None:
@@ -76,11 +76,11 @@ def check_tensors(
     )
   for name, shape in expected.items():
     tensor = tensors[name]
-    if tensor.shape != shape or tensor.dtype not in tensor_file.DTYPES:
+    if tensor.shape != shape or tensor.dtype not in stored_tensor.DTYPES:
       raise errors.ModelFileError(
         f'{path}: tensor {name!r} has shape {tensor.shape} and type '
         f'{tensor.dtype}, but the card and the base model require {shape} and '
-        f'one of {tuple(tensor_file.DTYPES)}: export the experts again.'
+        f'one of {tuple(stored_tensor.DTYPES)}: export the experts again.'
       )
 
 

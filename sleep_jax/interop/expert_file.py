@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import numpy as st
 
 from sleep_jax import errors, types
-from sleep_jax.interop import expert_card, tensor_file
+from sleep_jax.interop import expert_card, stored_tensor, tensor_file
 from sleep_jax.model import config, transformer
 
 _ARRAYS = ('A', 'B', 'router', 'bias')
@@ -198,7 +198,7 @@ def attach(
 
 
 def _read_arrays(
-  tensors: Mapping[str, tensor_file.Tensor],
+  tensors: Mapping[str, stored_tensor.Tensor],
   extended: transformer.Transformer,
   experts: Mapping[int, Sequence[int]],
   path: str,

@@ -230,7 +230,7 @@ def _tensor_info(cursor: _Cursor) -> tuple[str, int, tuple[int, ...], int]:
 
 @functools.cache
 def _kinds() -> dict[int, tuple[str, int, int]]:
-  """Returns number -> (name, numbers and bytes of a block) of readable types."""
+  """Returns name, numbers and bytes of a block of each readable type."""
   gguf, found = gguf_tensor.library(), {}
   for kind, (block, size) in gguf.GGML_QUANT_SIZES.items():
     try:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sleep_jax import errors
-from sleep_jax.interop import tensor_file
+from sleep_jax.interop import stored_tensor
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def library() -> types.ModuleType:
 
 
 @dataclasses.dataclass(frozen=True)
-class GgufTensor(tensor_file.Tensor):
+class GgufTensor(stored_tensor.Tensor):
   """Where a tensor of a GGUF file is; it is read as float32.
 
   Attributes:
@@ -56,7 +56,7 @@ class GgufTensor(tensor_file.Tensor):
     last: int,
     columns: tuple[slice, ...],
   ) -> np.ndarray:
-    """Returns rows as float32; see `tensor_file.Tensor.rows`."""
+    """Returns rows as float32; see `stored_tensor.Tensor.rows`."""
     quantization = library().GGMLQuantizationType[self.kind]
     row_bytes = (self.end - self.begin) // self.shape[0]
     begin, end, chosen = first, last, slice(None)
@@ -65,7 +65,7 @@ class GgufTensor(tensor_file.Tensor):
       begin, end = rows.min(), rows.max() + 1
       chosen = rows - begin
     raw = np.empty((end - begin, row_bytes), np.uint8)
-    read(int(begin) * row_bytes, tensor_file.as_bytes(raw))
+    read(int(begin) * row_bytes, stored_tensor.as_bytes(raw))
     found = library().quants.dequantize(raw[chosen], quantization)
     found = found.reshape(-1, *self.shape[1:])
     found = found[:, *columns]

@@ -1,9 +1,10 @@
 """Reads the description of a Hugging Face checkpoint.
 
 A checkpoint is a directory with `config.json`, `tokenizer.json` and one or
-several safetensors files. Nothing else is read: no pickle, no code from the
-checkpoint, no network. `weight_files` finds the tensors, `hf_import` loads
-them, `hf_tokenizer` loads the tokenizer, `hf_config` lists the supported
+several safetensors files, or a GGUF file, which `gguf_model` describes as such
+a directory. Nothing else is read: no pickle, no code from the checkpoint, no
+network. `weight_files` finds the tensors, `hf_import` loads them,
+`hf_tokenizer` loads the tokenizer, `hf_config` lists the supported
 architectures, and `hf_names` maps the tensor names.
 """
 
@@ -15,13 +16,14 @@ from typing import Any
 
 from sleep_jax import errors
 from sleep_jax.interop import (
+  gguf_model,
   hf_config,
   hf_fields,
   json_file,
+  known_models,
   tensor_file,
   weight_files,
 )
-from sleep_jax.storage import workdir
 
 _SIZES = (
   'vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers',
@@ -34,7 +36,7 @@ class HfCheckpoint:
   """Description of a checkpoint whose weights are not loaded yet.
 
   Attributes:
-    folder: its directory.
+    folder: its directory; of a GGUF file, the directory that describes it.
     config: content of config.json; `tie_word_embeddings` is False if the
       weights have a head of their own.
     settings: the fields of `model.config.Model` that config.json determines.
@@ -58,7 +60,8 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
   both: as in transformers, they are tied if they are equal.
 
   Args:
-    folder: Hugging Face model directory.
+    folder: Hugging Face model directory, GGUF file, or the name of a known
+      model.
     weights: whether the directory must contain weights. If False, `weights` of
       the result is empty.
 
@@ -68,12 +71,18 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
       The message names the field of config.json.
     StorageError: a weights file is damaged.
   """
-  home = workdir.path(folder)
+  source = known_models.locate(folder)
+  is_gguf = gguf_model.is_file(source)
+  home = gguf_model.describe(source) if is_gguf else source
   path = home / 'config.json'
   config = hf_config.text_config(read_config(home), path)
   found = weight_files.WeightFiles({})
   if weights:
-    found = weight_files.find(home)
+    found = (
+      weight_files.WeightFiles(gguf_model.tensors(source))
+      if is_gguf
+      else weight_files.find(home)
+    )
     _check_sizes(config, found, path)
   settings = hf_config.model_settings(config, path)
   if settings['tied'] and found.tensors:
@@ -96,17 +105,22 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
 def read_config(home: pathlib.Path) -> dict[str, Any]:
   """Returns the content of a folder's config.json.
 
+  Args:
+    home: the folder, or a GGUF file.
+
   Raises:
     MissingFileError: there is no config.json.
     ModelFileError: it is not valid JSON, or the folder is an adapter.
   """
+  if gguf_model.is_file(home):
+    home = gguf_model.describe(home)
   path = home / 'config.json'
   if not path.is_file():
     weight_files.refuse_adapter(home)
     raise errors.MissingFileError(
       f'{path} does not exist: expected a Hugging Face model directory '
-      '(config.json, safetensors, tokenizer.json), or the work directory of a '
-      'run.'
+      '(config.json, safetensors, tokenizer.json), a .gguf file, or the work '
+      'directory of a run.'
     )
   return json_file.read(path)
 

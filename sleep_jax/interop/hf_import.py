@@ -22,6 +22,7 @@ from sleep_jax import errors, types
 from sleep_jax.interop import (
   hf_checkpoint,
   hf_names,
+  stored_tensor,
   tensor_file,
   weight_files,
 )
@@ -168,11 +169,11 @@ def _check(
       f'{tensor} has shape {tensor.shape}, but config.json requires '
       f'{expected}: the directory mixes two models; download it again.'
     )
-  if tensor.dtype not in tensor_file.DTYPES:
+  if tensor.dtype not in stored_tensor.DTYPES:
     raise errors.ModelFileError(
       f'{tensor} has type {tensor.dtype}: expected one of '
-      f'{tuple(tensor_file.DTYPES)}. Quantized checkpoints are not supported: '
-      'use the original one.'
+      f'{tuple(stored_tensor.DTYPES)}. Quantized checkpoints are read from '
+      'GGUF files only: use one, or the original checkpoint.'
     )
 
 
@@ -197,7 +198,7 @@ def _warn(
 
 def _blocks(
   reader: tensor_file.Reader,
-  tensor: tensor_file.Tensor,
+  tensor: stored_tensor.Tensor,
   source: hf_names.TensorSource,
   index: tuple[slice, ...],
   dtype: Any,

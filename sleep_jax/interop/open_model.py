@@ -1,4 +1,4 @@
-"""Loads a model from a work directory or a Hugging Face model directory."""
+"""Loads a model from a work directory, a Hugging Face directory or a GGUF."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,12 @@ import numpy as np
 
 from sleep_jax import errors, types
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.interop import hf_checkpoint, hf_import, hf_tokenizer
+from sleep_jax.interop import (
+  hf_checkpoint,
+  hf_import,
+  hf_tokenizer,
+  known_models,
+)
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.runtime import sharding
@@ -55,7 +60,8 @@ def open_model(
   """Loads a model.
 
   Args:
-    folder: a work directory, or a Hugging Face model directory.
+    folder: a work directory, a Hugging Face model directory, a GGUF file, or
+      the name of a known model.
     strategy: strategy of the run to load, in a work directory.
     seed: seed of the run to load, in a work directory. Its latest checkpoint is
       loaded.
@@ -66,7 +72,7 @@ def open_model(
       exist.
     ModelFileError: the model cannot be read.
   """
-  home = workdir.path(folder)
+  home = known_models.locate(folder)
   config = hf_checkpoint.read_config(home)
   if 'strategies' not in config:
     return _open_hf_checkpoint(hf_checkpoint.read(folder), dtype)

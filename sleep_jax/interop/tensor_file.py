@@ -9,89 +9,30 @@ allocated.
 Reference: the format section of the safetensors README.
 """
 
-import dataclasses
 import functools
 import io
 import math
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-import ml_dtypes
 import numpy as np
 
 from sleep_jax import errors
-from sleep_jax.interop import json_file
+from sleep_jax.interop import json_file, stored_tensor
 
-# NumPy types of the tensors that can be read.
-DTYPES: Mapping[str, np.dtype] = {
-  'F64': np.dtype('<f8'),
-  'F32': np.dtype('<f4'),
-  'F16': np.dtype('<f2'),
-  'BF16': np.dtype(ml_dtypes.bfloat16),
-}
 # Bytes read at a time, counted in float32. Some blocks stay in the heap of the
 # process, so they are small beside a model.
 BLOCK_BYTES = 2**20
 _MAX_HEADER = 3 * 10**7  # 100,000 tensors have a header of about 10 MB.
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-  """Where a tensor is.
-
-  Attributes:
-    path: its file.
-    name: its name in the file.
-    dtype: its type, as the format names it; see `DTYPES`.
-    shape: its shape.
-    begin: first byte in the file.
-    end: byte after the last one.
-  """
-
-  path: pathlib.Path
-  name: str
-  dtype: str
-  shape: tuple[int, ...]
-  begin: int
-  end: int
-
-  def __str__(self) -> str:
-    return f'{self.path}: tensor {self.name!r}'
-
-  def rows(
-    self,
-    read: Callable[[int, memoryview], None],
-    first: int,
-    last: int,
-    columns: tuple[slice, ...],
-  ) -> np.ndarray:
-    """Returns the rows [first, last), and of each the given columns.
-
-    Args:
-      read: fills a buffer from an offset within the tensor on, in bytes.
-      first, last: the rows.
-      columns: start and stop for each further axis.
-    """
-    dtype = DTYPES[self.dtype]
-    row_bytes = math.prod(self.shape[1:]) * dtype.itemsize
-    sizes = [s.stop - s.start for s in columns]
-    found = np.empty((last - first, *sizes), dtype)
-    if sizes == list(self.shape[1:]):
-      read(first * row_bytes, as_bytes(found))
-      return found
-    start = columns[0].start * dtype.itemsize
-    for row in range(first, last):
-      read(row * row_bytes + start, as_bytes(found[row - first]))
-    return found
-
-
 def read_header(
   path: pathlib.Path,
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+) -> tuple[dict[str, stored_tensor.Tensor], dict[str, str]]:
   """Returns the tensors and the metadata of a file.
 
   Raises:
@@ -146,7 +87,9 @@ def read_header(
   return found, {str(k): str(v) for k, v in metadata.items()}
 
 
-def _tensor(path: pathlib.Path, name: str, fields: Any, data: int) -> Tensor:
+def _tensor(
+  path: pathlib.Path, name: str, fields: Any, data: int
+) -> stored_tensor.Tensor:
   """Returns a tensor of a header, whose size agrees with its shape."""
   try:
     dtype, shape = fields['dtype'], fields['shape']
@@ -160,7 +103,7 @@ def _tensor(path: pathlib.Path, name: str, fields: Any, data: int) -> Tensor:
     )
   bits = re.search(r'\d+', dtype) if isinstance(dtype, str) else None
   # Types with other sizes are refused later, when they are to be read.
-  if dtype in DTYPES and bits:
+  if dtype in stored_tensor.DTYPES and bits:
     expected = math.prod(shape) * int(bits[0]) // 8
     if end - begin != expected:
       raise _damaged(
@@ -168,7 +111,9 @@ def _tensor(path: pathlib.Path, name: str, fields: Any, data: int) -> Tensor:
         f'tensor {name!r} of type {dtype} and shape {tuple(shape)} needs '
         f'{expected:,} bytes and has {end - begin:,}',
       )
-  return Tensor(path, name, str(dtype), tuple(shape), data + begin, data + end)
+  return stored_tensor.Tensor(
+    path, name, str(dtype), tuple(shape), data + begin, data + end
+  )
 
 
 def _damaged(path: pathlib.Path, why: str) -> errors.StorageError:
@@ -205,7 +150,7 @@ class Reader:
     self._files.clear()
 
   def blocks(
-    self, tensor: Tensor, index: tuple[slice, ...] | None = None
+    self, tensor: stored_tensor.Tensor, index: tuple[slice, ...] | None = None
   ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (first row, rows) of a part of a tensor.
 
@@ -213,7 +158,8 @@ class Reader:
     `block_bytes` in float32, or less.
 
     Args:
-      tensor: a tensor whose type is in `DTYPES`, with at least one axis.
+      tensor: a tensor whose type is in `stored_tensor.DTYPES`, with at least
+        one axis.
       index: the part, with start and stop for each axis; None: all.
 
     Raises:
@@ -231,13 +177,13 @@ class Reader:
       last = min(first + step, index[0].stop)
       yield first - index[0].start, self._rows(tensor, first, last, index[1:])
 
-  def read(self, tensor: Tensor) -> np.ndarray:
-    """Returns a whole tensor, whose type is in `DTYPES`."""
-    found = np.empty(tensor.shape, DTYPES[tensor.dtype])
-    self._read(tensor, 0, as_bytes(found))
+  def read(self, tensor: stored_tensor.Tensor) -> np.ndarray:
+    """Returns a whole tensor, whose type is in `stored_tensor.DTYPES`."""
+    found = np.empty(tensor.shape, stored_tensor.DTYPES[tensor.dtype])
+    self._read(tensor, 0, stored_tensor.as_bytes(found))
     return found
 
-  def same(self, one: Tensor, two: Tensor) -> bool:
+  def same(self, one: stored_tensor.Tensor, two: stored_tensor.Tensor) -> bool:
     """Returns whether two tensors have equal type, shape and bytes."""
     if (one.dtype, one.shape) != (two.dtype, two.shape):
       return False
@@ -258,7 +204,9 @@ class Reader:
     read = functools.partial(self._read, tensor)
     return tensor.rows(read, first, last, columns)
 
-  def _read(self, tensor: Tensor, at: int, into: memoryview) -> None:
+  def _read(
+    self, tensor: stored_tensor.Tensor, at: int, into: memoryview
+  ) -> None:
     """Fills a buffer from an offset within the tensor on."""
     try:
       file = self._files.get(tensor.path)
@@ -276,9 +224,3 @@ class Reader:
       raise errors.StorageError(
         f'{tensor} cannot be read ({error}).'
       ) from error
-
-
-def as_bytes(array: np.ndarray) -> memoryview:
-  """Returns the bytes of a contiguous array, to write to."""
-  # Not all types of arrays have a buffer of their own.
-  return memoryview(array.reshape(-1).view(np.uint8))

@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from sleep_jax import errors
-from sleep_jax.interop import json_file, tensor_file
+from sleep_jax.interop import json_file, stored_tensor, tensor_file
 
 INDEX_FILE, WEIGHTS_FILE = 'model.safetensors.index.json', 'model.safetensors'
 EMBEDDING, HEAD = 'model.embed_tokens.weight', 'lm_head.weight'
@@ -58,7 +58,7 @@ class WeightFiles:
     warnings: what the user should know, one line each.
   """
 
-  tensors: Mapping[str, tensor_file.Tensor]
+  tensors: Mapping[str, stored_tensor.Tensor]
   listed: Mapping[str, str] = dataclasses.field(default_factory=dict)
   warnings: tuple[str, ...] = ()
 
@@ -81,7 +81,7 @@ def find(home: pathlib.Path) -> WeightFiles:
     files = sorted(set(listed.values()))
   else:
     raise errors.MissingFileError(_no_weights(home))
-  tensors: dict[str, tensor_file.Tensor] = {}
+  tensors: dict[str, stored_tensor.Tensor] = {}
   with tensor_file.Reader() as reader:
     for name in files:
       _add(tensors, tensor_file.read_header(home / name)[0], reader)
@@ -235,11 +235,13 @@ def _no_weights(home: pathlib.Path) -> str:
   shards = sorted(path.name for path in home.glob(_SHARDS))
   if shards:
     return f'{text}, only {_few(shards)}: download {INDEX_FILE}.'
-  others = sorted(
-    path.name
-    for end in ('safetensors', 'gguf')
-    for path in home.glob(f'*.{end}')
-  )
+  files = sorted(path.name for path in home.glob('*.gguf'))
+  if files:
+    return (
+      f'{text}, only {_few(files)}: name the GGUF file itself instead of the '
+      'directory.'
+    )
+  others = sorted(path.name for path in home.glob('*.safetensors'))
   if others:
     return (
       f'{text}, only {_few(others)}, whose tensors have other names: download '

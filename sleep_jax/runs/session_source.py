@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.interop import hf_checkpoint, weight_files
+from sleep_jax.interop import (
+  gguf_model,
+  hf_checkpoint,
+  known_models,
+  weight_files,
+)
 from sleep_jax.objectives import judges
 from sleep_jax.runs import day_records
-from sleep_jax.storage import lock, workdir
+from sleep_jax.storage import lock
 
 RUN = 'run'  # Folder of a session with the work directory of its run.
 
@@ -60,7 +65,9 @@ def find(source: str) -> Source:
   Raises:
     MissingFileError: it is nothing that can be loaded.
   """
-  path = workdir.path(source)
+  path = known_models.locate(source)
+  if gguf_model.is_file(path):
+    return Source(path, 'model', hf_checkpoint.read_config(path))
   if (path / RUN / 'config.json').is_file():
     return Source(path, 'session', {})
   if (path / 'config.json').is_file():
@@ -77,9 +84,9 @@ def find(source: str) -> Source:
     found = f'it contains {shown or "nothing"}'
   raise errors.MissingFileError(
     f'{path} is neither a model nor a run: {found}. Expected a Hugging Face '
-    'model directory (config.json, *.safetensors, tokenizer.json), the work '
-    'directory of a run (config.json, seed_0/), or a folder written by '
-    'Learner.save or the chat (days/, run/).'
+    'model directory (config.json, *.safetensors, tokenizer.json), a .gguf '
+    'file, the work directory of a run (config.json, seed_0/), or a folder '
+    'written by Learner.save or the chat (days/, run/).'
   )
 
 

@@ -1,0 +1,300 @@
+"""Converts the metadata of a GGUF file to the fields of a config.json.
+
+Supported are Llama, Qwen 2, Qwen 3 and Gemma 3. What the metadata leaves out
+has the value that llama.cpp gives it. A field that is not known may change what
+the model computes, so it is refused.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sleep_jax import errors
+from sleep_jax.interop import (
+  gguf_file,
+  gguf_names,
+  hf_fields,
+  hf_layers,
+  tensor_file,
+)
+
+_GEMMA = 'gemma3'
+_THETA, _LOCAL_THETA = 10_000.0, 10_000.0
+_GEMMA_PATTERN = 6  # Every sixth block is global.
+# llama.cpp recognizes the model of this many blocks by them, and scales its
+# queries by the width of a head that is not the one it has.
+_GEMMA_27B_BLOCKS = 62
+# Llama 3.1 and 3.2: low and high frequency factor, length before scaling.
+_LLAMA3 = (1.0, 4.0, 8192)
+_KNOWN = {
+  'vocab_size', 'context_length', 'embedding_length', 'block_count',
+  'feed_forward_length', 'attention.head_count', 'attention.head_count_kv',
+  'attention.key_length', 'attention.layer_norm_rms_epsilon',
+  'rope.freq_base', 'rope.scaling.type', 'rope.scaling.factor',
+  'rope.scale_linear', 'rope.scaling.original_context_length',
+  'rope.scaling.finetuned', 'tensor_data_layout',
+}  # fmt: skip
+_KNOWN_GEMMA = {
+  'attention.sliding_window', 'attention.sliding_window_pattern',
+  'rope.freq_base_swa', 'final_logit_softcapping',
+}  # fmt: skip
+# Fields that change nothing with one value.
+_NEUTRAL = {
+  'expert_count': 0, 'expert_used_count': 0, 'attention.causal': True,
+  'rope.scaling.attn_factor': 1.0, 'use_parallel_residual': True,
+}  # fmt: skip
+
+
+def make(header: gguf_file.Header) -> dict[str, Any]:
+  """Returns the fields of config.json, but those of the tokenizer.
+
+  Raises:
+    ModelFileError: the architecture or one of its options is not supported.
+      The message names the metadata key.
+  """
+  metadata, path = header.metadata, header.path
+  name = metadata.get('general.architecture')
+  if not isinstance(name, str) or name not in gguf_names.MODEL_TYPES:
+    hf_fields.fail(
+      path, 'general.architecture', name,
+      f'one of {tuple(gguf_names.MODEL_TYPES)}; use a model of these',
+    )  # fmt: skip
+  if metadata.get('general.type', 'model') != 'model':
+    hf_fields.fail(
+      path, 'general.type', metadata['general.type'],
+      "'model'; adapters must be merged into their model first",
+    )  # fmt: skip
+  if metadata.get('split.count', 1) > 1:
+    hf_fields.fail(
+      path, 'split.count', metadata['split.count'],
+      '1; join the parts with gguf-split --merge of llama.cpp',
+    )  # fmt: skip
+  fields = _fields(metadata, name, path)
+  head_size = fields['attention.key_length']
+  gemma = name == _GEMMA
+  embedding = header.tensors.get(gguf_names.EMBEDDING)
+  if embedding is None:
+    raise errors.ModelFileError(
+      f'{path}: tensor {gguf_names.EMBEDDING!r} is missing: the file is no '
+      'complete language model; download it again.'
+    )
+  made: dict[str, Any] = dict(
+    model_type=gguf_names.MODEL_TYPES[name],
+    vocab_size=embedding.shape[0],
+    hidden_size=fields['embedding_length'],
+    intermediate_size=fields['feed_forward_length'],
+    num_hidden_layers=fields['block_count'],
+    num_attention_heads=fields['attention.head_count'],
+    num_key_value_heads=fields['attention.head_count_kv'],
+    head_dim=head_size,
+    max_position_embeddings=fields['context_length'],
+    rms_norm_eps=_decimal(fields['attention.layer_norm_rms_epsilon']),
+    tie_word_embeddings=gguf_names.HEAD not in header.tensors,
+    attention_bias=name != 'qwen2' and 'blk.0.attn_q.bias' in header.tensors,
+    **{'hidden_activation' if gemma else 'hidden_act': _activation(gemma)},
+  )
+  if made['num_hidden_layers'] > len(header.tensors):
+    hf_fields.fail(
+      path, f'{name}.block_count', made['num_hidden_layers'],
+      f'at most the {len(header.tensors)} tensors of the file; download it '
+      'again',
+    )  # fmt: skip
+  rope = _rope(header, fields, head_size, path)
+  if not gemma:
+    return made | {'rope_parameters': rope}
+  return made | _gemma(fields, made, rope, path)
+
+
+def _activation(gemma: bool) -> str:
+  return 'gelu_pytorch_tanh' if gemma else 'silu'
+
+
+def _fields(metadata, name, path) -> dict[str, Any]:
+  """Returns the fields of an architecture, checked, with defaults."""
+  given = {
+    key.removeprefix(f'{name}.'): value
+    for key, value in metadata.items()
+    if key.startswith(f'{name}.')
+  }
+  known = _KNOWN | (_KNOWN_GEMMA if name == _GEMMA else set())
+  where = f'{path}: {name}'
+  one_for_all = ('feed_forward_length', 'attention.head_count',
+                 'attention.head_count_kv')  # fmt: skip
+  for key in one_for_all:
+    value = given.get(key)
+    if isinstance(value, list) and value:
+      if set(value) != {value[0]}:
+        hf_fields.fail(
+          f'{path}', f'{name}.{key}', value,
+          'the same number for every block; others are not supported',
+        )  # fmt: skip
+      given[key] = value[0]
+
+  def integer(key, default=None):
+    full = {f'{name}.{k}': v for k, v in given.items()}
+    default = {} if default is None else {f'{name}.{key}': default}
+    return hf_fields.positive_int(default | full, f'{name}.{key}', path)
+
+  found = {
+    key: integer(key)
+    for key in ('context_length', 'embedding_length', 'block_count',
+                'feed_forward_length', 'attention.head_count')
+  }  # fmt: skip
+  heads = found['attention.head_count']
+  key, default = 'attention.key_length', found['embedding_length'] // heads
+  found[key] = integer(key, default)
+  found['attention.head_count_kv'] = integer('attention.head_count_kv', heads)
+  neutral = _NEUTRAL | {
+    'attention.value_length': found[key], 'rope.dimension_count': found[key],
+  }  # fmt: skip
+  for key, value in given.items():
+    if key in neutral and value != neutral[key]:
+      hf_fields.fail(
+        path, f'{name}.{key}', value,
+        f'{neutral[key]!r}; models with other values are not supported',
+      )  # fmt: skip
+    if key not in known and key not in neutral:
+      raise errors.ModelFileError(
+        f'{where}.{key} is {value!r}: the field is not known, so what it '
+        'changes is not known either. Use another file of this model.'
+      )
+  key = 'attention.layer_norm_rms_epsilon'
+  full = {f'{name}.{k}': v for k, v in given.items()}
+  found[key] = hf_fields.number(full, f'{name}.{key}', None, path)
+  return given | found
+
+
+def _rope(header, fields, head_size, path) -> dict[str, Any]:
+  """Returns the rotary positions of global blocks."""
+  arch = header.metadata['general.architecture']
+
+  def number(key, default):
+    return _decimal(
+      hf_fields.number(
+        {f'{arch}.{k}': v for k, v in fields.items()},
+        f'{arch}.{key}',
+        default,
+        path,
+      )  # fmt: skip
+    )
+
+  rope: dict[str, Any] = {
+    'rope_theta': number('rope.freq_base', _THETA), 'rope_type': 'default',
+  }  # fmt: skip
+  # Without a type, a factor is that of linear scaling.
+  kind = fields.get('rope.scaling.type', 'linear')
+  factor = number('rope.scaling.factor', number('rope.scale_linear', 1.0))
+  if kind not in ('none', 'linear', 'yarn'):
+    hf_fields.fail(
+      path, f'{arch}.rope.scaling.type', kind,
+      "'none', 'linear' or 'yarn'; others are not supported",
+    )  # fmt: skip
+  if kind != 'none' and factor != 1:
+    rope |= {'rope_type': kind, 'factor': factor}
+  if rope['rope_type'] == 'yarn':
+    rope['original_max_position_embeddings'] = int(
+      number('rope.scaling.original_context_length', fields['context_length'])
+    )
+  factors = header.tensors.get(gguf_names.ROPE_FACTORS)
+  if factors is None:
+    return rope
+  if (
+    arch != 'llama'
+    or factors.shape != (head_size // 2,)
+    or (rope['rope_type'] != 'default')
+  ):
+    raise errors.ModelFileError(
+      f'{factors} has shape {factors.shape} in a model of architecture '
+      f'{arch!r} with rope_type {rope["rope_type"]!r}: expected it only in '
+      f'Llama models without other scaling, with {head_size // 2} numbers.'
+    )
+  with tensor_file.Reader() as reader:
+    values = np.concatenate([x for _, x in reader.blocks(factors)])
+  if not (np.isfinite(values).all() and (values > 0).all()):
+    raise gguf_file.damaged(
+      path, f'tensor {factors.name!r} has numbers that are not above 0'
+    )
+  return rope | _factors(values, rope['rope_theta'], fields['context_length'])
+
+
+def _factors(values, theta, positions) -> dict[str, Any]:
+  """Returns the scaling that divides frequencies by the given numbers."""
+  low, high, original = _LLAMA3
+  llama3 = llama3_factors(
+    float(values.max()), low, high, original, theta, len(values)
+  )
+  if np.allclose(llama3, values, rtol=1e-5, atol=0):
+    return dict(
+      rope_type='llama3', factor=_decimal(values.max()), low_freq_factor=low,
+      high_freq_factor=high, original_max_position_embeddings=original,
+    )  # fmt: skip
+  divisors = [_decimal(value) for value in values]
+  return dict(
+    rope_type='longrope', factor=1.0, attention_factor=1.0,
+    short_factor=divisors, long_factor=divisors,
+    original_max_position_embeddings=positions,
+  )  # fmt: skip
+
+
+def llama3_factors(
+  factor: float, low: float, high: float, positions: float, theta: float,
+  size: int,
+) -> np.ndarray:  # fmt: skip
+  """Returns the divisor of each frequency in Llama 3.1's scaling.
+
+  Args:
+    factor: divisor of the lowest frequencies.
+    low, high: turns in the original length below and above which a frequency is
+      divided by the factor, and not at all.
+    positions: the original length, in tokens.
+    theta: base of the frequencies.
+    size: their number.
+
+  References: Llama 3 2407.21783; `model.rope` computes the same.
+  """
+  turns = positions * theta ** -(np.arange(size) / size) / (2 * np.pi)
+  smooth = np.clip((turns - low) / (high - low), 0, 1)
+  return 1 / ((1 - smooth) / factor + smooth)
+
+
+def _gemma(fields, made, rope, path) -> dict[str, Any]:
+  """Returns the fields that only Gemma 3 has."""
+  layers = made['num_hidden_layers']
+  where = {f'{_GEMMA}.{k}': v for k, v in fields.items()}
+  window = where.get(f'{_GEMMA}.attention.sliding_window', 0)
+  pattern = fields.get('attention.sliding_window_pattern', _GEMMA_PATTERN)
+  if not window:
+    local = [False] * layers
+  elif isinstance(pattern, list):
+    local = [bool(one) for one in pattern]
+  else:
+    key = f'{_GEMMA}.attention.sliding_window_pattern'
+    every = hf_fields.positive_int({key: pattern}, key, path)
+    local = [(layer + 1) % every != 0 for layer in range(layers)]
+  local_theta = hf_fields.number(
+    where, f'{_GEMMA}.rope.freq_base_swa', _LOCAL_THETA, path
+  )
+  scalar = made['head_dim']
+  if layers == _GEMMA_27B_BLOCKS:
+    scalar = made['hidden_size'] // made['num_attention_heads']
+  found = dict(
+    query_pre_attn_scalar=scalar,
+    layer_types=[
+      hf_layers.LOCAL if one else hf_layers.GLOBAL for one in local
+    ],
+    rope_parameters={
+      hf_layers.GLOBAL: rope,
+      hf_layers.LOCAL: {
+        'rope_type': 'default', 'rope_theta': _decimal(local_theta)
+      },
+    },
+  )  # fmt: skip
+  if any(local):
+    found['sliding_window'] = window
+  cap = fields.get('final_logit_softcapping')
+  return found | ({'final_logit_softcapping': _decimal(cap)} if cap else {})
+
+
+def _decimal(value: float) -> float:
+  """Returns the shortest decimal that is the same float32, as 1e-5."""
+  return float(str(np.float32(value)))
