@@ -252,3 +252,74 @@ def test_a_config_survives_json():
   for family in hf_files.FAMILIES:
     config = json.loads(json.dumps(hf_files.config(family)))
     hash(tuple(hf_config.model_settings(config, PATH).items()))
+
+
+# Fields of published files, by family; sizes are those of `hf_files`.
+PUBLISHED = {
+  'SmolLM2': dict(
+    model_type='llama', architectures=['LlamaForCausalLM'],
+    attention_bias=False, attention_dropout=0.0, bos_token_id=1, eos_token_id=2,
+    initializer_range=0.04, is_llama_config=True, mlp_bias=False,
+    pad_token_id=2, pretraining_tp=1, rope_interleaved=False,
+    rope_scaling=None, torch_dtype='bfloat16', transformers_version='4.42.3',
+    use_cache=True, **{'transformers.js_config': {'dtype': 'q4'}},
+  ),
+  'Llama 3.2': dict(
+    model_type='llama', bos_token_id=3, eos_token_id=[3, 4, 5],
+    rope_scaling=hf_files.LLAMA3, pretraining_tp=1, attention_dropout=0.0,
+  ),
+  'Mistral': dict(
+    model_type='mistral', bos_token_id=1, sliding_window=None,
+    attention_dropout=0.0, torch_dtype='bfloat16',
+  ),
+  'Qwen 2.5': dict(
+    model_type='qwen2', max_window_layers=21, sliding_window=32_768,
+    use_sliding_window=False, attention_dropout=0.0, use_mrope=False,
+  ),
+  'Qwen 3': dict(
+    model_type='qwen3', attention_bias=False, max_window_layers=36,
+    rope_scaling=None, sliding_window=None, use_sliding_window=False,
+  ),
+  'Gemma 3': dict(
+    model_type='gemma3_text', attn_logit_softcapping=None,
+    cache_implementation='hybrid', final_logit_softcapping=None,
+    hidden_activation='gelu_pytorch_tanh', query_pre_attn_scalar=256,
+    rope_local_base_freq=10_000, rope_scaling=None, sliding_window=512,
+    sliding_window_pattern=6, use_bidirectional_attention=False,
+  ),
+  'SmolLM3': dict(
+    model_type='smollm3', layer_types=[GLOBAL] * 3, max_window_layers=28,
+    mlp_bias=False, no_rope_layer_interval=4, no_rope_layers=[1, 1, 1],
+    pretraining_tp=2, rope_scaling=None, sliding_window=None,
+    use_sliding_window=False,
+  ),
+  'OLMo 2': dict(
+    model_type='olmo2', attention_bias=False, attention_dropout=0.0,
+    num_key_value_heads=4, pad_token_id=1, rope_scaling=None, use_cache=False,
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('fields', PUBLISHED.values(), ids=PUBLISHED)
+def test_the_fields_of_published_files_are_known(fields):
+  assert _settings(**fields)['num_layers'] == 3
+
+
+def test_a_multimodal_file_may_leave_out_the_sizes_of_its_text_model():
+  inner = dict(
+    hidden_size=2560, intermediate_size=10_240, model_type='gemma3_text',
+    num_hidden_layers=34, rope_scaling=dict(factor=8.0, rope_type='linear'),
+    sliding_window=1024,
+  )  # fmt: skip
+  outer = dict(
+    architectures=['Gemma3ForConditionalGeneration'], model_type='gemma3',
+    boi_token_index=255_999, eoi_token_index=256_000, eos_token_id=[1, 106],
+    image_token_index=262_144, initializer_range=0.02, mm_tokens_per_image=256,
+    text_config=inner, torch_dtype='bfloat16', vision_config={},
+  )  # fmt: skip
+  found = hf_config.model_settings(hf_config.text_config(outer, PATH), PATH)
+  assert found['num_heads'] == 8 and found['num_kv_heads'] == 4
+  assert found['head_size'] == 256 and found['tied']
+  assert found['rope_scaling'] == (8.0,) and found['local'][:6] == (
+    *(True,) * 5, False,
+  )  # fmt: skip
