@@ -6,6 +6,7 @@ its pieces. Control tokens become special tokens; tokens that a user defined are
 found in texts too, but are not special.
 """
 
+import collections
 import dataclasses
 import pathlib
 import warnings
@@ -56,7 +57,7 @@ class Vocabulary:
   Attributes:
     tokens: text of each token.
     kinds: type of each token.
-    bos, eos, pad: ids of special tokens; None if there is none.
+    bos, eos, pad, unknown: ids of special tokens; None if there is none.
     ends: ids of all tokens that end a text.
   """
 
@@ -65,6 +66,7 @@ class Vocabulary:
   bos: int | None
   eos: int
   pad: int | None
+  unknown: int | None
   ends: Sequence[int]
 
 
@@ -79,8 +81,8 @@ def read_vocabulary(
   """
   tokens = _list(metadata, 'tokens', str, path)
   if len(set(tokens)) < len(tokens):
-    seen: set[str] = set()
-    twice = next(t for t in tokens if t in seen or seen.add(t))  # type: ignore[func-returns-value]
+    counts = collections.Counter(tokens)
+    twice = next(token for token, n in counts.items() if n > 1)
     _fail(metadata, 'tokens', path, f'no token twice, found {twice!r} twice')
   kinds = [_NORMAL] * len(tokens)
   if f'{_PREFIX}token_type' in metadata:
@@ -103,6 +105,7 @@ def read_vocabulary(
   ends += [n for n, (t, kind) in typed if kind == _CONTROL and t in _ENDS]
   return Vocabulary(
     tokens, kinds, token_id('bos'), eos, token_id('padding'),
+    token_id('unknown'),
     list(dict.fromkeys(end for end in ends if end is not None)),
   )  # fmt: skip
 
@@ -131,11 +134,13 @@ def build(
       "'gpt2' (byte-level BPE) or 'llama' (SentencePiece)",
     )  # fmt: skip
   _add_tokens(made, vocabulary)
-  adds_eos = _flag(metadata, 'add_eos_token', False, path)
-  _add_ends(
-    made, vocabulary,
-    bos=_flag(metadata, 'add_bos_token', adds_bos, path), eos=adds_eos,
-  )  # fmt: skip
+  bos, eos = (
+    _flag(metadata, f'add_{name}_token', default, path)
+    for name, default in (('bos', adds_bos), ('eos', False))
+  )
+  if bos and vocabulary.bos is None:
+    _fail(metadata, 'bos_token_id', path, 'the token that starts each text')
+  _add_ends(made, vocabulary, bos=bos, eos=eos)
   return made
 
 
@@ -219,7 +224,7 @@ def _sentence_piece(metadata, vocabulary, path):
   }
   unknown = next((n for n, k in enumerate(kinds) if k == _UNKNOWN), None)
   if unknown is None:
-    unknown = metadata.get(f'{_PREFIX}unknown_token_id', 0)
+    unknown = vocabulary.unknown or 0
   has_bytes = {
     token for token, k in zip(tokens, kinds, strict=True) if k == _BYTE
   }
@@ -259,7 +264,8 @@ def merges(pieces: Mapping[str, tuple[float, int]]) -> list[tuple[str, str]]:
     for cut in range(1, len(piece)):
       left, right = piece[:cut], piece[cut:]
       if left in pieces and right in pieces:
-        order = (-score, number, pieces[left][1], pieces[right][1])
+        # Of several ways to build a piece, the longest start comes first.
+        order = (-score, -len(left), -len(right), number)
         ranked.append((order, left, right))
   ranked.sort()
   return [(left, right) for _, left, right in ranked]
@@ -326,6 +332,9 @@ def _list(metadata, name, kind, path, size=None) -> list:
 def _fail(metadata, name, path, expected):
   """Raises the error for a metadata key of the tokenizer."""
   found = metadata.get(f'{_PREFIX}{name}')
-  if isinstance(found, list):
-    found = f'a list of {len(found):,} items'
-  hf_fields.fail(path, f'{_PREFIX}{name}', found, expected)
+  if not isinstance(found, list):
+    hf_fields.fail(path, f'{_PREFIX}{name}', found, expected)
+  raise errors.ModelFileError(
+    f'{path}: {_PREFIX}{name} is a list of {len(found):,} items: expected '
+    f'{expected}.'
+  )
