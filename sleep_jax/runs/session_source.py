@@ -10,12 +10,11 @@ from sleep_jax import errors
 from sleep_jax.interop import (
   gguf_model,
   hf_checkpoint,
-  known_models,
   weight_files,
 )
 from sleep_jax.objectives import judges
 from sleep_jax.runs import day_records
-from sleep_jax.storage import lock
+from sleep_jax.storage import known_models, lock
 
 RUN = 'run'  # Folder of a session with the work directory of its run.
 

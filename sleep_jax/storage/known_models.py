@@ -2,7 +2,7 @@
 
 Each comes as the content of pinned wheels, whose checksums stand here. Their
 files are kept in the user's cache, and are found from any folder without a
-network; `model_fetch` puts them there.
+network; `interop.model_fetch` puts them there.
 """
 
 import dataclasses
