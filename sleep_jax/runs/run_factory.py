@@ -38,6 +38,7 @@ class RunFactory:
 
   Attributes:
     levels: of the model.
+    restore_cycle: cycle to which the runs go back first; None once they have.
   """
 
   def __init__(
@@ -70,6 +71,7 @@ class RunFactory:
     self._progress, self._stop, self._profile = progress, stop, profile
     self._folder, self._own_folder = folder, own_folder
     self._cache = programs
+    self.restore_cycle: int | None = None
     self.levels = tuple(
       model_config.Level(**level) for level in plain['levels']
     )
@@ -145,7 +147,9 @@ class RunFactory:
       folder: of the run.
     """
     data, wake = self._config.data, self._config.wake
-    saved = checkpoint_reading.latest_progress(str(folder / 'checkpoints'))
+    saved = checkpoint_reading.latest_progress(
+      str(folder / 'checkpoints'), self.restore_cycle
+    )
     kept = (saved or {}).get('day_steps', ())[: (saved or {}).get('begun')]
     if epochs := wake.get('epochs', 0):
       rows = data.get('day_batch_size', 0) or data.batch_size
@@ -160,7 +164,10 @@ class RunFactory:
 
   def num_finished(self, strategy: strategy_lib.Strategy, made: Inputs) -> int:
     """Returns how many days a run has learned, with their nights."""
-    progress = self.progress_of(made.seed, strategy.name)
+    folder = self._folder / f'seed_{made.seed}' / strategy.name / 'checkpoints'
+    progress = checkpoint_reading.latest_progress(
+      str(folder), self.restore_cycle
+    )
     if progress is None:
       return 0
     ahead = self.plan(strategy, made)[progress['event'] :]

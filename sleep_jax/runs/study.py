@@ -118,6 +118,7 @@ class Study:
       config, self.folder, self._factory, accept=accept_changed_days,
       restore_cycle=restore_cycle, days=days,
     )  # fmt: skip
+    self._factory.restore_cycle = restore_cycle
 
   def run(
     self, *, awake_only: bool = False, show_schedule: bool = True
@@ -148,7 +149,7 @@ class Study:
       workdir.write_json(self._own / 'about.json', self._results.provenance)
       if self._restore_cycle is not None:
         rewinding.rewind(self.folder, self._saved_runs(), self._restore_cycle)
-        self._days.restore_cycle = None
+        self._days.restore_cycle = self._factory.restore_cycle = None
       for seed in self._config.seeds:
         self._run_seed(int(seed), awake_only)
       self._results.write()

@@ -57,8 +57,18 @@ def latest_replay(folder: str) -> dict[str, Any]:
   return _restore_part(_most_advanced(folder)[1], 'replay')
 
 
-def latest_progress(folder: str) -> dict[str, Any] | None:
-  """Returns the progress of the most advanced checkpoint, or None."""
+def latest_progress(
+  folder: str, cycle: int | None = None
+) -> dict[str, Any] | None:
+  """Returns the progress of the most advanced checkpoint, or None.
+
+  Args:
+    folder: of the checkpoints.
+    cycle: cycle whose progress is returned instead, if it is there.
+  """
+  for series, progress, path in find_complete(epath.Path(workdir.path(folder))):
+    if series == 'cycles' and path.name.rpartition('_')[2] == str(cycle):
+      return progress
   return _most_advanced(folder)[0] if exists(folder) else None
 
 

@@ -206,6 +206,21 @@ def test_a_rewind_is_refused_before_anything_is_deleted(tmp_path):
   assert not testing.same(weights(tmp_path / 'run'), before)
 
 
+def test_a_deleted_day_is_left_out_by_a_rewind(tmp_path):
+  days = tmp_path / 'days'
+  for number, text in enumerate(('Ann.', 'Bo.', 'Cy.'), 1):
+    write(days / f'day_{number}.jsonl', text)
+  run(config(days), tmp_path / 'run')
+  (days / 'day_2.jsonl').unlink()
+  (record,), said = run(config(days), tmp_path / 'run', restore_cycle=1)
+  assert names(tmp_path / 'run') == ['day_1', 'day_3']
+  assert len(record['nights']) == 2
+  # How much of a day is read is said of those that are learned again.
+  assert [line[:6] for line in said[0].split('\n') if 'rows;' in line] == [
+    'day_3:'
+  ]
+
+
 def test_a_strategy_that_reads_all_days_at_once_refuses_a_new_one(tmp_path):
   days = tmp_path / 'days'
   write(days / 'day_1.jsonl', 'Ann has a cat.')
