@@ -129,9 +129,11 @@ def make(
   for name in ('dataset', 'path', 'extra_days', 'growing', 'settings'):
     data.pop(name, None)
   # Without pretraining text, the tokenizer is made from the days.
-  parts = [dataset.pretrain] if dataset.pretrain else [
-    rows for _, rows in dataset.experiences
-  ]
+  parts = (
+    [dataset.pretrain]
+    if dataset.pretrain
+    else [rows for _, rows in dataset.experiences]
+  )
   tokenizer, base_model = load_tokenizer(
     config, folder, seed, (row.text for rows in parts for row in rows)
   )

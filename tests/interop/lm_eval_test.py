@@ -112,9 +112,7 @@ def test_generation_ends_before_a_stop_string(loaded):
 
 def test_impossible_requests_are_refused(loaded):
   model = _model(loaded, max_length=12)
-  with pytest.raises(
-    errors.UsageError, match='15 tokens, but max_length'
-  ):
+  with pytest.raises(errors.UsageError, match='15 tokens, but max_length'):
     model.likelihoods([('a', 'b' * 15)])
   with pytest.raises(errors.UsageError, match='no tokens'):
     model.likelihoods([('a', '')])

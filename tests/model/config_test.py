@@ -37,7 +37,9 @@ def test_an_invalid_field_is_named_in_the_error(changes, message):
 def test_expert_slots_of_rank_0_are_refused():
   levels = [dict(level) for level in testing.levels((1, 1))]
   levels[1]['rank'] = 0
-  with pytest.raises(ValueError, match=r'config.levels\[1\] has 4 .* of rank 0'):
+  with pytest.raises(
+    ValueError, match=r'config.levels\[1\] has 4 .* of rank 0'
+  ):
     config.make(SIZES, levels, vocab_size=32)
 
 
