@@ -19,7 +19,9 @@ import os
 import pathlib
 import subprocess
 import tempfile
+import traceback
 import warnings
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -82,7 +84,7 @@ def run(part: str, output: pathlib.Path) -> bool:
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       jobs = {pool.submit(module.attempt, c, context): c for c in left}
       for job in concurrent.futures.as_completed(jobs):
-        row = {**job.result(), 'revision': revision}
+        row = {**_row(jobs[job], job), 'revision': revision}
         known[row['name']] = row
         rows = sorted(known.values(), key=lambda r: order.index(r['name']))
         file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + '\n')
@@ -91,6 +93,19 @@ def run(part: str, output: pathlib.Path) -> bool:
   survived = sum(row['survived'] for row in rows)
   print(f'{part}: {survived} of {len(rows)} survived', flush=True)
   return survived < len(rows)
+
+
+def _row(case: Any, job: concurrent.futures.Future) -> dict[str, Any]:
+  """Returns the row of a case, also if the campaign itself failed."""
+  try:
+    return job.result()
+  except Exception:
+    return {
+      'name': case.name, 'scenario': case.scenario, 'kind': 'campaign',
+      'phase': 'campaign', 'moment': '', 'right': '', 'killed': [],
+      'outcome': 'the campaign failed', 'survived': False, 'message': '',
+      'differences': [traceback.format_exc()[-600:]],
+    }  # fmt: skip
 
 
 def _revision() -> str:

@@ -6,6 +6,7 @@ inside a phase, which is found in the output or on disk.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -44,6 +45,10 @@ _BEGINS = {
 }
 _SAVE = 'save'
 _SAVES = 20  # Checkpoints; one of them is interrupted.
+_SAVED = tuple(
+  f'{folder}/*/checkpoints/*/*tmp*'
+  for folder in ('work/seed_0', 'work/run/seed_0', 'imported/seed_0')
+)
 MAX_WORKERS = 8
 _DELAY = 1.5  # Seconds: a phase is left within this time, or nearly so.
 
@@ -232,9 +237,9 @@ class _Phase:
   def _has_begun(self) -> bool:
     if self._case.phase == _SAVE:
       # One of the first checkpoints, while it is written.
-      self._seen |= {
-        path.name for path in self._home.glob('*/**/checkpoints/*/*tmp*')
-      }
+      for pattern in _SAVED:
+        with contextlib.suppress(FileNotFoundError):  # Renamed meanwhile.
+          self._seen |= {path.name for path in self._home.glob(pattern)}
       return len(self._seen) > self._case.draw * _SAVES
     pattern, times = _BEGINS[self._case.phase]
     return len(re.findall(pattern, self._process.text())) >= times
