@@ -187,7 +187,9 @@ def base_model(tmp_path):
   return folder
 
 
-def test_an_exported_model_generates_the_same_text(base_model, tmp_path):
+def test_an_exported_model_generates_the_same_text(
+  base_model, tmp_path, monkeypatch
+):
   learner = sleep_jax.load(str(base_model), verbose=False)
   learner.export(str(tmp_path / 'dense'))
   dense = sleep_jax.load(str(tmp_path / 'dense'), verbose=False)
@@ -195,7 +197,13 @@ def test_an_exported_model_generates_the_same_text(base_model, tmp_path):
   assert dense.generate(prompts, max_new=4) == learner.generate(
     prompts, max_new=4
   )
-  with pytest.raises(ValueError, match=r"'gguf': expected one of \('hf', 'exp"):
+  file = str(tmp_path / 'dense.gguf')
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  learner.export(file, 'gguf-f16')
+  assert sleep_jax.load(file, verbose=False).generate(
+    prompts, max_new=4
+  ) == learner.generate(prompts, max_new=4)
+  with pytest.raises(ValueError, match=r"'gguf': expected one of \('hf', 'ggu"):
     learner.export(str(tmp_path / 'x'), 'gguf')
   with pytest.raises(FileNotFoundError, match='no chat template'):
     learner.answer('hello')

@@ -154,7 +154,7 @@ def _metadata(
       fields['final_logit_softcapping'] = float(c.logit_cap)
   name = _ARCHITECTURES[config['model_type']]
   return {
-    'general.name': base_model.folder.name,
+    'general.name': base_model.source.stem,
     **{f'{name}.{key}': value for key, value in fields.items()},
   }
 

@@ -36,6 +36,7 @@ class HfCheckpoint:
   """Description of a checkpoint whose weights are not loaded yet.
 
   Attributes:
+    source: its directory or GGUF file.
     folder: its directory; of a GGUF file, the directory that describes it.
     config: content of config.json; `tie_word_embeddings` is False if the
       weights have a head of their own.
@@ -45,6 +46,7 @@ class HfCheckpoint:
     weights: where its tensors are.
   """
 
+  source: pathlib.Path
   folder: pathlib.Path
   config: Mapping[str, Any]
   settings: Mapping[str, Any]
@@ -93,6 +95,7 @@ def read(folder: str, *, weights: bool = True) -> HfCheckpoint:
   vocab_size = hf_fields.positive_int(config, 'vocab_size', path)
   check_token_ids(home / 'generation_config.json', vocab_size)
   return HfCheckpoint(
+    source=source,
     folder=home,
     config=config,
     settings=settings,

@@ -121,7 +121,7 @@ def _of_config(
       rows, _ = jsonl.read_pretrain(pretrain, rng)
       texts = (row.text for row in rows)
     tokenizer, base_model = inputs.load_tokenizer(config, folder, seed, texts)
-  name = str(base_model.folder) if base_model else f'config {config.name}'
+  name = str(base_model.source) if base_model else f'config {config.name}'
   return _make(name, tokenizer, base_model, config)
 
 

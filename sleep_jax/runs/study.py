@@ -303,7 +303,7 @@ class Study:
     home = inputs.initial_model_folder(self._config, self.folder, made.seed)
     here = home.parent == self.folder
     if made.base_model is not None:
-      source = made.base_model.folder if here else home
+      source = made.base_model.source if here else home
       self._progress.say(f'initial model: reading {source}')
       return hf_start.load_initial_model(
         made, self._factory.initial_shapes(made), self._plain, self._placement,

@@ -14,7 +14,7 @@ from sleep_jax import errors
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import hf_checkpoint, hf_tokenizer, open_model
 from sleep_jax.runs import hf_start, study
-from tests import hf_files, tiny_study
+from tests import gguf_files, hf_files, tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
@@ -76,6 +76,25 @@ def test_a_checkpoint_learns_days_and_nights(finished):
   # The same command continues from the work directory.
   (again,) = study.Study(_config(home), str(home / 'run')).run()
   assert _nights(again) == _nights(run)
+
+
+def test_a_gguf_file_is_the_same_start(finished, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  home, run = finished
+  folder = home / 'base_model'
+  config = json.loads((folder / 'config.json').read_text())
+  tokenizer = (folder / 'tokenizer.json').read_text()
+  path = gguf_files.save(
+    tmp_path / 'model.gguf', config,
+    safetensors.load_file(folder / 'model.safetensors'),
+    words=gguf_files.words_of(tokenizer, pre='gpt-2'),
+  )  # fmt: skip
+  c = _config(home, base_model=str(path))
+  (found,) = study.Study(c, str(tmp_path / 'run')).run()
+  assert _nights(found) == _nights(run)
+  shutil.rmtree(tmp_path / 'cache')  # It is made again.
+  opened = open_model.open_model(str(tmp_path / 'run'), strategy='sleep')
+  assert opened.num_nights == len(DAYS)
 
 
 def test_a_tokenizer_is_restored_and_encodes_special_tokens_as_text(home):
