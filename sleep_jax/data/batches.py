@@ -7,6 +7,7 @@ stream is one integer and does not depend on the number of hosts.
 
 import functools
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 import tensorstore
@@ -29,6 +30,7 @@ class Source:
     layout: columns of a stored row.
     num_chats: number of given rows that are turns of conversations.
     skipped: given rows that were too long and are not among them.
+    prompt_lengths: tokens of a stored prompt -> number of such prompts.
   """
 
   def __init__(
@@ -42,9 +44,11 @@ class Source:
     seed: int,
     num_chats: int = 0,
     skipped: long_rows.Summary | None = None,
+    prompt_lengths: Mapping[int, int] | None = None,
   ):
     self.name = name
     self.num_chats, self.skipped = num_chats, skipped or long_rows.Summary()
+    self.prompt_lengths = prompt_lengths or {}
     self.num_rows = int(store.shape[0])
     self.num_tokens = num_tokens
     self.layout = layout

@@ -113,7 +113,7 @@ def choices(summary: Summary) -> str:
   fields = ' '.join(f'--config.{k}={v}' for k, v in summary.needs.items())
   return (
     f'To read all of them: {fields}. Or split them (plain text is split into '
-    "windows by data.overlap), or leave them out: data.too_long='skip'."
+    'windows by data.overlap), or leave them out: --config.data.too_long=skip.'
   )
 
 

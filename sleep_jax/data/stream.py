@@ -42,6 +42,8 @@ class Stream:
       key; a key without a task is absent.
     chats_use_template: whether conversations are written by a chat template;
       None if there are none.
+    held_out_skipped: held-out rows that are too long, where all are and are
+      left out; `held_out` is then None.
   """
 
   dataset: dataset_lib.Dataset
@@ -57,6 +59,7 @@ class Stream:
   dream_templates: types.PromptTemplates
   tasks: dict[str, types.Task]
   chats_use_template: bool | None = None
+  held_out_skipped: long_rows.Summary = long_rows.Summary()
 
 
 def build(
@@ -117,19 +120,24 @@ def build(
         load_writer=load_writer,
       )
     except errors.TooLongError as error:
+      if too_long == 'skip':
+        raise  # Nothing would be left.
       rows_too_long.append(error)
       return None  # type: ignore[return-value]  # Raised below, for all.
 
-  pretrain, held_out = (
-    make_source(name, rows) if rows else None
-    for name, rows in (
-      ('pretrain', dataset.pretrain), ('held_out', dataset.held_out)
-    )
-  )  # fmt: skip
+  pretrain = (
+    make_source('pretrain', dataset.pretrain) if dataset.pretrain else None
+  )
   experiences = tuple(
     make_source(name, rows, day_batch_size or batch_size)
     for name, rows in dataset.experiences
   )
+  held_out, held_out_skipped = None, long_rows.Summary()
+  try:
+    if dataset.held_out:
+      held_out = make_source('held_out', dataset.held_out)
+  except errors.TooLongError as error:
+    held_out_skipped = error.summary
   has_chats = any(
     source is not None and source.num_chats
     for source in (pretrain, held_out, *experiences)
@@ -159,6 +167,7 @@ def build(
     tokenizer=tokenizer,
     pretrain=pretrain,
     held_out=held_out,
+    held_out_skipped=held_out_skipped,
     experiences=experiences,
     probes={key: make_probes(group) for key, group in dataset.probes.items()},
     template_probes={
@@ -195,16 +204,16 @@ def notes(stream: Stream) -> list[str]:
   That rows are left out, and how conversations are written.
   """
   sources = [stream.pretrain, stream.held_out, *stream.experiences]
+  skipped = [(source.name, source.skipped) for source in sources if source]
   found = []
-  for source in sources:
-    num = 0 if source is None else source.skipped.num_rows
-    if num:
+  for name, summary in [*skipped, ('held_out', stream.held_out_skipped)]:
+    if num := summary.num_rows:
       what = (
         'row is too long and is' if num == 1 else 'rows are too long and are'
       )
       found.append(
-        f"{source.name}: {num:,} {what} left out (data.too_long='skip'), such "
-        f'as {source.skipped.lines[0]}'
+        f"{name}: {num:,} {what} left out (data.too_long='skip'), such as "
+        f'{summary.lines[0]}'
       )
   if stream.chats_use_template is not None:
     how = (

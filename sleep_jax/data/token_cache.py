@@ -7,6 +7,7 @@ written one block after the other, and batches are read from the disk, so a
 source of any size needs the same memory.
 """
 
+import collections
 import functools
 import hashlib
 import json
@@ -29,7 +30,7 @@ from sleep_jax.data import (
 )
 from sleep_jax.datasets import dataset
 
-_FORMAT = 3  # Increase when the meaning of the cached arrays changes.
+_FORMAT = 4  # Increase when the meaning of the cached arrays changes.
 _CHUNK_ROWS = 1024  # Of a file, and of a block in memory.
 _READ_ROWS = 16  # Decoded for a row of a batch, whose rows lie anywhere.
 _INFO = 'about.json'
@@ -166,6 +167,7 @@ def make_source(
     seed=seed,
     num_chats=num_chats,
     skipped=long_rows.from_json(about['too_long']),
+    prompt_lengths={int(k): n for k, n in about['prompt_lengths'].items()},
   )
 
 
@@ -181,6 +183,7 @@ class _Tokenized:
     """
     self._rows, self._encode = rows, encode
     self._num_tokens, self._too_long = 0, long_rows.Summary()
+    self._prompt_lengths: collections.Counter[int] = collections.Counter()
 
   def __iter__(self) -> Iterator[tokenization.Sequence]:
     """Yields the sequences; rows that are too long are left out."""
@@ -193,6 +196,7 @@ class _Tokenized:
         continue
       for sequence in found:
         self._num_tokens += len(sequence.tokens)
+        self._prompt_lengths[sequence.prompt_length] += 1
         yield sequence
 
   def about(self) -> dict[str, Any]:
@@ -200,6 +204,7 @@ class _Tokenized:
     return {
       'num_tokens': self._num_tokens,
       'too_long': self._too_long.to_json(),
+      'prompt_lengths': dict(self._prompt_lengths),
     }
 
 
@@ -207,17 +212,17 @@ def _check_skipped(name: str, about: dict[str, Any], *, too_long: str) -> None:
   """Refuses rows that are too long, or a day of which none is left.
 
   Raises:
-    TooLongError: rows are too long and are not to be skipped.
-    DataError: all rows would be skipped.
+    TooLongError: rows are too long and are not to be skipped, or all would be.
   """
   found = long_rows.from_json(about['too_long'])
   if found.num_rows and too_long == 'error':
     raise long_rows.error(found)
   if not about['num_tokens']:
-    raise errors.DataError(
+    raise errors.TooLongError(
       f'{name}: all of its {found.num_rows:,} rows are too long, such as\n  '
       f"{found.lines[0]}\nWith data.too_long='skip' nothing is left of it: "
-      'raise the field that is named, or remove the file.'
+      'raise the field that is named, or remove the file.',
+      summary=found,
     )
 
 

@@ -15,12 +15,14 @@ def days(found: Sequence[Mapping[str, Any]]) -> html.Table:
   read = ['rows', 'left out', 'windows', 'wake steps', 'windows per step']
   read += ['passes', 'windows never read']
   head = [('', ['day']), ('read awake', read)]
-  head += [('night', ['prompts', 'prompts kept', 'rehearsals'])]
+  head += [
+    ('night', ['prompts', 'prompts kept', 'prompts too long', 'rehearsals'])
+  ]
   return html.Table(head, [_row(day) for day in found])
 
 
 def _row(day: Mapping[str, Any]) -> list[str | html.Cell]:
-  unread = f'{day["unread"]:,}'
+  unread, too_wide = f'{day["unread"]:,}', f'{day["too_wide"]:,}'
   kept, rehearsals = text_format.UNKNOWN, text_format.UNKNOWN
   if day['kept'] is not None:
     kept = f'{min(day["kept"], day["prompts"]):,}'
@@ -35,5 +37,6 @@ def _row(day: Mapping[str, Any]) -> list[str | html.Cell]:
     html.Cell(unread, kind='best') if day['unread'] else unread,
     f'{day["prompts"]:,}',
     kept,
+    html.Cell(too_wide, kind='best') if day['too_wide'] else too_wide,
     rehearsals,
   ]

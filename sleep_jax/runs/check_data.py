@@ -150,7 +150,8 @@ def describe(
   for name, kinds in found.days.items():
     parts = ', '.join(f'{kind}: {num:,}' for kind, num in kinds.items())
     longest = found.longest.get(name)
-    tokens = f'; longest: {longest:,} tokens' if longest else ''
+    which = 'longest that fits' if found.too_long else 'longest'
+    tokens = f'; {which}: {longest:,} tokens' if longest else ''
     lines.append(
       f'  {name:<{width}}  {_count(kinds.total(), "row")} ({parts}{tokens})'
     )

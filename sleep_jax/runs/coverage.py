@@ -32,6 +32,9 @@ class Day:
     kept: prompts that the nights can keep of a day; None if no night rehearses
       prompts of the day.
     rehearsals: texts that a night writes on such prompts.
+    too_wide: prompts that are longer than `consolidate.prompt_width`, which no
+      night rehearses.
+    longest_prompt: tokens of the longest prompt.
   """
 
   name: str
@@ -43,6 +46,8 @@ class Day:
   in_passes: bool
   kept: int | None
   rehearsals: int
+  too_wide: int = 0
+  longest_prompt: int = 0
 
   @property
   def passes(self) -> float:
@@ -92,6 +97,12 @@ def days(
       in_passes=bool(config['wake'].get('epochs')),
       kept=config['replay']['day'] if rehearses else None,
       rehearsals=num_rounds * sum(t['draws'] for t in teachers),
+      too_wide=sum(
+        num
+        for length, num in source.prompt_lengths.items()
+        if rehearses and length > night['prompt_width']
+      ),
+      longest_prompt=max(source.prompt_lengths, default=0),
     )
     for source, rows, num_steps in zip(
       stream.experiences, texts, steps, strict=True
@@ -149,24 +160,36 @@ def _name(group):
 def _line(group):
   """Returns what is read of a day, or of each of several."""
   day = group[0]
-  text = f'{_name(group)}: {day.rows:,} rows'
+  text = f'{_name(group)}: {day.rows:,} row{"s" * (day.rows != 1)}'
   if day.skipped:
     text += f', {day.skipped:,} left out as too long'
   if day.windows != day.rows - day.skipped:
     text += f', in {day.windows:,} windows'
-  text += f'; {day.steps:,} wake steps read '
+  text += f'; {day.steps:,} wake step'
+  text += ' reads ' if day.steps == 1 else 's read '
   if day.unread:
     read = day.steps * day.batch_size
     text += f'{read:,} of them, and {day.unread:,} are never read'
   else:
-    text += f'each {day.passes:.3g} times'
+    times = f'{day.passes:.3g}'
+    text += f'each {"once" if times == "1" else f"{times} times"}'
   text += _night(day)
-  if not day.unread:
-    return text
-  choice = 'raise config.wake.epochs to 1 or more'
-  if not day.in_passes:
-    choice = 'set config.wake.epochs=1, or raise config.wake.steps'
-  return f'warning: {text}. To read all, {choice}.'
+  choices = []
+  if day.unread:
+    choice = 'raise config.wake.epochs to 1 or more'
+    if not day.in_passes:
+      choice = 'set config.wake.epochs=1, or raise config.wake.steps'
+    choices.append(f'To read all, {choice}.')
+  if day.too_wide:
+    text += (
+      f'; {day.too_wide:,} of its prompts are longer than '
+      'config.consolidate.prompt_width, and no night rehearses them'
+    )
+    choices.append(
+      f'To rehearse all, set config.consolidate.prompt_width='
+      f'{day.longest_prompt}, and raise max_length by as much.'
+    )
+  return ' '.join([f'warning: {text}.', *choices]) if choices else text
 
 
 def _night(day):

@@ -211,7 +211,7 @@ def test_all_rows_that_are_too_long_are_listed_at_once():
     '  b.jsonl:1: the prompt has 13 tokens, and data.max_prompt is 12',
     'To read all of them: --config.data.context=32 --config.data.max_prompt=13.'
     ' Or split them (plain text is split into windows by data.overlap), or '
-    "leave them out: data.too_long='skip'.",
+    'leave them out: --config.data.too_long=skip.',
   ]
   with pytest.raises(
     errors.TooLongError, match='^32 rows .*first 20'
@@ -248,6 +248,29 @@ def test_a_day_of_which_nothing_is_left_is_refused():
     _build([('a', LONG[1:2])], too_long='skip')
   with pytest.raises(errors.ConfigError, match="too_long is 'drop'"):
     _build([('a', LONG)], too_long='drop')
+
+
+def test_held_out_rows_that_are_all_too_long_are_named_and_left_out():
+  days = [('a', LONG[:1])]
+  found = dataset.Dataset('own', [], LONG[1:2], days, {})
+  settings = dict(context=16, max_prompt=12, batch_size=2, seed=0)
+  words = tokenizer.make('bytes')
+  made = stream.build(found, words, too_long='skip', **settings)
+  assert made.held_out is None and made.experiences[0].num_rows == 1
+  (note,) = stream.notes(made)
+  assert note.startswith('held_out: 1 row is too long and is left out')
+  with pytest.raises(errors.TooLongError, match='a.jsonl:2'):
+    stream.build(found, words, **settings)
+
+
+def test_the_lengths_of_prompts_are_counted(tmp_path):
+  rows = [
+    dataset.Row(text='x' * (size + 2), response_start=size, where='a.jsonl')
+    for size in (3, 5, 5)
+  ]
+  for _ in range(2):  # Computed, and read.
+    (day,) = _build([('a', rows)], str(tmp_path)).experiences
+    assert day.prompt_lengths == {4: 1, 6: 2}  # With BOS.
 
 
 def test_other_messages_or_another_template_are_other_tokens(

@@ -5,7 +5,7 @@ from sleep_jax.report import day_tables, html, report
 DAY = {
   'name': 'day_1 <b>', 'rows': 10_000, 'skipped': 2, 'windows': 12_000,
   'steps': 40, 'batch_size': 4, 'in_passes': False, 'kept': 64,
-  'rehearsals': 96, 'passes': 160 / 12_000, 'unread': 11_840, 'prompts': 160,
+  'rehearsals': 96, 'too_wide': 7, 'passes': 160 / 12_000, 'unread': 11_840, 'prompts': 160,
 }  # fmt: skip
 
 
@@ -17,11 +17,12 @@ def test_a_day_has_a_row_of_what_is_read_and_what_its_nights_keep():
   (row,) = day_tables.days([DAY]).rows
   assert _texts(row) == [
     'day_1 <b>', '10,000', '2', '12,000', '40', '4', '0.0133', '11,840', '160',
-    '64', '96',
+    '64', '7', '96',
   ]  # fmt: skip
-  assert row[7].kind == 'best'  # Rows that are never read are marked.
-  (row,) = day_tables.days([DAY | {'kept': None, 'unread': 0}]).rows
-  assert _texts(row)[7:] == ['0', '160', '–', '–'] and row[7] == '0'
+  # Rows that are never read are marked, and prompts that no night rehearses.
+  assert row[7].kind == row[10].kind == 'best'
+  (row,) = day_tables.days([DAY | dict(kept=None, unread=0, too_wide=0)]).rows
+  assert _texts(row)[7:] == ['0', '160', '–', '0', '–'] and row[7] == '0'
 
 
 def test_the_page_has_the_section_if_there_are_days(tmp_path):

@@ -48,6 +48,13 @@ def _day(**changes):
       'updates_per_round x draws)',
     ),
     (
+      dict(too_wide=30, longest_prompt=90),
+      'warning: day_1: 40 rows; 20 wake steps read each 2 times; 30 of its '
+      'prompts are longer than config.consolidate.prompt_width, and no night '
+      'rehearses them. To rehearse all, set config.consolidate.prompt_width=90,'
+      ' and raise max_length by as much.',
+    ),
+    (
       dict(kept=None, rehearsals=0),
       'day_1: 40 rows; 20 wake steps read each 2 times',
     ),

@@ -65,7 +65,7 @@ def test_days_in_passes_resume_grow_and_report_like_an_unbroken_run(tmp_path):
   (schedule,) = [m for m in progress.messages if m.startswith('Schedule')]
   # The days that are learned are not listed again.
   assert schedule.splitlines()[-1] == (
-    'day_3: 3 rows; 1 wake steps read each 2.67 times'
+    'day_3: 3 rows; 1 wake step reads each 2.67 times'
   )
   _study(tmp_path, 'unbroken').run()
   assert _same(_weights(tmp_path, 'grown'), _weights(tmp_path, 'unbroken'))
