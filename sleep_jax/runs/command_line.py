@@ -8,8 +8,9 @@ import logging as standard_logging
 import re
 import sys
 import warnings
+from typing import NoReturn
 
-from absl import app, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from sleep_jax import errors
@@ -44,9 +45,31 @@ def parser(default: str | None = None):
     except (errors.SleepJaxError, ValueError, OSError) as error:
       exit_with_error(error)
     with files.package_configs():
-      return app.parse_flags_with_usage(list(_ARGV))
+      try:
+        return flags.FLAGS(list(_ARGV))
+      except flags.Error as error:
+        exit_with_error(errors.UsageError(_explain(str(error))))
 
   return parse
+
+
+def _explain(message: str) -> str:
+  """Returns what absl says of a flag, in the words of our other errors."""
+  missing = re.match(r'flag --(\w+)=None: ', message)
+  if missing:
+    purpose = ' '.join(str(flags.FLAGS[missing[1]].help).split())
+    return (
+      f'--{missing[1]} is missing: {purpose.partition(".")[0]}. '
+      '--help lists all flags.'
+    )
+  message = re.sub(
+    r"invalid literal for int\(\) with base 10: ('.*')",
+    r'\1 is not a whole number', message,
+  )  # fmt: skip
+  message = re.sub(
+    r"could not convert string to float: ('.*')", r'\1 is not a number', message
+  )
+  return f'{message.removeprefix("flag ").rstrip(".")}. --help lists all flags.'
 
 
 def _format(message, category, *where, **options) -> str:
@@ -60,7 +83,7 @@ def _format(message, category, *where, **options) -> str:
 warnings.formatwarning = _format
 
 
-def exit_with_error(error: Exception) -> None:
+def exit_with_error(error: Exception) -> NoReturn:
   """Prints an error as one message and exits with status 1.
 
   Raises:

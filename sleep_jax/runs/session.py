@@ -23,7 +23,7 @@ from typing import Any
 import ml_collections
 
 from sleep_jax import errors
-from sleep_jax.config import files
+from sleep_jax.config import checks, files
 from sleep_jax.interop import open_model
 from sleep_jax.runs import (
   erased_state,
@@ -59,8 +59,9 @@ class Session:
 
   Raises:
     MissingFileError: `source` is not a model, a run or a session.
-    UsageError: the folder was written by an older version. A folder of another
-      config is refused when a day is added.
+    ConfigError: the config has a wrong value.
+    UsageError: the folder was written by an older version, or is the model. A
+      folder of another config is refused when a day is added.
   """
 
   def __init__(
@@ -95,6 +96,7 @@ class Session:
         f'{_OLD_RUN}/) and cannot be continued: its days are in {home / DAYS}; '
         'name a new folder and teach them again.'
       )
+    session_source.refuse_home(self._source, home)
     if self._source.kind == 'session' and home != self._source.path:
       session_source.copy(self._source.path, home)
     self.folder = home
@@ -294,6 +296,8 @@ class Session:
       config.seeds = (self._seed,)
       if self._source.kind == 'model':
         config.pretrain.base_model = str(self._source.path)
+    if given is not None:
+      checks.check(json.loads(config.to_json_best_effort()))
     return config
 
   def _start_run(self) -> None:

@@ -89,6 +89,19 @@ def find(source: str) -> Source:
   )
 
 
+def refuse_home(source: Source, home: pathlib.Path) -> None:
+  """Refuses to keep a session in the folder of the model that it starts from.
+
+  Raises:
+    UsageError: it would be.
+  """
+  if source.kind != 'session' and home.resolve() == source.path.resolve():
+    raise errors.UsageError(
+      f'{home} is the {source.kind} that is to be taught, which is never '
+      'changed: name another folder for the days and what is learned of them.'
+    )
+
+
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies a session, whole or not at all.
 

@@ -6,7 +6,7 @@ import types
 import warnings
 
 import pytest
-from absl import logging
+from absl import flags, logging
 
 from sleep_jax.runs import command_line
 
@@ -53,3 +53,28 @@ def test_other_errors_and_warnings_are_shown(monkeypatch):
       warnings.warn('another', UserWarning, stacklevel=1)
   (found,) = shown
   assert str(found.exc_value) == 'another'
+
+
+@pytest.mark.parametrize(
+  'flag, message',
+  [
+    ('--wanted=many', "--wanted=many: 'many' is not a whole number. --help"),
+    ('--wantd=1', "Unknown command line flag 'wantd'. Did you mean: wanted"),
+    ('', '--wanted is missing: How many there are. --help lists all flags.'),
+  ],
+)
+def test_a_wrong_flag_is_one_sentence_that_says_what_to_do(
+  flag, message, monkeypatch, capsys
+):
+  values = flags.FlagValues()
+  flags.DEFINE_integer(
+    'wanted', None, 'How many there are. More of it.', flag_values=values
+  )
+  flags.mark_flag_as_required('wanted', flag_values=values)
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  monkeypatch.setattr(
+    'sleep_jax.runtime.processes.exit_now', lambda status: None
+  )
+  with pytest.raises(SystemExit):
+    command_line.parser()(['run', *filter(None, [flag])])
+  assert capsys.readouterr().err.startswith(f'error: {message}')
