@@ -5,7 +5,8 @@ from sleep_jax.report import day_tables, html, report
 DAY = {
   'name': 'day_1 <b>', 'rows': 10_000, 'skipped': 2, 'windows': 12_000,
   'steps': 40, 'batch_size': 4, 'in_passes': False, 'kept': 64,
-  'rehearsals': 96, 'too_wide': 7, 'passes': 160 / 12_000, 'unread': 11_840, 'prompts': 160,
+  'rehearsals': 96, 'too_wide': 7, 'passes': 160 / 12_000, 'unread': 11_840,
+  'prompts': 160,
 }  # fmt: skip
 
 
