@@ -72,6 +72,8 @@ def test_an_exported_and_an_imported_checkpoint_generate_the_same_text(
     ('generate', ['--model=nowhere', '--prompt=a'], 'it does not exist'),
     ('convert', ['out', '--model=nowhere'], 'out needs --to'),
     ('convert', ['--model=nowhere'], 'Expected one of in, out, inspect'),
+    ('convert', ['inspect'], 'inspect needs --model'),
+    ('convert', ['fetch'], 'fetch needs one of these names:\n  smollm2: '),
   ],
 )
 def test_wrong_arguments_are_reported_without_a_traceback(
