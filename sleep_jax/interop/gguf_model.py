@@ -9,7 +9,6 @@ tensor is in the file. Later starts then do not parse a vocabulary of up to
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -23,7 +22,7 @@ from sleep_jax.interop import (
   hf_config,
   json_file,
 )
-from sleep_jax.storage import user_cache
+from sleep_jax.storage import user_cache, workdir
 
 # Raised when descriptions are written differently.
 _VERSION = 1
@@ -31,10 +30,11 @@ _TENSORS = 'tensors.json'
 SUFFIX = '.gguf'
 
 
-def is_file(path: os.PathLike[str]) -> bool:
-  """Returns whether a path names a GGUF file, which may be missing."""
-  name = pathlib.PurePosixPath(os.fspath(path)).name
-  return name.lower().endswith(SUFFIX) and not os.path.isdir(path)
+def is_file(path: workdir.Folder) -> bool:
+  """Returns whether a path names a GGUF file on disk, which may be missing."""
+  if not isinstance(path, pathlib.Path):  # In a bucket, see `workdir`.
+    return False
+  return path.name.lower().endswith(SUFFIX) and not path.is_dir()
 
 
 def describe(path: pathlib.Path) -> pathlib.Path:

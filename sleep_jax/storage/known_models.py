@@ -125,14 +125,22 @@ def locate(name: str | os.PathLike[str]) -> workdir.Folder:
     WorkdirError: see `workdir.path`.
   """
   path = workdir.path(name)
-  if str(name) not in MODELS or path.exists():
+  if path.exists():
     return path
-  model = MODELS[str(name)]
-  home = folder(str(name))
+  # Sessions keep the path of the model that they started from.
+  known = next(
+    (
+      n for n in MODELS if str(name) == n or path == folder(n) / MODELS[n].entry
+    ),
+    None,
+  )
+  if known is None:
+    return path
+  home, model = folder(known), MODELS[known]
   if not home.is_dir():
     raise errors.MissingFileError(
-      f'{home} does not exist: the model {str(name)!r} ({model.about}) was not '
-      f'fetched. Run: sleep-jax convert fetch {name} ({model.megabytes} MB).'
+      f'{home} does not exist: the model {known!r} ({model.about}) was not '
+      f'fetched. Run: sleep-jax convert fetch {known} ({model.megabytes} MB).'
     )
   return home / model.entry
 

