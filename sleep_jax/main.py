@@ -56,6 +56,8 @@ def main(argv):
     raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
   if not flags.FLAGS['verbosity'].present:
     command_line.hush()
+  # Until it listens to signals there is nothing to save: end without a word.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
   from sleep_jax.runs import context
   from sleep_jax.runtime import processes
 

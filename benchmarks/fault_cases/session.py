@@ -6,11 +6,11 @@ The same command continues: days that the learner has are not taught again.
 import sys
 import warnings
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks.fault_cases import scenarios
 from benchmarks.fault_cases.configs import talk
-from sleep_jax import api
+from sleep_jax import api, errors
 
 _MODEL = flags.DEFINE_string('model', None, 'Pretrained model.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the session.')
@@ -18,6 +18,13 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the session.')
 
 def main(argv):
   del argv
+  try:
+    _teach()
+  except errors.SleepJaxError as error:
+    sys.exit(f'error: {error}')
+
+
+def _teach():
   learner = api.load(_MODEL.value, _WORKDIR.value, config=talk.get_config())
   for number, rows in enumerate(scenarios.DAYS.values()):
     if number >= len(learner.session.days):
@@ -28,5 +35,6 @@ def main(argv):
 
 
 if __name__ == '__main__':
+  logging.set_verbosity(logging.ERROR)
   warnings.simplefilter('ignore')
   sys.exit(app.run(main))

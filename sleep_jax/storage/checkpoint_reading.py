@@ -21,6 +21,7 @@ PREFIXES = {
   'cycles': 'cycle',
   'moments': 'moment',
 }  # Series -> prefix of its names.
+_ATTEMPTS = 20  # To find a checkpoint that is not replaced meanwhile.
 
 
 def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,13 +101,28 @@ def _most_advanced(folder):
 
 
 def find_complete(root):
-  """Returns (series, progress, path) of all complete checkpoints."""
-  return [
-    (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
-    for series, prefix in PREFIXES.items()
-    for path in (root / series).glob(f'{prefix}_*')
-    if ocp.utils.is_checkpoint_finalized(path)
-  ]
+  """Returns (series, progress, path) of all complete checkpoints.
+
+  A process that is running may replace the newest one meanwhile: then it looks
+  again.
+
+  Raises:
+    WorkdirError: a file of a checkpoint is missing.
+  """
+  for _ in range(_ATTEMPTS):
+    try:
+      return [
+        (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
+        for series, prefix in PREFIXES.items()
+        for path in (root / series).glob(f'{prefix}_*')
+        if ocp.utils.is_checkpoint_finalized(path)
+      ]
+    except (FileNotFoundError, ValueError) as error:
+      cause = error
+  raise errors.WorkdirError(
+    f'A checkpoint in {root} is damaged ({cause}): delete its folder to use an '
+    'earlier one.'
+  ) from cause
 
 
 def _restore_part(path, name, keys=None):

@@ -10,6 +10,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from sleep_jax import errors
+from sleep_jax.storage import checkpoint_reading
 from sleep_jax.storage import checkpoints as checkpoints_lib
 
 CONFIG = {'seed': 0, 'levels': {'periods': (40, 120)}, 'name': 'tiny'}
@@ -142,6 +144,35 @@ def test_latest_progress_is_that_of_the_most_advanced_checkpoint(tmp_path):
   checkpoints.save_cycle(1, _state(), _at(6))
   assert checkpoints.latest_progress() == ('cycles', 1, _at(6))
   assert len(list((tmp_path / 'moments').iterdir())) == 1
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_found_again(
+  tmp_path, monkeypatch
+):
+  checkpoints = _open(tmp_path)
+  checkpoints.save_moment(_state(), _at(1))
+  checkpoints.wait()
+  is_finalized, calls = ocp.utils.is_checkpoint_finalized, []
+
+  def replace(path):
+    if not calls:
+      checkpoints.save_moment(_state(), _at(2))
+      checkpoints.wait()
+    calls.append(path)
+    return is_finalized(path) if len(calls) > 1 else True
+
+  monkeypatch.setattr(ocp.utils, 'is_checkpoint_finalized', replace)
+  found = checkpoint_reading.latest_progress(str(tmp_path))
+  assert found['event'] == 2
+  assert calls[0].name == 'moment_0' and calls[-1].name == 'moment_1'
+
+
+def test_a_checkpoint_without_its_progress_is_named(tmp_path):
+  checkpoints = _fill(tmp_path, 1)
+  checkpoints.close()
+  (tmp_path / 'cycles' / 'cycle_0' / 'progress' / 'metadata').unlink()
+  with pytest.raises(errors.WorkdirError, match='cycle_0.* delete its folder'):
+    checkpoint_reading.latest_progress(str(tmp_path))
 
 
 def test_only_the_newest_cycles_are_kept(tmp_path):
