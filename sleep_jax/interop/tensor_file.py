@@ -168,7 +168,8 @@ class Reader:
     index = index or tuple(slice(0, size) for size in tensor.shape)
     row_size = math.prod(s.stop - s.start for s in index[1:])
     num_rows = index[0].stop - index[0].start
-    step = max(self.block_bytes // max(4 * row_size, 1), 1)
+    step = self.block_bytes // max(4 * row_size, 1)
+    step = max(min(step, num_rows), 1)
     # Blocks of equal size if possible: each size costs a compilation of 2 MB.
     step = next(
       (n for n in range(step, step // 2, -1) if num_rows % n == 0), step
