@@ -10,7 +10,7 @@ import pytest
 from sleep_jax.config import files
 from sleep_jax.data import tokenizer
 from sleep_jax.datasets import dataset
-from sleep_jax.runs import check_data, row_display, row_reader
+from sleep_jax.runs import data_check, row_display, row_reader
 from tests import chat_model, hf_files
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -80,14 +80,14 @@ def _run(*arguments):
 
 
 def test_all_faults_are_listed_in_the_order_of_files_and_lines(days):
-  rows, faults = check_data.read([str(days)])
+  rows, faults = data_check.read([str(days)])
   places = [fault.split(': ')[0].rpartition('/')[2] for fault in faults]
   assert places == [
     'day_2.jsonl:2', 'day_2.jsonl:4', 'day_2.jsonl:6', 'day_10.jsonl:1',
     'day_10.jsonl:3',
   ]  # fmt: skip
   assert [len(day) for day in rows.values()] == [4, 1]
-  found = check_data.examine(rows)
+  found = data_check.examine(rows)
   assert list(found.days) == ['day_2', 'day_10']
   assert found.days['day_2'] == {
     'plain texts': 1, 'prompts': 1, 'turns of conversations': 2
@@ -132,10 +132,10 @@ def test_a_missing_folder_and_a_missing_argument_are_one_message(tmp_path):
 def _examine(days, model, **settings):
   config = files.load('jsonl')
   config.data.update(settings)
-  rows, _ = check_data.read([str(days)])
+  rows, _ = data_check.read([str(days)])
   reader = row_reader.make(str(model), config, ())
-  found = check_data.examine(rows, reader)
-  text = check_data.describe(
+  found = data_check.examine(rows, reader)
+  text = data_check.describe(
     found, reader=reader, loss_on=config.data.loss_on,
     marks=row_display.BRACKETS,
   )  # fmt: skip
@@ -217,7 +217,7 @@ def test_a_run_reads_with_its_own_config_and_tokenizer(tmp_path, inside):
     dataset.Row(text='a: b', response_start=2, where='x:1'),
     dataset.Row(text='c' * 19, where='x:2'),
   ]
-  found = check_data.examine({'x': rows}, reader)
+  found = data_check.examine({'x': rows}, reader)
   (row,) = found.too_long
   assert str(row) == 'x:2: the text has 21 tokens, and data.context is 20'
   (sequence,) = reader.encode(found.shown[0])

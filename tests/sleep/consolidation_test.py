@@ -500,6 +500,7 @@ def test_a_night_that_lowers_the_guard_score_is_discarded(
       context.RunContext(
         programs, days, initial_model, evaluator, tools, plan=plan, key=key,
         guard_tolerance=tolerance, save_seconds=1e9, num_samples=1,
+        day_steps=[2], advice={},
       )
     )  # fmt: skip
     state, record = run.run()
