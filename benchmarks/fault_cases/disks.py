@@ -108,7 +108,9 @@ def cases() -> list[Case]:
   rng = random.Random(26)
   found = []
   for number in range(_SIZES):
-    scenario = 'chat' if number % 5 == 4 else ('nights', 'dreams')[number % 2]
+    # A chat that goes on after an error is answered by another model.
+    other = number % 5 == 4
+    scenario = 'session' if other else ('nights', 'dreams')[number % 2]
     part = (number + rng.random()) / _SIZES
     found.append(
       Case(f'disk_{number:02d}', scenario, 'full disk', d.full_disk, part)
