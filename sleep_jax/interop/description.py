@@ -24,8 +24,10 @@ def describe(model: types.Model, weights: types.Weights, loaded: Any) -> str:
   for level, slots in expert_file.active_slots(weights).items():
     lines.append(f'  level {level}: active experts {slots}')
   for row in loaded.expert_history:
+    # A row that forgets an expert has the number of the last night.
+    when = 'after night' if row['event'] == 'forgotten' else 'night'
     lines.append(
-      f'  night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
+      f'  {when} {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
       f'{row["event"]}'
     )
   reason = dense_mlp.reason_not_dense(model, weights, loaded.base_model)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from sleep_jax import errors
+from sleep_jax.runs import expert_history
 from sleep_jax.storage import private_files
 
 _TODAY = 'today.json'
@@ -138,10 +139,13 @@ class ChatSession:
     today += f'{len(days.names())} days'
     if self.session.needs_night():
       today += ', whose night is not finished: /sleep continues it'
+    history = self.session.loaded.expert_history
+    forgotten = expert_history.forgotten_at(history)
     rows = [
-      f'night {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
+      f'night {night}: level {row["level"]}, expert {row["slot"]}, '
       f'{row["event"]}'
-      for row in self.session.loaded.expert_history
+      for index, row in enumerate(history)
+      for night in forgotten.get(index, (None, [row['night']]))[1]
     ]
     return '\n'.join([today, *self.notes(), *rows])
 

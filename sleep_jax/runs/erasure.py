@@ -43,7 +43,7 @@ class Plan:
     file: the day's file, or None if it is gone already.
     nights: nights of that day.
     later: nights after it.
-    place: level and slot of the expert to forget.
+    place: level and slot of the expert to forget; of no meaning for a rollback.
     span: wake steps and first cycle of the day.
   """
 
@@ -61,11 +61,16 @@ class Plan:
     text = f'Night {self.nights[0]} ({self.day}) will be erased: its rows'
     if self.method == FORGET:
       level, slot = self.place
+      text += (
+        f', stored prompts, samples, later checkpoints and the weights of '
+        f'expert {slot} of level {level}.'
+      )
+      if not self.later:
+        return text
       return (
-        f'{text}, stored prompts, samples, later checkpoints and the weights '
-        f'of expert {slot} of level {level}. Nights {self.later} stay; their '
-        'experts were trained while this one was in place and may repeat parts '
-        'of that day: --rollback removes those too.'
+        f'{text} Nights {self.later} stay; their experts were trained while '
+        'this one was in place and may repeat parts of that day: --rollback '
+        'removes those too.'
       )
     text += f', and the model goes back to before {self.day}.'
     if self.later:
@@ -109,7 +114,8 @@ def make_plan(
     )
   cycles = [0, *session.cycles()]
   can_roll_back = span[2] - 1 in cycles
-  problem = _standing(record, nights)
+  is_erased = not day_records.read(session.seed_folder)[number]['digest']
+  place, problem = _standing(record, nights, is_erased)
   if rollback or (can_roll_back and not later):
     method = ROLLBACK
     problem = ''
@@ -128,11 +134,6 @@ def make_plan(
       else ' Nothing was changed. /forget without --erase switches experts off.'
     )
     raise errors.UsageError(f'Night {night} cannot be erased: {problem}.{way}')
-  place = (
-    expert_history.holder(record['ledger'], nights[0])
-    if method == FORGET
-    else (0, None)
-  )
   return Plan(method, name, number, file, nights, later, place, span)
 
 
@@ -161,8 +162,13 @@ def carry_out(
   records[plan.number] = {**records[plan.number], **gone}
   day_records.write(session.seed_folder, records)
   if plan.method == ROLLBACK:
+    held = _held(session)
     session.go_back(plan.span[2] - 1)
     day_records.write(session.seed_folder, records[: plan.number])
+    # What was forgotten since that checkpoint stays forgotten.
+    for place, nights in _held(session).items():
+      if place[1] is not None and not set(nights) & set().union(*held.values()):
+        session.forget(*place)
   else:
     since, until, cycle = plan.span
     erased = erased_state.Day(plan.nights[0], since, until, cycle)
@@ -170,23 +176,37 @@ def carry_out(
   return text_search.find(session.folder, *texts) if texts else []
 
 
-def _standing(record: dict[str, Any], nights: list[int]) -> str:
-  """Returns why the nights of a day cannot be forgotten alone, or ''."""
+def _held(
+  session: session_lib.Session,
+) -> dict[expert_history.Place, list[int]]:
+  record = session.progress()
+  return expert_history.holders(record['ledger']) if record else {}
+
+
+def _standing(
+  record: dict[str, Any], nights: list[int], is_erased: bool
+) -> tuple[expert_history.Place, str]:
+  """Returns the expert of a day, and why it cannot be erased alone, or ''."""
+  nowhere = (0, None)
   if len(nights) > 1:
-    return f'its day had nights {nights}, of several levels'
+    return nowhere, f'its day had nights {nights}, of several levels'
   night, history = nights[0], record['ledger']
   held = expert_history.holders(history)
   place = next((p for p, found in held.items() if night in found), None)
+  if place is None and not is_erased:
+    place = expert_history.forgotten_place(history, night)
   if place is None:
-    return 'no expert holds it: it was discarded or forgotten'
-  others = [other for other in held[place] if other != night]
+    return nowhere, 'no expert holds it: it was discarded, forgotten or erased'
+  others = [other for other in held.get(place, []) if other != night]
   if place[1] is None:
-    return f'it was consolidated into the base of level {place[0]}'
+    return place, f'it was consolidated into the base of level {place[0]}'
   if others:
-    return f'its expert also holds nights {others}, which would be lost too'
+    return place, (
+      f'its expert also holds nights {others}, which would be lost too'
+    )
   if expert_history.original_slot(history, night) != place:
-    return f'it was handed over to level {place[0]}'
-  return ''
+    return place, f'it was handed over to level {place[0]}'
+  return place, ''
 
 
 def _texts(file: pathlib.Path) -> list[str]:

@@ -62,6 +62,39 @@ def holder(history: Sequence[Mapping[str, Any]], night: int) -> Place:
   )
 
 
+def forgotten_at(
+  history: Sequence[Mapping[str, Any]],
+) -> dict[int, tuple[Place, list[int]]]:
+  """Returns what each row that forgets an expert has switched off.
+
+  Args:
+    history: rows of `night_records.history_rows`.
+
+  Returns:
+    Index of the row -> the expert, and the nights that it held.
+  """
+  found = {}
+  for index, row in enumerate(history):
+    if row['event'] == FORGOTTEN:
+      place = (row['level'], row['slot'])
+      found[index] = place, holders(history[:index]).get(place, [])
+  return found
+
+
+def forgotten_place(
+  history: Sequence[Mapping[str, Any]], night: int
+) -> Place | None:
+  """Returns the expert that a forgotten night was in, alone.
+
+  None if it was not forgotten, if it was forgotten with other nights, or if the
+  expert was used again and has other weights now.
+  """
+  for place, nights in forgotten_at(history).values():
+    if nights == [night] and place not in holders(history):
+      return place
+  return None
+
+
 def original_slot(history: Sequence[Mapping[str, Any]], night: int) -> Place:
   """Returns the expert that a night first went into."""
   return next(

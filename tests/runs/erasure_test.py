@@ -92,6 +92,31 @@ def test_an_earlier_night_is_forgotten_and_the_later_one_stays(taught):
   assert not taught.session.needs_night()
 
 
+def test_a_night_that_was_forgotten_can_be_erased(taught):
+  assert taught.forget(3)
+  plan = erasure.make_plan(taught.session, 3)
+  assert plan.method == erasure.FORGET and plan.later == [4]
+  assert erasure.carry_out(taught.session, plan) == []
+  assert not _places(taught, *FIRST) and _places(taught, *SECOND)
+  level, slot = plan.place
+  banks = [
+    bank for name, bank in taught.loaded.weights.params.items()
+    if name.startswith(f'blocks/levels/{level}/experts/')
+  ]  # fmt: skip
+  assert banks and not any(np.asarray(bank[:, slot]).any() for bank in banks)
+  with pytest.raises(errors.UsageError, match='forgotten or erased'):
+    erasure.make_plan(taught.session, 3)
+
+
+def test_a_rollback_brings_no_forgotten_night_back(taught):
+  assert taught.forget(3)
+  plan = erasure.make_plan(taught.session, 4)
+  assert plan.method == erasure.ROLLBACK
+  erasure.carry_out(taught.session, plan)
+  held = expert_history.holders(taught.session.progress()['ledger'])
+  assert sorted(night for nights in held.values() for night in nights) == [1, 2]
+
+
 def test_a_rollback_over_later_nights_learns_their_days_again(taught):
   plan = erasure.make_plan(taught.session, 3, rollback=True)
   assert 'Nights [4] go too' in plan.describe()
@@ -147,7 +172,16 @@ def _row(night, slot, event, level=2):
       [3], r'also holds nights \[2\]',
     ),
     ([_row(1, None, 'rewritten')], [1, 2, 3], 'into the base of level 2'),
-    ([_row(1, 0, 'activated'), _row(1, 0, 'forgotten')], [2], 'no expert'),
+    (
+      [_row(1, 0, 'activated'), _row(1, 0, 'forgotten'),
+       _row(2, 0, 'activated')],
+      [2], 'no expert',  # Its expert has other weights now.
+    ),
+    (
+      [_row(1, 0, 'activated'), _row(2, 1, 'activated'), _row(2, 1, 'merged'),
+       _row(2, 0, 'reset'), _row(2, 1, 'forgotten')],
+      [2], 'no expert',  # Forgotten together with another night.
+    ),
   ],
 )  # fmt: skip
 def test_a_night_that_does_not_stand_alone_names_what_would_go_too(
