@@ -64,34 +64,36 @@ def make(header: gguf_file.Header) -> dict[str, Any]:
       path, 'general.type', metadata['general.type'],
       "'model'; adapters must be merged into their model first",
     )  # fmt: skip
-  if metadata.get('split.count', 1) > 1:
+  if metadata.get('split.count', 1) not in (0, 1):
     hf_fields.fail(
       path, 'split.count', metadata['split.count'],
       '1; join the parts with gguf-split --merge of llama.cpp',
     )  # fmt: skip
-  fields = _fields(metadata, name, path)
-  head_size = fields['attention.key_length']
-  gemma = name == _GEMMA
   embedding = header.tensors.get(gguf_names.EMBEDDING)
   if embedding is None:
     raise errors.ModelFileError(
       f'{path}: tensor {gguf_names.EMBEDDING!r} is missing: the file is no '
       'complete language model; download it again.'
     )
+  fields, gemma = _Fields(header, name), name == _GEMMA
+  heads, width = (
+    fields.integer(key) for key in ('attention.head_count', 'embedding_length')
+  )
+  head_size = fields.integer('attention.key_length', width // heads)
+  fields.check(head_size)
   made: dict[str, Any] = dict(
     model_type=gguf_names.MODEL_TYPES[name],
     vocab_size=embedding.shape[0],
-    hidden_size=fields['embedding_length'],
-    intermediate_size=fields['feed_forward_length'],
-    num_hidden_layers=fields['block_count'],
-    num_attention_heads=fields['attention.head_count'],
-    num_key_value_heads=fields['attention.head_count_kv'],
+    hidden_size=width,
+    intermediate_size=fields.integer('feed_forward_length'),
+    num_hidden_layers=fields.integer('block_count'),
+    num_attention_heads=heads,
+    num_key_value_heads=fields.integer('attention.head_count_kv', heads),
     head_dim=head_size,
-    max_position_embeddings=fields['context_length'],
-    rms_norm_eps=_decimal(fields['attention.layer_norm_rms_epsilon']),
+    max_position_embeddings=fields.integer('context_length'),
+    rms_norm_eps=fields.number('attention.layer_norm_rms_epsilon'),
     tie_word_embeddings=gguf_names.HEAD not in header.tensors,
     attention_bias=name != 'qwen2' and 'blk.0.attn_q.bias' in header.tensors,
-    **{'hidden_activation' if gemma else 'hidden_act': _activation(gemma)},
   )
   if made['num_hidden_layers'] > len(header.tensors):
     hf_fields.fail(
@@ -99,122 +101,109 @@ def make(header: gguf_file.Header) -> dict[str, Any]:
       f'at most the {len(header.tensors)} tensors of the file; download it '
       'again',
     )  # fmt: skip
-  rope = _rope(header, fields, head_size, path)
-  if not gemma:
-    return made | {'rope_parameters': rope}
-  return made | _gemma(fields, made, rope, path)
+  rope = _rope(header, fields, made)
+  if gemma:
+    return made | _gemma(fields, made, rope)
+  return made | {'hidden_act': 'silu', 'rope_parameters': rope}
 
 
-def _activation(gemma: bool) -> str:
-  return 'gelu_pytorch_tanh' if gemma else 'silu'
+class _Fields:
+  """Reads the metadata of an architecture and checks its types.
 
+  Attributes:
+    name: the architecture, with which its keys begin.
+    path: the file, for messages.
+  """
 
-def _fields(metadata, name, path) -> dict[str, Any]:
-  """Returns the fields of an architecture, checked, with defaults."""
-  given = {
-    key.removeprefix(f'{name}.'): value
-    for key, value in metadata.items()
-    if key.startswith(f'{name}.')
-  }
-  known = _KNOWN | (_KNOWN_GEMMA if name == _GEMMA else set())
-  where = f'{path}: {name}'
-  one_for_all = ('feed_forward_length', 'attention.head_count',
-                 'attention.head_count_kv')  # fmt: skip
-  for key in one_for_all:
-    value = given.get(key)
-    if isinstance(value, list) and value:
-      if set(value) != {value[0]}:
-        hf_fields.fail(
-          f'{path}', f'{name}.{key}', value,
-          'the same number for every block; others are not supported',
-        )  # fmt: skip
-      given[key] = value[0]
+  def __init__(self, header: gguf_file.Header, name: str):
+    self._metadata, self.path, self.name = header.metadata, header.path, name
 
-  def integer(key, default=None):
-    full = {f'{name}.{k}': v for k, v in given.items()}
-    default = {} if default is None else {f'{name}.{key}': default}
-    return hf_fields.positive_int(default | full, f'{name}.{key}', path)
-
-  found = {
-    key: integer(key)
-    for key in ('context_length', 'embedding_length', 'block_count',
-                'feed_forward_length', 'attention.head_count')
-  }  # fmt: skip
-  heads = found['attention.head_count']
-  key, default = 'attention.key_length', found['embedding_length'] // heads
-  found[key] = integer(key, default)
-  found['attention.head_count_kv'] = integer('attention.head_count_kv', heads)
-  neutral = _NEUTRAL | {
-    'attention.value_length': found[key], 'rope.dimension_count': found[key],
-  }  # fmt: skip
-  for key, value in given.items():
-    if key in neutral and value != neutral[key]:
+  def get(self, key: str, default: Any = None) -> Any:
+    """Returns a value; of a list that is the same for all blocks, the item."""
+    key = f'{self.name}.{key}'
+    found = self._metadata.get(key, default)
+    if not isinstance(found, list) or key.endswith('pattern'):
+      return found
+    if len(set(found)) != 1:
       hf_fields.fail(
-        path, f'{name}.{key}', value,
-        f'{neutral[key]!r}; models with other values are not supported',
+        self.path, key, found,
+        'the same number for every block; others are not supported',
       )  # fmt: skip
-    if key not in known and key not in neutral:
-      raise errors.ModelFileError(
-        f'{where}.{key} is {value!r}: the field is not known, so what it '
-        'changes is not known either. Use another file of this model.'
-      )
-  key = 'attention.layer_norm_rms_epsilon'
-  full = {f'{name}.{k}': v for k, v in given.items()}
-  found[key] = hf_fields.number(full, f'{name}.{key}', None, path)
-  return given | found
+    return found[0]
+
+  def integer(self, key: str, default: int | None = None) -> int:
+    """Returns an integer above 0. None as default: it is required."""
+    found = {f'{self.name}.{key}': self.get(key, default)}
+    return hf_fields.positive_int(found, f'{self.name}.{key}', self.path)
+
+  def number(self, key: str, default: float | None = None) -> float:
+    """Returns a number above 0, as the shortest decimal of its float32."""
+    found = {f'{self.name}.{key}': self.get(key, default)}
+    key = f'{self.name}.{key}'
+    return _decimal(hf_fields.number(found, key, None, self.path))
+
+  def check(self, head_size: int) -> None:
+    """Refuses fields that are not known or have an unsupported value."""
+    known = _KNOWN | (_KNOWN_GEMMA if self.name == _GEMMA else set())
+    neutral = _NEUTRAL | {
+      'attention.value_length': head_size, 'rope.dimension_count': head_size,
+    }  # fmt: skip
+    for full, value in self._metadata.items():
+      architecture, _, key = full.partition('.')
+      if architecture != self.name or key in known:
+        continue
+      if key not in neutral:
+        raise errors.ModelFileError(
+          f'{self.path}: {full} is {value!r}: the field is not known, so what '
+          'it changes is not known either. Use another file of this model.'
+        )
+      if value != neutral[key]:
+        hf_fields.fail(
+          self.path, full, value,
+          f'{neutral[key]!r}; models with other values are not supported',
+        )  # fmt: skip
 
 
-def _rope(header, fields, head_size, path) -> dict[str, Any]:
+def _rope(header, fields, made) -> dict[str, Any]:
   """Returns the rotary positions of global blocks."""
-  arch = header.metadata['general.architecture']
-
-  def number(key, default):
-    return _decimal(
-      hf_fields.number(
-        {f'{arch}.{k}': v for k, v in fields.items()},
-        f'{arch}.{key}',
-        default,
-        path,
-      )  # fmt: skip
-    )
-
   rope: dict[str, Any] = {
-    'rope_theta': number('rope.freq_base', _THETA), 'rope_type': 'default',
-  }  # fmt: skip
+    'rope_theta': fields.number('rope.freq_base', _THETA),
+    'rope_type': 'default',
+  }
   # Without a type, a factor is that of linear scaling.
   kind = fields.get('rope.scaling.type', 'linear')
-  factor = number('rope.scaling.factor', number('rope.scale_linear', 1.0))
   if kind not in ('none', 'linear', 'yarn'):
     hf_fields.fail(
-      path, f'{arch}.rope.scaling.type', kind,
+      fields.path, f'{fields.name}.rope.scaling.type', kind,
       "'none', 'linear' or 'yarn'; others are not supported",
     )  # fmt: skip
+  old = fields.number('rope.scale_linear', 1.0)
+  factor = fields.number('rope.scaling.factor', old)
   if kind != 'none' and factor != 1:
     rope |= {'rope_type': kind, 'factor': factor}
+  positions = made['max_position_embeddings']
   if rope['rope_type'] == 'yarn':
-    rope['original_max_position_embeddings'] = int(
-      number('rope.scaling.original_context_length', fields['context_length'])
+    rope['original_max_position_embeddings'] = fields.integer(
+      'rope.scaling.original_context_length', positions
     )
   factors = header.tensors.get(gguf_names.ROPE_FACTORS)
   if factors is None:
     return rope
-  if (
-    arch != 'llama'
-    or factors.shape != (head_size // 2,)
-    or (rope['rope_type'] != 'default')
-  ):
+  pairs = made['head_dim'] // 2
+  plain = fields.name == 'llama' and rope['rope_type'] == 'default'
+  if not plain or factors.shape != (pairs,):
     raise errors.ModelFileError(
       f'{factors} has shape {factors.shape} in a model of architecture '
-      f'{arch!r} with rope_type {rope["rope_type"]!r}: expected it only in '
-      f'Llama models without other scaling, with {head_size // 2} numbers.'
+      f'{fields.name!r} with rope_type {rope["rope_type"]!r}: expected it only '
+      f'in Llama models without other scaling, with {pairs} numbers.'
     )
   with tensor_file.Reader() as reader:
     values = np.concatenate([x for _, x in reader.blocks(factors)])
   if not (np.isfinite(values).all() and (values > 0).all()):
     raise gguf_file.damaged(
-      path, f'tensor {factors.name!r} has numbers that are not above 0'
+      fields.path, f'tensor {factors.name!r} has numbers that are not above 0'
     )
-  return rope | _factors(values, rope['rope_theta'], fields['context_length'])
+  return rope | _factors(values, rope['rope_theta'], positions)
 
 
 def _factors(values, theta, positions) -> dict[str, Any]:
@@ -257,42 +246,37 @@ def llama3_factors(
   return 1 / ((1 - smooth) / factor + smooth)
 
 
-def _gemma(fields, made, rope, path) -> dict[str, Any]:
+def _gemma(fields, made, rope) -> dict[str, Any]:
   """Returns the fields that only Gemma 3 has."""
   layers = made['num_hidden_layers']
-  where = {f'{_GEMMA}.{k}': v for k, v in fields.items()}
-  window = where.get(f'{_GEMMA}.attention.sliding_window', 0)
+  window = fields.get('attention.sliding_window', 0)
   pattern = fields.get('attention.sliding_window_pattern', _GEMMA_PATTERN)
   if not window:
     local = [False] * layers
   elif isinstance(pattern, list):
     local = [bool(one) for one in pattern]
   else:
-    key = f'{_GEMMA}.attention.sliding_window_pattern'
-    every = hf_fields.positive_int({key: pattern}, key, path)
+    every = fields.integer('attention.sliding_window_pattern', _GEMMA_PATTERN)
     local = [(layer + 1) % every != 0 for layer in range(layers)]
-  local_theta = hf_fields.number(
-    where, f'{_GEMMA}.rope.freq_base_swa', _LOCAL_THETA, path
-  )
   scalar = made['head_dim']
   if layers == _GEMMA_27B_BLOCKS:
     scalar = made['hidden_size'] // made['num_attention_heads']
-  found = dict(
+  local_rope = {
+    'rope_type': 'default',
+    'rope_theta': fields.number('rope.freq_base_swa', _LOCAL_THETA),
+  }
+  found: dict[str, Any] = dict(
+    hidden_activation='gelu_pytorch_tanh',
     query_pre_attn_scalar=scalar,
-    layer_types=[
-      hf_layers.LOCAL if one else hf_layers.GLOBAL for one in local
-    ],
-    rope_parameters={
-      hf_layers.GLOBAL: rope,
-      hf_layers.LOCAL: {
-        'rope_type': 'default', 'rope_theta': _decimal(local_theta)
-      },
-    },
-  )  # fmt: skip
+    layer_types=[hf_layers.LOCAL if one else hf_layers.GLOBAL for one in local],
+    rope_parameters={hf_layers.GLOBAL: rope, hf_layers.LOCAL: local_rope},
+  )
   if any(local):
     found['sliding_window'] = window
-  cap = fields.get('final_logit_softcapping')
-  return found | ({'final_logit_softcapping': _decimal(cap)} if cap else {})
+  cap = 'final_logit_softcapping'
+  if fields.get(cap):
+    found[cap] = fields.number(cap)
+  return found
 
 
 def _decimal(value: float) -> float:

@@ -20,6 +20,7 @@ from sleep_jax.interop import (
   gguf_tensor,
   gguf_tokenizer,
   hf_config,
+  hf_fields,
   json_file,
 )
 from sleep_jax.storage import user_cache, workdir
@@ -101,6 +102,8 @@ def _files(header: gguf_file.Header) -> dict[str, str]:
     if number is not None
   }
   template = header.metadata.get('tokenizer.chat_template')
+  if template is not None and not isinstance(template, str):
+    hf_fields.fail(path, 'tokenizer.chat_template', template, 'a text')
   if template:
     settings['chat_template'] = template
   return {

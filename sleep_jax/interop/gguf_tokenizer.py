@@ -147,7 +147,7 @@ def build(
 def _byte_level(metadata, vocabulary, path):
   """Returns a byte-level BPE, and whether BOS starts a text by default."""
   name = metadata.get(f'{_PREFIX}pre', 'default')
-  if name not in _PRE:
+  if not isinstance(name, str) or name not in _PRE:
     _fail(
       metadata, 'pre', path,
       f'one of {tuple(_PRE)}; use a model with one of these tokenizers',

@@ -256,6 +256,40 @@ def test_metadata_that_is_not_supported_is_named(tmp_path, changes, message):
   assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize('family', ['llama', 'gemma3'])
+def test_values_of_other_types_are_errors_or_harmless(tmp_path, family):
+  _, path = _save_both(tmp_path, family)
+  header = gguf_file.read(path)
+  keys = [
+    *header.metadata, 'split.count', 'general.type', 'tokenizer.chat_template',
+    'tokenizer.ggml.add_bos_token', f'{family}.rope.scaling.type',
+    f'{family}.rope.scaling.factor', 'tokenizer.ggml.eot_token_id',
+  ]  # fmt: skip
+  refused = 0
+  for key in keys:
+    for value in (
+      'x',
+      '',
+      -1,
+      0,
+      2**40,
+      0.5,
+      float('nan'),
+      True,
+      [],
+      [1],
+      ['x'],
+    ):
+      metadata = {**header.metadata, key: value}
+      changed = dataclasses.replace(header, metadata=metadata)
+      try:
+        gguf_model._files(changed)
+      except errors.ModelFileError as error:
+        assert str(path) in str(error)
+        refused += 1
+  assert refused > 5 * len(keys)
+
+
 def test_a_tensor_that_has_no_place_is_named(tmp_path):
   _, path = _save_both(
     tmp_path, 'qwen2', extra={'blk.0.attn_q.scale': np.ones(4, 'f4')}
