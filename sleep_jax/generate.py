@@ -90,4 +90,4 @@ def _run():
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['model', 'prompt'])
-  app.run(main)
+  app.run(main, flags_parser=command_line.parser())

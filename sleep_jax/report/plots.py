@@ -181,7 +181,7 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
   step = -(-len(decades) // 3)  # At most three labels fit a panel.
   last = max(1, *(x for x, _ in points))
   num_columns = min(len(panels), 7)
-  panel_width, panel_height, left, margin = 146, 118, 46, 28
+  panel_width, panel_height, left, margin = 146, 126, 46, 28
   title = 'Divergence of the student from each teacher, nats per token'
   parts = [svg.text(0, 12, title, 'tick')]
   for number, panel in enumerate(panels):
@@ -190,7 +190,7 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
     stop = start + panel_width - 20
     down = margin + row * panel_height
     x = svg.scale(0, last, start, stop)
-    log_y = svg.scale(floor, top, down + panel_height - 36, down + 20)
+    log_y = svg.scale(floor, top, down + panel_height - 36, down + 28)
 
     def y(value: float, log_y: Callable[[float], float] = log_y) -> float:
       return log_y(math.log10(max(value, 10.0**floor)))
@@ -201,7 +201,7 @@ def nights(panels: Sequence[dict[str, Any]], styles: dict[str, str]) -> str:
       name = day_names.clip(panel['day'])
       parts.append(svg.text(start, down + 21, name, 'tick'))
     if panel['note']:
-      parts.append(svg.text(stop, down + 32, panel['note'], 'bad', 'end'))
+      parts.append(svg.text(stop, down + 40, panel['note'], 'bad', 'end'))
     for decade in decades[::-1][::step]:
       height = log_y(decade)
       parts.append(svg.line(x(0), height, x(last), height, 'grid'))

@@ -69,7 +69,9 @@ def _explain(message: str) -> str:
   message = re.sub(
     r"could not convert string to float: ('.*')", r'\1 is not a number', message
   )
-  return f'{message.removeprefix("flag ").rstrip(".")}. --help lists all flags.'
+  return (
+    f'{message.removeprefix("flag ").rstrip("? .")}. --help lists all flags.'
+  )
 
 
 def _format(message, category, *where, **options) -> str:

@@ -104,7 +104,7 @@ def test_no_string_becomes_markup(tmp_path, hostile, unfinished):
     places |= {f'run {number} {key}': value for key, value in own.items()}
   day = dict.fromkeys(
     ('rows', 'skipped', 'windows', 'steps', 'batch_size', 'passes', 'unread',
-     'prompts', 'kept', 'rehearsals'), 1,
+     'prompts', 'kept', 'too_wide', 'rehearsals'), 1,
   ) | {'name': hostile()}  # fmt: skip
   about = {hostile(): hostile(), 'inner': {hostile(): hostile()}}
   config = {hostile().replace('"', ''): hostile().replace('"', '')}

@@ -59,7 +59,10 @@ def test_other_errors_and_warnings_are_shown(monkeypatch):
   'flag, message',
   [
     ('--wanted=many', "--wanted=many: 'many' is not a whole number. --help"),
-    ('--wantd=1', "Unknown command line flag 'wantd'. Did you mean: wanted"),
+    (
+      '--wantd=1',
+      "Unknown command line flag 'wantd'. Did you mean: wanted. --help",
+    ),
     ('', '--wanted is missing: How many there are. --help lists all flags.'),
   ],
 )
