@@ -90,21 +90,27 @@ def _signalled(it: Attempt, number: int, times: int, *flags: str) -> str:
 
 
 def two_processes(it: Attempt) -> str:
-  """A second process on the same folder is refused, and at once."""
+  """One of two processes on the same folder is refused, and says why.
+
+  A run or a chat holds its folder from the start, so it is the second. A
+  session holds it while it learns a day or a night, so it may be the first.
+  """
   first = it.start()
   first.wait_for(lambda: _is_at_work(it, first))
   second = it.start()
-  ended = it.end(second)
-  was_running = first.process.poll() is None
-  text = r'is in use by process \d+'
-  if was_running:
-    it.refused(ended, text)
-  if was_running and f'process {first.process.pid}' not in ended.text:
-    it.why.append(f'does not name {first.process.pid}: {ended.last_lines}')
-  if it.end(first).code:
-    it.why.append(f'the first failed: {it.ended[-1].last_lines}')
+  both = {second: it.end(second), first: it.end(first)}
+  refused = [process for process, ended in both.items() if ended.code]
+  if len(refused) != 1:
+    it.why.append(f'{len(refused)} of 2 were refused')
+  for process in refused:
+    other = first if process is second else second
+    it.refused(both[process], f'is in use by process {other.process.pid}')
+  if first in refused and it.case.scenario != 'session':
+    it.why.append('the first was refused')
   it.finish()
-  return f'refused after {ended.seconds:.1f} s'
+  names = ['the first' if p is first else 'the second' for p in refused]
+  seconds = [both[process].seconds for process in refused]
+  return f'{", ".join(names)} refused after {max(seconds, default=0):.1f} s'
 
 
 def second_goes_back(it: Attempt) -> str:

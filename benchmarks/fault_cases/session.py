@@ -4,13 +4,13 @@ The same command continues: days that the learner has are not taught again.
 """
 
 import sys
-import warnings
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from benchmarks.fault_cases import scenarios
 from benchmarks.fault_cases.configs import talk
 from sleep_jax import api, errors
+from sleep_jax.runs import command_line
 
 _MODEL = flags.DEFINE_string('model', None, 'Pretrained model.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the session.')
@@ -18,6 +18,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the session.')
 
 def main(argv):
   del argv
+  command_line.hush()  # As the commands do.
   try:
     _teach()
   except errors.SleepJaxError as error:
@@ -35,6 +36,4 @@ def _teach():
 
 
 if __name__ == '__main__':
-  logging.set_verbosity(logging.ERROR)
-  warnings.simplefilter('ignore')
   sys.exit(app.run(main))

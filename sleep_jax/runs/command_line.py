@@ -133,7 +133,13 @@ def _resolve_config(argv: list[str], default: str | None) -> list[str]:
       return argv  # absl reports that the flag is missing.
     argv.insert(1, f'--config={default}')
     given = [1]
-  place = given[-1]
+  if len(given) > 1:
+    found = ' and '.join(argv[n] for n in given)
+    raise errors.ConfigError(
+      f'Found {found}: the overrides would belong to one of them only. Give '
+      '--config once.'
+    )
+  (place,) = given
   if '=' not in argv[place]:
     argv[place : place + 2] = ['='.join(argv[place : place + 2])]
   name = argv[place].partition('=')[2]

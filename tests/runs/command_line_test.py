@@ -81,3 +81,14 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_to_do(
   with pytest.raises(SystemExit):
     command_line.parser()(['run', *filter(None, [flag])])
   assert capsys.readouterr().err.startswith(f'error: {message}')
+
+
+def test_two_configs_are_refused(monkeypatch, capsys):
+  """The overrides of one of them would be lost."""
+  monkeypatch.setattr(
+    'sleep_jax.runtime.processes.exit_now', lambda status: None
+  )
+  argv = ['run', '--config=tiny', '--config.wake.steps=3', '--config=smoke']
+  with pytest.raises(SystemExit):
+    command_line.parser()(argv)
+  assert 'Found --config=tiny and --config=smoke' in capsys.readouterr().err
