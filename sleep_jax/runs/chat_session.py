@@ -135,8 +135,9 @@ class ChatSession:
   def status(self) -> str:
     """Returns how many messages there are, and which night is where."""
     days = self.session.day_files
-    today = f'{len(self.messages)} messages since the last of '
-    today += f'{len(days.names())} days'
+    num, num_days = len(self.messages), len(days.names())
+    today = f'{num} message{"s" * (num != 1)} today, after {num_days} day'
+    today += 's' * (num_days != 1)
     if self.session.needs_night():
       today += ', whose night is not finished: /sleep continues it'
     history = self.session.loaded.expert_history

@@ -50,7 +50,9 @@ def main(argv):
   for line in weights:
     print(line)
   if not (found or weights):
-    print('nothing found')
+    folder = pathlib.Path(workdir.path(_WORKDIR.value))
+    num = sum(path.is_file() for path in folder.rglob('*'))
+    print(f'nothing found in {num:,} files')
     return
   print(f'{len(found)} places; weights cannot be searched.')
   sys.exit(_FOUND)

@@ -121,7 +121,7 @@ def test_files_of_the_user_are_neither_days_nor_overwritten(learner):
   chat = open_chat(learner)
   (note,) = chat.notes()
   assert 'day_0004.jsonl, day_3.jsonl, my.jsonl, notes.txt' in note
-  assert chat.status().startswith('0 messages since the last of 0 days')
+  assert chat.status().startswith('0 messages today, after 0 days')
   list(chat.say('a cat'))
   chat.sleep()
   assert learner.session.day_files.names() == ['day_0005']
