@@ -16,7 +16,8 @@ from sleep_jax.config import files
 from sleep_jax.runs import command_line, data_check, row_display
 
 _CONFIG = command_line.define_config(
-  'Lengths, and what is learned of a row. Without it, those of the model.'
+  'Lengths, and what is learned of a row. Without it, that of the run; of a '
+  'Hugging Face model, chat.'
 )
 _MODEL = flags.DEFINE_string(
   'model', None, 'Work directory of a run, or Hugging Face model directory, '

@@ -130,6 +130,12 @@ def _resolve_config(argv: list[str], default: str | None) -> list[str]:
   ]
   if not given:
     if default is None:
+      for word in argv[1:]:
+        if re.match(r'--?config\.', word):
+          raise errors.UsageError(
+            f'{word} changes a field of a config, and --config is missing: '
+            'name the config too, as in --config=chat.'
+          )
       return argv  # absl reports that the flag is missing.
     argv.insert(1, f'--config={default}')
     given = [1]

@@ -150,9 +150,9 @@ def describe(
       )
     if reader is not None and not reader.learns_awake:
       lines.append(
-        'With this config no weight is trained on these rows: the model reads '
-        'them, and the night learns what it can say about them. The marks show '
-        'what would be learned by training.'
+        f'With the config {reader.config} no weight is trained on these rows: '
+        'the model reads them, and the night learns what it can say about '
+        'them. The marks show what would be learned by training.'
       )
     for row in found.shown:
       lines += _show(row, reader, loss_on, marks)
@@ -178,6 +178,7 @@ def _list_faults(found: Findings, reader: Any) -> list[str]:
     )
     lines += [f'  {row}' for row in found.too_long]
     if not skip:
+      lines.append(f'The lengths are those of the config {reader.config}.')
       lines.append(long_rows.choices(long_rows.summarize(found.too_long)))
   return lines
 

@@ -37,6 +37,7 @@ class Reader:
 
   Attributes:
     name: of the model or config, for messages.
+    config: name of the config.
     tokenizer: of the model.
     load_writer: returns what writes conversations in its template, or None.
     data: part `data` of the config.
@@ -45,6 +46,7 @@ class Reader:
   """
 
   name: str
+  config: str
   tokenizer: tokenizer_lib.Tokenizer
   load_writer: types.LoadWriter
   data: Mapping[str, Any]
@@ -74,7 +76,8 @@ def make(
   Args:
     model: Hugging Face model directory, work directory of a run, or folder of
       a learner; None: the one that `config` describes.
-    config: lengths and loss; None: those of the model.
+    config: lengths and loss; None: that of the run, or `configs/chat.py` for a
+      Hugging Face model.
     texts: of the days. The tokenizer is trained on them if the config names no
       model and no pretraining text; that of a run is trained without the rows
       that are held out, so that lengths may differ a little.
@@ -131,6 +134,7 @@ def _make(name, tokenizer, base_model, config) -> Reader:
   ]
   return Reader(
     name,
+    config.name,
     tokenizer,
     functools.cache(lambda: chat_format.load_writer(base_model, tokenizer)),
     config.data.to_dict(),

@@ -63,6 +63,7 @@ def test_other_errors_and_warnings_are_shown(monkeypatch):
       '--wantd=1',
       "Unknown command line flag 'wantd'. Did you mean: wanted. --help",
     ),
+    ('--config.wake.steps=3', '--config.wake.steps=3 changes a field of a'),
     ('', '--wanted is missing: How many there are. --help lists all flags.'),
   ],
 )
