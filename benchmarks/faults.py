@@ -53,7 +53,8 @@ def main(argv):
   output.mkdir(parents=True, exist_ok=True)
   os.environ.setdefault('JAX_PLATFORMS', 'cpu')
   logging.set_verbosity(logging.ERROR)
-  warnings.filterwarnings('ignore', 'Sharding info not provided')
+  for text in ('Sharding info not provided', 'Some donated buffers were not'):
+    warnings.filterwarnings('ignore', text)
   failed = False
   for part in PARTS:
     if part in _ONLY.value:

@@ -65,7 +65,7 @@ def prepare(
   """Writes the model whose chat template is used; returns its folder."""
   from launch import tiny_llama
   from sleep_jax.datasets import jsonl  # noqa: F401  Before time is measured.
-  from sleep_jax.runs import check_data, row_reader  # noqa: F401
+  from sleep_jax.runs import data_check, row_reader  # noqa: F401
 
   del cache, names, workers
   tiny_llama.write(home / 'llama')
@@ -75,7 +75,7 @@ def prepare(
 def attempt(case: Case, model: pathlib.Path) -> dict[str, Any]:
   """Runs one case; returns its row."""
   from sleep_jax import errors
-  from sleep_jax.runs import check_data
+  from sleep_jax.runs import data_check
 
   with tempfile.TemporaryDirectory(prefix='faults_') as folder:
     home = pathlib.Path(folder)
@@ -94,7 +94,7 @@ def attempt(case: Case, model: pathlib.Path) -> dict[str, Any]:
       trace = f'{type(error).__name__}: {error}'[:300]
     seconds = time.monotonic() - began
     try:
-      faults = check_data.read([path], case.how.get('field'))[1]
+      faults = data_check.read([path], case.how.get('field'))[1]
     except errors.SleepJaxError as error:
       faults = [str(error)]
     except Exception as error:
