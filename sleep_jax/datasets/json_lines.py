@@ -90,6 +90,8 @@ def _parse_line(line: bytes, where: str) -> dict[str, Any]:
     return _object(where, _DECODER.decode(text))
   except json.JSONDecodeError as error:
     cut = '' if line.endswith((b'\n', b'\r')) else _cut_off(where)
+    if text[error.pos : error.pos + 1] in ('“', '”', '„'):
+      cut = ' A name or text of JSON stands between straight quotes (").'
     raise errors.DataError(
       f'{where}: not valid JSON ({error.msg} at column {error.pos + 1}): each '
       f'line must be one object; it starts with {text[:40].strip()!r}.{cut}'

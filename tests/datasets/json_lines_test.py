@@ -76,6 +76,8 @@ def test_files_without_rows_give_none():
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
+    ('{“a”: 1}\n', 'a.jsonl:1: not valid JSON.*straight quotes'),
+    ('{"a": “b”}\n', 'a.jsonl:1: not valid JSON.*straight quotes'),
     ('{"a": 1}\n{"a": 2\n', r'a.jsonl:2: not valid JSON'),
     ('{"a": 1}\n["x"]\n', 'a.jsonl:2: found list, expected an object'),
     ('3\n', 'a.jsonl:1: found int'),
