@@ -216,7 +216,7 @@ def test_a_deleted_day_is_left_out_by_a_rewind(tmp_path):
   assert names(tmp_path / 'run') == ['day_1', 'day_3']
   assert len(record['nights']) == 2
   # How much of a day is read is said of those that are learned again.
-  assert [line[:6] for line in said[0].split('\n') if 'rows;' in line] == [
+  assert [line[:6] for line in said[0].split('\n') if ' row;' in line] == [
     'day_3:'
   ]
 
