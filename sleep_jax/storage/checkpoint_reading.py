@@ -104,25 +104,35 @@ def find_complete(root):
   """Returns (series, progress, path) of all complete checkpoints.
 
   A process that is running may replace the newest one meanwhile: then it looks
-  again.
+  again. One that was being deleted when its process was killed is left out.
 
   Raises:
-    WorkdirError: a file of a checkpoint is missing.
+    WorkdirError: no checkpoint is complete, and a file of one is missing.
   """
   for _ in range(_ATTEMPTS):
-    try:
-      return [
-        (series, json.loads((path / 'progress' / 'metadata').read_text()), path)
-        for series, prefix in PREFIXES.items()
-        for path in (root / series).glob(f'{prefix}_*')
-        if ocp.utils.is_checkpoint_finalized(path)
-      ]
-    except (FileNotFoundError, ValueError) as error:
-      cause = error
-  raise errors.WorkdirError(
-    f'A checkpoint in {root} is damaged ({cause}): delete its folder to use an '
-    'earlier one.'
-  ) from cause
+    found, cause = _read_all_progress(root)
+    if cause is None:
+      break
+  if cause is not None and not found:
+    raise errors.WorkdirError(
+      f'A checkpoint in {root} is damaged ({cause}): delete its folder to use '
+      'an earlier one.'
+    ) from cause
+  return found
+
+
+def _read_all_progress(root):
+  """Returns what `find_complete` does, and the error of one left out."""
+  found, cause = [], None
+  for series, prefix in PREFIXES.items():
+    for path in (root / series).glob(f'{prefix}_*'):
+      try:
+        if ocp.utils.is_checkpoint_finalized(path):
+          text = (path / 'progress' / 'metadata').read_text()
+          found.append((series, json.loads(text), path))
+      except (FileNotFoundError, ValueError) as error:
+        cause = error
+  return found, cause
 
 
 def _restore_part(path, name, keys=None):

@@ -175,6 +175,28 @@ def test_a_checkpoint_without_its_progress_is_named(tmp_path):
     checkpoint_reading.latest_progress(str(tmp_path))
 
 
+def test_one_that_was_being_deleted_when_its_process_was_killed_is_left_out(
+  tmp_path,
+):
+  checkpoints = _open(tmp_path)
+  checkpoints.save_cycle(0, _state(), _at(5))
+  checkpoints.save_moment(_state(), _at(6))
+  checkpoints.wait()
+  partly = tmp_path / 'moments' / 'moment_0'
+  kept = tmp_path / 'kept'
+  shutil.copytree(partly, kept)
+  checkpoints.save_moment(_state(), _at(7))
+  checkpoints.close()
+  kept.rename(partly)
+  (partly / 'progress' / 'metadata').unlink()
+  assert checkpoint_reading.latest_progress(str(tmp_path))['event'] == 7
+  again = _open(tmp_path)
+  assert again.latest_progress() == ('moments', 1, _at(7))
+  again.save_moment(_state(), _at(8))
+  again.close()
+  assert [path.name for path in partly.parent.iterdir()] == ['moment_2']
+
+
 def test_only_the_newest_cycles_are_kept(tmp_path):
   checkpoints = _fill(tmp_path, 5, keep=2)
   assert checkpoints.available_cycles() == [3, 4]
