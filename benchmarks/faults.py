@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import traceback
@@ -85,7 +86,7 @@ def run(part: str, output: pathlib.Path) -> bool:
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       jobs = {pool.submit(module.attempt, c, context): c for c in left}
       for job in concurrent.futures.as_completed(jobs):
-        row = {**_row(jobs[job], job), 'revision': revision}
+        row = {**_without_paths(_row(jobs[job], job)), 'revision': revision}
         known[row['name']] = row
         rows = sorted(known.values(), key=lambda r: order.index(r['name']))
         file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + '\n')
@@ -107,6 +108,12 @@ def _row(case: Any, job: concurrent.futures.Future) -> dict[str, Any]:
       'outcome': 'the campaign failed', 'survived': False, 'message': '',
       'differences': [traceback.format_exc()[-600:]],
     }  # fmt: skip
+
+
+def _without_paths(row: dict[str, Any]) -> dict[str, Any]:
+  """Returns a row in which temporary folders are called FOLDER."""
+  home = re.escape(json.dumps(tempfile.gettempdir())[1:-1])
+  return json.loads(re.sub(rf'{home}/faults_\w+', 'FOLDER', json.dumps(row)))
 
 
 def _revision() -> str:
