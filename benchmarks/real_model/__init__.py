@@ -1,0 +1,1 @@
+"""Does a pretrained model answer tomorrow what it was told today?"""
