@@ -78,6 +78,11 @@ def load(
 class Learner:
   """A model that is taught day by day; made by `load`.
 
+  Learners of one folder may change it in turns, in one process or several:
+  `wake`, `sleep` and `forget` hold it, and begin with what the others changed.
+  While one of them holds it, the others are refused. `generate` and `answer`
+  use the model as of this learner's own last change.
+
   Attributes:
     session: its files.
   """
@@ -173,8 +178,9 @@ class Learner:
         row cannot be read or does not fit; nothing is learned then.
     """
     self._check_teachable()
-    self.session.add_day(rows)
-    self.session.run(awake_only=True)
+    with self.session.hold():
+      self.session.add_day(rows)
+      self.session.run(awake_only=True)
 
   def sleep(self) -> list[dict[str, Any]]:
     """Consolidates the day; also continues a night that was interrupted.
@@ -186,13 +192,14 @@ class Learner:
       UsageError: nothing was learned since the last night.
     """
     self._check_teachable()
-    if not self.session.needs_night():
-      raise errors.UsageError(
-        'Nothing was learned since the last night: there is nothing to '
-        'consolidate. Call wake(rows) first.'
-      )
-    before = self.loaded.num_nights
-    return self.session.run()[before:]
+    with self.session.hold():
+      if not self.session.needs_night():
+        raise errors.UsageError(
+          'Nothing was learned since the last night: there is nothing to '
+          'consolidate. Call wake(rows) first.'
+        )
+      before = self.loaded.num_nights
+      return self.session.run()[before:]
 
   def forget(
     self, night: int, confirm: Callable[[str], bool] = lambda where: False
@@ -211,19 +218,12 @@ class Learner:
     Raises:
       UsageError: no expert holds that night, or a night is under way.
     """
-    history = self.loaded.expert_history
-    level, slot = expert_history.holder(history, night)
-    held = expert_history.holders(history)[level, slot]
-    others = [other for other in held if other != night]
-    moved = expert_history.original_slot(history, night) != (level, slot)
-    if others or moved:
-      also = (
-        f', with nights {others}, which would be lost too' if others else ''
-      )
-      where = f'Night {night} is in expert {slot} of level {level}{also}.'
-      if not confirm(where):
+    with self.session.hold():  # No other learner uses the expert meanwhile.
+      history = self.loaded.expert_history
+      (level, slot), where = expert_history.expert_to_forget(history, night)
+      if where and not confirm(where):
         return False
-    self.session.forget(level, slot)
+      self.session.forget(level, slot)
     return True
 
   def evaluate(self, rows: Iterable[Mapping[str, str]]) -> dict[str, float]:

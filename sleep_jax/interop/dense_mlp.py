@@ -10,7 +10,7 @@ References: docs/method.md, "Real models".
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
@@ -31,47 +31,92 @@ _OWN_FIELDS = (
   'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
   'gate_bias', *config.EXECUTION_FIELDS,
 )  # fmt: skip
+DEPTH = (
+  "model.arrangement is 'depth' with active experts or with levels of "
+  'different sizes: the MLP size would differ between layers, which no '
+  'supported architecture allows'
+)
 
 
-def reason_not_dense(
+def reasons_not_dense(
   model: types.Model,
   weights: types.Weights,
   base_model: hf_checkpoint.HfCheckpoint | None = None,
-) -> str:
-  """Returns why an exact dense export is impossible, or '' if it is possible.
+) -> list[str]:
+  """Returns all reasons why an exact dense export is impossible.
 
   Args:
     model: the model to export.
     weights: its weights.
     base_model: checkpoint the model was imported from, or None if it was
       pretrained here.
+
+  Returns:
+    A clause for each reason; an empty list if the export is exact.
   """
   c = model.config
+  reasons = []
   if weights.fresh or weights.adapter:
-    return 'a night is in progress: call wake_up first'
-  has_experts = bool(np.asarray(weights.active_NE).any())
-  if has_experts and c.router != 'always':
-    return (
-      f'model.router is {c.router!r}: its gates depend on the input, which a '
-      "dense MLP cannot represent. Only 'always' is exact"
-    )
+    reasons.append('a night is in progress: finish it first')
+  active = _active_experts(weights)
+  if active:
+    most = max(np.asarray(weights.active_NE).sum(-1))
+    reasons += routing_reasons(c, num_experts=int(most))
   if c.arrangement == 'depth':
-    sizes = {level.hidden for level in c.levels}
-    return (
-      ''
-      if len(sizes) == 1 and not has_experts
-      else (
-        "model.arrangement is 'depth' with active experts or with levels of "
-        'different sizes: the MLP size would differ between layers, which no '
-        'supported architecture allows'
-      )
+    if active or len({level.hidden for level in c.levels}) > 1:
+      reasons.append(DEPTH)
+  elif c.arrangement != 'independent':
+    reasons += chain_reasons(
+      c,
+      {level for level in _trained_levels(model, weights)}
+      | {level for level, _ in active},
     )
-  if c.arrangement != 'independent' and not _is_base_only(model, weights):
-    return (
-      f'model.arrangement is {c.arrangement!r}: a chain of levels cannot be '
-      "written as one MLP. Only 'independent' levels are exact"
+  if base_model is None and (field := unsupported_fields(c)):
+    reasons.append(field)
+  return reasons
+
+
+def routing_reasons(c: config.Model, *, num_experts: int) -> list[str]:
+  """Returns why experts with the gates of a config are no hidden units.
+
+  Args:
+    c: of the model.
+    num_experts: most active experts of a level.
+  """
+  reasons = []
+  if c.router != 'always':
+    reasons.append(
+      f'model.router is {c.router!r}, whose gates depend on the input: only '
+      "'always' is exact"
     )
-  return '' if base_model else unsupported_fields(c)
+  if 0 < c.top_k < num_experts:
+    reasons.append(
+      f'model.top_k is {c.top_k}, so that the input decides which experts are '
+      'used: only 0, which uses all, is exact'
+    )
+  return reasons
+
+
+def chain_reasons(c: config.Model, levels: Collection[int]) -> list[str]:
+  """Returns why a chain of levels is not one MLP.
+
+  A faster level that adds nothing is the identity, and does not matter.
+
+  Args:
+    c: of the model, whose levels are a chain.
+    levels: numbers of the levels that add something.
+  """
+  faster = sorted(set(levels) - {c.num_levels})
+  if not faster:
+    return []
+  subject = f'level {faster[0]} adds'
+  if len(faster) > 1:
+    subject = f'levels {" and ".join(map(str, faster))} add'
+  return [
+    f'model.arrangement is {c.arrangement!r}, and {subject} to what the next '
+    "level reads: only 'independent' levels, or a chain whose faster levels "
+    'are empty, are exact'
+  ]
 
 
 def named_tensors(
@@ -174,9 +219,3 @@ def _trained_levels(model, weights) -> list[int]:
 def _active_experts(weights) -> list[tuple[int, int]]:
   """Returns (level, slot) of every active expert."""
   return [(n + 1, e) for n, e in np.argwhere(np.asarray(weights.active_NE))]
-
-
-def _is_base_only(model, weights) -> bool:
-  return _trained_levels(model, weights) == [
-    model.config.num_levels
-  ] and not _active_experts(weights)

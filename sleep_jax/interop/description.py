@@ -30,6 +30,6 @@ def describe(model: types.Model, weights: types.Weights, loaded: Any) -> str:
       f'  {when} {row["night"]}: level {row["level"]}, expert {row["slot"]}, '
       f'{row["event"]}'
     )
-  reason = dense_mlp.reason_not_dense(model, weights, loaded.base_model)
-  lines.append(f'  dense export: {reason or "exact"}')
+  reasons = dense_mlp.reasons_not_dense(model, weights, loaded.base_model)
+  lines.append(f'  dense export: {"; ".join(reasons) or "exact"}')
   return '\n'.join(lines)

@@ -48,7 +48,7 @@ def save(
   be divided into blocks of 32 numbers is written as f16.
 
   Args:
-    model: the model to export, see `dense_mlp.reason_not_dense`.
+    model: the model to export, see `dense_mlp.reasons_not_dense`.
     weights: its weights.
     file: path to create; must not exist.
     base_model: checkpoint the model was imported from.
@@ -56,7 +56,7 @@ def save(
     kind: one of `KINDS`.
 
   Raises:
-    UsageError: GGUF cannot express this model. The message says why.
+    UsageError: GGUF cannot express this model. The message has all reasons.
     ExistsError: the file exists.
     MissingPackageError: the package gguf is not installed.
   """
@@ -64,14 +64,12 @@ def save(
   path = pathlib.Path(file).expanduser()
   if path.exists():
     raise errors.ExistsError(f'{path} exists: choose a new name.')
-  if base_model is None or not isinstance(tokenizer, tokenizer_lib.HuggingFace):
-    raise errors.UsageError(
-      'A model that was pretrained here has no tokenizer that GGUF can '
-      'express: export a Hugging Face directory instead.'
-    )
-  reason = dense_mlp.reason_not_dense(model, weights, base_model)
-  if reason:
-    raise errors.UsageError(f'No exact dense export: {reason}.')
+  reasons = dense_mlp.reasons_not_dense(model, weights, base_model)
+  reasons += _reasons_no_gguf(base_model, tokenizer)
+  if reasons:
+    raise errors.UsageError(f'No exact GGUF export: {"; ".join(reasons)}.')
+  assert base_model is not None
+  assert isinstance(tokenizer, tokenizer_lib.HuggingFace)
   config = _config(base_model, model, weights)
   metadata = _metadata(config, model.config, base_model)
   metadata |= gguf_words.make(
@@ -91,15 +89,27 @@ def save(
     part.unlink(missing_ok=True)
 
 
+def _reasons_no_gguf(
+  base_model: hf_checkpoint.HfCheckpoint | None, tokenizer: types.Tokenizer
+) -> list[str]:
+  """Returns what GGUF cannot express of a base model."""
+  if base_model is None or not isinstance(tokenizer, tokenizer_lib.HuggingFace):
+    return [
+      'a model that was pretrained here has no tokenizer that GGUF can express '
+      '(export a Hugging Face directory instead)'
+    ]
+  model_type = base_model.config['model_type']
+  if model_type not in _ARCHITECTURES:
+    return [
+      f'model_type {model_type!r} is not written as GGUF, only '
+      f'{", ".join(_ARCHITECTURES)} (export a Hugging Face directory instead)'
+    ]
+  return []
+
+
 def _config(base_model, model, weights) -> dict[str, Any]:
   """Returns config.json with all sizes, of the dense model."""
   config, c = dict(base_model.config), model.config
-  if config['model_type'] not in _ARCHITECTURES:
-    raise errors.UsageError(
-      f'model_type {config["model_type"]!r} is not written as GGUF: expected '
-      f'one of {tuple(_ARCHITECTURES)}. Export a Hugging Face directory '
-      'instead.'
-    )
   config.setdefault(
     'max_position_embeddings',
     hf_config.FAMILIES[config['model_type']].max_positions,

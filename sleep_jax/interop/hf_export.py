@@ -2,7 +2,7 @@
 
 Levels and experts become hidden units of the MLP of each block (`dense_mlp`),
 so the export is exact and any program that reads the format can load it without
-our code. Models for which this is impossible are refused with the reason.
+our code. Models for which this is impossible are refused with all reasons.
 
 References: docs/method.md, "Real models".
 """
@@ -60,11 +60,11 @@ def save(
       of its own.
 
   Raises:
-    UsageError: no exact dense export exists. The message says why.
+    UsageError: no exact dense export exists. The message has all reasons.
     ExistsError: the folder is not empty.
   """
-  reason = dense_mlp.reason_not_dense(model, weights, base_model)
-  if reason:
+  reasons = dense_mlp.reasons_not_dense(model, weights, base_model)
+  if reasons:
     hint = (
       ' A dense model can be trained to approximate it: '
       'sleep_jax.convert out --distil.'
@@ -75,7 +75,8 @@ def save(
       base_model is None and dense_mlp.unsupported_fields(model.config)
     )
     raise errors.UsageError(
-      f'No exact dense export: {reason}.{"" if no_distillation else hint}'
+      f'No exact dense export: {"; ".join(reasons)}.'
+      f'{"" if no_distillation else hint}'
     )
   home = pathlib.Path(folder).expanduser()
   if home.exists() and any(home.iterdir()):

@@ -39,6 +39,17 @@ def holders(history: Sequence[Mapping[str, Any]]) -> dict[Place, list[int]]:
   return {place: sorted(nights) for place, nights in held.items()}
 
 
+def num_experts(
+  history: Sequence[Mapping[str, Any]], num_levels: int
+) -> tuple[int, ...]:
+  """Returns the number of experts of each level that hold a night now."""
+  places = [place for place in holders(history) if place[1] is not None]
+  return tuple(
+    sum(level == place[0] for place in places)
+    for level in range(1, num_levels + 1)
+  )
+
+
 def holder(history: Sequence[Mapping[str, Any]], night: int) -> Place:
   """Returns the expert that holds a night.
 
@@ -60,6 +71,26 @@ def holder(history: Sequence[Mapping[str, Any]], night: int) -> Place:
     f'No expert holds night {night}: it was discarded, forgotten, or has not '
     f'happened. Nights that experts hold: {known or "none"}.'
   )
+
+
+def expert_to_forget(
+  history: Sequence[Mapping[str, Any]], night: int
+) -> tuple[Place, str]:
+  """Returns the expert that holds a night, and where that is not alone.
+
+  Returns:
+    The expert; and a sentence that says where it is and which nights would be
+    lost with it, or '' if it holds nothing else.
+
+  Raises:
+    UsageError: see `holder`.
+  """
+  place = level, slot = holder(history, night)
+  others = [other for other in holders(history)[place] if other != night]
+  if not others and original_slot(history, night) == place:
+    return place, ''
+  also = f', with nights {others}, which would be lost too' if others else ''
+  return place, f'Night {night} is in expert {slot} of level {level}{also}.'
 
 
 def forgotten_at(

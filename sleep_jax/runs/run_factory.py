@@ -17,12 +17,14 @@ from sleep_jax.runs import (
   context,
   day_records,
   divergence,
+  expert_history,
   inputs,
   loop,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
-from sleep_jax.schedule import events
+from sleep_jax.schedule import capacity, events
+from sleep_jax.sleep import settings, settings_checks
 from sleep_jax.storage import checkpoint_reading, metric_writer, workdir
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.strategies import pretrain, registry
@@ -146,11 +148,15 @@ class RunFactory:
       made: inputs of the run.
       folder: of the run.
     """
-    data, wake = self._config.data, self._config.wake
     saved = checkpoint_reading.latest_progress(
       str(folder / 'checkpoints'), self.restore_cycle
     )
     kept = (saved or {}).get('day_steps', ())[: (saved or {}).get('begun')]
+    return (*kept, *self._new_steps(made)[len(kept) :])
+
+  def _new_steps(self, made: Inputs) -> list[int]:
+    """Returns the wake steps that each day has in a run without checkpoints."""
+    data, wake = self._config.data, self._config.wake
     if epochs := wake.get('epochs', 0):
       rows = data.get('day_batch_size', 0) or data.batch_size
       steps = [
@@ -159,20 +165,45 @@ class RunFactory:
       ]
     else:
       steps = [wake.steps] * len(made.stream.experiences)
-    steps = [events.steps_per_experience(self.levels, num) for num in steps]
-    return (*kept, *steps[len(kept) :])
+    return [events.steps_per_experience(self.levels, num) for num in steps]
 
   def num_finished(self, strategy: strategy_lib.Strategy, made: Inputs) -> int:
     """Returns how many days a run has learned, with their nights."""
-    folder = self._folder / f'seed_{made.seed}' / strategy.name / 'checkpoints'
-    progress = checkpoint_reading.latest_progress(
-      str(folder), self.restore_cycle
-    )
+    progress = self._latest_progress(made.seed, strategy)
     if progress is None:
       return 0
     ahead = self.plan(strategy, made)[progress['event'] :]
     days = [event.experience for event in ahead if event.kind != events.SAVE]
     return min(days, default=len(made.stream.experiences) + 1) - 1
+
+  def audit(self, made: Inputs) -> list[tuple[capacity.LevelSchedule, ...]]:
+    """Returns the schedule of each strategy that sleeps; at least one.
+
+    Raises:
+      ConfigError: a bank has too few slots for the nights to come.
+    """
+    night = settings_checks.make_settings(**self._plain['consolidate'])
+    overflow = 'none' if night.into == settings.BASE else night.full
+    schedules = []
+    for strategy in self.strategies():
+      if not strategy.sleeps:
+        continue
+      progress = self._latest_progress(made.seed, strategy) or {}
+      history = progress.get('ledger', ())
+      schedules.append(
+        capacity.audit(
+          self.levels, self.plan(strategy, made), overflow=overflow,
+          done=progress.get('event', 0),
+          in_use=expert_history.num_experts(history, len(self.levels)),
+        )
+      )  # fmt: skip
+    if not schedules:
+      plan = events.make_events(
+        self.levels, num_experiences=len(made.stream.experiences),
+        steps=self._new_steps(made),
+      )  # fmt: skip
+      schedules.append(capacity.audit(self.levels, plan, overflow=overflow))
+    return schedules
 
   def _plan(
     self, strategy: strategy_lib.Strategy, steps: Sequence[int]
@@ -185,6 +216,13 @@ class RunFactory:
         self._config.consolidate.num_updates, dream.order if dream.on else '',
       )
     )  # fmt: skip
+
+  def _latest_progress(
+    self, seed: int, strategy: strategy_lib.Strategy
+  ) -> dict[str, Any] | None:
+    """Returns the progress from which a run will continue, if there is any."""
+    folder = self._folder / f'seed_{seed}' / strategy.name / 'checkpoints'
+    return checkpoint_reading.latest_progress(str(folder), self.restore_cycle)
 
   def pretrain_strategy(self, steps: int) -> strategy_lib.Strategy:
     """Returns the strategy that pretrains for `steps` steps."""
@@ -249,7 +287,7 @@ class RunFactory:
     return checkpoints_lib.Checkpoints(
       str(folder / 'checkpoints'),
       config=compatibility.kept(
-        self._plain, pretraining=folder.name == PRETRAIN
+        self._plain, pretraining=folder.name == PRETRAIN, section=folder.name
       ),
       keep=settings.keep,
       disk_budget_bytes=settings.disk_budget_bytes,

@@ -17,16 +17,16 @@ import pathlib
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ml_collections
 
 from sleep_jax import errors
-from sleep_jax.config import checks, files
 from sleep_jax.interop import open_model
 from sleep_jax.runs import (
   erased_state,
+  export_forecast,
   progress,
   session_days,
   session_source,
@@ -36,10 +36,9 @@ from sleep_jax.storage import checkpoint_reading, lock, private_files, workdir
 
 STRATEGY = 'sleep'
 DAYS, RUN = session_days.FOLDER, session_source.RUN
-_DEFAULT_CONFIG = 'chat'  # Of a pretrained model: documents, read overnight.
 _OLD_RUN = 'life'  # The name of `run/` before version 0.2.
 
-Row = str | Mapping[str, Any]
+Row = session_days.Row
 
 
 class Session:
@@ -75,7 +74,8 @@ class Session:
     dtype: str = 'float32',
     verbose: bool = True,
   ):
-    self._seed, self._dtype, self._verbose = seed, dtype, verbose
+    self._seed, self._dtype = seed, dtype
+    self._progress = progress.Progress() if verbose else progress.silent()
     self._is_held = False
     self._strategy = strategy
     self._source = session_source.find(source)
@@ -101,7 +101,9 @@ class Session:
       session_source.copy(self._source.path, home)
     self.folder = home
     self._programs: dict[Any, Any] = {}  # Compiled once for all days.
-    self._config = self._make_config(config)
+    self._config = session_source.make_config(
+      self._source, config, folder=home, strategy=STRATEGY, seed=seed
+    )
     self.reopen()
 
   @property
@@ -116,7 +118,11 @@ class Session:
 
   @functools.cached_property
   def loaded(self) -> open_model.LoadedModel:
-    """The model as it is now."""
+    """The model as it was when it was first used, or last changed here.
+
+    What another process changes is seen by the next change here, see `hold`.
+    """
+    self._seen = self.progress()  # First: if it is older, it is read again.
     if self._has_run():
       return open_model.open_model(
         str(self.folder / RUN), strategy=STRATEGY, seed=self._seed
@@ -153,7 +159,10 @@ class Session:
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
-    """Keeps other processes from changing the folder.
+    """Keeps others from changing the folder, and sees what they have changed.
+
+    Each change of a session holds it, so that sessions of one folder, in one
+    process or several, can change it in turns.
 
     Raises:
       InUseError: another process changes it now; says which.
@@ -166,6 +175,11 @@ class Session:
     try:
       with lock.hold(self.folder):
         self._is_held = True
+        progress_now = self.progress()
+        if 'loaded' in self.__dict__ and progress_now != self._seen:
+          self.reopen()
+        if progress_now is None and self._source.kind == 'model':
+          self._say_if_not_exportable()
         yield
     finally:
       self._is_held = False
@@ -192,7 +206,7 @@ class Session:
         f'This is a run of strategy {self._strategy!r}, which can be read but '
         f'not taught further: load the strategy {STRATEGY!r}.'
       )
-    lines = [_as_line(n, row) for n, row in enumerate(rows)]
+    lines = [session_days.as_line(n, row) for n, row in enumerate(rows)]
     if not lines:
       raise errors.UsageError('There are no rows: a day needs at least one.')
     with self.hold():
@@ -278,28 +292,6 @@ class Session:
   def _has_run(self) -> bool:
     return checkpoint_reading.exists(self._checkpoints)
 
-  def _make_config(self, given) -> ml_collections.ConfigDict:
-    """Returns the config of the run, without the place of its days."""
-    kept = workdir.read_config(self.folder / RUN)
-    if given is not None:
-      config = given.copy_and_resolve_references()
-    elif kept is not None:
-      config = ml_collections.ConfigDict(kept)
-    elif self._source.kind == 'model':
-      config = files.load(_DEFAULT_CONFIG)
-    else:
-      config = ml_collections.ConfigDict(self._source.config)
-    if given is None:
-      session_source.refuse_code(config, self._source.path)
-    with config.unlocked():
-      config.strategies = (STRATEGY,)
-      config.seeds = (self._seed,)
-      if self._source.kind == 'model':
-        config.pretrain.base_model = str(self._source.path)
-    if given is not None:
-      checks.check(json.loads(config.to_json_best_effort()))
-    return config
-
   def _start_run(self) -> None:
     """Makes the folders; copies a finished run, which is never changed."""
     private_files.make_folder(self.folder)
@@ -318,28 +310,16 @@ class Session:
       workdir.write_json(part / 'config.json', plain)
     part.rename(run)
 
+  def _say_if_not_exportable(self) -> None:
+    notice = export_forecast.notice(
+      json.loads(self._config.to_json_best_effort())
+    )
+    if notice:
+      self._progress.say(notice)
+
   def _study(self) -> study.Study:
-    shown = progress.Progress() if self._verbose else progress.silent()
     return study.Study(
-      self._config, str(self.folder / RUN), progress=shown,
+      self._config, str(self.folder / RUN), progress=self._progress,
       accept_changed_days=True, accept_changed_rates=True,
       days=[str(path) for path in self.days], programs=self._programs,
     )  # fmt: skip
-
-
-def _as_line(number: int, row: Row) -> str:
-  """Returns a row as a line of JSON."""
-  if isinstance(row, str):
-    row = {'text': row}
-  if not isinstance(row, Mapping):
-    raise errors.DataError(
-      f'rows[{number}] is {row!r}: expected a text, or a dict such as '
-      "{'text': ...}, {'prompt': ..., 'response': ...} or {'messages': [...]}."
-    )
-  try:
-    return json.dumps(dict(row))
-  except (TypeError, ValueError, RecursionError) as error:
-    raise errors.DataError(
-      f'rows[{number}] cannot be written as JSON ({error}): expected texts, '
-      'numbers, lists and dicts.'
-    ) from error

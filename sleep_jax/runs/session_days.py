@@ -8,12 +8,14 @@ overwritten.
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sleep_jax import errors
 from sleep_jax.runs import day_records
 from sleep_jax.storage import private_files
 
+Row = str | Mapping[str, Any]
 FOLDER, FILE = 'days', 'days.json'
 _NAME = r'day_(\d+)'
 _WRITTEN = r'day_\d{4,}'  # As `next_name` writes them.
@@ -119,3 +121,29 @@ class SessionDays:
       files = sorted((self.folder).glob('day_*.jsonl'))
       names = [file.stem for file in files]
     return [name for name in names if re.fullmatch(_WRITTEN, name)]
+
+
+def as_line(number: int, row: Row) -> str:
+  """Returns a row as a line of JSON.
+
+  Args:
+    number: of the row, for messages.
+    row: a text, or a dict as in a file of rows.
+
+  Raises:
+    DataError: it is neither, or cannot be written as JSON.
+  """
+  if isinstance(row, str):
+    row = {'text': row}
+  if not isinstance(row, Mapping):
+    raise errors.DataError(
+      f'rows[{number}] is {row!r}: expected a text, or a dict such as '
+      "{'text': ...}, {'prompt': ..., 'response': ...} or {'messages': [...]}."
+    )
+  try:
+    return json.dumps(dict(row))
+  except (TypeError, ValueError, RecursionError) as error:
+    raise errors.DataError(
+      f'rows[{number}] cannot be written as JSON ({error}): expected texts, '
+      'numbers, lists and dicts.'
+    ) from error

@@ -1,12 +1,16 @@
 """What a session can start from: a model, a finished run or a session."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_collections
+
 from sleep_jax import errors
+from sleep_jax.config import checks, files
 from sleep_jax.interop import (
   gguf_model,
   hf_checkpoint,
@@ -14,9 +18,10 @@ from sleep_jax.interop import (
 )
 from sleep_jax.objectives import judges
 from sleep_jax.runs import day_records
-from sleep_jax.storage import known_models, lock
+from sleep_jax.storage import known_models, lock, workdir
 
 RUN = 'run'  # Folder of a session with the work directory of its run.
+_DEFAULT_CONFIG = 'chat'  # Of a pretrained model: documents, read overnight.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +37,49 @@ class Source:
   path: pathlib.Path
   kind: str
   config: Mapping[str, Any]
+
+
+def make_config(
+  source: Source,
+  given: ml_collections.ConfigDict | None,
+  *,
+  folder: pathlib.Path,
+  strategy: str,
+  seed: int,
+) -> ml_collections.ConfigDict:
+  """Returns the config of a session's run, without the place of its days.
+
+  Args:
+    source: what the session starts from.
+    given: by the user; None: that of the folder, else that of the source.
+    folder: of the session.
+    strategy, seed: of the run.
+
+  Raises:
+    ConfigError: a value that was given is wrong.
+    UsageError: the config of a folder would run code.
+  """
+  kept = workdir.read_config(folder / RUN)
+  if given is not None:
+    config = given.copy_and_resolve_references()
+  elif kept is not None:
+    config = ml_collections.ConfigDict(kept)
+  elif source.kind == 'model':
+    config = files.load(_DEFAULT_CONFIG)
+  else:
+    config = ml_collections.ConfigDict(source.config)
+  with config.unlocked():
+    if given is None:
+      # The folder may be from somebody else.
+      refuse_code(config, source.path)
+      config.writers = ()  # They may send what is said to another machine.
+    config.strategies = (strategy,)
+    config.seeds = (seed,)
+    if source.kind == 'model':
+      config.pretrain.base_model = str(source.path)
+  if given is not None:
+    checks.check(json.loads(config.to_json_best_effort()))
+  return config
 
 
 def refuse_code(config: Mapping[str, Any], folder: pathlib.Path) -> None:

@@ -24,6 +24,7 @@ from sleep_jax.runs import (
   compatibility,
   coverage,
   day_records,
+  export_forecast,
   hf_start,
   inputs,
   loop,
@@ -38,7 +39,6 @@ from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
 from sleep_jax.schedule import capacity, events
 from sleep_jax.schedule import checks as schedule_checks
-from sleep_jax.sleep import settings, settings_checks
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.storage import lock, provenance, workdir
 
@@ -137,6 +137,8 @@ class Study:
       schedule = self._receive_and_check()
       if show_schedule:
         self._progress.say(f'Schedule of strategies that sleep:\n{schedule}')
+        if self._notice:
+          self._progress.say(self._notice)
       else:
         for line in self._reading:
           self._progress.say(line)
@@ -177,9 +179,10 @@ class Study:
     Raises:
       ConfigError, StorageError: something cannot be read, or does not fit.
     """
-    config = self._config
+    config, schedules = self._config, []
     for seed in config.seeds:
       made, _ = self._days.open(int(seed))
+      schedules += self._factory.audit(made)
     if config.guard.on and made.stream.guard is None:
       raise errors.ConfigError(
         f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
@@ -189,12 +192,6 @@ class Study:
     steps = self._factory.day_steps(
       made, self.folder / f'seed_{made.seed}' / first.name
     )
-    plan = events.make_events(
-      self._factory.levels, num_experiences=len(steps), steps=steps
-    )
-    night = settings_checks.make_settings(**self._plain['consolidate'])
-    overflow = 'none' if night.into == settings.BASE else night.full
-    rows = capacity.audit(self._factory.levels, plan, overflow=overflow)
     batch = made.stream.experiences[0].batch(0)
     with jax.set_mesh(self._placement.mesh):
       self._placement.shardings(batch, prefix='batch/')
@@ -202,7 +199,17 @@ class Study:
       for strategy in self._factory.strategies():
         self._factory.programs(strategy, made).check(initial_model)
     self._reading = self._describe_reading(made, steps)
-    return '\n'.join([capacity.describe(rows), *self._reading])
+    self._notice = self._export_notice(made)
+    fullest = max(schedules, key=capacity.most_experts)
+    return '\n'.join([capacity.describe(fullest), *self._reading])
+
+  def _export_notice(self, made: Inputs) -> str:
+    """Returns why a pretrained model will have no exact export, or ''."""
+    names = [s.name for s in self._factory.strategies() if s.sleeps]
+    has_begun = any(self._factory.progress_of(made.seed, n) for n in names)
+    if made.base_model is None or not names or has_begun:
+      return ''  # Of a run that has begun, these fields cannot be changed.
+    return export_forecast.notice(self._plain)
 
   def _describe_reading(
     self, made: Inputs, steps: tuple[int, ...]

@@ -36,6 +36,8 @@ def audit(
   plan: Sequence[events.Event],
   *,
   overflow: str = 'error',
+  done: int = 0,
+  in_use: Sequence[int] = (),
 ) -> tuple[LevelSchedule, ...]:
   """Returns the schedule of every level.
 
@@ -44,6 +46,9 @@ def audit(
     plan: the events of the run, see `events.make_events`.
     overflow: 'error' allows no more experts than slots; 'merge' merges two
       experts of a full bank; 'none' if nights add no experts.
+    done: number of events that have happened. Nights among them may have been
+      discarded or forgotten, so their experts are not counted,
+    in_use: but these: active experts of each level after them.
 
   Returns:
     One entry per level, preceded by one for the context window if it sleeps.
@@ -51,20 +56,22 @@ def audit(
   Raises:
     ConfigError: a bank would overflow; says how many slots it needs.
   """
-  count, most = [0] * len(levels), [0] * len(levels)
+  count = [*in_use] if done else [0] * len(levels)
+  most = [*count]
   updates: list[list[int]] = [[] for _ in levels]
   sleeps: list[list[int]] = [[] for _ in (0, *levels)]
-  for event in plan:
+  for number, event in enumerate(plan):
     if event.kind == events.WAKE:
       for index, level in enumerate(levels):
         period = level.update_period
         if isinstance(period, int) and event.step % period == 0:
           updates[index].append(event.step)
     if event.kind == events.SLEEP:
-      receiver = (
-        event.sender
-      )  # Index in `levels`; that of the sender is one less.
       sleeps[event.sender].append(event.step)
+      if number < done:
+        continue
+      # Index in `levels`; that of the sender is one less.
+      receiver = event.sender
       count[receiver] += 1
       most[receiver] = max(most[receiver], count[receiver])
       if event.sender:
@@ -89,6 +96,11 @@ def audit(
   if sleeps[0]:
     rows.insert(0, LevelSchedule(0, (), tuple(sleeps[0]), 0, 0))
   return tuple(rows)
+
+
+def most_experts(rows: Sequence[LevelSchedule]) -> int:
+  """Returns the largest number of active experts, over all levels."""
+  return sum(row.most_experts for row in rows)
 
 
 def describe(rows: Sequence[LevelSchedule]) -> str:

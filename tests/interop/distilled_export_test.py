@@ -80,10 +80,10 @@ def test_distillation_lowers_the_divergence_and_gives_a_dense_model(
   tmp_path, changes
 ):
   model, weights = _routed(**changes)
-  assert dense_mlp.reason_not_dense(model, weights)
+  assert dense_mlp.reasons_not_dense(model, weights)
   student, trained, (before, after) = _distil(model, weights)
   assert after < 0.7 * before
-  assert not dense_mlp.reason_not_dense(student, trained)
+  assert not dense_mlp.reasons_not_dense(student, trained)
   hf_export.save(student, trained, str(tmp_path / 'out'))
   # The weights of the base model are unchanged.
   expected = dict(

@@ -217,6 +217,17 @@ def test_what_gguf_cannot_express_is_refused(
   assert not list(tmp_path.glob('out.gguf*'))
 
 
+def test_all_reasons_are_given_at_once(tmp_path):
+  loaded = _base(tmp_path / 'hf', 'mistral')
+  model, weights = hf_files.load(tmp_path / 'hf')
+  weights = testing.activate(weights, 2, 0)
+  with pytest.raises(errors.UsageError) as refused:
+    _export(loaded, tmp_path / 'out.gguf', model=model, weights=weights)
+  message = str(refused.value)
+  assert message.startswith("No exact GGUF export: model.router is 'sigmoid'")
+  assert "model_type 'mistral' is not written as GGUF" in message
+
+
 def test_another_pre_tokenizer_is_refused(tmp_path):
   made = words._byte_level('gpt-2')
   made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from sleep_jax import types
-from sleep_jax.interop import hf_checkpoint, hf_export, hf_import
+from sleep_jax import errors, types
+from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_export, hf_import
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from tests import hf_files, testing
@@ -205,6 +205,62 @@ def test_a_model_without_an_exact_dense_export_is_refused(
   with pytest.raises(ValueError, match=f'No exact dense export: {message}'):
     hf_export.save(model, weights, str(tmp_path / 'out'))
   assert not list(tmp_path.iterdir())
+
+
+def test_all_reasons_are_given_at_once(tmp_path):
+  """A user who has to start again wants to know all fields to change."""
+  model, weights = _trained(
+    router='sigmoid', arrangement='sequential', top_k=1, logit_cap=5.0
+  )
+  with pytest.raises(errors.UsageError) as refused:
+    hf_export.save(model, weights, str(tmp_path / 'out'))
+  reasons = str(refused.value).removeprefix('No exact dense export: ')
+  found = [reason.split(',')[0] for reason in reasons.split('; ')]
+  assert found == [
+    "model.router is 'sigmoid'", 'model.top_k is 1',
+    "model.arrangement is 'sequential'",
+    "model.logit_cap is 5.0",
+  ]  # fmt: skip
+
+
+def _without_level_1(weights):
+  down = 'blocks/levels/1/base/mlp/down'
+  return weights.with_params({down: weights.params[down] * 0})
+
+
+@pytest.mark.parametrize('norms', [dict(), dict(qk_norm=False)])
+def test_a_chain_whose_faster_level_is_empty_is_exact(tmp_path, norms):
+  """So it is on the morning after a night."""
+  model, weights = _trained(arrangement='sequential', **norms)
+  with pytest.raises(errors.UsageError, match='and level 1 adds to what'):
+    hf_export.save(model, weights, str(tmp_path / 'out'))
+  weights = _without_level_1(weights)
+  hf_export.save(model, weights, str(tmp_path / 'out'))
+  exported, loaded = _load(tmp_path / 'out')
+  assert exported.config.levels[1].hidden == HIDDEN + 2 * RANK
+  np.testing.assert_allclose(
+    _logits(exported, loaded), _logits(model, weights), atol=1e-4
+  )
+  # An expert of the faster level makes it a chain again.
+  fast = testing.tiny((1, 1), (1, 'experience'), arrangement='sequential')
+  made = testing.activate(testing.weights(fast), 2, 0)
+  for number in (1, 2):
+    down = f'blocks/levels/{number}/base/mlp/down'
+    made = made.with_params({down: made.params[down] * 0})
+  (_, reason) = dense_mlp.reasons_not_dense(fast, made)
+  assert 'level 2 adds' in reason
+
+
+def test_experts_that_compete_for_places_are_no_hidden_units(tmp_path):
+  model, weights = _trained(top_k=1)
+  with pytest.raises(errors.UsageError, match='model.top_k is 1'):
+    hf_export.save(model, weights, str(tmp_path / 'out'))
+  one = testing.activate(weights.replace(active_NE=weights.active_NE * 0), 2, 1)
+  hf_export.save(model, one, str(tmp_path / 'out'))
+  exported, loaded = _load(tmp_path / 'out')
+  np.testing.assert_allclose(
+    _logits(exported, loaded), _logits(model, one), atol=1e-4
+  )
 
 
 def test_a_folder_that_is_not_empty_is_not_changed(tmp_path):

@@ -192,3 +192,18 @@ def test_every_wake_step_occurs_exactly_once():
   steps = [e.step for e in plan if e.kind == events.WAKE]
   assert steps == list(range(1, 22))
   assert all(a.step <= b.step for a, b in itertools.pairwise(plan))
+
+
+def test_nights_that_were_forgotten_leave_room_for_others():
+  """Two slots: three nights fit if one of them was forgotten."""
+  levels = _levels((1, 'experience'), slots=2)
+  plan = events.make_events(levels, num_experiences=3, steps=2)
+  with pytest.raises(ValueError, match='3 nights add an expert'):
+    capacity.audit(levels, plan)
+  done = max(n for n, e in enumerate(plan) if e.kind == events.SLEEP)
+  for in_use, most in (((0, 0), 1), ((0, 1), 2)):
+    rows = capacity.audit(levels, plan, done=done, in_use=in_use)
+    assert rows[1].most_experts == most
+    assert len(rows[0].sleeps) == 3
+  with pytest.raises(ValueError, match='3 nights add an expert'):
+    capacity.audit(levels, plan, done=done, in_use=(0, 2))
