@@ -101,6 +101,12 @@ def get_config() -> ml_collections.ConfigDict:
   )
   # For strategies that train all weights: the rate of 'joint'.
   c.fine_tune = dict(learning_rate=1e-3)
+  # For strategy 'lora': the adapter of the initial model (2106.09685).
+  c.lora = dict(
+    rank=16,  # Columns of the low-rank factors.
+    targets=('query', 'key', 'value', 'out', 'gate', 'up', 'down'),
+    optimizer=dict(learning_rate=1e-3),
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

@@ -17,6 +17,7 @@ from flax import struct
 
 Array = jax.Array
 Params = dict[str, Array]  # Flat: '/'-joined path -> array.
+_ADAPTER = 'adapter/'  # Paths of the arrays of an adapter begin with this.
 
 
 class Weights(struct.PyTreeNode):
@@ -42,9 +43,32 @@ class Weights(struct.PyTreeNode):
   opened_BNE: Array | None = None
   blocks: tuple[Any, ...] | None = None
 
+  @property
+  def trainable(self) -> Params:
+    """`params`, and the arrays of the adapter as 'adapter/PATH/NAME'."""
+    return {
+      **self.params,
+      **{
+        f'{_ADAPTER}{path}/{name}': leaf
+        for path, low in (self.adapter or {}).items()
+        for name, leaf in low.items()
+      },
+    }
+
   def with_params(self, params: Params) -> 'Weights':
-    """Returns weights with some arrays replaced. The others are shared."""
-    return self.replace(params={**self.params, **params})
+    """Returns weights with some arrays replaced. The others are shared.
+
+    Args:
+      params: by path, as in `trainable`.
+    """
+    own = {p: x for p, x in params.items() if not p.startswith(_ADAPTER)}
+    if len(own) == len(params):
+      return self.replace(params={**self.params, **params})
+    adapter = {path: dict(low) for path, low in self.adapter.items()}
+    for path in params.keys() - own.keys():
+      matrix, _, name = path.removeprefix(_ADAPTER).rpartition('/')
+      adapter[matrix][name] = params[path]
+    return self.replace(params={**self.params, **own}, adapter=adapter)
 
 
 class Texts(struct.PyTreeNode):

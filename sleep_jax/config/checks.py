@@ -43,6 +43,7 @@ def check(config: Mapping[str, Any]) -> None:
   named = {
     'pretrain.optimizer': config['pretrain']['optimizer'],
     'fine_tune': config['fine_tune'],
+    'lora.optimizer': config.get('lora', {}).get('optimizer', {}),
     'expert_optimizer': {
       'decay_steps': config['consolidate']['num_updates'],
       **config['expert_optimizer'],
@@ -97,7 +98,8 @@ def _check_dtype(config):
     )
   if found == 'float32':
     return
-  training = [s for s in config['strategies'] if s not in ('sleep', 'hope')]
+  frozen = ('sleep', 'hope', 'lora')
+  training = [s for s in config['strategies'] if s not in frozen]
   for wrong, reason in (
     (training, f'config.strategies has {training}, which train it'),
     (config['consolidate']['into'] == sleep_settings.BASE,

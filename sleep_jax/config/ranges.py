@@ -166,6 +166,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'wake.optimizers[*]': _OPTIMIZER | {'learning_rate': RATE_OR_0},
   'wake.kl_penalty': {'weight': NOT_NEGATIVE, **_TEACHER},
   'fine_tune': _OPTIMIZER,
+  'lora': {'rank': _count(1), 'targets[*]': TEXT},
+  'lora.optimizer': _OPTIMIZER,
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

@@ -51,7 +51,10 @@ def schema(config):
     ('name', 'seeds', 'strategies', 'evaluate_samples', 'writers',
      'compile_cache'), REQUIRED
   )  # fmt: skip
-  return alone | {
+  lora = {'rank': REQUIRED, 'targets': REQUIRED, 'optimizer': adam}
+  # Sessions of earlier versions have no `lora`, and do not need it.
+  has_lora = 'lora' in config or 'lora' in config.get('strategies', ())
+  return alone | ({'lora': lora} if has_lora else {}) | {
     'data': {
       **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
                                        'cache_dir', 'load_writer')),

@@ -199,10 +199,5 @@ def make_adapter(fields: Mapping[str, Any], section: str) -> Adapter:
       value and what is expected.
   """
   made = Adapter(**{**fields, 'targets': tuple(fields['targets'])})
-  unknown = set(made.targets) - set(lora.TARGETS)
-  if unknown or not made.targets:
-    raise errors.ConfigError(
-      f'config.{section}.targets is {made.targets}: expected one or more of '
-      f'{lora.TARGETS}.'
-    )
+  lora.check_targets(made.targets, section)
   return made

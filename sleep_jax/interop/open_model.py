@@ -15,7 +15,7 @@ from sleep_jax.interop import (
   hf_tokenizer,
 )
 from sleep_jax.model import config as config_lib
-from sleep_jax.model import transformer
+from sleep_jax.model import lora, transformer
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import known_models, workdir
 
@@ -124,7 +124,7 @@ def _open_run(home, config, strategy, seed) -> LoadedModel:
   base_model = base_checkpoint(config['pretrain'], home)
   model = build_model(config['model'], config['levels'], tokenizer, base_model)
   saved, progress = checkpoint_reading.latest_weights(str(run / 'checkpoints'))
-  weights = types.Weights(**saved)
+  weights = lora.merged(types.Weights(**saved))
   end_tokens = (
     hf_tokenizer.end_tokens(base_model, tokenizer)
     if base_model

@@ -63,8 +63,9 @@ class StateBuilder:
     """
     c = self.config
     num_levels = len(self.levels)
+    weights = self.strategy.extend(c, jax.random.fold_in(key, 2), weights)
     own = {
-      name: {path: weights.params[path] for path in paths}
+      name: {path: weights.trainable[path] for path in paths}
       for name, paths in self.owned_paths.items()
     }
     replay = buffer.allocate(

@@ -8,11 +8,13 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 
 from sleep_jax import types
+from sleep_jax.config import files
 from sleep_jax.objectives import chunked_losses, losses
 from sleep_jax.optim import gradient_accumulation, optimizer
 from sleep_jax.strategies import strategy as strategy_lib
@@ -50,16 +52,20 @@ def make_optimizers(
   """
   levels = model.config.levels
   txs, periods, owned_paths = {}, {}, {}
-  shapes = model.shapes()
+  shapes = jax.eval_shape(
+    functools.partial(strategy.extend, config),
+    jax.random.key(0),
+    model.shapes(),
+  )
   for name, owners in strategy.owners.items():
-    settings = dict(_optimizer_settings(config, name))
+    settings = dict(files.find(config, strategy_lib.optimizer_section(name)))
     if learning_rate is not None:
       settings['learning_rate'] = learning_rate
     txs[name] = optimizer.make(**settings)
     is_level = name.isdigit()
     periods[name] = levels[int(name) - 1].update_period if is_level else 1
     owned_paths[name] = tuple(
-      optimizer.select_owned(shapes.params, owners, num_levels=len(levels))
+      optimizer.select_owned(shapes.trainable, owners, num_levels=len(levels))
     )
   return Optimizers(txs, periods, owned_paths)
 
@@ -127,12 +133,3 @@ def _make_likelihood(config, model) -> step_lib.Likelihood:
     return score_BT[:, :-1]
 
   return likelihood
-
-
-def _optimizer_settings(config, name):
-  """Returns the settings of an owner's optimizer."""
-  if name == 'core':
-    return config.pretrain.optimizer
-  if name == 'all':
-    return config.fine_tune
-  return config.wake.optimizers[int(name) - 1]

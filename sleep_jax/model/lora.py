@@ -12,12 +12,29 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.model import layers
 
 Array = types.Array
 Adapter = dict[str, dict[str, Array]]  # Path -> 'a' [L, D, R], 'b' [L, R, F].
 TARGETS = ('query', 'key', 'value', 'out', 'gate', 'up', 'down')
+
+
+def check_targets(targets: Sequence[str], section: str) -> None:
+  """Checks the names of the matrices that an adapter is for.
+
+  Args:
+    targets: as a config has them.
+    section: of the config, for the error.
+
+  Raises:
+    ConfigError: there is none, or one is unknown.
+  """
+  if not targets or set(targets) - set(TARGETS):
+    raise errors.ConfigError(
+      f'config.{section}.targets is {tuple(targets)}: expected one or more of '
+      f'{TARGETS}.'
+    )
 
 
 def target_matrices(
@@ -61,6 +78,13 @@ def merge(
     for path, low in adapter.items()
   }
   return weights.with_params(params)
+
+
+def merged(weights: types.Weights) -> types.Weights:
+  """Returns weights of the same function that carry no adapter."""
+  if weights.adapter is None:
+    return weights
+  return merge(weights.replace(adapter=None), weights.adapter, scale=1.0)
 
 
 def attach(

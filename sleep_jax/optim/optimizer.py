@@ -12,6 +12,8 @@ import optax
 
 from sleep_jax import types
 
+ADAPTER = 'adapter'  # Owner of the arrays of an adapter, see `types.Weights`.
+
 
 def make(
   *,
@@ -53,11 +55,13 @@ def make(
 
 
 def parameter_owner(path: str, *, num_levels: int) -> str:
-  """Returns the owner of a parameter: a level number, 'core' or 'expert'.
+  """Returns the owner: a level number, 'core', 'expert' or 'adapter'.
 
   The slowest level is the MLP of the block itself and belongs to the core.
   """
   parts = path.split('/')
+  if parts[0] == ADAPTER:
+    return ADAPTER
   if 'experts' in parts:
     return 'expert'
   if parts[:2] == ['blocks', 'levels'] and parts[3:4] == ['base']:

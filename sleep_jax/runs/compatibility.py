@@ -13,7 +13,7 @@ from sleep_jax.storage import workdir
 # no row that is too long, or is refused unless 'skip' stays.
 FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
-  'data.extra_days', 'data.growing', 'data.too_long',
+  'data.extra_days', 'data.growing', 'data.too_long', 'lora',
 )  # fmt: skip
 # Keys that may also differ if the user accepts it.
 _RATES = ('learning_rate', 'learning_rates', 'warmup', 'clip')
@@ -108,14 +108,20 @@ def without_rates(config: Any) -> Any:
   return config
 
 
-def kept(config: Mapping[str, Any], *, pretraining: bool) -> dict[str, Any]:
+def kept(
+  config: Mapping[str, Any], *, pretraining: bool, section: str = ''
+) -> dict[str, Any]:
   """Returns the part of a config that a checkpoint depends on.
 
   Args:
     config: resolved, as JSON returns it.
     pretraining: whether the checkpoint is of pretraining.
+    section: name of a section that only this checkpoint depends on, if the
+      config has it: a strategy's own.
   """
   found = bound(config)
+  if section in config:
+    found[section] = config[section]
   if not pretraining:
     return found
   found = {k: found[k] for k in _PRETRAINED_WITH}

@@ -20,6 +20,7 @@ import numpy as np
 
 from sleep_jax import errors
 from sleep_jax import state as state_lib
+from sleep_jax.config import files
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints as checkpoints_lib
@@ -217,15 +218,8 @@ def advice(
 
   awake = []
   for owner in strategy.owners:
-    if owner == 'core':
-      place, own = 'config.pretrain.optimizer', config['pretrain']['optimizer']
-    elif owner == 'all':
-      place, own = 'config.fine_tune', config['fine_tune']
-    else:
-      number = int(owner) - 1
-      place = f'config.wake.optimizers[{number}]'
-      own = config['wake']['optimizers'][number]
-    awake.append(optimizer(place, own))
+    section = strategy_lib.optimizer_section(owner)
+    awake.append(optimizer(f'config.{section}', files.find(config, section)))
   penalty = config['wake']['kl_penalty']['weight']
   if penalty and strategy.sleeps:
     awake.append(f'config.wake.kl_penalty.weight ({penalty:g})')
@@ -257,7 +251,7 @@ def advice(
 def _trained(state: state_lib.State) -> dict[str, Any]:
   """Returns the parts of a state that training changes."""
   parts: dict[str, Any] = {
-    'the weights': (state.weights.params, state.average),
+    'the weights': (state.weights.trainable, state.average),
     'optimizer states': (state.opt, state.sums),
   }
   if state.night is not None:

@@ -22,6 +22,7 @@ from sleep_jax.runtime import mesh as mesh_lib
 RULES: tuple[tuple[str, tuple], ...] = (
   # Dreams of a night: small, or read by every device.
   (r'(^|/)dreams/.*', ()),
+  (r'(^|/)adapter/.*', ()),  # Small.
   (r'embed$', (None, mesh_lib.WIDTH)),  # [V, D]
   (r'head$', (mesh_lib.WIDTH, 'tensor')),  # [D, V]
   (

@@ -31,15 +31,16 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     folder: the checkpoint folder of a run.
 
   Returns:
-    A dict with 'params' and 'active_NE' (see `types.Weights`), and the progress
-    saved with the checkpoint.
+    A dict with 'params', 'active_NE' and, if there is one, 'adapter' (see
+    `types.Weights`), and the progress saved with the checkpoint.
 
   Raises:
     MissingFileError: the folder holds no checkpoint.
     WorkdirError: the checkpoint cannot be read.
   """
   progress, path = _most_advanced(folder)
-  return _restore_part(path, 'weights', ('params', 'active_NE')), progress
+  keys = ('params', 'active_NE', 'adapter')
+  return _restore_part(path, 'weights', keys), progress
 
 
 def latest_replay(folder: str) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _restore_part(path, name, keys=None):
     wanted = {
       name: jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
-        {key: tree[key] for key in keys or tree},
+        {key: tree[key] for key in keys or tree if tree.get(key) is not None},
       )
     }
     restore_args = ocp.args.PyTreeRestore(

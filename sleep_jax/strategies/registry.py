@@ -14,7 +14,7 @@ from sleep_jax import errors, strategies
 from sleep_jax.strategies import strategy
 
 # Reports list these first; other strategies follow in alphabetical order.
-_ORDER = ('sleep', 'hope', 'sft', 'er', 'joint', 'seal')
+_ORDER = ('sleep', 'hope', 'sft', 'er', 'lora', 'joint', 'seal')
 
 
 def names() -> tuple[str, ...]:

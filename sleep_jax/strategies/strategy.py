@@ -21,6 +21,9 @@ Step = Callable[[Any, types.Batch, Mapping[str, Any]], tuple[Any, Metrics]]
 Sources = Callable[[stream_lib.Stream], Callable[[int], batches.Source]]
 # (wake step) -> wake step.
 Wrap = Callable[[Callable], Callable]
+# (config, key, weights of the initial model) -> weights that also carry an
+# adapter: parameters of the strategy's own, see `model.lora`.
+Extend = Callable[[Any, types.Array, types.Weights], types.Weights]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Strategy:
 
   Attributes:
     name: of the run; its folder and its rows in reports have this name.
-    owners: name of each optimizer -> owners whose parameters it updates ('core'
-      or the number of a level). The optimizer of one level has the level's
-      number as its name. Empty: nothing is trained.
+    owners: name of each optimizer -> owners whose parameters it updates
+      ('core', the number of a level, or 'adapter'). The optimizer of one level
+      has the level's number as its name; `optimizer_section` says where the
+      config has its settings. Empty: nothing is trained.
     sleeps: whether nights consolidate levels.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
       `steps` are the wake steps of each experience, `night_updates` seeding
@@ -39,6 +43,7 @@ class Strategy:
       nights).
     sources: rows read during each experience, see `Sources`.
     wrap: changes the wake step, see `Wrap`.
+    extend: adds parameters of the strategy's own, see `Extend`.
     stores_rows: whether the state has a buffer of whole rows, see
       `replay.row_buffer`.
     edits: whether the model edits itself, see `dream.self_edit`.
@@ -51,6 +56,7 @@ class Strategy:
   plan: Callable[..., Sequence[events.Event]]
   sources: Sources
   wrap: Wrap = lambda step: step
+  extend: Extend = lambda config, key, weights: weights
   stores_rows: bool = False
   edits: bool = False
   tuned: bool = False
@@ -105,3 +111,15 @@ def optimizer_per_level(num_levels: int) -> dict[str, tuple[str, ...]]:
 def single_optimizer(num_levels: int) -> dict[str, tuple[str, ...]]:
   """Returns owners in which one optimizer has the core and all levels."""
   return {'all': ('core', *optimizer_per_level(num_levels))}
+
+
+def optimizer_section(name: str) -> str:
+  """Returns where a config has the settings of an optimizer.
+
+  Args:
+    name: of the optimizer, see `Strategy.owners`.
+  """
+  if name.isdigit():
+    return f'wake.optimizers[{int(name) - 1}]'
+  shared = {'core': 'pretrain.optimizer', 'all': 'fine_tune'}
+  return shared.get(name, f'{name}.optimizer')

@@ -81,7 +81,8 @@ def make(
       score_BT = likelihood(state.weights.with_params(params), *inputs)
       return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
 
-    params = {path: state.weights.params[path] for path in owner_of}
+    trainable = state.weights.trainable
+    params = {path: trainable[path] for path in owner_of}
     rows = (
       batch.tokens_BT,
       batch.segments_BT,

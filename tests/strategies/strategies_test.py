@@ -213,16 +213,16 @@ def idle_module(tmp_path, monkeypatch):
 
 
 def test_names_are_in_the_order_of_reports():
-  known = ('sleep', 'hope', 'sft', 'er', 'joint', 'seal')
-  assert registry.names()[:6] == known
-  assert list(registry.names()[6:]) == sorted(registry.names()[6:])
+  known = ('sleep', 'hope', 'sft', 'er', 'lora', 'joint', 'seal')
+  assert registry.names()[:7] == known
+  assert list(registry.names()[7:]) == sorted(registry.names()[7:])
 
 
 def test_a_strategy_in_a_file_of_its_own_is_found_and_runs(
   idle_module, study, tmp_path
 ):
   """It changes nothing, so its run ends with the weights of the start."""
-  assert 'idle' in registry.names()[6:]
+  assert 'idle' in registry.names()[7:]
   state, record = study.run('idle', tmp_path / 'run')
   assert testing.same(
     jax.device_get(state.weights), jax.device_get(study.initial_model.weights)

@@ -1,0 +1,44 @@
+"""LoRA, a baseline: one low-rank adapter is trained over all days.
+
+All weights are frozen. The adapter's product starts at 0, and is trained on the
+same batches as the other strategies. It is not scaled: with Adam the factor
+alpha / rank of the paper acts as the learning rate does.
+
+References: 2106.09685, sections 4.1 and 4.2.
+"""
+
+from sleep_jax.model import lora
+from sleep_jax.optim import optimizer
+from sleep_jax.strategies import strategy
+
+NAME = 'lora'
+
+
+def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy; it is the same for any number of levels."""
+  del num_levels
+  return strategy.Strategy(
+    name=NAME,
+    owners={NAME: (optimizer.ADAPTER,)},
+    sleeps=False,
+    plan=strategy.sequential_plan,
+    sources=strategy.sequential_sources,
+    extend=_with_adapter,
+    tuned=True,
+  )
+
+
+def _with_adapter(config, key, weights):
+  """Returns the weights with an untrained adapter of the initial model.
+
+  Levels that were added to it, which add 0, have no adapter.
+  """
+  lora.check_targets(config.lora.targets, NAME)
+  num_levels = len(config.levels)
+  added = config.model.arrangement != 'depth'
+  owners = ('core', *strategy.optimizer_per_level(1 if added else num_levels))
+  own = optimizer.select_owned(weights.params, owners, num_levels=num_levels)
+  adapter = lora.init(
+    key, own, rank=config.lora.rank, targets=config.lora.targets
+  )
+  return weights.replace(adapter=adapter)
