@@ -38,9 +38,8 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     MissingFileError: the folder holds no checkpoint.
     WorkdirError: the checkpoint cannot be read.
   """
-  progress, path = _most_advanced(folder)
   keys = ('params', 'active_NE', 'adapter')
-  return _restore_part(path, 'weights', keys), progress
+  return _restore_latest(folder, 'weights', keys)
 
 
 def latest_replay(folder: str) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def latest_replay(folder: str) -> dict[str, Any]:
     MissingFileError: the folder holds no checkpoint.
     WorkdirError: the checkpoint cannot be read.
   """
-  return _restore_part(_most_advanced(folder)[1], 'replay')
+  return _restore_latest(folder, 'replay')[0]
 
 
 def latest_progress(
@@ -134,6 +133,23 @@ def _read_all_progress(root):
       except (FileNotFoundError, ValueError) as error:
         cause = error
   return found, cause
+
+
+def _restore_latest(folder, name, keys=None):
+  """Restores a part of the most advanced checkpoint, and its progress.
+
+  A run that is under way deletes it as soon as a newer one is complete; then
+  the newer one is read.
+  """
+  for left in reversed(range(_ATTEMPTS)):
+    progress, path = _most_advanced(folder)
+    try:
+      return _restore_part(path, name, keys), progress
+    except errors.WorkdirError:
+      # One that is damaged stays the most advanced.
+      if not left or _most_advanced(folder)[1] == path:
+        raise
+  raise AssertionError('unreachable')
 
 
 def _restore_part(path, name, keys=None):

@@ -167,6 +167,36 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read_is_found_again(
   assert calls[0].name == 'moment_0' and calls[-1].name == 'moment_1'
 
 
+def test_weights_that_are_replaced_while_they_are_read_are_read_again(
+  tmp_path, monkeypatch
+):
+  """A chat may open a run that is learning."""
+  checkpoints, restore = _open(tmp_path), checkpoint_reading._restore_part
+  tried = []
+
+  def save(number):
+    weights = {'params': {'w': jnp.full(4, number)}, 'active_NE': jnp.ones(1)}
+    checkpoints.save_moment({'weights': weights}, _at(number))
+    checkpoints.wait()
+
+  def replace(path, *part):
+    if not tried:
+      save(2)  # Deletes the first one.
+    tried.append(path.name)
+    return restore(path, *part)
+
+  save(1)
+  monkeypatch.setattr(checkpoint_reading, '_restore_part', replace)
+  found, progress = checkpoint_reading.latest_weights(str(tmp_path))
+  assert (found['params']['w'].tolist(), progress['event']) == ([2] * 4, 2)
+  assert len(set(tried)) == 2
+  # A damaged one is named at once.
+  shutil.rmtree(tmp_path / 'moments' / tried[1] / 'state' / 'd')
+  with pytest.raises(errors.WorkdirError, match=f'{tried[1]} cannot be read'):
+    checkpoint_reading.latest_weights(str(tmp_path))
+  assert len(tried) == 3
+
+
 def test_a_checkpoint_without_its_progress_is_named(tmp_path):
   checkpoints = _fill(tmp_path, 1)
   checkpoints.close()
