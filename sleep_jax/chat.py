@@ -35,8 +35,7 @@ _HELP = (
 
 
 def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
+  del argv  # The parser refuses words that are no flags.
   if not flags.FLAGS['verbosity'].present:
     command_line.hush()
   from sleep_jax import api

@@ -126,4 +126,7 @@ def _out():
 
 if __name__ == '__main__':
   flags.adopt_module_key_flags(command_line)
-  app.run(main, flags_parser=command_line.parser(default='documents'))
+  app.run(
+    main,
+    flags_parser=command_line.parser(default='documents', takes_words=True),
+  )

@@ -48,8 +48,7 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
+  del argv  # The parser refuses words that are no flags.
   try:
     _run()
   except (errors.SleepJaxError, ValueError, OSError) as error:

@@ -52,8 +52,7 @@ _GRACE = flags.DEFINE_float(
 
 
 def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
+  del argv  # The parser refuses words that are no flags.
   if not flags.FLAGS['verbosity'].present:
     command_line.hush()
   # Until it listens to signals there is nothing to save: end without a word.

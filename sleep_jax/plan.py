@@ -29,8 +29,7 @@ _COMPILE = flags.DEFINE_list(
 
 
 def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'Unknown arguments {argv[1:]}: flags start with --.')
+  del argv  # The parser refuses words that are no flags.
   try:
     topology = tpu_topology.parse(_TOPOLOGY.value)
     unknown = set(_COMPILE.value) - {*plan.PROGRAMS, ''}

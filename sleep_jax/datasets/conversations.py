@@ -63,6 +63,7 @@ def to_rows(
   field: str,
   *,
   first: int = 0,
+  roles: Sequence[str] = (),
 ) -> list[dataset.Row]:
   """Returns one row per assistant turn of a conversation.
 
@@ -71,6 +72,8 @@ def to_rows(
     messages: all turns.
     field: name of the list, for messages.
     first: number of the first turn that may be learned.
+    roles: of all turns as the row names them, for messages; those of `messages`
+      if it is empty.
 
   Raises:
     DataError: the conversation does not end with an assistant turn, or begins
@@ -78,16 +81,17 @@ def to_rows(
   """
   place = len(messages) - 1 - first
   name = 'from' if field == 'conversations' else 'role'
+  roles = roles or [role for role, _ in messages]
   if messages[-1][0] != ASSISTANT:
     raise errors.DataError(
-      f'{where}: {field}[{place}].{name} is {messages[-1][0]!r}, and it is the '
+      f'{where}: {field}[{place}].{name} is {roles[-1]!r}, and it is the '
       'last message: expected an assistant turn, which is what is learned. '
       'Remove the messages after the last assistant turn, or the row.'
     )
   if messages[0][0] == ASSISTANT:
     list_name = 'prompt' if first else field
     raise errors.DataError(
-      f'{where}: {list_name}[0].{name} is {ASSISTANT!r}, and it is the first '
+      f'{where}: {list_name}[0].{name} is {roles[0]!r}, and it is the first '
       'message: expected a user turn before it, which it answers. Add it, or '
       'remove the first message.'
     )

@@ -20,10 +20,13 @@ from sleep_jax.datasets import (
   row_store,
 )
 
+ROWS = (
+  'Each row is {"text": ...}, {"prompt": ..., "response": ...} or {"messages": '
+  '[...]}.'
+)
 _USAGE = (
   'The jsonl dataset reads your own text: a file, a folder, a pattern or a '
-  'list of them; each row is {"text": ...}, {"prompt": ..., "response": ...} '
-  'or {"messages": [...]}. Pass --config.data.path=FILE_OR_FOLDER.'
+  f'list of them. {ROWS} Pass --config.data.path=FILE_OR_FOLDER.'
 )
 _HELD_OUT_EVERY = 20  # One row in this many is held out.
 
@@ -127,6 +130,7 @@ def read_experiences(
   on_error: json_lines.OnError | None = None,
   subjects: bool = True,
   scratch: str | None = None,
+  usage: str = _USAGE,
 ) -> dict[str, row_store.Rows]:
   """Returns the rows of each experience, in the order of training.
 
@@ -137,10 +141,11 @@ def read_experiences(
       still read. None raises it.
     subjects: whether rows name their subject, with which templates are filled.
     scratch: see `make`.
+    usage: how to name the data, for messages.
   """
   store = row_store.Store(scratch)
   groups: dict[str, row_store.Group] = {}
-  for file in _find_days(path, other):
+  for file in _find_days(path, other, usage):
     try:
       for name, row in _read_file(file, field, groups, on_error):
         if not subjects:
@@ -204,12 +209,12 @@ def _read_file(
     )
 
 
-def _find_days(path, other: Sequence[str]) -> list[str]:
+def _find_days(path, other: Sequence[str], usage: str) -> list[str]:
   """Returns the files that are experiences."""
   if path is not None and not isinstance(path, str) and not path:
     return []  # All of them are deleted.
   parts = [path] if isinstance(path, str) else path or ()
-  days = day_files.only_days(find_files(path), parts, other=other)
+  days = day_files.only_days(find_files(path, usage), parts, other=other)
   if not days:
     raise errors.DataError(
       f'{path} has no file of an experience, only those that the config '
@@ -218,19 +223,22 @@ def _find_days(path, other: Sequence[str]) -> list[str]:
   return days
 
 
-def find_files(path: str | Sequence[str] | None) -> list[str]:
+def find_files(
+  path: str | Sequence[str] | None, usage: str = _USAGE
+) -> list[str]:
   """Returns the files of a path, in natural order within each of its parts.
 
   Args:
     path: file, folder, pattern, or a list of them.
+    usage: how to name the data, for messages.
 
   Raises:
     MissingFileError: a part matches nothing.
     DataError: there is no path.
   """
   if not path:
-    raise errors.DataError(f'no data path is given. {_USAGE}')
-  return data_files.find(path, _USAGE)
+    raise errors.DataError(f'no data path is given. {usage}')
+  return data_files.find(path, usage)
 
 
 def _hold_out(

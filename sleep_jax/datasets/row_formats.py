@@ -80,7 +80,8 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
     messages = conversations.read_messages(
       where, row['conversations'], 'conversations', share_gpt=True
     )
-    return conversations.to_rows(where, messages, 'conversations')
+    roles = [message['from'] for message in row['conversations']]
+    return conversations.to_rows(where, messages, 'conversations', roles=roles)
   first, second = needs
   if first == 'prompt' and (
     isinstance(row[first], list) or isinstance(row[second], list)

@@ -65,4 +65,4 @@ def _run(path: list[str]) -> int:
 
 if __name__ == '__main__':
   flags.adopt_module_key_flags(command_line)
-  app.run(main, flags_parser=command_line.parser())
+  app.run(main, flags_parser=command_line.parser(takes_words=True))

@@ -4,6 +4,7 @@ Everything that can be wrong with a config file or an override is checked before
 absl parses the flags, so that the user reads one message and no traceback.
 """
 
+import itertools
 import logging as standard_logging
 import re
 import sys
@@ -32,11 +33,12 @@ def define_config(purpose: str):
   )  # fmt: skip
 
 
-def parser(default: str | None = None):
+def parser(default: str | None = None, *, takes_words: bool = False):
   """Returns a `flags_parser` for `app.run`.
 
   Args:
     default: name of the config that is used where --config is not given.
+    takes_words: whether the command takes words that are no flags.
   """
 
   def parse(argv: list[str]) -> list[str]:
@@ -46,11 +48,37 @@ def parser(default: str | None = None):
       exit_with_error(error)
     with files.package_configs():
       try:
-        return flags.FLAGS(list(_ARGV))
+        rest = flags.FLAGS(list(_ARGV))
       except flags.Error as error:
-        exit_with_error(errors.UsageError(_explain(str(error))))
+        # A flag may be missing because its value stands alone.
+        words = [] if takes_words else _words(_ARGV)
+        message = _refuse(words) if words else _explain(str(error))
+        exit_with_error(errors.UsageError(message))
+      if rest[1:] and not takes_words:
+        exit_with_error(errors.UsageError(_refuse(rest[1:])))
+      return rest
 
   return parse
+
+
+def _words(argv: list[str]) -> list[str]:
+  """Returns the words that are neither flags nor values of flags."""
+  return [
+    word
+    for before, word in itertools.pairwise(argv)
+    if not word.startswith('-')
+    and ('=' in before or not before.startswith('-'))
+  ]
+
+
+def _refuse(words: list[str]) -> str:
+  """Returns the message for words that a command would ignore."""
+  word = words[0]
+  is_config = word.endswith('.py') or word.partition(':')[0] in files.names()
+  likely = f'did you mean --config={word}?' if is_config else (
+    'values belong to a flag, as in --flag=VALUE; --help lists all flags.'
+  )  # fmt: skip
+  return f'Unexpected argument {word!r}: {likely}'
 
 
 def _explain(message: str) -> str:

@@ -12,6 +12,10 @@ from sleep_jax.datasets import dataset, jsonl
 from sleep_jax.runs import row_display
 
 _NUM_SHOWN = 3
+_USAGE = (
+  'Name files, folders or quoted patterns: sleep-jax check-data DAYS. '
+  f'{jsonl.ROWS}'
+)
 
 
 @dataclasses.dataclass
@@ -49,7 +53,7 @@ def read(
   """
   faults: list[str] = []
   days = jsonl.read_experiences(
-    path, field, on_error=lambda error: faults.append(str(error))
+    path, field, on_error=lambda error: faults.append(str(error)), usage=_USAGE
   )
   return dict(days), in_order(faults)
 

@@ -125,4 +125,4 @@ def _texts(file: str) -> Iterator[str]:
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['workdir'])
-  app.run(main, flags_parser=command_line.parser())
+  app.run(main, flags_parser=command_line.parser(takes_words=True))

@@ -155,3 +155,17 @@ def test_a_conversation_without_an_answer_that_can_be_learned_is_refused():
     _rows(prompt=TURNS[2:4], completion=TURNS[4:])
   with pytest.raises(errors.DataError, match=r"conversations\[0\].from is 'b'"):
     _rows(conversations=[{'from': 'b', 'value': 'c'}])
+
+
+@pytest.mark.parametrize(
+  'roles, message',
+  [
+    (('human', 'gpt', 'human'), r"\[2\].from is 'human', and it is the last"),
+    (('user', 'gpt', 'user'), r"\[2\].from is 'user', and it is the last"),
+    (('gpt', 'human', 'gpt'), r"\[0\].from is 'gpt', and it is the first"),
+  ],
+)
+def test_a_fault_of_share_gpt_names_the_roles_of_the_row(roles, message):
+  turns = [{'from': role, 'value': 'a'} for role in roles]
+  with pytest.raises(errors.DataError, match=f'conversations{message}'):
+    _rows(conversations=turns)

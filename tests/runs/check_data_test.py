@@ -125,6 +125,8 @@ def test_without_a_model_jax_is_not_imported(days):
 def test_a_missing_folder_and_a_missing_argument_are_one_message(tmp_path):
   ran = _run(tmp_path / 'nowhere')
   assert ran.returncode == 1 and ran.stderr.startswith('error: no files match')
+  assert 'sleep-jax check-data DAYS' in ran.stderr
+  assert '--config' not in ran.stderr
   ran = _run()
   assert ran.returncode == 1 and 'Name the data' in ran.stderr
 

@@ -84,6 +84,41 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_to_do(
   assert capsys.readouterr().err.startswith(f'error: {message}')
 
 
+@pytest.mark.parametrize(
+  'argv, message',
+  [
+    (['small.py'], "'small.py': did you mean --config=small.py?"),
+    (['smoke'], "'smoke': did you mean --config=smoke?"),
+    (['seeding:literal', '--workdir=a'], 'did you mean --config=seeding:lit'),
+    (['--workdir=a', '--config=tiny', 'runs/a'], "'runs/a': values belong to"),
+    (['--workdir', 'a', 'b'], "'b': values belong to a flag"),
+  ],
+)
+def test_a_word_that_would_be_ignored_is_refused(
+  argv, message, monkeypatch, capsys
+):
+  values = flags.FlagValues()
+  flags.DEFINE_string('workdir', None, 'Folder.', flag_values=values)
+  flags.DEFINE_string('config', None, 'What to run.', flag_values=values)
+  flags.mark_flag_as_required('config', flag_values=values)
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  monkeypatch.setattr(
+    'sleep_jax.runtime.processes.exit_now', lambda status: None
+  )
+  with pytest.raises(SystemExit):
+    command_line.parser()(['run', *argv])
+  error = capsys.readouterr().err
+  assert error.startswith('error: Unexpected argument') and message in error
+
+
+def test_a_command_may_take_words(monkeypatch):
+  values = flags.FlagValues()
+  flags.DEFINE_string('model', None, 'A model.', flag_values=values)
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  parse = command_line.parser(takes_words=True)
+  assert parse(['convert', 'out', '--model=a']) == ['convert', 'out']
+
+
 def test_two_configs_are_refused(monkeypatch, capsys):
   """The overrides of one of them would be lost."""
   monkeypatch.setattr(
