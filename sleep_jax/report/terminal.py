@@ -6,7 +6,7 @@ import rich.padding
 import rich.table
 
 from sleep_jax.evaluate import cycles
-from sleep_jax.report import figures, tables
+from sleep_jax.report import figures, tables, text_losses
 
 WIDTH = 100  # Characters, where the output is not a terminal.
 _ROOMY = 88  # From this width on, columns are two spaces apart.
@@ -32,7 +32,8 @@ Strategies without a finished seed show the state of all their seeds so far."""
 def table(groups: figures.Groups) -> str:
   """Returns the table with a legend, ready to print.
 
-  It is as wide as the terminal and uses its styles. Where the output is not a
+  Runs without probes are shown by their losses on held-out text. The table is
+  as wide as the terminal and uses its styles. Where the output is not a
   terminal, it is at most `WIDTH` columns wide and plain text.
 
   Args:
@@ -41,7 +42,11 @@ def table(groups: figures.Groups) -> str:
   console = rich.console.Console(highlight=False, markup=False, emoji=False)
   if not console.is_terminal:
     console.width = WIDTH
-  best = {metric.key: tables.find_best(groups, metric) for metric in COLUMNS}
+  columns, legend = COLUMNS, _LEGEND
+  if groups and not text_losses.has_scores(groups):
+    columns, legend = text_losses.COLUMNS, text_losses.LEGEND
+    groups = text_losses.with_losses(groups)
+  best = {metric.key: tables.find_best(groups, metric) for metric in columns}
   best[tables.MINUTES.key] = set()  # Doing nothing is fastest.
   results = rich.table.Table(
     box=rich.box.SIMPLE_HEAD,
@@ -50,7 +55,7 @@ def table(groups: figures.Groups) -> str:
     padding=(0, 0, 0, 1 if console.width >= _ROOMY else 0),
   )
   results.add_column('strategy,\nfinished\nseeds', no_wrap=True)
-  for metric in COLUMNS:
+  for metric in columns:
     width = max(7, *map(len, metric.heading.split()))  # 7: '-0.123*'.
     results.add_column(
       metric.heading, justify='right', overflow='fold', width=width
@@ -59,13 +64,13 @@ def table(groups: figures.Groups) -> str:
     num_finished = len(runs) - len(tables.unfinished(runs))
     results.add_row(
       f'{name}\n{num_finished} of {len(runs)}',
-      *(_number(metric, runs, name in best[metric.key]) for metric in COLUMNS),
+      *(_number(metric, runs, name in best[metric.key]) for metric in columns),
     )
   with console.capture() as capture:
     console.print(results)
     console.print()
-    console.print(_LEGEND)
-    for metric in COLUMNS[:-1]:
+    console.print(legend)
+    for metric in columns[:-1]:
       line = f'{metric.name}: {metric.meaning}'
       console.print(rich.padding.Padding(line, (0, 0, 0, 2)))
     if any(map(tables.statuses, groups.values())):

@@ -333,6 +333,29 @@ class TestTable:
     assert '2.0' in first and '1.0' in second  # The fastest is not the best.
     assert '1.000' in first and '1.000' in second  # Equal: none is best.
 
+  def test_runs_without_probes_are_shown_by_their_losses(self):
+    runs = [make_run('sleep', seed, num=0) for seed in (0, 1)]
+    runs.append(make_run('sft', num=0))
+    for run in runs:
+      for number, evaluation in enumerate(run['evaluations']):
+        loss = 3.0 + run['seed'] - number / 4
+        evaluation |= {'scores': {}, 'held_out_loss': loss, 'kl_initial': 0.125}
+    sleep, sft = table_rows(runs)
+    # Means over the seeds; five evaluations of sleep, three of sft.
+    assert sleep[:5] == ['sleep', '3.500', '2.500', '0.125', '1.0']
+    assert sft[:5] == ['sft', '3.000', '2.500', '0.125', '1.0']
+    text = report.table(runs)
+    assert '--config.data.settings.probes=FILE' in text
+    assert 'accuracy:' not in text
+    # Two or three rows leave none to hold out.
+    for run in runs:
+      for evaluation in run['evaluations']:
+        evaluation |= {'held_out_loss': None, 'kl_initial': None}
+    assert table_rows(runs)[1][:5] == ['sft', '-', '-', '-', '1.0']
+    # One probe of one run is enough for the accuracies.
+    runs[0]['evaluations'][0]['scores'] = {'pretrain': 0.5}
+    assert 'final accuracy:' in report.table(runs)
+
   def test_text_without_a_terminal_has_no_control_codes(self):
     assert '\x1b' not in report.table([make_run(), make_run('sft')])
 
