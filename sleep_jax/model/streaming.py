@@ -4,21 +4,19 @@
 returned as soon as it is sampled.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sleep_jax import errors, types
-from sleep_jax.model import blocks, sampling, transformer
+from sleep_jax.model import blocks, layer_programs, transformer
 
 Array = types.Array
-# Lengths of prompts and caches are rounded up to multiples of this, so that few
-# programs are compiled.
-_STEP = 64
+_STEP = 64  # See `padded_length`.
 
 
 def stream(
@@ -53,18 +51,21 @@ def stream(
     )
   if not weights.blocks:
     weights = prepare(model, weights)
+  programs = layer_programs.make(
+    model, temperature=temperature, top_k=top_k, top_p=top_p
+  )
   length_B = np.array([len(prompt) for prompt in prompts], np.int32)
   P = padded_length(int(length_B.max()))
+  size = P + padded_length(max_new)
   tokens_BP = np.zeros((len(prompts), P), np.int32)
   for row, prompt in enumerate(prompts):
     tokens_BP[row, : len(prompt)] = prompt
-  settings = (model, temperature, top_k, top_p)
-  length_B, slot = jax.device_put((length_B, np.int32(P)))
-  token_B, cache = _prefill(
-    *settings, P + padded_length(max_new), weights, tokens_BP, length_B, key
-  )
+  h_B1D, cache = programs.prefill(weights, tokens_BP, length_B, cache_size=size)
   ended_B = np.zeros(len(prompts), bool)
   for index in range(max_new):
+    token_B, token = programs.draw(
+      weights, h_B1D, key, length_B, P=P, index=index, cache_size=size
+    )
     new_B = np.asarray(token_B)
     ended_B |= np.isin(new_B, list(end_tokens))
     if ended_B.all():
@@ -74,16 +75,43 @@ def stream(
       for token, ended in zip(new_B, ended_B, strict=True)
     ]
     if index + 1 < max_new:
-      token_B, cache, slot = _decode(
-        *settings, P, weights, cache, token_B, length_B, slot, key
-      )
+      h_B1D = programs.read(weights, token, cache)
 
 
 def prepare(
   model: transformer.Transformer, weights: types.Weights
 ) -> types.Weights:
-  """Returns weights for `stream`, unstacked once for all streams."""
+  """Returns weights for `stream`, with each layer by itself.
+
+  On one CPU the layers are views of the stacked arrays. Elsewhere they are
+  copies, made once for all streams, or if `config.looped` they stay stacked and
+  each is copied out while it is used.
+  """
+  if _is_on_one_cpu(weights):
+    return _unstack_views(model.config, weights)
   return weights if model.config.looped else _unstack(model, weights)
+
+
+def _is_on_one_cpu(weights) -> bool:
+  (device, *others) = weights.params['embed'].sharding.device_set
+  return device.platform == 'cpu' and not others
+
+
+def _unstack_views(config, weights):
+  """Returns unstacked weights that share the memory of the stacked ones."""
+  (device,) = weights.params['embed'].sharding.device_set
+  view = lambda tree: jax.tree.map(np.asarray, tree)
+  own = {p: x for p, x in weights.params.items() if 'blocks/' not in p}
+  stacked = {p: x for p, x in weights.params.items() if p not in own}
+  stacked = weights.replace(
+    params=view(stacked), adapter=view(weights.adapter),
+    fresh=view(weights.fresh),
+  )  # fmt: skip
+  config = dataclasses.replace(config, looped=False)
+  layers = blocks.unstack(config, stacked).blocks
+  # Arrays that are aligned are not copied, and cannot be donated any more.
+  layers = jax.device_put(layers, device, may_alias=True)
+  return weights.replace(params=own, adapter=None, fresh=None, blocks=layers)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -91,46 +119,13 @@ def _unstack(model, weights):
   return blocks.unstack(model.config, weights)
 
 
-def _draw(logits_BV, key, index, temperature, top_k, top_p):
-  """Samples the `index`-th new token of each row."""
-  if temperature == 0:
-    return jnp.argmax(logits_BV, -1).astype(jnp.int32)
-  logits_BV = sampling.filter_logits(
-    logits_BV / temperature, top_k=top_k, top_p=top_p
-  )
-  key = jax.random.fold_in(key, index)
-  return sampling.pick(key, logits_BV).astype(jnp.int32)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _prefill(
-  model, temperature, top_k, top_p, size, weights, tokens_BP, length_B, key
-):
-  """Returns the first token of each row and caches of `size` slots."""
-  logits_BV, cache = model.prefill(
-    weights, tokens_BP, length_B, cache_size=size
-  )
-  return _draw(logits_BV, key, 0, temperature, top_k, top_p), cache
-
-
-@functools.partial(
-  jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnames='cache'
-)
-def _decode(
-  model, temperature, top_k, top_p, P, weights, cache, token_B, length_B, slot,
-  key,
-):  # fmt: skip
-  """Writes tokens to a cache slot. Returns the next ones, cache and slot."""
-  slots, index = jnp.arange(cache[0][0].shape[-2])[None], slot - P
-  mask_BS = (slots < length_B[:, None]) | ((slots >= P) & (slots <= slot))
-  logits_BV, cache = model.decode(
-    weights, token_B, length_B + index, mask_BS, cache, slot
-  )
-  token_B = _draw(logits_BV, key, index + 1, temperature, top_k, top_p)
-  return token_B, cache, slot + 1
-
-
 def padded_length(size: int) -> int:
-  """Rounds a number of tokens up to 16, 32, 64, 128, 192 and so on."""
-  step = _STEP if size > _STEP // 2 else _STEP // 4
+  """Rounds a number of tokens up to 16, 32, 64, 128, 192, 256, 320, 384 ...
+
+  There are four lengths from each power of two to the next, beginning at 256,
+  so that few programs are compiled.
+  """
+  if size <= _STEP // 2:
+    return max(_STEP // 4, -(-size // 16) * 16)
+  step = max(_STEP, 2 ** ((size - 1).bit_length() - 3))
   return -(-size // step) * step

@@ -183,36 +183,31 @@ class Transformer:
     tokens_BP, segments_BP, positions_BP = types.model_inputs(
       tokens_BP, length_B
     )
-    if weights.blocks:
-      h_BPD, cache = self._embed(weights, tokens_BP), []
-      mask = attention_kernels.prepare_mask(segments_BP, self.config.attention)
-      positions = rope.make_positions(self.config, positions_BP, segments_BP)
-      for block, (variables, fresh, kind) in blocks.unstacked_blocks(
-        self.config, weights
-      ):
-        h_BPD, pair = block.apply(
-          variables, h_BPD, mask, positions, kind, weights.active_NE,
-          fresh, weights.opened_BNE,
-        )  # fmt: skip
-        cache.append(pair)
-    else:
-      h_BPD, (keys, values), _ = self._hidden(
-        weights, tokens_BP, segments_BP, positions_BP
-      )
-      indices: Sequence[Any] = range(self.config.num_layers)
-      if self.config.looped:
-        indices = [slice(start, stop) for start, stop, _ in self.config.groups]
-      cache = [(keys[index], values[index]) for index in indices]
+    h_BPD, (keys, values), _ = self._hidden(
+      weights, tokens_BP, segments_BP, positions_BP
+    )
+    indices: Sequence[Any] = range(self.config.num_layers)
+    if self.config.looped:
+      indices = [slice(start, stop) for start, stop, _ in self.config.groups]
+    cache = [(keys[index], values[index]) for index in indices]
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
     h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
-    return self._next_logits(weights, h_B1D), tuple(
-      (self._pad_cache(keys, extra), self._pad_cache(values, extra))
+    return self.next_logits(weights, h_B1D), tuple(
+      (self.pad_cache(keys, extra), self.pad_cache(values, extra))
       for keys, values in cache
     )
 
-  def _pad_cache(self, x, extra):
-    """Adds free slots to keys or values of one layer or of several."""
+  def pad_cache(self, x: Array, extra: int) -> Array:
+    """Adds free slots to keys or values of one layer or of several.
+
+    Args:
+      x: `[..., T, G, K]`.
+      extra: number of free slots.
+
+    Returns:
+      `[..., G, T + extra, K]`.
+    """
     x = x.swapaxes(-3, -2)
     x = jnp.pad(x, ((0, 0),) * (x.ndim - 2) + ((0, extra), (0, 0)))
     return self.place('caches' if x.ndim == 5 else 'cache', x)
@@ -245,17 +240,17 @@ class Transformer:
     weights = (
       weights if weights.blocks else blocks.unstack(self.config, weights)
     )
-    h, new = self._embed(weights, token_B[:, None]), []
+    h, new = self.embed(weights, token_B[:, None]), []
     for (block, layer), pair in zip(
       blocks.unstacked_blocks(self.config, weights), cache, strict=True
     ):
-      h, pair = self._decode_layer(weights, block, layer, h, where, pair)
+      h, pair = self.decode_layer(weights, block, layer, h, where, pair)
       new.append(pair)
-    return self._next_logits(weights, h), tuple(new)
+    return self.next_logits(weights, h), tuple(new)
 
   def _decode_looped(self, weights, token_B, where, cache):
     """Computes `decode` with a loop over the layers of each group."""
-    h, new = self._embed(weights, token_B[:, None]), []
+    h, new = self.embed(weights, token_B[:, None]), []
     for (block, stack, group), pairs in zip(
       blocks.block_groups(self.config, weights), cache, strict=True
     ):
@@ -264,7 +259,7 @@ class Transformer:
         h, pairs = carry
         layer, index = inputs
         pair = tuple(x[index] for x in pairs)
-        h, pair = self._decode_layer(weights, block, layer, h, where, pair)
+        h, pair = self.decode_layer(weights, block, layer, h, where, pair)
         pairs = tuple(
           jax.lax.dynamic_update_index_in_dim(x, one, index, 0)
           for x, one in zip(pairs, pair, strict=True)
@@ -274,10 +269,18 @@ class Transformer:
       indices = jnp.arange(len(group))
       (h, pairs), _ = jax.lax.scan(body, (h, pairs), (stack, indices))
       new.append(pairs)
-    return self._next_logits(weights, h), tuple(new)
+    return self.next_logits(weights, h), tuple(new)
 
-  def _decode_layer(self, weights, block, layer, h, where, pair):
-    """Passes one token per row through one layer."""
+  def decode_layer(self, weights, block, layer, h, where, pair):
+    """Passes one token per row through one layer.
+
+    Args:
+      weights: `active_NE` and `opened_BNE` are used.
+      block, layer: see `blocks.unstacked_blocks`.
+      h: `[B, 1, D]`.
+      where: mask `[B, 1, S]`, `rope.Positions`, and the slot to write to.
+      pair: keys and values of the layer, `[B, G, S, K]`.
+    """
     (variables, fresh, kind), (mask, positions, slot) = layer, where
     h, pair = block.apply(
       variables, self.place('token', h), mask, positions, pair, slot, kind,
@@ -294,7 +297,7 @@ class Transformer:
     """
     mask = attention_kernels.prepare_mask(segments_BT, self.config.attention)
     positions = rope.make_positions(self.config, positions_BT, segments_BT)
-    h_BTD = self.place('embeddings', self._embed(weights, tokens_BT))
+    h_BTD = self.place('embeddings', self.embed(weights, tokens_BT))
     h_BTD = self.place('states', h_BTD)
     caches, inputs = [], None
 
@@ -321,12 +324,13 @@ class Transformer:
       inputs = recorded if record else inputs
     return h_BTD, blocks.concatenate(caches), inputs
 
-  def _embed(self, weights, tokens_BT):
+  def embed(self, weights: types.Weights, tokens_BT: Array) -> Array:
+    """Returns the embeddings of tokens, `[B, T, D]`."""
     h_BTD = weights.params['embed'][tokens_BT]
     scale = self.config.embed_scale
     return h_BTD if scale == 1 else h_BTD * jnp.asarray(scale, h_BTD.dtype)
 
-  def _next_logits(self, weights, h_B1D):
+  def next_logits(self, weights, h_B1D):
     """Returns logits for one token per row, faster than `logits` does."""
     states_BD = self._norm(weights, self.place('token', h_B1D))[:, 0]
     logits_BV = jnp.einsum(

@@ -8,7 +8,7 @@ import pytest
 from sleep_jax import types
 from sleep_jax.data import detokenizer
 from sleep_jax.data import tokenizer as tokenizer_lib
-from sleep_jax.model import lora, sampling, streaming
+from sleep_jax.model import layer_programs, lora, sampling, streaming
 from tests import testing
 
 PROMPTS = [[1, 5, 6], [1, 9], [1, 20, 21, 22, 23]]
@@ -75,14 +75,18 @@ def test_prepared_weights_give_the_same_outputs_as_stacked_weights():
   prompts = testing.prompts(PROMPTS)
   tokens, length = prompts.tokens_BP, prompts.length_B
   prefill = jax.jit(model.prefill, static_argnames='cache_size')
-  found, cache = prefill(
-    streaming.prepare(model, weights), tokens, length, cache_size=16
+  prepared = streaming.prepare(model, weights)
+  h, cache = layer_programs.make(model).prefill(
+    prepared, tokens, length, cache_size=16
   )
+  found = model.next_logits(prepared, h)
   expected, caches = prefill(weights, tokens, length, cache_size=16)
   np.testing.assert_allclose(found, expected, atol=1e-5)
   assert np.abs(found).max() < 2
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, caches
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+    tuple(cache),
+    caches,
   )
   plain, _ = prefill(
     weights.replace(adapter=None), tokens, length, cache_size=16
