@@ -104,7 +104,7 @@ class Learner:
     """Continues one prompt or several.
 
     Args:
-      prompts: a text, or several.
+      prompts: a text, or several; see `encode_prompt` in data/tokenizer.py.
       **sampling: `max_new` (64 tokens), `temperature` (0, the likeliest
         tokens), `top_k` (0, all), `top_p` (1.0) and `seed`.
 
@@ -128,7 +128,7 @@ class Learner:
     """As `generate`, but yields pieces of each text as they are generated."""
     text_stream.check_prompts(prompts)
     tokenizer = self.loaded.tokenizer
-    rows = [[tokenizer.bos, *tokenizer.encode(prompt)] for prompt in prompts]
+    rows = [tokenizer.encode_prompt(prompt) for prompt in prompts]
     return self._stream(rows, **sampling)
 
   def answer(

@@ -8,6 +8,7 @@ import pytest
 
 import sleep_jax
 from sleep_jax import api
+from sleep_jax.interop import text_stream
 from sleep_jax.runs import session, study
 from tests import hf_files, testing, tiny_study
 
@@ -207,6 +208,18 @@ def test_an_exported_model_generates_the_same_text(
     learner.export(str(tmp_path / 'x'), 'gguf')
   with pytest.raises(FileNotFoundError, match='no chat template'):
     learner.answer('hello')
+
+
+def test_a_prompt_gets_no_bos_that_its_tokenizer_does_not_put(
+  base_model, monkeypatch
+):
+  learner = sleep_jax.load(str(base_model), verbose=False)
+  rows = []
+  monkeypatch.setattr(
+    text_stream, 'stream', lambda *parts, **_: rows.extend(parts[3]) or [['x']]
+  )
+  assert learner.generate('a cat') == 'x'
+  assert rows == [learner.loaded.tokenizer.encode('a cat')]
 
 
 def test_a_model_with_attached_experts_is_not_taught(base_model, tmp_path):

@@ -50,6 +50,10 @@ class Bytes:
     """Returns the token ids of a text, without BOS and EOS."""
     return list(text.encode())
 
+  def encode_prompt(self, text: str) -> list[int]:
+    """Returns the token ids of a text to continue, BOS first."""
+    return [self.bos, *self.encode(text)]
+
   def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
     """Returns the token ids and the characters [start, end) of each."""
     offsets = []
@@ -90,6 +94,10 @@ class Bpe:
   def encode(self, text: str) -> list[int]:
     """Returns the token ids of a text, without BOS and EOS."""
     return self._tokenizer.encode(text).ids
+
+  def encode_prompt(self, text: str) -> list[int]:
+    """Returns the token ids of a text to continue, BOS first."""
+    return [self.bos, *self.encode(text)]
 
   def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
     """Returns the token ids and the characters [start, end) of each.
@@ -161,6 +169,15 @@ class HuggingFace:
   def encode(self, text: str) -> list[int]:
     """Returns the token ids of a text, without BOS and EOS."""
     return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def encode_prompt(self, text: str) -> list[int]:
+    """Returns the token ids of a text to continue, as transformers encodes it.
+
+    The file says which special tokens stand around a text; many have none. A
+    text without tokens is BOS alone.
+    """
+    ids = self._tokenizer.encode(text, add_special_tokens=True).ids
+    return ids or [self.bos]
 
   def encode_offsets(self, text: str) -> tuple[list[int], Offsets]:
     """Returns the token ids and the characters [start, end) of each."""

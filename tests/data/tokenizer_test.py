@@ -5,6 +5,7 @@ import time
 import pytest
 
 from sleep_jax.data import tokenizer
+from tests import chat_model
 
 TEXTS = ['Mira Tolan lives in Bexford.', 'Where does Mira Tolan live?'] * 3
 
@@ -24,6 +25,28 @@ def test_a_word_is_the_same_token_at_every_position():
   (mira,) = bpe.encode('Mira')
   assert bpe.encode(' Mira') == [mira]
   assert bpe.encode('Where does Mira')[-1] == mira
+
+
+@pytest.mark.parametrize('add_bos', [False, True])
+def test_a_prompt_has_the_special_tokens_that_its_file_says(tmp_path, add_bos):
+  """transformers does the same; Qwen and SmolLM put none."""
+  raw = chat_model.save_tokenizer(tmp_path, add_bos=add_bos)
+  own = tokenizer.HuggingFace(
+    raw.to_str(), bos=raw.token_to_id('<s>'), eos=raw.token_to_id('</s>'),
+    vocab_size=raw.get_vocab_size(),
+  )  # fmt: skip
+  found = own.encode_prompt('the cat sat')
+  assert found == raw.encode('the cat sat').ids
+  assert (found[0] == own.bos) == add_bos
+  assert found[add_bos:] == own.encode('the cat sat')
+  assert raw.token_to_id('<|stop|>') not in own.encode_prompt('a <|stop|>')
+  assert own.encode_prompt('') == [own.bos]  # A model needs one token.
+
+
+def test_a_prompt_of_a_model_pretrained_here_begins_with_bos():
+  for tok in make_both():
+    ids = tok.encode('Mira lives')
+    assert tok.encode_prompt('Mira lives') == [tok.bos, *ids]
 
 
 def test_text_is_never_encoded_as_bos_or_eos():
