@@ -1,4 +1,4 @@
-"""Measures what a pretrained model could do before its first day, and still can.
+"""Measures what a pretrained model could do at first and can still do.
 
 Three parts, each a pure function of a model, its weights and a set:
 
@@ -11,38 +11,28 @@ Three parts, each a pure function of a model, its weights and a set:
 
     form = asking.make_form(tokenizer, chat_template)  # Or None.
     sets = ability.Sets(
-      text=ability.load_text(path, tokenizer, 20_000),
+      text=text_windows.load(path, tokenizer, 20_000),
       everyday=ability.write_answers(
-        model, first, tokenizer, form, everyday_prompts.REPORTED, max_new=32),
+        model, first, form, everyday_prompts.REPORTED, max_new=32),
       reading=reading.load(squad, tokenizer, 300),
     )
     before = ability.measure(model, first, tokenizer, form, sets, max_new=32)
     after = ability.measure(model, weights, tokenizer, form, sets, max_new=32)
-    ability.compare(model, first, before, after)
+    ability.compare(model, first, weights, before, after)
 
 With the same weights every change is exactly 0. `first_part` makes sets smaller
 for a cheap measurement that is still compared with the same items.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sleep_jax import errors, types
-from sleep_jax.datasets import row_files
-from sleep_jax.evaluate import asking, token_rows
+from sleep_jax import types
+from sleep_jax.evaluate import asking, text_windows, token_rows
 from sleep_jax.evaluate import reading as reading_lib
-
-# What the set is, for who has a wrong path.
-TEXT_SET = (
-  'ordinary text, rows {"text"} or a .txt file, such as the test articles of '
-  'WikiText-2 (Merity et al. 2016, CC BY-SA 3.0, Salesforce/wikitext on '
-  'huggingface.co)'
-)
-_MAX_TXT = 2**26  # Bytes of a .txt file.
 
 Target = token_rows.Target
 
@@ -71,7 +61,7 @@ class Sets:
   """What a model is measured on; a part that is None is left out.
 
   Attributes:
-    text: windows of text, see `load_text`.
+    text: windows of text, see `text_windows.load`.
     everyday: see `write_answers`.
     reading: see `reading.load`.
   """
@@ -89,7 +79,7 @@ class Sets:
     """
     return dataclasses.replace(
       self,
-      text=self.text and cut_text(self.text, text_tokens),
+      text=self.text and text_windows.cut(self.text, text_tokens),
       reading=self.reading and self.reading[:questions],
     )
 
@@ -119,79 +109,6 @@ class Measured:
       cut(self.texts, questions), cut(self.contained_N, questions),
       cut(self.exact_N, questions),
     )  # fmt: skip
-
-
-def load_text(
-  path: str, tokenizer: types.Tokenizer, num_tokens: int
-) -> list[Target]:
-  """Returns the first tokens of a text, in windows.
-
-  Rows are joined by an empty line. A window is BOS and 512 tokens that are all
-  predicted, the first from BOS alone; windows do not overlap.
-
-  Args:
-    path: file of rows {"text"}, or a .txt file.
-    tokenizer: of the model.
-    num_tokens: number of predicted tokens.
-
-  Raises:
-    MissingFileError, StorageError: the file cannot be read.
-    DataError: a row has no text, or the text is too short.
-  """
-  tokens: list[int] = []
-  for text in _texts(path):
-    if text.strip():
-      tokens += tokenizer.encode(('\n\n' if tokens else '') + text)
-    if len(tokens) >= num_tokens:
-      break
-  if len(tokens) < num_tokens:
-    raise errors.DataError(
-      f'{path} has {len(tokens):,} tokens, but {num_tokens:,} are asked for '
-      f'(config.ability.text_tokens, full_text_tokens): expected {TEXT_SET}. '
-      'Name a longer text or lower the number.'
-    )
-  width = token_rows.WIDTH
-  return [
-    Target([tokenizer.bos, *tokens[start : min(start + width, num_tokens)]], 1)
-    for start in range(0, num_tokens, width)
-  ]
-
-
-def _texts(path: str):
-  """Yields the texts of a file."""
-  try:
-    if path.lower().endswith('.txt'):
-      with open(path, encoding='utf-8') as file:
-        yield file.read(_MAX_TXT)
-      return
-    for where, row in row_files.read(path):
-      text = row.get('text')
-      if not isinstance(text, str):
-        raise errors.DataError(
-          f'{where}: field "text" is {text!r}: expected a text. The file '
-          f'should be {TEXT_SET}.'
-        )
-      yield text
-  except UnicodeDecodeError as error:
-    raise errors.DataError(
-      f'{path} is not UTF-8 ({error.reason}): save it as UTF-8.'
-    ) from error
-  except FileNotFoundError as error:
-    raise errors.MissingFileError(
-      f'config.ability.text: {os.fspath(path)} does not exist. Expected '
-      f'{TEXT_SET}; an empty path switches this part off.'
-    ) from error
-
-
-def cut_text(windows: Sequence[Target], num_tokens: int) -> list[Target]:
-  """Returns the windows that hold the first predicted tokens."""
-  found = []
-  for window in windows:
-    if num_tokens <= 0:
-      break
-    found.append(Target(window.tokens[: 1 + num_tokens], window.first))
-    num_tokens -= len(window.tokens) - 1
-  return found
 
 
 def targets(
@@ -234,7 +151,7 @@ def text_nats(
 ) -> np.ndarray:
   """Returns the loss of each predicted token, nats, f32 `[M]`.
 
-  Also of other texts than `load_text` returns.
+  Also of other texts than `text_windows.load` returns.
   """
   rows = token_rows.pack(windows)
   states_MD = token_rows.states(model, weights, rows)

@@ -25,7 +25,7 @@ SET = (
   '"answers": [...]}, such as the dev set of SQuAD 1.1 (Rajpurkar et al. 2016, '
   'CC BY-SA 4.0, rajpurkar.github.io/SQuAD-explorer)'
 )
-_LONGEST = 200  # Tokens of passage and question; two thirds of SQuAD fit.
+_LONGEST = 150  # Tokens of passage and question; TODO of SQuAD fit.
 _INSTRUCTION = 'Answer with a few words from the passage.'
 _CHAT = 'Passage: {context}\n\nQuestion: {question}\n' + _INSTRUCTION
 _PLAIN = 'Passage: {context}\nQuestion: {question}\nAnswer:'
@@ -33,8 +33,8 @@ _PLAIN = 'Passage: {context}\nQuestion: {question}\nAnswer:'
 _EXAMPLES = (
   ('The mill at Orrin was built by Hana Voss in 1820 and burned down ten years '
    'later.', 'Who built the mill?', 'Hana Voss'),
-  ('Two rivers meet below the town. In spring the smaller one, the Lark, floods '
-   'the meadows.', 'When does the Lark flood the meadows?', 'In spring'),
+  ('Two rivers meet below the town. In spring the smaller one, the Lark, '
+   'floods the meadows.', 'When does the Lark flood the meadows?', 'In spring'),
   ('The shop sells bread from its own oven, and cheese from a farm in Tolby.',
    'Where does the cheese come from?', 'a farm in Tolby'),
 )  # fmt: skip

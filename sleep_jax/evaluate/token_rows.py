@@ -1,4 +1,4 @@
-"""Reads token sequences in packed rows of one width, the head only where needed.
+"""Reads token sequences in packed rows; the head reads only what it predicts.
 
 Sequences of any length share rows, so there is one compiled program and hardly
 any padding. A beginning that all sequences have in common, such as the system
@@ -109,7 +109,7 @@ def _common(sequences: Sequence[Target]) -> list[int]:
   if len(sequences) < 2:
     return []
   shared = os.path.commonprefix([list(s.tokens) for s in sequences])
-  return shared[: min(s.first for s in sequences) - 1]
+  return [*shared[: min(s.first for s in sequences) - 1]]
 
 
 def states(
