@@ -187,6 +187,7 @@ def measure(
   sets: Sets,
   *,
   max_new: int,
+  apart: int = 0,
 ) -> Measured:
   """Measures a model on all parts.
 
@@ -195,6 +196,8 @@ def measure(
     form: see `asking.make_form`.
     sets: what it is measured on.
     max_new: most tokens of an answer of reading.
+    apart: questions that are asked first, in batches of their own. They get the
+      same answers, bit for bit, as without the others.
   """
   nats_M = states_MD = texts = contained_N = exact_N = None
   if sets.text:
@@ -203,9 +206,13 @@ def measure(
     rows = token_rows.pack(sets.everyday.targets())
     states_MD = token_rows.states(model, weights, rows)
   if sets.reading:
-    texts = reading_lib.ask(
-      model, weights, tokenizer, form, sets.reading, max_new=max_new
-    )
+    texts = [
+      text
+      for part in (sets.reading[:apart], sets.reading[apart:])
+      for text in reading_lib.ask(
+        model, weights, tokenizer, form, part, max_new=max_new
+      )
+    ]
     contained_N, exact_N = reading_lib.score(sets.reading, texts)
   return Measured(nats_M, states_MD, texts, contained_N, exact_N)
 

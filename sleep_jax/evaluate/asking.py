@@ -92,12 +92,14 @@ def generate(
 
   Args:
     model, weights: of the model that answers.
-    prompts: tokens of each prompt, at least one.
+    prompts: tokens of each prompt.
     max_new: most tokens of an answer.
     ends: tokens that end an answer. The one that ended it is its last token.
     temperature: 0 takes the likeliest token.
     seed: of sampling.
   """
+  if not prompts:
+    return []
   order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
   rows = min(_ROWS, len(prompts))
   answers: list[list[int]] = [[] for _ in prompts]

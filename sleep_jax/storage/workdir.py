@@ -198,12 +198,17 @@ def write_json(file: Folder, value: Any) -> None:
 
 def write_text(file: Folder, text: str) -> None:
   """Writes a text atomically; creates the folder if it is missing."""
+  write_bytes(file, text.encode())
+
+
+def write_bytes(file: Folder, data: bytes) -> None:
+  """Writes a file atomically; creates the folder if it is missing."""
   if in_bucket(file):
-    file.write_text(text)
+    file.write_bytes(data)
     return
   file.parent.mkdir(parents=True, exist_ok=True)
   temporary = file.with_name(file.name + '.new')
-  temporary.write_text(text, encoding='utf-8')
+  temporary.write_bytes(data)
   temporary.replace(file)
 
 

@@ -66,12 +66,12 @@ def test_file_is_replaced_atomically(tmp_path, monkeypatch):
   workdir.write_json(path, {'old': 1})
   before = path.read_text()
 
-  def raise_no_space(self, text, encoding):
-    with self.open('w') as file:
-      file.write(text[:3])
+  def raise_no_space(self, data):
+    with self.open('wb') as file:
+      file.write(data[:3])
     raise OSError(errno.ENOSPC, 'No space left on device')
 
-  monkeypatch.setattr(pathlib.Path, 'write_text', raise_no_space)
+  monkeypatch.setattr(pathlib.Path, 'write_bytes', raise_no_space)
   with pytest.raises(OSError, match='The disk is full: .*' + tmp_path.name):
     with workdir.explain_full_disk(tmp_path):
       workdir.write_json(path, {'new': 2})
