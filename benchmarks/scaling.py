@@ -49,7 +49,7 @@ def row(chips: int, rows: int) -> dict[str, float]:
   model = run.programs.model.config
   night = run.programs.settings['consolidate']
   mesh = dict(placement.mesh.shape)
-  work = work_lib.estimate_wake(run_shape.RunShape(model, c, night, 2, mesh))
+  work = work_lib.wake_step(run_shape.RunShape(model, c, night, 2, mesh))
   weight_bytes = sum(
     x.size * x.dtype.itemsize for x in run.initial_model.weights.params.values()
   )

@@ -1,4 +1,4 @@
-"""Which TPU slices fit base models of 0.6, 8 and 70 billion parameters?
+"""Which TPU slices fit base models of 0.6 to 70 billion parameters?
 
 Planning uses the shapes of the base model only, not its weights.
 
@@ -14,11 +14,14 @@ Results: docs/results/tpu/.
 
 from configs import jsonl
 
-# Vocabulary size, width, blocks, query heads, key heads, hidden units.
+# Vocabulary size, width, blocks, query heads, key heads, size of a head, hidden
+# units, and whether the head shares the embedding.
 _SIZES = {
-  'qwen3-0.6b': (151_936, 1024, 28, 16, 8, 3072),
-  'llama3-8b': (128_256, 4096, 32, 32, 8, 14_336),
-  'llama3-70b': (128_256, 8192, 80, 64, 8, 28_672),
+  'qwen3-0.6b': (151_936, 1024, 28, 16, 8, 128, 3072, True),
+  'llama3-1b': (128_256, 2048, 16, 32, 8, 64, 8192, True),
+  'llama3-3b': (128_256, 3072, 28, 24, 8, 128, 8192, True),
+  'llama3-8b': (128_256, 4096, 32, 32, 8, 128, 14_336, False),
+  'llama3-70b': (128_256, 8192, 80, 64, 8, 128, 28_672, False),
 }
 # Devices that the core parameters are sharded over, see the results.
 _FSDP = 16
@@ -29,7 +32,7 @@ def get_config(size: str = 'llama3-8b'):
     raise ValueError(
       f'configs/scale.py:{size}: expected a size, one of {", ".join(_SIZES)}.'
     )
-  vocab_size, width, blocks, heads, key_heads, hidden = _SIZES[size]
+  vocab_size, width, blocks, heads, key_heads, head, hidden, tied = _SIZES[size]
   qwen = size.startswith('qwen3')
   c = jsonl.get_config()
   c.name = size
@@ -37,7 +40,7 @@ def get_config(size: str = 'llama3-8b'):
   c.tokenizer.vocab_size = vocab_size
   c.model.update(
     width=width, num_layers=blocks, num_heads=heads, num_kv_heads=key_heads,
-    head_size=128, qk_norm=qwen, tied=qwen, unroll=1,
+    head_size=head, qk_norm=qwen, tied=tied, unroll=1,
   )  # fmt: skip
   c.model.rope_theta = 1e6 if qwen else 5e5
   c.model.update(remat='full', looped=True, attention='splash')

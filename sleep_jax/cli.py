@@ -15,7 +15,7 @@ COMMANDS = {
   'check-data': ('runs.check_data', 'Read data and list all its faults.'),
   'convert': ('convert', 'Inspect, import and export checkpoints.'),
   'trace': ('runs.trace', 'List what a work directory holds of a text.'),
-  'plan': ('plan', 'Memory and time that a config needs on a TPU topology.'),
+  'plan': ('plan', 'Memory and time that a config needs on TPUs or a GPU.'),
 }
 _USAGE = 'usage: sleep-jax COMMAND [flags]; sleep-jax COMMAND --help\n\n'
 

@@ -1,10 +1,11 @@
-"""Memory and time that a config needs on a TPU topology.
+"""Memory and time that a config needs on TPUs or on one GPU.
 
 sleep-jax plan --config=scale:llama3-8b --topology=v5e:4x4
+sleep-jax plan --config=gpu:llama3-1b --topology=gpu:8GB
 
 Prints bytes per device by kind, awake and asleep; with libtpu, also the peak
-that the compiler reports; the shortest time per step; and which fields to
-change if it does not fit.
+that the TPU compiler reports; the shortest time per step, of a GPU also an
+estimate; and which fields to change if it does not fit.
 """
 
 import os
@@ -13,15 +14,16 @@ import sys
 from absl import app, flags
 
 from sleep_jax import errors
-from sleep_jax.planning import plan, text, tpu_topology
+from sleep_jax.planning import gpu, plan, text, tpu_topology
 from sleep_jax.runs import command_line
 
 # Before JAX is imported.
 os.environ.update(tpu_topology.COMPILE_ONLY_ENV)
 _CONFIG = command_line.define_config('What to plan.')
 _TOPOLOGY = flags.DEFINE_string(
-  'topology', None, "TPU chips: 'v5e:4x4', or several slices: '2*v5e:4x4'."
-)
+  'topology', None, "TPU chips: 'v5e:4x4', or several slices: '2*v5e:4x4'; or "
+  "one GPU: 'gpu:24GB', 'gpu:rtx-4090'.",
+)  # fmt: skip
 _COMPILE = flags.DEFINE_list(
   'compile', [*plan.PROGRAMS], 'Programs that are compiled for their peak, if '
   'libtpu is installed; it takes minutes. Empty: none.',
@@ -31,7 +33,7 @@ _COMPILE = flags.DEFINE_list(
 def main(argv):
   del argv  # The parser refuses words that are no flags.
   try:
-    topology = tpu_topology.parse(_TOPOLOGY.value)
+    topology = gpu.find(_TOPOLOGY.value)
     unknown = set(_COMPILE.value) - {*plan.PROGRAMS, ''}
     if unknown:
       raise errors.ConfigError(
@@ -39,6 +41,8 @@ def main(argv):
         f'{plan.PROGRAMS}.'
       )
     unavailable = tpu_topology.unavailable_reason()
+    if isinstance(topology, gpu.Gpu):
+      unavailable = gpu.NOT_COMPILED
     to_compile = () if unavailable else tuple(_COMPILE.value)
     found = plan.plan(_CONFIG.value, topology, to_compile=to_compile)
   except (errors.SleepJaxError, ValueError, OSError, ImportError) as error:

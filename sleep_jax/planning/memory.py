@@ -124,16 +124,9 @@ def _training(shape, rows, length, tokens, num_trained):
 
 def _sampling(shape, rows, cache_length, length):
   """Returns the memory of sampling rows and then reading them as a whole."""
-  m = shape.model
-  kv_size = m.num_kv_heads * m.head_size / shape.mesh['tensor']
-  positions = cache_length / shape.mesh['sequence']
+  positions = rows * cache_length / shape.mesh['sequence']
   return {
-    memory_kinds.CACHES: 2
-    * rows
-    * positions
-    * m.num_layers
-    * kv_size
-    * shape.dtype_bytes,
+    memory_kinds.CACHES: positions * shape.cache_bytes / shape.mesh['tensor'],
     memory_kinds.ACTIVATIONS: _block_activations(shape, rows, length),
     memory_kinds.GATHERED: _gathered_weights(shape),
   }

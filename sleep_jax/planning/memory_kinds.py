@@ -1,11 +1,12 @@
 """Kinds of memory that a run needs, and the bytes of its state by kind.
 
 The bytes of a state are computed from the shapes and shardings of its arrays,
-with the padding of TPU tiles.
+with the padding of tiles on a TPU.
 """
 
 import collections
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,36 +28,69 @@ _KINDS = (
   (r'^night/|^kl_penalty/', 'rehearsals'),
   (r'^(?!weights/params/)', 'replay and counters'),
 )
-# What to change if a kind is too large.
+# What to change if a kind is too large: one of these.
+_SMALLER_LEVELS = ('lower levels[].hidden', 'raise mesh.fsdp')
 REMEDIES = {
-  FROZEN: 'raise mesh.fsdp or mesh.tensor, or use more chips',
-  LEARNED: 'lower levels[].hidden, .slots or .rank, or raise mesh.fsdp',
-  'moments': 'lower levels[].hidden, or raise mesh.fsdp',
-  'gradient sums': 'lower levels[].hidden, or raise mesh.fsdp',
-  'anchors': 'lower levels[].hidden, or raise mesh.fsdp',
-  'what a night proposes': 'lower levels[].hidden, or raise mesh.fsdp',
-  'rehearsals': 'lower draws of consolidate.teachers, or raise '
-  'consolidate.updates_per_round',
-  'replay and counters': 'lower replay.day, .past or .pretrain',
-  ACTIVATIONS: 'raise micro_batches (of wake, or of consolidate) or '
-  'mesh.sequence, shorten rows (data.context, consolidate.max_length), or set '
-  "model.remat='full'",
-  CACHES: 'lower draws of consolidate.teachers, or consolidate.max_new, or '
-  'raise mesh.sequence',
-  GATHERED: 'raise mesh.tensor',
-  LOGITS: 'lower block_tokens (of wake, or of consolidate)',
-  GRADIENTS: 'lower levels[].hidden, or raise mesh.fsdp; for dreams, lower '
-  "dream.trial.targets, or set dream.importance to 'random'",
-  ADAPTERS: 'lower dream.trial.rank and .writer.rank, or name fewer .targets',
-}
+  FROZEN: ('raise mesh.fsdp or mesh.tensor', 'use more chips'),
+  LEARNED: ('lower levels[].hidden, .slots or .rank', 'raise mesh.fsdp'),
+  'moments': _SMALLER_LEVELS,
+  'gradient sums': _SMALLER_LEVELS,
+  'anchors': _SMALLER_LEVELS,
+  'what a night proposes': _SMALLER_LEVELS,
+  'rehearsals': (
+    'lower draws of consolidate.teachers',
+    'raise consolidate.updates_per_round',
+  ),
+  'replay and counters': ('lower replay.day, .past or .pretrain',),
+  ACTIVATIONS: (
+    'raise micro_batches (of wake, or of consolidate)', 'raise mesh.sequence',
+    'shorten rows (data.context, consolidate.max_length)',
+    "set model.remat='full'",
+  ),
+  CACHES: (
+    'lower draws of consolidate.teachers', 'lower consolidate.max_new',
+    'raise mesh.sequence',
+  ),
+  GATHERED: ('raise mesh.tensor',),
+  LOGITS: ('lower block_tokens (of wake, or of consolidate)',),
+  GRADIENTS: (
+    *_SMALLER_LEVELS,
+    'lower dream.trial.targets',
+    "set dream.importance to 'random'",
+  ),
+  ADAPTERS: (
+    'lower dream.trial.rank and .writer.rank', 'name fewer .targets'
+  ),
+}  # fmt: skip
+_ONE_GPU = ('use a smaller model', 'use a card with more memory')
 
 
-def state_bytes(state: Any, *, num_levels: int) -> dict[str, float]:
-  """Returns the bytes per TPU of a state by kind, with the padding of tiles.
+def remedy(kind: str, *, one_gpu: bool = False) -> str:
+  """Returns what to change if a kind of memory is too large.
+
+  Args:
+    kind: see `REMEDIES`.
+    one_gpu: whether there is nothing to shard over.
+  """
+  options = REMEDIES[kind]
+  if one_gpu:
+    alone = [x for x in options if 'mesh.' not in x and 'chips' not in x]
+    options = tuple(alone) or _ONE_GPU
+  return ', or '.join(options)
+
+
+def state_bytes(
+  state: Any,
+  *,
+  num_levels: int,
+  array_bytes: Callable[[Sequence[int], int], int] = tpu_topology.padded_bytes,
+) -> dict[str, float]:
+  """Returns the bytes per device of a state by kind.
 
   Args:
     state: shapes with shardings.
     num_levels: number of levels of the model.
+    array_bytes: see `chips.Topology`; by default with the padding of a TPU.
   """
   totals: dict[str, float] = collections.defaultdict(float)
   for path, leaf in jax.tree_util.tree_leaves_with_path(state):
@@ -65,9 +99,7 @@ def state_bytes(state: Any, *, num_levels: int) -> dict[str, float]:
     itemsize = leaf.dtype.itemsize
     if 'key' in str(leaf.dtype):
       shard, itemsize = (*shard, 2), 4  # A random key is two uint32.
-    totals[kind_of(name, num_levels)] += tpu_topology.padded_bytes(
-      shard, itemsize
-    )
+    totals[kind_of(name, num_levels)] += array_bytes(shard, itemsize)
   return dict(totals)
 
 

@@ -1,16 +1,18 @@
-"""Plans a run on a TPU topology: memory, work and time of each program.
+"""Plans a run on TPUs or a GPU: memory, work and time of each program.
 
 Memory and work are estimated from shapes. If libtpu is installed, programs can
 also be compiled for the topology, which gives the exact peak memory.
 """
 
+import dataclasses
+import functools
 import hashlib
 import math
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sleep_jax.planning import collectives, tpu_topology
+from sleep_jax.planning import chips, collectives, tpu_topology
 from sleep_jax.planning import text as text_lib
 
 PROGRAMS = ('wake', 'night', 'dream')
@@ -18,7 +20,7 @@ PROGRAMS = ('wake', 'night', 'dream')
 
 def plan(
   config: Any,
-  topology: tpu_topology.Topology,
+  topology: chips.Topology,
   *,
   to_compile: Collection[str] = (),
   previous: Collection[Mapping[str, Any]] = (),
@@ -27,18 +29,18 @@ def plan(
 
   Args:
     config: config of the run.
-    topology: the TPUs.
+    topology: the TPUs, or the GPU.
     to_compile: those of `PROGRAMS` to compile, which takes minutes.
     previous: earlier results of `compile_program`.
 
   Returns:
     A dict with these entries, among others. `programs`: for each program `kept`
     (its state) and `needed` in bytes per device by kind, `flops` and `seconds`
-    (lower bound) of one call, and if it was compiled `compiled`, see
-    `compile_program`. `initial_model`: bytes per device of the initial model,
-    which is kept in addition. `uneven`: one sentence per number of rows that
-    the devices do not divide. `too_much`: one sentence per program that does
-    not fit.
+    (lower bound) of one call, on a GPU `estimated_seconds`, and if it was
+    compiled `compiled`, see `compile_program`. `initial_model`: bytes per
+    device of the initial model, which is kept in addition. `uneven`: one
+    sentence per number of rows that the devices do not divide. `too_much`: one
+    sentence per program that does not fit.
 
   Raises:
     ConfigError: the config is invalid, or its mesh does not fit the topology.
@@ -66,13 +68,19 @@ def plan(
       topology.num_devices, slices=topology.slices, **plain['mesh']
     )
   run = ahead_of_time.abstract_run(config, placement)
-  model = run.programs.model.config
+  model, dtype = run.programs.model.config, config.pretrain.dtype
+  kernel = topology.attention_kernel(model, dtype)
+  chip, efficiency = topology.chip_for(dtype), topology.efficiency
+  count = functools.partial(
+    memory_kinds.state_bytes, num_levels=model.num_levels,
+    array_bytes=topology.array_bytes,
+  )  # fmt: skip
   mesh = dict(placement.mesh.shape)
   shape = run_shape.RunShape(
-    model,
+    dataclasses.replace(model, attention=kernel),
     config,
     settings_checks.make_settings(**plain['consolidate']),
-    {'bfloat16': 2, 'float32': 4}[config.pretrain.dtype],
+    {'bfloat16': 2, 'float32': 4}[dtype],
     mesh,
   )
   sender = run.programs.senders[0]
@@ -81,13 +89,13 @@ def plan(
     'wake': (
       run.state(),
       memory.estimate_wake(shape),
-      work.estimate_wake(shape),
+      [work.wake_step(shape)],
       run.lower_wake,
     ),
     'night': (
       run.state(**night),
       memory.estimate_night(shape),
-      work.estimate_night(shape),
+      work.night_parts(shape),
       lambda: run.lower_seed(sender),
     ),
   }
@@ -95,7 +103,7 @@ def plan(
     rows['dream'] = (
       run.state(**night, phase=programs.DREAM),
       memory.estimate_dream(shape),
-      work.estimate_dream(shape),
+      work.dream_parts(shape),
       lambda: run.lower_dream(sender),
     )
   parameters: dict[str, float] = {}
@@ -109,10 +117,12 @@ def plan(
   found: dict[str, Any] = {
     'name': config.name,
     'topology': topology.name,
+    'devices': topology.describe(),
+    'efficiency': efficiency and dataclasses.asdict(efficiency),
     'mesh': mesh,
-    'chip_bytes': topology.chip.bytes,
+    'chip_bytes': chip.bytes,
     'parameters': parameters,
-    'dtype': config.pretrain.dtype,
+    'dtype': dtype,
     'rows': shape.day_rows,
     'context': config.data.context,
     'rounds': shape.night.rounds,
@@ -121,24 +131,25 @@ def plan(
     'programs': {},
     'too_much': [],
     'uneven': shape.uneven_rows(),
-    'initial_model': sum(
-      memory_kinds.state_bytes(
-        run.initial_model.weights, num_levels=model.num_levels
-      ).values()
-    ),
+    'initial_model': sum(count(run.initial_model.weights).values()),
   }
-  for name, (state, needed, estimate, lower) in rows.items():
+  for name, (state, needed, parts, lower) in rows.items():
+    whole = work.total(parts)
     row: dict[str, Any] = {
-      'kept': memory_kinds.state_bytes(state, num_levels=model.num_levels),
+      'kept': count(state),
       'needed': needed,
-      'flops': estimate.flops,
-      'seconds': estimate.seconds(topology.chip, mesh, weight_bytes),
+      'flops': whole.flops,
+      'seconds': whole.seconds(chip, mesh, weight_bytes),
     }
+    if efficiency is not None:
+      row['estimated_seconds'] = work.estimated_seconds(
+        parts, chip, efficiency, mesh, weight_bytes
+      )
     if name in to_compile:
       row['compiled'] = compile_program(lower(), topology.name, previous)
     found['programs'][name] = row
-    available = topology.chip.bytes - found['initial_model']
-    found['too_much'] += _too_much(name, row, available)
+    available = chip.bytes - found['initial_model']
+    found['too_much'] += _too_much(name, row, available, efficiency is not None)
   return found
 
 
@@ -192,7 +203,7 @@ def compile_program(
   }
 
 
-def _too_much(name, row, available):
+def _too_much(name, row, available, one_gpu):
   """Returns a list with a sentence if a program needs more than `available`."""
   from sleep_jax.planning import memory_kinds
 
@@ -211,7 +222,8 @@ def _too_much(name, row, available):
     )
   largest = sorted((row['kept'] | row['needed']).items(), key=lambda x: -x[1])
   remedies = '; '.join(
-    f'{kind}: {size / text_lib.GIB:.2f} GiB, {memory_kinds.REMEDIES[kind]}'
+    f'{kind}: {size / text_lib.GIB:.2f} GiB, '
+    f'{memory_kinds.remedy(kind, one_gpu=one_gpu)}'
     for kind, size in largest[:2]
   )
   return [f'{name} does not fit: {reason}. Largest parts: {remedies}.']

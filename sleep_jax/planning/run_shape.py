@@ -39,6 +39,13 @@ class RunShape:
     return m.width * (heads + levels)
 
   @property
+  def cache_bytes(self) -> float:
+    """Bytes of the keys and values of one position, over all blocks."""
+    m = self.model
+    numbers = 2 * m.num_layers * m.num_kv_heads * m.head_size
+    return float(numbers * self.dtype_bytes)
+
+  @property
   def num_wake_parameters(self) -> float:
     """Number of parameters that are trained in a wake step."""
     m = self.model

@@ -1,6 +1,5 @@
 """Formats a plan as text."""
 
-import math
 from typing import Any
 
 GIB = 2**30
@@ -14,14 +13,12 @@ def format_plan(found: dict[str, Any]) -> str:
   """
   programs = found['programs']
   mesh = ', '.join(f'{axis}={size}' for axis, size in found['mesh'].items())
-  num_chips = math.prod(found['mesh'].values())
   parameters = ', '.join(
     f'{size / 1e9:.3f} B in {kind}'
     for kind, size in found['parameters'].items()
   )
   lines = [
-    f'{found["name"]} on {found["topology"]}: {num_chips} chips with '
-    f'{found["chip_bytes"] / GIB:.2f} GiB each; {mesh}',
+    f'{found["name"]} on {found["topology"]}: {found["devices"]}; {mesh}',
     f'parameters: {parameters} (core in {found["dtype"]})',
     f'a wake step processes {found["rows"]} rows of {found["context"]} tokens',
     '',
@@ -60,6 +57,17 @@ def format_plan(found: dict[str, Any]) -> str:
     _row('  seconds, lower bound',
          [f'{r["seconds"]:.3g}' for r in programs.values()]),
   ]  # fmt: skip
+  if found['efficiency']:
+    seconds = [f'{r["estimated_seconds"]:.3g}' for r in programs.values()]
+    lines += [_row('  seconds, estimated', seconds), *_estimates(found)]
+  else:
+    lines.append(_lower_bounds(found))
+  return '\n'.join([*lines, *found['uneven'], *found['too_much']])
+
+
+def _lower_bounds(found) -> str:
+  """Returns a sentence about nights and days, in lower bounds."""
+  programs = found['programs']
   night = found['rounds'] * programs['night']['seconds']
   day = found['wake_steps'] * programs['wake']['seconds']
   line = f'a night of {found["rounds"]} rounds: {night:.3g} s; '
@@ -70,8 +78,39 @@ def format_plan(found: dict[str, Any]) -> str:
     )
   else:
     line += 'the wake steps of a day depend on its rows (wake.epochs); '
-  lines.append(f'{line}all times are lower bounds')
-  return '\n'.join([*lines, *found['uneven'], *found['too_much']])
+  return f'{line}all times are lower bounds'
+
+
+def _estimates(found) -> list[str]:
+  """Returns sentences about nights and days, in estimated minutes."""
+  minutes, efficiency = estimated_minutes(found), found['efficiency']
+  line = f'a night of {found["rounds"]} rounds: {minutes["night"]:.3g} minutes'
+  if found['wake_steps']:
+    line += (
+      f'; a day of {found["wake_steps"]} wake steps: {minutes["day"]:.3g} '
+      'minutes'
+    )
+  return [
+    line,
+    f'Times are estimates at {efficiency["compute"]:.0%} of the peak speed of '
+    f'matrix products and {efficiency["bandwidth"]:.0%} of the memory '
+    'bandwidth, an assumption: no GPU was measured. Compiling, evaluation and '
+    'saving are not included.',
+  ]
+
+
+def estimated_minutes(found: dict[str, Any]) -> dict[str, float]:
+  """Returns the estimated minutes of a day and of its night.
+
+  Args:
+    found: what `plan.plan` returned for a GPU. A day whose wake steps depend on
+      its rows has 0.
+  """
+  programs = found['programs']
+  return {
+    'day': found['wake_steps'] * programs['wake']['estimated_seconds'] / 60,
+    'night': found['rounds'] * programs['night']['estimated_seconds'] / 60,
+  }
 
 
 def _gib(sizes):

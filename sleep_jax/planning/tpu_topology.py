@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sleep_jax import errors
+from sleep_jax.model import config as config_lib
+from sleep_jax.planning import chips
 
 # Set these before JAX is imported: libtpu then only compiles and does not query
 # a metadata server for a TPU.
@@ -30,31 +32,14 @@ COMPILE_ONLY_ENV = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Chip:
-  """Specifications of one chip.
-
-  Attributes:
-    flops: peak bf16 operations per second.
-    bytes: memory available to a program, without what the system reserves.
-    bandwidth: memory bandwidth in bytes per second.
-    layouts: shapes of slices.
-  """
-
-  flops: float
-  bytes: float
-  bandwidth: float
-  layouts: tuple[str, ...]
-
-
 _LAYOUTS_2D = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 _LAYOUTS_3D = (
   '2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8',
 )  # fmt: skip
 CHIPS = {
-  'v5e': Chip(197e12, 15.75 * 2**30, 819e9, _LAYOUTS_2D),
-  'v5p': Chip(459e12, 95.74 * 2**30, 2765e9, _LAYOUTS_3D),
-  'v6e': Chip(918e12, 31.25 * 2**30, 1640e9, _LAYOUTS_2D),
+  'v5e': chips.Chip(197e12, 15.75 * 2**30, 819e9, _LAYOUTS_2D),
+  'v5p': chips.Chip(459e12, 95.74 * 2**30, 2765e9, _LAYOUTS_3D),
+  'v6e': chips.Chip(918e12, 31.25 * 2**30, 1640e9, _LAYOUTS_2D),
 }
 
 
@@ -70,7 +55,7 @@ class Topology:
   """
 
   name: str
-  chip: Chip
+  chip: chips.Chip
   layout: str
   slices: int = 1
 
@@ -81,6 +66,31 @@ class Topology:
     for size in sizes:
       num *= size
     return num
+
+  @property
+  def efficiency(self) -> chips.Efficiency | None:
+    """None: times are lower bounds."""
+    return None
+
+  def chip_for(self, dtype: str) -> chips.Chip:
+    """Returns the chip; f32 products are rounded to bf16 there."""
+    del dtype
+    return self.chip
+
+  def array_bytes(self, shape: Sequence[int], itemsize: int) -> int:
+    """Returns the bytes of an array, see `padded_bytes`."""
+    return padded_bytes(shape, itemsize)
+
+  def attention_kernel(self, model: config_lib.Model, dtype: str) -> str:
+    """Returns the kernel of a model, as its config names it."""
+    del dtype
+    return model.attention
+
+  def describe(self) -> str:
+    """Returns the devices in words."""
+    return (
+      f'{self.num_devices} chips with {self.chip.bytes / 2**30:.2f} GiB each'
+    )
 
   def devices(self) -> Sequence[Any]:
     """Returns the devices that libtpu compiles for.
@@ -120,7 +130,7 @@ def parse(name: str) -> Topology:
   if chip not in CHIPS or layout not in CHIPS[chip].layouts:
     raise errors.ConfigError(
       f'topology {name!r} is unknown: expected one of {known_names()}; for '
-      "several slices '2*v5e:4x4'."
+      "several slices '2*v5e:4x4'; for one GPU 'gpu:24GB'."
     )
   return Topology(name, CHIPS[chip], layout, int(slices or 1))
 

@@ -1,15 +1,17 @@
-"""Estimates the work of each program: matrix products and weight reads.
+"""Estimates the work of each program: matrix products and memory reads.
 
 The time of a program is at least the longer of its products at the chip's peak
-speed and of its weight reads at the bandwidth of the chip's memory.
-Communication between chips is left out, so the result is a lower bound.
+speed and of its reads at the bandwidth of the chip's memory. Communication
+between chips is left out, so the result is a lower bound. An estimate adds the
+times of the parts of a program, each at an assumed share of the peak values.
 """
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from sleep_jax.planning import run_shape, tpu_topology
+from sleep_jax.planning import chips, run_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Work:
       weights from its memory.
     reads: passes in which a device reads only its own shard of the weights, one
       per sampled token.
+    caches: bytes of keys and values that sampling reads.
   """
 
-  flops: float
-  passes: float
+  flops: float = 0.0
+  passes: float = 0.0
   reads: float = 0.0
+  caches: float = 0.0
 
   def __add__(self, other: 'Work') -> 'Work':
     return Work(*map(sum, zip(self._values, other._values, strict=True)))
@@ -37,11 +41,9 @@ class Work:
 
   @property
   def _values(self):
-    return self.flops, self.passes, self.reads
+    return self.flops, self.passes, self.reads, self.caches
 
-  def seconds(
-    self, chip: tpu_topology.Chip, mesh: Any, weight_bytes: float
-  ) -> float:
+  def seconds(self, chip: chips.Chip, mesh: Any, weight_bytes: float) -> float:
     """Returns a lower bound of the time in seconds.
 
     Args:
@@ -51,10 +53,38 @@ class Work:
     """
     gathered = weight_bytes / mesh['tensor']
     shard = gathered / mesh['fsdp'] / mesh['sequence']
+    num_devices = math.prod(mesh.values())
     read = self.passes * gathered + self.reads * shard
-    return max(
-      self.flops / chip.flops / math.prod(mesh.values()), read / chip.bandwidth
-    )
+    read += self.caches / num_devices
+    return max(self.flops / chip.flops / num_devices, read / chip.bandwidth)
+
+
+def total(parts: Sequence[Work]) -> Work:
+  """Returns the work of a program, given that of its parts."""
+  return sum(parts, start=Work())
+
+
+def estimated_seconds(
+  parts: Sequence[Work],
+  chip: chips.Chip,
+  efficiency: chips.Efficiency,
+  mesh: Any,
+  weight_bytes: float,
+) -> float:
+  """Returns the time of a program whose parts run one after the other.
+
+  Args:
+    parts: of the program.
+    chip: the type of chip.
+    efficiency: shares of its peak values that are reached.
+    mesh, weight_bytes: see `Work.seconds`.
+  """
+  reached = dataclasses.replace(
+    chip,
+    flops=efficiency.compute * chip.flops,
+    bandwidth=efficiency.bandwidth * chip.bandwidth,
+  )
+  return sum(part.seconds(reached, mesh, weight_bytes) for part in parts)
 
 
 def forward_flops(
@@ -78,7 +108,7 @@ def forward_flops(
   return 2.0 * tokens * (blocks + head_share * m.width * m.vocab_size)
 
 
-def estimate_wake(shape: run_shape.RunShape) -> Work:
+def wake_step(shape: run_shape.RunShape) -> Work:
   """Returns the work of one wake step."""
   c = shape.config
   tokens = shape.day_rows * c.data.context
@@ -88,8 +118,8 @@ def estimate_wake(shape: run_shape.RunShape) -> Work:
   )
 
 
-def estimate_night(shape: run_shape.RunShape) -> Work:
-  """Returns the work of one round of a night: sampling and its updates."""
+def night_parts(shape: run_shape.RunShape) -> list[Work]:
+  """Returns the parts of one round of a night: its updates, and sampling."""
   s = shape.night
   new_share = s.max_new / s.max_length
   update = _training(
@@ -100,15 +130,15 @@ def estimate_night(shape: run_shape.RunShape) -> Work:
     shape.num_expert_parameters,
     2 * new_share,
   )
-  work = update.times(s.updates_per_round)
+  parts = [update.times(s.updates_per_round)]
   for teacher in s.teachers:
     num_samplers = 2 if s.on_policy else 1  # The student samples as well.
-    work += _sampling(shape, teacher.draws).times(num_samplers)
-  return work
+    parts += num_samplers * _sampling(shape, teacher.draws)
+  return parts
 
 
-def estimate_dream(shape: run_shape.RunShape) -> Work:
-  """Returns the work of a night's dreams: sampling, trials, writer training."""
+def dream_parts(shape: run_shape.RunShape) -> list[Work]:
+  """Returns the parts of a night's dreams."""
   d, s = shape.config.dream, shape.night
   texts = d.candidates * d.texts
   num_trials = (d.top + d.random) * d.repeats
@@ -120,13 +150,12 @@ def estimate_dream(shape: run_shape.RunShape) -> Work:
       steps
     )
 
-  # The second term is the importance of the dreams.
-  work = _sampling(shape, texts) + training(1, texts)
+  importance = training(1, texts)
   # Trials run side by side and share the base weights.
   trials = training(d.trial.steps, num_trials * d.trial.batch)
-  return (work + trials + training(d.writer.steps, d.writer.batch)).times(
-    d.rounds
-  )
+  writer = training(d.writer.steps, d.writer.batch)
+  parts = [*_sampling(shape, texts), importance, trials, writer]
+  return [part.times(d.rounds) for part in parts]
 
 
 def _training(
@@ -145,12 +174,22 @@ def _training(
   )
 
 
-def _sampling(shape, draws):
-  """Returns the work of sampling sequences and reading them with a teacher."""
+def _sampling(shape, draws) -> list[Work]:
+  """Returns the work of sampling sequences and reading them with a teacher.
+
+  Its parts are the prompts, the tokens one by one, and the teacher. Each token
+  reads the whole cache, as the program does.
+  """
   s = shape.night
   prompts = forward_flops(
     shape, draws * s.prompt_width, s.prompt_width, head_share=0
   )
   new = forward_flops(shape, draws * s.max_new, s.max_length)
   read = forward_flops(shape, draws * s.max_length, s.max_length, head_share=0)
-  return Work(prompts + new + read, passes=2, reads=s.max_new)
+  positions = draws * (s.prompt_width + s.max_new)
+  caches = s.max_new * positions * shape.cache_bytes
+  return [
+    Work(prompts, passes=1),
+    Work(new, reads=s.max_new, caches=caches),
+    Work(read, passes=1),
+  ]

@@ -123,7 +123,7 @@ def test_sharding_the_sequence_axis_divides_the_activations():
     for name, c.mesh.sequence in (('v5e:4x4', 1), ('v5e:8x8', 4))
   )
   assert 'sequence=4' in text.format_plan(sharded)
-  assert [x for x in whole['too_much'] if 'or mesh.sequence' in x]
+  assert [x for x in whole['too_much'] if 'or raise mesh.sequence' in x]
   assert not sharded['too_much']
   activations, frozen = memory_kinds.ACTIVATIONS, memory_kinds.FROZEN
   for program, part, kind, max_share in (
@@ -143,7 +143,7 @@ def test_a_program_that_does_not_fit_is_reported_with_a_remedy():
   wake, night = plan.plan(c, tpu_topology.parse('v5e:2x2'))['too_much']
   assert 'wake does not fit' in wake and 'night does not fit' in night
   assert f'{memory_kinds.FROZEN}: 32.' in wake
-  assert memory_kinds.REMEDIES[memory_kinds.FROZEN] in wake
+  assert memory_kinds.remedy(memory_kinds.FROZEN) in wake
 
 
 def test_rows_that_the_devices_do_not_divide_are_reported_with_a_remedy():
