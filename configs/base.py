@@ -222,6 +222,19 @@ def get_config() -> ml_collections.ConfigDict:
   c.evaluate = dict(chunk=512, held_out_batches=3)
   c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
   # `keep` counts cycles; the budget is in bytes (1 GiB here).
+  # What the initial model could do is measured every morning, and on the full
+  # sets at the start and at the end; an empty path or 0 leaves a part out.
+  c.ability = dict(
+    text='',  # File of ordinary text: rows {"text"}, or a .txt file.
+    text_tokens=4000,  # Predicted tokens of it each morning.
+    full_text_tokens=20_000,  # At the start and at the end.
+    reading='',  # File of rows {"context", "question", "answers"}, as SQuAD.
+    reading_questions=40,  # Each morning.
+    full_reading_questions=300,  # At the start and at the end.
+    prompts=0,  # Built-in everyday requests, at most 50.
+    max_new=32,  # Most tokens of an answer to a request or a question.
+    form='auto',  # 'chat' (its template), 'plain', or what the model has.
+  )
   c.checkpoint = dict(keep=3, disk_budget_bytes=2**30, every_seconds=120.0)
   c.writers = ()  # Optional metric writers: 'tensorboard', 'wandb'.
   # Devices per mesh axis; -1 uses all remaining devices.

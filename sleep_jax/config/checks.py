@@ -10,6 +10,7 @@ from typing import Any
 from sleep_jax import errors
 from sleep_jax.config import files, ranges, schema
 from sleep_jax.dream import settings as dream_settings
+from sleep_jax.evaluate import ability_evaluator
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
 
@@ -73,6 +74,7 @@ def check(config: Mapping[str, Any]) -> None:
       'config.pretrain.base_model and config.pretrain.restore name two initial '
       'models: set one of them.'
     )
+  ability_evaluator.Settings(**config.get('ability', {}))
   _check_dtype(config)
   _check_lengths(config)
   for name in ('seeds', 'strategies', 'tune.learning_rates'):

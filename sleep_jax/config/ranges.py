@@ -204,6 +204,12 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'guard': {'on': FLAG, 'tolerance': SHARE},
   'evaluate': {'chunk': _count(1), 'held_out_batches': _count(0)},
   'checkpoint': {
+  'ability': {
+    'text': TEXT, 'text_tokens': _count(1), 'full_text_tokens': _count(1),
+    'reading': TEXT, 'reading_questions': _count(1),
+    'full_reading_questions': _count(1), 'prompts': _count(0),
+    'max_new': _count(1), 'form': TEXT,
+  },
     'keep': _count(1), 'disk_budget_bytes': Rule(int, 0, also=(None,)),
     'every_seconds': NOT_NEGATIVE,
   },

@@ -12,7 +12,7 @@ from sleep_jax import errors
 from sleep_jax.data import stream, tokenizer
 from sleep_jax.datasets import arc, facts, intents, jsonl, passages
 from sleep_jax.dream import settings as dream_settings
-from sleep_jax.evaluate import evaluator
+from sleep_jax.evaluate import ability_evaluator, evaluator
 from sleep_jax.model import config as config_lib
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
@@ -24,6 +24,8 @@ DATASETS = {
   'passages': passages,
 }  # fmt: skip
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
+# Sections that configs of earlier versions lack.
+OPTIONAL_SECTIONS = ('ability',)
 
 
 def schema(config):
@@ -94,6 +96,7 @@ def schema(config):
     'self_edit': _arguments(dream_settings.Adapter),
     'guard': {'on': REQUIRED, 'tolerance': REQUIRED},
     'evaluate': _arguments(
+    'ability': _arguments(ability_evaluator.Settings),
       evaluator.Evaluator, but=('model', 'stream', 'initial_model')
     ),
     'checkpoint': {

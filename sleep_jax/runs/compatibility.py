@@ -43,6 +43,9 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   if not found.get('wake', {}).get('epochs'):
     found = workdir.without(found, ('wake.epochs',))
   return found
+  ability = found.get('ability', {})
+  if not any(ability.get(part) for part in ('text', 'reading', 'prompts')):
+    found = workdir.without(found, ('ability',))
 
 
 def check_workdir(

@@ -15,7 +15,9 @@ import numpy as np
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.data import stream as stream_lib
+from sleep_jax.evaluate import ability_evaluator
 from sleep_jax.evaluate import evaluator as evaluator_lib
+from sleep_jax.evaluate import own_texts as own_texts_lib
 from sleep_jax.runs import divergence, night_records, run_log
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling
@@ -103,6 +105,8 @@ class RunContext:
     guard_tolerance: float | None,
     save_seconds: float,
     num_samples: int,
+    ability: ability_evaluator.AbilityEvaluator | None = None,
+    own_texts: own_texts_lib.OwnTexts | None = None,
   ):
     """Collects the parts of a run.
 
@@ -116,11 +120,15 @@ class RunContext:
       day_steps: wake steps of each experience that the plan is made of.
       advice: settings to look at if a phase diverges, see `divergence.advice`.
       key: of all random numbers.
-      guard_tolerance: largest loss of guard accuracy that a night may cause;
-        None switches the guard off.
+      guard_tolerance: largest fall of the guard's score that a night may
+        cause; None switches the guard off.
       save_seconds: seconds between two checkpoints inside a cycle.
       num_samples: rehearsals of each teacher and night that are recorded.
+      ability: measures the model every morning; None measures nothing.
+      own_texts: the guard's, of a pretrained model; None: the guard has the
+        questions of `evaluator`.
     """
+    self._ability, self._own_texts = ability, own_texts
     self.program, self.stream, self.tools = program, stream, tools
     self.initial_model, self.evaluator = initial_model, evaluator
     self.plan, self.key = plan, key
@@ -155,32 +163,74 @@ class RunContext:
     if event.moment == events.INITIAL:
       self.monitor.begin(events.EVALUATE, f'{self.name}: the initial model')
     self.monitor.check_scores(numbers)
+    if self._ability is not None and self._is_morning(event):
+      numbers['ability'] = self._measure_ability(weights, event)
     row = {
       'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
       'experience': event.experience if event.ends else None, **numbers,
     }  # fmt: skip
-    last = self.position + 2 >= len(self.plan)
-    if last or event.moment == events.INITIAL:
+    if self._is_last or event.moment == events.INITIAL:
       row['second_scores'] = self.evaluator.second_scores(weights)
       row['gates'] = self.evaluator.expert_gates(weights)
     self.log.evaluation(row)
     self.tools.on_cycle(self.log.record())
 
+  @property
+  def _is_last(self) -> bool:
+    """Whether no evaluation follows the present one."""
+    return self.position + 2 >= len(self.plan)
+
+  def _is_morning(self, event: events.Event) -> bool:
+    """Whether an evaluation is the first of a run or the last of a cycle.
+
+    A strategy that does not sleep has no other evaluation in a cycle.
+    """
+    if event.moment == events.INITIAL:
+      return True
+    after = self.plan[self.position + 1 :]
+    return bool(after) and after[0].kind == events.SAVE
+
+  def _measure_ability(
+    self, weights: types.Weights, event: events.Event
+  ) -> dict[str, Any]:
+    """Returns what the model can do; on the full sets at start and end.
+
+    Raises:
+      DivergedError: a loss is not finite.
+    """
+    ability = self._ability
+    assert ability is not None
+    label = f'{self.name}: what the model could do before'
+    with self.tools.progress.phase(label, 1) as bar:
+      if event.moment == events.INITIAL:
+        found = ability.initial()
+      else:
+        found = ability.evaluate(weights, full=self._is_last)
+      bar.advance()
+    self.monitor.observe(
+      '', (), loss_on_ordinary_text=found.get('text', {}).get('loss', 0.0),
+      divergence_on_everyday_answers=found.get('everyday', {}).get('kl', 0.0),
+    )  # fmt: skip
+    return found
+
   def guard_veto(
     self, before: float, weights: types.Weights, event: events.Event
   ) -> tuple[dict[str, float], str]:
-    """Returns guard accuracies and the reason to discard a night, or ''.
+    """Returns the guard's scores and the reason to discard a night, or ''.
 
     Args:
-      before: guard accuracy before the night.
+      before: its score before the night, see `guard_score`.
       weights: what the night would commit.
       event: the night.
     """
-    after = self.evaluator.guard_accuracy(weights, event.experience)
+    after = self.guard_score(weights, event.experience)
     reason = ''
     if not before - after <= self._tolerance:  # NaN is a reason as well.
+      what = 'guard probes'
+      if self._own_texts is not None:
+        what = "the log-likelihood of the first model's own texts"
       reason = (
-        f'guard probes fell from {before:.3f} to {after:.3f}, more than '
+        f'{what} fell from {before:.3f} to {after:.3f}, more than '
         f'guard.tolerance {self._tolerance}'
       )
     return {'before': before, 'after': after}, reason
@@ -243,10 +293,16 @@ class RunContext:
       self.tools.checkpoints.wait()
       raise Interrupted(f'stopped after cycle {event.cycle}: saved')
 
-  def guard_accuracy(self, weights: types.Weights, experience: int) -> float:
-    """Guard accuracy, or -1.0 if the guard is off."""
+  def guard_score(self, weights: types.Weights, experience: int) -> float:
+    """The guard's score, higher is better; -1.0 if the guard is off.
+
+    Of a pretrained model the mean log-likelihood of texts that the first model
+    wrote, nats a token; else the accuracy on the guard's questions.
+    """
     if not self.guarded:
       return -1.0
+    if self._own_texts is not None:
+      return self._own_texts.score(weights)
     return self.evaluator.guard_accuracy(weights, experience)
 
   def active_slots(self, state: state_lib.State, level: int) -> list[int]:

@@ -16,7 +16,9 @@ from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.datasets import day_files, jsonl
+from sleep_jax.evaluate import ability_evaluator
 from sleep_jax.evaluate import evaluator as evaluator_lib
+from sleep_jax.evaluate import own_texts as own_texts_lib
 from sleep_jax.interop import (
   chat_format,
   hf_checkpoint,
@@ -40,6 +42,8 @@ class RunInputs:
     initial_model: set once it is pretrained or loaded.
     evaluator: set once there is an initial model to compare with; during
       pretraining a `HeldOutEvaluator`.
+    ability: measures the model every morning, or None.
+    own_texts: the guard's texts of a pretrained model, or None.
   """
 
   seed: int
@@ -50,6 +54,8 @@ class RunInputs:
   evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None = (
     None
   )
+  ability: ability_evaluator.AbilityEvaluator | None = None
+  own_texts: own_texts_lib.OwnTexts | None = None
 
 
 def read_dataset(

@@ -137,7 +137,7 @@ class Run:
     return state
 
   def _evaluate_initial_model(self) -> float:
-    """Evaluates before the first step; returns the guard accuracy."""
+    """Evaluates before the first step; returns the guard's score."""
     initial = self._context.initial_model
     if initial is None:
       return -1.0
@@ -145,7 +145,7 @@ class Run:
       events.EVALUATE, 0, 0, 0, moment=events.INITIAL, ends=True
     )
     self._context.evaluate(initial.weights, event)
-    return self._context.guard_accuracy(initial.weights, 0)
+    return self._context.guard_score(initial.weights, 0)
 
   def _day(self, number: int) -> str:
     """Returns the name of an experience, counted from 1."""

@@ -68,7 +68,7 @@ class NightPhases:
       self._log.sample(state.night.pools)
     if self._context.guarded and not reason:
       after = self._program.committed(state, sender, phase=DREAM)
-      before = self._context.guard_accuracy(state.weights, event.experience)
+      before = self._context.guard_score(state.weights, event.experience)
       guard, reason = self._context.guard_veto(before, after, event)
     if state.night is not None:
       self._context.monitor.check_state(state)
@@ -259,7 +259,7 @@ class NightPhases:
       after = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender])
       if not sender:  # The context resets nothing: compare with the evening.
-        before = self._context.guard_accuracy(state.weights, event.experience)
+        before = self._context.guard_score(state.weights, event.experience)
       guard, reason = self._context.guard_veto(before, after, event)
     accept = not reason
     with self._log.cost.measure_time():

@@ -46,7 +46,7 @@ def finish_record(
     number: its number, from 1.
     night: see `new_record`, filled during the night.
     reason: why it was discarded; '' if it was kept.
-    guard: guard accuracies 'before' and 'after', if the guard is on.
+    guard: scores of the guard 'before' and 'after', if it is on.
     **more: further fields; they replace those of the event.
   """
   return {

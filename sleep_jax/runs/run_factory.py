@@ -128,6 +128,7 @@ class RunFactory:
           guard_tolerance=config.guard.tolerance if config.guard.on else None,
           save_seconds=config.checkpoint.every_seconds,
           num_samples=config.evaluate_samples,
+          ability=made.ability, own_texts=made.own_texts,
         )
       )  # fmt: skip
 

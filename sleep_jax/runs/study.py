@@ -21,6 +21,7 @@ from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.learner import programs as programs_lib
 from sleep_jax.runs import (
+  ability_start,
   compatibility,
   coverage,
   day_records,
@@ -183,11 +184,7 @@ class Study:
     for seed in config.seeds:
       made, _ = self._days.open(int(seed))
       schedules += self._factory.audit(made)
-    if config.guard.on and made.stream.guard is None:
-      raise errors.ConfigError(
-        f'config.guard.on: the dataset {config.data.dataset!r} has no probes '
-        'for a guard. Set config.guard.on=False.'
-      )
+    ability_start.check(config, made)
     first, *_ = self._factory.strategies()
     steps = self._factory.day_steps(
       made, self.folder / f'seed_{made.seed}' / first.name
@@ -279,6 +276,7 @@ class Study:
     made = inputs.with_evaluator(
       self._config, made, self._config.evaluate.held_out_batches
     )
+    made = ability_start.with_ability(self._config, made, self.folder)
     for strategy in self._factory.strategies():
       rate = None
       if strategy.tuned:
