@@ -214,8 +214,9 @@ def get_config() -> ml_collections.ConfigDict:
   # For strategy 'seal': the adapter that learns the rewarded texts and is added
   # to all weights.
   c.self_edit = adapter | dict(steps=60, batch=8, learning_rate=1e-3)
-  # Discards a night if accuracy on unscored pretraining probes falls by more
-  # than the tolerance, a share of the probes.
+  # Discards a night that costs more than the tolerance: of a model pretrained
+  # here, a share of its unscored pretraining probes; of a base model, nats a
+  # token on texts that it wrote itself before the first day.
   c.guard = dict(on=False, tolerance=0.02)
 
   # Probes per call; batches of held-out text.

@@ -155,7 +155,7 @@ def _check(found, known, place):
   for key, inner in known.items():
     if key in found:
       _check(found[key], inner, f'{place}.{key}')
-    elif inner is not schema.OPTIONAL:
+    elif inner is not schema.OPTIONAL and key not in schema.OPTIONAL_SECTIONS:
       raise errors.ConfigError(
         f'{place}.{key} is missing: set it, or start from configs/base.py.'
       )
