@@ -48,6 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
     router_spread=1.0,  # For 'centroid': RMS distance per feature.
     top_k=0,  # Active experts per token; 0 uses all.
     gate_bias=0.0,  # Initial logit of the gate of an expert.
+    gated_experts=False,  # Whether experts have an up projection of their own.
     qk_norm=True,  # Whether queries and keys are normalized.
     tied=True,  # Whether the head shares the embedding matrix.
     unroll=3,  # Layers per loop iteration; all is fastest on a CPU.
@@ -88,6 +89,8 @@ def get_config() -> ml_collections.ConfigDict:
     micro_batches=1,  # Parts per step; more parts need less memory.
     block_tokens=0,  # Tokens whose logits are computed at a time; 0: all.
     optimizers=(dict(learning_rate=1e-3),),  # One per level but the slowest.
+    # Blocks whose levels are updated, as shares of all from the input on.
+    depth=(0.0, 1.0),
     # KL penalty to the anchor on rehearsals that the anchor wrote when the
     # level last woke. Weight 0 turns it off.
     kl_penalty=dict(
@@ -145,6 +148,7 @@ def get_config() -> ml_collections.ConfigDict:
     priority=0.5,  # Exponent of the last divergence of a row; 0: uniform.
     sender_after_sleep='cleared',  # Or 'updated'.
     into='expert',  # Or 'base': the MLP of the receiver, without expansion.
+    start='random',  # Units of a fresh expert; or 'sender': a copy of its own.
     full='error',  # Or 'merge': a full bank merges two experts.
     average_decay=0.97,  # Per wake step, for the teacher 'average'.
     on_policy=0.0,  # Share of rows written by the student.
@@ -218,11 +222,6 @@ def get_config() -> ml_collections.ConfigDict:
   # here, a share of its unscored pretraining probes; of a base model, nats a
   # token on texts that it wrote itself before the first day.
   c.guard = dict(on=False, tolerance=0.02)
-
-  # Probes per call; batches of held-out text.
-  c.evaluate = dict(chunk=512, held_out_batches=3)
-  c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
-  # `keep` counts cycles; the budget is in bytes (1 GiB here).
   # What the initial model could do is measured every morning, and on the full
   # sets at the start and at the end; an empty path or 0 leaves a part out.
   c.ability = dict(
@@ -236,6 +235,11 @@ def get_config() -> ml_collections.ConfigDict:
     max_new=32,  # Most tokens of an answer to a request or a question.
     form='auto',  # 'chat' (its template), 'plain', or what the model has.
   )
+
+  # Probes per call; batches of held-out text.
+  c.evaluate = dict(chunk=512, held_out_batches=3)
+  c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
+  # `keep` counts cycles; the budget is in bytes (1 GiB here).
   c.checkpoint = dict(keep=3, disk_budget_bytes=2**30, every_seconds=120.0)
   c.writers = ()  # Optional metric writers: 'tensorboard', 'wandb'.
   # Devices per mesh axis; -1 uses all remaining devices.

@@ -136,7 +136,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'width': _count(1), 'num_layers': _count(1), 'num_heads': _count(1),
     'num_kv_heads': _count(1), 'head_size': _count(2), 'arrangement': TEXT,
     'layer_levels[*]': _count(1), 'router': TEXT, 'router_spread': POSITIVE,
-    'top_k': _count(0), 'gate_bias': NUMBER, 'qk_norm': FLAG,
+    'top_k': _count(0), 'gate_bias': NUMBER, 'gated_experts': FLAG,
+    'qk_norm': FLAG,
     'qk_norm_whole': FLAG, 'qkv_bias': FLAG, 'out_bias': FLAG, 'tied': FLAG,
     'rope_theta': POSITIVE, 'norm_eps': POSITIVE, 'act': TEXT,
     'norm_offset': NUMBER, 'pre_norms': FLAG, 'post_norms': FLAG,
@@ -160,7 +161,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'pretrain.optimizer': _OPTIMIZER,
   'wake': {
     'steps': _count(1), 'epochs': NOT_NEGATIVE, 'micro_batches': _count(1),
-    'block_tokens': _count(0),
+    'block_tokens': _count(0), 'depth[*]': SHARE,
   },
   # 0: the level is not changed awake, as in configs/documents.py.
   'wake.optimizers[*]': _OPTIMIZER | {'learning_rate': RATE_OR_0},
@@ -176,6 +177,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'num_updates': _count(1), 'micro_batches': _count(1),
     'updates_per_round': _count(1), 'priority': NOT_NEGATIVE,
     'sender_after_sleep': TEXT, 'into': TEXT, 'full': TEXT,
+    'start': TEXT,
     'average_decay': Rule(float, 0, 1, open_least=True, open_most=True),
     'on_policy': DECAY, 'on_policy_after': SHARE, 'beta': SHARE,
     'temperature': NOT_NEGATIVE, 'max_new': _count(1), 'max_length': _count(2),
@@ -202,14 +204,14 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'dream.writer': _ADAPTER,
   'self_edit': _ADAPTER,
   'guard': {'on': FLAG, 'tolerance': SHARE},
-  'evaluate': {'chunk': _count(1), 'held_out_batches': _count(0)},
-  'checkpoint': {
   'ability': {
     'text': TEXT, 'text_tokens': _count(1), 'full_text_tokens': _count(1),
     'reading': TEXT, 'reading_questions': _count(1),
     'full_reading_questions': _count(1), 'prompts': _count(0),
     'max_new': _count(1), 'form': TEXT,
   },
+  'evaluate': {'chunk': _count(1), 'held_out_batches': _count(0)},
+  'checkpoint': {
     'keep': _count(1), 'disk_budget_bytes': Rule(int, 0, also=(None,)),
     'every_seconds': NOT_NEGATIVE,
   },

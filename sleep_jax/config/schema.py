@@ -72,7 +72,8 @@ def schema(config):
       'optimizer': adam,
     },
     'wake': {
-      'steps': REQUIRED, 'epochs': OPTIONAL, 'optimizers': [adam],
+      'steps': REQUIRED, 'epochs': OPTIONAL, 'depth': OPTIONAL,
+      'optimizers': [adam],
       'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
       'kl_penalty': {
         'weight': REQUIRED,
@@ -95,8 +96,8 @@ def schema(config):
     },
     'self_edit': _arguments(dream_settings.Adapter),
     'guard': {'on': REQUIRED, 'tolerance': REQUIRED},
-    'evaluate': _arguments(
     'ability': _arguments(ability_evaluator.Settings),
+    'evaluate': _arguments(
       evaluator.Evaluator, but=('model', 'stream', 'initial_model')
     ),
     'checkpoint': {

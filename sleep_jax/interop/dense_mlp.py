@@ -29,7 +29,7 @@ from sleep_jax.model import config
 # Fields of `config.Model` that do not appear in a Hugging Face checkpoint.
 _OWN_FIELDS = (
   'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
-  'gate_bias', *config.EXECUTION_FIELDS,
+  'gate_bias', 'gated_experts', *config.EXECUTION_FIELDS,
 )  # fmt: skip
 DEPTH = (
   "model.arrangement is 'depth' with active experts or with levels of "
@@ -188,7 +188,8 @@ def _merged_matrix(model, weights, layer, name) -> np.ndarray:
     weights.params[f'blocks/levels/{number}/base/mlp/{name}'][layer]
     for number in _trained_levels(model, weights)
   ]
-  bank = 'B' if name == 'down' else 'A'
+  up = 'U' if model.config.gated_experts else 'A'
+  bank = {'gate': 'A', 'up': up, 'down': 'B'}[name]
   for number, slot in _active_experts(weights):
     parts.append(
       weights.params[f'blocks/levels/{number}/experts/{bank}'][layer, slot]

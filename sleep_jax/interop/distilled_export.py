@@ -19,7 +19,7 @@ import numpy as np
 
 from sleep_jax import errors, types
 from sleep_jax.interop import expert_file, hf_names
-from sleep_jax.model import sampling, transformer
+from sleep_jax.model import experts, sampling, transformer
 from sleep_jax.objectives import chunked_losses, losses
 from sleep_jax.optim import optimizer
 
@@ -194,17 +194,17 @@ def initial_student(
   bank |= _fill_bank(model, weights, params, bank, texts)
   params |= bank
   active_NE = jnp.ones((1, 1))
-  trained = {name: bank[name] for name in (f'{_BANK}A', f'{_BANK}B')}
+  trained = {f'{_BANK}{name}': bank[_BANK + name] for name in _matrices(c)}
   return student, types.Weights(params, active_NE), trained
 
 
 def _fill_bank(model, weights, base, initial, texts) -> types.Params:
-  """Returns A and B of one bank with all experts of the teacher side by side.
+  """Returns the matrices of one bank with the experts of the teacher in a row.
 
   Rows of layers that an expert does not belong to keep their initial values.
   """
   c, start = model.config, 0
-  A_LDR, B_LRD = initial[f'{_BANK}A'][:, 0], initial[f'{_BANK}B'][:, 0]
+  found = {name: initial[f'{_BANK}{name}'][:, 0] for name in _matrices(c)}
   rows = types.model_inputs(texts.tokens_BT, texts.length_B)
   mean = lambda gates_BTE, _: jnp.mean(
     gates_BTE, (0, 1), where=(rows[1] > 0)[..., None]
@@ -222,7 +222,7 @@ def _fill_bank(model, weights, base, initial, texts) -> types.Params:
       [np.arange(a, b) for a, b, levels in c.groups if number in levels]
     )
     # An expert reads the norm of its level, a hidden unit that of the base
-    # model, so A is rescaled by the ratio of the two.
+    # model, so what it reads with is rescaled by the ratio of the two.
     scale_LD = (
       weights.params[norm] + c.norm_offset
       if norm in weights.params
@@ -231,14 +231,25 @@ def _fill_bank(model, weights, base, initial, texts) -> types.Params:
     ratio_LD = scale_LD / base_scale_LD[layers]
     for slot in slots:
       R = c.levels[number - 1].rank
-      A_LDR = A_LDR.at[layers, :, start : start + R].set(
-        bank['A'][:, slot] * ratio_LD[..., None]
-      )
-      B_LRD = B_LRD.at[layers, start : start + R].set(
-        bank['B'][:, slot] * gates_LE[:, slot, None, None]
+      for name in set(_matrices(c)) - {'B'}:
+        found[name] = (
+          found[name]
+          .at[layers, :, start : start + R]
+          .set(bank[name][:, slot] * ratio_LD[..., None])
+        )
+      found['B'] = (
+        found['B']
+        .at[layers, start : start + R]
+        .set(bank['B'][:, slot] * gates_LE[:, slot, None, None])
       )
       start += R
-  return {f'{_BANK}A': A_LDR[:, None], f'{_BANK}B': B_LRD[:, None]}
+  return {f'{_BANK}{name}': leaf[:, None] for name, leaf in found.items()}
+
+
+def _matrices(config):
+  """Returns the names of the matrices of an expert."""
+  names = experts.array_names(config.gated_experts)
+  return [name for name in names if name not in ('router', 'bias')]
 
 
 def _make_sampler(model, eos, settings):

@@ -14,7 +14,9 @@ from sleep_jax.interop import json_file, stored_tensor, tensor_file
 from sleep_jax.model import config
 
 FORMAT = 'sleep_jax experts 1'
-ROUTING_FIELDS = ('arrangement', 'router', 'router_spread', 'top_k')
+ROUTING_FIELDS = (
+  'arrangement', 'router', 'router_spread', 'top_k', 'gated_experts',
+)  # fmt: skip
 _MAX_LEVELS = 64
 _MAX_CARD = 10**7  # Bytes.
 
@@ -48,6 +50,7 @@ def read(
     raise errors.ModelFileError(
       f'{file} has format {card.get("format")!r}: expected {FORMAT!r}.'
     )
+  card.setdefault('gated_experts', False)  # Version 0.2 had no such field.
   _check(card, file)
   return card, tensors
 
@@ -144,3 +147,4 @@ def _check(card: Mapping[str, Any], file: pathlib.Path) -> None:
     'a number above 0',
   )
   require('top_k', lambda x: is_count(x, 0), 'an integer from 0 on')
+  require('gated_experts', lambda x: isinstance(x, bool), 'true or false')

@@ -20,8 +20,8 @@ from safetensors import numpy as st
 from sleep_jax import errors, types
 from sleep_jax.interop import expert_card, stored_tensor, tensor_file
 from sleep_jax.model import config, transformer
+from sleep_jax.model import experts as experts_lib
 
-_ARRAYS = ('A', 'B', 'router', 'bias')
 # A level whose base adds nothing: one hidden unit, whose weights are set to 0.
 _EMPTY_LEVEL = config.Level(
   hidden=1, update_period='infinite', sleep_period='infinite'
@@ -85,7 +85,7 @@ def save(
     )
     for level, slots in active.items()
     for slot in slots
-    for name in _ARRAYS
+    for name in experts_lib.array_names(c.gated_experts)
   }
   for level in active:
     if level < c.num_levels and c.arrangement == 'sequential':
@@ -190,7 +190,7 @@ def attach(
   )
   for level, slots in experts.items():
     active_NE[level - 1, : len(slots)] = 1
-    for name in _ARRAYS:
+    for name in experts_lib.array_names(extended.config.gated_experts):
       rows = [stored[f'{level}/{slot}/{name}'] for slot in slots]
       path = f'blocks/levels/{level}/experts/{name}'
       params[path] = jnp.asarray(np.stack(rows, 1))
@@ -215,7 +215,7 @@ def _read_arrays(
   expected = {}
   for level, slots in experts.items():
     bank = f'blocks/levels/{level}/experts/'
-    for name in _ARRAYS:
+    for name in experts_lib.array_names(c.gated_experts):
       num_layers, _, *sizes = shapes[bank + name].shape
       for slot in slots:
         expected[f'{level}/{slot}/{name}'] = (num_layers, *sizes)

@@ -4,6 +4,41 @@ They run when the programs of a run are built, before anything is compiled.
 """
 
 from sleep_jax import errors, types
+from sleep_jax.model import config as model_config
+from sleep_jax.sleep import settings
+
+
+def check_copied_sender(
+  night: settings.Settings, model: model_config.Model
+) -> None:
+  """Checks that a copy of a sender's units is what the sender adds.
+
+  Raises:
+    ConfigError: an expert has other units, another input, a gate below 1, or
+      the sender keeps what was copied. All wrong fields are named.
+  """
+  wrong = [
+    f'config.{name} is {found!r}, not {expected!r}'
+    for name, found, expected in (
+      ('consolidate.into', night.into, settings.EXPERT),
+      (
+        'consolidate.sender_after_sleep',
+        night.sender_after_sleep,
+        settings.CLEARED,
+      ),
+      ('model.arrangement', model.arrangement, 'independent'),
+      ('model.gated_experts', model.gated_experts, True),
+      ('model.router', model.router, 'always'),
+      ('model.top_k', model.top_k, 0),
+    )
+    if found != expected
+  ]
+  if wrong:
+    raise errors.ConfigError(
+      "config.consolidate.start is 'sender', which copies the units of the "
+      'sender into the fresh expert, but the copy would not do what the sender '
+      f"does: {'; '.join(wrong)}. Change that, or set start to 'random'."
+    )
 
 
 def check_task(task: types.Task | None, config) -> types.Task:

@@ -65,6 +65,8 @@ class PhasePrograms:
     senders = events.sleepers(levels)
     if self.night.into == sleep_settings.BASE:
       checks.check_base_receiver(senders, len(levels))
+    if self.night.start == sleep_settings.SENDER:
+      checks.check_copied_sender(self.night, self.model.config)
     return {
       sender: consolidation.Consolidation(
         self.model,

@@ -52,6 +52,7 @@ def make_optimizers(
   """
   levels = model.config.levels
   txs, periods, owned_paths = {}, {}, {}
+  depth = tuple(config.wake.get('depth', (0.0, 1.0)))
   shapes = jax.eval_shape(
     functools.partial(strategy.extend, config),
     jax.random.key(0),
@@ -63,6 +64,8 @@ def make_optimizers(
       settings['learning_rate'] = learning_rate
     txs[name] = optimizer.make(**settings)
     is_level = name.isdigit()
+    if is_level and depth != (0.0, 1.0):
+      txs[name] = optimizer.only_layers(txs[name], *depth)
     periods[name] = levels[int(name) - 1].update_period if is_level else 1
     owned_paths[name] = tuple(
       optimizer.select_owned(shapes.trainable, owners, num_levels=len(levels))

@@ -75,6 +75,8 @@ class Model:
       the root mean square of the difference per feature.
     top_k: number of active experts used per token. 0 means all.
     gate_bias: initial logit of the gates. 0 gives a sigmoid gate of 1/2.
+    gated_experts: whether the gate and up projections of an expert are two
+      matrices, as in the MLP of a level, instead of one.
     qk_norm: whether queries and keys are normed.
     qk_norm_whole: whether that norm is over all heads together, before they are
       split, instead of over each head.
@@ -122,6 +124,7 @@ class Model:
   router_spread: float = 1.0
   top_k: int = 0
   gate_bias: float = 0.0
+  gated_experts: bool = False
   qk_norm: bool = True
   qk_norm_whole: bool = False
   qkv_bias: bool = False

@@ -50,6 +50,7 @@ class Level(nn.Module):
         self.config.top_k,
         self.config.gate_bias,
         self.config.act,
+        self.config.gated_experts,
       )
 
   def _has_pre_norm(self, slowest):

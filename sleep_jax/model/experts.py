@@ -6,9 +6,11 @@ The fresh expert of a night is kept outside the bank, with the same arrays
 without the slot axis. The optimizer reaches nothing else, and top-k selection
 cannot drop the expert while it is seeded.
 
-The unit of an expert is `u * act(u)` with the activation of the base model. It
-is a gated unit whose gate and up projections are the same, so with gates fixed
-to 1 a bank is equivalent to additional hidden units of the MLP.
+The unit of an expert is `u * act(u)` with the activation of the base model: a
+gated unit whose gate and up projections are the same. With
+`config.Model.gated_experts` the up projection U is an array of its own, as in
+the MLP of a level. With gates fixed to 1 a bank is in both cases equivalent to
+additional hidden units of the MLP.
 
 References: 2606.03979 section 3.2 (expansion). The paper specifies neither the
 routing nor the unit.
@@ -31,6 +33,11 @@ Array = types.Array
 _GROUP_SIZE = 4
 
 
+def array_names(gated: bool) -> tuple[str, ...]:
+  """Returns the names of the arrays of an expert."""
+  return ('A', *('U',) * gated, 'B', 'router', 'bias')
+
+
 class ExpertBank(nn.Module):
   """`sum_e active_e g_e(x) phi(x A_e) B_e` over slots, plus the fresh expert.
 
@@ -38,6 +45,7 @@ class ExpertBank(nn.Module):
     slots: number of experts in the bank.
     rank: hidden size of one expert.
     router, spread, top_k, gate_bias, act: see `config.Model`.
+    gated: `gated_experts` of `config.Model`.
   """
 
   slots: int
@@ -47,6 +55,7 @@ class ExpertBank(nn.Module):
   top_k: int
   gate_bias: float
   act: str = 'silu'
+  gated: bool = False
 
   @nn.compact
   def __call__(
@@ -61,10 +70,10 @@ class ExpertBank(nn.Module):
       opened_BE: 1 where the gate of an active expert is forced to 1.
     """
     D = x_BTD.shape[-1]
-    sizes = self.slots, D, self.rank, self.gate_bias
+    sizes = self.slots, D, self.rank, self.gate_bias, self.gated
     bank = {
       name: self.param(name, _init_slots, name, *sizes)
-      for name in ('A', 'B', 'router', 'bias')
+      for name in array_names(self.gated)
     }
     self.sow('recorded', 'inputs', x_BTD)
     gates_BTE = gates(
@@ -80,17 +89,22 @@ class ExpertBank(nn.Module):
       # Its gate is independent, also under softmax, until it is committed.
       logits_BT1 = _router_logits(x_BTD, one, self.router, self.spread)
       gates_BT1 = _independent_gates(logits_BT1, self.router)
-      y_BTD = y_BTD + apply(x_BTD, one['A'], one['B'], gates_BT1, act=self.act)
+      y_BTD = y_BTD + apply(x_BTD, one, gates_BT1, act=self.act)
     return y_BTD
 
 
 def init(
-  key: Array, width: int, rank: int, *, gate_bias: float
+  key: Array, width: int, rank: int, *, gate_bias: float, gated: bool = False
 ) -> types.Params:
   """Returns an untrained expert. B is 0, so that it changes no output."""
   a_key, router_key = jax.random.split(key)
+  up = {}
+  if gated:
+    up_key = jax.random.fold_in(a_key, 1)
+    up = {'U': layers.matrix_init(up_key, (width, rank))}
   return {
     'A': layers.matrix_init(a_key, (width, rank)),
+    **up,
     'B': jnp.zeros((rank, width)),
     'router': jax.random.normal(router_key, (width,)) * 0.1 * width**-0.5,
     'bias': jnp.full((), gate_bias, jnp.float32),
@@ -143,24 +157,27 @@ def select(
 
 
 def apply(
-  x_BTD: Array,
-  A_EDR: Array,
-  B_ERD: Array,
-  gates_BTE: Array,
-  *,
-  act: str = 'silu',
+  x_BTD: Array, bank: types.Params, gates_BTE: Array, *, act: str = 'silu'
 ) -> Array:
   """Returns the gated sum of all experts, `[B, T, D]`.
 
-  All experts form one wide hidden layer: two large matrix products in place of
-  2 E small ones.
+  All experts form one wide hidden layer: a few large matrix products in place
+  of E times as many small ones.
+
+  Args:
+    x_BTD: normed input.
+    bank: arrays by name, with a leading slot axis.
+    gates_BTE: see `gates`.
+    act: activation.
   """
-  E, D, R = A_EDR.shape
-  A_EDR, B_ERD, gates_BTE = _cast_like(x_BTD, A_EDR, B_ERD, gates_BTE)
-  u = x_BTD @ A_EDR.transpose(1, 0, 2).reshape(D, E * R)
-  u = (u * layers.activation(act)(u)).reshape(*x_BTD.shape[:2], E, R)
-  u = (u * gates_BTE[..., None]).reshape(*x_BTD.shape[:2], E * R)
-  return u @ B_ERD.reshape(E * R, D)
+  E, D, R = bank['A'].shape
+  bank = {n: bank[n].astype(x_BTD.dtype) for n in bank if n in 'AUB'}
+  wide = lambda x_EDR: x_EDR.transpose(1, 0, 2).reshape(D, E * R)
+  gate = x_BTD @ wide(bank['A'])
+  up = x_BTD @ wide(bank['U']) if 'U' in bank else gate
+  u = (up * layers.activation(act)(gate)).reshape(*x_BTD.shape[:2], E, R)
+  u = u * gates_BTE.astype(x_BTD.dtype)[..., None]
+  return u.reshape(*x_BTD.shape[:2], E * R) @ bank['B'].reshape(E * R, D)
 
 
 def _apply_active(x_BTD, bank, gates_BTE, active_E, act):
@@ -171,27 +188,26 @@ def _apply_active(x_BTD, bank, gates_BTE, active_E, act):
     y_BTD += jax.lax.cond(
       jnp.any(active_E[group] > 0), functools.partial(apply, act=act),
       lambda x, *_: jnp.zeros_like(x),
-      x_BTD, bank['A'][group], bank['B'][group], gates_BTE[..., group],
+      x_BTD, {n: bank[n][group] for n in bank if n in 'AUB'},
+      gates_BTE[..., group],
     )  # fmt: skip
   return y_BTD
 
 
 def outputs(
-  x_BTD: Array,
-  A_EDR: Array,
-  B_ERD: Array,
-  gates_BTE: Array,
-  *,
-  act: str = 'silu',
+  x_BTD: Array, bank: types.Params, gates_BTE: Array, *, act: str = 'silu'
 ) -> Array:
   """Returns the gated output of each expert, `[B, T, E, D]`.
 
-  Their sum over experts is `apply`.
+  Their sum over experts is `apply`, which describes the arguments.
   """
-  A_EDR, B_ERD, gates_BTE = _cast_like(x_BTD, A_EDR, B_ERD, gates_BTE)
-  u = jnp.einsum('btd,edr->bter', x_BTD, A_EDR)
-  u = u * layers.activation(act)(u) * gates_BTE[..., None]
-  return jnp.einsum('bter,erd->bted', u, B_ERD)
+  bank = {n: bank[n].astype(x_BTD.dtype) for n in bank if n in 'AUB'}
+  read = lambda x_EDR: jnp.einsum('btd,edr->bter', x_BTD, x_EDR)
+  gate = read(bank['A'])
+  up = read(bank['U']) if 'U' in bank else gate
+  u = up * layers.activation(act)(gate)
+  u = u * gates_BTE.astype(x_BTD.dtype)[..., None]
+  return jnp.einsum('bter,erd->bted', u, bank['B'])
 
 
 def map_outputs(
@@ -224,15 +240,10 @@ def map_outputs(
     gates_BTE = gates(
       x_BTD, one, active_E, router=router, top_k=top_k, spread=spread
     )
-    outputs_BTED = outputs(x_BTD, one['A'], one['B'], gates_BTE, act=act)
+    outputs_BTED = outputs(x_BTD, one, gates_BTE, act=act)
     return reduce(gates_BTE, outputs_BTED)
 
   return jax.lax.map(reduce_block, (x_LBTD, bank))
-
-
-def _cast_like(x, *others):
-  """Casts arrays to the dtype of `x`. Gates are computed in f32 before."""
-  return tuple(other.astype(x.dtype) for other in others)
 
 
 def _router_logits(x_BTD, bank, router, spread):
@@ -260,10 +271,12 @@ def _independent_gates(logits, router):
 
 
 # Jitted because flax traces the initializer wherever a parameter is used.
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
-def _init_slots(key, name, slots, width, rank, gate_bias):
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))
+def _init_slots(key, name, slots, width, rank, gate_bias, gated):
   """Returns one array of a bank, with an untrained expert in each slot."""
-  init_array = lambda key: init(key, width, rank, gate_bias=gate_bias)[name]
+  init_array = lambda key: init(
+    key, width, rank, gate_bias=gate_bias, gated=gated
+  )[name]
   return jax.vmap(init_array)(jax.random.split(key, slots))
 
 

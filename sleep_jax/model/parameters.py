@@ -82,6 +82,10 @@ def init_expert(
   rank = config.levels[level - 1].rank
   keys = jax.random.split(key, config.num_layers_of(level))
   init_layer = lambda k: experts.init(
-    k, config.width, rank, gate_bias=config.gate_bias
+    k,
+    config.width,
+    rank,
+    gate_bias=config.gate_bias,
+    gated=config.gated_experts,
   )
   return {str(level): jax.vmap(init_layer)(keys)}

@@ -73,7 +73,7 @@ class Transformer:
   def bank(self, weights: types.Weights, level: int) -> types.Params:
     """Returns the expert bank of a level: name -> `[L, E, ...]`."""
     prefix = f'blocks/levels/{level}/experts/'
-    names = ('A', 'B', 'router', 'bias')
+    names = experts.array_names(self.config.gated_experts)
     return {name: weights.params[prefix + name] for name in names}
 
   def forward(

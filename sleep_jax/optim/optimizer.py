@@ -54,6 +54,37 @@ def make(
   )
 
 
+def only_layers(
+  tx: optax.GradientTransformation, start: float, stop: float
+) -> optax.GradientTransformation:
+  """Returns an optimizer that updates some layers of stacked arrays.
+
+  Gradients of the other layers are set to 0 before clipping, and their updates
+  after weight decay.
+
+  Args:
+    tx: the optimizer.
+    start, stop: shares of the layers, counted from the input on: of 30 layers,
+      0.1 and 0.5 are the layers [3, 15). At least one layer is updated.
+  """
+
+  def mask(tree):
+    def mask_array(x):
+      first = min(round(start * len(x)), len(x) - 1)
+      last = max(round(stop * len(x)), first + 1)
+      layer_L = jnp.arange(len(x))
+      on_L = (layer_L >= first) & (layer_L < last)
+      return jnp.where(on_L.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+    return jax.tree.map(mask_array, tree)
+
+  def update(updates, state, params=None):
+    updates, state = tx.update(mask(updates), state, params)
+    return mask(updates), state
+
+  return optax.GradientTransformation(tx.init, update)
+
+
 def parameter_owner(path: str, *, num_levels: int) -> str:
   """Returns the owner: a level number, 'core', 'expert' or 'adapter'.
 

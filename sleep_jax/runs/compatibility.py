@@ -27,7 +27,8 @@ _MUST_FIT = ('model', 'levels', 'replay.pretrain', 'data.max_prompt')
 # except how experts are chosen (an initial model has no active ones), how
 # programs are compiled, and when levels are updated.
 _MAY_DIFFER = (
-  'router', 'router_spread', 'top_k', 'gate_bias', *config_lib.EXECUTION_FIELDS,
+  'router', 'router_spread', 'top_k', 'gate_bias', 'gated_experts',
+  *config_lib.EXECUTION_FIELDS,
   'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip
 
@@ -42,10 +43,10 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   # Work directories of earlier versions have no `epochs`: days are in steps.
   if not found.get('wake', {}).get('epochs'):
     found = workdir.without(found, ('wake.epochs',))
-  return found
   ability = found.get('ability', {})
   if not any(ability.get(part) for part in ('text', 'reading', 'prompts')):
     found = workdir.without(found, ('ability',))
+  return found
 
 
 def check_workdir(

@@ -33,7 +33,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'attention/out$', (None, 'tensor', mesh_lib.WIDTH)),  # [L, H K, D]
   (r'mlp/(gate|up)$', (None, mesh_lib.WIDTH, 'tensor')),  # [L, D, F]
   (r'mlp/down$', (None, 'tensor', mesh_lib.WIDTH)),  # [L, F, D]
-  (r'experts/A$', (None, None, mesh_lib.WIDTH, None)),  # [L, E, D, R]
+  (r'experts/[AU]$', (None, None, mesh_lib.WIDTH, None)),  # [L, E, D, R]
   (r'experts/B$', (None, None, None, mesh_lib.WIDTH)),  # [L, E, R, D]
   (r'experts/(router|bias)$', ()),
   (r'\d+/A$', (None, mesh_lib.WIDTH, None)),  # Fresh expert [L, D, R].

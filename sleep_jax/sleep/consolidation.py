@@ -60,6 +60,8 @@ class Consolidation(seeding.Seeding):
       )
     if self.settings.into == settings.EXPERT:
       fresh = self.model.init_expert(self.key(state, 0), self.receiver)
+      if self.settings.start == settings.SENDER and self.sender:
+        fresh = self._copy_sender(fresh, sender_next)
     else:
       own = base_params(state.weights.params, self.receiver)
       fresh = {str(self.receiver): jax.tree.map(jnp.copy, own)}
@@ -191,10 +193,36 @@ class Consolidation(seeding.Seeding):
     keys = jax.random.split(
       self.key(state, _RESET_BANK), (num_layers, level.slots)
     )
-    draw = lambda k: experts.init(k, c.width, level.rank, gate_bias=c.gate_bias)
+    draw = lambda k: experts.init(
+      k, c.width, level.rank, gate_bias=c.gate_bias, gated=c.gated_experts
+    )
     bank = jax.vmap(jax.vmap(draw))(keys)
     prefix = f'blocks/levels/{self.sender}/experts/'
     return {prefix + name: leaf for name, leaf in bank.items()}
+
+  def _copy_sender(self, fresh, base):
+    """Returns the fresh expert with the units of the sender's base in it.
+
+    If the expert is smaller, it takes the units of each layer that write most:
+    with the largest norms of their rows of `down`, times those of `up`. If it
+    is larger, the other units stay random and add nothing.
+    """
+    prefix = f'blocks/levels/{self.sender}/base/mlp/'
+    gate_LDF, up_LDF = base[prefix + 'gate'], base[prefix + 'up']
+    down_LFD = base[prefix + 'down']
+    ((level, expert),) = fresh.items()
+    size = min(expert['A'].shape[-1], down_LFD.shape[1])
+    weight_LF = jnp.linalg.norm(down_LFD, axis=2)
+    weight_LF *= jnp.linalg.norm(up_LDF, axis=1)
+    unit_LR = jax.lax.top_k(weight_LF, size)[1]
+    columns = lambda x_LDF: jnp.take_along_axis(x_LDF, unit_LR[:, None], 2)
+    rows_LRD = jnp.take_along_axis(down_LFD, unit_LR[..., None], 1)
+    copied = {
+      'A': expert['A'].at[:, :, :size].set(columns(gate_LDF)),
+      'U': expert['U'].at[:, :, :size].set(columns(up_LDF)),
+      'B': expert['B'].at[:, :size].set(rows_LRD),
+    }
+    return {level: expert | copied}
 
   def _anchor(self, state):
     return state.anchor[str(self.sender)] if self.sender else {}

@@ -11,6 +11,7 @@ TEACHERS = ('anchor', 'next', 'now', 'average', 'context')
 PROMPTS = ('old', 'day')
 CLEARED, UPDATED = 'cleared', 'updated'
 EXPERT, BASE = 'expert', 'base'
+RANDOM, SENDER = 'random', 'sender'
 ERROR, MERGE = 'error', 'merge'
 
 
@@ -100,6 +101,9 @@ class Settings:
     sender_after_sleep: 'cleared' (back to its anchor) or 'updated'.
     into: what is trained: a fresh 'expert', or the receiver's own 'base' (no
       expansion).
+    start: what a fresh expert starts from: 'random' units that add nothing, or
+      a copy of the units of the 'sender', so that the night starts from what
+      the sender does.
     full: what happens when a bank is full: 'error' (refused before the run), or
       'merge' two of its experts.
     average_decay: decay of the teacher 'average' per wake step.
@@ -134,6 +138,7 @@ class Settings:
   block_tokens: int
   block_vocab: int
   imitation: Imitation
+  start: str = RANDOM
 
   @property
   def reads(self) -> bool:

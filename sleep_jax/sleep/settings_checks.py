@@ -65,6 +65,7 @@ def make_settings(
   for name, allowed in (
     ('sender_after_sleep', (settings_lib.CLEARED, settings_lib.UPDATED)),
     ('into', (settings_lib.EXPERT, settings_lib.BASE)),
+    ('start', (settings_lib.RANDOM, settings_lib.SENDER)),
     ('full', (settings_lib.ERROR, settings_lib.MERGE)),
   ):  # fmt: skip
     if getattr(made, name) not in allowed:

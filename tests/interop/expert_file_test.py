@@ -71,6 +71,7 @@ def _logits(model, weights):
   'changes',
   [
     dict(router='sigmoid'), dict(router='always'), dict(router='softmax'),
+    dict(gated_experts=True),
     dict(post_norms=True), dict(pre_norms=False, post_norms=True),
   ],
 )  # fmt: skip

@@ -50,6 +50,7 @@ def _load(folder):
 SHAPES = [
   dict(),
   dict(attention='xla', unroll=2, looped=True, remat='full'),
+  dict(gated_experts=True),
   dict(qk_norm=False, tied=False),
   dict(qk_norm=False, qkv_bias=True),
   dict(qk_norm=False, rope_scaling=(4.0, 1.0, 4.0, 16.0)),

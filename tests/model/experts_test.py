@@ -15,8 +15,9 @@ def _draw(*shape, seed=0):
   return jnp.asarray(np.random.default_rng(seed).normal(size=shape), 'f4')
 
 
-def _bank(slots=E, seed=0):
+def _bank(slots=E, seed=0, gated=False):
   names = dict(A=(D, R), B=(R, D), router=(D,), bias=())
+  names |= dict(U=(D, R)) if gated else {}
   return {
     name: _draw(slots, *shape, seed=seed + i)
     for i, (name, shape) in enumerate(names.items())
@@ -25,7 +26,9 @@ def _bank(slots=E, seed=0):
 
 def _apply(params, x, active, fresh=None, *, router='sigmoid', top_k=0):
   slots = params['A'].shape[0]
-  bank = experts.ExpertBank(slots, R, router, 1.0, top_k, 0.0)
+  bank = experts.ExpertBank(
+    slots, R, router, 1.0, top_k, 0.0, gated='U' in params
+  )
   return bank.apply({'params': params}, x, jnp.asarray(active, 'f4'), fresh)
 
 
@@ -44,6 +47,28 @@ def test_a_bank_is_the_gated_sum_of_its_active_experts():
     gate = 1 / (1 + np.exp(-(x @ p['router'][slot] + p['bias'][slot])))
     y = y + (u * u / (1 + np.exp(-u)) * gate[..., None]) @ p['B'][slot]
   np.testing.assert_allclose(_apply(_bank(), X, [1, 0, 1, 0]), y, atol=1e-5)
+
+
+def test_gated_experts_have_an_up_projection_of_their_own():
+  p = jax.tree.map(np.asarray, _bank(gated=True))
+  x, y = np.asarray(X), 0
+  for slot in (0, 2):
+    gate = x @ p['A'][slot]
+    y = y + (gate / (1 + np.exp(-gate)) * (x @ p['U'][slot])) @ p['B'][slot]
+  args = dict(router='always')
+  found = _apply(_bank(gated=True), X, [1, 0, 1, 0], **args)
+  np.testing.assert_allclose(found, y, atol=1e-5)
+  # With U = A they are the ungated ones; the sum is that of all outputs.
+  same = _bank() | {'U': _bank()['A']}
+  np.testing.assert_allclose(
+    _apply(same, X, [1, 0, 1, 0], _one(same, 1), **args),
+    _apply(_bank(), X, [1, 0, 1, 0], _one(_bank(), 1), **args),
+    atol=1e-5,
+  )
+  gates = jnp.ones((*X.shape[:2], E))
+  each = experts.outputs(X, _bank(gated=True), gates)
+  whole = experts.apply(X, _bank(gated=True), gates)
+  np.testing.assert_allclose(each.sum(2), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize('router', ROUTERS)
@@ -72,7 +97,7 @@ def test_skipping_inactive_groups_changes_no_values_or_gradients():
 
   def apply_all(p, active):
     gates = experts.gates(X, p, active, router='sigmoid', top_k=0, spread=1.0)
-    return experts.apply(X, p['A'], p['B'], gates)
+    return experts.apply(X, p, gates)
 
   for active in ([0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0]):
     active = jnp.asarray(active, 'f4')

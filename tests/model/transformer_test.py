@@ -313,8 +313,8 @@ def test_recorded_inputs_reproduce_the_output_of_the_bank():
     gates = experts.gates(
       x_LBTD[layer], one, active_E, router='sigmoid', top_k=0, spread=1.0
     )
-    each = experts.outputs(x_LBTD[layer], one['A'], one['B'], gates)
-    whole = experts.apply(x_LBTD[layer], one['A'], one['B'], gates)
+    each = experts.outputs(x_LBTD[layer], one, gates)
+    whole = experts.apply(x_LBTD[layer], one, gates)
     np.testing.assert_allclose(each.sum(2), whole, atol=1e-5)
     assert not np.asarray(gates[..., 0]).any()  # Slot 0 is inactive.
   assert x_LBTD.shape == (testing.LAYERS, 8, 10, testing.WIDTH)

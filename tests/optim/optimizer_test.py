@@ -80,3 +80,32 @@ def test_clipping_is_by_the_global_norm_of_the_owner():
   )
   moments = optax.tree.get(state, 'mu')['x']
   np.testing.assert_allclose(moments, [3.0, 4.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'share, layers',
+  [((0.25, 0.75), [1, 2]), ((0.0, 0.1), [0]), ((1.0, 1.0), [3])],
+)
+def test_only_some_layers_are_updated(share, layers):
+  """The others keep every bit, and do not count for clipping or decay."""
+  make = lambda: optimizer.make(learning_rate=0.1, weight_decay=0.5, clip=1.0)
+  random = np.random.default_rng(0)
+  whole = {
+    'a': jnp.asarray(random.normal(size=(4, 2, 3)), 'f4'),
+    'b': jnp.asarray(random.normal(size=(4, 5)), 'f4'),
+  }
+  grads = {name: 3 * leaf + 1 for name, leaf in whole.items()}
+  part = lambda tree: {
+    name: leaf[np.array(layers)] for name, leaf in tree.items()
+  }
+  tx = optimizer.only_layers(make(), *share)
+  found, _ = optimizer.update(tx, whole, tx.init(whole), grads)
+  tx = make()
+  expected, _ = optimizer.update(
+    tx, part(whole), tx.init(part(whole)), part(grads)
+  )
+  others = np.array([n for n in range(4) if n not in layers])
+  for name, leaf in found.items():
+    np.testing.assert_allclose(part(found)[name], expected[name], rtol=1e-6)
+    assert not np.array_equal(part(found)[name], part(whole)[name])
+    np.testing.assert_array_equal(leaf[others], whole[name][others])

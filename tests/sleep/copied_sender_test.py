@@ -1,0 +1,108 @@
+"""A night whose fresh expert starts as a copy of the sender's units."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax import errors
+from sleep_jax import types as types_lib
+from sleep_jax.learner import checks
+from sleep_jax.model import transformer
+from sleep_jax.sleep import settings
+from tests import testing
+from tests.sleep import nights
+
+HIDDEN = nights.tiny().config.levels[1].hidden
+
+
+@functools.cache
+def _model(rank):
+  """Returns the model of `nights`, with experts of this rank at level 3."""
+  found = nights.tiny(
+    arrangement='independent', router='always', gated_experts=True
+  ).config
+  levels = *found.levels[:2], dataclasses.replace(found.levels[2], rank=rank)
+  return transformer.Transformer(dataclasses.replace(found, levels=levels))
+
+
+def _state(rank):
+  """Returns a state whose sender added nothing at its last waking."""
+  state = nights.awake_state(model=_model(rank))
+  down = 'blocks/levels/2/base/mlp/down'
+  anchor = dict(state.anchor['2'])
+  anchor[down] = jnp.zeros_like(anchor[down])
+  active_NE = state.weights.active_NE.at[1].set(0)
+  return state.replace(
+    anchor=state.anchor | {'2': anchor},
+    weights=state.weights.replace(active_NE=active_NE),
+  )
+
+
+def _states(model, weights):
+  tokens_BT = testing.batch().tokens_BT
+  length_B = jnp.full((len(tokens_BT),), tokens_BT.shape[1])
+  rows = types_lib.model_inputs(tokens_BT, length_B)
+  return np.asarray(jax.jit(model.states)(weights, *rows))
+
+
+@pytest.mark.parametrize('extra', [0, 3])
+def test_the_student_starts_as_the_model_of_the_evening(extra):
+  """With the due update applied. More units than needed change nothing."""
+  model = _model(HIDDEN + extra)
+  night = nights.make_consolidation(model=model, start='sender')
+  asleep = night.fall_asleep(_state(HIDDEN + extra))
+  evening = night.teacher(asleep, 'next')
+  assert (
+    np.abs(
+      _states(model, evening) - _states(model, night.teacher(asleep, 'anchor'))
+    ).max()
+    > 0.1
+  )
+  for weights in (night.student(asleep), night.committed(asleep)):
+    np.testing.assert_allclose(
+      _states(model, weights), _states(model, evening), atol=1e-5
+    )
+
+
+def test_a_smaller_expert_takes_the_units_that_write_most():
+  state, rank = _state(2), 2
+  night = nights.make_consolidation(model=_model(rank), start='sender')
+  asleep = night.fall_asleep(state)
+  base = asleep.night.sender_next
+  mlp = {
+    name: np.asarray(base[f'blocks/levels/2/base/mlp/{name}'])
+    for name in ('gate', 'up', 'down')
+  }
+  size_LF = np.linalg.norm(mlp['down'], axis=2) * np.linalg.norm(
+    mlp['up'], axis=1
+  )
+  fresh = asleep.night.fresh['3']
+  equal = np.testing.assert_array_equal
+  for layer, size_F in enumerate(size_LF):
+    units = np.argsort(size_F)[::-1][:rank]
+    np.testing.assert_array_equal(
+      fresh['A'][layer], mlp['gate'][layer][:, units]
+    )
+    equal(fresh['U'][layer], mlp['up'][layer][:, units])
+    equal(fresh['B'][layer], mlp['down'][layer][units])
+
+
+def test_configs_in_which_a_copy_would_do_something_else_are_refused():
+  good = nights.make_settings(start='sender')
+  checks.check_copied_sender(good, _model(2).config)
+  with pytest.raises(errors.ConfigError) as error:
+    checks.check_copied_sender(
+      dataclasses.replace(good, sender_after_sleep=settings.UPDATED),
+      nights.tiny().config,
+    )
+  for field in (
+    "config.consolidate.sender_after_sleep is 'updated', not 'cleared'",
+    "config.model.arrangement is 'sequential', not 'independent'",
+    'config.model.gated_experts is False, not True',
+    "config.model.router is 'sigmoid', not 'always'",
+  ):
+    assert field in str(error.value)
