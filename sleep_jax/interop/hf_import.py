@@ -10,6 +10,8 @@ way: a model with NaN would write the same token again and again.
 """
 
 import functools
+import math
+import mmap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -249,8 +251,8 @@ def _describe_infinite(reader, tensor, dtype) -> str:
 def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
   """Loads one array by assembling each device's part on that device.
 
-  A small part is assembled in host memory, a large one on the device block by
-  block.
+  A part that is small, or for a CPU, is assembled in host memory, which a CPU
+  then uses without a copy. Others are assembled on the device block by block.
 
   Args:
     reader: of the files.
@@ -266,12 +268,12 @@ def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
     )
     part_shape = tuple(s.stop - s.start for s in index)
     num_bytes = np.prod(part_shape) * jnp.dtype(dtype).itemsize
-    small = num_bytes <= reader.block_bytes
-    write = _write_on_host if small else _write_on_device
+    on_host = _is_cpu(device) or num_bytes <= reader.block_bytes
+    write = _write_on_host if on_host else _write_on_device
     part = (
-      np.zeros(part_shape, jnp.dtype(dtype))
-      if small
-      else _zeros(part_shape, dtype, device)
+      _zeros_for_cpu(part_shape, jnp.dtype(dtype))
+      if on_host
+      else jnp.zeros(part_shape, dtype, device=device)
     )
     for tensor, source in sources:
       at = source.index
@@ -287,11 +289,19 @@ def _load_array(reader, sources, shape, sharding, dtype) -> jax.Array:
   return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
-def _zeros(shape, dtype, device) -> jax.Array:
-  if device.platform != 'cpu':
-    return jnp.zeros(shape, dtype, device=device)
-  # As above, but a compilation for each shape would take 2 MB that stay.
-  return jax.device_put(np.broadcast_to(np.zeros((), dtype), shape), device)
+def _is_cpu(device) -> bool:
+  return device.platform == 'cpu'
+
+
+def _zeros_for_cpu(shape, dtype) -> np.ndarray:
+  """Returns zeros at an address that a CPU device takes over as it is.
+
+  They are a mapping of their own, because NumPy asks for huge pages, which the
+  system may need ten times as long to provide.
+  """
+  size = math.prod(shape) * dtype.itemsize
+  memory = mmap.mmap(-1, max(size, 1))
+  return np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
 
 
 def _write_on_host(part, rows, begin):
@@ -301,7 +311,7 @@ def _write_on_host(part, rows, begin):
 
 
 def _write_on_device(part, rows, begin):
-  rows = jax.device_put(rows, part.device)
+  rows = jax.device_put(np.ascontiguousarray(rows), part.device)
   # Wait for the write: otherwise slices accumulate in memory.
   return _update_slice(part, rows, begin).block_until_ready()
 

@@ -162,6 +162,19 @@ def test_super_blocks_are_read_in_parts(tmp_path, kind, head_size):
       np.testing.assert_array_equal(np.concatenate(blocks), expected)
 
 
+@pytest.mark.parametrize('kind', ['Q4_0', 'Q4_1', 'Q8_0'])
+def test_fast_dequantization_gives_the_bits_of_gguf(kind):
+  number = gguf.GGMLQuantizationType[kind]
+  _, size = gguf.GGML_QUANT_SIZES[number]
+  raw = np.random.default_rng(0).integers(0, 256, (64, 5 * size)).astype('u1')
+  with np.errstate(all='ignore'):  # Scales of any bits, also NaN.
+    expected = gguf.quants.dequantize(raw, number)
+    found = gguf_tensor.dequantize(raw, kind).reshape(expected.shape)
+  assert found.dtype == np.float32
+  np.testing.assert_array_equal(found, expected)
+  assert np.isfinite(expected).mean() > 0.9
+
+
 def test_a_tensor_is_read_in_small_blocks(tmp_path):
   raw = np.zeros((2048, 1088), 'u1')  # 8 MB in float32.
   path = tmp_path / 'raw'

@@ -10,7 +10,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from sleep_jax import types
-from sleep_jax.interop import hf_names, tensor_file
+from sleep_jax.interop import hf_import, hf_names, tensor_file
 from sleep_jax.model import streaming
 from tests import hf_files, testing
 
@@ -199,6 +199,10 @@ def test_several_files_and_devices_give_the_same_weights(
   assert kernel.addressable_shards[0].data.size * fsdp * tensor == kernel.size
   # Small blocks give the same weights as well.
   monkeypatch.setattr(tensor_file, 'BLOCK_BYTES', 200)
+  _, sliced = hf_files.load(tmp_path / 'many', mesh=mesh)
+  assert testing.same(jax.device_get(whole), jax.device_get(sliced))
+  # Assembled on the device too, as on a GPU.
+  monkeypatch.setattr(hf_import, '_is_cpu', lambda device: False)
   _, sliced = hf_files.load(tmp_path / 'many', mesh=mesh)
   assert testing.same(jax.device_get(whole), jax.device_get(sliced))
 
