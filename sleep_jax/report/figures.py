@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sleep_jax.evaluate import cycles, retention
+from sleep_jax.evaluate import ability_summary, cycles, retention
 from sleep_jax.report import day_names, html, plots, svg
 
 Run = dict[str, Any]
@@ -25,7 +25,7 @@ _LARGE, _MIDDLE, _SMALL = (616, 400), (440, 200), (344, 200)  # Pixels.
 
 
 def curves(groups: Groups, styles: Styles) -> dict[str, html.Figure]:
-  """Returns the plots over cycles of accuracy, harm and held-out loss."""
+  """Returns the plots over cycles of accuracy, harm, losses and ability."""
   begun = {
     name: [run for run in runs if len(run['evaluations']) > 1]
     for name, runs in groups.items()
@@ -54,6 +54,18 @@ def curves(groups: Groups, styles: Styles) -> dict[str, html.Figure]:
     'drift': (
       'KL(initial || current model), nats per token',
       scores(_field('kl_initial')), _SMALL, (0,),
+    ),
+    'text': (
+      'Perplexity of ordinary text, change in %',
+      scores(_ability('text', 'change', 100)), _SMALL, (0,),
+    ),
+    'everyday': (
+      'KL(first || current model) on everyday answers, nats',
+      scores(_ability('everyday', 'kl')), _SMALL, (0,),
+    ),
+    'reading': (
+      'Reading, change of the share answered',
+      scores(_ability('reading', 'change')), _SMALL, (0,),
     ),
   }  # fmt: skip
   figures = {}
@@ -230,6 +242,17 @@ def _field(name: str) -> Read:
     del begun
     value = evaluation.get(name)
     return math.nan if value is None else value
+
+  return read
+
+
+def _ability(part: str, name: str, scale: float = 1) -> Read:
+  """Returns a reader of a number of the ability, on the sets of a morning."""
+
+  def read(evaluation: dict[str, Any], begun: int) -> float:
+    del begun
+    found = (evaluation.get(ability_summary.KEY) or {}).get(part) or {}
+    return scale * found.get(name, math.nan)
 
   return read
 

@@ -15,7 +15,7 @@ def nights(groups: figures.Groups, teachers: list[str]) -> html.Table:
       f'{key} {text_format.value(value)}'
       for key, value in (night.get('guard') or {}).items()
     )
-    reasons = [night['reason'], f'guard accuracy: {guard}' if guard else '']
+    reasons = [night['reason'], f'guard: {guard}' if guard else '']
     rows.append(
       [
         _title(run),

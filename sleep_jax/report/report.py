@@ -11,6 +11,7 @@ from typing import Any
 
 from sleep_jax.evaluate import cycles, retention
 from sleep_jax.report import (
+  ability,
   day_names,
   day_tables,
   dreams,
@@ -88,6 +89,8 @@ def write(
     scores=tables.scores(groups, styles),
     meanings=tables.MEANINGS,
     further=tables.further(groups, styles),
+    ability=ability.table(groups, styles),
+    mornings=ability.mornings(groups),
     curves=figures.curves(groups, styles),
     matrices=figures.matrices(groups, styles),
     nights=figures.nights(groups, styles, teacher_styles),

@@ -6,7 +6,7 @@ import rich.padding
 import rich.table
 
 from sleep_jax.evaluate import cycles
-from sleep_jax.report import figures, tables, text_losses
+from sleep_jax.report import ability, figures, tables, text_losses
 
 WIDTH = 100  # Characters, where the output is not a terminal.
 _ROOMY = 88  # From this width on, columns are two spaces apart.
@@ -25,6 +25,9 @@ Accuracies are fractions of probe questions answered correctly (0 to 1), means \
 over the finished seeds; ± is half the 95 % confidence interval. ↑ higher is \
 better, ↓ lower is better, * best of the column, - unknown. A change below 0 \
 is a loss."""
+_ABILITY = """\
+What the model could do before, against the first model on the same texts and \
+questions."""
 _UNFINISHED = """\
 Strategies without a finished seed show the state of all their seeds so far."""
 
@@ -42,23 +45,44 @@ def table(groups: figures.Groups) -> str:
   console = rich.console.Console(highlight=False, markup=False, emoji=False)
   if not console.is_terminal:
     console.width = WIDTH
-  columns, legend = COLUMNS, _LEGEND
+  columns: tuple[tables.Metric, ...] = COLUMNS
+  legend = _LEGEND
   if groups and not text_losses.has_scores(groups):
     columns, legend = text_losses.COLUMNS, text_losses.LEGEND
     groups = text_losses.with_losses(groups)
+  with console.capture() as capture:
+    console.print(_results(groups, columns, console.width))
+    console.print()
+    console.print(legend)
+    _print_meanings(console, columns[:-1])
+    if ability.is_measured(groups):
+      console.print()
+      console.print(_results(groups, ability.COLUMNS, console.width))
+      console.print()
+      console.print(_ABILITY)
+      _print_meanings(console, ability.COLUMNS)
+    if any(map(tables.statuses, groups.values())):
+      console.print(_UNFINISHED)
+  return '\n'.join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _results(
+  groups: figures.Groups, columns: tuple[tables.Metric, ...], width: int
+) -> rich.table.Table:
+  """Returns the table: a row per strategy, a column per metric."""
   best = {metric.key: tables.find_best(groups, metric) for metric in columns}
   best[tables.MINUTES.key] = set()  # Doing nothing is fastest.
   results = rich.table.Table(
     box=rich.box.SIMPLE_HEAD,
     show_edge=False,
     pad_edge=False,
-    padding=(0, 0, 0, 1 if console.width >= _ROOMY else 0),
+    padding=(0, 0, 0, 1 if width >= _ROOMY else 0),
   )
   results.add_column('strategy,\nfinished\nseeds', no_wrap=True)
   for metric in columns:
-    width = max(7, *map(len, metric.heading.split()))  # 7: '-0.123*'.
+    least = max(7, *map(len, metric.heading.split()))  # 7: '-0.123*'.
     results.add_column(
-      metric.heading, justify='right', overflow='fold', width=width
+      metric.heading, justify='right', overflow='fold', width=least
     )
   for name, runs in groups.items():
     num_finished = len(runs) - len(tables.unfinished(runs))
@@ -66,16 +90,15 @@ def table(groups: figures.Groups) -> str:
       f'{name}\n{num_finished} of {len(runs)}',
       *(_number(metric, runs, name in best[metric.key]) for metric in columns),
     )
-  with console.capture() as capture:
-    console.print(results)
-    console.print()
-    console.print(legend)
-    for metric in columns[:-1]:
-      line = f'{metric.name}: {metric.meaning}'
-      console.print(rich.padding.Padding(line, (0, 0, 0, 2)))
-    if any(map(tables.statuses, groups.values())):
-      console.print(_UNFINISHED)
-  return '\n'.join(line.rstrip() for line in capture.get().splitlines())
+  return results
+
+
+def _print_meanings(
+  console: rich.console.Console, columns: tuple[tables.Metric, ...]
+) -> None:
+  for metric in columns:
+    line = f'{metric.name}: {metric.meaning}'
+    console.print(rich.padding.Padding(line, (0, 0, 0, 2)))
 
 
 def _number(

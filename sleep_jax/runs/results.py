@@ -6,7 +6,7 @@ Both files are replaced whole, so a reader never sees half of one.
 from collections.abc import Sequence
 from typing import Any
 
-from sleep_jax.evaluate import retention
+from sleep_jax.evaluate import ability_summary, retention
 from sleep_jax.report import report
 from sleep_jax.runtime import processes
 from sleep_jax.storage import workdir
@@ -56,6 +56,7 @@ class Results:
       status: 'under way' or 'finished'.
     """
     summary = retention.summarize(record['evaluations'], record['cost'])
+    summary |= ability_summary.summarize(record['evaluations'])
     if rate is not None:
       summary['learning_rate'] = rate
     last = record['evaluations'][-1] if record['evaluations'] else {}

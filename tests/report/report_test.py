@@ -262,7 +262,7 @@ class TestPage:
     discarded['ledger'].append(make_entry(3, 'discarded', 2))
     _, text = draw([discarded])
     assert 'discarded' in text
-    assert 'old probes fell; guard accuracy: before 0.98, after 0.9' in text
+    assert 'old probes fell; guard: before 0.98, after 0.9' in text
 
   def test_seeds_with_the_same_expert_history_share_a_figure(self, draw):
     _, text = draw([make_run(seed=0), make_run(seed=1)])
