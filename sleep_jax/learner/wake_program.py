@@ -118,7 +118,8 @@ def _make_likelihood(config, model) -> step_lib.Likelihood:
   """Returns the token log-likelihood, with logits in blocks if configured."""
   tokens = config.wake.block_tokens
 
-  def likelihood(weights, tokens_BT, *inputs):
+  def likelihood(weights, tokens_BT, segments_BT, positions_BT, loss_BT):
+    inputs = segments_BT, positions_BT
     if not tokens:
       logits_BTV = model.forward(weights, tokens_BT, *inputs)
       return losses.log_likelihood(logits_BTV, tokens_BT)
@@ -126,10 +127,16 @@ def _make_likelihood(config, model) -> step_lib.Likelihood:
     # All positions are scored, so that a block has a round size; the last one
     # has no next token and is dropped.
     next_BT = jnp.roll(tokens_BT, -1, 1)
+    logits = functools.partial(model.logits, weights)
+    if config.data.loss_on == 'response':
+      next_loss_BT = jnp.roll(loss_BT, -1, 1).at[:, -1].set(0)
+      return chunked_losses.target_log_likelihood(
+        states_BTD, next_BT, next_loss_BT, logits, tokens=tokens
+      )[:, :-1]
     score_BT = chunked_losses.log_likelihood(
       states_BTD,
       next_BT,
-      functools.partial(model.logits, weights),
+      logits,
       tokens=tokens,
       place=functools.partial(model.place, 'block'),
     )

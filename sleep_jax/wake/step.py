@@ -24,9 +24,9 @@ from sleep_jax.replay import buffer
 
 Array = types.Array
 State = state_lib.State
-# (weights, tokens_BT, segments_BT, positions_BT) -> log-probability of each
-# token but the first, `[B, T - 1]`.
-Likelihood = Callable[[types.Weights, Array, Array, Array], Array]
+# (weights, tokens_BT, segments_BT, positions_BT, loss_BT) -> log-probability of
+# each token but the first, `[B, T - 1]`; any number where `loss_BT` is 0.
+Likelihood = Callable[[types.Weights, Array, Array, Array, Array], Array]
 # (state) -> the state, a further term of the loss as a function of the weights,
 # and the numbers of `tokens` read and `written` for it.
 Penalty = Callable[
@@ -78,7 +78,8 @@ def make(
 
     def loss_fn(params, rows):
       *inputs, loss_BT = rows
-      score_BT = likelihood(state.weights.with_params(params), *inputs)
+      weights = state.weights.with_params(params)
+      score_BT = likelihood(weights, *inputs, loss_BT)
       return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
 
     trainable = state.weights.trainable

@@ -101,6 +101,33 @@ def test_likelihoods_in_blocks_equal_those_of_full_logits(num, tokens):
   testing.close(found, expected)
 
 
+@pytest.mark.parametrize('tokens', [1, 4, 5, 64])
+@pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
+def test_blocks_of_targets_give_the_same_loss_and_gradient(tokens, share):
+  random = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+  x_BTD, head_VD = draw(3, 7, 8), draw(11, 8)
+  tokens_BT = jnp.asarray(random.integers(0, 11, (3, 7)))
+  target_BT = jnp.asarray(random.uniform(size=(3, 7)) < share, jnp.float32)
+
+  def in_full(x_BTD, head_VD):
+    return target_BT * losses.token_log_likelihood(x_BTD @ head_VD.T, tokens_BT)
+
+  def in_blocks(x_BTD, head_VD):
+    return chunked_losses.target_log_likelihood(
+      x_BTD, tokens_BT, target_BT, lambda x: x @ head_VD.T, tokens=tokens
+    )
+
+  weight_BT = draw(3, 7)
+  value = lambda function: jax.jit(
+    jax.value_and_grad(
+      lambda *args: jnp.sum(weight_BT * function(*args)), argnums=(0, 1)
+    )
+  )(x_BTD, head_VD)
+  testing.close(value(in_blocks), value(in_full))
+  testing.close(in_blocks(x_BTD, head_VD), in_full(x_BTD, head_VD))
+
+
 def test_indivisible_micro_batches_are_refused():
   c = testing.config()
   c.wake.micro_batches = 3

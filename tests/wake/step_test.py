@@ -25,8 +25,7 @@ DEEP = {3: (1, 2, 4), 4: (1, 3, 6, 12), 5: (2, 4, 8, 16, 16)}
 RATES, FACTORS = (0.5, 0.3, 0.2, 0.1, 0.05), (1.0, -0.7, 0.5, 1.3, 0.9)
 
 
-def _likelihood(weights, tokens_BT, segments_BT, positions_BT):
-  del segments_BT, positions_BT
+def _likelihood(weights, tokens_BT, *_):
   total = sum(FACTORS[int(name) - 1] * w for name, w in weights.params.items())
   return losses.log_likelihood(total[tokens_BT], tokens_BT)
 
@@ -221,8 +220,10 @@ def test_in_the_model_only_the_bases_that_are_due_change():
   }
   own = lambda n: {p: weights.params[p] for p in owned_paths[n]}
   txs = dict.fromkeys(owned_paths, optimizer.make(learning_rate=1e-2))
-  likelihood = lambda weights, tokens_BT, *where: losses.log_likelihood(
-    model.forward(weights, tokens_BT, *where), tokens_BT
+  likelihood = lambda weights, tokens_BT, segments, positions, _: (
+    losses.log_likelihood(
+      model.forward(weights, tokens_BT, segments, positions), tokens_BT
+    )
   )
   step = jax.jit(
     step_lib.make(likelihood, owned_paths, txs, {'1': 1, '2': 2}, age_groups=())
