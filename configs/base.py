@@ -244,5 +244,6 @@ def get_config() -> ml_collections.ConfigDict:
   c.writers = ()  # Optional metric writers: 'tensorboard', 'wandb'.
   # Devices per mesh axis; -1 uses all remaining devices.
   c.mesh = dict(data=-1, fsdp=1, sequence=1, tensor=1)
-  c.compile_cache = ''  # Folder that keeps compiled programs; '' keeps none.
+  # Folder that keeps compiled programs; '' is in the user's cache, 'off' none.
+  c.compile_cache = ''
   return c

@@ -28,6 +28,7 @@ from sleep_jax.interop import (
 )
 from sleep_jax.model import streaming
 from sleep_jax.runs import expert_history, session
+from sleep_jax.storage import compile_cache
 
 FORMATS = ('hf', 'gguf-f16', 'gguf-q8_0', 'experts')
 
@@ -68,6 +69,7 @@ def load(
     MissingFileError: `source` is not a model, a run or a saved learner.
     UsageError: it cannot be read.
   """
+  compile_cache.start('' if config is None else config.compile_cache)
   opened = session.Session(
     source, workdir, config=config, seed=seed, strategy=strategy, dtype=dtype,
     verbose=verbose,

@@ -101,7 +101,9 @@ def _inspect():
 
 def _in():
   from sleep_jax.runs import hf_start
+  from sleep_jax.storage import compile_cache
 
+  compile_cache.start(_CONFIG.value.compile_cache)
   hf_start.import_model(_CONFIG.value, _TO.value, _MODEL.value)
   print(f'written: {_TO.value}; start from it with --config.pretrain.restore')
 

@@ -46,6 +46,13 @@ class ModelFileWarning(SleepJaxError, UserWarning):
   """
 
 
+class CacheWarning(SleepJaxError, UserWarning):
+  """Compiled programs cannot be kept for the next process.
+
+  It is issued like `ModelFileWarning`.
+  """
+
+
 class WorkdirError(SleepJaxError, ValueError):
   """A work directory cannot be used: damaged, or of another config."""
 

@@ -111,16 +111,13 @@ def _out_of_memory(error: Exception) -> errors.OutOfMemoryError:
 
 
 def _run(stop):
-  import jax
-
   from sleep_jax.report import report
   from sleep_jax.runs import study
   from sleep_jax.runtime import processes
+  from sleep_jax.storage import compile_cache
 
   config = _CONFIG.value
-  if config.compile_cache:
-    jax.config.update('jax_compilation_cache_dir', config.compile_cache)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  compile_cache.start(config.compile_cache)
   made = study.Study(
     config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
     profile=_PROFILE.value, accept_changed_days=_ACCEPT.value,
