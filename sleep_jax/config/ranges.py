@@ -104,7 +104,8 @@ _OPTIMIZER = {
 _TEACHER = {
   'sequences': _count(1), 'draws': _count(1), 'bos_share': SHARE,
   'pretrain_share': Rule(float, 0, 1, also=(-1,)), 'splice_share': SHARE,
-  'cut_share': SHARE, 'template_share': SHARE,
+  'cut_share': SHARE, 'template_share': SHARE, 'max_length': _count(0),
+  'max_new': _count(0),
 }  # fmt: skip
 _ADAPTER = {
   'rank': _count(1), 'alpha': POSITIVE, 'targets[*]': TEXT,

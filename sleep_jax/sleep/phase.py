@@ -93,33 +93,38 @@ class SleepPhase(abc.ABC):
     return 0
 
   def states(
-    self, weights: types.Weights, rollout: types.Rollout, shift: int = -1
+    self,
+    weights: types.Weights,
+    rollout: types.Rollout,
+    shift: int = -1,
+    num: int = 0,
   ) -> Array:
     """Returns the head's inputs for the generated tokens, `[B, G, D]`.
 
     Args:
       weights: of the model that reads the sequences.
-      rollout: sequences; G is `settings.max_new`.
+      rollout: sequences.
       shift: 0 for the states at the generated tokens, -1 for those one place
         earlier, which predict them.
+      num: G, the largest number of generated tokens; 0: `settings.max_new`.
     """
     tokens, segments, positions = types.model_inputs(
       rollout.tokens_BT, rollout.length_B
     )
     first_B1 = rollout.prompt_length_B[:, None] + shift
-    at_BG = first_B1 + jnp.arange(self.settings.max_new)[None]
+    at_BG = first_B1 + jnp.arange(num or self.settings.max_new)[None]
     at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
     return self.model.states_at(weights, tokens, segments, positions, at_BG)
 
   def with_teacher_states(
-    self, weights: types.Weights, rollout: types.Rollout
+    self, weights: types.Weights, rollout: types.Rollout, num: int = 0
   ) -> types.Rollout:
-    """Returns the rollout with the head's inputs of its teacher.
+    """Returns the rollout with the head's inputs of its teacher, see `states`.
 
     They are computed once per sequence, so an update only runs the student.
     """
     return rollout.replace(
       states_BGD=self.states(
-        weights, document_context.prepend_to_rollout(rollout)
+        weights, document_context.prepend_to_rollout(rollout), num=num
       )
     )

@@ -27,28 +27,37 @@ class Rehearsal(phase.SleepPhase):
   """Samples the sequences that a sleep phase learns from."""
 
   def empty_rollouts(
-    self, weights: types.Weights, num: int, *, document: int = 0
+    self,
+    weights: types.Weights,
+    num: int,
+    teacher: settings_lib.Teacher,
+    *,
+    document: int = 0,
   ) -> types.Rollout:
     """Allocates `num` sequences and the head's inputs of their teacher.
 
     Args:
       weights: of the shapes that a teacher has.
       num: number of sequences.
+      teacher: who writes them.
       document: width in tokens of the documents in front; 0 for none.
     """
-    context = None
+    own, context = self.settings.of_teacher(teacher), None
     if document:
       context = types.Texts(
         tokens_BT=jnp.zeros((num, document), jnp.int32),
         length_B=jnp.ones((num,), jnp.int32),
       )
     empty = types.Rollout(
-      tokens_BT=jnp.zeros((num, self.settings.max_length), jnp.int32),
+      tokens_BT=jnp.zeros((num, own.max_length), jnp.int32),
       prompt_length_B=jnp.zeros((num,), jnp.int32),
       length_B=jnp.zeros((num,), jnp.int32),
       context=context,
     )
-    read = jax.eval_shape(self.with_teacher_states, weights, empty)
+    read = jax.eval_shape(
+      lambda *args: self.with_teacher_states(*args, num=own.max_new),
+      weights, empty,
+    )  # fmt: skip
     return empty.replace(states_BGD=jnp.zeros_like(read.states_BGD))
 
   def sample_rollouts(
@@ -77,8 +86,8 @@ class Rehearsal(phase.SleepPhase):
     """
     prompts = self._draw_prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
-    new = self._sample(weights, prompts, write_key)
-    return prompts, self.with_teacher_states(weights, new)
+    new = self._sample(weights, prompts, write_key, teacher)
+    return prompts, self._with_states(weights, new, teacher)
 
   def sample_round(
     self, state: State, key: Array
@@ -117,10 +126,12 @@ class Rehearsal(phase.SleepPhase):
 
         def by_student(prompts=prompts, teacher=teacher, key=student_key):
           without_document = prompts.replace(context=None)
-          sampled = self._sample(self.student(state), without_document, key)
+          sampled = self._sample(
+            self.student(state), without_document, key, teacher
+          )
           weights = self.teacher(state, teacher.teacher)
-          return self.with_teacher_states(
-            weights, sampled.replace(context=prompts.context)
+          return self._with_states(
+            weights, sampled.replace(context=prompts.context), teacher
           )
 
         on_policy = jax.lax.cond(
@@ -134,12 +145,13 @@ class Rehearsal(phase.SleepPhase):
 
   def _draw_prompts(self, state, teacher, key):
     age_groups, since, until = self.prompt_window(state, teacher.prompts)
+    own = self.settings.of_teacher(teacher)
     prompts = prompts_lib.draw(
       state.replay,
       self.templates,
       key,
       num=teacher.draws,
-      width=self.settings.prompt_width,
+      width=min(self.settings.prompt_width, own.max_length),
       bos=self.bos,
       age_groups=age_groups,
       since=since,
@@ -152,12 +164,18 @@ class Rehearsal(phase.SleepPhase):
     )
     return prompts if teacher.reads else prompts.replace(context=None)
 
-  def _sample(self, weights, prompts, key):
+  def _sample(self, weights, prompts, key, teacher=None):
     """Samples on prompts, with their documents in front if they have any."""
+    settings = self.settings
+    settings = settings if teacher is None else settings.of_teacher(teacher)
     return document_sampling.sample(
-      self.model, weights, prompts, key, settings=self.settings, eos=self.eos,
-      temperature=self.settings.temperature,
+      self.model, weights, prompts, key, settings=settings, eos=self.eos,
+      temperature=settings.temperature,
     )  # fmt: skip
+
+  def _with_states(self, weights, rollout, teacher):
+    num = self.settings.of_teacher(teacher).max_new
+    return self.with_teacher_states(weights, rollout, num)
 
 
 def _num_generated(rollout):

@@ -46,7 +46,7 @@ class Seeding(rehearsal.Rehearsal):
 
     def allocate(teacher, num):
       document = self.document_length(state, teacher)
-      return self.empty_rollouts(state.weights, num, document=document)
+      return self.empty_rollouts(state.weights, num, teacher, document=document)
 
     return state_lib.Night(
       update=jnp.zeros((), jnp.int32), fresh=fresh, opt=self.tx.init(fresh),
@@ -90,8 +90,10 @@ class Seeding(rehearsal.Rehearsal):
         pools, rollouts, priorities, update_key, s, num_rounds=num_rounds,
         on_policy=on_policy,
       )  # fmt: skip
-      sizes = {name: _num_generated(row, s.max_new)
-               for name, row in rows.items()}  # fmt: skip
+      sizes = {
+        t.name: _num_generated(rows[t.name], s.of_teacher(t).max_new)
+        for t in s.teachers
+      }
       (loss, (parts, distances)), grads = gradient_accumulation.value_and_grad(
         lambda fresh, some: self._loss(fresh, frozen, night, sizes, *some),
         fresh, (rows, own), num=s.micro_batches,
@@ -230,7 +232,7 @@ class Seeding(rehearsal.Rehearsal):
         self.teacher(state, teacher.teacher), student, rollout.states_BGD,
         student_BGD,
       )  # fmt: skip
-      mask_BG = losses.generated_mask(rollout, s.max_new)
+      mask_BG = losses.generated_mask(rollout, s.of_teacher(teacher).max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)
       distances[teacher.name] = part_B / jnp.maximum(jnp.sum(mask_BG, 1), 1)
       part, size = jnp.sum(part_B), sizes[teacher.name]
@@ -247,18 +249,23 @@ class Seeding(rehearsal.Rehearsal):
     return loss, (parts, distances)
 
   def _states_by_width(self, weights, rollouts):
-    """Returns `states` of each rollout; equal widths share a forward pass."""
+    """Returns `states` of each teacher's rollout.
+
+    Equal widths share a forward pass.
+    """
+    nums = [self.settings.of_teacher(t).max_new for t in self.settings.teachers]
     widths = [rollout.tokens_BT.shape[1] for rollout in rollouts]
     found: dict[int, Array] = {}
     for width in sorted(set(widths)):
       at = [i for i, own in enumerate(widths) if own == width]
       rows = [rollouts[i] for i in at]
       states_BGD = self.states(
-        weights, jax.tree.map(lambda *x: jnp.concatenate(x), *rows)
-      )
+        weights, jax.tree.map(lambda *x: jnp.concatenate(x), *rows),
+        num=max(nums[i] for i in at),
+      )  # fmt: skip
       ends = list(itertools.accumulate(len(row.length_B) for row in rows))
       found |= dict(zip(at, jnp.split(states_BGD, ends[:-1]), strict=True))
-    return [found[i] for i in range(len(rollouts))]
+    return [found[i][:, : nums[i]] for i in range(len(rollouts))]
 
   def _model_functions(self, weights):
     return imitation.ModelFunctions(

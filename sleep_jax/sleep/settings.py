@@ -29,6 +29,8 @@ class Teacher:
     draws: sequences that it writes per round.
     bos_share, pretrain_share, splice_share, cut_share, template_share: shares
       of its prompts, see `replay.prompts.draw`.
+    max_length, max_new: of its sequences, in place of those of `Settings`; 0
+      for the same. Shorter ones save the padding of short answers.
   """
 
   teacher: str
@@ -40,6 +42,8 @@ class Teacher:
   splice_share: float = 0.0
   cut_share: float = 0.0
   template_share: float = 0.0
+  max_length: int = 0
+  max_new: int = 0
 
   @property
   def name(self) -> str:
@@ -140,6 +144,14 @@ class Settings:
   imitation: Imitation
   start: str = RANDOM
 
+  def of_teacher(self, teacher: Teacher) -> 'Settings':
+    """Returns the settings with the lengths of a teacher's sequences."""
+    return dataclasses.replace(
+      self,
+      max_length=teacher.max_length or self.max_length,
+      max_new=teacher.max_new or self.max_new,
+    )
+
   @property
   def reads(self) -> bool:
     """Whether a teacher has documents in its prompts."""
@@ -158,11 +170,17 @@ class Settings:
   @property
   def rows(self) -> int:
     """Number of sequences that one update reads."""
-    m, pairs = self.imitation, len(self.teachers)
-    completions = pairs * m.cuts * m.completions if m.on else 0
-    return completions + sum(teacher.sequences for teacher in self.teachers)
+    return self._completions + sum(t.sequences for t in self.teachers)
 
   @property
   def tokens(self) -> int:
     """Number of tokens that one update reads, padding included."""
-    return self.max_length * self.rows
+    return self.max_length * self._completions + sum(
+      self.of_teacher(t).max_length * t.sequences for t in self.teachers
+    )
+
+  @property
+  def _completions(self) -> int:
+    """Number of the student's completions that one update reads."""
+    m = self.imitation
+    return len(self.teachers) * m.cuts * m.completions if m.on else 0

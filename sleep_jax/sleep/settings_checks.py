@@ -78,6 +78,7 @@ def make_settings(
       "config.consolidate.into is 'base' and consolidate.full is 'merge', but "
       "without experts no bank fills up. Set full to 'error'."
     )
+  _check_lengths(made)
   _check_imitation(made)
   m = made.imitation
   rows = {
@@ -90,6 +91,23 @@ def make_settings(
     made.micro_batches, rows, 'consolidate.micro_batches'
   )
   return made
+
+
+def _check_lengths(settings: settings_lib.Settings) -> None:
+  for number, teacher in enumerate(settings.teachers):
+    place = f'config.consolidate.teachers[{number}]'
+    own = settings.of_teacher(teacher)
+    if own.max_length > settings.max_length:
+      raise errors.ConfigError(
+        f'{place}.max_length is {own.max_length}, but consolidate.max_length '
+        f'is {settings.max_length}: raise that, or lower this.'
+      )
+    if settings.imitation.on and own != settings:
+      raise errors.ConfigError(
+        f'{place} has lengths of its own, but config.consolidate.imitation '
+        'compares completions of all teachers in one batch: set max_length and '
+        'max_new to 0, or imitation.alpha to 1.'
+      )
 
 
 def _check_imitation(settings: settings_lib.Settings) -> None:

@@ -55,7 +55,7 @@ class AnchorPenalty:
 
   def allocate(self, weights: types.Weights) -> types.Rollout:
     """Returns zeros of the shape of the rehearsals, `[draws, T]`."""
-    return self.night.empty_rollouts(weights, self.teacher.draws)
+    return self.night.empty_rollouts(weights, self.teacher.draws, self.teacher)
 
   def loss_fn(
     self, state: state_lib.State
@@ -84,8 +84,9 @@ class AnchorPenalty:
 
     def penalty(weights):
       value_BG = self.night.divergence(
-        anchor, weights, rows.states_BGD, self.night.states(weights, rows)
-      )
+        anchor, weights, rows.states_BGD,
+        self.night.states(weights, rows, num=rows.states_BGD.shape[1]),
+      )  # fmt: skip
       return self.weight * losses.masked_mean(value_BG, mask_BG)
 
     written = jnp.sum(rollouts.length_B - rollouts.prompt_length_B)

@@ -1,0 +1,76 @@
+"""Teachers whose sequences have lengths of their own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleep_jax import errors
+from tests.sleep import nights
+
+OLD, DAY = nights.TEACHERS
+SHORT = dict(max_length=6, max_new=3)
+
+
+def _seeded(**changes):
+  night = nights.make_consolidation(
+    on_policy=0.0, updates_per_round=20, num_updates=20, **changes
+  )
+  return night, jax.jit(night.seed)(night.fall_asleep(nights.awake_state()))
+
+
+def test_a_teacher_writes_sequences_of_its_own_lengths():
+  night, (state, metrics) = _seeded(teachers=(OLD, DAY | SHORT), max_new=6)
+  old, day = (state.night.pools[t.name] for t in night.settings.teachers)
+  assert old.tokens_BT.shape == (16, 8) and day.tokens_BT.shape == (16, 6)
+  assert old.states_BGD.shape[1] == 6 and day.states_BGD.shape[1] == 3
+  written_B = np.asarray(day.length_B - day.prompt_length_B)
+  assert written_B.max() == 3 and np.asarray(day.length_B).max() <= 6
+  assert np.asarray(old.length_B).max() == 8
+  assert metrics['loss'][-1] < metrics['loss'][0]
+  assert night.settings.tokens == 12 * 8 + 12 * 6
+
+
+def test_padding_changes_no_loss_and_no_gradient():
+  """The rows of a short night, padded, are rows of a long one."""
+  night, (state, _) = _seeded(teachers=(OLD | SHORT, DAY | SHORT))
+  wide = nights.make_consolidation(on_policy=0.0)
+
+  def pad(x, size):
+    more = ((0, 0), (0, size - x.shape[1]), *((0, 0),) * (x.ndim - 2))
+    return jnp.pad(x, more, constant_values=1)
+
+  rows = state.night.pools
+  padded = {
+    name: row.replace(
+      tokens_BT=pad(row.tokens_BT, 8),
+      states_BGD=pad(row.states_BGD, wide.settings.max_new),
+    )
+    for name, row in rows.items()
+  }
+  sizes = dict.fromkeys(rows, jnp.float32(10))
+  frozen = state.replace(night=None)
+  (found, _), grads = jax.value_and_grad(night._loss, has_aux=True)(
+    state.night.fresh, frozen, state.night, sizes, rows, None
+  )
+  (expected, _), expected_grads = jax.value_and_grad(wide._loss, has_aux=True)(
+    state.night.fresh, frozen, state.night, sizes, padded, None
+  )
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
+    grads, expected_grads,
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(teachers=(OLD, DAY | dict(max_length=9))), r'teachers\[1\].max_le'),
+    (dict(teachers=(OLD | SHORT, DAY), imitation=nights.IMITATION),
+     r'teachers\[0\] has lengths of its own, but'),
+  ],
+)  # fmt: skip
+def test_lengths_that_do_not_fit_are_refused(changes, message):
+  with pytest.raises(errors.ConfigError, match=message):
+    nights.make_settings(**changes)
