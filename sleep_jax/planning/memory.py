@@ -28,17 +28,17 @@ def estimate_night(shape: run_shape.RunShape) -> dict[str, float]:
   This is the larger of what its updates and its sampling need.
   """
   s = shape.night
-  device_rows = s.rows / s.micro_batches / shape.num_row_shards
+  # Rows of all lengths are in memory together.
+  rows = s.tokens / s.max_length / s.micro_batches / shape.num_row_shards
   training = _training(
-    shape,
-    device_rows,
-    s.max_length,
-    s.block_tokens,
-    shape.num_expert_parameters,
+    shape, rows, s.max_length, s.block_tokens, shape.num_expert_parameters
   )
-  draws = max(t.draws for t in s.teachers) / shape.num_row_shards
-  sampling = _sampling(shape, draws, s.prompt_width + s.max_new, s.max_length)
-  return max(training, sampling, key=lambda x: sum(x.values()))
+  phases = [training]
+  for teacher in s.teachers:
+    own, draws = s.of_teacher(teacher), teacher.draws / shape.num_row_shards
+    width = min(s.prompt_width, own.max_length)
+    phases.append(_sampling(shape, draws, width + own.max_new, own.max_length))
+  return max(phases, key=lambda x: sum(x.values()))
 
 
 def estimate_dream(shape: run_shape.RunShape) -> dict[str, float]:

@@ -35,7 +35,8 @@ class RunShape:
     """Number of parameters in the matrices of one block."""
     m = self.model
     heads = (2 * m.num_heads + 2 * m.num_kv_heads) * m.head_size
-    levels = sum(3 * x.hidden + 2 * x.slots * x.rank for x in m.levels)
+    experts = self._expert_matrices
+    levels = sum(3 * x.hidden + experts * x.slots * x.rank for x in m.levels)
     return m.width * (heads + levels)
 
   @property
@@ -54,8 +55,14 @@ class RunShape:
   @property
   def num_expert_parameters(self) -> float:
     """Number of parameters of the largest fresh expert."""
-    m = self.model
-    return max(2.0 * m.width * x.rank * m.num_layers for x in m.levels)
+    m, experts = self.model, self._expert_matrices
+    return max(
+      float(experts * m.width * x.rank * m.num_layers) for x in m.levels
+    )
+
+  @property
+  def _expert_matrices(self) -> int:
+    return 3 if self.model.gated_experts else 2
 
   @property
   def day_rows(self) -> int:

@@ -121,20 +121,34 @@ def wake_step(shape: run_shape.RunShape) -> Work:
 def night_parts(shape: run_shape.RunShape) -> list[Work]:
   """Returns the parts of one round of a night: its updates, and sampling."""
   s = shape.night
-  new_share = s.max_new / s.max_length
-  update = _training(
-    shape,
-    s.tokens,
-    s.max_length,
-    s.micro_batches,
-    shape.num_expert_parameters,
-    2 * new_share,
-  )
+  update = Work()
+  for length, (rows, new) in _rows_by_length(s).items():
+    # The teacher's and the student's logits of the generated tokens.
+    update += _training(
+      shape, rows * length, length, s.micro_batches,
+      shape.num_expert_parameters, 2 * new / (rows * length),
+    )  # fmt: skip
   parts = [update.times(s.updates_per_round)]
   for teacher in s.teachers:
+    own = s.of_teacher(teacher)
     num_samplers = 2 if s.on_policy else 1  # The student samples as well.
-    parts += num_samplers * _sampling(shape, teacher.draws)
+    parts += num_samplers * _sampling(shape, own, teacher.draws)
   return parts
+
+
+def _rows_by_length(s) -> dict[int, tuple[int, int]]:
+  """Returns the rows of an update, and their generated tokens, by length.
+
+  Rows of one length share a pass.
+  """
+  found: dict[int, tuple[int, int]] = {}
+  pairs = [(s.of_teacher(t), t.sequences) for t in s.teachers]
+  completions = s.rows - sum(num for _, num in pairs)
+  for own, num in (*pairs, (s, completions)):
+    rows, new = found.get(own.max_length, (0, 0))
+    if num:
+      found[own.max_length] = rows + num, new + num * own.max_new
+  return found
 
 
 def dream_parts(shape: run_shape.RunShape) -> list[Work]:
@@ -154,7 +168,7 @@ def dream_parts(shape: run_shape.RunShape) -> list[Work]:
   # Trials run side by side and share the base weights.
   trials = training(d.trial.steps, num_trials * d.trial.batch)
   writer = training(d.writer.steps, d.writer.batch)
-  parts = [*_sampling(shape, texts), importance, trials, writer]
+  parts = [*_sampling(shape, s, texts), importance, trials, writer]
   return [part.times(d.rounds) for part in parts]
 
 
@@ -174,19 +188,22 @@ def _training(
   )
 
 
-def _sampling(shape, draws) -> list[Work]:
+def _sampling(shape, s, draws) -> list[Work]:
   """Returns the work of sampling sequences and reading them with a teacher.
 
   Its parts are the prompts, the tokens one by one, and the teacher. Each token
   reads the whole cache, as the program does.
+
+  Args:
+    shape: sizes of the run.
+    s: settings with the lengths of the sequences.
+    draws: number of sequences.
   """
-  s = shape.night
-  prompts = forward_flops(
-    shape, draws * s.prompt_width, s.prompt_width, head_share=0
-  )
+  width = min(s.prompt_width, s.max_length)
+  prompts = forward_flops(shape, draws * width, width, head_share=0)
   new = forward_flops(shape, draws * s.max_new, s.max_length)
   read = forward_flops(shape, draws * s.max_length, s.max_length, head_share=0)
-  positions = draws * (s.prompt_width + s.max_new)
+  positions = draws * (width + s.max_new)
   caches = s.max_new * positions * shape.cache_bytes
   return [
     Work(prompts, passes=1),

@@ -128,20 +128,55 @@ def test_a_night_of_1b_takes_as_long_as_its_products(small):
   assert 'no GPU was measured' in text.format_plan(small)
 
 
-def test_sampling_few_rows_is_limited_by_the_bandwidth():
-  c = config.get_config('llama3-8b')
-  c.consolidate.teachers[0].update(draws=1)
-  shape = run_shape.RunShape(
+def _shape(c):
+  return run_shape.RunShape(
     ahead_of_time.build_model(c).config, c,
     settings_checks.make_settings(**c.consolidate.to_dict()), 2, MESH,
   )  # fmt: skip
-  _, _, decode, *_ = work.night_parts(shape)  # After updates and prompts.
+
+
+def test_sampling_few_rows_is_limited_by_the_bandwidth():
+  c = config.get_config('llama3-8b')
+  c.consolidate.teachers[0].update(draws=1)
+  _, _, decode, *_ = work.night_parts(_shape(c))  # After updates and prompts.
   # 32 tokens of a row read 64 positions: keys and values of 32 blocks, 8 heads
   # of 128 numbers in bf16.
   assert decode.caches == 32 * 64 * 2 * 32 * 8 * 128 * 2
   card = gpu.parse('gpu:80GB').chip_for('bfloat16')
   seconds = work.estimated_seconds([decode], card, gpu.EFFICIENCY, MESH, 16e9)
   assert seconds == pytest.approx((32 * 16e9 + decode.caches) / 0.6 / 2039e9)
+
+
+def test_short_rows_of_a_teacher_cost_less():
+  """Rows of 16 tokens, 8 of them new, beside rows of 48 with 32."""
+  c = config.get_config('llama3-1b')
+  c.consolidate.teachers[1].update(max_length=16, max_new=8)
+  shape = _shape(c)
+  block, scores = shape.num_block_parameters, 2 * 32 * 64
+  head, expert = 2048 * 128_256, 2 * 16 * 2 * 2048 * 32
+
+  def update(rows, length, new):
+    forward = 16 * (block + length * scores) + 2 * new / length * head
+    return rows * length * (3 * 2 * forward + expert)
+
+  updates, *parts = work.night_parts(shape)
+  assert updates.flops == pytest.approx(
+    10 * (update(12, 48, 32) + update(12, 16, 8))
+  )
+  assert updates.passes == 10 * 2 * 3  # Two lengths; forward twice, backward.
+  long, short = parts[1], parts[4]  # Of prompts, tokens and teacher.
+  assert (long.reads, short.reads) == (32, 8)
+  assert short.caches / 8 / (16 + 8) == long.caches / 32 / (32 + 32)
+
+
+def test_gated_experts_have_a_third_matrix():
+  c = config.get_config('llama3-1b')
+  before = _shape(c)
+  c.model.gated_experts = True
+  after = _shape(c)
+  more = 10 * 2048 * 32
+  assert after.num_block_parameters - before.num_block_parameters == more
+  assert after.num_expert_parameters == 3 * 16 * 2048 * 32
 
 
 def test_what_does_not_fit_is_named_with_what_one_gpu_can_change():
