@@ -29,8 +29,8 @@ def questions(fact: types.Fact) -> list[types.Question]:
   wordings = attribute.written or attribute.said
   statement = _fill(wordings[0], fact) if fact.value else ''
   return [
-    types.Question(wording.format(fact.person), fact, statement)
-    for wording in attribute.asked
+    types.Question(wording.format(fact.person), number, fact, statement)
+    for number, wording in enumerate(attribute.asked)
   ]
 
 
@@ -63,7 +63,7 @@ def conversation(
 ) -> list[dict[str, str]]:
   """Returns messages in which a user tells facts in free sentences.
 
-  A message tells one or two facts. The answers repeat none of them.
+  A message tells one fact. The answers repeat none of them.
 
   Args:
     facts: about people, of a day.
@@ -72,11 +72,7 @@ def conversation(
   """
   told = [_said(fact, rng) for fact in (*facts, *preferences)]
   told = [told[n] for n in rng.permutation(len(told))]
-  said = [str(rng.choice(words.GREETINGS))]
-  while told:
-    num = int(rng.integers(1, 3))
-    said.append(' '.join(told[:num]))
-    told = told[num:]
+  said = [str(rng.choice(words.GREETINGS)), *told]
   messages = []
   for text in said:
     reply = str(rng.choice(words.REPLIES))

@@ -30,12 +30,14 @@ class Question:
 
   Attributes:
     text: the question, as it is asked in a chat.
+    wording: 0 or 1, which of the wordings of its attribute it is.
     fact: what it asks for.
     statement: the fact as a sentence, for asking with it in the context; ''
       if it was never told.
   """
 
   text: str
+  wording: int
   fact: Fact
   statement: str
 

@@ -1,0 +1,77 @@
+"""What a model could do before its first day: measured at start and end.
+
+The first model is measured once for all units of a work directory.
+"""
+
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from sleep_jax import api
+from sleep_jax.evaluate import ability_evaluator, asking
+
+
+class Ability:
+  """Measures learners against the first model.
+
+  Args:
+    config: its section `ability` says on which sets; those of a run are
+      switched off by `without`, because a run of which only the next day is
+      known would measure the full sets every morning.
+    first: the pretrained model.
+    folder: keeps what the first model answered.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    first: api.Learner,
+    folder: pathlib.Path,
+  ):
+    settings = ability_evaluator.Settings(**config.get('ability', {}))
+    self._first, self._folder = first.loaded, folder
+    self._given = None
+    if settings.on:
+      template = None
+      if settings.form != 'plain':
+        template = first.chat_template()
+      self._given = ability_evaluator.load(
+        settings, first.loaded.tokenizer,
+        asking.make_form(first.loaded.tokenizer, template),
+      )  # fmt: skip
+
+  def initial(self) -> dict[str, Any] | None:
+    """Returns the record of the first model, or None if nothing is measured."""
+    if self._given is None:
+      return None
+    return self._evaluator(self._first.model).initial()['full']
+
+  def final(self, learner: api.Learner) -> dict[str, Any] | None:
+    """Returns the record of a learner on the full sets, or None.
+
+    Args:
+      learner: whose first model was measured by `initial`.
+    """
+    if self._given is None:
+      return None
+    loaded = learner.loaded
+    evaluator = self._evaluator(loaded.model)
+    return evaluator.evaluate(loaded.weights, full=True)['full']
+
+  def _evaluator(self, model) -> ability_evaluator.AbilityEvaluator:
+    folder = self._folder / self._given.fingerprint[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    # Once it is measured, only the head of the first model is used, which is
+    # the same in a network with more levels.
+    return ability_evaluator.AbilityEvaluator(
+      model, self._first.weights, self._first.tokenizer, self._given, folder
+    )
+
+
+def without(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns a config whose runs measure no ability."""
+  config = config.copy_and_resolve_references()
+  if 'ability' in config:
+    config.ability.update(text='', reading='', prompts=0)
+  return config
