@@ -89,6 +89,7 @@ def get_config() -> ml_collections.ConfigDict:
     micro_batches=1,  # Parts per step; more parts need less memory.
     block_tokens=0,  # Tokens whose logits are computed at a time; 0: all.
     optimizers=(dict(learning_rate=1e-3),),  # One per level but the slowest.
+    final=1.0,  # Rate at the end of a day, a share of that at its beginning.
     # Blocks whose levels are updated, as shares of all from the input on.
     depth=(0.0, 1.0),
     # KL penalty to the anchor on rehearsals that the anchor wrote when the

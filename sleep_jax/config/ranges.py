@@ -163,6 +163,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'wake': {
     'steps': _count(1), 'epochs': NOT_NEGATIVE, 'micro_batches': _count(1),
     'block_tokens': _count(0), 'depth[*]': SHARE,
+    'final': SHARE,
   },
   # 0: the level is not changed awake, as in configs/documents.py.
   'wake.optimizers[*]': _OPTIMIZER | {'learning_rate': RATE_OR_0},

@@ -73,6 +73,7 @@ def schema(config):
     },
     'wake': {
       'steps': REQUIRED, 'epochs': OPTIONAL, 'depth': OPTIONAL,
+      'final': OPTIONAL,
       'optimizers': [adam],
       'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
       'kl_penalty': {

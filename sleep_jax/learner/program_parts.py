@@ -48,6 +48,7 @@ class ProgramParts:
     dream_tokens: tokens that a dreaming night or an edit reads, without the
       seeding; set if the strategy dreams or edits itself.
     edit_steps: optimizer steps of an edit; set if the strategy edits itself.
+    falls: whether the learning rate falls during a day.
     grows: whether a night adds an expert; set if the strategy sleeps.
     collapse: (first, now) -> reason to end a night early, or '', see
       `imitation`; set if the strategy sleeps.
@@ -133,6 +134,7 @@ class ProgramParts:
       penalty,
     )
     self._owners = tuple(optimizers.txs)
+    self.falls = wake_program.falls(config) and 'core' not in self._owners
     self._wake_step = wake_program.make_step(
       config,
       model,

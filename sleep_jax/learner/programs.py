@@ -68,15 +68,23 @@ class Programs(program_parts.ProgramParts):
       ('begin', initial_model is None), make, *args, donate=False
     )
 
-  def wake(self, state, batch, held: Sequence[int]):
+  def wake(self, state, batch, held: Sequence[int], day_share: float = 0.0):
     """Takes one wake step; the due updates of `held` levels wait for the night.
+
+    Args:
+      state: the state.
+      batch: rows.
+      held: levels that sleep right after this step.
+      day_share: share of the day's steps that are done; for a learning rate
+        that falls during the day.
 
     Returns:
       The state and the metrics of the step, see `wake.step`.
     """
     flags = {name: jnp.asarray(name in map(str, held)) for name in self._owners}
     batch = self.placement.put(batch, prefix='batch/')
-    return self._run('wake', self._wake_step, state, batch, flags)
+    share = (jnp.float32(day_share),) * self.falls
+    return self._run('wake', self._wake_step, state, batch, flags, *share)
 
   def is_full(self, state, sender: int) -> bool:
     """Returns whether the receiver's bank has no free slot for a new expert."""

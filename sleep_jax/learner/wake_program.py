@@ -16,7 +16,7 @@ import optax
 from sleep_jax import types
 from sleep_jax.config import files
 from sleep_jax.objectives import chunked_losses, losses
-from sleep_jax.optim import gradient_accumulation, optimizer
+from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
 from sleep_jax.strategies import strategy as strategy_lib
 from sleep_jax.wake import step as step_lib
 
@@ -66,11 +66,18 @@ def make_optimizers(
     is_level = name.isdigit()
     if is_level and depth != (0.0, 1.0):
       txs[name] = optimizer.only_layers(txs[name], *depth)
+    if falls(config) and name != 'core':
+      txs[name] = day_schedule.with_cosine(txs[name], config.wake.final)
     periods[name] = levels[int(name) - 1].update_period if is_level else 1
     owned_paths[name] = tuple(
       optimizer.select_owned(shapes.trainable, owners, num_levels=len(levels))
     )
   return Optimizers(txs, periods, owned_paths)
+
+
+def falls(config: ml_collections.ConfigDict) -> bool:
+  """Returns whether the learning rate falls during a day."""
+  return config.wake.get('final', 1.0) != 1
 
 
 def make_step(
@@ -110,6 +117,7 @@ def make_step(
     penalty=penalty,
     average_decay=average_decay,
     micro_batches=config.wake.micro_batches,
+    falls=falls(config) and 'core' not in optimizers.txs,
   )
   return strategy.wrap(step)
 

@@ -151,6 +151,12 @@ class RunContext:
     """Name of the strategy."""
     return self.program.strategy.name
 
+  def day_share(self, event: events.Event) -> float:
+    """Returns the share of its experience's steps before a wake step."""
+    if not event.experience:
+      return 0.0
+    return min(event.local_step / self._day_steps[event.experience - 1], 1.0)
+
   def evaluate(self, weights: types.Weights, event: events.Event) -> None:
     """Evaluates and records; after the last event also the second scores.
 

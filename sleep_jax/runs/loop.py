@@ -176,7 +176,9 @@ class Run:
           continue
         with log.cost.measure_time():
           batch = sources(event.experience).batch(event.local_step)
-          state, metrics = self._program.wake(state, batch, event.held)
+          state, metrics = self._program.wake(
+            state, batch, event.held, context.day_share(event)
+          )
           metrics = processes.fetch(metrics)
         context.tools.profile.record_call('wake')
         loss = float(metrics['loss'])

@@ -36,10 +36,10 @@ RULES: tuple[tuple[str, tuple], ...] = (
   (r'experts/[AU]$', (None, None, mesh_lib.WIDTH, None)),  # [L, E, D, R]
   (r'experts/B$', (None, None, None, mesh_lib.WIDTH)),  # [L, E, R, D]
   (r'experts/(router|bias)$', ()),
-  (r'\d+/A$', (None, mesh_lib.WIDTH, None)),  # Fresh expert [L, D, R].
+  (r'\d+/[AU]$', (None, mesh_lib.WIDTH, None)),  # Fresh expert [L, D, R].
   (r'\d+/B$', (None, None, mesh_lib.WIDTH)),
   (r'\d+/(router|bias)$', ()),
-  (r'(scale|norm|out_bias)$', ()),
+  (r'(scale|norm|out_bias|day_share)$', ()),
   # Rows are written and read by index. No axis shards the rows, so that an
   # access needs no communication; the width is sharded like the model.
   (

@@ -36,7 +36,7 @@ def make(num_levels: int) -> strategy.Strategy:
 def _with_stored_rows(step: strategy.Step) -> strategy.Step:
   """Returns a step that also reads stored rows, and stores the new ones."""
 
-  def wrapped(state, batch, held):
+  def wrapped(state, batch, held, *share):
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 7)
     draw_key, offer_key = jax.random.split(key)
     capacity = state.row_buffer.rows['tokens_BT'].shape[0]
@@ -48,7 +48,7 @@ def _with_stored_rows(step: strategy.Step) -> strategy.Step:
       for name, old in state.row_buffer.rows.items()
     }
     # Prompts stay those of the new rows, so that none is stored twice.
-    state, metrics = step(state, batch.replace(**joined), held)
+    state, metrics = step(state, batch.replace(**joined), held, *share)
     rows = row_buffer.insert(state.row_buffer, batch, offer_key)
     return state.replace(row_buffer=rows), metrics
 

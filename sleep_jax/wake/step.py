@@ -19,7 +19,7 @@ import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.optim import gradient_accumulation, optimizer
+from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
 from sleep_jax.replay import buffer
 
 Array = types.Array
@@ -44,7 +44,8 @@ def make(
   penalty: Penalty | None = None,
   average_decay: float = 0.0,
   micro_batches: int = 1,
-) -> Callable[[State, types.Batch, Mapping[str, Array]], tuple[State, dict]]:
+  falls: bool = False,
+) -> Callable[..., tuple[State, dict]]:
   """Builds the wake step.
 
   Args:
@@ -58,15 +59,24 @@ def make(
     micro_batches: number of parts that the rows are read in, see
       `gradient_accumulation`.
 
+    falls: whether the optimizers are those of `day_schedule`.
+
   Returns:
-    step(state, batch, held) -> (state, metrics); `held` has a bool per owner,
-    True where a due update is left to the night.
+    step(state, batch, held, day_share) -> (state, metrics); `held` has a bool
+    per owner, True where a due update is left to the night; `day_share`, only
+    if `falls`, is the share of the day's steps that are done before this one.
   """
   owner_of = {
     path: name for name, paths in owned_paths.items() for path in paths
   }
 
-  def step(state, batch, held):
+  def step(state, batch, held, day_share=None):
+    if falls:
+      opts = {
+        name: day_schedule.set_share(opt, day_share)
+        for name, opt in state.opt.items()
+      }
+      state = state.replace(opt=opts)
     penalty_fn: Callable[[types.Weights], Array] | None = None
     zero = jnp.zeros((), jnp.int32)
     counts = {'tokens': zero, 'written': zero}
