@@ -111,10 +111,10 @@ class LayerPrograms:
     Returns:
       The tokens, `[B]`, and what `read` needs to read them.
     """
-    rest, index = weights.replace(blocks=None), np.int32(index)
     return self._next(
-      rest, h_B1D, key, length_B, np.int32(P), index, size=cache_size
-    )
+      weights.replace(blocks=None), h_B1D, key, length_B, np.int32(P),
+      np.int32(index), size=cache_size,
+    )  # fmt: skip
 
   def read(self, weights: types.Weights, token: Any, cache: Cache) -> Array:
     """Reads the tokens that `draw` returned; returns states `[B, 1, D]`.

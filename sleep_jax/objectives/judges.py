@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sleep_jax import errors, types
-from sleep_jax.objectives import sentence_encoder
 
 Array = types.Array
 # (wanted, found), lists of texts -> for each pair a score from 0 to 1.
@@ -77,6 +76,9 @@ def make(name: str, tokenizer: Tokenizer) -> Judge:
       "'encoder:FOLDER' or 'module:function'."
     )
   if module == ENCODER:
+    # It imports scipy, which takes 0.2 seconds.
+    from sleep_jax.objectives import sentence_encoder
+
     encoder = sentence_encoder.Encoder(function)
     similar = functools.partial(sentence_encoder.are_similar, encoder)
     return from_function(similar, tokenizer, place=place)

@@ -6,11 +6,15 @@ global norm cannot affect them or be affected by them (docs/method.md,
 "Optimizer leaks").
 """
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
-import optax
 
 from sleep_jax import types
+
+if TYPE_CHECKING:
+  import optax  # A model that is only asked does not need it.
 
 ADAPTER = 'adapter'  # Owner of the arrays of an adapter, see `types.Weights`.
 
@@ -25,7 +29,7 @@ def make(
   b1: float = 0.9,
   b2: float = 0.999,
   weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
+) -> 'optax.GradientTransformation':
   """Makes AdamW with clipping, linear warm-up and cosine decay.
 
   Args:
@@ -39,6 +43,8 @@ def make(
     b2: decay rate of the second moment.
     weight_decay: decoupled weight decay.
   """
+  import optax
+
   if decay_steps:
     schedule = optax.warmup_cosine_decay_schedule(
       0.0 if warmup else learning_rate, learning_rate, warmup, decay_steps,
@@ -55,8 +61,8 @@ def make(
 
 
 def only_layers(
-  tx: optax.GradientTransformation, start: float, stop: float
-) -> optax.GradientTransformation:
+  tx: 'optax.GradientTransformation', start: float, stop: float
+) -> 'optax.GradientTransformation':
   """Returns an optimizer that updates some layers of stacked arrays.
 
   Gradients of the other layers are set to 0 before clipping, and their updates
@@ -67,6 +73,8 @@ def only_layers(
     start, stop: shares of the layers, counted from the input on: of 30 layers,
       0.1 and 0.5 are the layers [3, 15). At least one layer is updated.
   """
+
+  import optax
 
   def mask(tree):
     def mask_array(x):
@@ -124,9 +132,11 @@ def select_owned(
 
 
 def update(
-  tx: optax.GradientTransformation, params, opt, gradients
-) -> tuple[types.Params, optax.OptState]:
+  tx: 'optax.GradientTransformation', params, opt, gradients
+) -> tuple[types.Params, 'optax.OptState']:
   """Returns parameters and optimizer state after one update."""
+  import optax
+
   updates, opt = tx.update(gradients, opt, params)
   return optax.apply_updates(params, updates), opt
 

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
@@ -30,9 +30,11 @@ from sleep_jax.runs import (
   progress,
   session_days,
   session_source,
-  study,
 )
 from sleep_jax.storage import checkpoint_reading, lock, private_files, workdir
+
+if TYPE_CHECKING:
+  from sleep_jax.runs import study
 
 STRATEGY = 'sleep'
 DAYS, RUN = session_days.FOLDER, session_source.RUN
@@ -317,7 +319,10 @@ class Session:
     if notice:
       self._progress.say(notice)
 
-  def _study(self) -> study.Study:
+  def _study(self) -> 'study.Study':
+    # A model that is only asked does not wait for the imports of learning.
+    from sleep_jax.runs import study
+
     return study.Study(
       self._config, str(self.folder / RUN), progress=self._progress,
       accept_changed_days=True, accept_changed_rates=True,

@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from sleep_jax import errors
-from sleep_jax.config import checks, files
+from sleep_jax.config import files
 from sleep_jax.interop import (
   gguf_model,
   hf_checkpoint,
@@ -78,6 +78,8 @@ def make_config(
     if source.kind == 'model':
       config.pretrain.base_model = str(source.path)
   if given is not None:
+    from sleep_jax.config import checks  # With the imports of learning.
+
     checks.check(json.loads(config.to_json_best_effort()))
   return config
 

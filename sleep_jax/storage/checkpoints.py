@@ -15,7 +15,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import orbax.checkpoint as ocp
 from etils import epath
 
 from sleep_jax import errors
@@ -63,6 +62,9 @@ class Checkpoints:
       StorageError: the folder cannot be created or written to.
       WorkdirError: `keep` is not positive.
     """
+    # Its import takes 0.2 seconds: only a run that saves pays for it.
+    import orbax.checkpoint as ocp
+
     if keep < 1:
       raise errors.ConfigError(
         f'config.checkpoint.keep is {keep}: expected 1 or more checkpoints.'
@@ -73,6 +75,7 @@ class Checkpoints:
     # As JSON returns it, for comparison with saved configs.
     self._config = json.loads(json.dumps(config))
     self._bound = bound
+    self._args = ocp.args
     cycles = self.folder / 'cycles'
     policies = {
       'cycles': _NewestThatFit(cycles, keep, disk_budget_bytes),
@@ -137,7 +140,7 @@ class Checkpoints:
       MissingFileError: there is no such checkpoint; lists the existing ones.
       WorkdirError: it is damaged or was saved under another config.
     """
-    progress = self._read(series, number, progress=ocp.args.JsonRestore())
+    progress = self._read(series, number, progress=self._args.JsonRestore())
     saved = self._bound(progress.pop('config'))
     differences = list(_differences(saved, self._bound(self._config)))
     if differences:
@@ -162,7 +165,7 @@ class Checkpoints:
       MissingFileError: there is no such checkpoint; lists the existing ones.
       WorkdirError: it is damaged, or its tree is not that of `abstract_state`.
     """
-    state = ocp.args.StandardRestore(abstract_state)
+    state = self._args.StandardRestore(abstract_state)
     return self._read(series, number, state=state)
 
   def rewind(self, cycle: int) -> None:
@@ -204,9 +207,9 @@ class Checkpoints:
 
   def _save(self, series, number, state, progress):
     self.wait()  # One save at a time, so that sizes on disk do not change.
-    args = ocp.args.Composite(
-      state=ocp.args.StandardSave(state),
-      progress=ocp.args.JsonSave({**progress, 'config': self._config}),
+    args = self._args.Composite(
+      state=self._args.StandardSave(state),
+      progress=self._args.JsonSave({**progress, 'config': self._config}),
     )
     with _explain_full_disk(self.folder):
       # Without force, Orbax silently skips numbers below the newest.
@@ -214,7 +217,7 @@ class Checkpoints:
 
   def _read(self, series, number, **item):
     self._check_exists(series, number)
-    args = ocp.args.Composite(**item)
+    args = self._args.Composite(**item)
     try:
       (value,) = self._managers[series].restore(number, args=args).values()
       return value
@@ -246,10 +249,11 @@ class Checkpoints:
 
 
 @dataclasses.dataclass
-class _NewestThatFit(ocp.checkpoint_managers.PreservationPolicy):
+class _NewestThatFit:
   """Keeps at most `keep` newest cycles, within the disk budget.
 
-  Orbax calls it during a save and deletes after the save is complete.
+  It is a `PreservationPolicy` of Orbax, which calls it during a save and
+  deletes after the save is complete.
 
   Attributes:
     folder: folder of the series.

@@ -20,6 +20,7 @@ from sleep_jax import errors
 from sleep_jax.storage import user_cache
 
 OFF = 'off'
+_DIR = 'jax_compilation_cache_dir'  # Of JAX's own options.
 _PARENT = 'compiled'
 _STAMP = 'checked'  # When the folder was last used, and its entries checked.
 _ENTRIES = '*-cache'  # Names that JAX gives.
@@ -38,7 +39,7 @@ def start(setting: str = '') -> None:
   Args:
     setting: a folder; '' for the default in the user's cache; 'off' for none.
   """
-  if setting == OFF or (not setting and jax.config.jax_compilation_cache_dir):
+  if setting == OFF or (not setting and getattr(jax.config, _DIR)):
     return
   if '://' in setting:  # A bucket, which JAX reads itself.
     return _use(setting)
@@ -64,7 +65,7 @@ def default_folder() -> pathlib.Path:
 
 
 def _use(folder: str) -> None:
-  jax.config.update('jax_compilation_cache_dir', folder)
+  jax.config.update(_DIR, folder)
   # A chat has many small programs, which take longer to compile than to read.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
