@@ -42,12 +42,12 @@ def load(base_model: hf_checkpoint.HfCheckpoint) -> tokenizer_lib.HuggingFace:
       f'{base_model.folder}: neither config.json nor tokenizer_config.json '
       'defines an EOS token: set eos_token_id in config.json.'
     )
-  del parsed  # It is parsed again: a large one takes 100 MB.
   return tokenizer_lib.HuggingFace(
     text,
     bos=eos if bos is None else bos,
     eos=eos,
     vocab_size=base_model.vocab_size,
+    parsed=parsed,
   )
 
 
