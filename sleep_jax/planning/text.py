@@ -84,11 +84,12 @@ def _lower_bounds(found) -> str:
 def _estimates(found) -> list[str]:
   """Returns sentences about nights and days, in estimated minutes."""
   minutes, efficiency = estimated_minutes(found), found['efficiency']
-  line = f'a night of {found["rounds"]} rounds: {minutes["night"]:.3g} minutes'
+  rounds = f'{found["rounds"]} round{"s" * (found["rounds"] != 1)}'
+  line = f'a night of {rounds}: about {minutes["night"]:.3g} minutes'
   if found['wake_steps']:
     line += (
-      f'; a day of {found["wake_steps"]} wake steps: {minutes["day"]:.3g} '
-      'minutes'
+      f'; a day of {found["wake_steps"]} wake steps: about '
+      f'{minutes["day"]:.3g} minutes'
     )
   return [
     line,

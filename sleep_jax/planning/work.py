@@ -109,13 +109,22 @@ def forward_flops(
 
 
 def wake_step(shape: run_shape.RunShape) -> Work:
-  """Returns the work of one wake step."""
-  c = shape.config
+  """Returns the work of one wake step, with the rows of its KL penalty."""
+  c, s = shape.config, shape.night
   tokens = shape.day_rows * c.data.context
   micro_batches = c.wake.micro_batches
-  return _training(
+  step = _training(
     shape, tokens, c.data.context, micro_batches, shape.num_wake_parameters, 1.0
   )
+  penalty = c.wake.kl_penalty
+  if penalty.weight:
+    length = penalty.get('max_length') or s.max_length
+    new_share = (penalty.get('max_new') or s.max_new) / length
+    step += _training(
+      shape, penalty.sequences * length, length, 1, shape.num_wake_parameters,
+      2 * new_share,
+    )  # fmt: skip
+  return step
 
 
 def night_parts(shape: run_shape.RunShape) -> list[Work]:
