@@ -75,7 +75,7 @@ def get_config():
     max_length=64,
     prompt_width=48,
     max_new=32,
-    block_tokens=512,
+    block_tokens=128,
     block_vocab=65536,
   )
   c.expert_optimizer = dict(learning_rate=4e-3, warmup=2, b2=0.98)

@@ -347,3 +347,4 @@ class Learner:
         'Experts were attached from a file: this learner can be asked, but not '
         'taught. Load the model without `experts`.'
       )
+    self._prepared = None  # Frees the weights: a run reads its own.

@@ -236,6 +236,7 @@ class Session:
     with self.hold(), warnings.catch_warnings():
       # A night donates the buffers of what it replaces; some are not reused.
       warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
+      self.reopen()  # The run reads its own weights: these would be a copy.
       (record,) = self._study().run(awake_only=awake_only, show_schedule=False)
     self.reopen()
     return record['nights']
