@@ -20,64 +20,31 @@ def get_config():
   c.name = 'pretrained'
   c.strategies = ('sleep',)
   c.pretrain.steps = 0
-  c.data.update(
-    context=64,
-    max_prompt=48,
-    batch_size=16,
-    loss_on='response',
-  )
-  c.model.update(
-    arrangement='independent',
-    router='always',
-    gated_experts=True,
-    unroll=1,
-  )
+  # Three rows of 128 tokens hold about 18 short questions and answers.
+  c.data.update(context=128, max_prompt=48, batch_size=3, pack=True)
+  c.data.loss_on = 'response'
+  c.model.update(arrangement='independent', router='always')
+  # `looped` compiles in seconds, and needs no second copy of the layers.
+  c.model.update(gated_experts=True, unroll=1, looped=True)
   fast, own = c.levels
   c.levels = (fast | dict(hidden=64), own | dict(rank=64, slots=16))
   # Facts are learned best in the first half of the blocks, at a high rate.
   c.wake.update(epochs=8.0, depth=(0.07, 0.53), final=0.1, block_tokens=64)
-  c.wake.optimizers = (dict(learning_rate=1.5e-2, warmup=2, b2=0.98),)
+  c.wake.optimizers = (dict(learning_rate=3e-2, warmup=2, b2=0.98),)
+  old = dict(bos_share=0.5, max_length=32, max_new=31)
   c.wake.kl_penalty.update(
-    weight=0.3,
-    sequences=8,
-    draws=96,
-    bos_share=0.5,
-    cut_share=0.0,
-    template_share=0.0,
-    max_length=32,
-    max_new=31,
+    weight=0.3, sequences=8, draws=96, cut_share=0.0, template_share=0.0, **old
   )
   c.replay.update(pretrain=0, day=256)
   c.consolidate.teachers = (
-    dict(
-      teacher='anchor',
-      prompts='old',
-      sequences=12,
-      draws=96,
-      bos_share=0.5,
-      max_length=32,
-      max_new=31,
-    ),
-    dict(
-      teacher='next',
-      prompts='day',
-      sequences=12,
-      draws=96,
-      max_length=32,
-      max_new=8,
-    ),
+    dict(teacher='anchor', prompts='old', sequences=12, draws=96) | old,
+    dict(teacher='next', prompts='day', sequences=12, draws=96)
+    | dict(max_length=32, max_new=8),
   )
-  c.consolidate.update(
-    num_updates=24,
-    updates_per_round=24,
-    start='sender',
-    full='merge',
-    max_length=64,
-    prompt_width=48,
-    max_new=32,
-    block_tokens=128,
-    block_vocab=65536,
-  )
+  c.consolidate.update(start='sender', full='merge')
+  c.consolidate.update(num_updates=24, updates_per_round=24)
+  c.consolidate.update(max_length=64, prompt_width=48, max_new=32)
+  c.consolidate.update(block_tokens=128, block_vocab=65536)
   c.expert_optimizer = dict(learning_rate=4e-3, warmup=2, b2=0.98)
   c.evaluate.held_out_batches = 0
   return c
