@@ -169,7 +169,9 @@ def _task(config) -> types.Task:
 
 
 def _templates() -> types.PromptTemplates:
-  tokens, length = _ints(_TEMPLATES, _TEMPLATE_WIDTH), _ints(_TEMPLATES)
+  # Arrays, since the KL penalty of a wake step has them as constants.
+  tokens = jnp.zeros((_TEMPLATES, _TEMPLATE_WIDTH), jnp.int32)
+  length = jnp.zeros((_TEMPLATES,), jnp.int32)
   return types.PromptTemplates(tokens, length, tokens, length)
 
 
