@@ -4,7 +4,12 @@
 
 Both sides load the same checkpoint with random weights and decode on one core,
 in processes that run in turn. Not measured are the first decoding, which
-compiles or warms up, and loading, which includes unstacking our layers.
+compiles or warms up, and loading.
+
+    python -m benchmarks.decode --peer=PYTHON --model=smollm2 --out=FILE
+
+This form does the same with a real model, which is exported once as a Hugging
+Face directory in float32.
 
     python -m benchmarks.decode --peer=PYTHON --run=WORKDIR
 
@@ -28,10 +33,20 @@ CASES = {
   (4, 256, 1): 2.0, (8, 512, 1): 2.0, (4, 256, 32): 1.0, (8, 512, 32): 1.2,
 }  # fmt: skip
 _VOCAB, _HEAD = 4096, 64
+# The prompt of a real model: its first `PROMPT` tokens.
+_TEXT = (
+  'The library opens at nine in the morning. On Mondays it is closed, and on '
+  'Thursdays it stays open until eight, because a reading circle meets in the '
+  'hall on the first floor.'
+)
 
 
 def child(folder: str) -> dict:
-  """Decodes with our code; runs in a subprocess."""
+  """Decodes with our code; runs in a subprocess.
+
+  Args:
+    folder: with `ask.json`, and the checkpoint in `model`.
+  """
   import jax
 
   from sleep_jax.data import tokenizer as tokenizer_lib
@@ -41,7 +56,7 @@ def child(folder: str) -> dict:
 
   home = pathlib.Path(folder)
   request = json.loads((home / 'ask.json').read_text())
-  base_model = hf_checkpoint.read(folder)
+  base_model = hf_checkpoint.read(str(home / 'model'))
   tokenizer = tokenizer_lib.Bytes()
   tokenizer.vocab_size = base_model.vocab_size
   model = open_model.build_model(
@@ -50,9 +65,9 @@ def child(folder: str) -> dict:
   key = jax.random.key(0)
   weights = hf_import.load(base_model, model, sharding.make(), key=key)
   weights = streaming.prepare(model, weights)
-  seconds, outputs = [], []
+  seconds, wall, outputs = [], [], []
   for _ in range(request['repeats'] + 1):
-    start = time.process_time()
+    start, wall_start = time.process_time(), time.perf_counter()
     outputs = list(
       streaming.stream(
         model, weights, request['prompts'], key, max_new=request['max_new'],
@@ -60,8 +75,9 @@ def child(folder: str) -> dict:
       )
     )  # fmt: skip
     seconds.append(time.process_time() - start)
+    wall.append(time.perf_counter() - wall_start)
   rows = [list(row) for row in zip(*outputs, strict=True)]
-  return {'tokens': rows, 'cpu_seconds': seconds[1:]}
+  return {'tokens': rows, 'cpu_seconds': seconds[1:], 'wall_seconds': wall[1:]}
 
 
 def compare(peer: str, repeats: int) -> dict:
@@ -69,8 +85,8 @@ def compare(peer: str, repeats: int) -> dict:
   found = {}
   for (layers, width, rows), required in CASES.items():
     with tempfile.TemporaryDirectory() as folder:
-      home = pathlib.Path(folder) / 'model'
-      _write_checkpoint(str(home), layers, width)
+      home = pathlib.Path(folder)
+      _write_checkpoint(str(home / 'model'), layers, width)
       import numpy as np
 
       random = np.random.default_rng(0)
@@ -95,6 +111,32 @@ def compare(peer: str, repeats: int) -> dict:
   return found
 
 
+def compare_model(peer: str, name: str, repeats: int) -> dict:
+  """Runs one row of a real model; see `compare`."""
+  from sleep_jax.interop import hf_checkpoint, hf_tokenizer
+
+  with tempfile.TemporaryDirectory() as folder:
+    home = pathlib.Path(folder)
+    subprocess.run(
+      [sys.executable, '-m', 'sleep_jax.convert', 'out', f'--model={name}',
+       f'--to={home / "model"}'], check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    tokenizer = hf_tokenizer.load(hf_checkpoint.read(str(home / 'model')))
+    prompt = [tokenizer.bos, *tokenizer.encode(_TEXT)][:PROMPT]
+    ours, theirs = _run_in_turn(peer, home, [prompt], repeats)
+  found = {'model': name, 'prompt': len(prompt), 'new': NEW}
+  for side, runs in (('ours', ours), ('transformers', theirs)):
+    for unit in ('cpu', 'wall'):
+      medians = [statistics.median(run[f'{unit}_seconds']) for run in runs]
+      found[f'{side}_tokens_per_{unit}_second'] = round(
+        NEW / statistics.median(medians), 2
+      )
+      found[f'{side}_{unit}_seconds'] = medians
+  found['same_tokens'] = ours[0]['tokens'] == theirs[0]['tokens']
+  found |= {key: theirs[0][key] for key in ('transformers', 'torch')}
+  return found | {'load_after': os.getloadavg()[0]}
+
+
 def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
   """Compares a run's answers with those of transformers and its export."""
   import jax
@@ -108,8 +150,10 @@ def round_trip(peer: str, run: str, strategy: str, seed: int) -> dict:
   dataset = facts.make(seed=seed, **config['data']['settings'])
   tokenizer, found = loaded.tokenizer, {}
   with tempfile.TemporaryDirectory() as folder:
-    home = pathlib.Path(folder) / 'model'
-    hf_export.save(loaded.model, loaded.weights, str(home), tokenizer=tokenizer)
+    home = pathlib.Path(folder)
+    hf_export.save(
+      loaded.model, loaded.weights, str(home / 'model'), tokenizer=tokenizer
+    )
     for name, probes in dataset.probes.items():
       prompts = [[tokenizer.bos, *tokenizer.encode(p.prompt)] for p in probes]
       rows = list(
@@ -196,6 +240,7 @@ if __name__ == '__main__':
   )
   parser.add_argument('--repeats', type=int, default=5)
   parser.add_argument('--run')
+  parser.add_argument('--model')
   parser.add_argument('--strategy', default='sleep')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--child')
@@ -210,6 +255,8 @@ if __name__ == '__main__':
     )
   if args.run:
     result = round_trip(args.peer, args.run, args.strategy, args.seed)
+  elif args.model:
+    result = compare_model(args.peer, args.model, args.repeats)
   else:
     result = compare(args.peer, args.repeats)
   text = json.dumps(result, indent=1)

@@ -2,8 +2,9 @@
 
 This script runs in an environment with torch and transformers, which this
 project does not require. `benchmarks.decode --peer=PYTHON` calls it with a
-folder that contains a checkpoint and `ask.json`. It prints a line of JSON with
-the tokens and the CPU-seconds of each repeat except the first.
+folder that contains a checkpoint in `model`, and `ask.json`. It prints a line
+of JSON with the tokens, and the CPU-seconds and wall seconds of each repeat
+except the first.
 """
 
 import json
@@ -20,16 +21,16 @@ def main():
   folder = pathlib.Path(sys.argv[1])
   request = json.loads((folder / 'ask.json').read_text())
   model = transformers.AutoModelForCausalLM.from_pretrained(
-    folder, dtype=torch.float32
+    folder / 'model', dtype=torch.float32
   ).eval()
   width = max(map(len, request['prompts']))
   rows = [[0] * (width - len(p)) + p for p in request['prompts']]
   mask = [[0] * (width - len(p)) + [1] * len(p) for p in request['prompts']]
   rows, mask = torch.tensor(rows), torch.tensor(mask)
-  max_new, seconds = request['max_new'], []
+  max_new, seconds, wall = request['max_new'], [], []
   ends = request['ends'] or None
   for _ in range(request['repeats'] + 1):
-    start = time.process_time()
+    start, wall_start = time.process_time(), time.perf_counter()
     with torch.no_grad():
       out = model.generate(
         rows, attention_mask=mask, do_sample=False, max_new_tokens=max_new,
@@ -37,8 +38,10 @@ def main():
         eos_token_id=ends,
       )  # fmt: skip
     seconds.append(time.process_time() - start)
+    wall.append(time.perf_counter() - wall_start)
   print(json.dumps({
     'tokens': out[:, width:].tolist(), 'cpu_seconds': seconds[1:],
+    'wall_seconds': wall[1:],
     'transformers': transformers.__version__, 'torch': torch.__version__,
   }))  # fmt: skip
 

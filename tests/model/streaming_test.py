@@ -1,5 +1,7 @@
 """Tests of streaming: tokens equal rollouts, and pieces join to the text."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +103,61 @@ def test_prepared_weights_give_the_same_outputs_as_stacked_weights():
     weights, *types.model_inputs(whole, jnp.array([whole.shape[1]]))
   )
   assert logits[0, len(PROMPTS[1]) - 1 : -1].argmax(-1).tolist() == generated[1]
+
+
+def test_layers_are_views_that_outlive_their_stack():
+  """On one CPU a model is in memory once."""
+  model = testing.tiny()
+  weights = testing.weights(model)
+  prepared = streaming.prepare(model, weights)
+  stack = np.asarray(weights.params['blocks/attention/query'])
+  for layer, (variables, *_) in enumerate(prepared.blocks):
+    one = np.asarray(variables['params']['attention']['query'])
+    assert np.shares_memory(one, stack)
+    np.testing.assert_array_equal(one, stack[layer])
+  del one, stack
+  before = _stream(model, prepared, PROMPTS, end_tokens=[])
+  # A night that reuses the memory of the stack gets other memory.
+  reuse = jax.jit(lambda x: jax.tree.map(lambda y: 0 * y, x), donate_argnums=0)
+  stacked = {p: x for p, x in weights.params.items() if 'blocks/' in p}
+  jax.block_until_ready(reuse(stacked))
+  del weights, stacked
+  assert _stream(model, prepared, PROMPTS, end_tokens=[]) == before
+
+
+def test_stacks_that_are_not_on_one_cpu_give_the_same_texts(
+  grown_model, monkeypatch
+):
+  model, weights = grown_model
+  expected = _stream(model, weights, PROMPTS)
+  monkeypatch.setattr(streaming, '_is_on_one_cpu', lambda weights: False)
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  for looped in (False, True):
+    config = dataclasses.replace(model.config, looped=looped)
+    other = dataclasses.replace(model, config=config)
+    layer_programs.make.cache_clear()
+    assert _stream(other, weights, PROMPTS) == expected
+  layer_programs.make.cache_clear()
+
+
+def test_a_second_conversation_compiles_nothing(grown_model, caplog):
+  model, weights = grown_model
+  weights = streaming.prepare(model, weights)
+  _stream(model, weights, [[1, 5, 6]], max_new=17)
+  with jax.log_compiles():
+    _stream(model, weights, [[1, *range(3, 17)]], max_new=32)
+    assert 'Compiling' not in caplog.text
+    _stream(model, weights, [[1, *range(3, 20)]], max_new=32)
+    assert 'Compiling' in caplog.text  # A longer prompt.
+
+
+def test_lengths_are_few_and_waste_little():
+  lengths = [streaming.padded_length(n) for n in range(1, 4097)]
+  assert len(set(lengths)) < 24
+  for size, length in enumerate(lengths, 1):
+    assert size <= length <= max(16, 2 * size)
+    assert length < 1.25 * size + 1 or size < 256
+  assert all(streaming.padded_length(n) == n for n in set(lengths))
 
 
 def test_a_text_ends_at_any_end_token(grown_model):
