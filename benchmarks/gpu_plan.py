@@ -88,7 +88,8 @@ def table(rows: list[dict[str, Any]]) -> str:
       }  # fmt: skip
       cells = []
       for card in CARDS:
-        minutes = f'{found[card]["estimated_minutes"]["night"]:.1f}'
+        minutes = found[card]['estimated_minutes']['night']
+        minutes = f'{minutes:.2f}' if minutes < 1 else f'{minutes:.0f}'
         cells.append(minutes if found[card]['fits'] else f'({minutes})')
       sizes = [
         f'{found[CARDS[0]]["bytes"][program] / text.GIB:.1f}'

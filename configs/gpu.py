@@ -14,7 +14,7 @@ exports exactly. Results: docs/results/real/plan.md.
 from configs import pretrained, scale
 
 DAYS = ('facts', 'pages')
-_ROWS = 48  # Twelve facts in four wordings.
+_ROWS = 8  # Packed rows of 48 short ones: twelve facts in four wordings.
 
 
 def get_config(argument: str = 'llama3-1b'):
