@@ -139,6 +139,11 @@ class AbilityEvaluator:
     model, first, tokenizer: the first model: network, weights, tokenizer.
     given: what it is measured on.
     folder: keeps what the first model answered.
+    has_end: whether the run has a last day. A session has not, so its full sets
+      are measured at the start only.
+
+  Attributes:
+    has_end: as given.
   """
 
   def __init__(
@@ -148,7 +153,10 @@ class AbilityEvaluator:
     tokenizer: types.Tokenizer,
     given: Given,
     folder: workdir.Folder,
+    *,
+    has_end: bool = True,
   ):
+    self.has_end = has_end
     self._model, self._first, self._tokenizer = model, first, tokenizer
     self._given, self._folder = given, folder
     self._sets: ability.Sets | None = None

@@ -61,6 +61,8 @@ def with_ability(
   config: ml_collections.ConfigDict,
   made: inputs.RunInputs,
   folder: workdir.Folder,
+  *,
+  has_end: bool,
 ) -> inputs.RunInputs:
   """Returns the inputs with an evaluator of abilities, and the guard's texts.
 
@@ -71,13 +73,16 @@ def with_ability(
     config: of the study.
     made: with an initial model.
     folder: its work directory.
+    has_end: whether the last day is known, see `AbilityEvaluator`.
   """
   given = load(config, made)
   parts = made.model, made.initial_model.weights, made.stream.tokenizer
   home = folder / f'seed_{made.seed}' / FOLDER
   ability = texts = None
   if given is not None:
-    ability = ability_evaluator.AbilityEvaluator(*parts, given, home)
+    ability = ability_evaluator.AbilityEvaluator(
+      *parts, given, home, has_end=has_end
+    )
   if config.guard.on and made.base_model is not None:
     texts = own_texts.OwnTexts(*parts, _form(made, 'auto'), home)
   return dataclasses.replace(made, ability=ability, own_texts=texts)

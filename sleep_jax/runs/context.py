@@ -211,7 +211,9 @@ class RunContext:
       if event.moment == events.INITIAL:
         found = ability.initial()
       else:
-        found = ability.evaluate(weights, full=self._is_last)
+        found = ability.evaluate(
+          weights, full=self._is_last and ability.has_end
+        )
       bar.advance()
     self.monitor.observe(
       '', (), loss_on_ordinary_text=found.get('text', {}).get('loss', 0.0),

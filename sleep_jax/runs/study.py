@@ -184,7 +184,7 @@ class Study:
     for seed in config.seeds:
       made, _ = self._days.open(int(seed))
       schedules += self._factory.audit(made)
-    ability_start.check(config, made)
+      ability_start.check(config, made)
     first, *_ = self._factory.strategies()
     steps = self._factory.day_steps(
       made, self.folder / f'seed_{made.seed}' / first.name
@@ -276,7 +276,9 @@ class Study:
     made = inputs.with_evaluator(
       self._config, made, self._config.evaluate.held_out_batches
     )
-    made = ability_start.with_ability(self._config, made, self.folder)
+    made = ability_start.with_ability(
+      self._config, made, self.folder, has_end=self._days.has_end
+    )
     for strategy in self._factory.strategies():
       rate = None
       if strategy.tuned:

@@ -25,6 +25,7 @@ class StudyDays:
 
   Attributes:
     restore_cycle: cycle to which the runs go back first; None once they have.
+    has_end: whether the last day is known; a session may always have another.
   """
 
   def __init__(
@@ -61,6 +62,7 @@ class StudyDays:
     self._config, self._folder, self._factory = config, folder, factory
     self._accept, self.restore_cycle = accept, restore_cycle
     self._days = days
+    self.has_end = days is None
 
   def open(self, seed: int) -> tuple[inputs.RunInputs, day_changes.Comparison]:
     """Returns the inputs of a seed and what has changed, if that is accepted.

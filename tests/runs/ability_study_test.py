@@ -117,6 +117,12 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
   ) == tiny_study.without_times(expected['evaluations'])
 
 
+def test_a_session_has_no_end_to_measure_the_full_sets_at(files, tmp_path):
+  (run,) = study.Study(_config(files, 'sleep'), str(tmp_path), days=()).run()
+  full = [bool(e['ability']['full']) for e in _measured(run)]
+  assert full == [True, False, False]
+
+
 def test_bad_sets_are_found_before_anything_is_computed(files, tmp_path):
   c = _config(files)
   c.ability.text = str(tmp_path / 'none.jsonl')
