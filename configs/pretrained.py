@@ -29,11 +29,11 @@ def get_config():
   fast, own = c.levels
   c.levels = (fast | dict(hidden=64), own | dict(rank=64, slots=16))
   # Facts are learned best in the first half of the blocks, at a high rate.
-  c.wake.update(epochs=8.0, depth=(0.07, 0.53), final=0.1, block_tokens=64)
+  c.wake.update(epochs=10.0, depth=(0.07, 0.53), final=0.1, block_tokens=64)
   c.wake.optimizers = (dict(learning_rate=3e-2, warmup=2, b2=0.98),)
   old = dict(bos_share=0.5, max_length=32, max_new=31)
   c.wake.kl_penalty.update(
-    weight=0.3, sequences=8, draws=96, cut_share=0.0, template_share=0.0, **old
+    weight=1.0, sequences=8, draws=96, cut_share=0.0, template_share=0.0, **old
   )
   c.replay.update(pretrain=0, day=256)
   c.consolidate.teachers = (
