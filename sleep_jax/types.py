@@ -77,10 +77,13 @@ class Texts(struct.PyTreeNode):
   Attributes:
     tokens_BT: int32.
     length_B: int32, at least 1.
+    replaces_B: int32, number of first tokens of a prompt that a teacher reads
+      the document in place of; None: 1, the BOS of the prompt.
   """
 
   tokens_BT: Array
   length_B: Array
+  replaces_B: Array | None = None
 
 
 class Prompts(struct.PyTreeNode):

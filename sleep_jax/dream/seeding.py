@@ -114,12 +114,14 @@ class Dreaming(seeding.Seeding):
     del prompts
     return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), state.step
 
-  def document_length(
+  def documents(
     self, state: State, teacher: sleep_settings.Teacher
-  ) -> int:
-    """Returns `width` for the writer, which reads documents, else 0."""
+  ) -> types.Texts | None:
+    """Returns documents of `width` for the writer, which reads them."""
     del state
-    return self.width if teacher.teacher == WRITER else 0
+    if teacher.teacher != WRITER:
+      return None
+    return document_context.zeros(1, self.width)
 
   def sample_rehearsals(
     self,

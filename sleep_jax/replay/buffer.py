@@ -28,7 +28,11 @@ def day_group(level: int) -> str:
 
 
 def allocate(
-  capacities: Mapping[str, int], *, width: int, document_width: int = 0
+  capacities: Mapping[str, int],
+  *,
+  width: int,
+  document_width: int = 0,
+  replaces: bool = False,
 ) -> dict[str, state.AgeGroup]:
   """Allocates empty age groups.
 
@@ -38,6 +42,8 @@ def allocate(
     width: maximum length of a prompt in tokens.
     document_width: maximum length of the document that the days store with each
       prompt, in tokens. 0 means no documents.
+    replaces: whether documents may stand for more of a prompt than its BOS, see
+      `types.Texts`.
 
   Returns:
     Name -> age group.
@@ -49,6 +55,7 @@ def allocate(
       documents = types.Texts(
         tokens_BT=jnp.zeros((capacity, document_width), jnp.int32),
         length_B=jnp.ones((capacity,), jnp.int32),
+        replaces_B=jnp.ones((capacity,), jnp.int32) if replaces else None,
       )
     return state.AgeGroup(
       tokens_CP=jnp.zeros((capacity, width), jnp.int32),
@@ -89,15 +96,17 @@ def insert(
     age_group.count, prompts.length_B > 0, capacity, key
   )
   put = lambda old, new: old.at[slot_B].set(new, mode='drop')
+  kept = age_group.documents
+  if kept is not None and kept.replaces_B is not None:
+    if documents.replaces_B is None:
+      documents = documents.replace(replaces_B=jnp.ones_like(slot_B))
   return state.AgeGroup(
     tokens_CP=put(age_group.tokens_CP, prompts.tokens_BP),
     length_C=put(age_group.length_C, prompts.length_B),
     subject_C2=put(age_group.subject_C2, prompts.subject_B2),
     step_C=put(age_group.step_C, jnp.broadcast_to(step, slot_B.shape)),
     count=count,
-    documents=jax.tree.map(put, age_group.documents, documents)
-    if age_group.documents is not None
-    else None,
+    documents=None if kept is None else jax.tree.map(put, kept, documents),
   )
 
 

@@ -118,7 +118,12 @@ def draw(
   context = jax.tree.map(lambda x: x[pick_B], age_group.documents)
   if context is not None:  # Without valid entries, the document is BOS alone.
     context_B = jnp.where(jnp.any(valid_C), context.length_B, 1)
-    context = types.Texts(context.tokens_BT.at[:, 0].set(bos), context_B)
+    context = context.replace(
+      tokens_BT=context.tokens_BT.at[:, 0].set(bos), length_B=context_B
+    )
+    if context.replaces_B is not None:
+      replaces_B = jnp.where(bos_only_B, 1, context.replaces_B)
+      context = context.replace(replaces_B=replaces_B)
   return types.Prompts(
     tokens_BP=jnp.where(bos_only_B[:, None], bos_BP, tokens_BP),
     length_B=jnp.where(bos_only_B, one_B, length_B),

@@ -42,5 +42,5 @@ def sample(
     max_new=settings.max_new, eos=eos, temperature=temperature,
   )  # fmt: skip
   return document_context.remove_from_rollout(
-    rollout, prompts.context, width=settings.max_length
+    rollout, prompts, width=settings.max_length
   )

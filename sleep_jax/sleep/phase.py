@@ -85,12 +85,14 @@ class SleepPhase(abc.ABC):
   def key(self, state: State, count: Array | int) -> Array:
     """Returns a key of this phase; `count` distinguishes its uses."""
 
-  def document_length(self, state: State, teacher: settings_lib.Teacher) -> int:
-    """Returns the width of a teacher's documents in tokens; 0 without."""
+  def documents(
+    self, state: State, teacher: settings_lib.Teacher
+  ) -> types.Texts | None:
+    """Returns documents of the shapes that a teacher reads; None without."""
     for name in self.prompt_window(state, teacher.prompts)[0]:
       if teacher.reads and name in state.replay:
-        return state.replay[name].documents.tokens_BT.shape[1]
-    return 0
+        return state.replay[name].documents
+    return None
 
   def states(
     self,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.replay import prompts as prompts_lib
-from sleep_jax.sleep import document_sampling, phase
+from sleep_jax.sleep import document_context, document_sampling, phase
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
@@ -32,7 +32,7 @@ class Rehearsal(phase.SleepPhase):
     num: int,
     teacher: settings_lib.Teacher,
     *,
-    document: int = 0,
+    documents: types.Texts | None = None,
   ) -> types.Rollout:
     """Allocates `num` sequences and the head's inputs of their teacher.
 
@@ -40,14 +40,11 @@ class Rehearsal(phase.SleepPhase):
       weights: of the shapes that a teacher has.
       num: number of sequences.
       teacher: who writes them.
-      document: width in tokens of the documents in front; 0 for none.
+      documents: as those in front, with any number of rows; None for none.
     """
     own, context = self.settings.of_teacher(teacher), None
-    if document:
-      context = types.Texts(
-        tokens_BT=jnp.zeros((num, document), jnp.int32),
-        length_B=jnp.ones((num,), jnp.int32),
-      )
+    if documents is not None:
+      context = document_context.empty(num, like=documents)
     empty = types.Rollout(
       tokens_BT=jnp.zeros((num, own.max_length), jnp.int32),
       prompt_length_B=jnp.zeros((num,), jnp.int32),

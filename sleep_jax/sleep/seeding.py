@@ -45,8 +45,10 @@ class Seeding(rehearsal.Rehearsal):
     s = self.settings
 
     def allocate(teacher, num):
-      document = self.document_length(state, teacher)
-      return self.empty_rollouts(state.weights, num, teacher, document=document)
+      documents = self.documents(state, teacher)
+      return self.empty_rollouts(
+        state.weights, num, teacher, documents=documents
+      )
 
     return state_lib.Night(
       update=jnp.zeros((), jnp.int32), fresh=fresh, opt=self.tx.init(fresh),

@@ -36,6 +36,13 @@ def _rollout(*rows, prompt, width=6, texts=None):
   )  # fmt: skip
 
 
+def _prompts(*rows, width=5, texts=None):
+  """Prompts that begin as the rows do, for `remove_from_rollout`."""
+  tokens = _texts(*rows, width=width)
+  no_subject_B2 = jnp.zeros((len(rows), 2), jnp.int32)
+  return types.Prompts(tokens.tokens_BT, tokens.length_B, no_subject_B2, texts)
+
+
 def _rows(rollout):
   return [
     (row[:stop].tolist(), int(prompt))
@@ -55,7 +62,8 @@ def test_prepending_a_document_and_removing_it_are_inverse():
     ([1, 20, 21, 5, 9, 2], 4), ([1, 6, 2], 1),
     ([1, 22, 23, 24, 25, 7, 8, 9, 10, 2], 7),
   ]  # fmt: skip
-  back = document_context.remove_from_rollout(whole, texts, width=6)
+  prompts = _prompts([1, 5], [1], [1, 7, 8], texts=texts)
+  back = document_context.remove_from_rollout(whole, prompts, width=6)
   assert _rows(back) == _rows(rollout)
   assert testing.same(back.context, texts)
 
@@ -63,7 +71,31 @@ def test_prepending_a_document_and_removing_it_are_inverse():
 def test_without_a_document_nothing_changes():
   rollout = _rollout([1, 5, 2], prompt=[2])
   assert document_context.prepend_to_rollout(rollout) is rollout
-  assert document_context.remove_from_rollout(rollout, None, width=6) is rollout
+  prompts = _prompts([1, 5])
+  same = document_context.remove_from_rollout(rollout, prompts, width=6)
+  assert same is rollout
+
+
+def test_a_document_may_stand_for_more_than_bos():
+  texts = _texts([1, 20, 21, 22], [1, 23], [1, 24, 25])
+  texts = texts.replace(replaces_B=jnp.array([3, 1, 4]))
+  own = [1, 5, 6, 9, 30], [1, 6, 31, 2], [1, 7, 8, 9, 32, 33, 2]
+  rollout = _rollout(*own, prompt=[4, 2, 4], width=8, texts=texts)
+  whole = document_context.prepend_to_rollout(rollout)
+  assert _rows(whole) == [
+    ([1, 20, 21, 22, 9, 30], 5), ([1, 23, 6, 31, 2], 3),
+    ([1, 24, 25, 32, 33, 2], 3),
+  ]  # fmt: skip
+  prompts = _prompts([1, 5, 6, 9], [1, 6], [1, 7, 8, 9], texts=texts)
+  with_document = document_context.prepend_to_prompts(prompts)
+  assert with_document.length_B.tolist() == [5, 3, 3]
+  assert with_document.tokens_BP[0, :5].tolist() == [1, 20, 21, 22, 9]
+  back = document_context.remove_from_rollout(whole, prompts, width=8)
+  assert _rows(back) == _rows(rollout)
+  assert testing.same(back.context, texts)
+  found = document_context.empty(2, like=texts)
+  assert found.tokens_BT.shape == (2, 5)
+  assert found.replaces_B.tolist() == found.length_B.tolist() == [1, 1]
 
 
 @functools.cache
