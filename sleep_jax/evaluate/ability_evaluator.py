@@ -161,6 +161,7 @@ class AbilityEvaluator:
     self._given, self._folder = given, folder
     self._sets: ability.Sets | None = None
     self._before: ability.Measured | None = None
+    self._initial: dict[str, Any] | None = None
 
   def initial(self) -> dict[str, Any]:
     """Returns the record of the first model, on the full sets; see `evaluate`.
@@ -168,10 +169,12 @@ class AbilityEvaluator:
     Raises:
       WorkdirError: the folder is of other sets, or damaged.
     """
-    with _Timer() as timer:
-      self._prepare()
-      record = self._record(self._first, self._before, full=True)
-    return record | timer.times
+    if self._initial is None:  # Of all strategies of a seed.
+      with _Timer() as timer:
+        self._prepare()
+        record = self._record(self._first, self._before, full=True)
+      self._initial = record | timer.times
+    return dict(self._initial)
 
   def evaluate(self, weights: types.Weights, *, full: bool) -> dict[str, Any]:
     """Returns what a model can do, and what changed since the first model.

@@ -119,9 +119,7 @@ def mornings(groups: figures.Groups) -> html.Table:
           [
             f'{name}, seed {run["seed"]}',
             str(evaluation['cycle']),
-            day_names.name(run, evaluation['experience'])
-            if evaluation['experience']
-            else 'the first model',
+            _after(run, evaluation),
             _signed(text.get('loss'), 4),
             _signed(text.get('change'), 2, scale=100),
             _signed(divergence, 4),
@@ -132,6 +130,14 @@ def mornings(groups: figures.Groups) -> html.Table:
           ]
         )
   return html.Table(head, rows)
+
+
+def _after(run: figures.Run, evaluation: cycles.Evaluation) -> str:
+  """Returns what the model had learned last."""
+  if evaluation['moment'] == 'initial':
+    return 'the first model'
+  number = evaluation['experience']
+  return day_names.name(run, number) or text_format.value(number)
 
 
 def _reading_change(runs: list[figures.Run]) -> str | html.Cell:

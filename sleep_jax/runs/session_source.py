@@ -173,7 +173,7 @@ def copy_run(
 
   The config is not copied.
   """
-  for name in ('tokenizer', 'pretrain', strategy):
+  for name in ('tokenizer', 'pretrain', 'ability', strategy):
     folder = f'seed_{seed}/{name}'
     if (source / folder).exists():
       shutil.copytree(source / folder, target / folder)
