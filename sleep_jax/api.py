@@ -37,7 +37,7 @@ def load(
   source: str,
   workdir: str | None = None,
   *,
-  config: ml_collections.ConfigDict | None = None,
+  config: ml_collections.ConfigDict | str | None = None,
   seed: int = 0,
   strategy: str = session.STRATEGY,
   dtype: str = 'float32',
@@ -53,8 +53,8 @@ def load(
     workdir: folder that keeps the days that are learned, and the run that
       learns them. It is continued if it exists. None: a temporary folder, which
       is deleted with the learner; `Learner.save` keeps it.
-    config: how days and nights are spent; None: as the run was, or, of a
-      pretrained model, `configs/chat.py`.
+    config: how days and nights are spent, or its name ('pretrained' for rows);
+      None: as the run was, or, of a pretrained model, `configs/chat.py`.
     seed: of a run; also seeds sampling.
     strategy: of a run; only 'sleep' can be taught further.
     dtype: type of a pretrained model's parameters.

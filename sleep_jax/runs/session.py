@@ -70,7 +70,7 @@ class Session:
     source: str,
     folder: str | None = None,
     *,
-    config: ml_collections.ConfigDict | None = None,
+    config: ml_collections.ConfigDict | str | None = None,
     seed: int = 0,
     strategy: str = STRATEGY,
     dtype: str = 'float32',

@@ -41,7 +41,7 @@ class Source:
 
 def make_config(
   source: Source,
-  given: ml_collections.ConfigDict | None,
+  given: ml_collections.ConfigDict | str | None,
   *,
   folder: pathlib.Path,
   strategy: str,
@@ -51,7 +51,8 @@ def make_config(
 
   Args:
     source: what the session starts from.
-    given: by the user; None: that of the folder, else that of the source.
+    given: by the user, or its name; None: that of the folder, else that of the
+      source.
     folder: of the session.
     strategy, seed: of the run.
 
@@ -60,6 +61,8 @@ def make_config(
     UsageError: the config of a folder would run code.
   """
   kept = workdir.read_config(folder / RUN)
+  if isinstance(given, str):
+    given = files.load(given)
   if given is not None:
     config = given.copy_and_resolve_references()
   elif kept is not None:

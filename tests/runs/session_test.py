@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sleep_jax import errors
 from sleep_jax.runs import session
 from tests import bucket as bucket_lib
 from tests import hf_files
@@ -89,3 +90,13 @@ def test_a_saved_session_has_its_days_and_is_never_overwritten(
   assert (copy / 'days.json').exists() and not (copy / '.lock').exists()
   with pytest.raises(FileExistsError, match='copy is not empty'):
     opened.save(str(copy))
+
+
+def test_a_config_may_be_named(base_model, tmp_path):
+  opened = session.Session(
+    str(base_model), str(tmp_path / 'work'), config='pretrained', verbose=False
+  )
+  assert opened._config.name == 'pretrained'
+  assert opened._config.consolidate.start == 'sender'
+  with pytest.raises(errors.SleepJaxError, match='pretraind'):
+    session.Session(str(base_model), config='pretraind')
