@@ -300,7 +300,8 @@ def _zeros_for_cpu(shape, dtype) -> np.ndarray:
   system may need ten times as long to provide.
   """
   size = math.prod(shape) * dtype.itemsize
-  memory = mmap.mmap(-1, max(size, 1))
+  flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+  memory = mmap.mmap(-1, max(size, 1), flags=flags)
   return np.frombuffer(memory, dtype, math.prod(shape)).reshape(shape)
 
 
