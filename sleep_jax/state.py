@@ -127,7 +127,10 @@ class InitialModel:
   Attributes:
     weights: of the pretrained model.
     replay: age groups of prompts that pretraining stored.
+    is_spare: whether its arrays may become those of the first run that begins
+      with it, instead of being copied. They are deleted then.
   """
 
   weights: types.Weights
   replay: dict[str, AgeGroup]
+  is_spare: bool = False

@@ -44,29 +44,28 @@ class Programs(program_parts.ProgramParts):
 
     Args:
       initial_model: its arrays are copied, because those of a state are
-        donated. None: weights are drawn at random.
+        donated, unless it is spare. None: weights are drawn at random.
       key: of the run.
       guard: accuracy of the initial model on the guard's probes, if the guard
         is on.
     """
 
-    def make(initial_model, key, guard):
-      if initial_model is None:
-        return self._state_builder.build(self.model.init(key), {}, key, guard)
-      weights, age_groups = initial_model
-      return self._state_builder.build(
-        jax.tree.map(jnp.copy, weights), age_groups, key, guard
-      )
+    spare = initial_model is not None and initial_model.is_spare
 
-    given = (
-      None
-      if initial_model is None
-      else (initial_model.weights, initial_model.replay)
-    )
-    args = (given, key, jnp.float32(guard))
+    def make(weights, age_groups, key, guard):
+      if weights is None:
+        weights = self.model.init(key)
+      elif not spare:
+        weights = jax.tree.map(jnp.copy, weights)
+      return self._state_builder.build(weights, age_groups, key, guard)
+
+    weights, age_groups = None, {}
+    if initial_model is not None:
+      weights, age_groups = initial_model.weights, initial_model.replay
     return self._run(
-      ('begin', initial_model is None), make, *args, donate=False
-    )
+      ('begin', weights is None, spare), make, weights, age_groups, key,
+      jnp.float32(guard), donate=spare,
+    )  # fmt: skip
 
   def wake(self, state, batch, held: Sequence[int], day_share: float = 0.0):
     """Takes one wake step; the due updates of `held` levels wait for the night.

@@ -18,6 +18,24 @@ def settings(config: ml_collections.ConfigDict) -> ability_evaluator.Settings:
   return ability_evaluator.Settings(**config.get('ability', {}))
 
 
+def compares(config: ml_collections.ConfigDict, made: inputs.RunInputs) -> bool:
+  """Returns whether the initial model is needed after a run has begun.
+
+  Its arrays take as much memory as those of the run.
+
+  Args:
+    config: of the study.
+    made: inputs of a seed.
+  """
+  held_out = made.stream.held_out is not None
+  return bool(
+    (held_out and config.evaluate.held_out_batches)
+    or len(config.tune.learning_rates) > 1
+    or config.guard.on
+    or settings(config).on
+  )
+
+
 def check(config: ml_collections.ConfigDict, made: inputs.RunInputs) -> None:
   """Checks that the sets can be read, and that a guard has what it needs.
 

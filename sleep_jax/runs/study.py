@@ -272,10 +272,9 @@ class Study:
     day_records.write(self._own / f'seed_{seed}', found.records)
     if not (self.folder / f'seed_{seed}' / 'tokenizer').exists():
       made.stream.tokenizer.save(str(self._own / f'seed_{seed}' / 'tokenizer'))
-    made = dataclasses.replace(made, initial_model=self._initial_model(made))
-    made = inputs.with_evaluator(
-      self._config, made, self._config.evaluate.held_out_batches
-    )
+    made = dataclasses.replace(made, initial_model=self._first_model(made))
+    batches = self._config.evaluate.held_out_batches
+    made = inputs.with_evaluator(self._config, made, batches)
     made = ability_start.with_ability(
       self._config, made, self.folder, has_end=self._days.has_end
     )
@@ -301,6 +300,15 @@ class Study:
         _, record = run.run(until)
       add(record, status='under way' if awake_only else 'finished')
 
+  def _first_model(self, made: Inputs) -> state_lib.InitialModel:
+    """Returns the initial model, without arrays that nothing will read."""
+    first, *others = self._factory.strategies()
+    if others or ability_start.compares(self._config, made):
+      return self._initial_model(made)
+    if self._factory.progress_of(made.seed, first.name) is not None:
+      return self._factory.initial_shapes(made)
+    return dataclasses.replace(self._initial_model(made), is_spare=True)
+
   def _initial_model(self, made: Inputs) -> state_lib.InitialModel:
     """Pretrains the initial model, or reads one that exists.
 
@@ -323,10 +331,8 @@ class Study:
         made.model, made.stream.held_out, batches
       )
       made = dataclasses.replace(made, evaluator=evaluator)
-    strategy, folder = (
-      self._factory.pretrain_strategy(steps),
-      home / run_factory.PRETRAIN,
-    )
+    strategy = self._factory.pretrain_strategy(steps)
+    folder = home / run_factory.PRETRAIN
     if here:
       with self._factory.open_run(strategy, made, folder) as run:
         state, _ = run.run()
