@@ -24,8 +24,8 @@ def get_config():
   c.data.update(context=128, max_prompt=48, batch_size=3, pack=True)
   c.data.loss_on = 'response'
   c.model.update(arrangement='independent', router='always')
-  # `looped` compiles in seconds, and needs no second copy of the layers.
-  c.model.update(gated_experts=True, unroll=1, looped=True)
+  # `looped` and `remat` halve the memory, and compile in seconds.
+  c.model.update(gated_experts=True, unroll=1, looped=True, remat='dots')
   fast, own = c.levels
   c.levels = (fast | dict(hidden=64), own | dict(rank=64, slots=16))
   # Facts are learned best in the first half of the blocks, at a high rate.
@@ -37,7 +37,8 @@ def get_config():
   )
   c.replay.update(pretrain=0, day=256)
   c.consolidate.teachers = (
-    dict(teacher='anchor', prompts='old', sequences=12, draws=96) | old,
+    dict(teacher='anchor', prompts='old', sequences=12, draws=96)
+    | dict(skip_repeated=True, **old),
     dict(teacher='next', prompts='day', sequences=12, draws=96)
     | dict(max_length=32, max_new=8),
   )

@@ -105,7 +105,7 @@ _TEACHER = {
   'sequences': _count(1), 'draws': _count(1), 'bos_share': SHARE,
   'pretrain_share': Rule(float, 0, 1, also=(-1,)), 'splice_share': SHARE,
   'cut_share': SHARE, 'template_share': SHARE, 'max_length': _count(0),
-  'max_new': _count(0),
+  'max_new': _count(0), 'skip_repeated': FLAG,
 }  # fmt: skip
 _ADAPTER = {
   'rank': _count(1), 'alpha': POSITIVE, 'targets[*]': TEXT,
@@ -211,6 +211,10 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'reading': TEXT, 'reading_questions': _count(1),
     'full_reading_questions': _count(1), 'prompts': _count(0),
     'max_new': _count(1), 'form': TEXT,
+  },
+  'questions': {
+    'on': FLAG, 'per_sentence': _count(1), 'attempts': _count(1),
+    'temperature': NOT_NEGATIVE, 'forms[*]': TEXT,
   },
   'evaluate': {'chunk': _count(1), 'held_out_batches': _count(0)},
   'checkpoint': {

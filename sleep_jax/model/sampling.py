@@ -23,6 +23,7 @@ class CachedModel(Protocol):
 
   prefill: Callable
   decode: Callable
+  next_logits_and_states: Callable
 
 
 def sample(
@@ -37,6 +38,7 @@ def sample(
   temperature: float = 1.0,
   top_k: int = 0,
   top_p: float = 1.0,
+  keep_states: bool = False,
 ) -> types.Rollout:
   """Continues each prompt until EOS or the maximum length.
 
@@ -54,16 +56,20 @@ def sample(
     top_k: number of most likely tokens to sample from. 0 means all.
     top_p: samples from the smallest set of tokens with at least this
       probability. 1 means all.
+    keep_states: whether the inputs of the head that predicted each generated
+      token are returned, as many as a sequence can have.
 
   Returns:
-    Rollout of width `max_length`. Sequences end with their first EOS.
+    Rollout of width `max_length`. Sequences end with their first EOS. From
+    there on, tokens and states are arbitrary.
   """
   tokens_BP, length_B = prompts.tokens_BP, prompts.length_B
   B, P = tokens_BP.shape
   # The shortest prompt is one token.
   num_new = min(max_length - 1, max_new or max_length)
-  logits_BV, cache = model.prefill(
-    weights, tokens_BP, length_B, cache_size=P + num_new
+  read = model.next_logits_and_states
+  (logits_BV, state_BD), cache = model.prefill(
+    weights, tokens_BP, length_B, cache_size=P + num_new, read=read
   )
   in_prompt_BS = jnp.arange(P + num_new)[None] < length_B[:, None]
 
@@ -73,31 +79,40 @@ def sample(
     logits_BV = filter_logits(logits_BV / temperature, top_k=top_k, top_p=top_p)
     return pick(jax.random.fold_in(key, t), logits_BV)
 
-  def write(t, logits_BV, out_BT, done_B, end_B):
+  def put(x_BT, new_B, t):
+    return jax.lax.dynamic_update_slice_in_dim(x_BT, new_B[:, None], t, 1)
+
+  def write(t, logits_BV, state_BD, out_BT, states_BTD, done_B, end_B):
     done_B = done_B | (length_B + t >= max_length)
     token_B = jnp.where(done_B, eos, draw(logits_BV, t)).astype(jnp.int32)
-    out_BT = jax.lax.dynamic_update_slice_in_dim(out_BT, token_B[:, None], t, 1)
+    out_BT = put(out_BT, token_B, t)
+    states_BTD = put(states_BTD, state_BD[:, :D], t)
     end_B = jnp.where(done_B, end_B, length_B + t + 1)
-    return token_B, out_BT, done_B | (token_B == eos), end_B
+    return token_B, out_BT, states_BTD, done_B | (token_B == eos), end_B
 
   def step(carry):
     t, cache, (token_B, *written) = carry
     slots = jnp.arange(P + num_new)[None]
     mask_BS = in_prompt_BS | ((slots >= P) & (slots < P + t))
-    logits_BV, cache = model.decode(
-      weights, token_B, length_B + t - 1, mask_BS, cache, P + t - 1
+    (logits_BV, state_BD), cache = model.decode(
+      weights, token_B, length_B + t - 1, mask_BS, cache, P + t - 1, read
     )
-    return t + 1, cache, write(t, logits_BV, *written)
+    return t + 1, cache, write(t, logits_BV, state_BD, *written)
 
   out_BT = jnp.full((B, num_new), eos, jnp.int32)
-  initial = out_BT, jnp.zeros((B,), bool), length_B
-  carry = jnp.int32(1), cache, write(0, logits_BV, *initial)
-  unfinished = lambda carry: (carry[0] < num_new) & ~jnp.all(carry[2][2])
-  _, _, (_, out_BT, _, end_B) = jax.lax.while_loop(unfinished, step, carry)
+  D = state_BD.shape[1] if keep_states else 0
+  states_BTD = jnp.zeros((B, num_new, D), state_BD.dtype)
+  initial = out_BT, states_BTD, jnp.zeros((B,), bool), length_B
+  carry = jnp.int32(1), cache, write(0, logits_BV, state_BD, *initial)
+  unfinished = lambda carry: (carry[0] < num_new) & ~jnp.all(carry[2][3])
+  *_, (_, out_BT, states_BTD, _, end_B) = jax.lax.while_loop(
+    unfinished, step, carry
+  )
   return types.Rollout(
     tokens_BT=_join(tokens_BP, length_B, out_BT, max_length),
     prompt_length_B=length_B,
     length_B=end_B,
+    states_BGD=states_BTD if keep_states else None,
   )
 
 

@@ -173,12 +173,13 @@ class Transformer:
     length_B: Array,
     *,
     cache_size: int,
-  ) -> tuple[Array, Cache]:
+    read: Callable[[types.Weights, Array], Any] | None = None,
+  ) -> tuple[Any, Cache]:
     """Computes the caches of ragged prompts.
 
     Returns:
-      Logits `[B, V]` after the last token of each prompt, and caches of
-      `cache_size` slots, of which the first P hold the prompts.
+      `read`, by default `next_logits` `[B, V]`, after the last token of each
+      prompt, and caches of `cache_size` slots, the first P of the prompts.
     """
     tokens_BP, segments_BP, positions_BP = types.model_inputs(
       tokens_BP, length_B
@@ -193,21 +194,13 @@ class Transformer:
     last = jnp.maximum(length_B - 1, 0)[:, None, None]
     h_B1D = jnp.take_along_axis(h_BPD, last, 1)
     extra = cache_size - tokens_BP.shape[1]
-    return self.next_logits(weights, h_B1D), tuple(
+    return (read or self.next_logits)(weights, h_B1D), tuple(
       (self.pad_cache(keys, extra), self.pad_cache(values, extra))
       for keys, values in cache
     )
 
   def pad_cache(self, x: Array, extra: int) -> Array:
-    """Adds free slots to keys or values of one layer or of several.
-
-    Args:
-      x: `[..., T, G, K]`.
-      extra: number of free slots.
-
-    Returns:
-      `[..., G, T + extra, K]`.
-    """
+    """Adds free slots: `[..., T, G, K]` -> `[..., G, T + extra, K]`."""
     x = x.swapaxes(-3, -2)
     x = jnp.pad(x, ((0, 0),) * (x.ndim - 2) + ((0, extra), (0, 0)))
     return self.place('caches' if x.ndim == 5 else 'cache', x)
@@ -220,7 +213,8 @@ class Transformer:
     mask_BS: Array,
     cache: Cache,
     slot: Array,
-  ) -> tuple[Array, Cache]:
+    read: Callable[[types.Weights, Array], Any] | None = None,
+  ) -> tuple[Any, Cache]:
     """Reads one token per row and writes it to cache slot `slot`.
 
     Args:
@@ -230,13 +224,15 @@ class Transformer:
       mask_BS: which cache slots are valid, including `slot`.
 
     Returns:
-      Logits `[B, V]` of the next token and the caches.
+      `read`, by default `next_logits` `[B, V]`, of each token; and the caches.
     """
+    read = read or self.next_logits
     mask_B1S = mask_BS[:, None]
     positions = rope.make_positions(self.config, position_B[:, None])
     where = mask_B1S, positions, slot
     if self.config.looped:
-      return self._decode_looped(weights, token_B, where, cache)
+      h, new = self._decode_looped(weights, token_B, where, cache)
+      return read(weights, h), new
     weights = (
       weights if weights.blocks else blocks.unstack(self.config, weights)
     )
@@ -246,10 +242,10 @@ class Transformer:
     ):
       h, pair = self.decode_layer(weights, block, layer, h, where, pair)
       new.append(pair)
-    return self.next_logits(weights, h), tuple(new)
+    return read(weights, h), tuple(new)
 
   def _decode_looped(self, weights, token_B, where, cache):
-    """Computes `decode` with a loop over the layers of each group."""
+    """Returns final states and caches, by a loop over each group's layers."""
     h, new = self.embed(weights, token_B[:, None]), []
     for (block, stack, group), pairs in zip(
       blocks.block_groups(self.config, weights), cache, strict=True
@@ -269,7 +265,7 @@ class Transformer:
       indices = jnp.arange(len(group))
       (h, pairs), _ = jax.lax.scan(body, (h, pairs), (stack, indices))
       new.append(pairs)
-    return self.next_logits(weights, h), tuple(new)
+    return h, tuple(new)
 
   def decode_layer(self, weights, block, layer, h, where, pair):
     """Passes one token per row through one layer.
@@ -332,12 +328,17 @@ class Transformer:
 
   def next_logits(self, weights, h_B1D):
     """Returns logits for one token per row, faster than `logits` does."""
+    return self.next_logits_and_states(weights, h_B1D)[0]
+
+  def next_logits_and_states(self, weights, h_B1D):
+    """Returns `next_logits`, and the inputs of the head, `[B, D]`."""
     states_BD = self._norm(weights, self.place('token', h_B1D))[:, 0]
     logits_BV = jnp.einsum(
       'vd,bd->bv', self.head(weights), states_BD,
       preferred_element_type=jnp.float32,
     )  # fmt: skip
-    return attention_kernels.soft_cap(logits_BV, self.config.logit_cap)
+    cap = self.config.logit_cap
+    return attention_kernels.soft_cap(logits_BV, cap), states_BD
 
   def _place_and_norm(self, weights, h_BTD):
     return self._norm(weights, self.place('states', h_BTD))

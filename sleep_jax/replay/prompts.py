@@ -31,6 +31,7 @@ def draw(
   splice_share: float,
   cut_share: float,
   template_share: float,
+  repeated_in: str = '',
 ) -> types.Prompts:
   """Draws prompts for one teacher.
 
@@ -57,6 +58,8 @@ def draw(
       the subject.
     template_share: share of stored prompts with a subject that are replaced by
       a template.
+    repeated_in: name of an age group whose prompts are not drawn from the
+      others; '' for none.
 
   Returns:
     Prompts `[num, width]`, with their documents if the groups store them.
@@ -77,6 +80,8 @@ def draw(
   )
   # A long prompt that is cut to `width` would prompt for its own remainder.
   valid_C &= age_group.length_C <= width
+  if repeated_in in replay:
+    valid_C &= ~_repeated(age_group, replay[repeated_in])
   keys = jax.random.split(key, 9)
   score_C = jnp.where(
     valid_C, _log_weights(valid_C, age_group, pretrain_share), -jnp.inf
@@ -130,6 +135,17 @@ def draw(
     subject_B2=no_subject_B2,
     context=context,
   )
+
+
+def _repeated(age_group, other):
+  """Returns which prompts are also in another age group."""
+  valid_K = jnp.arange(len(other.length_C)) < other.count
+  place = jnp.arange(age_group.tokens_CP.shape[1])[None]
+  after_CP = place >= age_group.length_C[:, None]
+  equal_CKP = age_group.tokens_CP[:, None] == other.tokens_CP[None]
+  same_CK = jnp.all(equal_CKP | after_CP[:, None], -1)
+  same_CK &= age_group.length_C[:, None] == other.length_C[None]
+  return jnp.any(same_CK & valid_K[None], 1)
 
 
 def _log_weights(valid_C, age_group, pretrain_share):

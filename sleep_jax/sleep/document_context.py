@@ -73,6 +73,7 @@ def remove_from_rollout(
     prompt_length_B=rollout.prompt_length_B - less_B,
     length_B=jnp.minimum(rollout.length_B - less_B, width),
     context=context,
+    states_BGD=rollout.states_BGD,
   )
 
 

@@ -20,6 +20,7 @@ def sample(
   settings: settings_lib.Settings,
   eos: int,
   temperature: float,
+  keep_states: bool = False,
 ) -> types.Rollout:
   """Samples on prompts, with their documents in front if they have any.
 
@@ -31,6 +32,7 @@ def sample(
     settings: of the night, for `max_length` and `max_new`.
     eos: token id that ends a sequence.
     temperature: of sampling.
+    keep_states: see `sampling.sample`.
 
   Returns:
     The sequences without the documents, which are kept in `context`.
@@ -40,6 +42,7 @@ def sample(
   rollout = sampling.sample(
     model, weights, with_document, key, max_length=more + settings.max_length,
     max_new=settings.max_new, eos=eos, temperature=temperature,
+    keep_states=keep_states,
   )  # fmt: skip
   return document_context.remove_from_rollout(
     rollout, prompts, width=settings.max_length

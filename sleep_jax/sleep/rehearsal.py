@@ -83,8 +83,11 @@ class Rehearsal(phase.SleepPhase):
     """
     prompts = self._draw_prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
-    new = self._sample(weights, prompts, write_key, teacher)
-    return prompts, self._with_states(weights, new, teacher)
+    new = self._sample(weights, prompts, write_key, teacher, keep_states=True)
+    # The longest prompts leave room for fewer tokens than `max_new`.
+    unused = self.settings.of_teacher(teacher).max_new - new.states_BGD.shape[1]
+    states_BGD = jnp.pad(new.states_BGD, ((0, 0), (0, unused), (0, 0)))
+    return prompts, new.replace(states_BGD=states_BGD)
 
   def sample_round(
     self, state: State, key: Array
@@ -127,8 +130,10 @@ class Rehearsal(phase.SleepPhase):
             self.student(state), without_document, key, teacher
           )
           weights = self.teacher(state, teacher.teacher)
-          return self._with_states(
-            weights, sampled.replace(context=prompts.context), teacher
+          return self.with_teacher_states(
+            weights,
+            sampled.replace(context=prompts.context),
+            self.settings.of_teacher(teacher).max_new,
           )
 
         on_policy = jax.lax.cond(
@@ -143,6 +148,9 @@ class Rehearsal(phase.SleepPhase):
   def _draw_prompts(self, state, teacher, key):
     age_groups, since, until = self.prompt_window(state, teacher.prompts)
     own = self.settings.of_teacher(teacher)
+    repeated_in = ''
+    if teacher.skip_repeated:
+      (repeated_in,) = self.prompt_window(state, 'day')[0]
     prompts = prompts_lib.draw(
       state.replay,
       self.templates,
@@ -158,21 +166,18 @@ class Rehearsal(phase.SleepPhase):
       splice_share=teacher.splice_share,
       cut_share=teacher.cut_share,
       template_share=teacher.template_share,
+      repeated_in=repeated_in,
     )
     return prompts if teacher.reads else prompts.replace(context=None)
 
-  def _sample(self, weights, prompts, key, teacher=None):
+  def _sample(self, weights, prompts, key, teacher=None, keep_states=False):
     """Samples on prompts, with their documents in front if they have any."""
     settings = self.settings
     settings = settings if teacher is None else settings.of_teacher(teacher)
     return document_sampling.sample(
       self.model, weights, prompts, key, settings=settings, eos=self.eos,
-      temperature=settings.temperature,
+      temperature=settings.temperature, keep_states=keep_states,
     )  # fmt: skip
-
-  def _with_states(self, weights, rollout, teacher):
-    num = self.settings.of_teacher(teacher).max_new
-    return self.with_teacher_states(weights, rollout, num)
 
 
 def _num_generated(rollout):

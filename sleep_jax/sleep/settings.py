@@ -29,6 +29,8 @@ class Teacher:
     draws: sequences that it writes per round.
     bos_share, pretrain_share, splice_share, cut_share, template_share: shares
       of its prompts, see `replay.prompts.draw`.
+    skip_repeated: whether 'old' prompts that are also among those of the day
+      are left out, so that an answer that changed is not taught back.
     max_length, max_new: of its sequences, in place of those of `Settings`; 0
       for the same. Shorter ones save the padding of short answers.
   """
@@ -44,6 +46,7 @@ class Teacher:
   template_share: float = 0.0
   max_length: int = 0
   max_new: int = 0
+  skip_repeated: bool = False
 
   @property
   def name(self) -> str:

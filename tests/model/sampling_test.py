@@ -26,17 +26,20 @@ class ScriptedModel:
   def __init__(self, *lines):
     self._lines_BT = jnp.asarray(lines)
 
-  def prefill(self, weights, tokens_BP, length_B, *, cache_size):
-    del weights, tokens_BP, length_B, cache_size
-    return self._logits(0), jnp.int32(1)
+  def prefill(self, weights, tokens_BP, length_B, *, cache_size, read):
+    del tokens_BP, length_B, cache_size
+    return read(weights, 0), jnp.int32(1)
 
-  def decode(self, weights, token_B, position_B, mask_BS, cache, slot):
-    del weights, token_B, position_B, mask_BS, slot
-    return self._logits(cache), cache + 1
+  def decode(self, weights, token_B, position_B, mask_BS, cache, slot, read):
+    del token_B, position_B, mask_BS, slot
+    return read(weights, cache), cache + 1
 
-  def _logits(self, index):
-    index = jnp.minimum(index, self._lines_BT.shape[1] - 1)
-    return 99.0 * jax.nn.one_hot(self._lines_BT[:, index], V)
+  def next_logits_and_states(self, weights, index):
+    """Returns the logits of the line, and its index as a state."""
+    del weights
+    at = jnp.minimum(index, self._lines_BT.shape[1] - 1)
+    logits_BV = 99.0 * jax.nn.one_hot(self._lines_BT[:, at], V)
+    return logits_BV, jnp.full((len(logits_BV), 1), index, jnp.float32)
 
 
 def _generated(rollout):
@@ -80,6 +83,13 @@ def test_eos_as_the_last_token_is_kept():
 def test_eos_as_the_first_token_gives_a_sequence_of_one():
   rollout = _sample_script([[EOS, 5, 5], [5, EOS, 5]], [[BOS, 3], [BOS, 3]])
   assert _generated(rollout) == [[EOS], [5, EOS]]
+
+
+def test_the_states_that_predicted_each_token_are_kept():
+  line = [[3, 4, 5, 6, 7, 8, 9]]
+  rollout = _sample_script(line, [[BOS]], max_new=5, keep_states=True)
+  np.testing.assert_array_equal(rollout.states_BGD[0, :, 0], range(5))
+  assert _sample_script(line, [[BOS]]).states_BGD is None
 
 
 def test_max_new_limits_the_continuation():

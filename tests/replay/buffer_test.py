@@ -29,7 +29,16 @@ def _age_group(capacity):
   return buffer.allocate({'x': capacity}, width=testing.PROMPT)['x']
 
 
-def _draw(age_groups, templates=None, *, since=-1, until=99, width=8, **shares):
+def _draw(
+  age_groups,
+  templates=None,
+  *,
+  since=-1,
+  until=99,
+  width=8,
+  groups=None,
+  **shares,
+):
   none = ('bos_share', 'splice_share', 'cut_share', 'template_share')
   shares = {'pretrain_share': -1.0} | dict.fromkeys(none, 0.0) | shares
   prompts = prompts_lib.draw(
@@ -39,7 +48,7 @@ def _draw(age_groups, templates=None, *, since=-1, until=99, width=8, **shares):
     num=DRAWS,
     width=width,
     bos=BOS,
-    age_groups=tuple(age_groups),
+    age_groups=groups or tuple(age_groups),
     since=jnp.int32(since),
     until=jnp.int32(until),
     **shares,
@@ -119,6 +128,22 @@ def test_prompts_are_drawn_only_from_the_given_groups_and_steps():
   assert set(_draw(age_groups, **old)) == {(BOS, 3), (BOS, 4), (BOS, 5)}
   assert set(_draw(age_groups, since=5, until=9)) == {(BOS, 6)}
   assert set(_draw({'past': age_groups['past']}, **old)) == {(BOS, 5)}
+
+
+def test_prompts_that_are_repeated_in_another_group_are_not_drawn():
+  """Equal in tokens and in length; what a slot held before does not count."""
+  day = _offer(_age_group(2), [[BOS, 9], [BOS, 3, 4], [BOS, 5]])
+  kept = {tuple(t[:n]) for t, n in zip(
+    np.asarray(day.tokens_CP).tolist(), np.asarray(day.length_C), strict=True
+  )}  # fmt: skip
+  rows = [[BOS, 3], [BOS, 3, 4], [BOS, 3, 4, 6], [BOS, 5], [BOS, 9]]
+  age_groups = {'past': _offer(_age_group(8), rows), 'day/1': day}
+  drawn = set(_draw(age_groups, groups=('past',), repeated_in='day/1'))
+  assert drawn == {tuple(row) for row in rows} - kept
+  assert len(kept) == 2
+  empty = age_groups | {'day/1': day.replace(count=jnp.int32(0))}
+  drawn = set(_draw(empty, groups=('past',), repeated_in='day/1'))
+  assert drawn == {tuple(row) for row in rows}
 
 
 def test_without_valid_entries_prompts_are_bos_alone():
