@@ -44,6 +44,11 @@ class Consolidation(seeding.Seeding):
   wake_tx: optax.GradientTransformation | None
 
   @property
+  def day_group(self) -> str:
+    """Name of the age group of the sender's day."""
+    return buffer.day_group(self.sender)
+
+  @property
   def receiver(self) -> int:
     """The level that receives the expert."""
     return self.sender + 1

@@ -81,6 +81,11 @@ class SleepPhase(abc.ABC):
       of them must come from.
     """
 
+  @property
+  def day_group(self) -> str:
+    """Name of the age group of the day that is consolidated; '' for none."""
+    return ''
+
   @abc.abstractmethod
   def key(self, state: State, count: Array | int) -> Array:
     """Returns a key of this phase; `count` distinguishes its uses."""

@@ -148,9 +148,6 @@ class Rehearsal(phase.SleepPhase):
   def _draw_prompts(self, state, teacher, key):
     age_groups, since, until = self.prompt_window(state, teacher.prompts)
     own = self.settings.of_teacher(teacher)
-    repeated_in = ''
-    if teacher.skip_repeated:
-      (repeated_in,) = self.prompt_window(state, 'day')[0]
     prompts = prompts_lib.draw(
       state.replay,
       self.templates,
@@ -166,7 +163,7 @@ class Rehearsal(phase.SleepPhase):
       splice_share=teacher.splice_share,
       cut_share=teacher.cut_share,
       template_share=teacher.template_share,
-      repeated_in=repeated_in,
+      repeated_in=self.day_group if teacher.skip_repeated else '',
     )
     return prompts if teacher.reads else prompts.replace(context=None)
 

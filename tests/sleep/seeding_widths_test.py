@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import errors
+from sleep_jax.sleep import expert_merge, phase
 from tests.sleep import nights
 
 OLD, DAY = nights.TEACHERS
@@ -74,3 +75,31 @@ def test_padding_changes_no_loss_and_no_gradient():
 def test_lengths_that_do_not_fit_are_refused(changes, message):
   with pytest.raises(errors.ConfigError, match=message):
     nights.make_settings(**changes)
+
+
+def test_old_prompts_of_the_day_may_be_left_out():
+  """Of the past, [1, 22] and [1, 20, 21] are also prompts of the day."""
+  changes = dict(on_policy=0.0, updates_per_round=20, num_updates=20)
+  state = nights.awake_state()
+  state = state.replace(woke_N=state.woke_N.at[2].set(6))
+
+  def asked(**changed):
+    night = nights.make_consolidation(
+      teachers=(OLD | dict(bos_share=0.0, draws=64) | changed,), **changes
+    )
+    (teacher,), key = night.settings.teachers, jax.random.key(3)
+    new = night.sample_rollouts(state, teacher, key)
+    rows = zip(
+      np.asarray(new.tokens_BT).tolist(), np.asarray(new.prompt_length_B),
+      strict=True,
+    )  # fmt: skip
+    return {tuple(tokens[:n]) for tokens, n in rows}
+
+  left_out = asked() - asked(skip_repeated=True)
+  assert left_out == {(1, 20, 21), (1, 22)}
+  # A merge has no day: the same settings leave nothing out.
+  merge = expert_merge.merge_settings(
+    nights.make_settings(teachers=(OLD | dict(skip_repeated=True), DAY))
+  )
+  assert merge.teachers[0].skip_repeated
+  assert not phase.SleepPhase.day_group.fget(None)
