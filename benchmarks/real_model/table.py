@@ -51,7 +51,8 @@ def page(units: results.Units) -> str:
     for form, strategies in units.items()
     for strategy, found in strategies.items()
   }
-  parts += ['## What it could do before', _abilities(rows)]
+  if abilities := _abilities(rows):
+    parts += ['## What it could do before', abilities]
   parts += ['## Cost', _costs(rows), '## Units', _units(rows)]
   return '\n\n'.join(part for part in parts if part) + '\n'
 
@@ -61,12 +62,12 @@ def _form(strategies: Strategies, form: str) -> list[str]:
   score = _SCORE[form]
   first = next(iter(strategies.values()))
   share = lambda kind: _cell(
-    first, lambda r: results.at(r, 'initial', kind)['recall'][score]
+    first, lambda r: results.at(r, 'initial', kind)['recall']['contained']
   )
   return [
-    f'Score: `{score}`. The pretrained model answers {share("closed")} of the '
-    f'questions, and {share("context")} with the text that tells the answer in '
-    'front.',
+    f'Score: `{score}`. Of the pretrained model, {share("closed")} of the '
+    f'answers contain the value, and {share("context")} with the text that '
+    'tells it in front.',
     _recall(strategies, score),
     _by_day(strategies, score),
     _compared(strategies, score),

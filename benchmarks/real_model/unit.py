@@ -94,7 +94,8 @@ def run(
   found = _Progress(home / 'progress.json', about, any_revision)
   _Runner(unit, config, found, home, folder / 'first', say).run()
   out.mkdir(parents=True, exist_ok=True)
-  workdir.write_json(file, found.results)
+  # Without line breaks: most of it are single answers.
+  workdir.write_text(file, json.dumps(found.results) + '\n')
   say(f'{unit.name}: written to {file}')
   return found.results
 

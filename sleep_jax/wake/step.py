@@ -87,9 +87,8 @@ def make(
     targets = jnp.maximum(jnp.sum(batch.loss_BT[:, 1:]), 1)
 
     def loss_fn(params, rows):
-      *inputs, loss_BT = rows
-      weights = state.weights.with_params(params)
-      score_BT = likelihood(weights, *inputs, loss_BT)
+      weights, loss_BT = state.weights.with_params(params), rows[-1]
+      score_BT = likelihood(weights, *rows)
       return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
 
     trainable = state.weights.trainable

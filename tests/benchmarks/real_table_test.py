@@ -135,6 +135,13 @@ def test_ability_is_compared_with_the_start(tmp_path):
   assert (low, high) == (-1.0, 0.0)
 
 
+def test_what_was_not_measured_has_no_section(tmp_path):
+  unit = _unit('sleep', 0, [1], [1])
+  unit['ability'] = {when: {'result': None} for when in ('initial', 'final')}
+  page = _page(tmp_path, unit)
+  assert '## Cost' in page and '## What it could do' not in page
+
+
 def test_units_of_another_split_are_left_out(tmp_path):
   page = _page(
     tmp_path, _unit('sleep', 0, [1], [1]),
