@@ -233,7 +233,7 @@ def get_config() -> ml_collections.ConfigDict:
     reading_questions=40,  # Each morning.
     full_reading_questions=300,  # At the start and at the end.
     prompts=0,  # Built-in everyday requests, at most 50.
-    max_new=32,  # Most tokens of an answer to a request or a question.
+    max_new=32,  # Most tokens of an answer to a request.
     form='auto',  # 'chat' (its template), 'plain', or what the model has.
   )
 

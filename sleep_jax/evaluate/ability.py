@@ -16,8 +16,8 @@ Three parts, each a pure function of a model, its weights and a set:
         model, first, form, everyday_prompts.REPORTED, max_new=32),
       reading=reading.load(squad, tokenizer, 300),
     )
-    before = ability.measure(model, first, tokenizer, form, sets, max_new=32)
-    after = ability.measure(model, weights, tokenizer, form, sets, max_new=32)
+    before = ability.measure(model, first, tokenizer, form, sets)
+    after = ability.measure(model, weights, tokenizer, form, sets)
     ability.compare(model, first, weights, before, after)
 
 With the same weights every change is exactly 0. `first_part` makes sets smaller
@@ -186,7 +186,6 @@ def measure(
   form: asking.Form,
   sets: Sets,
   *,
-  max_new: int,
   apart: int = 0,
 ) -> Measured:
   """Measures a model on all parts.
@@ -195,7 +194,6 @@ def measure(
     model, weights, tokenizer: of the model.
     form: see `asking.make_form`.
     sets: what it is measured on.
-    max_new: most tokens of an answer of reading.
     apart: questions that are asked first, in batches of their own. They get the
       same answers, bit for bit, as without the others.
   """
@@ -209,9 +207,7 @@ def measure(
     texts = [
       text
       for part in (sets.reading[:apart], sets.reading[apart:])
-      for text in reading_lib.ask(
-        model, weights, tokenizer, form, part, max_new=max_new
-      )
+      for text in reading_lib.ask(model, weights, tokenizer, form, part)
     ]
     contained_N, exact_N = reading_lib.score(sets.reading, texts)
   return Measured(nats_M, states_MD, texts, contained_N, exact_N)

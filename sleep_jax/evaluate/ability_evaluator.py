@@ -41,7 +41,7 @@ class Settings:
     reading_questions: each morning.
     full_reading_questions: at the start and at the end of a run.
     prompts: everyday requests; 0 leaves this part out.
-    max_new: most tokens of an answer to a request or a question.
+    max_new: most tokens of an answer to a request.
     form: 'chat': in the model's chat template; 'plain': as question and answer;
       'auto': in its chat template if it has one.
   """
@@ -107,7 +107,7 @@ class Given:
     """Equal for equal sets and forms only."""
     return asking.fingerprint(
       self.form.fingerprint, self.settings.max_new, self.text, self.reading,
-      self.requests,
+      self.requests, reading.WORDING,
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ class AbilityEvaluator:
   def _measure(self, weights, sets: ability.Sets) -> ability.Measured:
     return ability.measure(
       self._model, weights, self._tokenizer, self._given.form, sets,
-      max_new=self._given.settings.max_new, apart=self._sizes[1],
+      apart=self._sizes[1],
     )  # fmt: skip
 
   def _record(self, weights, measured, *, full: bool) -> dict[str, Any]:

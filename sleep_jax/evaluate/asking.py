@@ -40,13 +40,14 @@ class Form:
   Attributes:
     ask: returns the tokens of a question.
     ends: tokens that end an answer; the first one is the usual one.
-    is_chat: whether the chat template is used.
+    chat: returns the tokens of a conversation that the model answers, in its
+      chat template; None for plain text.
     fingerprint: equal for equal forms only.
   """
 
   ask: Callable[[str], list[int]]
   ends: tuple[int, ...]
-  is_chat: bool
+  chat: Callable[[Sequence[Any]], list[int]] | None
   fingerprint: str
 
 
@@ -62,11 +63,11 @@ def make_form(tokenizer: types.Tokenizer, template: Template | None) -> Form:
     ask = lambda text: [
       tokenizer.bos, *tokenizer.encode(f'Question: {text}\nAnswer:')
     ]  # fmt: skip
-    return Form(ask, (tokenizer.eos,), False, f'plain {tokenizer.fingerprint}')
+    return Form(ask, (tokenizer.eos,), None, f'plain {tokenizer.fingerprint}')
   encode = template.encode
   return Form(
     lambda text: encode([{'role': 'user', 'content': text}]),
-    _ends(template), True, f'chat {template.fingerprint}',
+    _ends(template), encode, f'chat {template.fingerprint}',
   )  # fmt: skip
 
 

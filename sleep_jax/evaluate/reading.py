@@ -25,11 +25,11 @@ SET = (
   '"answers": [...]}, such as the dev set of SQuAD 1.1 (Rajpurkar et al. 2016, '
   'CC BY-SA 4.0, rajpurkar.github.io/SQuAD-explorer)'
 )
-_LONGEST = 150  # Tokens of passage and question; TODO of SQuAD fit.
-_INSTRUCTION = 'Answer with a few words from the passage.'
-_CHAT = 'Passage: {context}\n\nQuestion: {question}\n' + _INSTRUCTION
-_PLAIN = 'Passage: {context}\nQuestion: {question}\nAnswer:'
-# For a model without a chat template; invented for this package.
+_LONGEST = 130  # Tokens of passage and question; a quarter of SQuAD fits.
+_MAX_NEW = 16  # Tokens of an answer; an example shows that it is short.
+_ASKED = 'Passage: {context}\nQuestion: {question}'
+# Shown before a question, so that the answer is short; invented here. A chat
+# model sees the first one, as a turn of its own.
 _EXAMPLES = (
   ('The mill at Orrin was built by Hana Voss in 1820 and burned down ten years '
    'later.', 'Who built the mill?', 'Hana Voss'),
@@ -38,6 +38,10 @@ _EXAMPLES = (
   ('The shop sells bread from its own oven, and cheese from a farm in Tolby.',
    'Where does the cheese come from?', 'a farm in Tolby'),
 )  # fmt: skip
+
+
+# What decides how a question is asked, beside the form.
+WORDING = (_LONGEST, _MAX_NEW, _ASKED, _EXAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ def load(
 
   Args:
     path: file of rows, see `SET`.
-    tokenizer: of the model; passages with more than 200 tokens are left out.
+    tokenizer: of the model; passages with more than 130 tokens are left out.
     count: number of questions.
     seed: of the draw.
 
@@ -130,23 +134,30 @@ def prompts(
   Args:
     questions: see `load`.
     tokenizer: of the model.
-    form: of the model. In plain form, three examples come first.
+    form: of the model. An example comes first; in plain form, three.
   """
-  if form.is_chat:
-    return [
-      form.ask(_CHAT.format(context=q.context, question=q.question))
-      for q in questions
-    ]
-  shown = ''.join(
-    _PLAIN.format(context=context, question=question) + f' {answer}\n\n'
+  examples = [
+    (_ASKED.format(context=context, question=question), answer)
     for context, question, answer in _EXAMPLES
+  ]
+  asked = [
+    _ASKED.format(context=q.context, question=q.question) for q in questions
+  ]
+  if form.chat is not None:
+    (question, answer), *_ = examples
+    shown = [_turn('user', question), _turn('assistant', answer)]
+    return [form.chat([*shown, _turn('user', text)]) for text in asked]
+  before = ''.join(
+    f'{question}\nAnswer: {answer}\n\n' for question, answer in examples
   )
   return [
-    [tokenizer.bos, *tokenizer.encode(
-      shown + _PLAIN.format(context=q.context, question=q.question)
-    )]
-    for q in questions
-  ]  # fmt: skip
+    [tokenizer.bos, *tokenizer.encode(f'{before}{text}\nAnswer:')]
+    for text in asked
+  ]
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+  return {'role': role, 'content': content}
 
 
 def ask(
@@ -155,8 +166,6 @@ def ask(
   tokenizer: types.Tokenizer,
   form: asking.Form,
   questions: Sequence[Question],
-  *,
-  max_new: int,
 ) -> list[str]:
   """Returns the greedy answer to each question, as text.
 
@@ -164,10 +173,9 @@ def ask(
     model, weights, tokenizer: of the model that reads.
     form: see `asking.make_form`.
     questions: see `load`.
-    max_new: most tokens of an answer.
   """
   written = asking.generate(
-    model, weights, prompts(questions, tokenizer, form), max_new=max_new,
+    model, weights, prompts(questions, tokenizer, form), max_new=_MAX_NEW,
     ends=form.ends,
   )  # fmt: skip
   texts = [
@@ -175,7 +183,7 @@ def ask(
     for row in written
   ]
   # Without a template a model goes on with another example.
-  return texts if form.is_chat else [t.partition('\n')[0] for t in texts]
+  return texts if form.chat else [t.partition('\n')[0] for t in texts]
 
 
 def score(

@@ -19,6 +19,18 @@ TOKENIZER = tokenizer_lib.Bytes()
 FORM = asking.make_form(TOKENIZER, None)
 
 
+class Template:
+  """A chat template that writes roles as plain text."""
+
+  fingerprint = 'roles'
+  ends = frozenset({TOKENIZER.eos})
+
+  def encode(self, messages, *, add_generation_prompt=True):
+    text = ''.join(f'<{m["role"]}>{m["content"]}' for m in messages)
+    text += '<assistant>' * add_generation_prompt
+    return TOKENIZER.encode(text)
+
+
 @functools.cache
 def model() -> transformer.Transformer:
   settings = dict(

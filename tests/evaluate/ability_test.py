@@ -27,7 +27,7 @@ def sets(tmp_path_factory):
 
 def _measure(weights, sets):
   return ability.measure(
-    ability_model.model(), weights, TOKENIZER, FORM, sets, max_new=6, apart=3
+    ability_model.model(), weights, TOKENIZER, FORM, sets, apart=3
   )
 
 

@@ -71,7 +71,7 @@ def test_without_a_template_a_model_is_asked_in_plain_text():
   tokens = form.ask('Why?')
   assert tokens[0] == ability_model.TOKENIZER.bos
   assert ability_model.TOKENIZER.decode(tokens) == 'Question: Why?\nAnswer:'
-  assert form.ends == (EOS,) and not form.is_chat
+  assert form.ends == (EOS,) and form.chat is None
 
 
 def test_with_a_template_a_model_is_asked_as_in_a_chat(tmp_path):
@@ -81,5 +81,5 @@ def test_with_a_template_a_model_is_asked_as_in_a_chat(tmp_path):
   form = asking.make_form(ability_model.TOKENIZER, template)
   assert form.ask('Hi') == template.encode([{'role': 'user', 'content': 'Hi'}])
   # The one that the template writes is first: generation stops there.
-  assert form.is_chat and form.ends == (ends[1], ends[0])
+  assert form.chat is not None and form.ends == (ends[1], ends[0])
   assert form.fingerprint != ability_model.FORM.fingerprint

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import errors
-from sleep_jax.evaluate import reading
+from sleep_jax.evaluate import asking, reading
 from tests.evaluate import ability_model
 
 TOKENIZER = ability_model.TOKENIZER
@@ -82,6 +82,18 @@ def test_in_plain_form_three_examples_come_first():
   text = TOKENIZER.decode(tokens)
   assert tokens[0] == TOKENIZER.bos and text.count('Passage:') == 4
   assert text.endswith('Passage: Ada sings.\nQuestion: Who sings?\nAnswer:')
+
+
+def test_in_a_chat_an_example_is_a_turn_of_its_own():
+  template = ability_model.Template()
+  form = asking.make_form(TOKENIZER, template)
+  question = reading.Question(GOOD['context'], GOOD['question'], ('Ada',))
+  (tokens,) = reading.prompts([question], TOKENIZER, form)
+  text = TOKENIZER.decode(tokens)
+  assert text.count('<user>') == 2 and text.count('<assistant>') == 2
+  assert text.endswith(
+    '<user>Passage: Ada sings.\nQuestion: Who sings?<assistant>'
+  )
 
 
 def test_the_paired_interval_needs_few_questions_that_change():
