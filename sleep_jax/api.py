@@ -69,7 +69,7 @@ def load(
     MissingFileError: `source` is not a model, a run or a saved learner.
     UsageError: it cannot be read.
   """
-  compile_cache.start('' if config is None else config.compile_cache)
+  compile_cache.start(getattr(config, 'compile_cache', ''))
   opened = session.Session(
     source, workdir, config=config, seed=seed, strategy=strategy, dtype=dtype,
     verbose=verbose,

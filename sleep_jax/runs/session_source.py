@@ -61,10 +61,9 @@ def make_config(
     UsageError: the config of a folder would run code.
   """
   kept = workdir.read_config(folder / RUN)
-  if isinstance(given, str):
-    given = files.load(given)
   if given is not None:
-    config = given.copy_and_resolve_references()
+    named = files.load(given) if isinstance(given, str) else given
+    config = named.copy_and_resolve_references()
   elif kept is not None:
     config = ml_collections.ConfigDict(kept)
   elif source.kind == 'model':

@@ -72,3 +72,13 @@ def test_the_writers_of_a_folder_are_not_used(tmp_path):
   (tmp_path / 'run' / 'config.json').write_text(json.dumps(plain))
   assert not make(None).writers
   assert list(make(given).writers) == ['wandb']
+
+
+def test_a_config_may_be_named(tmp_path):
+  source = session_source.Source(tmp_path, 'model', {})
+  made = session_source.make_config(
+    source, 'documents', folder=tmp_path, strategy='sleep', seed=3
+  )
+  assert (made.name, list(made.seeds)) == ('documents', [3])
+  with pytest.raises(errors.MissingFileError, match='no such model'):
+    sleep_jax.load('no such model', config='documents')
