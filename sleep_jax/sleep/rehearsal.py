@@ -52,9 +52,12 @@ class Rehearsal(phase.SleepPhase):
       context=context,
     )
     read = jax.eval_shape(
-      lambda *args: self.with_teacher_states(*args, num=own.max_new),
-      weights, empty,
-    )  # fmt: skip
+      lambda weights, rollout: self.with_teacher_states(
+        weights, rollout, own.max_new
+      ),
+      weights,
+      empty,
+    )
     return empty.replace(states_BGD=jnp.zeros_like(read.states_BGD))
 
   def sample_rollouts(
