@@ -68,8 +68,8 @@ def saved_config(monkeypatch):
 
   kept = compatibility.kept
 
-  def without_path(config, *, pretraining):
-    found = kept(config, pretraining=pretraining)
+  def without_path(config, **which):
+    found = kept(config, **which)
     found['data'] = {**found['data'], 'path': ''}
     return found
 
