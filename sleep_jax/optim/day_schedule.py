@@ -47,5 +47,5 @@ def with_cosine(
 
 
 def set_share(opt: optax.OptState, share: Array) -> optax.OptState:
-  """Returns the state of an optimizer of `with_cosine` at a share of the day."""
+  """Returns the state of such an optimizer at a share of the day."""
   return optax.tree.set(opt, day_share=share)

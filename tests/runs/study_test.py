@@ -17,7 +17,7 @@ from sleep_jax.storage import checkpoints, metric_backends, metric_writer
 from tests import bucket as bucket_lib
 from tests import tiny_study
 
-ALL = ('sleep', 'hope', 'sft', 'er', 'joint')
+ALL = ('sleep', 'hope', 'sft', 'er', 'joint', 'lora')
 
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
