@@ -223,6 +223,15 @@ def get_config() -> ml_collections.ConfigDict:
   # here, a share of its unscored pretraining probes; of a base model, nats a
   # token on texts that it wrote itself before the first day.
   c.guard = dict(on=False, tolerance=0.02)
+  # In the evening, a base model writes questions about the documents of its
+  # day, which the teacher 'context' answers in the night.
+  c.questions = dict(
+    on=False,  # Whether it does. A model that was pretrained here never does.
+    per_sentence=6,  # Most stored questions about a sentence.
+    attempts=2,  # Times it writes about a sentence, each after other examples.
+    temperature=0.7,  # Of later attempts; the first one does not draw tokens.
+    forms=('chat', 'plain'),  # How questions will be asked.
+  )
   # What the initial model could do is measured every morning, and on the full
   # sets at the start and at the end; an empty path or 0 leaves a part out.
   c.ability = dict(

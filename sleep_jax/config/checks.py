@@ -11,6 +11,7 @@ from sleep_jax import errors
 from sleep_jax.config import files, ranges, schema
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.evaluate import ability_evaluator
+from sleep_jax.sleep import question_prompts
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
 
@@ -75,6 +76,7 @@ def check(config: Mapping[str, Any]) -> None:
       'models: set one of them.'
     )
   ability_evaluator.Settings(**config.get('ability', {}))
+  question_prompts.make_settings(**config.get('questions', {}))
   _check_dtype(config)
   _check_lengths(config)
   for name in ('seeds', 'strategies', 'tune.learning_rates'):

@@ -16,6 +16,7 @@ from sleep_jax.evaluate import ability_evaluator, evaluator
 from sleep_jax.model import config as config_lib
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
+from sleep_jax.sleep import question_prompts
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import checkpoints
 
@@ -25,7 +26,7 @@ DATASETS = {
 }  # fmt: skip
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 # Sections that configs of earlier versions lack.
-OPTIONAL_SECTIONS = ('ability',)
+OPTIONAL_SECTIONS = ('ability', 'questions')
 
 
 def schema(config):
@@ -98,6 +99,7 @@ def schema(config):
     'self_edit': _arguments(dream_settings.Adapter),
     'guard': {'on': REQUIRED, 'tolerance': REQUIRED},
     'ability': _arguments(ability_evaluator.Settings),
+    'questions': _arguments(question_prompts.Settings),
     'evaluate': _arguments(
       evaluator.Evaluator, but=('model', 'stream', 'initial_model')
     ),

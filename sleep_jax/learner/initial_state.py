@@ -72,6 +72,7 @@ class StateBuilder:
       replay_capacities(c, self.levels, self.strategy),
       width=c.data.max_prompt,
       document_width=self.document,
+      replaces=bool((c.get('questions') or {}).get('on')),
     )
     # The row buffer of `er` has as many tokens as the prompts of `sleep`.
     row_tokens = buffer.token_capacity(

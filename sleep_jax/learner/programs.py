@@ -21,13 +21,15 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.data import batches
 from sleep_jax.learner import program_parts
-from sleep_jax.replay import row_buffer
+from sleep_jax.replay import buffer, row_buffer
 from sleep_jax.runtime import profiling
+from sleep_jax.sleep import question_calls, question_sampling
 from sleep_jax.sleep import seeding as sleep_seeding
 
 Array = types.Array
 CONSOLIDATE, MERGE = program_parts.CONSOLIDATE, program_parts.MERGE
 DREAM = program_parts.DREAM
+_QUESTIONS = 2**30 + 2**28  # Keeps the keys of questions apart from others.
 
 
 class Programs(program_parts.ProgramParts):
@@ -169,6 +171,65 @@ class Programs(program_parts.ProgramParts):
       jnp.asarray(accept),
       jnp.asarray(guard, jnp.float32),
     )
+
+  def write_texts(
+    self,
+    state,
+    prompts: types.Texts,
+    rows: question_calls.Rows,
+    ends_V: Array,
+    call: Array,
+    temperature: Array,
+    *,
+    max_new: int,
+  ) -> types.Texts:
+    """Samples texts of the running model, see `question_sampling.write`.
+
+    The state is not donated.
+
+    Args:
+      state: the learner; its key and step, with `call`, give the key.
+      prompts, rows, ends_V: see `question_sampling.write`.
+      call: number of the call in this evening.
+      temperature, max_new: see `question_sampling.write`.
+    """
+
+    def write(state, prompts, rows, ends_V, call, temperature):
+      key = jax.random.fold_in(state.key, state.step)
+      key = jax.random.fold_in(jax.random.fold_in(key, _QUESTIONS), 1 + call)
+      return {}, question_sampling.write(
+        self.model, state.weights, prompts, rows, ends_V, key,
+        max_new=max_new, temperature=temperature,
+      )  # fmt: skip
+
+    args = prompts, rows, ends_V, call, temperature
+    return self._run(
+      ('write_texts', prompts.tokens_BT.shape), write, state, *args,
+      donate=False,
+    )[1]  # fmt: skip
+
+  def store_questions(self, state, sender: int, prompts: types.Prompts):
+    """Stores questions among the prompts of a sender's day and of the past.
+
+    Args:
+      state: the learner, in the evening.
+      sender: of the day.
+      prompts: with documents; later nights rehearse the questions without.
+    """
+
+    def store(state, prompts):
+      key = jax.random.fold_in(state.key, state.step)
+      key = jax.random.fold_in(jax.random.fold_in(key, _QUESTIONS), 0)
+      names = buffer.day_group(sender), buffer.PAST
+      replay = dict(state.replay)
+      for name, own in zip(names, jax.random.split(key), strict=True):
+        if name in replay:
+          replay[name] = buffer.insert(
+            replay[name], prompts, state.step, own, documents=prompts.context
+          )
+      return state.replace(replay=replay)
+
+    return self._run(('store_questions', sender), store, state, prompts)
 
   def disable_expert(self, state, level: int, slot: int):
     """Returns the state with an expert switched off, its slot free again."""

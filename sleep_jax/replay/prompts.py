@@ -39,7 +39,9 @@ def draw(
     replay: all age groups by name.
     templates: self-study templates. S = 0 means none.
     key: consumed.
-    num: number of prompts, B.
+    num: number of prompts, B. Entries are drawn with replacement, or each once
+      before one is drawn again where the groups may store questions (with
+      documents that replace more than BOS).
     width: width of the result. Longer entries are not drawn, and a filled
       template that is longer is replaced by the prompt itself.
     bos: start token.
@@ -87,7 +89,11 @@ def draw(
     valid_C, _log_weights(valid_C, age_group, pretrain_share), -jnp.inf
   )
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
-  pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
+  documents = age_group.documents
+  if documents is not None and documents.replaces_B is not None:
+    pick_B = _each_once(valid_C, keys[0], num)
+  else:
+    pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
   tokens_BP, length_B, subject_B2 = (
     _widen(age_group.tokens_CP[pick_B], width), age_group.length_C[pick_B],
     age_group.subject_C2[pick_B],
@@ -135,6 +141,16 @@ def draw(
     subject_B2=no_subject_B2,
     context=context,
   )
+
+
+def _each_once(valid_C, key, num):
+  """Draws entries in a random order, each before one is drawn again.
+
+  Questions about a day are few, and each asks for something else.
+  """
+  order_C = jnp.argsort(jax.random.uniform(key, valid_C.shape) - valid_C)
+  size = jnp.maximum(jnp.sum(valid_C), 1)
+  return order_C[jnp.arange(num) % size]
 
 
 def _repeated(age_group, other):

@@ -46,6 +46,8 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   ability = found.get('ability', {})
   if not any(ability.get(part) for part in ('text', 'reading', 'prompts')):
     found = workdir.without(found, ('ability',))
+  if not found.get('questions', {}).get('on'):
+    found = workdir.without(found, ('questions',))
   return found
 
 

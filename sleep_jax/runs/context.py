@@ -51,8 +51,16 @@ class Programs(Protocol):
   dream: Callable
   wake_from_dream: Callable
   edit: Callable
+  write_texts: Callable
+  store_questions: Callable
   disable_expert: Callable
   fill_row_buffer: Callable
+
+
+class Questions(Protocol):
+  """Writes questions about a day, see `evening_questions`."""
+
+  write: Callable
 
 
 class Interrupted(Exception):
@@ -85,6 +93,7 @@ class RunContext:
 
   Attributes:
     position: number of the next event in `plan`.
+    questions: writes questions about a day, or None.
     night: record of the night under way; empty outside a night.
     log: everything recorded so far.
     monitor: stops a phase that diverges.
@@ -107,6 +116,7 @@ class RunContext:
     num_samples: int,
     ability: ability_evaluator.AbilityEvaluator | None = None,
     own_texts: own_texts_lib.OwnTexts | None = None,
+    questions: Questions | None = None,
   ):
     """Collects the parts of a run.
 
@@ -127,7 +137,9 @@ class RunContext:
       ability: measures the model every morning; None measures nothing.
       own_texts: the guard's, of a pretrained model; None: the guard has the
         questions of `evaluator`.
+      questions: writes questions about a day; None: nobody does.
     """
+    self.questions = questions
     self._ability, self._own_texts = ability, own_texts
     self.program, self.stream, self.tools = program, stream, tools
     self.initial_model, self.evaluator = initial_model, evaluator

@@ -114,11 +114,29 @@ class NightPhases:
   ) -> tuple[State, Record]:
     """Starts a night, unless `night`, its record, says that it has started."""
     if not night:
-      with self._log.cost.measure_time():
-        state = self._program.fall_asleep(state, event.sender, phase=phase)
       full = phase == CONSOLIDATE and self._program.is_full(state, event.sender)
       night = night_records.new_record(phase, _NO_ROOM * full)
+      if phase == CONSOLIDATE and not full:
+        state = self._ask(state, event, night)
+      with self._log.cost.measure_time():
+        state = self._program.fall_asleep(state, event.sender, phase=phase)
     return state, night
+
+  def _ask(self, state: State, event: events.Event, night: Record) -> State:
+    """Writes questions about the day, if the run does, and records them."""
+    questions, program = self._context.questions, self._program
+    if questions is None or not program.settings[CONSOLIDATE].reads:
+      return state
+    with self._log.add_time(night):
+      state, found = questions.write(state, event.sender, program)
+    if found:
+      self._log.cost.add(tokens_generated=found['tokens_written'])
+      self._log.questions(found.pop('samples'))
+      night['questions'] = found
+      self._context.tools.progress.say(
+        f'{self._title(event)}: {night_records.describe_questions(found)}'
+      )
+    return state
 
   def _begin_dream(
     self, state: State, event: events.Event

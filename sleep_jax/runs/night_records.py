@@ -68,6 +68,20 @@ def newest_slot(
   return None
 
 
+def describe_questions(record: Mapping[str, Any]) -> str:
+  """Returns a sentence about the questions of an evening."""
+  text = (
+    f'{record["questions"]} questions about {record["asked_sentences"]} of '
+    f'{record["sentences"]} sentences'
+  )
+  if record['templates']:
+    text += f', {record["templates"]} from templates'
+  for field, why in (('too_long', 'too long'), ('no_room', 'without room')):
+    if record[field]:
+      text += f'; {record[field]} prompts left out, {why}'
+  return text
+
+
 def summarize_round(
   metrics: Mapping[str, Any],
 ) -> tuple[dict[str, float], dict[str, float], int, int]:

@@ -20,6 +20,7 @@ from sleep_jax.runs import (
   expert_history,
   inputs,
   loop,
+  question_start,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
@@ -129,6 +130,9 @@ class RunFactory:
           save_seconds=config.checkpoint.every_seconds,
           num_samples=config.evaluate_samples,
           ability=made.ability, own_texts=made.own_texts,
+          questions=question_start.make(
+            config, made.base_model, made.stream.tokenizer
+          ),
         )
       )  # fmt: skip
 

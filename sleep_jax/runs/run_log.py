@@ -140,6 +140,18 @@ class RunLog:
       pools, self._decode, night=self.number, num=self._num_samples
     )
 
+  def questions(self, samples: Sequence[Mapping[str, str]]) -> None:
+    """Records a few questions of the evening under way, with their answers."""
+    self.records['samples'] += [
+      {
+        'night': self.number,
+        'teacher': 'question',
+        'prompt': one['text'],
+        'text': f'{one["question"]} {one["answer"]}'.strip(),
+      }
+      for one in samples[: self._num_samples]
+    ]
+
   def night(
     self,
     row: dict[str, Any],

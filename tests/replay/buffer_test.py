@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sleep_jax import types
 from sleep_jax.data import token_cache
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset
@@ -278,3 +279,66 @@ def test_capacity_is_counted_in_tokens():
   age_groups = buffer.allocate({'a': 3, 'b': 5, 'c': 0}, width=7)
   assert set(age_groups) == {'a', 'b'}
   assert buffer.token_capacity(age_groups) == 8 * 7
+
+
+def _asked(rows, replaces):
+  """Returns a day's group with questions; each document is its own row."""
+  empty = buffer.allocate(
+    {'day/1': 6}, width=testing.PROMPT, document_width=5, replaces=True
+  )['day/1']
+  prompts = testing.prompts(rows)
+  end_B = prompts.length_B
+  documents = testing.prompts([[*row, 30] for row in rows], width=5)
+  return _insert(
+    empty,
+    prompts.replace(subject_B2=jnp.stack([end_B, end_B], 1)),
+    jnp.int32(1),
+    jax.random.key(0),
+    documents=types.Texts(
+      documents.tokens_BP, documents.length_B, jnp.asarray(replaces)
+    ),
+  )
+
+
+def _draw_asked(num, **shares):
+  none = ('bos_share', 'splice_share', 'cut_share', 'template_share')
+  rows = [[1, 5, 6, 7], [1, 8, 9], [1, 10]]
+  prompts = prompts_lib.draw(
+    {'day/1': _asked(rows, [3, 2, 1])}, testing.templates(), jax.random.key(1),
+    num=num, width=8, bos=BOS, age_groups=('day/1',), since=jnp.int32(0),
+    until=jnp.int32(1), pretrain_share=-1.0,
+    **(dict.fromkeys(none, 0.0) | shares),
+  )  # fmt: skip
+  tokens, length = np.asarray(prompts.tokens_BP), np.asarray(prompts.length_B)
+  return [tuple(t[:n]) for t, n in zip(tokens, length, strict=True)], prompts
+
+
+def test_questions_are_drawn_whole_and_each_before_one_is_drawn_again():
+  shares = dict(cut_share=1.0, splice_share=1.0, template_share=1.0)
+  drawn, prompts = _draw_asked(8, **shares)
+  counts = sorted(drawn.count(row) for row in set(drawn))
+  assert counts == [2, 3, 3]
+  assert set(drawn[:3]) == {(1, 5, 6, 7), (1, 8, 9), (1, 10)}
+  replaces = {4: 3, 3: 2, 2: 1}  # By length of the prompt.
+  assert [replaces[len(row)] for row in drawn] == (
+    prompts.context.replaces_B.tolist()
+  )
+  np.testing.assert_array_equal(
+    prompts.context.length_B, [len(row) + 1 for row in drawn]
+  )
+
+
+def test_a_prompt_of_bos_alone_has_only_its_bos_replaced():
+  drawn, prompts = _draw_asked(6, bos_share=1.0)
+  assert set(drawn) == {(BOS,)}
+  assert set(prompts.context.replaces_B.tolist()) == {1}
+
+
+def test_documents_of_rows_replace_bos_alone():
+  group = _asked([[1, 5]], [2])
+  documents = testing.prompts([[1, 7, 8]], width=5)
+  group = _insert(
+    group, testing.prompts([[1, 7]]), jnp.int32(2), jax.random.key(0),
+    documents=types.Texts(documents.tokens_BP, documents.length_B),
+  )  # fmt: skip
+  assert group.documents.replaces_B[:2].tolist() == [2, 1]
