@@ -81,18 +81,16 @@ class Bench:
     self.end = np.zeros(self.tokenizer.vocab_size, bool)
     self.end[list(loaded.end_tokens)] = True
 
-  def calls(self, max_new: int = question_calls.MAX_NEW):
+  def calls(self) -> question_calls.Calls:
     """Returns calls of the model, which start to count anew."""
-    return question_calls.Calls(
-      functools.partial(self._write_fn, max_new=max_new)
-    )
+    return question_calls.Calls(self._write_fn)
 
   def write(self, rows, ends_V, *, max_new=24, temperature=0.0) -> list[str]:
     """Returns what follows each of some rows of tokens."""
-    texts = self.calls(max_new).write(
+    texts = self.calls().write(
       {n: row[:-1] for n, row in enumerate(rows)},
       [question_calls.Row(n, row[-1:]) for n, row in enumerate(rows)],
-      ends_V, temperature,
+      ends_V, max_new=max_new, temperature=temperature,
     )  # fmt: skip
     return [self.tokenizer.decode(tokens).strip() for tokens in texts]
 

@@ -19,7 +19,7 @@ from sleep_jax.model import sampling
 from sleep_jax.runtime import processes
 
 _ROWS = 20  # Per batch: the caches of SmolLM2 take 260 MB at 280 tokens.
-_STEP = 64  # Prompts are padded to multiples of this, so few programs compile.
+_STEP = 32  # Prompts are padded to multiples of this, so few programs compile.
 
 
 class Template(Protocol):

@@ -31,8 +31,7 @@ _ASKED = 'Passage: {context}\nQuestion: {question}'
 # Shown before a question, so that the answer is short; invented here. A chat
 # model sees the first one, as a turn of its own.
 _EXAMPLES = (
-  ('The mill at Orrin was built by Hana Voss in 1820 and burned down ten years '
-   'later.', 'Who built the mill?', 'Hana Voss'),
+  ('Hana Voss built the mill in 1820.', 'Who built it?', 'Hana Voss'),
   ('Two rivers meet below the town. In spring the smaller one, the Lark, '
    'floods the meadows.', 'When does the Lark flood the meadows?', 'In spring'),
   ('The shop sells bread from its own oven, and cheese from a farm in Tolby.',

@@ -23,7 +23,7 @@ def load(
 ) -> list[Target]:
   """Returns the first tokens of a text, in windows.
 
-  Rows are joined by an empty line. A window is BOS and 512 tokens that are all
+  Rows are joined by an empty line. A window is BOS and 256 tokens that are all
   predicted, the first from BOS alone; windows do not overlap.
 
   Args:

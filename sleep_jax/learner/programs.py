@@ -204,7 +204,7 @@ class Programs(program_parts.ProgramParts):
 
     args = prompts, rows, ends_V, call, temperature
     return self._run(
-      ('write_texts', prompts.tokens_BT.shape), write, state, *args,
+      ('write_texts', prompts.tokens_BT.shape, max_new), write, state, *args,
       donate=False,
     )[1]  # fmt: skip
 

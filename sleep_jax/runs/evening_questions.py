@@ -72,11 +72,8 @@ class EveningQuestions:
     group = processes.fetch(stored)
     texts = self._documents(group, int(np.asarray(state.woke_N)[sender]))
     passages = question_text.passages(texts)
-    calls = question_calls.Calls(
-      functools.partial(
-        programs.write_texts, state, max_new=question_calls.MAX_NEW
-      )
-    )
+    write = functools.partial(programs.write_texts, state)
+    calls = question_calls.Calls(write)
     writer = question_writing.Writer(
       passages, self.prompts, self.settings, calls
     )

@@ -13,10 +13,10 @@ from sleep_jax import types
 from sleep_jax.runtime import processes
 
 Array = types.Array
-MAX_NEW = 16  # Tokens of a text.
-_ROWS, _PROMPTS, _GIVEN, _BANNED = 64, 16, 48, 4
+QUESTION, ANSWER = 10, 12  # Most tokens that are written of each.
+_ROWS, _PROMPTS, _GIVEN, _BANNED = 64, 8, 48, 4
 _STEP = 64  # Prompts are padded to a multiple of this.
-# (prompts, rows, ends_V, number of the call, temperature) -> texts
+# (prompts, rows, ends_V, number of the call, temperature, max_new=) -> texts
 Write = Callable[..., types.Texts]
 
 
@@ -71,6 +71,8 @@ class Calls:
     prompts: Mapping[int, Sequence[int]],
     rows: Sequence[Row],
     ends_V: np.ndarray,
+    *,
+    max_new: int,
     temperature: float = 0.0,
   ) -> list[list[int]]:
     """Returns the tokens of each text, without the given ones.
@@ -80,6 +82,7 @@ class Calls:
       rows: in the order of their prompts. Of one with too many given tokens
         nothing is written.
       ends_V: bool, the tokens that end a text.
+      max_new: most tokens of a text.
       temperature: of sampling.
     """
     found: list[list[int]] = []
@@ -92,6 +95,7 @@ class Calls:
           ends_V,
           np.int32(self._num_calls),
           np.float32(temperature),
+          max_new=max_new,
         )
       )
       self._num_calls += 1

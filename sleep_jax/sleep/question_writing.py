@@ -121,8 +121,8 @@ class Writer:
           rows.append(question_calls.Row(place, given, banned))
           openings.append(opening)
     texts = self._calls.write(
-      prompts, rows, self._ends_question,
-      self._settings.temperature if number else 0.0,
+      prompts, rows, self._ends_question, max_new=question_calls.QUESTION,
+      temperature=self._settings.temperature if number else 0.0,
     )  # fmt: skip
     self.counts['written'] += len(texts)
     found = []
@@ -148,7 +148,9 @@ class Writer:
       number: self._prompts.to_answer(self._passages[number])
       for number in {q.passage for q in questions}
     }
-    texts = self._calls.write(prompts, rows, self._ends_answer)
+    texts = self._calls.write(
+      prompts, rows, self._ends_answer, max_new=question_calls.ANSWER
+    )
     for question, tokens in zip(questions, texts, strict=True):
       question.answer = self._decode(tokens).strip()
       args = question.text, question.answer, self._passages[question.passage]

@@ -118,8 +118,8 @@ def test_sampling_follows_the_key():
 def test_calls_have_one_shape_and_keep_the_order():
   shapes, seen = set(), []
 
-  def write(prompts, rows, ends_V, call, temperature):
-    del ends_V, temperature
+  def write(prompts, rows, ends_V, call, temperature, max_new):
+    del ends_V, temperature, max_new
     shapes.add(jax.tree.map(np.shape, (prompts, rows)).__repr__())
     seen.append(int(call))
     present = rows.given_length_B >= 0
@@ -130,7 +130,7 @@ def test_calls_have_one_shape_and_keep_the_order():
   calls = question_calls.Calls(write)
   rows = [question_calls.Row(n // 5, [n + 1]) for n in range(150)]
   prompts = {n: [100 + n, 3] for n in range(30)}
-  found = calls.write(prompts, rows, np.zeros(4, bool))
+  found = calls.write(prompts, rows, np.zeros(4, bool), max_new=2)
   assert found == [[100 + n // 5, n + 1] for n in range(150)]
   assert calls.num_tokens == 300
   assert len(shapes) == 1 and seen == list(range(len(seen)))

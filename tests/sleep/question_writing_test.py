@@ -41,7 +41,7 @@ class _Model:
     self._tokenizer, self._answer = tokenizer, answer
     self.temperatures = []
 
-  def __call__(self, prompts, rows, ends_V, call, temperature):
+  def __call__(self, prompts, rows, ends_V, call, temperature, max_new):
     self.temperatures.append(float(temperature))
     tokens = np.zeros((len(rows.prompt_B), 32), np.int32)
     length = np.zeros(len(rows.prompt_B), np.int32)
