@@ -96,6 +96,8 @@ def get_config() -> ml_collections.ConfigDict:
     # level last woke. Weight 0 turns it off.
     kl_penalty=dict(
       weight=0.0,  # Of the divergence (nats per token) in the loss.
+      teacher='anchor',  # Or 'first': the initial model.
+      prompts='old',  # Or 'pretrain': those of the initial model alone.
       sequences=64,  # Rehearsals read per wake step.
       draws=1024,  # Rehearsals written per waking.
       bos_share=0.15,  # Share of prompts that are BOS alone.
@@ -118,6 +120,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.replay = dict(
     store='prompts',  # Or 'none': rehearsals start from BOS alone.
     pretrain=1024,  # Prompts of the pretraining text.
+    self_written=0,  # Of these, prompts that a base model writes itself.
     past=2048,  # Prompts of all days so far.
     day=1024,  # Prompts of the current day of each sleeping level.
   )

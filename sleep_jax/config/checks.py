@@ -51,6 +51,13 @@ def check(config: Mapping[str, Any]) -> None:
       **config['expert_optimizer'],
     },
   }
+  replay = config['replay']
+  if replay.get('self_written', 0) > replay['pretrain']:
+    raise errors.ConfigError(
+      f'config.replay.self_written is {replay["self_written"]}, but '
+      f'config.replay.pretrain keeps {replay["pretrain"]} prompts: raise that '
+      'to the same number, or lower this.'
+    )
   if config['dream']['on']:
     named['dream (with expert_optimizer)'] = dream_settings.optimizer_settings(
       dream_settings.make(**config['dream']), config['expert_optimizer']

@@ -167,13 +167,17 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   # 0: the level is not changed awake, as in configs/documents.py.
   'wake.optimizers[*]': _OPTIMIZER | {'learning_rate': RATE_OR_0},
-  'wake.kl_penalty': {'weight': NOT_NEGATIVE, **_TEACHER},
+  'wake.kl_penalty': {
+    'weight': NOT_NEGATIVE, 'teacher': TEXT, 'prompts': TEXT,
+    **_TEACHER,
+  },
   'fine_tune': _OPTIMIZER,
   'lora': {'rank': _count(1), 'targets[*]': TEXT},
   'lora.optimizer': _OPTIMIZER,
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),
+    'self_written': _count(0),
   },
   'consolidate': {
     'num_updates': _count(1), 'micro_batches': _count(1),

@@ -78,13 +78,16 @@ def schema(config):
       'optimizers': [adam],
       'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
       'kl_penalty': {
-        'weight': REQUIRED,
+        'weight': REQUIRED, 'teacher': OPTIONAL, 'prompts': OPTIONAL,
         **_arguments(sleep_settings.Teacher, but=('teacher', 'prompts')),
       },
     },
     'fine_tune': adam,
     'tune': {'learning_rates': REQUIRED, 'experiences': REQUIRED},
-    'replay': dict.fromkeys(('store', 'pretrain', 'past', 'day'), REQUIRED),
+    'replay': {
+      **dict.fromkeys(('store', 'pretrain', 'past', 'day'), REQUIRED),
+      'self_written': OPTIONAL,
+    },
     'consolidate': {
       **_arguments(sleep_settings.Settings),
       'teachers': [_arguments(sleep_settings.Teacher)],

@@ -20,7 +20,7 @@ from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
-from sleep_jax.sleep import consolidation, expert_merge
+from sleep_jax.sleep import consolidation, expert_merge, settings_checks
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.wake import kl_penalty
 
@@ -182,9 +182,19 @@ class PhasePrograms:
     """
     settings = self.config.wake.kl_penalty.to_dict()
     weight = settings.pop('weight')
-    teacher = sleep_settings.Teacher('anchor', 'old', **settings)
+    named = dict(teacher='anchor', prompts='old') | settings
+    teacher = sleep_settings.Teacher(**named)
     if not weight:
       return None
+    for field, allowed in (
+      ('teacher', ('anchor', 'first')), ('prompts', ('old', 'pretrain'))
+    ):  # fmt: skip
+      if (found := getattr(teacher, field)) not in allowed:
+        raise errors.ConfigError(
+          f'config.wake.kl_penalty.{field} is {found!r}: expected one of '
+          f'{allowed}.'
+        )
+    settings_checks.check_first(self.night, teacher, 'config.wake.kl_penalty')
     if 1 not in nights:
       raise errors.ConfigError(
         f'config.wake.kl_penalty.weight is {weight}, but the fastest level '

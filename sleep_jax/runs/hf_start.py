@@ -13,7 +13,9 @@ import ml_collections
 
 from sleep_jax import errors, types
 from sleep_jax import state as state_lib
+from sleep_jax.evaluate import asking
 from sleep_jax.interop import (
+  chat_format,
   hf_checkpoint,
   hf_export,
   hf_import,
@@ -22,6 +24,7 @@ from sleep_jax.interop import (
   open_model,
 )
 from sleep_jax.runs import compatibility, inputs
+from sleep_jax.runs import self_written_prompts as prompts_lib
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import checkpoints, workdir
 
@@ -98,7 +101,10 @@ def load_initial_model(
   placement: sharding.Placement,
   home: workdir.Folder | None,
 ) -> state_lib.InitialModel:
-  """Returns a pretrained model as an initial model without stored prompts.
+  """Returns a pretrained model as an initial model.
+
+  It has no stored prompts but those that it writes itself, if the config asks
+  for them.
 
   Args:
     run_inputs: with the base model.
@@ -123,7 +129,17 @@ def load_initial_model(
     lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay),
     out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
   )
-  return state_lib.InitialModel(weights, zeros())
+  replay, num = zeros(), config['replay'].get('self_written', 0)
+  if num and replay:
+    tokenizer = run_inputs.stream.tokenizer
+    writer = chat_format.load_writer(run_inputs.base_model, tokenizer)
+    form = asking.make_form(tokenizer, writer and writer.template)
+    prompts = prompts_lib.write(
+      run_inputs.model, weights, tokenizer, form, num=num,
+      width=config['data']['max_prompt'], seed=run_inputs.seed,
+    )  # fmt: skip
+    replay = prompts_lib.insert(replay, prompts, placement)
+  return state_lib.InitialModel(weights, replay)
 
 
 def _checkpoints(home, config):

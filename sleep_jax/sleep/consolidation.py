@@ -85,6 +85,9 @@ class Consolidation(seeding.Seeding):
     """
     if name == 'anchor':
       return self.anchor_weights(state)
+    if name == 'first':
+      weights = self.anchor_weights(state)
+      return weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
     if name == 'next':
       return state.weights.with_params(state.night.sender_next)
     if name == 'average' and self.sender:
@@ -114,6 +117,8 @@ class Consolidation(seeding.Seeding):
     woke = state.woke_N[self.sender]
     if prompts == 'old':
       return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
+    if prompts == 'pretrain':
+      return (buffer.PRETRAIN,), jnp.int32(-1), woke
     return (buffer.day_group(self.sender),), woke, state.step
 
   def wake_up(self, state: State, accept: Array, guard: Array) -> State:

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from sleep_jax import errors, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts
-from sleep_jax.replay import buffer
 from sleep_jax.sleep import phase, seeding
 from sleep_jax.sleep import settings as settings_lib
 
@@ -49,7 +48,7 @@ class Merge(seeding.Seeding):
         pair_2=jnp.zeros((2,), jnp.int32),
       )
     )
-    (teacher,) = self.settings.teachers
+    teacher = self.settings.teachers[0]
     rollout = self.sample_rollouts(state, teacher, self.key(state, 1))
     pair_2 = most_similar_pair(self.similarity(state, rollout))
     return state.replace(night=state.night.replace(pair_2=pair_2))
@@ -75,8 +74,9 @@ class Merge(seeding.Seeding):
     return jnp.where(both_EE, products_EE / jnp.outer(norm_E, norm_E), -1.0)
 
   def teacher(self, state: State, name: str) -> types.Weights:
-    """Returns the model with both experts switched on."""
-    del name
+    """Returns the model with both experts switched on, or the initial model."""
+    if name == 'first':
+      return self.night.teacher(state, name)
     return self.night.anchor_weights(state)
 
   def student(self, state: State) -> types.Weights:
@@ -99,9 +99,7 @@ class Merge(seeding.Seeding):
   def prompt_window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
-    del prompts
-    woke = state.woke_N[self.night.sender]
-    return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
+    return self.night.prompt_window(state, prompts)
 
   def key(self, state: State, count: Array | int) -> Array:
     return jax.random.fold_in(self.night.key(state, count), _FOLD)
@@ -130,11 +128,11 @@ def most_similar_pair(cosine_EE: Array) -> Array:
 
 
 def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
-  """Returns the settings of a merge: old prompts only, without imitation.
+  """Returns the settings of a merge: no prompts of a day, no imitation.
 
   Args:
     night: settings of a consolidation; the first teacher on 'old' prompts
-      gives the number of sequences.
+      gives the number of sequences. Teachers on 'pretrain' prompts stay.
 
   Raises:
     ConfigError: no teacher of the night has old prompts.
@@ -147,6 +145,9 @@ def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
     )
   return dataclasses.replace(
     night,
-    teachers=(dataclasses.replace(old[0], teacher='both'),),
+    teachers=(
+      dataclasses.replace(old[0], teacher='both'),
+      *(t for t in night.teachers if t.prompts == 'pretrain'),
+    ),
     imitation=dataclasses.replace(night.imitation, alpha=1.0),
   )

@@ -34,6 +34,8 @@ class Consolidation(Protocol):
   receiver: int
   key: Callable[[State, Array | int], Array]
   anchor_weights: Callable[[State], types.Weights]
+  teacher: Callable[[State, str], types.Weights]
+  prompt_window: Callable[[State, str], tuple[tuple[str, ...], Array, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ class SleepPhase(abc.ABC):
 
     Args:
       state: the learner.
-      prompts: 'old' or 'day'.
+      prompts: see `settings.Teacher`.
 
     Returns:
       Names of the age groups, and the wake steps (since, until] that an entry

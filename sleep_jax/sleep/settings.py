@@ -7,8 +7,8 @@ References: 2606.03979 v2 section 3.3; docs/method.md, "Whose knowledge".
 
 import dataclasses
 
-TEACHERS = ('anchor', 'next', 'now', 'average', 'context')
-PROMPTS = ('old', 'day')
+TEACHERS = ('anchor', 'first', 'next', 'now', 'average', 'context')
+PROMPTS = ('old', 'day', 'pretrain')
 CLEARED, UPDATED = 'cleared', 'updated'
 EXPERT, BASE = 'expert', 'base'
 RANDOM, SENDER = 'random', 'sender'
@@ -20,11 +20,13 @@ class Teacher:
   """A teacher, its prompts, and how many sequences it contributes.
 
   Attributes:
-    teacher: 'anchor' (the sender as at its last waking), 'next' (after the due
+    teacher: 'anchor' (the sender as at its last waking), 'first' (the anchor
+      without any expert: the initial model), 'next' (after the due
       update), 'now' (before it; the literal teacher of v2), 'average' (the
       running mean of the sender over its day) or 'context' (as 'now', with the
       document in its prompt, which the student does not have).
-    prompts: 'old' (from before the sender's last waking) or 'day' (since).
+    prompts: 'old' (from before the sender's last waking), 'day' (since), or
+      'pretrain' (of the old ones, those of the initial model).
     sequences: rows of this teacher per update.
     draws: sequences that it writes per round.
     bos_share, pretrain_share, splice_share, cut_share, template_share: shares

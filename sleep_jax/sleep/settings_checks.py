@@ -33,20 +33,21 @@ def make_settings(
     **fields,
   )
   for teacher in made.teachers:
-    for value, allowed in (
+    for value, known in (
       (teacher.teacher, settings_lib.TEACHERS),
       (teacher.prompts, settings_lib.PROMPTS),
     ):
-      if value not in allowed:
+      if value not in known:
         raise errors.ConfigError(
-          f'config.consolidate.teachers has {value!r}: expected one of '
-          f'{allowed}.'
+          f'config.consolidate.teachers has {value!r}: expected one of {known}.'
         )
     if teacher.reads and teacher.prompts != 'day':
       raise errors.ConfigError(
-        "config.consolidate.teachers has 'context' on 'old' prompts, but "
-        "documents are only kept for a day. Set its prompts to 'day'."
+        f"config.consolidate.teachers has 'context' on {teacher.prompts!r} "
+        'prompts, but documents are only kept for a day. Set its prompts to '
+        "'day'."
       )
+    check_first(made, teacher, 'config.consolidate.teachers')
   if not made.teachers:
     raise errors.ConfigError(
       'config.consolidate.teachers is empty: expected one teacher or more.'
@@ -91,6 +92,30 @@ def make_settings(
     made.micro_batches, rows, 'consolidate.micro_batches'
   )
   return made
+
+
+def check_first(
+  night: settings_lib.Settings, teacher: settings_lib.Teacher, place: str
+) -> None:
+  """Checks that the teacher 'first' is the initial model, if it is asked for.
+
+  Args:
+    night: settings of a night.
+    teacher: of that night, or of the KL penalty.
+    place: of the teacher in the config.
+
+  Raises:
+    ConfigError: a night changes more than experts, so that the initial model
+      would not be found again by leaving the experts out.
+  """
+  wanted = settings_lib.CLEARED, settings_lib.EXPERT
+  found = night.sender_after_sleep, night.into
+  if teacher.teacher == 'first' and found != wanted:
+    raise errors.ConfigError(
+      f"{place} has 'first', which is the model without experts, but "
+      f'consolidate.sender_after_sleep and into are {found}, which change the '
+      f"initial model itself. Set them to {wanted}, or the teacher to 'anchor'."
+    )
 
 
 def _check_lengths(settings: settings_lib.Settings) -> None:
