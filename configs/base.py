@@ -97,7 +97,7 @@ def get_config() -> ml_collections.ConfigDict:
     kl_penalty=dict(
       weight=0.0,  # Of the divergence (nats per token) in the loss.
       teacher='anchor',  # Or 'first': the initial model.
-      prompts='old',  # Or 'pretrain': those of the initial model alone.
+      prompts='old',  # Or 'own_texts', of 'first'.
       sequences=64,  # Rehearsals read per wake step.
       draws=1024,  # Rehearsals written per waking.
       bos_share=0.15,  # Share of prompts that are BOS alone.
@@ -120,9 +120,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.replay = dict(
     store='prompts',  # Or 'none': rehearsals start from BOS alone.
     pretrain=1024,  # Prompts of the pretraining text.
-    self_written=0,  # Of these, prompts that a base model writes itself.
     past=2048,  # Prompts of all days so far.
     day=1024,  # Prompts of the current day of each sleeping level.
+    own_texts=0,  # Texts that a base model writes before its first day.
   )
   c.consolidate = dict(
     teachers=(

@@ -31,20 +31,21 @@ def get_config():
   # Facts are learned best in the first half of the blocks, at a high rate.
   c.wake.update(epochs=10.0, depth=(0.07, 0.53), final=0.1, block_tokens=64)
   c.wake.optimizers = (dict(learning_rate=3e-2, warmup=2, b2=0.98),)
-  old = dict(bos_share=0.5, max_length=32, max_new=31)
-  c.wake.kl_penalty.update(
-    weight=1.0, sequences=8, draws=96, cut_share=0.0, template_share=0.0, **old
-  )
-  c.replay.update(pretrain=0, day=256)
+  # What the model could do is kept on texts that it writes before its first
+  # day, which takes about two minutes, once.
+  c.replay.update(pretrain=0, day=256, own_texts=128)
+  first = dict(teacher='first', prompts='own_texts', draws=128)
+  first |= dict(max_length=96, max_new=95)
+  c.wake.kl_penalty.update(weight=4.0, sequences=4, **first)
+  short = dict(sequences=8, draws=96, max_length=64, max_new=32)
   c.consolidate.teachers = (
-    dict(teacher='anchor', prompts='old', sequences=12, draws=96)
-    | dict(skip_repeated=True, **old),
-    dict(teacher='next', prompts='day', sequences=12, draws=96)
-    | dict(max_length=32, max_new=8),
+    dict(teacher='anchor', prompts='old', skip_repeated=True) | short,
+    dict(teacher='next', prompts='day') | short,
+    dict(sequences=6) | first,
   )
   c.consolidate.update(start='sender', full='merge')
   c.consolidate.update(num_updates=24, updates_per_round=24)
-  c.consolidate.update(max_length=64, prompt_width=48, max_new=32)
+  c.consolidate.update(max_length=96, prompt_width=48, max_new=32)
   c.consolidate.update(block_tokens=128, block_vocab=65536)
   c.expert_optimizer = dict(learning_rate=4e-3, warmup=2, b2=0.98)
   c.evaluate.held_out_batches = 0

@@ -51,12 +51,15 @@ def check(config: Mapping[str, Any]) -> None:
       **config['expert_optimizer'],
     },
   }
-  replay = config['replay']
-  if replay.get('self_written', 0) > replay['pretrain']:
+  taught = [*config['consolidate']['teachers']]
+  if config['wake']['kl_penalty']['weight']:
+    taught.append(config['wake']['kl_penalty'])
+  if not config['replay'].get('own_texts', 0) and any(
+    teacher.get('teacher') == 'first' for teacher in taught
+  ):
     raise errors.ConfigError(
-      f'config.replay.self_written is {replay["self_written"]}, but '
-      f'config.replay.pretrain keeps {replay["pretrain"]} prompts: raise that '
-      'to the same number, or lower this.'
+      "The teacher 'first' is used, but config.replay.own_texts is 0: set it "
+      'to the number of texts that the base model writes, for example 256.'
     )
   if config['dream']['on']:
     named['dream (with expert_optimizer)'] = dream_settings.optimizer_settings(

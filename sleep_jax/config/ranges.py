@@ -177,7 +177,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),
-    'self_written': _count(0),
+    'own_texts': _count(0),
   },
   'consolidate': {
     'num_updates': _count(1), 'micro_batches': _count(1),

@@ -86,7 +86,7 @@ def schema(config):
     'tune': {'learning_rates': REQUIRED, 'experiences': REQUIRED},
     'replay': {
       **dict.fromkeys(('store', 'pretrain', 'past', 'day'), REQUIRED),
-      'self_written': OPTIONAL,
+      'own_texts': OPTIONAL,
     },
     'consolidate': {
       **_arguments(sleep_settings.Settings),

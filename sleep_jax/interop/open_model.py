@@ -16,6 +16,7 @@ from sleep_jax.interop import (
 )
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import lora, transformer
+from sleep_jax.replay import buffer
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import known_models, workdir
 
@@ -162,9 +163,9 @@ def stored_prompts(
   run = _run_folder(workdir.path(folder), strategy, seed)
   prompts = [[loaded.tokenizer.bos]]
   if (run / 'checkpoints').is_dir():
-    for age_group in checkpoint_reading.latest_replay(
-      str(run / 'checkpoints')
-    ).values():
+    groups = checkpoint_reading.latest_replay(str(run / 'checkpoints'))
+    groups.pop(buffer.OWN_TEXTS, None)  # Whole texts, not prompts.
+    for age_group in groups.values():
       lengths = np.asarray(age_group['length_C'])[: int(age_group['count'])]
       rows = zip(np.asarray(age_group['tokens_CP']), lengths, strict=False)
       prompts += [row[:length].tolist() for row, length in rows if length]

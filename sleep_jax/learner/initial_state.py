@@ -74,6 +74,12 @@ class StateBuilder:
       document_width=self.document,
       replaces=bool((c.get('questions') or {}).get('on')),
     )
+    num_own = c.replay.get('own_texts', 0)
+    if self.strategy.name == 'pretrain' and num_own:
+      replay[buffer.OWN_TEXTS] = buffer.allocate_own_texts(
+        num_own, width=c.consolidate.max_length,
+        state_size=weights.params['embed'].shape[1],
+      )  # fmt: skip
     # The row buffer of `er` has as many tokens as the prompts of `sleep`.
     row_tokens = buffer.token_capacity(
       buffer.allocate(

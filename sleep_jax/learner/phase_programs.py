@@ -187,14 +187,14 @@ class PhasePrograms:
     if not weight:
       return None
     for field, allowed in (
-      ('teacher', ('anchor', 'first')), ('prompts', ('old', 'pretrain'))
+      ('teacher', ('anchor', 'first')), ('prompts', ('old', 'own_texts'))
     ):  # fmt: skip
       if (found := getattr(teacher, field)) not in allowed:
         raise errors.ConfigError(
           f'config.wake.kl_penalty.{field} is {found!r}: expected one of '
           f'{allowed}.'
         )
-    settings_checks.check_first(self.night, teacher, 'config.wake.kl_penalty')
+    settings_checks.check_first(teacher, 'config.wake.kl_penalty')
     if 1 not in nights:
       raise errors.ConfigError(
         f'config.wake.kl_penalty.weight is {weight}, but the fastest level '

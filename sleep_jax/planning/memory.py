@@ -35,6 +35,8 @@ def estimate_night(shape: run_shape.RunShape) -> dict[str, float]:
   )
   phases = [training]
   for teacher in s.teachers:
+    if not teacher.writes:
+      continue
     own, draws = s.of_teacher(teacher), teacher.draws / shape.num_row_shards
     width = min(s.prompt_width, own.max_length)
     phases.append(_sampling(shape, draws, width + own.max_new, own.max_length))

@@ -139,6 +139,8 @@ def night_parts(shape: run_shape.RunShape) -> list[Work]:
     )  # fmt: skip
   parts = [update.times(s.updates_per_round)]
   for teacher in s.teachers:
+    if not teacher.writes:
+      continue
     own = s.of_teacher(teacher)
     num_samplers = 2 if s.on_policy else 1  # The student samples as well.
     parts += num_samplers * _sampling(shape, own, teacher.draws)

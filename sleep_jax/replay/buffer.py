@@ -20,6 +20,7 @@ Array = types.Array
 # JAX orders a dict by its keys, and random numbers depend on that order: the
 # group of pretraining sorts before the days, and the days before the past.
 PRETRAIN, PAST, _DAY = 'corpus', 'past', 'day/'
+OWN_TEXTS = 'own_texts'  # Whole texts of the initial model.
 
 
 def day_group(level: int) -> str:
@@ -71,6 +72,50 @@ def allocate(
     for name, capacity in capacities.items()
     if capacity
   }
+
+
+def allocate_own_texts(
+  capacity: int, *, width: int, state_size: int
+) -> state.AgeGroup:
+  """Allocates texts of the initial model, with its states.
+
+  Args:
+    capacity: number of texts.
+    width: maximum tokens of a text.
+    state_size: size of an input of the head.
+  """
+  (group,) = allocate({OWN_TEXTS: capacity}, width=width).values()
+  states_CGD = jnp.zeros((capacity, width - 1, state_size), jnp.float32)
+  return group.replace(states_CGD=states_CGD)
+
+
+def draw_own_texts(
+  age_group: state.AgeGroup,
+  key: Array,
+  *,
+  num: int,
+  max_length: int,
+  max_new: int,
+) -> types.Rollout:
+  """Draws texts of the initial model, each once before one is drawn again.
+
+  Args:
+    age_group: of `allocate_own_texts`, filled.
+    key: consumed.
+    num: number of texts.
+    max_length: tokens of a text; longer ones are cut.
+    max_new: most tokens of a text that are learned, from the start of its
+      subject on.
+  """
+  capacity = age_group.length_C.shape[0]
+  order_C = jax.random.permutation(key, capacity)
+  at_B = order_C[jnp.arange(num) % capacity]
+  return types.Rollout(
+    tokens_BT=age_group.tokens_CP[at_B, :max_length],
+    prompt_length_B=age_group.subject_C2[at_B, 0],
+    length_B=jnp.minimum(age_group.length_C[at_B], max_length),
+    states_BGD=age_group.states_CGD[at_B, :max_new],
+  )
 
 
 def insert(

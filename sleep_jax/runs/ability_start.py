@@ -44,10 +44,18 @@ def check(config: ml_collections.ConfigDict, made: inputs.RunInputs) -> None:
     made: inputs of a seed.
 
   Raises:
-    ConfigError: there is nothing to guard, or see `load`.
+    ConfigError: there is nothing to guard, or no model that could write texts
+      before its first day, or see `load`.
     MissingFileError, StorageError, DataError: see `load`.
   """
   load(config, made)
+  num = config.replay.get('own_texts', 0)
+  if num and made.base_model is None:
+    raise errors.ConfigError(
+      f'config.replay.own_texts is {num}, but there is no base model that '
+      'could write them: name one in config.pretrain.base_model, or set it to '
+      "0 and leave out the teacher 'first'."
+    )
   if config.guard.on and made.stream.guard is None and made.base_model is None:
     raise errors.ConfigError(
       f'config.guard.on: the dataset {config.data.dataset!r} has no probes '

@@ -23,8 +23,7 @@ from sleep_jax.interop import (
   json_file,
   open_model,
 )
-from sleep_jax.runs import compatibility, inputs
-from sleep_jax.runs import self_written_prompts as prompts_lib
+from sleep_jax.runs import compatibility, inputs, rehearsal_texts
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import checkpoints, workdir
 
@@ -103,8 +102,8 @@ def load_initial_model(
 ) -> state_lib.InitialModel:
   """Returns a pretrained model as an initial model.
 
-  It has no stored prompts but those that it writes itself, if the config asks
-  for them.
+  It has no stored prompts, and the texts that it writes itself if the config
+  asks for them.
 
   Args:
     run_inputs: with the base model.
@@ -129,16 +128,16 @@ def load_initial_model(
     lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay),
     out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
   )
-  replay, num = zeros(), config['replay'].get('self_written', 0)
-  if num and replay:
-    tokenizer = run_inputs.stream.tokenizer
+  replay, num = zeros(), config['replay'].get('own_texts', 0)
+  if num:
+    tokenizer, model = run_inputs.stream.tokenizer, run_inputs.model
     writer = chat_format.load_writer(run_inputs.base_model, tokenizer)
     form = asking.make_form(tokenizer, writer and writer.template)
-    prompts = prompts_lib.write(
-      run_inputs.model, weights, tokenizer, form, num=num,
-      width=config['data']['max_prompt'], seed=run_inputs.seed,
+    texts = rehearsal_texts.write(
+      model, weights, tokenizer, form, num=num,
+      width=config['consolidate']['max_length'], seed=run_inputs.seed,
     )  # fmt: skip
-    replay = prompts_lib.insert(replay, prompts, placement)
+    replay = rehearsal_texts.insert(replay, texts, model, weights, placement)
   return state_lib.InitialModel(weights, replay)
 
 

@@ -83,11 +83,9 @@ class Consolidation(seeding.Seeding):
       state: the learner, asleep.
       name: see `settings.Teacher`.
     """
-    if name == 'anchor':
+    # Of the initial model only the head is used, which never changes.
+    if name in ('anchor', 'first'):
       return self.anchor_weights(state)
-    if name == 'first':
-      weights = self.anchor_weights(state)
-      return weights.replace(active_NE=jnp.zeros_like(weights.active_NE))
     if name == 'next':
       return state.weights.with_params(state.night.sender_next)
     if name == 'average' and self.sender:
@@ -117,8 +115,6 @@ class Consolidation(seeding.Seeding):
     woke = state.woke_N[self.sender]
     if prompts == 'old':
       return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
-    if prompts == 'pretrain':
-      return (buffer.PRETRAIN,), jnp.int32(-1), woke
     return (buffer.day_group(self.sender),), woke, state.step
 
   def wake_up(self, state: State, accept: Array, guard: Array) -> State:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from sleep_jax import errors, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts
+from sleep_jax.replay import buffer
 from sleep_jax.sleep import phase, seeding
 from sleep_jax.sleep import settings as settings_lib
 
@@ -74,9 +75,8 @@ class Merge(seeding.Seeding):
     return jnp.where(both_EE, products_EE / jnp.outer(norm_E, norm_E), -1.0)
 
   def teacher(self, state: State, name: str) -> types.Weights:
-    """Returns the model with both experts switched on, or the initial model."""
-    if name == 'first':
-      return self.night.teacher(state, name)
+    """Returns the model with both experts switched on."""
+    del name
     return self.night.anchor_weights(state)
 
   def student(self, state: State) -> types.Weights:
@@ -99,7 +99,9 @@ class Merge(seeding.Seeding):
   def prompt_window(
     self, state: State, prompts: str
   ) -> tuple[tuple[str, ...], Array, Array]:
-    return self.night.prompt_window(state, prompts)
+    del prompts
+    woke = state.woke_N[self.night.sender]
+    return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
 
   def key(self, state: State, count: Array | int) -> Array:
     return jax.random.fold_in(self.night.key(state, count), _FOLD)
@@ -132,7 +134,7 @@ def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
 
   Args:
     night: settings of a consolidation; the first teacher on 'old' prompts
-      gives the number of sequences. Teachers on 'pretrain' prompts stay.
+      gives the number of sequences. The initial model's own texts stay.
 
   Raises:
     ConfigError: no teacher of the night has old prompts.
@@ -147,7 +149,7 @@ def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
     night,
     teachers=(
       dataclasses.replace(old[0], teacher='both'),
-      *(t for t in night.teachers if t.prompts == 'pretrain'),
+      *(t for t in night.teachers if not t.writes),
     ),
     imitation=dataclasses.replace(night.imitation, alpha=1.0),
   )

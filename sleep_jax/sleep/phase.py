@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -25,6 +26,7 @@ from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
 State = state_lib.State
+_LEAST_HALVED = 64  # Width from which on `states` may read half.
 
 
 class Consolidation(Protocol):
@@ -34,8 +36,6 @@ class Consolidation(Protocol):
   receiver: int
   key: Callable[[State, Array | int], Array]
   anchor_weights: Callable[[State], types.Weights]
-  teacher: Callable[[State, str], types.Weights]
-  prompt_window: Callable[[State, str], tuple[tuple[str, ...], Array, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +107,7 @@ class SleepPhase(abc.ABC):
     rollout: types.Rollout,
     shift: int = -1,
     num: int = 0,
+    may_halve: bool = False,
   ) -> Array:
     """Returns the head's inputs for the generated tokens, `[B, G, D]`.
 
@@ -116,14 +117,28 @@ class SleepPhase(abc.ABC):
       shift: 0 for the states at the generated tokens, -1 for those one place
         earlier, which predict them.
       num: G, the largest number of generated tokens; 0: `settings.max_new`.
+      may_halve: whether sequences that are all short are read without the
+        padding that long ones would need. Gradients take memory for both.
     """
-    tokens, segments, positions = types.model_inputs(
-      rollout.tokens_BT, rollout.length_B
-    )
     first_B1 = rollout.prompt_length_B[:, None] + shift
     at_BG = first_B1 + jnp.arange(num or self.settings.max_new)[None]
-    at_BG = jnp.clip(at_BG, 0, tokens.shape[1] - 1)
-    return self.model.states_at(weights, tokens, segments, positions, at_BG)
+
+    def read(weights, width):
+      inputs = types.model_inputs(
+        rollout.tokens_BT[:, :width], rollout.length_B
+      )
+      at = jnp.clip(at_BG, 0, width - 1)
+      return self.model.states_at(weights, *inputs, at)
+
+    width = rollout.tokens_BT.shape[1]
+    if not may_halve or width < _LEAST_HALVED or width % 2:
+      return read(weights, width)
+    return jax.lax.cond(
+      jnp.all(rollout.length_B <= width // 2),
+      lambda weights: read(weights, width // 2),
+      lambda weights: read(weights, width),
+      weights,
+    )
 
   def with_teacher_states(
     self, weights: types.Weights, rollout: types.Rollout, num: int = 0

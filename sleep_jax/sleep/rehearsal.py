@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
+from sleep_jax.replay import buffer
 from sleep_jax.replay import prompts as prompts_lib
 from sleep_jax.sleep import document_context, document_sampling, phase
 from sleep_jax.sleep import settings as settings_lib
@@ -81,9 +82,15 @@ class Rehearsal(phase.SleepPhase):
       draw_key, write_key: consumed.
 
     Returns:
-      The prompts, or None where a subclass has none for the student, and the
+      The prompts, or None where there are none for the student, and the
       sequences with the teacher's states.
     """
+    if not teacher.writes:
+      own = self.settings.of_teacher(teacher)
+      return None, buffer.draw_own_texts(
+        state.replay[buffer.OWN_TEXTS], draw_key, num=teacher.draws,
+        max_length=own.max_length, max_new=own.max_new,
+      )  # fmt: skip
     prompts = self._draw_prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
     new = self._sample(weights, prompts, write_key, teacher, keep_states=True)
@@ -116,7 +123,8 @@ class Rehearsal(phase.SleepPhase):
       prompts, new = self.sample_rehearsals(
         state, teacher, draw_key, teacher_key
       )
-      written += _num_generated(new)
+      if teacher.writes:
+        written += _num_generated(new)
       pools[teacher.name] = jax.tree.map(
         lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
           old, rows, first * n, 0

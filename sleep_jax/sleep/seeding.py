@@ -264,6 +264,7 @@ class Seeding(rehearsal.Rehearsal):
       states_BGD = self.states(
         weights, jax.tree.map(lambda *x: jnp.concatenate(x), *rows),
         num=max(nums[i] for i in at),
+        may_halve=all(self.settings.teachers[i].writes for i in at),
       )  # fmt: skip
       ends = list(itertools.accumulate(len(row.length_B) for row in rows))
       found |= dict(zip(at, jnp.split(states_BGD, ends[:-1]), strict=True))

@@ -8,7 +8,7 @@ References: 2606.03979 v2 section 3.3; docs/method.md, "Whose knowledge".
 import dataclasses
 
 TEACHERS = ('anchor', 'first', 'next', 'now', 'average', 'context')
-PROMPTS = ('old', 'day', 'pretrain')
+PROMPTS = ('old', 'day', 'own_texts')
 CLEARED, UPDATED = 'cleared', 'updated'
 EXPERT, BASE = 'expert', 'base'
 RANDOM, SENDER = 'random', 'sender'
@@ -20,13 +20,14 @@ class Teacher:
   """A teacher, its prompts, and how many sequences it contributes.
 
   Attributes:
-    teacher: 'anchor' (the sender as at its last waking), 'first' (the anchor
-      without any expert: the initial model), 'next' (after the due
+    teacher: 'anchor' (the sender as at its last waking), 'first' (the initial
+      model, on its own texts), 'next' (after the due
       update), 'now' (before it; the literal teacher of v2), 'average' (the
       running mean of the sender over its day) or 'context' (as 'now', with the
       document in its prompt, which the student does not have).
     prompts: 'old' (from before the sender's last waking), 'day' (since), or
-      'pretrain' (of the old ones, those of the initial model).
+      'own_texts' (whole texts that the initial model wrote; nothing is
+      sampled).
     sequences: rows of this teacher per update.
     draws: sequences that it writes per round.
     bos_share, pretrain_share, splice_share, cut_share, template_share: shares
@@ -59,6 +60,11 @@ class Teacher:
   def reads(self) -> bool:
     """Whether it has the document in its prompt."""
     return self.teacher == 'context'
+
+  @property
+  def writes(self) -> bool:
+    """Whether it samples; the texts of the initial model are there already."""
+    return self.prompts != 'own_texts'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,12 @@ def make_settings(
         'prompts, but documents are only kept for a day. Set its prompts to '
         "'day'."
       )
-    check_first(made, teacher, 'config.consolidate.teachers')
+    check_first(teacher, 'config.consolidate.teachers')
+  if made.on_policy and not all(t.writes for t in made.teachers):
+    raise errors.ConfigError(
+      f'config.consolidate.on_policy is {made.on_policy}, but own_texts have '
+      'no prompts that the student could continue: set it to 0.'
+    )
   if not made.teachers:
     raise errors.ConfigError(
       'config.consolidate.teachers is empty: expected one teacher or more.'
@@ -94,27 +99,21 @@ def make_settings(
   return made
 
 
-def check_first(
-  night: settings_lib.Settings, teacher: settings_lib.Teacher, place: str
-) -> None:
-  """Checks that the teacher 'first' is the initial model, if it is asked for.
+def check_first(teacher: settings_lib.Teacher, place: str) -> None:
+  """Checks that the initial model teaches its own texts, and nothing else.
 
   Args:
-    night: settings of a night.
-    teacher: of that night, or of the KL penalty.
+    teacher: of a night or of the KL penalty.
     place: of the teacher in the config.
 
   Raises:
-    ConfigError: a night changes more than experts, so that the initial model
-      would not be found again by leaving the experts out.
+    ConfigError: only one of the two is set.
   """
-  wanted = settings_lib.CLEARED, settings_lib.EXPERT
-  found = night.sender_after_sleep, night.into
-  if teacher.teacher == 'first' and found != wanted:
+  if (teacher.teacher == 'first') == teacher.writes:
     raise errors.ConfigError(
-      f"{place} has 'first', which is the model without experts, but "
-      f'consolidate.sender_after_sleep and into are {found}, which change the '
-      f"initial model itself. Set them to {wanted}, or the teacher to 'anchor'."
+      f'{place} has teacher={teacher.teacher!r} on prompts='
+      f"{teacher.prompts!r}: the initial model, 'first', is only known by the "
+      "texts that it wrote, 'own_texts'. Set both or neither."
     )
 
 
@@ -126,6 +125,12 @@ def _check_lengths(settings: settings_lib.Settings) -> None:
       raise errors.ConfigError(
         f'{place}.max_length is {own.max_length}, but consolidate.max_length '
         f'is {settings.max_length}: raise that, or lower this.'
+      )
+    if not teacher.writes and own.max_new >= settings.max_length:
+      raise errors.ConfigError(
+        f'{place}.max_new is {own.max_new}, but own_texts have at most '
+        f'consolidate.max_length={settings.max_length} tokens: expected '
+        f'{settings.max_length - 1} or less.'
       )
     if settings.imitation.on and own != settings:
       raise errors.ConfigError(

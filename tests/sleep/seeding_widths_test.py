@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleep_jax import errors
+from sleep_jax import errors, types
 from sleep_jax.sleep import expert_merge, phase
+from tests import testing
 from tests.sleep import nights
 
 OLD, DAY = nights.TEACHERS
@@ -61,6 +62,33 @@ def test_padding_changes_no_loss_and_no_gradient():
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
     grads, expected_grads,
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize('longest', [32, 33])
+def test_short_rows_are_read_at_half_the_width(longest):
+  """The states and gradients are those of a pass over the whole width."""
+  night = nights.make_consolidation(on_policy=0.0)
+  lengths = jnp.array([longest, 5, 20])
+  rows = types.Rollout(
+    tokens_BT=jax.random.randint(jax.random.key(0), (3, 64), 1, 30),
+    prompt_length_B=lengths - 4, length_B=lengths,
+  )  # fmt: skip
+  weights = testing.weights(night.model)
+
+  def read(params, may_halve):
+    states_BGD = night.states(
+      weights.with_params(params), rows, num=6, may_halve=may_halve
+    )
+    return jnp.sum(jnp.square(states_BGD[:, :4])), states_BGD[:, :4]
+
+  paths = [p for p in weights.params if '/base/' in p]
+  params = {path: weights.params[path] for path in paths}
+  run = jax.value_and_grad(read, has_aux=True)
+  found, expected = run(params, True), run(params, False)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
+    found, expected,
   )  # fmt: skip
 
 
