@@ -25,7 +25,8 @@ import numpy as np
 import sleep_jax
 from benchmarks.real_model import facts
 from sleep_jax.config import files
-from sleep_jax.storage import provenance
+from sleep_jax.replay import buffer
+from sleep_jax.storage import checkpoint_reading, provenance
 
 _NUM_PRODUCTS = 200
 
@@ -54,7 +55,8 @@ def main() -> None:
     rows = day.rows
   rates.append(_matmul_rate(model.width, model.levels[-1].hidden))
   rate = sum(rates) / 2
-  work = _work(config, learner.loaded, rows)
+  own_texts = _own_texts(learner.session.folder, args.seed)
+  work = _work(config, learner.loaded, rows, own_texts)
   for phase, flops in work.items():
     seconds = flops / rate
     found[phase] |= {
@@ -71,8 +73,23 @@ def main() -> None:
     args.out.write_text(json.dumps(result, indent=1) + '\n')
 
 
-def _work(config, loaded, rows) -> dict[str, float]:
-  """Returns the FLOPs of a day and of its night, without padding."""
+def _own_texts(folder: pathlib.Path, seed: int) -> tuple[float, float]:
+  """Returns the mean tokens of the initial model's texts, all and learned."""
+  run = folder / 'run' / f'seed_{seed}' / 'sleep' / 'checkpoints'
+  group = checkpoint_reading.latest_replay(str(run))[buffer.OWN_TEXTS]
+  start_C, stop_C = np.asarray(group['subject_C2']).T
+  return float(np.mean(stop_C)), float(np.mean(stop_C - start_C))
+
+
+def _work(config, loaded, rows, own_texts) -> dict[str, float]:
+  """Returns the FLOPs of a day and of its night, without padding.
+
+  Args:
+    config: of the run.
+    loaded: the model.
+    rows: of the day.
+    own_texts: see `_own_texts`.
+  """
   c, encode = loaded.model.config, loaded.tokenizer.encode
   body = sum(
     leaf.size for path, leaf in loaded.weights.params.items()
@@ -88,23 +105,20 @@ def _work(config, loaded, rows) -> dict[str, float]:
   def divergence(num, length, generated):
     return num * (2 * forward * length + 3 * head * generated)
 
-  def sampling(num, length, generated):
-    return num * (forward * length + head * generated)
-
+  short, own = (prompt + answer, answer), own_texts
   day = passes * len(rows) * (
     2 * forward * (prompt + answer) + 3 * head * answer
-  ) + sampling(k.draws, k.max_length, k.max_new)
-  day += steps * divergence(k.sequences, k.max_length, k.max_new)
-  old, new = config.consolidate.teachers
+  ) + steps * divergence(k.sequences, *own)
+  night = 0.0
   updates = config.consolidate.num_updates
   rounds = updates // config.consolidate.updates_per_round
-  night = rounds * (
-    sampling(old.draws, old.max_length, old.max_new)
-    + sampling(new.draws, prompt + answer, answer)
-  ) + updates * (
-    divergence(old.sequences, old.max_length, old.max_new)
-    + divergence(new.sequences, prompt + answer, answer)
-  )
+  for teacher in config.consolidate.teachers:
+    writes = teacher.prompts != 'own_texts'
+    if writes:
+      night += rounds * teacher.draws * (forward * short[0] + head * short[1])
+    night += updates * divergence(
+      teacher.sequences, *(short if writes else own)
+    )
   return {'day': float(day), 'night': float(night)}
 
 

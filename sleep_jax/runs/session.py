@@ -208,6 +208,7 @@ class Session:
         f'This is a run of strategy {self._strategy!r}, which can be read but '
         f'not taught further: load the strategy {STRATEGY!r}.'
       )
+    rows = list(rows)
     lines = [session_days.as_line(n, row) for n, row in enumerate(rows)]
     if not lines:
       raise errors.UsageError('There are no rows: a day needs at least one.')
@@ -218,6 +219,8 @@ class Session:
           'consolidated: sleep() first, then the next day can begin.'
         )
       self._start_run()
+      written = self._questions(rows)
+      lines += [session_days.as_line(n, row) for n, row in enumerate(written)]
       name = name or self.day_files.next_name()
       day = self.day_files.add(name, lines)
       try:
@@ -226,6 +229,19 @@ class Session:
         self.day_files.remove(name)
         raise
     return day
+
+  def _questions(self, rows: list[Row]) -> list[dict[str, Any]]:
+    """Returns questions about the documents of a day, if the config asks."""
+    # A model that is only asked does not wait for this import.
+    from sleep_jax.runs import day_questions
+
+    settings = day_questions.settings(self._config)
+    if settings is None:
+      return []
+    written = day_questions.write(self.loaded, rows, settings)
+    if written:
+      self._progress.say(f'the model wrote {len(written)} questions')
+    return written
 
   def run(self, *, awake_only: bool = False) -> list[dict[str, Any]]:
     """Learns what is left of the days; returns the records of all nights.

@@ -1,0 +1,107 @@
+"""Before a day, a base model writes questions about its documents, and answers.
+
+The pairs become rows of the day, so that it is learned awake as if a person had
+written them. Where the teacher `context` answers in the night, the questions
+are written in the evening instead, see `evening_questions`.
+
+References: 2606.03979 v2 section 3.4 (texts that the model writes about its
+day); 2506.10943 (training on what the model restates).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import ml_collections
+
+from sleep_jax.interop import chat_format, open_model
+from sleep_jax.sleep import (
+  question_calls,
+  question_prompts,
+  question_sampling,
+  question_text,
+  question_writing,
+)
+
+Row = str | Mapping[str, Any]
+
+
+def settings(
+  config: ml_collections.ConfigDict,
+) -> question_prompts.Settings | None:
+  """Returns how questions are written before a day; None if they are not."""
+  made = question_prompts.make_settings(**config.get('questions', {}))
+  teachers = config.consolidate.teachers
+  in_evening = any(teacher['teacher'] == 'context' for teacher in teachers)
+  return made if made.on and not in_evening else None
+
+
+def write(
+  loaded: open_model.LoadedModel,
+  rows: Iterable[Row],
+  settings: question_prompts.Settings,
+) -> list[dict[str, Any]]:
+  """Returns questions about documents with their answers, as rows of a day.
+
+  Args:
+    loaded: the model. Only a base model writes.
+    rows: of the day; those with a text alone are documents.
+    settings: how many questions, and in which forms they will be asked. The
+      form 'chat' needs a chat template.
+  """
+  texts = [text for row in rows if (text := _document(row))]
+  if loaded.base_model is None or not texts:
+    return []
+  tokenizer = loaded.tokenizer
+  writer = chat_format.load_writer(loaded.base_model, tokenizer)
+  template = writer and writer.template
+  prompts = question_prompts.QuestionPrompts(
+    tokenizer, template, settings.forms
+  )
+  # A loop over the layers compiles faster.
+  config = dataclasses.replace(loaded.model.config, unroll=1, looped=True)
+  model = dataclasses.replace(loaded.model, config=config)
+
+  @functools.partial(jax.jit, static_argnames='max_new')
+  def sample(weights, prompts, rows, ends_V, call, temperature, max_new):
+    key = jax.random.fold_in(jax.random.key(0), call)
+    return question_sampling.write(
+      model, weights, prompts, rows, ends_V, key, max_new=max_new,
+      temperature=temperature,
+    )  # fmt: skip
+
+  questions = question_writing.Writer(
+    question_text.passages(texts), prompts, settings,
+    question_calls.Calls(functools.partial(sample, loaded.weights)),
+  )  # fmt: skip
+  questions.write()
+  forms = [
+    form for form in settings.forms
+    if form != question_prompts.CHAT or template is not None
+  ]  # fmt: skip
+  return [
+    _row(question, form) for question in questions.chosen() for form in forms
+  ]
+
+
+def _document(row: Row) -> str:
+  """Returns the text of a row that is nothing else, or ''."""
+  if isinstance(row, str):
+    return row
+  return row['text'] if set(row) == {'text'} else ''
+
+
+def _row(question: question_writing.Question, form: str) -> dict[str, Any]:
+  if form == question_prompts.PLAIN:
+    return {
+      'prompt': f'Question: {question.text}\nAnswer:',
+      'response': f' {question.answer}',
+    }
+  return {
+    'messages': [
+      {'role': 'user', 'content': question.text},
+      {'role': 'assistant', 'content': question.answer},
+    ]
+  }

@@ -1,0 +1,124 @@
+"""Before a day a base model writes questions, which become rows of the day."""
+
+import json
+
+import pytest
+
+import sleep_jax
+from configs import jsonl
+from sleep_jax.runs import day_questions
+from sleep_jax.sleep import question_prompts, question_writing
+from tests import hf_files, tiny_study
+
+pytestmark = pytest.mark.usefixtures('one_device')
+one_device = tiny_study.one_device
+_TEMPLATE = (
+  "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|end|>"
+  '{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}'
+)
+_TEXTS = ['Ada keeps owls.', {'text': 'Leo sings.'}]
+_ROW = {'prompt': 'Who?', 'response': ' Bo'}
+
+
+@pytest.fixture(scope='module')
+def base_model(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('base') / 'model'
+  folder.mkdir()
+  end = hf_files.save_tokenizer(folder, ['user: a cat', 'assistant: sat'])
+  hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'chat_template': _TEMPLATE})
+  )
+  return folder
+
+
+@pytest.fixture
+def asked(monkeypatch):
+  """Lets the model ask one thing about each passage; returns the passages."""
+  seen = []
+
+  def chosen(self):
+    seen.extend(passage.sentence for passage in self._passages)
+    return [
+      question_writing.Question(n, f'What about {n}?', f'It is {n}.')
+      for n in range(len(self._passages))
+    ]
+
+  monkeypatch.setattr(question_writing.Writer, 'write', lambda self: None)
+  monkeypatch.setattr(question_writing.Writer, 'chosen', chosen)
+  return seen
+
+
+def _config(**questions):
+  c = tiny_study.shrink(jsonl.get_config())
+  c.data.update(context=96, max_prompt=80)
+  c.questions.update(dict(on=True) | questions)
+  return c
+
+
+def _learner(base_model, tmp_path, **questions):
+  return sleep_jax.load(
+    str(base_model), str(tmp_path / 'mine'), config=_config(**questions),
+    verbose=False,
+  )  # fmt: skip
+
+
+def test_questions_about_documents_are_rows_of_the_day(
+  base_model, tmp_path, asked
+):
+  learner = _learner(base_model, tmp_path)
+  learner.session.add_day([*_TEXTS, _ROW])
+  (day,) = learner.session.days
+  rows = [json.loads(line) for line in day.read_text().splitlines()]
+  assert asked == ['Ada keeps owls.', 'Leo sings.']
+  assert rows[:3] == [{'text': _TEXTS[0]}, _TEXTS[1], _ROW]
+  turns = [
+    {'role': 'user', 'content': 'What about 0?'},
+    {'role': 'assistant', 'content': 'It is 0.'},
+  ]
+  plain = {
+    'prompt': 'Question: What about 0?\nAnswer:',
+    'response': ' It is 0.',
+  }
+  assert rows[3:5] == [{'messages': turns}, plain]
+  assert len(rows) == 3 + 2 * 2
+
+
+def test_forms_are_chosen(base_model, tmp_path, asked):
+  learner = _learner(base_model, tmp_path, forms=('plain',))
+  learner.session.add_day(_TEXTS)
+  lines = learner.session.days[0].read_text().splitlines()
+  assert ['prompt' in json.loads(line) for line in lines] == [False] * 2 + [
+    True
+  ] * 2
+
+
+@pytest.mark.parametrize('rows', [[_ROW], [{'messages': [
+  {'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Yes'},
+]}]])  # fmt: skip
+def test_rows_that_are_no_documents_are_not_asked_about(
+  base_model, tmp_path, asked, rows
+):
+  learner = _learner(base_model, tmp_path)
+  learner.session.add_day(rows)
+  assert not asked
+  assert len(learner.session.days[0].read_text().splitlines()) == len(rows)
+
+
+def test_a_tiny_model_writes_without_errors(base_model, tmp_path):
+  """Nothing that it writes is usable, so nothing is added."""
+  learner = _learner(base_model, tmp_path, attempts=1)
+  learner.session.add_day(_TEXTS)
+  lines = learner.session.days[0].read_text().splitlines()
+  assert [json.loads(line) for line in lines[:2]][1] == _TEXTS[1]
+
+
+def test_the_teacher_context_asks_in_the_evening_instead():
+  c = _config()
+  made = day_questions.settings(c)
+  assert isinstance(made, question_prompts.Settings)
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (old, dict(day, teacher='context'))
+  assert day_questions.settings(c) is None
+  c = _config(on=False)
+  assert day_questions.settings(c) is None
