@@ -226,8 +226,9 @@ def get_config() -> ml_collections.ConfigDict:
   # here, a share of its unscored pretraining probes; of a base model, nats a
   # token on texts that it wrote itself before the first day.
   c.guard = dict(on=False, tolerance=0.02)
-  # In the evening, a base model writes questions about the documents of its
-  # day, which the teacher 'context' answers in the night.
+  # A base model writes questions about the documents of its day. The teacher
+  # 'context' answers them in the night. Without it, a chat or `load` makes them
+  # and the model's answers rows of the day, which are learned awake.
   c.questions = dict(
     on=False,  # Whether it does. A model that was pretrained here never does.
     per_sentence=6,  # Most stored questions about a sentence.
