@@ -1,0 +1,122 @@
+"""Tries settings on what is never reported: recall, and what is kept.
+
+python -m benchmarks.real_model.choosing --config=pretrained --seed=5 \
+  --text=WIKITEXT_VALIDATION --name=weight_4 --config.wake.kl_penalty.weight=4
+
+Facts are of the validation split, the text is its own, and the everyday
+requests are those of the guard. After each day and each night one row is added
+to --out; rows of the same name are replaced.
+"""
+
+import json
+import pathlib
+import sys
+import time
+
+from absl import app, flags
+
+import sleep_jax
+from benchmarks.real_model import facts, measuring, recall, words
+from sleep_jax import errors
+from sleep_jax.evaluate import ability, asking, everyday_prompts, text_windows
+from sleep_jax.runs import command_line
+from sleep_jax.storage import compile_cache, provenance, workdir
+
+_CONFIG = command_line.define_config('Of days and nights.')
+_NAME = flags.DEFINE_string('name', None, 'Of what is tried.')
+_TEXT = flags.DEFINE_string('text', None, 'File of ordinary text.')
+_TOKENS = flags.DEFINE_integer('tokens', 4096, 'Predicted tokens of it.', 1)
+_FORM = flags.DEFINE_enum('form', recall.ROWS, recall.FORMS, 'Of what is told.')
+_SEED = flags.DEFINE_integer('seed', 5, 'Of the facts and of the run.', 0)
+_DAYS = flags.DEFINE_integer('num_days', 2, 'Days, each with its night.', 1)
+_MODEL = flags.DEFINE_string('model', 'smollm2', 'Pretrained model.')
+_OUT = flags.DEFINE_string(
+  'out', 'docs/results/real/choosing.json', 'File of all rows.'
+)
+_MAX_NEW = 32  # Tokens of an answer to a request.
+
+
+class Ability:
+  """What the first model could do, to which later ones are compared."""
+
+  def __init__(self, model: str):
+    learner = sleep_jax.load(model, verbose=False)
+    self._first, tokenizer = learner.loaded, learner.loaded.tokenizer
+    self._form = asking.make_form(tokenizer, learner.chat_template())
+    first = self._first.model, self._first.weights
+    self._sets = ability.Sets(
+      text=text_windows.load(_TEXT.value, tokenizer, _TOKENS.value),
+      everyday=ability.write_answers(
+        *first, self._form, everyday_prompts.GUARD, max_new=_MAX_NEW
+      ),
+    )
+    self._before = self._measure(self._first)
+
+  def change(self, loaded) -> dict[str, float]:
+    """Returns what a model lost."""
+    found = ability.compare(
+      loaded.model, self._first.weights, loaded.weights, self._before,
+      self._measure(loaded),
+    )  # fmt: skip
+    return {
+      'perplexity_change': found['text']['change'],
+      'everyday_kl': found['everyday']['kl'],
+    }
+
+  def _measure(self, loaded):
+    parts = loaded.model, loaded.weights, loaded.tokenizer
+    return ability.measure(*parts, self._form, self._sets)
+
+
+def main(argv):
+  del argv
+  command_line.hush()
+  config, form = _CONFIG.value, _FORM.value
+  try:
+    compile_cache.start(config.compile_cache)
+    first = Ability(_MODEL.value)
+    learner = sleep_jax.load(
+      _MODEL.value, config=config, seed=_SEED.value, verbose=False
+    )
+    days = facts.days(_SEED.value, _DAYS.value, split=words.VALIDATION)
+    for day in days:
+      told = days[: day.number]
+      rows = recall.rows_of(day, form)
+      for moment, work in (
+        ('evening', lambda rows=rows: learner.wake(rows)),
+        ('morning', learner.sleep),
+      ):
+        cost: dict[str, float] = {}
+        with measuring.measure(cost):
+          work()
+        answers = recall.ask(learner, recall.questions_of(told, form), form)
+        _add({
+          'name': _NAME.value, 'form': form, 'seed': _SEED.value,
+          'day': day.number, 'moment': moment, **cost,
+          'recall': recall.summary(answers)['contained'],
+          'new': recall.summary(
+            [row for row in answers if row['day'] == day.number]
+          )['contained'],
+          'corrections': recall.corrections(answers, told),
+          **first.change(learner.loaded), 'revision': provenance.revision(),
+          'time': time.strftime('%Y-%m-%d'),
+        })  # fmt: skip
+  except errors.SleepJaxError as error:
+    sys.exit(f'error: {error}')
+
+
+def _add(row) -> None:
+  """Adds a row to the file, in place of one of the same name and moment."""
+  key = lambda r: [r[n] for n in ('name', 'form', 'seed', 'day', 'moment')]
+  file = pathlib.Path(_OUT.value)
+  known = json.loads(file.read_text()) if file.exists() else []
+  known = [r for r in known if key(r) != key(row)] + [row]
+  file.parent.mkdir(parents=True, exist_ok=True)
+  lines = ',\n'.join(json.dumps(r) for r in known)
+  workdir.write_text(file, f'[\n{lines}\n]\n')
+  print(json.dumps(row), flush=True)
+
+
+if __name__ == '__main__':
+  flags.mark_flags_as_required(['config', 'name', 'text'])
+  app.run(main, flags_parser=command_line.parser())
