@@ -113,10 +113,11 @@ def _out_of_memory(error: Exception) -> errors.OutOfMemoryError:
 def _run(stop):
   from sleep_jax.report import report
   from sleep_jax.runs import study
-  from sleep_jax.runtime import processes
+  from sleep_jax.runtime import host_memory, processes
   from sleep_jax.storage import compile_cache
 
   config = _CONFIG.value
+  host_memory.return_freed_blocks()
   compile_cache.start(config.compile_cache)
   made = study.Study(
     config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,

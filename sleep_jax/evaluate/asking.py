@@ -88,7 +88,7 @@ def generate(
   ends: Sequence[int],
   temperature: float = 0.0,
   seed: int = 0,
-  batch: int = _ROWS,
+  at_once: int = _ROWS,
 ) -> list[list[int]]:
   """Returns the answer to each prompt, in tokens.
 
@@ -99,29 +99,27 @@ def generate(
     ends: tokens that end an answer. The one that ended it is its last token.
     temperature: 0 takes the likeliest token.
     seed: of sampling.
-    batch: prompts that are answered at once.
+    at_once: prompts that are answered in one batch.
   """
   if not prompts:
     return []
   order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
-  rows = min(batch, len(prompts))
+  rows = min(at_once, len(prompts))
   answers: list[list[int]] = [[] for _ in prompts]
   for start in range(0, len(prompts), rows):
-    numbers = order[start : start + rows]
-    lengths = [len(prompts[n]) for n in numbers]
+    batch = order[start : start + rows]
+    lengths = [len(prompts[n]) for n in batch]
     P = -(-lengths[-1] // _STEP) * _STEP
     tokens_BP = np.zeros((rows, P), np.int32)
-    for row, number in enumerate(numbers):
+    for row, number in enumerate(batch):
       tokens_BP[row, : lengths[row]] = prompts[number]
     # Missing rows of the last batch are short and are not looked at.
-    length_B = np.array(lengths + [1] * (rows - len(numbers)), np.int32)
+    length_B = np.array(lengths + [1] * (rows - len(batch)), np.int32)
     written_BG = _sample(
       model, (max_new, ends[0], temperature), weights, tokens_BP, length_B,
       jax.random.fold_in(jax.random.key(seed), start),
     )  # fmt: skip
-    for number, row_G in zip(
-      numbers, processes.fetch(written_BG), strict=False
-    ):
+    for number, row_G in zip(batch, processes.fetch(written_BG), strict=False):
       answers[number] = _cut(row_G.tolist(), ends)
   return answers
 
@@ -142,8 +140,7 @@ def _sample(model, settings, weights, tokens_BP, length_B, key):
     model, weights, prompts, key, max_length=P + max_new, max_new=max_new,
     eos=end, temperature=temperature,
   )  # fmt: skip
-  offset_1G = jnp.arange(max_new)[None]
-  at_BG = rollout.prompt_length_B[:, None] + offset_1G
+  at_BG = rollout.prompt_length_B[:, None] + jnp.arange(max_new)[None]
   written_BG = jnp.take_along_axis(rollout.tokens_BT, at_BG, 1)
   return jnp.where(at_BG < rollout.length_B[:, None], written_BG, end)
 

@@ -10,7 +10,7 @@ with a random token, 2305.17888 section 3.1.
 """
 
 import functools
-import itertools
+import os
 from typing import NamedTuple
 
 import jax
@@ -65,7 +65,7 @@ def write(
     ConfigError: the form leaves no room for a request and an answer.
   """
   asks = [form.ask(text) for text in _TWO_REQUESTS]
-  opening = _common_start(*asks)
+  opening = os.path.commonprefix(asks)
   around = max(map(len, asks)) - 1
   # A third of what is left is for the request.
   room = (width - around) // 3
@@ -78,7 +78,7 @@ def write(
     )
   sample = lambda prompts, size, part: asking.generate(
     model, weights, prompts, max_new=size, ends=form.ends, temperature=1.0,
-    seed=3 * seed + part, batch=_BATCH,
+    seed=3 * seed + part, at_once=_BATCH,
   )  # fmt: skip
   requests = sample([opening] * (num - num // 2), room, 0)
   texts = (tokenizer.decode(tokens).strip() for tokens in requests)
@@ -86,10 +86,8 @@ def write(
   # Written again, a text may have more tokens.
   asked = [prompt for prompt in asked if len(prompt) <= width - _LEAST]
   answers = sample(asked, width - min(map(len, asked), default=0), 1)
-  rng = np.random.default_rng(seed)
-  first = rng.choice(
-    np.setdiff1d(np.arange(tokenizer.vocab_size), form.ends), num // 2
-  )
+  allowed = np.setdiff1d(np.arange(tokenizer.vocab_size), form.ends)
+  first = np.random.default_rng(seed).choice(allowed, num // 2)
   beginnings = [[tokenizer.bos, int(token)] for token in first]
   free = sample(beginnings, width - 2, 2)
   return [
@@ -150,9 +148,3 @@ def _states(model, weights, tokens_BT, length_B, start_B):
     jnp.clip(at_BG, 0, width - 1),
   )  # fmt: skip
   return states_BGD.astype(jnp.float32)
-
-
-def _common_start(first: list[int], second: list[int]) -> list[int]:
-  """Returns the tokens with which both sequences begin."""
-  pairs = zip(first, second, strict=False)
-  return [a for a, _ in itertools.takewhile(lambda p: p[0] == p[1], pairs)]

@@ -31,6 +31,7 @@ from sleep_jax.runs import (
   session_days,
   session_source,
 )
+from sleep_jax.runtime import host_memory
 from sleep_jax.storage import checkpoint_reading, lock, private_files, workdir
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Session:
     dtype: str = 'float32',
     verbose: bool = True,
   ):
+    host_memory.return_freed_blocks()
     self._seed, self._dtype = seed, dtype
     self._progress = progress.Progress() if verbose else progress.silent()
     self._is_held = False
