@@ -111,9 +111,10 @@ def _row(case: Any, job: concurrent.futures.Future) -> dict[str, Any]:
 
 
 def _without_paths(row: dict[str, Any]) -> dict[str, Any]:
-  """Returns a row in which temporary folders are called FOLDER."""
+  """Returns a row whose temporary folders are FOLDER, and files relative."""
   home = re.escape(json.dumps(tempfile.gettempdir())[1:-1])
-  return json.loads(re.sub(rf'{home}/faults_\w+', 'FOLDER', json.dumps(row)))
+  text = re.sub(rf'{home}/faults_\w+', 'FOLDER', json.dumps(row))
+  return json.loads(text.replace(json.dumps(f'{processes.ROOT}/')[1:-1], ''))
 
 
 def _revision() -> str:

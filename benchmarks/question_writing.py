@@ -14,22 +14,20 @@ front.
 
 import argparse
 import dataclasses
-import functools
 import json
 import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from benchmarks.real_model import facts, recall
 from sleep_jax.interop import chat_format, open_model
+from sleep_jax.runs import day_questions
 from sleep_jax.sleep import (
   question_calls,
   question_prompts,
-  question_sampling,
   question_text,
   question_writing,
 )
@@ -57,24 +55,13 @@ class Bench:
   def __init__(self, name: str):
     loaded = open_model.open_model(name)
     self.tokenizer = loaded.tokenizer
-    # A loop over the layers compiles faster.
-    config = dataclasses.replace(loaded.model.config, unroll=1, looped=True)
-    model = dataclasses.replace(loaded.model, config=config)
     writer = chat_format.load_writer(loaded.base_model, loaded.tokenizer)
     self.template = writer and writer.template
     self.prompts = question_prompts.QuestionPrompts(
       loaded.tokenizer, self.template
     )
 
-    @functools.partial(jax.jit, static_argnames='max_new')
-    def write(weights, prompts, rows, ends_V, call, temperature, max_new):
-      key = jax.random.fold_in(jax.random.key(0), call)
-      return question_sampling.write(
-        model, weights, prompts, rows, ends_V, key, max_new=max_new,
-        temperature=temperature,
-      )  # fmt: skip
-
-    self._write_fn = functools.partial(write, loaded.weights)
+    self._write_fn = day_questions.make_sampler(loaded)
     self.ends = {
       also: question_prompts.ends_line(self.tokenizer, also) for also in '?\0'
     }

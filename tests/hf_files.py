@@ -181,3 +181,14 @@ def save_tokenizer(
   tokenizer.add_special_tokens(['<|end|>'])
   tokenizer.save(str(folder / 'tokenizer.json'))
   return tokenizer.token_to_id('<|end|>')
+
+
+def save_chat_model(folder: pathlib.Path, template: str) -> pathlib.Path:
+  """Writes a small model with a chat template; returns its folder."""
+  folder.mkdir()
+  end = save_tokenizer(folder, ['user: a cat', 'assistant: sat'])
+  save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'chat_template': template})
+  )
+  return folder

@@ -60,6 +60,22 @@ def write(
   prompts = question_prompts.QuestionPrompts(
     tokenizer, template, settings.forms
   )
+  questions = question_writing.Writer(
+    question_text.passages(texts), prompts, settings,
+    question_calls.Calls(make_sampler(loaded)),
+  )  # fmt: skip
+  questions.write()
+  forms = [
+    form for form in settings.forms
+    if form != question_prompts.CHAT or template is not None
+  ]  # fmt: skip
+  return [
+    _row(question, form) for question in questions.chosen() for form in forms
+  ]
+
+
+def make_sampler(loaded: open_model.LoadedModel) -> question_calls.Write:
+  """Returns what writes texts of a model, for `question_calls.Calls`."""
   # A loop over the layers compiles faster.
   config = dataclasses.replace(loaded.model.config, unroll=1, looped=True)
   model = dataclasses.replace(loaded.model, config=config)
@@ -72,18 +88,7 @@ def write(
       temperature=temperature,
     )  # fmt: skip
 
-  questions = question_writing.Writer(
-    question_text.passages(texts), prompts, settings,
-    question_calls.Calls(functools.partial(sample, loaded.weights)),
-  )  # fmt: skip
-  questions.write()
-  forms = [
-    form for form in settings.forms
-    if form != question_prompts.CHAT or template is not None
-  ]  # fmt: skip
-  return [
-    _row(question, form) for question in questions.chosen() for form in forms
-  ]
+  return functools.partial(sample, loaded.weights)
 
 
 def _document(row: Row) -> str:

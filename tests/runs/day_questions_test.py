@@ -23,13 +23,7 @@ _ROW = {'prompt': 'Who?', 'response': ' Bo'}
 @pytest.fixture(scope='module')
 def base_model(tmp_path_factory):
   folder = tmp_path_factory.mktemp('base') / 'model'
-  folder.mkdir()
-  end = hf_files.save_tokenizer(folder, ['user: a cat', 'assistant: sat'])
-  hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
-  (folder / 'tokenizer_config.json').write_text(
-    json.dumps({'chat_template': _TEMPLATE})
-  )
-  return folder
+  return hf_files.save_chat_model(folder, _TEMPLATE)
 
 
 @pytest.fixture

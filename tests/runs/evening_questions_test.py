@@ -1,7 +1,5 @@
 """In the evening a base model writes questions, and the night learns them."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,13 +48,7 @@ def _config(**questions):
 @pytest.fixture(scope='module')
 def base_model(tmp_path_factory):
   folder = tmp_path_factory.mktemp('base') / 'model'
-  folder.mkdir()
-  end = hf_files.save_tokenizer(folder, ['user: a cat', 'assistant: sat'])
-  hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
-  (folder / 'tokenizer_config.json').write_text(
-    json.dumps({'chat_template': _TEMPLATE})
-  )
-  return folder
+  return hf_files.save_chat_model(folder, _TEMPLATE)
 
 
 def test_a_night_stores_questions_and_says_how_many(base_model, tmp_path):
