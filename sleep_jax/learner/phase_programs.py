@@ -194,7 +194,7 @@ class PhasePrograms:
           f'config.wake.kl_penalty.{field} is {found!r}: expected one of '
           f'{allowed}.'
         )
-    settings_checks.check_first(teacher, 'config.wake.kl_penalty')
+    settings_checks.check_first(self.night, teacher, 'config.wake.kl_penalty')
     if 1 not in nights:
       raise errors.ConfigError(
         f'config.wake.kl_penalty.weight is {weight}, but the fastest level '

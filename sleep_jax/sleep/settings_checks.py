@@ -47,7 +47,7 @@ def make_settings(
         'prompts, but documents are only kept for a day. Set its prompts to '
         "'day'."
       )
-    check_first(teacher, 'config.consolidate.teachers')
+    check_first(made, teacher, 'config.consolidate.teachers')
   if made.on_policy and not all(t.writes for t in made.teachers):
     raise errors.ConfigError(
       f'config.consolidate.on_policy is {made.on_policy}, but own_texts have '
@@ -99,21 +99,32 @@ def make_settings(
   return made
 
 
-def check_first(teacher: settings_lib.Teacher, place: str) -> None:
+def check_first(
+  night: settings_lib.Settings, teacher: settings_lib.Teacher, place: str
+) -> None:
   """Checks that the initial model teaches its own texts, and nothing else.
 
   Args:
-    teacher: of a night or of the KL penalty.
+    night: settings of a night, which give the width of the texts.
+    teacher: of that night, or of the KL penalty.
     place: of the teacher in the config.
 
   Raises:
-    ConfigError: only one of the two is set.
+    ConfigError: only one of the two is set, or the texts are shorter than the
+      teacher's sequences.
   """
   if (teacher.teacher == 'first') == teacher.writes:
     raise errors.ConfigError(
       f'{place} has teacher={teacher.teacher!r} on prompts='
       f"{teacher.prompts!r}: the initial model, 'first', is only known by the "
       "texts that it wrote, 'own_texts'. Set both or neither."
+    )
+  own, width = night.of_teacher(teacher), night.max_length
+  if not teacher.writes and not own.max_new < width >= own.max_length:
+    raise errors.ConfigError(
+      f'{place} has max_length {own.max_length} and max_new {own.max_new} for '
+      f'own_texts, which have consolidate.max_length={width} tokens: expected '
+      f'max_length={width} and max_new={width - 1}, or less.'
     )
 
 
@@ -125,12 +136,6 @@ def _check_lengths(settings: settings_lib.Settings) -> None:
       raise errors.ConfigError(
         f'{place}.max_length is {own.max_length}, but consolidate.max_length '
         f'is {settings.max_length}: raise that, or lower this.'
-      )
-    if not teacher.writes and own.max_new >= settings.max_length:
-      raise errors.ConfigError(
-        f'{place}.max_new is {own.max_new}, but own_texts have at most '
-        f'consolidate.max_length={settings.max_length} tokens: expected '
-        f'{settings.max_length - 1} or less.'
       )
     if settings.imitation.on and own != settings:
       raise errors.ConfigError(

@@ -95,6 +95,7 @@ class AnchorPenalty:
       penalty,
       {
         'tokens': jnp.sum(rows.length_B),
-        'written': jnp.where(waking, written, 0),
+        # Texts of the initial model were there already.
+        'written': jnp.where(waking & teacher.writes, written, 0),
       },
     )

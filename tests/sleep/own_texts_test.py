@@ -113,7 +113,7 @@ def test_a_merge_keeps_them_and_leaves_out_the_day():
     (dict(teachers=(FIRST | dict(prompts='old'),)), 'Set both or neither'),
     (dict(teachers=(FIRST | dict(teacher='anchor'),)), 'Set both or neither'),
     (dict(teachers=(FIRST,), on_policy=0.5), 'no prompts that the student'),
-    (dict(teachers=(FIRST | dict(max_new=8),)), 'expected 7 or less'),
+    (dict(teachers=(FIRST | dict(max_new=8),)), 'max_new=7, or less'),
   ],
 )
 def test_settings_that_contradict_own_texts_are_refused(changes, message):
