@@ -10,7 +10,7 @@ from sleep_jax import state as state_lib
 from sleep_jax.replay import buffer
 from sleep_jax.runs import rehearsal_texts
 from sleep_jax.runtime import sharding
-from sleep_jax.sleep import expert_merge
+from sleep_jax.sleep import expert_merge, settings, settings_checks
 from tests import testing
 from tests.sleep import nights
 
@@ -92,8 +92,8 @@ def test_texts_are_cut_to_the_lengths_of_their_teacher():
 
 
 def test_a_merge_keeps_them_and_leaves_out_the_day():
-  settings = nights.make_settings(teachers=(*nights.TEACHERS, FIRST), **STILL)
-  merge = expert_merge.merge_settings(settings)
+  made = nights.make_settings(teachers=(*nights.TEACHERS, FIRST), **STILL)
+  merge = expert_merge.merge_settings(made)
   assert [t.name for t in merge.teachers] == ['both_old', 'first_own_texts']
   night = nights.make_consolidation(**STILL)
   made = expert_merge.Merge(
@@ -131,3 +131,12 @@ def test_absent_positions_have_no_loss():
   other = state.replace(replay=state.replay | {buffer.OWN_TEXTS: noisy})
   run = jax.jit(lambda state: night.seed(night.fall_asleep(state))[1]['loss'])
   np.testing.assert_allclose(run(state), run(other), rtol=1e-6)
+
+
+@pytest.mark.parametrize('changes', [dict(max_new=8), dict(max_length=9)])
+def test_lengths_of_the_penalty_are_checked_too(changes):
+  teacher = settings.Teacher(**(FIRST | changes))
+  with pytest.raises(errors.ConfigError, match='wake.kl_penalty has max_len'):
+    settings_checks.check_first(
+      nights.make_settings(), teacher, 'config.wake.kl_penalty'
+    )
