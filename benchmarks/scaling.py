@@ -47,7 +47,7 @@ def row(chips: int, rows: int) -> dict[str, float]:
   placement = sharding.make_abstract(chips, slices=slices, **c.mesh.to_dict())
   run = ahead_of_time.abstract_run(c, placement)
   model = run.programs.model.config
-  night = run.programs.settings['consolidate']
+  night = run.programs.settings(run.programs.senders[0])
   mesh = dict(placement.mesh.shape)
   work = work_lib.wake_step(run_shape.RunShape(model, c, night, 2, mesh))
   weight_bytes = sum(

@@ -39,7 +39,8 @@ def get_config():
   c.replay.update(pretrain=0, day=256, own_texts=128)
   first = dict(teacher='first', prompts='own_texts', draws=128)
   first |= dict(max_length=96, max_new=95)
-  c.wake.kl_penalty.update(weight=4.0, sequences=4, **first)
+  c.wake.kl_penalty.update(weight=4.0, sequences=3, **first)
+  c.wake.micro_batches = 3  # Each with a row of the day and an own text.
   short = dict(sequences=8, draws=96, max_length=64, max_new=32)
   c.consolidate.teachers = (
     dict(teacher='anchor', prompts='old', skip_repeated=True) | short,
@@ -48,6 +49,7 @@ def get_config():
   )
   c.consolidate.update(start='sender', full='merge')
   c.consolidate.update(num_updates=24, updates_per_round=24)
+  c.consolidate.micro_batches = 2
   c.consolidate.update(max_length=96, prompt_width=48, max_new=32)
   c.consolidate.update(block_tokens=128, block_vocab=65536)
   c.expert_optimizer = dict(learning_rate=4e-3, warmup=2, b2=0.98)

@@ -194,7 +194,7 @@ class TinyStudy:
       del given[name]
     self.stream = stream_lib.build(dataset, tokenizer, seed=0, **given)
     levels = config.to_dict()['levels']
-    self.levels = tuple(config_lib.Level(**level) for level in levels)
+    self.levels = tuple(map(config_lib.make_level, levels))
     self.model = transformer.Transformer(
       config_lib.make(config.model, levels, vocab_size=tokenizer.vocab_size)
     )
@@ -253,9 +253,12 @@ class TinyStudy:
     """
     c, program = self.config, self.programs(name)
     steps = events.steps_per_experience(self.levels, c.wake.steps)
+    updates = {
+      sender: program.settings(sender).num_updates for sender in program.senders
+    }
     plan = program.strategy.plan(
-      self.levels, len(self.stream.experiences), steps,
-      c.consolidate.num_updates, dreams if c.dream.on else '',
+      self.levels, len(self.stream.experiences), steps, updates,
+      dreams if c.dream.on else '',
     )  # fmt: skip
     saved = checkpoints.Checkpoints(
       str(folder / 'checkpoints'), config={'name': name}, keep=99

@@ -11,7 +11,7 @@ from sleep_jax import errors
 from sleep_jax.config import files, ranges, schema
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.evaluate import ability_evaluator
-from sleep_jax.sleep import question_prompts
+from sleep_jax.sleep import question_prompts, sender_settings
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
 
@@ -46,12 +46,15 @@ def check(config: Mapping[str, Any]) -> None:
     'pretrain.optimizer': config['pretrain']['optimizer'],
     'fine_tune': config['fine_tune'],
     'lora.optimizer': config.get('lora', {}).get('optimizer', {}),
-    'expert_optimizer': {
-      'decay_steps': config['consolidate']['num_updates'],
-      **config['expert_optimizer'],
-    },
+    'expert_optimizer': sender_settings.optimizer(config, 0),
   }
+  for sender, level in enumerate(config['levels'], 1):
+    if level.get(schema.NIGHT):
+      name = f'levels[{sender - 1}].night (with expert_optimizer)'
+      named[name] = sender_settings.optimizer(config, sender)
   taught = [*config['consolidate']['teachers']]
+  for level in config['levels']:
+    taught += (level.get(schema.NIGHT) or {}).get('teachers', [])
   if config['wake']['kl_penalty']['weight']:
     taught.append(config['wake']['kl_penalty'])
   if not config['replay'].get('own_texts', 0) and any(
@@ -114,10 +117,12 @@ def _check_dtype(config):
     return
   frozen = ('sleep', 'hope', 'lora')
   training = [s for s in config['strategies'] if s not in frozen]
+  nights = (level.get(schema.NIGHT) or {} for level in config['levels'])
+  of_levels = [night.get('into') for night in nights]
   for wrong, reason in (
     (training, f'config.strategies has {training}, which train it'),
-    (config['consolidate']['into'] == sleep_settings.BASE,
-     "config.consolidate.into is 'base', which trains it"),
+    (sleep_settings.BASE in (config['consolidate']['into'], *of_levels),
+     "the field 'into' of a night is 'base', which trains it"),
     (pretrain['steps'] and not (pretrain['base_model'] or pretrain['restore']),
      f'config.pretrain.steps is {pretrain["steps"]}, which train it'),
   ):  # fmt: skip
@@ -164,10 +169,13 @@ def _check(found, known, place):
   for key in found:
     if key not in known:
       raise errors.ConfigError(files.unknown_key(place, key, known))
+  partial = place.endswith(f'.{schema.NIGHT}')
   for key, inner in known.items():
     if key in found:
       _check(found[key], inner, f'{place}.{key}')
-    elif inner is not schema.OPTIONAL and key not in schema.OPTIONAL_SECTIONS:
+    elif not (
+      partial or inner is schema.OPTIONAL or key in schema.OPTIONAL_SECTIONS
+    ):
       raise errors.ConfigError(
         f'{place}.{key} is missing: set it, or start from configs/base.py.'
       )

@@ -111,6 +111,22 @@ _ADAPTER = {
   'rank': _count(1), 'alpha': POSITIVE, 'targets[*]': TEXT,
   'steps': _count(1), 'batch': _count(1), 'learning_rate': RATE,
 }  # fmt: skip
+_NIGHT = {
+  'num_updates': _count(1), 'micro_batches': _count(1),
+  'updates_per_round': _count(1), 'priority': NOT_NEGATIVE,
+  'sender_after_sleep': TEXT, 'into': TEXT, 'full': TEXT,
+  'start': TEXT,
+  'average_decay': Rule(float, 0, 1, open_least=True, open_most=True),
+  'on_policy': DECAY, 'on_policy_after': SHARE, 'beta': SHARE,
+  'temperature': NOT_NEGATIVE, 'max_new': _count(1), 'max_length': _count(2),
+  'prompt_width': _count(1), 'block_tokens': _count(1),
+  'block_vocab': _count(1),
+}  # fmt: skip
+_IMITATION = {
+  'alpha': SHARE, 'gamma': SHARE, 'threshold': SHARE, 'cuts': _count(1),
+  'completions': _count(1), 'judge': TEXT, 'stop_likelihood': NOT_NEGATIVE,
+  'stop_repetition': NOT_NEGATIVE,
+}  # fmt: skip
 _SECTIONS: dict[str, dict[str, Rule]] = {
   '': {
     'name': TEXT, 'seeds[*]': Rule(int, 0, _LARGEST_SEED),
@@ -156,6 +172,11 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
       1, model_config.EXPERIENCE, model_config.INFINITE
     ),
   },
+  'levels[*].night': {
+    **_NIGHT, **_OPTIMIZER, 'sequences': _count(1), 'draws': _count(1),
+  },
+  'levels[*].night.teachers[*]': {'teacher': TEXT, 'prompts': TEXT, **_TEACHER},
+  'levels[*].night.imitation': _IMITATION,
   'pretrain': {
     'restore': TEXT, 'base_model': TEXT, 'dtype': TEXT, 'steps': _count(0),
   },
@@ -179,23 +200,9 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),
     'own_texts': _count(0),
   },
-  'consolidate': {
-    'num_updates': _count(1), 'micro_batches': _count(1),
-    'updates_per_round': _count(1), 'priority': NOT_NEGATIVE,
-    'sender_after_sleep': TEXT, 'into': TEXT, 'full': TEXT,
-    'start': TEXT,
-    'average_decay': Rule(float, 0, 1, open_least=True, open_most=True),
-    'on_policy': DECAY, 'on_policy_after': SHARE, 'beta': SHARE,
-    'temperature': NOT_NEGATIVE, 'max_new': _count(1), 'max_length': _count(2),
-    'prompt_width': _count(1), 'block_tokens': _count(1),
-    'block_vocab': _count(1),
-  },
+  'consolidate': _NIGHT,
   'consolidate.teachers[*]': {'teacher': TEXT, 'prompts': TEXT, **_TEACHER},
-  'consolidate.imitation': {
-    'alpha': SHARE, 'gamma': SHARE, 'threshold': SHARE, 'cuts': _count(1),
-    'completions': _count(1), 'judge': TEXT, 'stop_likelihood': NOT_NEGATIVE,
-    'stop_repetition': NOT_NEGATIVE,
-  },
+  'consolidate.imitation': _IMITATION,
   'expert_optimizer': _OPTIMIZER,
   'dream': {
     'on': FLAG, 'order': TEXT, 'rounds': _count(1), 'start': TEXT,

@@ -16,7 +16,7 @@ from sleep_jax.evaluate import ability_evaluator, evaluator
 from sleep_jax.model import config as config_lib
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
-from sleep_jax.sleep import question_prompts
+from sleep_jax.sleep import question_prompts, sender_settings
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import checkpoints
 
@@ -25,8 +25,9 @@ DATASETS = {
   'passages': passages,
 }  # fmt: skip
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
+NIGHT = 'night'  # Of a level; none of its keys is required.
 # Sections that configs of earlier versions lack.
-OPTIONAL_SECTIONS = ('ability', 'questions')
+OPTIONAL_SECTIONS = ('ability', 'questions', NIGHT)
 
 
 def schema(config):
@@ -43,6 +44,12 @@ def schema(config):
     ConfigError: the dataset is not known.
   """
   adam = _arguments(optimizer.make)
+  consolidate = {
+    **_arguments(sleep_settings.Settings),
+    'teachers': [_arguments(sleep_settings.Teacher)],
+    'imitation': _arguments(sleep_settings.Imitation),
+  }
+  of_teachers = dict.fromkeys(sender_settings.OF_TEACHERS, OPTIONAL)
   data = config.get('data') or {}
   dataset = data.get('dataset')
   if dataset not in DATASETS:
@@ -67,7 +74,9 @@ def schema(config):
     },
     'tokenizer': _arguments(tokenizer.make, but=('texts',)),
     'model': _arguments(config_lib.Model, but=('levels', 'vocab_size')),
-    'levels': [_arguments(config_lib.Level)],
+    'levels': [{
+      **_arguments(config_lib.Level), NIGHT: consolidate | adam | of_teachers
+    }],
     'pretrain': {
       **dict.fromkeys(('restore', 'base_model', 'dtype', 'steps'), REQUIRED),
       'optimizer': adam,
@@ -88,11 +97,7 @@ def schema(config):
       **dict.fromkeys(('store', 'pretrain', 'past', 'day'), REQUIRED),
       'own_texts': OPTIONAL,
     },
-    'consolidate': {
-      **_arguments(sleep_settings.Settings),
-      'teachers': [_arguments(sleep_settings.Teacher)],
-      'imitation': _arguments(sleep_settings.Imitation),
-    },
+    'consolidate': consolidate,
     'expert_optimizer': adam,
     'dream': {
       **_arguments(dream_settings.Settings),

@@ -26,10 +26,15 @@ SET = (
   'CC BY-SA 4.0, rajpurkar.github.io/SQuAD-explorer)'
 )
 _LONGEST = 130  # Tokens of passage and question; a quarter of SQuAD fits.
-_MAX_NEW = 24  # Tokens of an answer; few right ones are longer.
+_MAX_NEW = 48  # Tokens of an answer: a chat model answers in a sentence.
 _ASKED = 'Passage: {context}\nQuestion: {question}'
-# Shown before a question, so that the answer is short; invented here. A chat
-# model sees the first one, as a turn of its own.
+# For a chat model. Of the forms that were tried on other questions, SmolLM2
+# answers most in this one (docs/results/real/reading_forms.json).
+_ASKED_IN_CHAT = (
+  'Passage: {context}\n\nAnswer with words of the passage: {question}'
+)
+# Shown in plain form before a question, so that the answer is short; invented
+# here.
 _EXAMPLES = (
   ('Hana Voss built the mill in 1820.', 'Who built it?', 'Hana Voss'),
   ('Two rivers meet below the town. In spring the smaller one, the Lark, '
@@ -40,7 +45,7 @@ _EXAMPLES = (
 
 
 # What decides how a question is asked, beside the form.
-WORDING = (_LONGEST, _MAX_NEW, _ASKED, _EXAMPLES)
+WORDING = (_LONGEST, _MAX_NEW, _ASKED, _ASKED_IN_CHAT, _EXAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,30 +138,25 @@ def prompts(
   Args:
     questions: see `load`.
     tokenizer: of the model.
-    form: of the model. An example comes first; in plain form, three.
+    form: of the model. In plain form, three examples come first.
   """
-  examples = [
-    (_ASKED.format(context=context, question=question), answer)
-    for context, question, answer in _EXAMPLES
-  ]
-  asked = [
-    _ASKED.format(context=q.context, question=q.question) for q in questions
-  ]
   if form.chat is not None:
-    (question, answer), *_ = examples
-    shown = [_turn('user', question), _turn('assistant', answer)]
-    return [form.chat([*shown, _turn('user', text)]) for text in asked]
+    return [
+      form.ask(_ASKED_IN_CHAT.format(context=q.context, question=q.question))
+      for q in questions
+    ]
   before = ''.join(
-    f'{question}\nAnswer: {answer}\n\n' for question, answer in examples
+    _ASKED.format(context=context, question=question)
+    + f'\nAnswer: {answer}\n\n'
+    for context, question, answer in _EXAMPLES
+  )
+  asked = (
+    _ASKED.format(context=q.context, question=q.question) for q in questions
   )
   return [
     [tokenizer.bos, *tokenizer.encode(f'{before}{text}\nAnswer:')]
     for text in asked
   ]
-
-
-def _turn(role: str, content: str) -> dict[str, str]:
-  return {'role': role, 'content': content}
 
 
 def ask(

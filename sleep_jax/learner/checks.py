@@ -123,21 +123,20 @@ def document_length(config) -> int:
   return config.data.context
 
 
-def check_base_receiver(senders, num_levels: int) -> None:
-  """Checks that every receiver's base may be trained by a night.
+def check_base_receiver(sender: int, num_levels: int) -> None:
+  """Checks that a receiver's base may be trained by a night.
 
   Args:
-    senders: levels that sleep; the receiver is the next level.
+    sender: level that sleeps; the receiver is the next level.
     num_levels: number of the model's levels.
 
   Raises:
     ConfigError: a receiver is itself updated awake.
   """
-  for sender in senders:
-    if sender + 1 != num_levels:
-      raise errors.ConfigError(
-        f"consolidate.into is 'base', but level {sender} sleeps into level "
-        f'{sender + 1}, whose base is updated awake and reset to its anchor: '
-        "only the slowest level's base can be trained by a night. Set into to "
-        "'expert'."
-      )
+  if sender + 1 != num_levels:
+    raise errors.ConfigError(
+      f"consolidate.into is 'base', but level {sender} sleeps into level "
+      f'{sender + 1}, whose base is updated awake and reset to its anchor: '
+      "only the slowest level's base can be trained by a night. Set into to "
+      "'expert'."
+    )

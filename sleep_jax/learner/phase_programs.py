@@ -20,7 +20,12 @@ from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
-from sleep_jax.sleep import consolidation, expert_merge, settings_checks
+from sleep_jax.sleep import (
+  consolidation,
+  expert_merge,
+  sender_settings,
+  settings_checks,
+)
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.wake import kl_penalty
 
@@ -38,7 +43,8 @@ class PhasePrograms:
     templates: of self-study prompts, see `Seeding`.
     bos, eos: token ids.
     judge: for imitation, see `Seeding`.
-    night: settings of consolidating nights.
+    shared: settings of nights whose level changes none.
+    nights: settings of consolidating nights, by sender.
   """
 
   config: ml_collections.ConfigDict
@@ -48,7 +54,8 @@ class PhasePrograms:
   bos: int
   eos: int
   judge: judges.Judge
-  night: sleep_settings.Settings
+  shared: sleep_settings.Settings
+  nights: Mapping[int, sleep_settings.Settings]
 
   def consolidations(
     self, txs: Mapping[str, optax.GradientTransformation]
@@ -61,25 +68,25 @@ class PhasePrograms:
     Raises:
       ConfigError: a night would train a base that is updated awake.
     """
-    levels = self.model.config.levels
-    senders = events.sleepers(levels)
-    if self.night.into == sleep_settings.BASE:
-      checks.check_base_receiver(senders, len(levels))
-    if self.night.start == sleep_settings.SENDER:
-      checks.check_copied_sender(self.night, self.model.config)
+    num_levels = len(self.model.config.levels)
+    for sender, night in self.nights.items():
+      if night.into == sleep_settings.BASE:
+        checks.check_base_receiver(sender, num_levels)
+      if night.start == sleep_settings.SENDER:
+        checks.check_copied_sender(night, self.model.config)
     return {
       sender: consolidation.Consolidation(
         self.model,
-        self._expert_tx(),
+        self._expert_tx(sender),
         self.templates,
         self.bos,
         self.eos,
         self.judge,
-        self.night,
+        night,
         sender,
         txs[str(sender)] if sender else None,
       )
-      for sender in senders
+      for sender, night in self.nights.items()
     }
 
   def self_edit(
@@ -99,35 +106,32 @@ class PhasePrograms:
       dream_settings.make_adapter(adapter, 'self_edit'),
     )
 
-  def merges(
-    self, nights: Nights, settings: sleep_settings.Settings
-  ) -> dict[int, expert_merge.Merge]:
-    """Returns a merge for each receiver with two slots or more, by sender.
+  def merges(self, nights: Nights) -> dict[int, expert_merge.Merge]:
+    """Returns the merges of receivers with two slots or more, by sender.
 
     Args:
       nights: consolidations by sender.
-      settings: of the merges.
     """
     return {
       sender: expert_merge.Merge(
         self.model,
-        self._expert_tx(),
+        self._expert_tx(sender),
         self.templates,
         self.bos,
         self.eos,
         self.judge,
-        settings,
+        expert_merge.merge_settings(night.settings),
         night,
       )
       for sender, night in nights.items()
-      if self.model.config.levels[sender].slots > 1
+      if night.settings.full == sleep_settings.MERGE
+      and self.model.config.levels[sender].slots > 1
     }
 
   def dreamings(
     self,
     nights: Nights,
     dreams: dream_settings.Settings,
-    settings: sleep_settings.Settings,
     task: types.Task,
   ) -> dict[int, seeding.Dreaming]:
     """Returns a dreaming night for each sender.
@@ -135,7 +139,6 @@ class PhasePrograms:
     Args:
       nights: consolidations by sender.
       dreams: settings of the dreams.
-      settings: of the seeding of rewarded dreams.
       task: any task of the stream, for its shapes.
     """
     c = self.config
@@ -150,7 +153,7 @@ class PhasePrograms:
         self.bos,
         self.eos,
         self.judge,
-        settings,
+        seeding.make_settings(night.settings, dreams),
         night,
         self.dream_rounds(dreams),
         task.prompts.context.tokens_BT.shape[1],
@@ -168,7 +171,7 @@ class PhasePrograms:
       place.num_row_shards,
     )
     return rounds.DreamRounds(
-      self.model, self.bos, self.eos, self.night, dreams, trial_placement
+      self.model, self.bos, self.eos, self.shared, dreams, trial_placement
     )
 
   def kl_penalty(self, nights: Nights) -> kl_penalty.AnchorPenalty | None:
@@ -194,19 +197,20 @@ class PhasePrograms:
           f'config.wake.kl_penalty.{field} is {found!r}: expected one of '
           f'{allowed}.'
         )
-    settings_checks.check_first(self.night, teacher, 'config.wake.kl_penalty')
     if 1 not in nights:
       raise errors.ConfigError(
         f'config.wake.kl_penalty.weight is {weight}, but the fastest level '
         'never sleeps, so it has no anchor to stay close to: give levels[0] a '
         'sleep_period, or set the weight to 0.'
       )
+    settings_checks.check_first(
+      nights[1].settings, teacher, 'config.wake.kl_penalty'
+    )
     return kl_penalty.AnchorPenalty(nights[1], weight, teacher)
 
-  def _expert_tx(self) -> optax.GradientTransformation:
-    # The cosine ends with the night, unless the config sets `decay_steps`.
-    default: dict[str, Any] = {'decay_steps': self.night.num_updates}
-    return optimizer.make(**(default | dict(self.config.expert_optimizer)))
+  def _expert_tx(self, sender: int) -> optax.GradientTransformation:
+    settings = sender_settings.optimizer(self.config.to_dict(), sender)
+    return optimizer.make(**settings)
 
   def _num_parallel_trials(self, dreams: dream_settings.Settings) -> int:
     """Returns how many trials run at once.

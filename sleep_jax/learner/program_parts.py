@@ -3,8 +3,6 @@
 Nothing is compiled or computed here; `programs` compiles and calls the parts.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -26,10 +24,9 @@ from sleep_jax.schedule import events
 from sleep_jax.sleep import (
   consolidation,
   expert_merge,
-  imitation,
+  sender_settings,
   settings_checks,
 )
-from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.strategies import strategy as strategy_lib
 
 CONSOLIDATE, MERGE, DREAM = events.CONSOLIDATE, events.MERGE, events.DREAM
@@ -43,15 +40,11 @@ class ProgramParts:
     strategy: whose programs these are.
     placement: mesh and sharding rules.
     pretrain_steps: number of steps of pretraining.
-    settings: seeding settings, by phase.
     dreams: settings of the dreams.
     dream_tokens: tokens that a dreaming night or an edit reads, without the
       seeding; set if the strategy dreams or edits itself.
     edit_steps: optimizer steps of an edit; set if the strategy edits itself.
     falls: whether the learning rate falls during a day.
-    grows: whether a night adds an expert; set if the strategy sleeps.
-    collapse: (first, now) -> reason to end a night early, or '', see
-      `imitation`; set if the strategy sleeps.
   """
 
   def __init__(
@@ -99,17 +92,21 @@ class ProgramParts:
     self._merges: dict[int, expert_merge.Merge] = {}
     self._dreamings: dict[int, dream_seeding.Dreaming] = {}
     self._dream_templates, self._task = dream_templates, task
-    self.settings: dict[str, sleep_settings.Settings] = {}
     self.dreams = dream_settings.make(**config.dream.to_dict())
     average_decay, document, penalty = 0.0, 0, None
-    night = settings_checks.make_settings(**config.consolidate.to_dict())
+    plain = config.to_dict()
+    shared = settings_checks.make_settings(**plain['consolidate'])
+    nights = {
+      sender: sender_settings.make(plain, sender)
+      for sender in events.sleepers(levels)
+    }
     phases = phase_programs.PhasePrograms(
-      config, model, placement, templates, bos, eos, judge, night
+      config, model, placement, templates, bos, eos, judge, shared, nights
     )
     if strategy.edits or (strategy.sleeps and self.dreams.on):
       task = checks.check_task(task, config)
       self.dream_tokens = self.dreams.count_tokens(
-        night.max_length, task.prompts.context.tokens_BT.shape[1]
+        shared.max_length, task.prompts.context.tokens_BT.shape[1]
       )
     if strategy.edits:
       self._self_edit = phases.self_edit(self.dreams, learning_rate)
@@ -117,10 +114,10 @@ class ProgramParts:
       self.dream_tokens += self._self_edit.count_tokens(task)
     if strategy.sleeps:
       self._build_nights(phases, optimizers, task)
-      if night.reads:
+      if any(night.reads for night in nights.values()):
         document = checks.document_length(config)
-      if night.averaged:
-        average_decay = night.average_decay
+      if any(night.averaged for night in nights.values()):
+        average_decay = shared.average_decay
       penalty = phases.kl_penalty(self._nights)
     self._state_builder = initial_state.StateBuilder(
       config,
@@ -221,21 +218,10 @@ class ProgramParts:
 
   def _build_nights(self, phases, optimizers, task):
     """Builds consolidations, and merges and dreaming nights if configured."""
-    night = phases.night
-    self.settings[CONSOLIDATE] = night
-    self.grows = night.into == sleep_settings.EXPERT
-    self.collapse = functools.partial(
-      imitation.detect_collapse, settings=night.imitation
-    )
     self._nights = phases.consolidations(optimizers.txs)
-    if night.full == sleep_settings.MERGE:
-      self.settings[MERGE] = expert_merge.merge_settings(night)
-      self._merges = phases.merges(self._nights, self.settings[MERGE])
+    self._merges = phases.merges(self._nights)
     if self.dreams.on:
-      self.settings[DREAM] = dream_seeding.make_settings(night, self.dreams)
-      self._dreamings = phases.dreamings(
-        self._nights, self.dreams, self.settings[DREAM], task
-      )
+      self._dreamings = phases.dreamings(self._nights, self.dreams, task)
 
   def _asleep_shapes(self, shapes, sender, phase):
     if phase != DREAM:

@@ -25,6 +25,7 @@ from sleep_jax.replay import buffer, row_buffer
 from sleep_jax.runtime import profiling
 from sleep_jax.sleep import question_calls, question_sampling
 from sleep_jax.sleep import seeding as sleep_seeding
+from sleep_jax.sleep import settings as sleep_settings
 
 Array = types.Array
 CONSOLIDATE, MERGE = program_parts.CONSOLIDATE, program_parts.MERGE
@@ -87,11 +88,21 @@ class Programs(program_parts.ProgramParts):
     share = (jnp.float32(day_share),) * self.falls
     return self._run('wake', self._wake_step, state, batch, flags, *share)
 
+  def settings(
+    self, sender: int, phase: str = CONSOLIDATE
+  ) -> sleep_settings.Settings:
+    """Returns the seeding settings of a sender's nights of a phase."""
+    return self._phase_nights(phase)[sender].settings
+
+  def grows(self, sender: int) -> bool:
+    """Returns whether a sender's nights add experts."""
+    return self.settings(sender).into == sleep_settings.EXPERT
+
   def is_full(self, state, sender: int) -> bool:
     """Returns whether the receiver's bank has no free slot for a new expert."""
     slots = self.model.config.levels[sender].slots
     active_E = np.asarray(state.weights.active_NE)[sender]
-    return self.grows and int(np.sum(active_E)) >= slots
+    return self.grows(sender) and int(np.sum(active_E)) >= slots
 
   def needs_merge(self, state, sender: int) -> bool:
     """Returns whether a merge has to precede this sender's night."""
@@ -297,6 +308,7 @@ class Programs(program_parts.ProgramParts):
       function, state, *args, donate=donate
     )
     with profiling.CompileTimer() as compiling:
+      self.placement.compile(self._compiled[name], state, *args)
       found = self._compiled[name](state, *args)
     logging.info('compiled %s in %.2f s', name, compiling.seconds)
     return found

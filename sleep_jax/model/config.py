@@ -187,6 +187,16 @@ class Model:
     )
 
 
+def make_level(fields: Mapping[str, Any]) -> Level:
+  """Returns a level of a config.
+
+  Args:
+    fields: of `Level`, and `night`, the settings of its own nights, which are
+      no part of the model (see `sleep.sender_settings`).
+  """
+  return Level(**{k: v for k, v in fields.items() if k != 'night'})
+
+
 def make(
   settings: Mapping[str, Any],
   levels: Sequence[Mapping[str, Any]],
@@ -205,7 +215,7 @@ def make(
   """
   config = Model(
     vocab_size=vocab_size,
-    levels=tuple(Level(**level) for level in levels),
+    levels=tuple(map(make_level, levels)),
     **{
       **settings,
       'layer_levels': tuple(settings.get('layer_levels', ())),

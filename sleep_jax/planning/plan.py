@@ -56,7 +56,7 @@ def plan(
     work,
   )
   from sleep_jax.runtime import sharding
-  from sleep_jax.sleep import settings_checks
+  from sleep_jax.sleep import sender_settings
 
   plain = config.to_dict()
   checks.check(plain)
@@ -75,15 +75,14 @@ def plan(
     memory_kinds.state_bytes, num_levels=model.num_levels,
     array_bytes=topology.array_bytes,
   )  # fmt: skip
-  mesh = dict(placement.mesh.shape)
+  mesh, sender = dict(placement.mesh.shape), run.programs.senders[0]
   shape = run_shape.RunShape(
     dataclasses.replace(model, attention=kernel),
     config,
-    settings_checks.make_settings(**plain['consolidate']),
+    sender_settings.make(plain, sender),
     {'bfloat16': 2, 'float32': 4}[dtype],
     mesh,
   )
-  sender = run.programs.senders[0]
   night = dict(night=sender)
   rows = {
     'wake': (

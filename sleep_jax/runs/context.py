@@ -31,12 +31,11 @@ class Programs(Protocol):
 
   strategy: Any
   model: Any
-  settings: Mapping[str, Any]
+  settings: Callable
   dreams: Any
   dream_tokens: int
   edit_steps: int
-  grows: bool
-  collapse: Callable
+  grows: Callable
   begin: Callable
   abstract: Callable
   wake: Callable

@@ -10,7 +10,7 @@ from typing import Any
 from sleep_jax.interop import dense_mlp
 from sleep_jax.model import config as config_lib
 from sleep_jax.schedule import events
-from sleep_jax.sleep import settings
+from sleep_jax.sleep import sender_settings, settings
 
 # Values with which an export is exact; reasons begin with the field.
 _EXACT = {'router': 'always', 'top_k': 0, 'arrangement': 'independent'}
@@ -25,10 +25,11 @@ def notice(config: Mapping[str, Any]) -> str:
     config: of the run, as JSON returns it. Its base model, which every export
       can express, is not read.
   """
-  levels = tuple(config_lib.Level(**level) for level in config['levels'])
+  levels = tuple(map(config_lib.make_level, config['levels']))
   c = config_lib.Model(vocab_size=0, levels=levels, **config['model'])
-  receivers = {sender + 1 for sender in events.sleepers(levels)}
-  grows = receivers and config['consolidate']['into'] == settings.EXPERT
+  full = sender_settings.overflow(config, events.sleepers(levels))
+  receivers = {*full}
+  grows = any(found != 'none' for found in full.values())
   reasons = []
   if grows:
     most = max(levels[number - 1].slots for number in receivers)

@@ -19,6 +19,7 @@ from sleep_jax.runs import context as context_lib
 from sleep_jax.runs import night_records
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
+from sleep_jax.sleep import imitation
 
 CONSOLIDATE, MERGE = events.CONSOLIDATE, events.MERGE
 DREAM, EDIT = events.DREAM, events.EDIT
@@ -125,7 +126,7 @@ class NightPhases:
   def _ask(self, state: State, event: events.Event, night: Record) -> State:
     """Writes questions about the day, if the run does, and records them."""
     questions, program = self._context.questions, self._program
-    if questions is None or not program.settings[CONSOLIDATE].reads:
+    if questions is None or not program.settings(event.sender).reads:
       return state
     with self._log.add_time(night):
       state, found = questions.write(state, event.sender, program)
@@ -184,7 +185,7 @@ class NightPhases:
     sender, phase = event.sender, night['phase']
     self._context.night = night
     label = f'{self._context.name}: {self._title(event)}'
-    total = self._program.settings[phase].num_updates
+    total = self._program.settings(sender, phase).num_updates
     start = int(state.night.update)
     tools = self._context.tools
     self._begin_phase(event, phase)
@@ -230,12 +231,14 @@ class NightPhases:
     event: events.Event,
   ) -> dict[str, float]:
     """Records one round; returns the means of its losses."""
-    tokens = self._program.settings[night['phase']].tokens
+    settings = self._program.settings(event.sender, night['phase'])
     means, rewards = self._log.round(
-      night, metrics, first, step=event.step, tokens=tokens
+      night, metrics, first, step=event.step, tokens=settings.tokens
     )
     if rewards:
-      night['collapse'] = self._program.collapse(night['imitation'][0], rewards)
+      night['collapse'] = imitation.detect_collapse(
+        night['imitation'][0], rewards, settings=settings.imitation
+      )
     return means
 
   def _merge(self, state: State, event: events.Event, night: Record) -> State:
@@ -267,7 +270,7 @@ class NightPhases:
     """Commits a night, or discards it if the guard vetoes it."""
     sender, number = event.sender, self._log.number
     self._log.sample(state.night.pools)
-    adds_expert = self._program.grows
+    adds_expert = self._program.grows(sender)
     slot = None
     if adds_expert:
       slot = int(np.argmin(np.asarray(state.weights.active_NE)[sender]))

@@ -25,7 +25,7 @@ from sleep_jax.runs import (
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
 from sleep_jax.schedule import capacity, events
-from sleep_jax.sleep import settings, settings_checks
+from sleep_jax.sleep import sender_settings
 from sleep_jax.storage import checkpoint_reading, metric_writer, workdir
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.strategies import pretrain, registry
@@ -76,7 +76,7 @@ class RunFactory:
     self._cache = programs
     self.restore_cycle: int | None = None
     self.levels = tuple(
-      model_config.Level(**level) for level in plain['levels']
+      model_config.make_level(level) for level in plain['levels']
     )
 
   def initial_shapes(self, made: Inputs) -> state_lib.InitialModel:
@@ -187,8 +187,9 @@ class RunFactory:
     Raises:
       ConfigError: a bank has too few slots for the nights to come.
     """
-    night = settings_checks.make_settings(**self._plain['consolidate'])
-    overflow = 'none' if night.into == settings.BASE else night.full
+    overflow = sender_settings.overflow(
+      self._plain, events.sleepers(self.levels)
+    )
     schedules = []
     for strategy in self.strategies():
       if not strategy.sleeps:
@@ -215,12 +216,15 @@ class RunFactory:
   ) -> tuple[events.Event, ...]:
     """Returns all events of a run whose days have so many wake steps."""
     dream = self._config.dream
+    updates = {
+      sender: sender_settings.make(self._plain, sender).num_updates
+      for sender in events.sleepers(self.levels)
+    }
     return tuple(
       strategy.plan(
-        self.levels, len(steps), steps,
-        self._config.consolidate.num_updates, dream.order if dream.on else '',
+        self.levels, len(steps), steps, updates, dream.order if dream.on else ''
       )
-    )  # fmt: skip
+    )
 
   def _latest_progress(
     self, seed: int, strategy: strategy_lib.Strategy

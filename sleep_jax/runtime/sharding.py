@@ -17,6 +17,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from sleep_jax import errors
+from sleep_jax.runtime import host_memory
 from sleep_jax.runtime import mesh as mesh_lib
 
 RULES: tuple[tuple[str, tuple], ...] = (
@@ -184,6 +185,15 @@ class Placement:
     return jax.jit(
       function, out_shardings=shardings, donate_argnums=(0,) if donate else ()
     )
+
+  def compile(self, program: Callable, *args: Any) -> None:
+    """Compiles a program of `jit` for these arguments, before its first call.
+
+    What compiling leaves is returned to the system, so that it does not add to
+    what the program itself needs.
+    """
+    program.lower(*args).compile()
+    host_memory.trim()
 
   def _sharding(self, name, leaf):
     return self._checked(name, leaf, self._axes(name, leaf))

@@ -6,7 +6,8 @@ an error at the start.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 
 from sleep_jax import errors
 from sleep_jax.schedule import events
@@ -35,7 +36,7 @@ def audit(
   levels: Sequence[events.Level],
   plan: Sequence[events.Event],
   *,
-  overflow: str = 'error',
+  overflow: Mapping[int, str] = types.MappingProxyType({}),
   done: int = 0,
   in_use: Sequence[int] = (),
 ) -> tuple[LevelSchedule, ...]:
@@ -44,8 +45,9 @@ def audit(
   Args:
     levels: fastest first.
     plan: the events of the run, see `events.make_events`.
-    overflow: 'error' allows no more experts than slots; 'merge' merges two
-      experts of a full bank; 'none' if nights add no experts.
+    overflow: level -> what happens when its bank is full: 'error' (also where
+      none is given) allows no more experts than slots; 'merge' merges two;
+      'none' if nights add no experts.
     done: number of events that have happened. Nights among them may have been
       discarded or forgotten, so their experts are not counted,
     in_use: but these: active experts of each level after them.
@@ -77,9 +79,10 @@ def audit(
       if event.sender:
         count[event.sender - 1] = 0
   for index, level in enumerate(levels):
-    if overflow == 'none':
+    full = overflow.get(index + 1, 'error')
+    if full == 'none':
       most[index] = 0
-    if overflow == 'merge' and level.slots > 1:
+    if full == 'merge' and level.slots > 1:
       most[index] = min(most[index], level.slots)
     if most[index] > level.slots:
       raise errors.ConfigError(

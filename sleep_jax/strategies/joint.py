@@ -7,7 +7,7 @@ only the end is evaluated.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sleep_jax.data import batches
 from sleep_jax.model import config
@@ -36,7 +36,7 @@ def _plan(
   levels: Sequence[config.Level],
   num_experiences: int,
   steps: int | Sequence[int],
-  night_updates: int,
+  night_updates: Mapping[int, int],
   dreams: str = '',
   *,
   budget: str,
@@ -48,8 +48,11 @@ def _plan(
     nights = events.make_events(
       levels, num_experiences=num_experiences, steps=steps
     )
-    num_nights = sum(event.kind == events.SLEEP for event in nights)
-    total += num_nights * night_updates
+    total += sum(
+      night_updates[event.sender]
+      for event in nights
+      if event.kind == events.SLEEP
+    )
   end = {'experience': num_experiences, 'cycle': 1}
   plan = [
     events.Event(

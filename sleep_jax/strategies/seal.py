@@ -5,7 +5,7 @@ There are no wake steps and no nights; see `dream.self_edit` for the edit.
 References: 2506.10943; docs/method.md, "Dreaming".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sleep_jax.model import config
 from sleep_jax.schedule import events
@@ -32,7 +32,7 @@ def _plan(
   levels: Sequence[config.Level],
   num_experiences: int,
   steps: int | Sequence[int],
-  night_updates: int,
+  night_updates: Mapping[int, int],
   dreams: str = '',
 ) -> Sequence[events.Event]:
   """Returns an edit and an evaluation per experience."""

@@ -39,7 +39,7 @@ class Strategy:
     sleeps: whether nights consolidate levels.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
       `steps` are the wake steps of each experience, `night_updates` seeding
-      updates per night, and `dreams` is 'before', 'after' or '' (no dreaming
+      updates of a sender's night, and `dreams` is 'before', 'after' or '' (no dreaming
       nights).
     sources: rows read during each experience, see `Sources`.
     wrap: changes the wake step, see `Wrap`.
@@ -71,7 +71,7 @@ def sequential_plan(
   levels: Sequence[config.Level],
   num_experiences: int,
   steps: int | Sequence[int],
-  night_updates: int,
+  night_updates: Mapping[int, int],
   dreams: str = '',
   *,
   sleeps: bool = False,

@@ -10,7 +10,7 @@ from sleep_jax.config import files, schema
 from sleep_jax.model import config as config_lib
 from sleep_jax.schedule import capacity, events
 from sleep_jax.schedule import checks as schedule_checks
-from sleep_jax.sleep import settings_checks
+from sleep_jax.sleep import sender_settings, settings_checks
 
 WAKE = dict(
   steps=3,
@@ -169,16 +169,15 @@ def test_every_config_passes_its_checks_and_has_a_schedule(name):
   config = files.load(name)
   plain = _plain(config)
   config_checks.check(plain)
-  settings = settings_checks.make_settings(**plain['consolidate'])
-  assert settings.rounds >= 1
-  levels = [config_lib.Level(**level) for level in plain['levels']]
+  assert settings_checks.make_settings(**plain['consolidate']).rounds >= 1
+  levels = [*map(config_lib.make_level, plain['levels'])]
   schedule_checks.check_periods(levels)
   steps = events.steps_per_experience(levels, config.wake.steps)
   plan = events.make_events(
     levels, steps=steps,
     num_experiences=plain['data']['settings'].get('num_days', 10),
   )  # fmt: skip
-  overflow = 'none' if settings.into == 'base' else settings.full
+  overflow = sender_settings.overflow(plain, events.sleepers(levels))
   capacity.audit(levels, plan, overflow=overflow)
 
 

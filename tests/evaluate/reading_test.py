@@ -84,15 +84,16 @@ def test_in_plain_form_three_examples_come_first():
   assert text.endswith('Passage: Ada sings.\nQuestion: Who sings?\nAnswer:')
 
 
-def test_in_a_chat_an_example_is_a_turn_of_its_own():
+def test_in_a_chat_passage_and_question_are_one_turn():
   template = ability_model.Template()
   form = asking.make_form(TOKENIZER, template)
   question = reading.Question(GOOD['context'], GOOD['question'], ('Ada',))
   (tokens,) = reading.prompts([question], TOKENIZER, form)
   text = TOKENIZER.decode(tokens)
-  assert text.count('<user>') == 2 and text.count('<assistant>') == 2
+  assert text.count('<user>') == 1 and text.count('<assistant>') == 1
   assert text.endswith(
-    '<user>Passage: Ada sings.\nQuestion: Who sings?<assistant>'
+    '<user>Passage: Ada sings.\n\nAnswer with words of the passage: '
+    'Who sings?<assistant>'
   )
 
 

@@ -23,7 +23,7 @@ def study(tmp_path_factory):
 
 def _plan(study, name, updates=4):
   strategy = study.programs(name).strategy
-  return strategy.plan(study.levels, 2, 4, updates)
+  return strategy.plan(study.levels, 2, 4, {1: updates, 2: updates})
 
 
 def test_sequential_strategies_take_the_same_steps_on_the_same_batches(study):
@@ -42,7 +42,7 @@ def test_sequential_strategies_take_the_same_steps_on_the_same_batches(study):
 def test_only_sleep_has_nights(study):
   for name in registry.names():
     for strategy in registry.make(name, num_levels=3):
-      plan = strategy.plan(study.levels, 2, 4, 4)
+      plan = strategy.plan(study.levels, 2, 4, {1: 4, 2: 4})
       slept = [e.sender for e in plan if e.kind == events.SLEEP]
       held = {e.held for e in plan if e.kind == events.WAKE}
       if strategy.name == 'sleep':

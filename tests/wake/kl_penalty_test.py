@@ -87,7 +87,7 @@ def test_rehearsals_are_written_anew_after_a_night():
   state, _ = program.wake(state, batch, (1,))
   before = jax.device_get(state.kl_penalty)
   state = program.fall_asleep(state, 1)
-  while int(state.night.update) < program.settings['consolidate'].num_updates:
+  while int(state.night.update) < program.settings(1).num_updates:
     state, _ = program.seed(state, 1)
   state = program.wake_up(state, 1, accept=True, guard=-1.0)
   assert testing.same(before, jax.device_get(state.kl_penalty))
