@@ -6,7 +6,6 @@ compiles them.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import ml_collections
@@ -19,7 +18,6 @@ from sleep_jax.learner import checks
 from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
 from sleep_jax.runtime import sharding
-from sleep_jax.schedule import events
 from sleep_jax.sleep import (
   consolidation,
   expert_merge,

@@ -186,7 +186,7 @@ class Placement:
       function, out_shardings=shardings, donate_argnums=(0,) if donate else ()
     )
 
-  def compile(self, program: Callable, *args: Any) -> None:
+  def compile(self, program: Any, *args: Any) -> None:
     """Compiles a program of `jit` for these arguments, before its first call.
 
     What compiling leaves is returned to the system, so that it does not add to

@@ -38,9 +38,9 @@ class Strategy:
       config has its settings. Empty: nothing is trained.
     sleeps: whether nights consolidate levels.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
-      `steps` are the wake steps of each experience, `night_updates` seeding
-      updates of a sender's night, and `dreams` is 'before', 'after' or '' (no dreaming
-      nights).
+      `steps` are the wake steps of each experience, `night_updates` the
+      seeding updates of each sender's nights, and `dreams` is 'before', 'after'
+      or '' (no dreaming nights).
     sources: rows read during each experience, see `Sources`.
     wrap: changes the wake step, see `Wrap`.
     extend: adds parameters of the strategy's own, see `Extend`.
