@@ -55,7 +55,8 @@ def get_config() -> ml_collections.ConfigDict:
   )
   # Fastest level first; the last level is the MLP of the block. `hidden` and
   # `rank` count hidden units (of the level, of one expert), periods count wake
-  # steps, and `slots` counts experts.
+  # steps, and `slots` counts experts. A level may have `night`, a dict with
+  # fields of `consolidate` and `expert_optimizer` that its own nights change.
   c.levels = (
     dict(
       hidden=256, update_period=1, sleep_period='experience', slots=0, rank=0
@@ -146,7 +147,7 @@ def get_config() -> ml_collections.ConfigDict:
         template_share=0.5,
       ),
     ),
-    num_updates=320,  # Updates of the fresh expert per night.
+    num_updates=320,  # Updates of the fresh expert per night; or at most.
     micro_batches=1,  # Parts per update; more parts need less memory.
     updates_per_round=10,  # Updates between two samplings of rehearsals.
     priority=0.5,  # Exponent of the last divergence of a row; 0: uniform.
@@ -165,6 +166,15 @@ def get_config() -> ml_collections.ConfigDict:
     block_tokens=1024,  # Tokens whose logits are computed at a time.
     block_vocab=8192,  # Vocabulary entries computed at a time.
     # Rewards the student for completing a teacher's text as the teacher did.
+    # Nights that end when the divergence on rehearsals that were never trained
+    # on stops falling, or is below the tolerance (nats per token).
+    adaptive=dict(
+      on=False,
+      min_updates=80,
+      tolerance=0.0,
+      patience=4,  # Rounds without an improvement of 1%.
+      decay=0.25,  # Last share of the night, in which the rate falls.
+    ),
     imitation=dict(
       alpha=1.0,  # Weight of distillation; 1 turns imitation off.
       gamma=0.5,  # Weight of the judge in the reward.

@@ -56,6 +56,24 @@ class Dreams(struct.PyTreeNode):
   slot: Array
 
 
+class NightLength(struct.PyTreeNode):
+  """How long an adaptive night goes on, see `sleep.night_length`.
+
+  Attributes:
+    held_out: f32, running mean of the divergence on new rehearsals.
+    best: f32, its smallest value so far that was an improvement.
+    stale: int32, rounds since then.
+    decay_from: int32, update from which the learning rate falls; -1: not yet.
+    end: int32, number of updates of the night; the largest one until then.
+  """
+
+  held_out: Array
+  best: Array
+  stale: Array
+  decay_from: Array
+  end: Array
+
+
 class Night(struct.PyTreeNode):
   """A night in progress: arrays that are not committed yet.
 
@@ -72,6 +90,7 @@ class Night(struct.PyTreeNode):
       each of its sequences, [M].
     pair_2: for a merge, the two slots that are merged.
     dreams: for a night of dreams, the dreams that it learns from.
+    length: of an adaptive night, else None.
   """
 
   update: Array
@@ -84,6 +103,7 @@ class Night(struct.PyTreeNode):
   priorities: dict[str, Array]
   pair_2: Array | None = None
   dreams: Dreams | None = None
+  length: NightLength | None = None
 
 
 class State(struct.PyTreeNode):

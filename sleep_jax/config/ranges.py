@@ -127,6 +127,10 @@ _IMITATION = {
   'completions': _count(1), 'judge': TEXT, 'stop_likelihood': NOT_NEGATIVE,
   'stop_repetition': NOT_NEGATIVE,
 }  # fmt: skip
+_ADAPTIVE = {
+  'on': FLAG, 'min_updates': _count(1), 'tolerance': NOT_NEGATIVE,
+  'patience': _count(1), 'decay': DECAY,
+}  # fmt: skip
 _SECTIONS: dict[str, dict[str, Rule]] = {
   '': {
     'name': TEXT, 'seeds[*]': Rule(int, 0, _LARGEST_SEED),
@@ -177,6 +181,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'levels[*].night.teachers[*]': {'teacher': TEXT, 'prompts': TEXT, **_TEACHER},
   'levels[*].night.imitation': _IMITATION,
+  'levels[*].night.adaptive': _ADAPTIVE,
   'pretrain': {
     'restore': TEXT, 'base_model': TEXT, 'dtype': TEXT, 'steps': _count(0),
   },
@@ -203,6 +208,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'consolidate': _NIGHT,
   'consolidate.teachers[*]': {'teacher': TEXT, 'prompts': TEXT, **_TEACHER},
   'consolidate.imitation': _IMITATION,
+  'consolidate.adaptive': _ADAPTIVE,
   'expert_optimizer': _OPTIMIZER,
   'dream': {
     'on': FLAG, 'order': TEXT, 'rounds': _count(1), 'start': TEXT,

@@ -27,7 +27,7 @@ DATASETS = {
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.
 # Sections that configs of earlier versions lack.
-OPTIONAL_SECTIONS = ('ability', 'questions', NIGHT)
+OPTIONAL_SECTIONS = ('ability', 'questions', 'adaptive', NIGHT)
 
 
 def schema(config):
@@ -48,6 +48,7 @@ def schema(config):
     **_arguments(sleep_settings.Settings),
     'teachers': [_arguments(sleep_settings.Teacher)],
     'imitation': _arguments(sleep_settings.Imitation),
+    'adaptive': _arguments(sleep_settings.Adaptive),
   }
   of_teachers = dict.fromkeys(sender_settings.OF_TEACHERS, OPTIONAL)
   data = config.get('data') or {}

@@ -246,4 +246,5 @@ def make_settings(
     updates_per_round=dreams.updates_per_round,
     on_policy=0.0,
     imitation=dataclasses.replace(night.imitation, alpha=1.0),
+    adaptive=None,
   )

@@ -16,7 +16,7 @@ from sleep_jax.dream import rounds, seeding, self_edit, trials
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.learner import checks
 from sleep_jax.objectives import judges
-from sleep_jax.optim import optimizer
+from sleep_jax.optim import day_schedule, optimizer
 from sleep_jax.runtime import sharding
 from sleep_jax.sleep import (
   consolidation,
@@ -208,7 +208,10 @@ class PhasePrograms:
 
   def _expert_tx(self, sender: int) -> optax.GradientTransformation:
     settings = sender_settings.optimizer(self.config.to_dict(), sender)
-    return optimizer.make(**settings)
+    if self.nights[sender].adaptive is None:
+      return optimizer.make(**settings)
+    final = settings.pop('final', 0.0)
+    return day_schedule.with_cosine(optimizer.make(**settings), final)
 
   def _num_parallel_trials(self, dreams: dream_settings.Settings) -> int:
     """Returns how many trials run at once.

@@ -94,6 +94,13 @@ class Programs(program_parts.ProgramParts):
     """Returns the seeding settings of a sender's nights of a phase."""
     return self._phase_nights(phase)[sender].settings
 
+  def night_end(self, state, sender: int, *, phase: str = CONSOLIDATE) -> int:
+    """Returns the number of updates of a night under way, as known so far."""
+    length = state.night.length
+    if length is None:
+      return self.settings(sender, phase).num_updates
+    return int(length.end)
+
   def grows(self, sender: int) -> bool:
     """Returns whether a sender's nights add experts."""
     return self.settings(sender).into == sleep_settings.EXPERT

@@ -1,13 +1,15 @@
-"""A learning rate that falls during each day, whatever its length.
+"""A learning rate that falls during a day or a night, whatever its length.
 
-An optimizer's own schedule counts updates, but days differ in length, and one
-compiled wake step serves them all. The share of the day that is over is
-therefore an array of the optimizer's state. The wake step sets it, and a night
-that applies the last update of the day finds it there.
+An optimizer's own schedule counts updates, but days and adaptive nights differ
+in length, and one compiled program serves them all. The share of the day that
+is over is therefore an array of the optimizer's state. The wake step sets it,
+and a night that applies the last update of the day finds it there. In an
+adaptive night it is the share of its last part (`sleep.night_length`).
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -40,7 +42,7 @@ def with_cosine(
     del params
     cosine = (1 + jnp.cos(jnp.pi * state.day_share)) / 2
     scale = final + (1 - final) * cosine
-    return {path: scale * leaf for path, leaf in updates.items()}, state
+    return jax.tree.map(lambda leaf: scale * leaf, updates), state
 
   init = lambda params: DayState(jnp.zeros(()))
   return optax.chain(tx, optax.GradientTransformation(init, update))

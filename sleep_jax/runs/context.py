@@ -36,6 +36,7 @@ class Programs(Protocol):
   dream_tokens: int
   edit_steps: int
   grows: Callable
+  night_end: Callable
   begin: Callable
   abstract: Callable
   wake: Callable

@@ -185,12 +185,12 @@ class NightPhases:
     sender, phase = event.sender, night['phase']
     self._context.night = night
     label = f'{self._context.name}: {self._title(event)}'
-    total = self._program.settings(sender, phase).num_updates
+    end = lambda: self._program.night_end(state, sender, phase=phase)
     start = int(state.night.update)
     tools = self._context.tools
     self._begin_phase(event, phase)
-    with tools.progress.phase(label, total, start=start) as bar:
-      while int(state.night.update) < total and not night['collapse']:
+    with tools.progress.phase(label, end(), start=start) as bar:
+      while int(state.night.update) < end() and not night['collapse']:
         first = int(state.night.update)
         with self._log.add_time(night):
           state, metrics = self._program.seed(state, sender, phase=phase)
@@ -201,6 +201,7 @@ class NightPhases:
         bar.advance(len(metrics['loss']), loss=means['loss'])
         self._context.maybe_save(state)
     self._context.monitor.end(state)
+    night['updates'] = int(state.night.update)
     return state, night
 
   def _begin_phase(self, event: events.Event, phase: str) -> None:

@@ -13,7 +13,7 @@ from sleep_jax.model import config as config_lib
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
-_NOT_DIVERGENCES = ('written', 'imitation')
+_NOT_DIVERGENCES = ('written', 'imitation', 'held_out')
 
 
 def new_record(phase: str, collapse: str, **more: Any) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def new_record(phase: str, collapse: str, **more: Any) -> dict[str, Any]:
     **more: further fields.
   """
   return {
-    'divergence_at_0': {}, 'divergence': [], 'imitation': [], 'phase': phase,
+    'divergence_at_0': {}, 'divergence': [], 'imitation': [], 'held_out': [],
+    'phase': phase,
     'collapse': collapse, **dict.fromkeys(cost.TIMES, 0.0), **more,
   }  # fmt: skip
 

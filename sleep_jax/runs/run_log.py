@@ -113,6 +113,9 @@ class RunLog:
     if first == 0:
       night['divergence_at_0'] = night_records.first_divergences(metrics)
     night['divergence'].append({'update': first + num, **means})
+    if 'held_out' in metrics:
+      value = float(metrics['held_out'])
+      night['held_out'].append({'update': first, 'divergence': value})
     if rewards:
       night['imitation'].append({'update': first + num, **rewards})
     more = {'imitation': rewards} if rewards else {}

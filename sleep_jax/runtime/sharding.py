@@ -72,7 +72,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
     r'(^|/)(step|key|count|update|written|active_NE|woke_N|guard_N|pair_2|mu|nu)$',
     (),
   ),
-  (r'(replay|row_buffer|probes|metrics|priorities)/.*', ()),
+  (r'(replay|row_buffer|probes|metrics|priorities|length)/.*', ()),
 )
 
 

@@ -19,8 +19,13 @@ import optax
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.objectives import chunked_losses, losses
-from sleep_jax.optim import gradient_accumulation
-from sleep_jax.sleep import document_context, imitation, rehearsal
+from sleep_jax.optim import day_schedule, gradient_accumulation
+from sleep_jax.sleep import (
+  document_context,
+  imitation,
+  night_length,
+  rehearsal,
+)
 from sleep_jax.sleep import priorities as priorities_lib
 from sleep_jax.sleep import settings as settings_lib
 
@@ -57,6 +62,7 @@ class Seeding(rehearsal.Rehearsal):
       },
       rollouts={t.name: allocate(t, t.draws) for t in s.teachers},
       priorities={t.name: jnp.ones((s.rounds * t.draws,)) for t in s.teachers},
+      length=night_length.begin(s),
       **parts,
     )  # fmt: skip
 
@@ -66,8 +72,10 @@ class Seeding(rehearsal.Rehearsal):
     Returns:
       The state and the metrics: per update `[U]` the loss and, for each
       teacher, its mean divergence from the student before that update; the
-      number of generated tokens `written`; and, with imitation, `imitation`,
-      the statistics of the student's completions in this round.
+      number of generated tokens `written`; with imitation, `imitation`, the
+      statistics of the student's completions in this round; and in an adaptive
+      night `held_out`, the mean divergence on the new rehearsals before this
+      round.
     """
     s, night = self.settings, state.night
     key = self.key(state, 1 + night.update)
@@ -76,6 +84,11 @@ class Seeding(rehearsal.Rehearsal):
     num_rounds = night.update // s.updates_per_round + 1  # In the pools.
     on_policy = night.update >= s.on_policy_after * s.num_updates
     frozen = state.replace(night=None)  # The scan only reads it.
+    length, more = night.length, {}
+    if length is not None:
+      with jax.named_scope('hold_out'):
+        more['held_out'] = self._held_out(frozen, night, pools)
+      length = night_length.observe(length, more['held_out'], night.update, s)
     completions, imitation_metrics = None, {}
     if s.imitation.on:
       with jax.named_scope('imitate'):
@@ -104,6 +117,9 @@ class Seeding(rehearsal.Rehearsal):
         name: known.at[places[name]].set(distances[name], mode='drop')
         for name, known in priorities.items()
       }
+      if length is not None:
+        share = night_length.decay_share(length, night.update + index)
+        opt = day_schedule.set_share(opt, share)
       updates, opt = self.tx.update(grads, opt, fresh)
       fresh = optax.apply_updates(fresh, updates)
       return (fresh, opt, priorities), {'loss': loss, **parts}
@@ -118,11 +134,11 @@ class Seeding(rehearsal.Rehearsal):
       )  # fmt: skip
     night = night.replace(
       update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
-      pools=pools, rollouts=rollouts, priorities=priorities,
+      pools=pools, rollouts=rollouts, priorities=priorities, length=length,
     )  # fmt: skip
     if imitation_metrics:
       metrics['imitation'] = imitation_metrics
-    return state.replace(night=night), metrics | {'written': written}
+    return state.replace(night=night), metrics | more | {'written': written}
 
   def student_input(
     self, teacher: settings_lib.Teacher, rollout: types.Rollout
@@ -179,13 +195,36 @@ class Seeding(rehearsal.Rehearsal):
     centre_LD += (mean_LD - centre_LD) / (first + 1)
     return {level: {**expert, 'router': centre_LD}}
 
-  def _newest_rollouts(self, state, pools, teacher, num):
+  def _newest_rollouts(self, state, pools, teacher, num, *, states=False):
     """Returns the first `num` sequences that a teacher wrote this round."""
     first = state.night.update // self.settings.updates_per_round
+    pool = pools[teacher.name]
     return jax.tree.map(
       lambda x: jax.lax.dynamic_slice_in_dim(x, first * teacher.draws, num),
-      pools[teacher.name].replace(states_BGD=None),
+      pool if states else pool.replace(states_BGD=None),
     )
+
+  def _held_out(self, state, night, pools):
+    """Returns the mean divergence on sequences that were written just now.
+
+    Own texts are the same in every night, so they count only if there is
+    nothing else.
+    """
+    teachers = self.settings.teachers
+    rows = {
+      t.name: self._newest_rollouts(
+        state.replace(night=night), pools, t, min(t.sequences, t.draws),
+        states=True,
+      )
+      for t in teachers
+    }  # fmt: skip
+    sizes = {
+      t.name: _num_generated(rows[t.name], self.settings.of_teacher(t).max_new)
+      for t in teachers
+    }
+    _, (parts, _) = self._loss(night.fresh, state, night, sizes, rows, None)
+    counted = [t for t in teachers if t.writes] or teachers
+    return jnp.mean(jnp.stack([parts[t.name] for t in counted]))
 
   def _sample_completions(self, state, pools, key):
     """Samples the student's completions of the teachers' newest sequences."""

@@ -48,7 +48,8 @@ def make(config: Mapping[str, Any], sender: int) -> settings_lib.Settings:
 def optimizer(config: Mapping[str, Any], sender: int) -> dict[str, Any]:
   """Returns the arguments of `optimizer.make` for a sender's nights.
 
-  The cosine ends with the night, unless the config sets `decay_steps`.
+  The cosine ends with the night, unless the config sets `decay_steps`. In an
+  adaptive night it begins when the end is known, so none is set here.
 
   Args:
     config: of the run, as JSON returns it.
@@ -57,8 +58,9 @@ def optimizer(config: Mapping[str, Any], sender: int) -> dict[str, Any]:
   night, shared = _own(config, sender), dict(config['expert_optimizer'])
   own = {k: v for k, v in night.items() if k not in config['consolidate']}
   own = {k: v for k, v in own.items() if k not in OF_TEACHERS}
-  num_updates = night.get('num_updates', config['consolidate']['num_updates'])
-  return {'decay_steps': num_updates} | shared | own
+  settings = make(config, sender)
+  decay_steps = 0 if settings.adaptive else settings.num_updates
+  return {'decay_steps': decay_steps} | shared | own
 
 
 def overflow(

@@ -102,12 +102,32 @@ class Imitation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Adaptive:
+  """When a night ends by itself, see `night_length`.
+
+  Attributes:
+    on: whether it does; `num_updates` is then its largest length.
+    min_updates: its smallest length.
+    tolerance: divergence on new rehearsals, nats per token, below which it
+      ends.
+    patience: rounds without an improvement of 1% after which it ends.
+    decay: last share of the night, in which the learning rate falls.
+  """
+
+  on: bool
+  min_updates: int
+  tolerance: float
+  patience: int
+  decay: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
   """Settings of a night.
 
   Attributes:
     teachers: see `Teacher`.
-    num_updates: of the fresh expert.
+    num_updates: of the fresh expert; at most so many of an adaptive night.
     micro_batches: number of parts that an update reads its rows in, see
       `gradient_accumulation`.
     updates_per_round: updates between two samplings of rehearsals.
@@ -132,6 +152,7 @@ class Settings:
     block_tokens, block_vocab: largest number of tokens, and of vocabulary
       entries, whose logits the divergence computes at a time.
     imitation: see `Imitation`.
+    adaptive: see `Adaptive`; None if the length is fixed.
   """
 
   teachers: tuple[Teacher, ...]
@@ -154,6 +175,7 @@ class Settings:
   block_vocab: int
   imitation: Imitation
   start: str = RANDOM
+  adaptive: Adaptive | None = None
 
   def of_teacher(self, teacher: Teacher) -> 'Settings':
     """Returns the settings with the lengths of a teacher's sequences."""

@@ -15,6 +15,7 @@ from sleep_jax.sleep import settings as settings_lib
 def make_settings(
   teachers: Sequence[Mapping[str, Any]],
   imitation: Mapping[str, Any],
+  adaptive: Mapping[str, Any] | None = None,
   **fields: Any,
 ) -> settings_lib.Settings:
   """Returns the checked settings of a night.
@@ -22,6 +23,7 @@ def make_settings(
   Args:
     teachers: fields of `settings.Teacher`, one mapping for each.
     imitation: fields of `settings.Imitation`.
+    adaptive: fields of `settings.Adaptive`; None if the length is fixed.
     **fields: the other fields of `settings.Settings`.
 
   Raises:
@@ -30,6 +32,7 @@ def make_settings(
   made = settings_lib.Settings(
     teachers=tuple(settings_lib.Teacher(**t) for t in teachers),
     imitation=settings_lib.Imitation(**imitation),
+    adaptive=_adaptive(adaptive),
     **fields,
   )
   for teacher in made.teachers:
@@ -68,6 +71,12 @@ def make_settings(
       f'config.consolidate.num_updates {made.num_updates} is not a multiple of '
       f'config.consolidate.updates_per_round {made.updates_per_round}.'
     )
+  if made.adaptive and made.adaptive.min_updates > made.num_updates:
+    raise errors.ConfigError(
+      'config.consolidate.adaptive.min_updates is '
+      f'{made.adaptive.min_updates}, but num_updates, the largest length of a '
+      f'night, is {made.num_updates}: lower one or raise the other.'
+    )
   for name, allowed in (
     ('sender_after_sleep', (settings_lib.CLEARED, settings_lib.UPDATED)),
     ('into', (settings_lib.EXPERT, settings_lib.BASE)),
@@ -97,6 +106,12 @@ def make_settings(
     made.micro_batches, rows, 'consolidate.micro_batches'
   )
   return made
+
+
+def _adaptive(fields: Mapping[str, Any] | None) -> settings_lib.Adaptive | None:
+  """Returns when a night ends by itself, or None if it does not."""
+  made = settings_lib.Adaptive(**fields) if fields else None
+  return made if made and made.on else None
 
 
 def check_first(
