@@ -81,7 +81,8 @@ def shrink(
   c.pretrain.steps = 3
   c.pretrain.optimizer.update(learning_rate=1e-2, warmup=1, decay_steps=3)
   c.wake.steps = 4
-  c.wake.optimizers = (dict(learning_rate=1e-2),) * (len(c.levels) - 1)
+  num_awake = sum(x['update_period'] != 'infinite' for x in c.levels)
+  c.wake.optimizers = (dict(learning_rate=1e-2),) * num_awake
   c.tune.update(learning_rates=(1e-2,), experiences=1)
   c.replay.update(pretrain=16, past=16, day=16)
   for teacher in c.consolidate.teachers:
@@ -284,7 +285,8 @@ class TinyStudy:
   def _programs(self, name: str) -> programs.Programs:
     strategies = [pretrain.make(self.config.pretrain.steps)]
     for registered in registry.names():
-      strategies += registry.make(registered, num_levels=len(self.levels))
+      awake = config_lib.num_awake(self.levels)
+      strategies += registry.make(registered, num_levels=awake + 1)
     (strategy,) = [s for s in strategies if s.name == name]
     tokenizer = self.stream.tokenizer
     return programs.Programs(

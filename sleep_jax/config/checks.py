@@ -11,6 +11,8 @@ from sleep_jax import errors
 from sleep_jax.config import files, ranges, schema
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.evaluate import ability_evaluator
+from sleep_jax.model import config as config_lib
+from sleep_jax.schedule import checks as schedule_checks
 from sleep_jax.sleep import question_prompts, sender_settings
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
@@ -35,12 +37,16 @@ def check(config: Mapping[str, Any]) -> None:
   """
   _check(config, schema.schema(config), 'config')
   ranges.check(config)
-  fast = len(config['levels']) - 1
+  schedule_checks.check_periods([*map(config_lib.make_level, config['levels'])])
+  fast = sum(
+    level['update_period'] != config_lib.INFINITE for level in config['levels']
+  )
   found = len(config['wake']['optimizers'])
   if found != fast:
     raise errors.ConfigError(
       f'config.wake.optimizers has {found} entries, but {fast} levels are '
-      'trained awake (all but the slowest): write one for each.'
+      'trained awake (their update_period is a number of steps): write one for '
+      'each.'
     )
   named = {
     'pretrain.optimizer': config['pretrain']['optimizer'],

@@ -171,10 +171,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'levels[*]': {
     'hidden': _count(1), 'slots': _count(0), 'rank': _count(0),
     'update_period': _count(1, model_config.INFINITE),
-    'sleep_period': _count(1, model_config.EXPERIENCE, model_config.INFINITE),
-    'context_sleep_period': _count(
-      1, model_config.EXPERIENCE, model_config.INFINITE
-    ),
+    # Also texts such as '5 days', see `schedule.checks`.
+    'sleep_period': ANY, 'context_sleep_period': ANY,
   },
   'levels[*].night': {
     **_NIGHT, **_OPTIMIZER, 'sequences': _count(1), 'draws': _count(1),

@@ -86,7 +86,7 @@ class StateBuilder:
         _sleep_capacities(c, self.levels), width=c.data.max_prompt
       )
     )
-    sleepers = [str(sender) for sender in self.senders if sender]
+    sleepers = [str(s) for s in self.senders if str(s) in own]
     copied = lambda names: {n: jax.tree.map(jnp.copy, own[n]) for n in names}
     return state_lib.State(
       step=jnp.zeros((), jnp.int32),

@@ -82,7 +82,7 @@ class PhasePrograms:
         self.judge,
         night,
         sender,
-        txs[str(sender)] if sender else None,
+        txs.get(str(sender)),
       )
       for sender, night in self.nights.items()
     }

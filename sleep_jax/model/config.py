@@ -9,6 +9,7 @@ References: 2606.03979, section 3; 2512.24695, section 7.
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,11 @@ class Level:
 
   Attributes:
     hidden: hidden size of its base SwiGLU.
-    update_period: wake steps between two updates of its base, or 'infinite'.
+    update_period: wake steps between two updates of its base, or 'infinite':
+      the slowest level, and a bank level, which only collects experts.
     sleep_period: wake steps between two consolidations, 'experience' (at the
-      end of each experience) or 'infinite' (never sleeps).
+      end of each experience), 'N days' (at the end of every Nth experience) or
+      'infinite' (never sleeps).
     slots: number of expert slots in its bank. 0 for a level that is never a
       receiver.
     rank: hidden size of one expert.
@@ -49,6 +52,28 @@ class Level:
   slots: int = 0
   rank: int = 0
   context_sleep_period: int | str = INFINITE
+
+  @property
+  def learns_awake(self) -> bool:
+    """Whether its base is updated awake."""
+    return self.update_period != INFINITE
+
+
+def num_awake(levels: Sequence[Level]) -> int:
+  """Returns how many levels are updated awake; they are the fastest ones."""
+  return sum(level.learns_awake for level in levels)
+
+
+def days_of(period: int | str) -> int:
+  """Returns how many experiences a sleep period has; 0 if it counts none.
+
+  Args:
+    period: see `Level`.
+  """
+  if period == EXPERIENCE:
+    return 1
+  found = re.fullmatch(r'([1-9]\d*) days', str(period))
+  return int(found[1]) if found else 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -128,7 +128,8 @@ def abstract_run(
   initial_model = make_programs(
     pretrain.make(0, num_levels=num_levels)
   ).initial_shapes()
-  (kind,) = registry.make(strategy, num_levels=num_levels)
+  num_awake = config_lib.num_awake(model.config.levels)
+  (kind,) = registry.make(strategy, num_levels=num_awake + 1)
   return AbstractRun(
     make_programs(kind), initial_model, _batch(config), _task(config)
   )

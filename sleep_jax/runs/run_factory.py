@@ -259,7 +259,8 @@ class RunFactory:
   def _make_strategies(
     self, names: Iterable[str]
   ) -> list[strategy_lib.Strategy]:
-    num_levels = len(self.levels)
+    # Those that learn awake, and the slowest one.
+    num_levels = model_config.num_awake(self.levels) + 1
     return [
       strategy
       for name in names

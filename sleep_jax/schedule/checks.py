@@ -11,7 +11,8 @@ def check_periods(levels: Sequence[events.Level]) -> None:
   """Checks the periods of all levels, each alone and against its neighbours.
 
   A level must be updated a whole number of times between two of its sleeps and
-  between two updates of the next slower level.
+  between two updates of the next slower level. Levels that learn awake are
+  faster than those that only collect experts.
 
   Args:
     levels: fastest first.
@@ -34,6 +35,7 @@ def check_periods(levels: Sequence[events.Level]) -> None:
         'The context window is consolidated only into levels[0], the fastest.'
       )
     _check_sleep(f'{place}.context_sleep_period', context)
+    _check_days(levels, number)
     if number == len(levels) - 1:
       if not update == sleep == config.INFINITE:
         raise errors.ConfigError(
@@ -43,10 +45,8 @@ def check_periods(levels: Sequence[events.Level]) -> None:
         )
       continue
     if not isinstance(update, int):
-      raise errors.ConfigError(
-        f'{place}.update_period is {update!r}: expected a number of wake '
-        'steps; only the slowest level is infinite.'
-      )
+      _check_bank(place, level, levels[number + 1])
+      continue
     if isinstance(sleep, int) and sleep % update:
       raise errors.ConfigError(
         f'{place}.sleep_period {sleep} is not a multiple of its '
@@ -61,11 +61,54 @@ def check_periods(levels: Sequence[events.Level]) -> None:
       )
 
 
+def _check_days(levels, number):
+  """Checks that a period in days is a multiple of the next faster one.
+
+  Otherwise a level would sleep while the faster one still holds days.
+  """
+  if not number:
+    return
+  fast, slow = (
+    config.days_of(level.sleep_period)
+    for level in (levels[number - 1], levels[number])
+  )
+  if fast and slow % fast:
+    raise errors.ConfigError(
+      f'config.levels[{number}].sleep_period is {slow} days, which is no '
+      f'multiple of the {fast} days of config.levels[{number - 1}]: set it to '
+      f"'{slow + -slow % fast} days'."
+    )
+
+
+def _check_bank(place, level, slower):
+  """Checks a level whose base never moves: it collects experts, and sleeps."""
+  if level.update_period != config.INFINITE:
+    raise errors.ConfigError(
+      f'{place}.update_period is {level.update_period!r}: expected a number of '
+      "wake steps, or 'infinite' for a level that only collects experts."
+    )
+  if not level.slots:
+    raise errors.ConfigError(
+      f"{place}.update_period is 'infinite' and its slots are 0, so the level "
+      'would never change: set slots to the number of experts that it '
+      'collects, or update_period to a number of wake steps.'
+    )
+  if slower.learns_awake:
+    raise errors.ConfigError(
+      f"{place}.update_period is 'infinite', but the next slower level has "
+      f'update_period {slower.update_period}: levels that learn awake must be '
+      'the fastest ones.'
+    )
+
+
 def _check_sleep(place, period):
   names = (config.EXPERIENCE, config.INFINITE)
-  if not isinstance(period, int) and period not in names:
+  if isinstance(period, str) and (config.days_of(period) or period in names):
+    return
+  if not isinstance(period, int):
     raise errors.ConfigError(
-      f"{place} is {period!r}: expected steps, 'experience' or 'infinite'."
+      f"{place} is {period!r}: expected steps, 'experience', a number of days "
+      "such as '5 days', or 'infinite'."
     )
   if isinstance(period, int) and period < 1:
     raise errors.ConfigError(f'{place} is {period}: expected at least 1 step.')

@@ -56,12 +56,12 @@ class Event:
 def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
   """Returns wake steps of an experience, rounded up to whole update periods.
 
-  If a level sleeps once per experience, its gradients may not be summed across
-  experiences, so `steps` becomes a multiple of its `update_period`.
+  If a level sleeps at the end of experiences, its gradients may not be summed
+  across experiences, so `steps` becomes a multiple of its `update_period`.
   """
   for level in levels:
     period = level.update_period
-    if level.sleep_period == config.EXPERIENCE and isinstance(period, int):
+    if config.days_of(level.sleep_period) and isinstance(period, int):
       steps = -(-steps // period) * period
   return steps
 
@@ -79,14 +79,14 @@ def steps_of_passes(num_rows: int, passes: float, batch_size: int) -> int:
 
 
 def due_senders(
-  levels: Sequence[Level], step: int, *, ends: bool
+  levels: Sequence[Level], step: int, *, ends: int
 ) -> tuple[int, ...]:
   """Returns the levels that sleep after a step, fastest first.
 
   Args:
     levels: fastest first.
     step: number of completed wake steps.
-    ends: whether the experience ends at this step.
+    ends: number of the experience that ends at this step, from 1; 0: none.
 
   Returns:
     Numbers of the levels; 0 is the context window.
@@ -95,7 +95,7 @@ def due_senders(
   return tuple(
     number
     for number, period in enumerate(periods)
-    if (period == config.EXPERIENCE and ends)
+    if (config.days_of(period) and ends and ends % config.days_of(period) == 0)
     or (isinstance(period, int) and step % period == 0)
   )
 
@@ -137,7 +137,8 @@ def make_events(
     for local_step in range(num_steps):
       step += 1
       ends = local_step == num_steps - 1
-      due = due_senders(levels, step, ends=ends) if sleeps else ()
+      ending = experience if ends else 0
+      due = due_senders(levels, step, ends=ending) if sleeps else ()
       common = dict(step=step, experience=experience, cycle=cycle, ends=ends)
       plan.append(Event(WAKE, local_step=local_step, held=due, **common))
       if not (due or ends):

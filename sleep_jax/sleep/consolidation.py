@@ -37,7 +37,8 @@ class Consolidation(seeding.Seeding):
   Attributes:
     sender: level that sleeps, 1 = fastest; the receiver is the next one. 0 is
       the context window, which has no parameters to update or to reset.
-    wake_tx: the sender's optimizer while awake; None for the context window.
+    wake_tx: the sender's optimizer while awake; None for the context window,
+      and for a bank level, whose base never moves.
   """
 
   sender: int
@@ -57,7 +58,7 @@ class Consolidation(seeding.Seeding):
     """Compute: prepares the sender's due update and a fresh expert."""
     sender_next: types.Params = {}
     opt_next: Any = ()
-    if self.sender:
+    if self.wake_tx is not None:
       name = str(self.sender)
       base = base_params(state.weights.params, self.sender)
       sender_next, opt_next = optimizer.update(
@@ -65,7 +66,7 @@ class Consolidation(seeding.Seeding):
       )
     if self.settings.into == settings.EXPERT:
       fresh = self.model.init_expert(self.key(state, 0), self.receiver)
-      if self.settings.start == settings.SENDER and self.sender:
+      if self.settings.start == settings.SENDER and sender_next:
         fresh = self._copy_sender(fresh, sender_next)
     else:
       own = base_params(state.weights.params, self.receiver)
@@ -88,7 +89,7 @@ class Consolidation(seeding.Seeding):
       return self.anchor_weights(state)
     if name == 'next':
       return state.weights.with_params(state.night.sender_next)
-    if name == 'average' and self.sender:
+    if name == 'average' and self.wake_tx is not None:
       return state.weights.with_params(state.average[str(self.sender)])
     return state.weights
 
@@ -165,6 +166,7 @@ class Consolidation(seeding.Seeding):
     if s:
       params |= self._reset_bank(state)
       active_NE = active_NE.at[s - 1].set(0)
+    if self.wake_tx is not None:
       opt = self.wake_tx.init(base) if cleared else night.opt_next
       state = state.replace(
         opt=state.opt | {name: opt}, anchor=state.anchor | {name: base}
@@ -175,7 +177,7 @@ class Consolidation(seeding.Seeding):
     return self._end_night(state).replace(weights=weights)
 
   def _discard(self, state):
-    if self.sender:
+    if self.wake_tx is not None:
       night = state.night
       state = state.replace(
         weights=state.weights.with_params(night.sender_next),
@@ -185,7 +187,7 @@ class Consolidation(seeding.Seeding):
 
   def _end_night(self, state):
     sums = state.sums
-    if self.sender:
+    if self.wake_tx is not None:
       name = str(self.sender)
       sums = sums | {name: jax.tree.map(jnp.zeros_like, sums[name])}
     return state.replace(sums=sums, night=None)
@@ -231,7 +233,7 @@ class Consolidation(seeding.Seeding):
     return {level: expert | copied}
 
   def _anchor(self, state):
-    return state.anchor[str(self.sender)] if self.sender else {}
+    return state.anchor.get(str(self.sender), {})
 
   def _experts_off(self, weights):
     if not self.sender:

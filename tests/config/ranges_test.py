@@ -137,7 +137,7 @@ def _known(schema, path=''):
     ('mesh.data', 0, "mesh.data is 0: expected .*, 1 or more or -1"),
     ('consolidate.teachers[1].draws', 0, r'teachers\[1\].draws is 0: expected'),
     ('consolidate.teachers[0].cut_share', 1.5, 'share is 1.5: .* at most 1'),
-    ('levels[0].sleep_period', 'day', "is 'day': .* or 'experience' or 'infin"),
+    ('levels[0].sleep_period', 'day', "is 'day': .* 'experience', a number of"),
     ('levels[0].update_period', 1.0, r'levels\[0\].update_period is 1.0: '),
     ('consolidate.priority', -1.0, 'priority is -1.0: expected .* 0 or more'),
     ('consolidate.average_decay', 1.0, 'is 1.0: .* above 0 and below 1'),

@@ -133,6 +133,19 @@ def test_days_may_have_different_numbers_of_steps():
   assert equal == events.make_events(levels, num_experiences=3, steps=4)
 
 
+def test_a_period_in_days_does_not_depend_on_their_steps():
+  levels = _levels(
+    (1, 'experience'), ('infinite', '2 days'), ('infinite', '4 days')
+  )
+  checks.check_periods(levels)
+  for steps in (1, 3, (2, 5, 1, 7)):
+    plan = events.make_events(levels, num_experiences=4, steps=steps)
+    slept = [(e.experience, e.sender) for e in plan if e.kind == events.SLEEP]
+    assert slept == [
+      (1, 1), (2, 1), (2, 2), (3, 1), (4, 1), (4, 2), (4, 3)
+    ]  # fmt: skip
+
+
 def test_a_day_that_is_appended_moves_no_earlier_event():
   levels = _levels((1, 'experience'), (6, 6))
   two = events.make_events(levels, num_experiences=2, steps=(2, 5))
@@ -161,13 +174,23 @@ def test_bank_that_would_overflow_raises_at_the_start():
     ([(2, 3)], 'sleep_period 3 is not a multiple of its update_period 2'),
     ([(2, 2), (5, 5)], r'config.levels\[1\].update_period 5 is not a multiple'),
     ([(0, 1)], r'config.levels\[0\].update_period is 0: expected at least 1'),
-    ([('infinite', 1)], "update_period is 'infinite': expected a number"),
+    ([('never', 1)], "update_period is 'never': expected a number of wake"),
     ([(1, 'often')], "sleep_period is 'often': expected steps"),
+    ([(1, '0 days')], "sleep_period is '0 days': expected steps"),
+    ([(1, 1), ('infinite', 2), (2, 2)], 'must be the fastest ones'),
+    ([(1, '2 days'), ('infinite', '3 days')], "set it to '4 days'"),
+    ([(1, 'experience'), (1, '2 days'), (1, '7 days')], "set it to '8 days'"),
   ],
 )
 def test_invalid_periods_raise(periods, message):
   with pytest.raises(ValueError, match=message):
     checks.check_periods(_levels(*periods))
+
+
+def test_a_level_that_neither_learns_nor_collects_is_refused():
+  levels = _levels(('infinite', 1), slots=0)
+  with pytest.raises(ValueError, match=r'levels\[0\].* its slots are 0'):
+    checks.check_periods(levels)
 
 
 def test_slowest_level_must_be_infinite():
