@@ -1,0 +1,32 @@
+"""Do a hundred days fit into a number of experts that does not grow?
+
+Four levels: the first learns awake and sleeps every day into a bank of five
+experts, which is consolidated into one expert of the next bank every five days,
+and that bank into the last one every 25 days. 14 slots hold 100 days.
+
+    sleep-jax run --config=lifetime --workdir=runs/lifetime
+
+Results: docs/results/lifetime/.
+"""
+
+from configs import banks
+from sleep_jax.schedule import chain
+
+
+def get_config():
+  c = banks.get_config()
+  c.name = 'lifetime'
+  c.data.settings.num_days = 100
+  c.consolidate.full = 'error'
+  c.consolidate.num_updates = 240
+  # A slow level carries the days of a whole bank, and needs a longer night.
+  old, day = c.consolidate.teachers
+  slow = (old | dict(draws=384), day | dict(draws=256))
+  c.levels = chain.make(
+    hidden=192,
+    ranks=(64, 128, 256),
+    fan_out=5,
+    last_slots=4,
+    nights=({}, dict(num_updates=400), dict(num_updates=1200, teachers=slow)),
+  )
+  return c

@@ -1,0 +1,89 @@
+"""Chains of bank levels: many nights in a number of slots that does not grow.
+
+The fastest level learns awake and sleeps every day into the first bank. Each
+bank holds as many experts as the fan-out, and is then consolidated into one
+expert of the next bank, of higher rank. With fan-out f and n banks, the last of
+which has s slots, f ** (n - 1) * s days fit.
+
+Reference: 2606.03979 section 3.3 (levels that consolidate into slower levels).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sleep_jax import errors
+from sleep_jax.model import config
+
+
+def make(
+  *,
+  hidden: int,
+  ranks: Sequence[int],
+  fan_out: int,
+  last_slots: int,
+  base_hidden: int = 0,
+  nights: Sequence[Mapping[str, Any]] = (),
+) -> tuple[dict[str, Any], ...]:
+  """Returns the levels of a chain, as `config.levels` has them.
+
+  Args:
+    hidden: hidden units of the level that learns awake.
+    ranks: hidden units of the experts of each bank, fastest first.
+    fan_out: experts of each bank but the last.
+    last_slots: experts of the last bank.
+    base_hidden: hidden units of the MLP of the blocks, which the last bank
+      belongs to; 0: as many as `hidden`.
+    nights: settings of the nights of each level but the last, see
+      `sleep.sender_settings`; levels that are left out have those of all.
+
+  Raises:
+    ConfigError: a number is too small, or there are more nights than senders.
+  """
+  num_banks = len(ranks)
+  if num_banks < 1 or fan_out < 2 or last_slots < 1:
+    raise errors.ConfigError(
+      f'A chain has ranks {tuple(ranks)}, fan_out {fan_out} and last_slots '
+      f'{last_slots}: expected one rank or more, a fan-out of 2 or more and '
+      'one slot or more.'
+    )
+  if len(nights) > num_banks:
+    raise errors.ConfigError(
+      f'A chain of {num_banks} banks has settings for {len(nights)} nights: '
+      f'expected at most {num_banks}, one for each level that sleeps.'
+    )
+  levels = [
+    dict(hidden=hidden, update_period=1, sleep_period=config.EXPERIENCE,
+         slots=0, rank=0)
+  ]  # fmt: skip
+  for number, rank in enumerate(ranks[:-1], 1):
+    levels.append(
+      dict(
+        hidden=1,  # Of a base that never moves, and adds nothing.
+        update_period=config.INFINITE,
+        sleep_period=f'{fan_out**number} days',
+        slots=fan_out,
+        rank=rank,
+      )
+    )
+  for level, night in zip(levels, nights, strict=False):
+    if night:
+      level['night'] = dict(night)
+  levels.append(
+    dict(hidden=base_hidden or hidden, update_period=config.INFINITE,
+         sleep_period=config.INFINITE, slots=last_slots, rank=ranks[-1])
+  )  # fmt: skip
+  return tuple(levels)
+
+
+def days_held(levels: Sequence[config.Level]) -> int:
+  """Returns after how many days the slowest bank is full.
+
+  Args:
+    levels: fastest first.
+
+  Returns:
+    0 if the slowest bank is not filled by nights that count days.
+  """
+  if len(levels) < 2:
+    return 0
+  return config.days_of(levels[-2].sleep_period) * levels[-1].slots
