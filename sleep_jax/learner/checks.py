@@ -123,6 +123,21 @@ def document_length(config) -> int:
   return config.data.context
 
 
+def check_absorbing(receiver: int, num_levels: int) -> None:
+  """Checks that a level may absorb its bank.
+
+  Raises:
+    ConfigError: it is not the slowest.
+  """
+  if receiver != num_levels:
+    raise errors.ConfigError(
+      f"consolidate.full is 'absorb' for level {receiver}, which has slower "
+      f'levels to hand its experts to: only the slowest level, {num_levels}, '
+      "absorbs its bank. Set it in levels[...].night of that level's sender, "
+      "and 'error' for the others."
+    )
+
+
 def check_base_receiver(sender: int, num_levels: int) -> None:
   """Checks that a receiver's base may be trained by a night.
 

@@ -19,6 +19,7 @@ from sleep_jax.objectives import judges
 from sleep_jax.optim import day_schedule, optimizer
 from sleep_jax.runtime import sharding
 from sleep_jax.sleep import (
+  bank_absorption,
   consolidation,
   expert_merge,
   sender_settings,
@@ -75,7 +76,7 @@ class PhasePrograms:
     return {
       sender: consolidation.Consolidation(
         self.model,
-        self._expert_tx(sender),
+        self._expert_tx(sender, night),
         self.templates,
         self.bos,
         self.eos,
@@ -104,27 +105,37 @@ class PhasePrograms:
       dream_settings.make_adapter(adapter, 'self_edit'),
     )
 
-  def merges(self, nights: Nights) -> dict[int, expert_merge.Merge]:
-    """Returns the merges of receivers with two slots or more, by sender.
+  def merges(self, nights: Nights) -> dict[int, expert_merge.MakingRoom]:
+    """Returns what makes room in full banks, by sender.
+
+    Two experts are merged where there are two slots or more. The slowest level
+    may absorb its bank instead, with the settings of its own nights.
 
     Args:
       nights: consolidations by sender.
+
+    Raises:
+      ConfigError: a faster level would absorb its bank.
     """
-    return {
-      sender: expert_merge.Merge(
-        self.model,
-        self._expert_tx(sender),
-        self.templates,
-        self.bos,
-        self.eos,
-        self.judge,
-        expert_merge.merge_settings(night.settings),
-        night,
-      )
-      for sender, night in nights.items()
-      if night.settings.full == sleep_settings.MERGE
-      and self.model.config.levels[sender].slots > 1
-    }
+    made: dict[int, expert_merge.MakingRoom] = {}
+    parts = self.templates, self.bos, self.eos, self.judge
+    levels = self.model.config.levels
+    for sender, night in nights.items():
+      full, receiver = night.settings.full, night.receiver
+      if full == sleep_settings.MERGE and levels[sender].slots > 1:
+        settings = expert_merge.merge_settings(night.settings)
+        tx = self._expert_tx(sender, night.settings)
+        made[sender] = expert_merge.Merge(
+          self.model, tx, *parts, settings, night
+        )
+      if full == sleep_settings.ABSORB:
+        checks.check_absorbing(receiver, len(levels))
+        own = sender_settings.make(self.config.to_dict(), receiver)
+        settings = bank_absorption.absorption_settings(own)
+        made[sender] = bank_absorption.Absorption(
+          self.model, self._expert_tx(receiver, own), *parts, settings, night
+        )
+    return made
 
   def dreamings(
     self,
@@ -206,9 +217,11 @@ class PhasePrograms:
     )
     return kl_penalty.AnchorPenalty(nights[1], weight, teacher)
 
-  def _expert_tx(self, sender: int) -> optax.GradientTransformation:
+  def _expert_tx(
+    self, sender: int, night: sleep_settings.Settings
+  ) -> optax.GradientTransformation:
     settings = sender_settings.optimizer(self.config.to_dict(), sender)
-    if self.nights[sender].adaptive is None:
+    if night.adaptive is None:
       return optimizer.make(**settings)
     final = settings.pop('final', 0.0)
     return day_schedule.with_cosine(optimizer.make(**settings), final)

@@ -89,7 +89,7 @@ class ProgramParts:
     self.pretrain_steps = config.pretrain.steps
     self._templates, self._judge = templates, judge
     self._nights: dict[int, consolidation.Consolidation] = {}
-    self._merges: dict[int, expert_merge.Merge] = {}
+    self._merges: dict[int, expert_merge.MakingRoom] = {}
     self._dreamings: dict[int, dream_seeding.Dreaming] = {}
     self._dream_templates, self._task = dream_templates, task
     self.dreams = dream_settings.make(**config.dream.to_dict())

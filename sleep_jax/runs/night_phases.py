@@ -243,10 +243,10 @@ class NightPhases:
     return means
 
   def _merge(self, state: State, event: events.Event, night: Record) -> State:
-    """Commits a merge of two experts of the receiver and records its effect."""
+    """Commits what made room in the receiver's bank, and records its effect."""
     sender, number = event.sender, self._log.number
     self._log.sample(state.night.pools)
-    slot, free = map(int, np.asarray(state.night.pair_2))
+    slot, free = self._slots_that_merge(state, sender)
     accuracy = {}
     if self._context.evaluator is not None:
       # Today's experience has not reached these experts yet.
@@ -262,10 +262,21 @@ class NightPhases:
     del night['collapse']
     row = night_records.finish_record(
       event, number, night, sender=sender + 1, slot=slot, known=accuracy,
-      merged=[slot, free],
+      merged=[slot, *free],
     )  # fmt: skip
-    self._log.night(row, [(slot, 'merged'), (free, 'reset')], sender + 1)
+    changes = [(slot, 'merged'), *((own, 'reset') for own in free)]
+    self._log.night(row, changes, sender + 1)
     return state
+
+  def _slots_that_merge(
+    self, state: State, sender: int
+  ) -> tuple[int | None, list[int]]:
+    """Returns the slot that receives, None for the base, and those it frees."""
+    if state.night.pair_2 is None:
+      active_E = np.asarray(state.weights.active_NE)[sender]
+      return None, np.flatnonzero(active_E).tolist()
+    slot, free = map(int, np.asarray(state.night.pair_2))
+    return slot, [free]
 
   def _wake_up(self, state: State, event: events.Event, night: Record) -> State:
     """Commits a night, or discards it if the guard vetoes it."""

@@ -47,7 +47,7 @@ def audit(
     plan: the events of the run, see `events.make_events`.
     overflow: level -> what happens when its bank is full: 'error' (also where
       none is given) allows no more experts than slots; 'merge' merges two;
-      'none' if nights add no experts.
+      'absorb' empties the bank; 'none' if nights add no experts.
     done: number of events that have happened. Nights among them may have been
       discarded or forgotten, so their experts are not counted,
     in_use: but these: active experts of each level after them.
@@ -82,14 +82,15 @@ def audit(
     full = overflow.get(index + 1, 'error')
     if full == 'none':
       most[index] = 0
-    if full == 'merge' and level.slots > 1:
+    if (full == 'merge' and level.slots > 1) or full == 'absorb':
       most[index] = min(most[index], level.slots)
     if most[index] > level.slots:
       raise errors.ConfigError(
         f'The bank of level {index + 1} has {level.slots} slots, but '
         f'{most[index]} nights add an expert before it is reset: set its '
         f'slots to {most[index]}, increase the sleep period of level {index}, '
-        "or set slots to 2 or more and consolidate.full to 'merge'."
+        "or set consolidate.full to 'absorb' (for the slowest level), or to "
+        "'merge' with 2 slots or more."
       )
   rows = [
     LevelSchedule(index + 1, tuple(updates[index]), tuple(sleeps[index + 1]),

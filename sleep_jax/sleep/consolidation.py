@@ -194,19 +194,7 @@ class Consolidation(seeding.Seeding):
 
   def _reset_bank(self, state):
     """Returns the sender's bank as freshly initialised: synaptic pruning."""
-    c, level = self.model.config, self.model.config.levels[self.sender - 1]
-    if not level.slots:
-      return {}
-    num_layers = c.num_layers_of(self.sender)
-    keys = jax.random.split(
-      self.key(state, _RESET_BANK), (num_layers, level.slots)
-    )
-    draw = lambda k: experts.init(
-      k, c.width, level.rank, gate_bias=c.gate_bias, gated=c.gated_experts
-    )
-    bank = jax.vmap(jax.vmap(draw))(keys)
-    prefix = f'blocks/levels/{self.sender}/experts/'
-    return {prefix + name: leaf for name, leaf in bank.items()}
+    return untrained_bank(self.model, self.sender, self.key(state, _RESET_BANK))
 
   def _copy_sender(self, fresh, base):
     """Returns the fresh expert with the units of the sender's base in it.
@@ -245,6 +233,26 @@ class Consolidation(seeding.Seeding):
     """Returns a key of this sender at this step; `count` tells uses apart."""
     key = jax.random.fold_in(state.key, state.step)
     return jax.random.fold_in(jax.random.fold_in(key, self.sender), count)
+
+
+def untrained_bank(model: types.Model, level: int, key: Array) -> types.Params:
+  """Returns a level's bank as freshly initialised; empty without slots.
+
+  Args:
+    model: of the run.
+    level: number of the level.
+    key: consumed.
+  """
+  c, own = model.config, model.config.levels[level - 1]
+  if not own.slots:
+    return {}
+  keys = jax.random.split(key, (c.num_layers_of(level), own.slots))
+  draw = lambda k: experts.init(
+    k, c.width, own.rank, gate_bias=c.gate_bias, gated=c.gated_experts
+  )
+  bank = jax.vmap(jax.vmap(draw))(keys)
+  prefix = f'blocks/levels/{level}/experts/'
+  return {prefix + name: leaf for name, leaf in bank.items()}
 
 
 def base_params(params: types.Params, level: int) -> types.Params:

@@ -8,6 +8,7 @@ References: 2606.03979 v2 section 3.3 leaves a full bank open; docs/method.md,
 "Experts".
 """
 
+import abc
 import dataclasses
 
 import jax
@@ -26,15 +27,43 @@ _FOLD = 2**30  # Separates the keys from those of the night that follows.
 
 
 @dataclasses.dataclass(frozen=True)
-class Merge(seeding.Seeding):
-  """Frees a slot in the receiver's bank before a sender's night.
+class MakingRoom(seeding.Seeding):
+  """Frees slots in the receiver's bank before a sender's night.
 
   Attributes:
-    night: of the sender. During the merge the sender is as at its last waking,
-      so what it learned since does not affect the merged expert.
+    night: of the sender. Meanwhile the sender is as at its last waking, so what
+      it learned since does not affect the result.
   """
 
   night: phase.Consolidation
+
+  @abc.abstractmethod
+  def fall_asleep(self, state: State) -> State:
+    """Returns the state with `night` set."""
+
+  @abc.abstractmethod
+  def wake_up(self, state: State) -> State:
+    """Commits the night, with free slots in the bank."""
+
+  def teacher(self, state: State, name: str) -> types.Weights:
+    """Returns the model with the whole bank switched on."""
+    del name
+    return self.night.anchor_weights(state)
+
+  def prompt_window(
+    self, state: State, prompts: str
+  ) -> tuple[tuple[str, ...], Array, Array]:
+    del prompts
+    woke = state.woke_N[self.night.sender]
+    return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
+
+  def key(self, state: State, count: Array | int) -> Array:
+    return jax.random.fold_in(self.night.key(state, count), _FOLD)
+
+
+@dataclasses.dataclass(frozen=True)
+class Merge(MakingRoom):
+  """Frees one slot: two experts become one."""
 
   def fall_asleep(self, state: State) -> State:
     """Chooses the pair of experts and initialises a fresh one."""
@@ -74,11 +103,6 @@ class Merge(seeding.Seeding):
     both_EE = (active_E[:, None] * active_E[None]) > 0
     return jnp.where(both_EE, products_EE / jnp.outer(norm_E, norm_E), -1.0)
 
-  def teacher(self, state: State, name: str) -> types.Weights:
-    """Returns the model with both experts switched on."""
-    del name
-    return self.night.anchor_weights(state)
-
   def student(self, state: State) -> types.Weights:
     """Returns the model with the fresh expert in place of both."""
     weights = self.night.anchor_weights(state)
@@ -95,16 +119,6 @@ class Merge(seeding.Seeding):
     router_LED = self.model.bank(state.weights, r)['router']
     centre_LD = jnp.mean(router_LED[:, night.pair_2], 1)
     return {str(r): {**night.fresh[str(r)], 'router': centre_LD}}
-
-  def prompt_window(
-    self, state: State, prompts: str
-  ) -> tuple[tuple[str, ...], Array, Array]:
-    del prompts
-    woke = state.woke_N[self.night.sender]
-    return (buffer.PRETRAIN, buffer.PAST), jnp.int32(-1), woke
-
-  def key(self, state: State, count: Array | int) -> Array:
-    return jax.random.fold_in(self.night.key(state, count), _FOLD)
 
   def wake_up(self, state: State) -> State:
     """Commits: the merged expert takes the first slot, the second is freed."""
@@ -142,8 +156,9 @@ def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
   old = [t for t in night.teachers if t.prompts == 'old']
   if not old:
     raise errors.ConfigError(
-      "consolidate.full is 'merge', but no entry of consolidate.teachers has "
-      "prompts 'old', which a merge rehearses. Add one, or set full to 'error'."
+      f'consolidate.full is {night.full!r}, but no entry of '
+      "consolidate.teachers has prompts 'old', which it rehearses. Add one, or "
+      "set full to 'error'."
     )
   return dataclasses.replace(
     night,

@@ -73,8 +73,8 @@ def overflow(
     senders: levels that sleep; the receiver is the next one.
 
   Returns:
-    Receiver -> 'error', 'merge', or 'none' if the sender's nights add no
-    experts.
+    Receiver -> 'error', 'merge', 'absorb', or 'none' if the sender's nights
+    add no experts.
   """
   nights = {sender + 1: make(config, sender) for sender in senders}
   return {

@@ -12,7 +12,7 @@ PROMPTS = ('old', 'day', 'own_texts')
 CLEARED, UPDATED = 'cleared', 'updated'
 EXPERT, BASE = 'expert', 'base'
 RANDOM, SENDER = 'random', 'sender'
-ERROR, MERGE = 'error', 'merge'
+ERROR, MERGE, ABSORB = 'error', 'merge', 'absorb'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +139,9 @@ class Settings:
     start: what a fresh expert starts from: 'random' units that add nothing, or
       a copy of the units of the 'sender', so that the night starts from what
       the sender does.
-    full: what happens when a bank is full: 'error' (refused before the run), or
-      'merge' two of its experts.
+    full: what happens when a bank is full: 'error' (refused before the run),
+      'merge' two of its experts, or 'absorb' all of them into the base of the
+      slowest level.
     average_decay: decay of the teacher 'average' per wake step.
     on_policy: share of rows that the student wrote (lambda of GKD).
     on_policy_after: share of the night before the student starts to write.

@@ -81,17 +81,18 @@ def make_settings(
     ('sender_after_sleep', (settings_lib.CLEARED, settings_lib.UPDATED)),
     ('into', (settings_lib.EXPERT, settings_lib.BASE)),
     ('start', (settings_lib.RANDOM, settings_lib.SENDER)),
-    ('full', (settings_lib.ERROR, settings_lib.MERGE)),
+    ('full', (settings_lib.ERROR, settings_lib.MERGE, settings_lib.ABSORB)),
   ):  # fmt: skip
     if getattr(made, name) not in allowed:
       raise errors.ConfigError(
         f'config.consolidate.{name} is {getattr(made, name)!r}: expected one '
         f'of {allowed}.'
       )
-  if made.into == settings_lib.BASE and made.full == settings_lib.MERGE:
+  if made.into == settings_lib.BASE and made.full != settings_lib.ERROR:
     raise errors.ConfigError(
-      "config.consolidate.into is 'base' and consolidate.full is 'merge', but "
-      "without experts no bank fills up. Set full to 'error'."
+      f"config.consolidate.into is 'base' and consolidate.full is "
+      f'{made.full!r}, but without experts no bank fills up. Set full to '
+      "'error'."
     )
   _check_lengths(made)
   _check_imitation(made)

@@ -123,7 +123,7 @@ def test_seeding_reduces_the_divergence_of_a_merge():
 def test_a_merge_without_a_teacher_on_old_prompts_is_refused():
   settings = testing.config().consolidate.to_dict()
   settings['teachers'] = settings['teachers'][1:]
-  with pytest.raises(ValueError, match="which a merge rehearses.*'error'"):
+  with pytest.raises(ValueError, match="which it rehearses.*'error'"):
     expert_merge.merge_settings(settings_checks.make_settings(**settings))
 
 
