@@ -19,7 +19,6 @@ from sleep_jax.objectives import judges
 from sleep_jax.optim import day_schedule, optimizer
 from sleep_jax.runtime import sharding
 from sleep_jax.sleep import (
-  bank_absorption,
   consolidation,
   expert_merge,
   sender_settings,
@@ -131,8 +130,8 @@ class PhasePrograms:
       if full == sleep_settings.ABSORB:
         checks.check_absorbing(receiver, len(levels))
         own = sender_settings.make(self.config.to_dict(), receiver)
-        settings = bank_absorption.absorption_settings(own)
-        made[sender] = bank_absorption.Absorption(
+        settings = expert_merge.absorption_settings(own)
+        made[sender] = expert_merge.Absorption(
           self.model, self._expert_tx(receiver, own), *parts, settings, night
         )
     return made

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from sleep_jax import types
+from sleep_jax.model import config as config_lib
 from sleep_jax.model import layers
 
 Array = types.Array
@@ -289,3 +290,29 @@ def set_expert(
     prefix + name: weights.params[prefix + name].at[:, slot].set(leaf)
     for name, leaf in expert.items()
   }
+
+
+def init_bank(config: config_lib.Model, level: int, key: Array) -> types.Params:
+  """Returns a level's bank as freshly initialised; empty without slots.
+
+  Args:
+    config: of the model.
+    level: number of the level.
+    key: consumed.
+  """
+  c, own = config, config.levels[level - 1]
+  if not own.slots:
+    return {}
+  keys = jax.random.split(key, (c.num_layers_of(level), own.slots))
+  draw = lambda k: init(
+    k, c.width, own.rank, gate_bias=c.gate_bias, gated=c.gated_experts
+  )
+  bank = jax.vmap(jax.vmap(draw))(keys)
+  prefix = f'blocks/levels/{level}/experts/'
+  return {prefix + name: leaf for name, leaf in bank.items()}
+
+
+def base_of_level(params: types.Params, level: int) -> types.Params:
+  """Returns a level's base: its MLP and, in a chain, its norm."""
+  prefix = f'blocks/levels/{level}/base/'
+  return {p: leaf for p, leaf in params.items() if p.startswith(prefix)}

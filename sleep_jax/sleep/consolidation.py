@@ -60,7 +60,7 @@ class Consolidation(seeding.Seeding):
     opt_next: Any = ()
     if self.wake_tx is not None:
       name = str(self.sender)
-      base = base_params(state.weights.params, self.sender)
+      base = experts.base_of_level(state.weights.params, self.sender)
       sender_next, opt_next = optimizer.update(
         self.wake_tx, base, state.opt[name], state.sums[name]
       )
@@ -69,7 +69,7 @@ class Consolidation(seeding.Seeding):
       if self.settings.start == settings.SENDER and sender_next:
         fresh = self._copy_sender(fresh, sender_next)
     else:
-      own = base_params(state.weights.params, self.receiver)
+      own = experts.base_of_level(state.weights.params, self.receiver)
       fresh = {str(self.receiver): jax.tree.map(jnp.copy, own)}
     return state.replace(
       night=self.empty_night(
@@ -194,7 +194,8 @@ class Consolidation(seeding.Seeding):
 
   def _reset_bank(self, state):
     """Returns the sender's bank as freshly initialised: synaptic pruning."""
-    return untrained_bank(self.model, self.sender, self.key(state, _RESET_BANK))
+    key = self.key(state, _RESET_BANK)
+    return experts.init_bank(self.model.config, self.sender, key)
 
   def _copy_sender(self, fresh, base):
     """Returns the fresh expert with the units of the sender's base in it.
@@ -233,29 +234,3 @@ class Consolidation(seeding.Seeding):
     """Returns a key of this sender at this step; `count` tells uses apart."""
     key = jax.random.fold_in(state.key, state.step)
     return jax.random.fold_in(jax.random.fold_in(key, self.sender), count)
-
-
-def untrained_bank(model: types.Model, level: int, key: Array) -> types.Params:
-  """Returns a level's bank as freshly initialised; empty without slots.
-
-  Args:
-    model: of the run.
-    level: number of the level.
-    key: consumed.
-  """
-  c, own = model.config, model.config.levels[level - 1]
-  if not own.slots:
-    return {}
-  keys = jax.random.split(key, (c.num_layers_of(level), own.slots))
-  draw = lambda k: experts.init(
-    k, c.width, own.rank, gate_bias=c.gate_bias, gated=c.gated_experts
-  )
-  bank = jax.vmap(jax.vmap(draw))(keys)
-  prefix = f'blocks/levels/{level}/experts/'
-  return {prefix + name: leaf for name, leaf in bank.items()}
-
-
-def base_params(params: types.Params, level: int) -> types.Params:
-  """Returns a level's base: its MLP and, in a chain, its norm."""
-  prefix = f'blocks/levels/{level}/base/'
-  return {p: leaf for p, leaf in params.items() if p.startswith(prefix)}

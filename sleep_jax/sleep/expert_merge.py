@@ -1,8 +1,9 @@
-"""Merging: replaces the two most similar experts of a full bank by one.
+"""Makes room in a full bank: merges two experts, or absorbs all of them.
 
 A merge is a seeding whose teacher has both experts switched on and whose
 student has one fresh expert in their place. The similarity of two experts is
-the cosine of their outputs on the same rehearsals.
+the cosine of their outputs on the same rehearsals. An absorption trains the
+base of the level instead, and empties the bank.
 
 References: 2606.03979 v2 section 3.3 leaves a full bank open; docs/method.md,
 "Experts".
@@ -135,6 +136,39 @@ class Merge(MakingRoom):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Absorption(MakingRoom):
+  """Frees all slots: the whole bank goes into the base of its level.
+
+  The student is the model with the bank switched off, and what is trained is
+  the MLP of the slowest level. So a chain of levels never has a last night.
+  """
+
+  def fall_asleep(self, state: State) -> State:
+    """Copies the base of the receiver, which is trained."""
+    r = self.night.receiver
+    base = experts.base_of_level(state.weights.params, r)
+    fresh = {str(r): jax.tree.map(jnp.copy, base)}
+    night = self.empty_night(state, fresh, sender_next={}, opt_next=())
+    return state.replace(night=night)
+
+  def student(self, state: State) -> types.Weights:
+    """Returns the model with the trained base in place of the whole bank."""
+    r, weights = self.night.receiver, self.night.anchor_weights(state)
+    weights = weights.replace(active_NE=weights.active_NE.at[r - 1].set(0))
+    return weights.with_params(state.night.fresh[str(r)])
+
+  def wake_up(self, state: State) -> State:
+    """Commits: the base has what the bank had, and all slots are free."""
+    r = self.night.receiver
+    params = state.night.fresh[str(r)] | experts.init_bank(
+      self.model.config, r, self.key(state, 2)
+    )
+    active_NE = state.weights.active_NE.at[r - 1].set(0)
+    weights = state.weights.with_params(params).replace(active_NE=active_NE)
+    return state.replace(weights=weights, night=None)
+
+
 def most_similar_pair(cosine_EE: Array) -> Array:
   """Returns the two different slots of largest cosine, lower first, `[2]`."""
   E = cosine_EE.shape[0]
@@ -168,3 +202,15 @@ def merge_settings(night: settings_lib.Settings) -> settings_lib.Settings:
     ),
     imitation=dataclasses.replace(night.imitation, alpha=1.0),
   )
+
+
+def absorption_settings(
+  night: settings_lib.Settings,
+) -> settings_lib.Settings:
+  """Returns the settings of an absorption.
+
+  Args:
+    night: settings of a consolidation, see `merge_settings`.
+  """
+  settings = merge_settings(night)
+  return dataclasses.replace(settings, into=settings_lib.BASE)
