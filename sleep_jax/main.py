@@ -31,6 +31,12 @@ _ACCEPT_RATES = flags.DEFINE_bool(
   'accept_changed_rates', False, 'Continue with learning rates, warm-ups or '
   'clips other than those of the work directory, from the last checkpoint on.',
 )  # fmt: skip
+_WATCH = flags.DEFINE_string(
+  'watch', '', 'Folder in which each new file is a day, followed by its nights.'
+)
+_WATCH_EVERY = flags.DEFINE_float(
+  'watch_every', 30, 'Seconds between two looks at --watch; 0: one look.', 0
+)
 _PROFILE = flags.DEFINE_integer(
   'profile', 0, 'Traces so many wake steps, and rounds of a night, into '
   'profile/ of the work directory; view them with xprof or Perfetto.', 0,
@@ -112,23 +118,30 @@ def _out_of_memory(error: Exception) -> errors.OutOfMemoryError:
 
 def _run(stop):
   from sleep_jax.report import report
-  from sleep_jax.runs import study
+  from sleep_jax.runs import study, watching
   from sleep_jax.runtime import host_memory, processes
-  from sleep_jax.storage import compile_cache
+  from sleep_jax.storage import compile_cache, workdir
 
   config = _CONFIG.value
   host_memory.return_freed_blocks()
   compile_cache.start(config.compile_cache)
-  made = study.Study(
-    config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
-    profile=_PROFILE.value, accept_changed_days=_ACCEPT.value,
-    accept_changed_rates=_ACCEPT_RATES.value,
-  )  # fmt: skip
-  runs = made.run()
-  if processes.is_first():
-    print(report.table(runs))
-    # As the user gave it.
-    print(f'report: {_WORKDIR.value.rstrip("/")}/report.html')
+
+  def learn(days=None):
+    made = study.Study(
+      config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
+      profile=_PROFILE.value, accept_changed_days=_ACCEPT.value,
+      accept_changed_rates=_ACCEPT_RATES.value, days=days,
+    )  # fmt: skip
+    runs = made.run()
+    if processes.is_first():
+      print(report.table(runs), flush=True)
+      print(f'report: {_WORKDIR.value.rstrip("/")}/report.html', flush=True)
+
+  if not _WATCH.value:
+    return learn()
+  record = workdir.path(_WORKDIR.value) / watching.FILE
+  watch = watching.Watch(_WATCH.value, record, learn)
+  watch.run(_WATCH_EVERY.value, stop)
 
 
 if __name__ == '__main__':
