@@ -1,7 +1,8 @@
-"""Does everything run? Sleep and tuned fine-tuning, three nights, in minutes.
+"""Does everything run? Sleep and tuned fine-tuning, four days, in minutes.
 
-Uses a small `facts` dataset. `bash launch/smoke.sh` also installs the
-environment and reports run time and memory.
+A small `facts` dataset, and a chain of three levels with fan-out 2, so that two
+of the four nights hand experts over to the slowest level. `bash
+launch/smoke.sh` also installs the environment and reports run time and memory.
 
     sleep-jax run --config=smoke --workdir=runs/smoke
 
@@ -9,16 +10,29 @@ Results: docs/results/smoke/.
 """
 
 from configs import base
+from sleep_jax.schedule import chain
 
 
 def get_config():
   c = base.get_config()
   c.name = 'smoke'
   c.strategies = ('sleep', 'sft')
-  c.data.settings = dict(num_pretrain=60, num_days=3, people_per_day=12)
+  c.data.settings = dict(num_pretrain=60, num_days=4, people_per_day=6)
+  c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
   c.pretrain.steps = 800
   c.pretrain.optimizer.decay_steps = 800
-  c.wake.steps = 60
+  c.levels = chain.make(
+    hidden=192,
+    ranks=(128, 192),
+    fan_out=2,
+    last_slots=2,
+    nights=({}, dict(num_updates=240)),
+  )
+  c.wake.steps = 80
+  # What was known stays, for whoever asks in the evening.
+  c.wake.kl_penalty.weight = 0.2
   c.tune.experiences = 2
   c.consolidate.num_updates = 200
+  old, day = c.consolidate.teachers
+  c.consolidate.teachers = (old | dict(draws=256), day | dict(draws=64))
   return c
