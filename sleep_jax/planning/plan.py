@@ -55,6 +55,7 @@ def plan(
     run_shape,
     work,
   )
+  from sleep_jax.runs import schedule_text
   from sleep_jax.runtime import sharding
   from sleep_jax.sleep import sender_settings
 
@@ -130,6 +131,7 @@ def plan(
     'programs': {},
     'too_much': [],
     'uneven': shape.uneven_rows(),
+    'holds': schedule_text.days_held(plain, model.levels),
     'initial_model': sum(count(run.initial_model.weights).values()),
   }
   for name, (state, needed, parts, lower) in rows.items():

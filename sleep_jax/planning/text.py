@@ -21,6 +21,7 @@ def format_plan(found: dict[str, Any]) -> str:
     f'{found["name"]} on {found["topology"]}: {found["devices"]}; {mesh}',
     f'parameters: {parameters} (core in {found["dtype"]})',
     f'a wake step processes {found["rows"]} rows of {found["context"]} tokens',
+    *([found['holds']] if found.get('holds') else []),
     '',
     _row('GiB per device', programs),
   ]

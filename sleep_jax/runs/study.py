@@ -32,14 +32,14 @@ from sleep_jax.runs import (
   results,
   rewinding,
   run_factory,
+  schedule_text,
   stdin_days,
   study_days,
   tuning,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
-from sleep_jax.schedule import capacity, events
-from sleep_jax.schedule import checks as schedule_checks
+from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.storage import lock, provenance, workdir
 
@@ -114,7 +114,6 @@ class Study:
       profile=profiling.Profile(str(self._own / 'profile'), profile),
       folder=self.folder, own_folder=self._own, programs=programs,
     )  # fmt: skip
-    schedule_checks.check_periods(self._factory.levels)
     self._days = study_days.StudyDays(
       config, self.folder, self._factory, accept=accept_changed_days,
       restore_cycle=restore_cycle, days=days,
@@ -197,8 +196,8 @@ class Study:
         self._factory.programs(strategy, made).check(initial_model)
     self._reading = self._describe_reading(made, steps)
     self._notice = self._export_notice(made)
-    fullest = max(schedules, key=capacity.most_experts)
-    return '\n'.join([capacity.describe(fullest), *self._reading])
+    text = schedule_text.describe(self._plain, self._factory.levels, schedules)
+    return '\n'.join([text, *self._reading])
 
   def _export_notice(self, made: Inputs) -> str:
     """Returns why a pretrained model will have no exact export, or ''."""

@@ -87,3 +87,20 @@ def days_held(levels: Sequence[config.Level]) -> int:
   if len(levels) < 2:
     return 0
   return config.days_of(levels[-2].sleep_period) * levels[-1].slots
+
+
+def describe(levels: Sequence[config.Level], full: str) -> str:
+  """Returns how many days fit, and what happens then; '' if days do not count.
+
+  Args:
+    levels: fastest first.
+    full: of the slowest level, see `sleep.settings.Settings`.
+  """
+  days = days_held(levels)
+  if not days:
+    return ''
+  then = {
+    'absorb': 'then that level absorbs it, and it fills again',
+    'merge': 'then two of its experts are merged before each further one',
+  }.get(full, 'and no more fit')
+  return f'the bank of the slowest level is full after {days} days, {then}'
