@@ -87,10 +87,12 @@ class Rehearsal(phase.SleepPhase):
     """
     if not teacher.writes:
       own = self.settings.of_teacher(teacher)
-      return None, buffer.draw_own_texts(
+      drawn = buffer.draw_own_texts(
         state.replay[buffer.OWN_TEXTS], draw_key, num=teacher.draws,
         max_length=own.max_length, max_new=own.max_new,
       )  # fmt: skip
+      dtype = state.weights.params['embed'].dtype  # Of the computation.
+      return None, drawn.replace(states_BGD=drawn.states_BGD.astype(dtype))
     prompts = self._draw_prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
     new = self._sample(weights, prompts, write_key, teacher, keep_states=True)
