@@ -172,13 +172,13 @@ def apply(
     act: activation.
   """
   E, D, R = bank['A'].shape
-  bank = {n: bank[n].astype(x_BTD.dtype) for n in bank if n in 'AUB'}
   wide = lambda x_EDR: x_EDR.transpose(1, 0, 2).reshape(D, E * R)
-  gate = x_BTD @ wide(bank['A'])
-  up = x_BTD @ wide(bank['U']) if 'U' in bank else gate
+  gate = layers.product(x_BTD, wide(bank['A']))
+  up = layers.product(x_BTD, wide(bank['U'])) if 'U' in bank else gate
   u = (up * layers.activation(act)(gate)).reshape(*x_BTD.shape[:2], E, R)
   u = u * gates_BTE.astype(x_BTD.dtype)[..., None]
-  return u.reshape(*x_BTD.shape[:2], E * R) @ bank['B'].reshape(E * R, D)
+  u = u.reshape(*x_BTD.shape[:2], E * R)
+  return layers.product(u, bank['B'].reshape(E * R, D))
 
 
 def _apply_active(x_BTD, bank, gates_BTE, active_E, act):

@@ -65,3 +65,30 @@ def test_an_added_level_starts_as_zero_and_has_gradients():
   loss = lambda p: jnp.sum(mlp.apply(p, x) * x)
   assert not np.asarray(mlp.apply(params, x)).any()
   assert np.asarray(jax.grad(loss)(params)['params']['down']).any()
+
+
+def test_a_16_bit_product_is_the_f32_product_of_its_inputs_rounded_once():
+  random = np.random.default_rng(0)
+  x, w, weight = (
+    jnp.asarray(random.normal(size=shape), jnp.float32)
+    for shape in ((3, 5, 32), (32, 16), (3, 5, 16))
+  )
+  low = x.astype(jnp.bfloat16)
+  exact = low.astype(jnp.float32), w.astype(jnp.bfloat16).astype(jnp.float32)
+
+  def loss(x, w):
+    y = layers.product(x, w)
+    return jnp.sum(y.astype(jnp.float32) * weight), y
+
+  found = jax.value_and_grad(loss, (0, 1), has_aux=True)(low, w)
+  expected = jax.value_and_grad(loss, (0, 1), has_aux=True)(*exact)
+  (_, y), (dx, dw) = found
+  assert (y.dtype, dx.dtype, dw.dtype) == (jnp.bfloat16,) * 2 + (jnp.float32,)
+  rounded = expected[0][1].astype(jnp.bfloat16)
+  np.testing.assert_array_equal(
+    y.astype(jnp.float32), rounded.astype(jnp.float32)
+  )
+  # The incoming gradient is rounded too.
+  for a, b in zip((dx, dw), expected[1], strict=True):
+    np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.05)
+  assert layers.product(x, w).dtype == jnp.float32
