@@ -17,6 +17,9 @@ def get_config():
   c = banks.get_config()
   c.name = 'lifetime'
   c.data.settings.num_days = 100
+  c.wake.steps = 60
+  # What was known stays, for whoever asks in the evening.
+  c.wake.kl_penalty.weight = 0.2
   c.consolidate.full = 'error'
   c.consolidate.num_updates = 240
   # A slow level carries the days of a whole bank, and needs a longer night.
