@@ -283,6 +283,7 @@ class Model(Protocol):
   map_expert_outputs: Callable
   logits: Callable
   head: Callable
+  head_factor: Callable
   prefill: Callable
   decode: Callable
 

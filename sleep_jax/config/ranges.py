@@ -166,7 +166,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'attention_cap': NOT_NEGATIVE, 'logit_cap': NOT_NEGATIVE,
     'window': _count(0), 'local[*]': FLAG, 'rotated[*]': FLAG,
     'local_theta': NOT_NEGATIVE, 'unroll': _count(1), 'looped': FLAG,
-    'remat': TEXT,
+    'remat': TEXT, 'products': TEXT,
   },
   'levels[*]': {
     'hidden': _count(1), 'slots': _count(0), 'rank': _count(0),

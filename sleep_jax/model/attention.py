@@ -55,7 +55,7 @@ class Attention(nn.Module):
       kernel = self.param(
         name, layers.matrix_init, (width, num_heads * c.head_size)
       )
-      x_BTF = layers.linear(self, x_BTD, name, kernel)
+      x_BTF = layers.linear(self, x_BTD, name, kernel, products=c.products)
       if c.qkv_bias:
         bias = self.param(
           f'{name}_bias', nn.initializers.zeros, (num_heads * c.head_size,)
@@ -159,7 +159,8 @@ class Attention(nn.Module):
   def _project_out(self, y_BTHK, out):
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)
     kernel, bias = out
-    y_BTD = layers.linear(self, y_BTF, 'out', kernel)
+    products = self.config.products
+    y_BTD = layers.linear(self, y_BTF, 'out', kernel, products=products)
     if bias is not None:
       y_BTD = y_BTD + layers.match_rank(bias, y_BTD)
     return self.post_norm(y_BTD) if self.config.post_norms else y_BTD

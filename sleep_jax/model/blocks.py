@@ -12,11 +12,14 @@ from flax import traverse_util
 from sleep_jax import types
 from sleep_jax.model import attention as attention_lib
 from sleep_jax.model import config as config_lib
-from sleep_jax.model import continuum_memory
+from sleep_jax.model import continuum_memory, layers
 
 _POLICIES = {  # By `config.Model.remat`.
   'full': jax.checkpoint_policies.nothing_saveable,
-  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'dots': jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names(layers.ROUNDED),
+  ),
 }
 
 

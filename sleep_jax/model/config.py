@@ -24,7 +24,8 @@ ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 REMATS = ('none', 'full', 'dots')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
 # Fields of `Model` that select how it is computed. They change only rounding.
-EXECUTION_FIELDS = ('attention', 'unroll', 'looped', 'remat')
+EXECUTION_FIELDS = ('attention', 'unroll', 'looped', 'remat', 'products')
+PRODUCTS = ('float32', 'bfloat16')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,8 @@ class Model:
     unroll: layers per step of the compiled loop over layers.
     looped: whether decoding also loops over layers. It is slower on a CPU, but
       a deep model compiles in a fraction of the time.
+    products: 'float32', or 'bfloat16': factors of matrix products are rounded
+      to 16 bits and summed in f32; weights and activations stay as they are.
     remat: what the backward pass recomputes: 'none', 'full' (everything but the
       inputs of blocks) or 'dots' (everything but matrix products).
   """
@@ -174,6 +177,7 @@ class Model:
   rotated: tuple[bool, ...] = ()
   unroll: int = 1
   looped: bool = False
+  products: str = 'float32'
   remat: str = 'none'
 
   @property
@@ -266,6 +270,7 @@ def make(
     ('arrangement', config.arrangement, ARRANGEMENTS),
     ('act', config.act, ACTS),
     ('remat', config.remat, REMATS),
+    ('products', config.products, PRODUCTS),
     ('attention', config.attention, ATTENTIONS),
   ):
     if value not in allowed:

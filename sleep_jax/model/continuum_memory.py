@@ -51,6 +51,7 @@ class Level(nn.Module):
         self.config.gate_bias,
         self.config.act,
         self.config.gated_experts,
+        self.config.products,
       )
 
   def _has_pre_norm(self, slowest):
@@ -83,7 +84,9 @@ class Base(nn.Module):
     c = self.config
     if self.pre_norm:
       x_BTD = layers.RMSNorm(c.norm_eps, c.norm_offset, name='norm')(x_BTD)
-    mlp = layers.SwiGLU(self.hidden, self.zero_out, c.act, name='mlp')
+    mlp = layers.SwiGLU(
+      self.hidden, self.zero_out, c.act, c.products, name='mlp'
+    )
     return mlp(x_BTD), x_BTD
 
 

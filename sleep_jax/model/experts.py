@@ -47,6 +47,7 @@ class ExpertBank(nn.Module):
     rank: hidden size of one expert.
     router, spread, top_k, gate_bias, act: see `config.Model`.
     gated: `gated_experts` of `config.Model`.
+    products: see `layers.product`.
   """
 
   slots: int
@@ -57,6 +58,7 @@ class ExpertBank(nn.Module):
   gate_bias: float
   act: str = 'silu'
   gated: bool = False
+  products: str = layers.FLOAT32
 
   @nn.compact
   def __call__(
@@ -84,13 +86,14 @@ class ExpertBank(nn.Module):
     if opened_BE is not None:
       open_BE = (opened_BE > 0) & (active_E > 0)[None]
       gates_BTE = jnp.where(open_BE[:, None], 1.0, gates_BTE)
-    y_BTD = _apply_active(x_BTD, bank, gates_BTE, active_E, self.act)
+    how = dict(act=self.act, products=self.products)
+    y_BTD = _apply_active(x_BTD, bank, gates_BTE, active_E, **how)
     if fresh is not None:
       one = {name: leaf[None] for name, leaf in fresh.items()}
       # Its gate is independent, also under softmax, until it is committed.
       logits_BT1 = _router_logits(x_BTD, one, self.router, self.spread)
       gates_BT1 = _independent_gates(logits_BT1, self.router)
-      y_BTD = y_BTD + apply(x_BTD, one, gates_BT1, act=self.act)
+      y_BTD = y_BTD + apply(x_BTD, one, gates_BT1, **how)
     return y_BTD
 
 
@@ -158,7 +161,12 @@ def select(
 
 
 def apply(
-  x_BTD: Array, bank: types.Params, gates_BTE: Array, *, act: str = 'silu'
+  x_BTD: Array,
+  bank: types.Params,
+  gates_BTE: Array,
+  *,
+  act: str = 'silu',
+  products: str = layers.FLOAT32,
 ) -> Array:
   """Returns the gated sum of all experts, `[B, T, D]`.
 
@@ -170,24 +178,26 @@ def apply(
     bank: arrays by name, with a leading slot axis.
     gates_BTE: see `gates`.
     act: activation.
+    products: see `layers.product`.
   """
   E, D, R = bank['A'].shape
+  product = functools.partial(layers.product, products=products)
   wide = lambda x_EDR: x_EDR.transpose(1, 0, 2).reshape(D, E * R)
-  gate = layers.product(x_BTD, wide(bank['A']))
-  up = layers.product(x_BTD, wide(bank['U'])) if 'U' in bank else gate
+  gate = product(x_BTD, wide(bank['A']))
+  up = product(x_BTD, wide(bank['U'])) if 'U' in bank else gate
   u = (up * layers.activation(act)(gate)).reshape(*x_BTD.shape[:2], E, R)
   u = u * gates_BTE.astype(x_BTD.dtype)[..., None]
   u = u.reshape(*x_BTD.shape[:2], E * R)
-  return layers.product(u, bank['B'].reshape(E * R, D))
+  return product(u, bank['B'].reshape(E * R, D))
 
 
-def _apply_active(x_BTD, bank, gates_BTE, active_E, act):
+def _apply_active(x_BTD, bank, gates_BTE, active_E, **how):
   """Computes `apply`, but skips groups of slots in which none is active."""
   y_BTD = jnp.zeros_like(x_BTD)
   for start in range(0, len(active_E), _GROUP_SIZE):
     group = slice(start, start + _GROUP_SIZE)
     y_BTD += jax.lax.cond(
-      jnp.any(active_E[group] > 0), functools.partial(apply, act=act),
+      jnp.any(active_E[group] > 0), functools.partial(apply, **how),
       lambda x, *_: jnp.zeros_like(x),
       x_BTD, {n: bank[n][group] for n in bank if n in 'AUB'},
       gates_BTE[..., group],

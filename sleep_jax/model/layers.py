@@ -3,16 +3,20 @@
 References: RMSNorm 1910.07467, SwiGLU 2002.05202.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import ad_checkpoint
 
 from sleep_jax import types
 
 Array = types.Array
+FLOAT32, BFLOAT16 = 'float32', 'bfloat16'
+ROUNDED = 'rounded_product'  # Name for policies of `jax.checkpoint`.
 # Flax evaluates the shape of each parameter at every use. Jit traces it once.
 matrix_init = jax.jit(nn.initializers.lecun_normal(), static_argnums=1)
 
@@ -51,11 +55,13 @@ class SwiGLU(nn.Module):
     hidden: hidden size.
     zero_out: whether `down` is initialized to zero.
     act: see `activation`.
+    products: see `product`.
   """
 
   hidden: int
   zero_out: bool = False
   act: str = 'silu'
+  products: str = FLOAT32
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -64,18 +70,28 @@ class SwiGLU(nn.Module):
     gate = self.param('gate', matrix_init, (width, self.hidden))
     up = self.param('up', matrix_init, (width, self.hidden))
     down = self.param('down', out_init, (self.hidden, width))
-    hidden = activation(self.act)(linear(self, x, 'gate', gate))
-    hidden = hidden * linear(self, x, 'up', up)
-    return linear(self, hidden, 'down', down)
+    read = functools.partial(linear, self, products=self.products)
+    hidden = activation(self.act)(read(x, 'gate', gate))
+    hidden = hidden * read(x, 'up', up)
+    return read(hidden, 'down', down)
 
 
-def linear(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
+def linear(
+  module: nn.Module, x: Array, name: str, kernel: Array, *, products: str
+) -> Array:
   """Returns `x W` plus the output of the adapter of that matrix, if any.
 
   Computes in the dtype of `x`. Trained parameters are stored in f32 whatever
   the dtype of the computation.
+
+  Args:
+    module: which has the matrix.
+    x: input, `[..., D]`.
+    name: of the matrix.
+    kernel: W, `[D, F]`.
+    products: see `product`.
   """
-  y = product(x, kernel)
+  y = product(x, kernel, products)
   if module.has_variable('adapter', name):
     adapter: Any = module.get_variable('adapter', name)
     a, b = adapter['a'].astype(x.dtype), adapter['b'].astype(x.dtype)
@@ -83,41 +99,49 @@ def linear(module: nn.Module, x: Array, name: str, kernel: Array) -> Array:
   return y
 
 
-def product(x: Array, kernel: Array) -> Array:
+def product(x: Array, kernel: Array, products: str = FLOAT32) -> Array:
   """Returns `x W` in the dtype of `x`.
 
-  Products of 16-bit numbers are summed in f32, also in the gradients. A CPU
-  with 16-bit products is then twice as fast as in f32; without the sums it
-  would convert to f32 first, and be as slow.
+  Args:
+    x: input, `[..., D]`.
+    kernel: W, `[D, F]`.
+    products: 'float32', or 'bfloat16', which rounds both factors first. Sums
+      are in f32 in either case, also in the gradients. A CPU with 16-bit
+      products is then twice as fast, and a TPU several times.
   """
-  return x @ kernel if x.dtype == jnp.float32 else _product_16(x, kernel)
+  # With one token per row, rounding W takes longer than it saves.
+  is_row = x.ndim < 3 or x.shape[1] > 1
+  if x.dtype == jnp.float32 and not (products == BFLOAT16 and is_row):
+    return x @ kernel
+  # Named, because a policy of `jax.checkpoint` does not see the product inside.
+  return ad_checkpoint.checkpoint_name(_rounded_product(x, kernel), ROUNDED)
 
 
 @jax.custom_vjp
-def _product_16(x: Array, kernel: Array) -> Array:
-  return _sum_products(x, kernel.astype(x.dtype), x.ndim - 1, 0).astype(x.dtype)
+def _rounded_product(x: Array, kernel: Array) -> Array:
+  return _sum_products(x, kernel, x.ndim - 1, 0).astype(x.dtype)
 
 
-def _product_16_forward(x, kernel):
-  return _product_16(x, kernel), (x, kernel)
+def _rounded_forward(x, kernel):
+  return _rounded_product(x, kernel), (x, kernel)
 
 
-def _product_16_backward(residuals, dy):
+def _rounded_backward(residuals, dy):
   x, kernel = residuals
-  dx = _sum_products(dy, kernel.astype(x.dtype), x.ndim - 1, 1)
+  dx = _sum_products(dy, kernel, x.ndim - 1, 1)
   flat = lambda v: v.reshape(-1, v.shape[-1])
   dkernel = _sum_products(flat(x), flat(dy), 0, 0)
   return dx.astype(x.dtype), dkernel.astype(kernel.dtype)
 
 
-_product_16.defvjp(_product_16_forward, _product_16_backward)
+_rounded_product.defvjp(_rounded_forward, _rounded_backward)
 
 
 def _sum_products(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
-  """Returns the product of two arrays over an axis of each, summed in f32."""
+  """Returns the product of two arrays, rounded to 16 bits, over an axis."""
   return jax.lax.dot_general(
-    a, b, (((a_axis,), (b_axis,)), ((), ())),
-    preferred_element_type=jnp.float32,
+    a.astype(jnp.bfloat16), b.astype(jnp.bfloat16),
+    (((a_axis,), (b_axis,)), ((), ())), preferred_element_type=jnp.float32,
   )  # fmt: skip
 
 

@@ -156,15 +156,25 @@ class Transformer:
 
   def logits(self, weights: types.Weights, states: Array) -> Array:
     """Returns logits `[..., V]` of final states `[..., D]`, f32."""
-    logits = jnp.dot(
-      states, self.head(weights).T, preferred_element_type=jnp.float32
-    )
+    head_VD = self.head(weights)
+    if self.config.products == layers.BFLOAT16:
+      logits = layers.product(states, head_VD.T, layers.BFLOAT16)
+      logits = logits.astype(jnp.float32)
+    else:
+      logits = jnp.dot(states, head_VD.T, preferred_element_type=jnp.float32)
     return attention_kernels.soft_cap(logits, self.config.logit_cap)
 
   def head(self, weights: types.Weights) -> Array:
     """Returns the head, `[V, D]`. Logits are `soft_cap(states @ head.T)`."""
     params, tied = weights.params, self.config.tied
     return self.place('head', params['embed'] if tied else params['head'].T)
+
+  def head_factor(self, weights: types.Weights) -> Array:
+    """Returns `head`, rounded as the factors of matrix products are."""
+    head_VD = self.head(weights)
+    if self.config.products == layers.BFLOAT16:
+      return head_VD.astype(jnp.bfloat16)
+    return head_VD
 
   def prefill(
     self,

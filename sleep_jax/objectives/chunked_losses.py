@@ -190,7 +190,10 @@ def _block(settings, student_ND, teacher_ND, teacher_VD, student_VD):
     ]
     logits = [
       attention_kernels.soft_cap(
-        jnp.dot(x, head.T, preferred_element_type=jnp.float32), cap
+        jnp.dot(
+          x.astype(head.dtype), head.T, preferred_element_type=jnp.float32
+        ),
+        cap,
       )
       for x, head in zip((teacher_ND, student_ND), heads, strict=True)
     ]

@@ -165,8 +165,9 @@ class Seeding(rehearsal.Rehearsal):
     """
     s = self.settings
     value_N = chunked_losses.divergence(
-      _flatten(teacher_BGD), _flatten(student_BGD), self.model.head(teacher),
-      self.model.head(student), beta=s.beta, tokens=s.block_tokens,
+      _flatten(teacher_BGD), _flatten(student_BGD),
+      self.model.head_factor(teacher), self.model.head_factor(student),
+      beta=s.beta, tokens=s.block_tokens,
       vocab_block=s.block_vocab, cap=self.model.config.logit_cap,
       place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip

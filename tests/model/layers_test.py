@@ -91,4 +91,10 @@ def test_a_16_bit_product_is_the_f32_product_of_its_inputs_rounded_once():
   # The incoming gradient is rounded too.
   for a, b in zip((dx, dw), expected[1], strict=True):
     np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.05)
+  # In f32, factors are rounded only if that is asked for, and sums are not.
   assert layers.product(x, w).dtype == jnp.float32
+  np.testing.assert_array_equal(layers.product(x, w), x @ w)
+  np.testing.assert_allclose(
+    layers.product(low.astype(jnp.float32), w, 'bfloat16'),
+    expected[0][1], rtol=1e-5, atol=1e-5,
+  )  # fmt: skip

@@ -319,3 +319,25 @@ def test_recorded_inputs_reproduce_the_output_of_the_bank():
     assert not np.asarray(gates[..., 0]).any()  # Slot 0 is inactive.
   assert x_LBTD.shape == (testing.LAYERS, 8, 10, testing.WIDTH)
   assert c.num_layers_of(3) == testing.LAYERS
+
+
+def test_rounded_products_change_logits_and_gradients_by_rounding_only():
+  tokens = jnp.asarray(np.random.default_rng(0).integers(3, 32, (3, 9)))
+  found = {}
+  for products in ('float32', 'bfloat16'):
+    model = testing.tiny(products=products)
+    weights = testing.weights(model, 0)
+
+    def loss(params, model=model, weights=weights):
+      inputs = types.model_inputs(tokens, jnp.full((3,), 9))
+      logits = model.forward(weights.with_params(params), *inputs)
+      return jnp.sum(jax.nn.logsumexp(logits, -1)), logits
+
+    assert all(x.dtype == jnp.float32 for x in weights.params.values())
+    found[products] = jax.grad(loss, has_aux=True)(weights.params)
+  for a, b in zip(*map(jax.tree.leaves, found.values()), strict=True):
+    assert a.dtype == b.dtype == jnp.float32
+    scale = float(jnp.abs(a).max()) + 1e-6
+    np.testing.assert_allclose(a / scale, b / scale, atol=0.05)
+  logits = [x[1] for x in found.values()]
+  assert 0 < float(jnp.abs(logits[0] - logits[1]).max()) < 0.1
