@@ -29,6 +29,8 @@ def get_config():
   c.model.update(arrangement='independent', router='always')
   # `looped` and `remat` halve the memory, and compile in seconds.
   c.model.update(gated_experts=True, unroll=1, looped=True, remat='dots')
+  # Matrix products of 16-bit factors take 0.6 of the time on a CPU with them.
+  c.model.products = 'bfloat16'
   fast, own = c.levels
   c.levels = (fast | dict(hidden=64), own | dict(rank=64, slots=16))
   # Facts are learned best in the first half of the blocks, at a high rate.
@@ -41,11 +43,11 @@ def get_config():
   first |= dict(max_length=96, max_new=95)
   c.wake.kl_penalty.update(weight=4.0, sequences=3, **first)
   c.wake.micro_batches = 3  # Each with a row of the day and an own text.
-  short = dict(sequences=8, draws=96, max_length=64, max_new=32)
+  short = dict(sequences=8, draws=64, max_length=64, max_new=32)
   c.consolidate.teachers = (
     dict(teacher='anchor', prompts='old', skip_repeated=True) | short,
     dict(teacher='next', prompts='day') | short,
-    dict(sequences=6) | first,
+    dict(sequences=4) | first,
   )
   c.consolidate.update(start='sender', full='merge')
   c.consolidate.update(num_updates=24, updates_per_round=24)
