@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from sleep_jax.runs import context
+from sleep_jax.runs import context, expert_history
 from tests import testing, tiny_study
 
 PERIODS = (1, 'experience'), ('infinite', '2 days')
@@ -54,6 +54,17 @@ def test_the_slow_level_learned_from_the_experts_of_the_bank(study, run):
   assert (np.abs(changed).max((0, 2, 3)) > 0).tolist() == [True] * 2 + [
     False
   ] * (changed.shape[1] - 2)
+
+
+def test_the_history_follows_nights_through_the_handovers(run):
+  history = run[1]['ledger']
+  assert expert_history.holders(history) == {
+    (3, 0): [1, 2, 3],
+    (3, 1): [4, 5, 6],
+  }
+  assert expert_history.num_experts(history, 3) == (0, 0, 2)
+  place, warning = expert_history.expert_to_forget(history, 2)
+  assert place == (3, 0) and 'with nights [1, 3]' in warning
 
 
 def test_an_interrupted_chain_ends_like_an_unbroken_one(study, run, tmp_path):
