@@ -19,8 +19,8 @@ def get_config():
   c.strategies = ('sleep', 'sft')
   c.data.settings = dict(num_pretrain=60, num_days=4, people_per_day=6)
   c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
-  c.pretrain.steps = 800
-  c.pretrain.optimizer.decay_steps = 800
+  c.pretrain.steps = 700
+  c.pretrain.optimizer.decay_steps = 700
   c.levels = chain.make(
     hidden=192,
     ranks=(128, 192),
@@ -31,8 +31,8 @@ def get_config():
   c.wake.steps = 80
   # What was known stays, for whoever asks in the evening.
   c.wake.kl_penalty.weight = 0.2
-  c.tune.experiences = 2
-  c.consolidate.num_updates = 200
+  c.tune.experiences = 1
+  c.consolidate.num_updates = 180
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old | dict(draws=256), day | dict(draws=64))
   return c
