@@ -54,7 +54,7 @@ def handovers(rows: Sequence[Row], found: dict[int, dict[str, float]]):
     if row['kind'] != 'night' or row.get('phase') == 'merge':
       continue
     sender, day = row['sender'], row['experience']
-    if sender > 1 and day - 1 in found:
+    if sender > 1 and {day - 1, day} <= {*found}:
       carried = range(last.get(sender, 0) + 1, day)
       before, after = (
         statistics.mean(found[at][str(d)] for d in carried)
