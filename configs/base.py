@@ -84,6 +84,16 @@ def get_config() -> ml_collections.ConfigDict:
       weight_decay=0.01,
     ),
   )
+  penalty = dict(
+    weight=0.0,  # Of the divergence (nats per token) in the loss.
+    teacher='anchor',  # Or 'first': the initial model.
+    prompts='old',  # Or 'own_texts', of 'first'.
+    sequences=64,  # Rehearsals read per wake step.
+    draws=1024,  # Rehearsals written per waking.
+    bos_share=0.15,  # Share of prompts that are BOS alone.
+    cut_share=0.5,  # Share of prompts cut at a random position.
+    template_share=0.5,  # Share of prompts that use a template.
+  )
   c.wake = dict(
     steps=120,  # Wake steps per experience,
     epochs=0.0,  # or, above 0, passes over its rows, which replace `steps`.
@@ -95,16 +105,8 @@ def get_config() -> ml_collections.ConfigDict:
     depth=(0.0, 1.0),
     # KL penalty to the anchor on rehearsals that the anchor wrote when the
     # level last woke. Weight 0 turns it off.
-    kl_penalty=dict(
-      weight=0.0,  # Of the divergence (nats per token) in the loss.
-      teacher='anchor',  # Or 'first': the initial model.
-      prompts='old',  # Or 'own_texts', of 'first'.
-      sequences=64,  # Rehearsals read per wake step.
-      draws=1024,  # Rehearsals written per waking.
-      bos_share=0.15,  # Share of prompts that are BOS alone.
-      cut_share=0.5,  # Share of prompts cut at a random position.
-      template_share=0.5,  # Share of prompts that use a template.
-    ),
+    kl_penalty=penalty,
+    second_kl_penalty=dict(penalty),  # With another teacher, or other prompts.
   )
   # For strategies that train all weights: the rate of 'joint'.
   c.fine_tune = dict(learning_rate=1e-3)

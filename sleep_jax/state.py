@@ -124,7 +124,8 @@ class State(struct.PyTreeNode):
       config asks for it.
     row_buffer: stored rows of the replay baseline (`replay.row_buffer`), else
       None.
-    kl_penalty: rehearsals of the anchor for the KL penalty awake, or None.
+    kl_penalty, second_kl_penalty: rehearsals for the KL penalties awake, or
+      None.
     night: the night in progress, or None.
   """
 
@@ -140,6 +141,7 @@ class State(struct.PyTreeNode):
   average: dict[str, types.Params] = struct.field(default_factory=dict)
   row_buffer: Any = None
   kl_penalty: types.Rollout | None = None
+  second_kl_penalty: types.Rollout | None = None
   night: Night | None = None
 
 

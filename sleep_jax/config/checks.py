@@ -61,8 +61,9 @@ def check(config: Mapping[str, Any]) -> None:
   taught = [*config['consolidate']['teachers']]
   for level in config['levels']:
     taught += (level.get(schema.NIGHT) or {}).get('teachers', [])
-  if config['wake']['kl_penalty']['weight']:
-    taught.append(config['wake']['kl_penalty'])
+  for name in ('kl_penalty', 'second_kl_penalty'):
+    if config['wake'].get(name, {}).get('weight'):
+      taught.append(config['wake'][name])
   if not config['replay'].get('own_texts', 0) and any(
     teacher.get('teacher') == 'first' for teacher in taught
   ):

@@ -111,6 +111,9 @@ _ADAPTER = {
   'rank': _count(1), 'alpha': POSITIVE, 'targets[*]': TEXT,
   'steps': _count(1), 'batch': _count(1), 'learning_rate': RATE,
 }  # fmt: skip
+_PENALTY = {
+  'weight': NOT_NEGATIVE, 'teacher': TEXT, 'prompts': TEXT, **_TEACHER,
+}  # fmt: skip
 _NIGHT = {
   'num_updates': _count(1), 'micro_batches': _count(1),
   'updates_per_round': _count(1), 'priority': NOT_NEGATIVE,
@@ -191,10 +194,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   # 0: the level is not changed awake, as in configs/documents.py.
   'wake.optimizers[*]': _OPTIMIZER | {'learning_rate': RATE_OR_0},
-  'wake.kl_penalty': {
-    'weight': NOT_NEGATIVE, 'teacher': TEXT, 'prompts': TEXT,
-    **_TEACHER,
-  },
+  'wake.kl_penalty': _PENALTY,
+  'wake.second_kl_penalty': _PENALTY,
   'fine_tune': _OPTIMIZER,
   'lora': {'rank': _count(1), 'targets[*]': TEXT},
   'lora.optimizer': _OPTIMIZER,

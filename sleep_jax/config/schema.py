@@ -27,7 +27,9 @@ DATASETS = {
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.
 # Sections that configs of earlier versions lack.
-OPTIONAL_SECTIONS = ('ability', 'questions', 'adaptive', NIGHT)
+OPTIONAL_SECTIONS = (
+  'ability', 'questions', 'adaptive', 'second_kl_penalty', NIGHT
+)  # fmt: skip
 
 
 def schema(config):
@@ -50,6 +52,10 @@ def schema(config):
     'imitation': _arguments(sleep_settings.Imitation),
     'adaptive': _arguments(sleep_settings.Adaptive),
   }
+  penalty = {
+    'weight': REQUIRED, 'teacher': OPTIONAL, 'prompts': OPTIONAL,
+    **_arguments(sleep_settings.Teacher, but=('teacher', 'prompts')),
+  }  # fmt: skip
   of_teachers = dict.fromkeys(sender_settings.OF_TEACHERS, OPTIONAL)
   data = config.get('data') or {}
   dataset = data.get('dataset')
@@ -87,10 +93,7 @@ def schema(config):
       'final': OPTIONAL,
       'optimizers': [adam],
       'micro_batches': REQUIRED, 'block_tokens': REQUIRED,
-      'kl_penalty': {
-        'weight': REQUIRED, 'teacher': OPTIONAL, 'prompts': OPTIONAL,
-        **_arguments(sleep_settings.Teacher, but=('teacher', 'prompts')),
-      },
+      'kl_penalty': penalty, 'second_kl_penalty': penalty,
     },
     'fine_tune': adam,
     'tune': {'learning_rates': REQUIRED, 'experiences': REQUIRED},

@@ -32,7 +32,7 @@ class StateBuilder:
     senders: levels that sleep; 0 is the context.
     document: maximum tokens of a document that replay stores; 0: none.
     averaged: whether a teacher is the running mean over a day.
-    kl_penalty: the penalty of the wake step, or None.
+    kl_penalties: those of the wake step.
   """
 
   config: Any
@@ -43,7 +43,7 @@ class StateBuilder:
   senders: Sequence[int]
   document: int
   averaged: bool
-  kl_penalty: kl_penalty.AnchorPenalty | None
+  kl_penalties: Sequence[kl_penalty.AnchorPenalty]
 
   def build(
     self,
@@ -99,9 +99,7 @@ class StateBuilder:
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
       replay=replay
       | (jax.tree.map(jnp.copy, age_groups) if self.senders else {}),
-      kl_penalty=None
-      if self.kl_penalty is None
-      else self.kl_penalty.allocate(weights),
+      **{p.name: p.allocate(weights) for p in self.kl_penalties},
       average=copied(sleepers if self.averaged else ()),
       row_buffer=(
         row_buffer.allocate(row_tokens, width=c.data.context)

@@ -182,8 +182,8 @@ class PhasePrograms:
       self.model, self.bos, self.eos, self.shared, dreams, trial_placement
     )
 
-  def kl_penalty(self, nights: Nights) -> kl_penalty.AnchorPenalty | None:
-    """Returns the KL penalty for the fastest level, or None if its weight is 0.
+  def kl_penalties(self, nights: Nights) -> list[kl_penalty.AnchorPenalty]:
+    """Returns the KL penalties for the fastest level whose weight is above 0.
 
     Args:
       nights: consolidations by sender.
@@ -191,30 +191,34 @@ class PhasePrograms:
     Raises:
       ConfigError: a setting is not allowed, or the fastest level never sleeps.
     """
-    settings = self.config.wake.kl_penalty.to_dict()
-    weight = settings.pop('weight')
-    named = dict(teacher='anchor', prompts='old') | settings
-    teacher = sleep_settings.Teacher(**named)
+    found = (self._kl_penalty(name, nights) for name in kl_penalty.NAMES)
+    return [penalty for penalty in found if penalty is not None]
+
+  def _kl_penalty(
+    self, name: str, nights: Nights
+  ) -> kl_penalty.AnchorPenalty | None:
+    """Returns a KL penalty, or None if its weight is 0."""
+    settings = dict(self.config.wake.get(name) or {'weight': 0})
+    weight, place = settings.pop('weight'), f'config.wake.{name}'
     if not weight:
       return None
+    named = dict(teacher='anchor', prompts='old') | settings
+    teacher = sleep_settings.Teacher(**named)
     for field, allowed in (
       ('teacher', ('anchor', 'first')), ('prompts', ('old', 'own_texts'))
     ):  # fmt: skip
       if (found := getattr(teacher, field)) not in allowed:
         raise errors.ConfigError(
-          f'config.wake.kl_penalty.{field} is {found!r}: expected one of '
-          f'{allowed}.'
+          f'{place}.{field} is {found!r}: expected one of {allowed}.'
         )
     if 1 not in nights:
       raise errors.ConfigError(
-        f'config.wake.kl_penalty.weight is {weight}, but the fastest level '
-        'never sleeps, so it has no anchor to stay close to: give levels[0] a '
-        'sleep_period, or set the weight to 0.'
+        f'{place}.weight is {weight}, but the fastest level never sleeps, so '
+        'it has no anchor to stay close to: give levels[0] a sleep_period, or '
+        'set the weight to 0.'
       )
-    settings_checks.check_first(
-      nights[1].settings, teacher, 'config.wake.kl_penalty'
-    )
-    return kl_penalty.AnchorPenalty(nights[1], weight, teacher)
+    settings_checks.check_first(nights[1].settings, teacher, place)
+    return kl_penalty.AnchorPenalty(nights[1], weight, teacher, name)
 
   def _expert_tx(
     self, sender: int, night: sleep_settings.Settings

@@ -28,6 +28,7 @@ from sleep_jax.sleep import (
   settings_checks,
 )
 from sleep_jax.strategies import strategy as strategy_lib
+from sleep_jax.wake import kl_penalty
 
 CONSOLIDATE, MERGE, DREAM = events.CONSOLIDATE, events.MERGE, events.DREAM
 
@@ -93,7 +94,8 @@ class ProgramParts:
     self._dreamings: dict[int, dream_seeding.Dreaming] = {}
     self._dream_templates, self._task = dream_templates, task
     self.dreams = dream_settings.make(**config.dream.to_dict())
-    average_decay, document, penalty = 0.0, 0, None
+    average_decay, document = 0.0, 0
+    penalties: list[kl_penalty.AnchorPenalty] = []
     plain = config.to_dict()
     shared = settings_checks.make_settings(**plain['consolidate'])
     nights = {
@@ -118,7 +120,7 @@ class ProgramParts:
         document = checks.document_length(config)
       if any(night.averaged for night in nights.values()):
         average_decay = shared.average_decay
-      penalty = phases.kl_penalty(self._nights)
+      penalties = phases.kl_penalties(self._nights)
     self._state_builder = initial_state.StateBuilder(
       config,
       levels,
@@ -128,7 +130,7 @@ class ProgramParts:
       self.senders,
       document,
       bool(average_decay),
-      penalty,
+      penalties,
     )
     self._owners = tuple(optimizers.txs)
     self.falls = wake_program.falls(config) and 'core' not in self._owners
@@ -140,7 +142,7 @@ class ProgramParts:
       age_groups=tuple(
         initial_state.replay_capacities(config, levels, strategy)
       ),
-      penalty=None if penalty is None else penalty.loss_fn,
+      penalty=kl_penalty.combine(penalties),
       average_decay=average_decay,
     )
 

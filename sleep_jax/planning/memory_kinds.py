@@ -25,7 +25,7 @@ _KINDS = (
   (r'^sums/', 'gradient sums'),
   (r'^(anchor|average)/', 'anchors'),
   (r'^night/(sender_next|fresh)/', 'what a night proposes'),
-  (r'^night/|^kl_penalty/', 'rehearsals'),
+  (r'^night/|^(second_)?kl_penalty/', 'rehearsals'),
   (r'^(?!weights/params/)', 'replay and counters'),
 )
 # What to change if a kind is too large: one of these.

@@ -109,15 +109,17 @@ def forward_flops(
 
 
 def wake_step(shape: run_shape.RunShape) -> Work:
-  """Returns the work of one wake step, with the rows of its KL penalty."""
+  """Returns the work of one wake step, with the rows of its KL penalties."""
   c, s = shape.config, shape.night
   tokens = shape.day_rows * c.data.context
   micro_batches = c.wake.micro_batches
   step = _training(
     shape, tokens, c.data.context, micro_batches, shape.num_wake_parameters, 1.0
   )
-  penalty = c.wake.kl_penalty
-  if penalty.weight:
+  for name in ('kl_penalty', 'second_kl_penalty'):
+    penalty = c.wake.get(name)
+    if not penalty or not penalty.weight:
+      continue
     length = penalty.get('max_length') or s.max_length
     new_share = (penalty.get('max_new') or s.max_new) / length
     step += _training(

@@ -43,6 +43,10 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   # Work directories of earlier versions have no `epochs`: days are in steps.
   if not found.get('wake', {}).get('epochs'):
     found = workdir.without(found, ('wake.epochs',))
+  if not found.get('consolidate', {}).get('adaptive', {}).get('on'):
+    found = workdir.without(found, ('consolidate.adaptive',))
+  if not found.get('wake', {}).get('second_kl_penalty', {}).get('weight'):
+    found = workdir.without(found, ('wake.second_kl_penalty',))
   ability = found.get('ability', {})
   if not any(ability.get(part) for part in ('text', 'reading', 'prompts')):
     found = workdir.without(found, ('ability',))

@@ -220,9 +220,10 @@ def advice(
   for owner in strategy.owners:
     section = strategy_lib.optimizer_section(owner)
     awake.append(optimizer(f'config.{section}', files.find(config, section)))
-  penalty = config['wake']['kl_penalty']['weight']
-  if penalty and strategy.sleeps:
-    awake.append(f'config.wake.kl_penalty.weight ({penalty:g})')
+  for name in ('kl_penalty', 'second_kl_penalty'):
+    penalty = config['wake'].get(name, {}).get('weight')
+    if penalty and strategy.sleeps:
+      awake.append(f'config.wake.{name}.weight ({penalty:g})')
   rate = None
   night = optimizer('config.expert_optimizer', config['expert_optimizer'])
   imitation = config['consolidate']['imitation']['alpha']

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts
+from sleep_jax.wake import kl_penalty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,11 @@ def without_day(
   return state.replace(
     weights=state.weights.with_params(params),
     replay={n: _without_prompts(g, day) for n, g in state.replay.items()},
-    # It is written anew when the fastest level wakes up.
-    kl_penalty=jax.tree.map(jnp.zeros_like, state.kl_penalty),
+    # They are written anew when the fastest level wakes up.
+    **{
+      name: jax.tree.map(jnp.zeros_like, getattr(state, name))
+      for name in kl_penalty.NAMES
+    },
   )
 
 

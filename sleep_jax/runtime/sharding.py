@@ -44,10 +44,10 @@ RULES: tuple[tuple[str, tuple], ...] = (
   # Rows are written and read by index. No axis shards the rows, so that an
   # access needs no communication; the width is sharded like the model.
   (
-    r'(pools|rollouts|kl_penalty)/(.*/)?states_BGD$',
+    r'(pools|rollouts|(second_)?kl_penalty)/(.*/)?states_BGD$',
     (None, None, mesh_lib.WIDTH),
   ),
-  (r'(pools|rollouts|kl_penalty)/.*', ()),
+  (r'(pools|rollouts|(second_)?kl_penalty)/.*', ()),
   # Values inside a program. Where many tokens are multiplied by a matrix, the
   # matrix is gathered; where few are, the tokens and the results are gathered.
   (r'^program/states$', (mesh_lib.ROWS, mesh_lib.POSITIONS)),  # [B, T, D]

@@ -11,7 +11,7 @@ model wrote itself; not part of 2606.03979, off by default.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -24,6 +24,7 @@ from sleep_jax.objectives import losses
 Array = types.Array
 # Folded into the step's key, so that it differs from the keys of other phases.
 _KEY_OFFSET = 2**31 - 2
+NAMES = 'kl_penalty', 'second_kl_penalty'
 
 
 class Night(Protocol):
@@ -47,11 +48,13 @@ class AnchorPenalty:
     weight: factor on the divergence, relative to the loss of the day.
     teacher: a `sleep.settings.Teacher`, the anchor on old prompts. It writes
       `draws` sequences at each waking; each step reads `sequences` of them.
+    name: of its field in the state and in `config.wake`, one of `NAMES`.
   """
 
   night: Night
   weight: float
   teacher: Any
+  name: str = NAMES[0]
 
   def allocate(self, weights: types.Weights) -> types.Rollout:
     """Returns zeros of the shape of the rehearsals, `[draws, T]`."""
@@ -62,18 +65,16 @@ class AnchorPenalty:
   ) -> tuple[state_lib.State, Callable[[types.Weights], Array], dict]:
     """Returns the penalty of this step, see `step.Penalty`.
 
-    The rehearsals in `state.kl_penalty` are written anew if the level has just
-    woken up.
+    The rehearsals in the state are written anew if the level has just woken up.
     """
     teacher, key = self.teacher, jax.random.fold_in(state.key, state.step)
-    write_key, choose_key = jax.random.split(
-      jax.random.fold_in(key, _KEY_OFFSET)
-    )
+    offset = _KEY_OFFSET - NAMES.index(self.name)
+    write_key, choose_key = jax.random.split(jax.random.fold_in(key, offset))
     waking = state.step == state.woke_N[self.night.sender]
     rollouts = jax.lax.cond(
       waking,
       lambda: self.night.sample_rollouts(state, teacher, write_key),
-      lambda: state.kl_penalty,
+      lambda: getattr(state, self.name),
     )
     at_B = jax.random.randint(
       choose_key, (teacher.sequences,), 0, teacher.draws
@@ -91,7 +92,7 @@ class AnchorPenalty:
 
     written = jnp.sum(rollouts.length_B - rollouts.prompt_length_B)
     return (
-      state.replace(kl_penalty=rollouts),
+      state.replace(**{self.name: rollouts}),
       penalty,
       {
         'tokens': jnp.sum(rows.length_B),
@@ -99,3 +100,20 @@ class AnchorPenalty:
         'written': jnp.where(waking & teacher.writes, written, 0),
       },
     )
+
+
+def combine(penalties: Sequence[AnchorPenalty]) -> Callable | None:
+  """Returns the sum of some penalties, see `step.Penalty`; None for none."""
+  if not penalties:
+    return None
+
+  def loss_fn(state):
+    parts, counts = [], []
+    for penalty in penalties:
+      state, part, count = penalty.loss_fn(state)
+      parts.append(part)
+      counts.append(count)
+    total = lambda weights: sum(part(weights) for part in parts)
+    return state, total, jax.tree.map(lambda *x: sum(x), *counts)
+
+  return loss_fn

@@ -103,3 +103,31 @@ def test_a_level_that_never_sleeps_is_refused():
   study = tiny_study.TinyStudy(c)
   with pytest.raises(ValueError, match='the fastest level never sleeps'):
     study.programs('sleep')
+
+
+def test_a_second_penalty_adds_to_the_first_and_has_rehearsals_of_its_own():
+  c = tiny_study.config()
+  c.wake.kl_penalty = PENALTY
+  c.wake.second_kl_penalty = PENALTY | dict(weight=3.0, draws=8, sequences=4)
+  study = tiny_study.TinyStudy(c)
+  state = study.programs('pretrain').begin(None, jax.random.key(0))
+  study.initial_model = state_lib.InitialModel(state.weights, state.replay)
+  program = study.programs('sleep')
+  state = program.begin(study.initial_model, jax.random.key(0))
+  strains, written = [], []
+  for step in range(3):
+    batch = study.stream.experiences[0].batch(step)
+    state, metrics = program.wake(state, batch, ())
+    strains.append(float(metrics['strain']))
+    written.append(int(metrics['written']))
+  first, second = (
+    jax.device_get(rollout)
+    for rollout in (state.kl_penalty, state.second_kl_penalty)
+  )
+  assert (len(first.length_B), len(second.length_B)) == (16, 8)
+  lengths = [x.length_B - x.prompt_length_B for x in (first, second)]
+  assert written == [sum(int(x.sum()) for x in lengths), 0, 0]
+  # The first one alone is as it was, so both start alike and then differ.
+  _, _, alone = _day()
+  assert strains[0] == pytest.approx(0, abs=1e-6)
+  assert strains[1] > 1.5 * float(alone[1]['strain'])
