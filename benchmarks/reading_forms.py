@@ -16,7 +16,7 @@ import sleep_jax
 from sleep_jax import errors
 from sleep_jax.evaluate import asking, reading
 
-REPORTED, LONGEST, MAX_NEW = 300, 160, 48
+REPORTED, MAX_NEW = 300, 48
 LENGTHS = (16, 24, 32, 48)
 ASKED = 'Passage: {context}\nQuestion: {question}'
 # Name -> (text of a turn, whether an example comes first).
