@@ -55,10 +55,9 @@ def make(
   else:
     made = _byte_level(content)
   first, last = _added_ends(tokenizer)
-  made |= dict(
-    tokens=tokens, token_type=kinds, bos_token_id=bos, eos_token_id=ends[0],
-    add_bos_token=first == [bos], add_eos_token=last == [ends[0]],
-  )  # fmt: skip
+  made |= dict(tokens=tokens, token_type=kinds)
+  made |= dict(bos_token_id=bos, eos_token_id=ends[0])
+  made |= dict(add_bos_token=first == [bos], add_eos_token=last == ends[:1])
   made |= dict(zip(('eot_token_id', 'eom_token_id'), ends[1:], strict=False))
   return {f'tokenizer.ggml.{key}': value for key, value in made.items()}
 

@@ -117,6 +117,18 @@ def product(x: Array, kernel: Array, products: str = FLOAT32) -> Array:
   return ad_checkpoint.checkpoint_name(_rounded_product(x, kernel), ROUNDED)
 
 
+def logits(states: Array, head_VD: Array, products: str) -> Array:
+  """Returns `states head^T`, f32; see `product`."""
+  if products == BFLOAT16:
+    return product(states, head_VD.T, products).astype(jnp.float32)
+  return jnp.dot(states, head_VD.T, preferred_element_type=jnp.float32)
+
+
+def factor(kernel: Array, products: str) -> Array:
+  """Returns a factor of products as they read it, see `product`."""
+  return kernel.astype(jnp.bfloat16) if products == BFLOAT16 else kernel
+
+
 @jax.custom_vjp
 def _rounded_product(x: Array, kernel: Array) -> Array:
   return _sum_products(x, kernel, x.ndim - 1, 0).astype(x.dtype)

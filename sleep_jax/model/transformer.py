@@ -156,12 +156,7 @@ class Transformer:
 
   def logits(self, weights: types.Weights, states: Array) -> Array:
     """Returns logits `[..., V]` of final states `[..., D]`, f32."""
-    head_VD = self.head(weights)
-    if self.config.products == layers.BFLOAT16:
-      logits = layers.product(states, head_VD.T, layers.BFLOAT16)
-      logits = logits.astype(jnp.float32)
-    else:
-      logits = jnp.dot(states, head_VD.T, preferred_element_type=jnp.float32)
+    logits = layers.logits(states, self.head(weights), self.config.products)
     return attention_kernels.soft_cap(logits, self.config.logit_cap)
 
   def head(self, weights: types.Weights) -> Array:
@@ -171,10 +166,7 @@ class Transformer:
 
   def head_factor(self, weights: types.Weights) -> Array:
     """Returns `head`, rounded as the factors of matrix products are."""
-    head_VD = self.head(weights)
-    if self.config.products == layers.BFLOAT16:
-      return head_VD.astype(jnp.bfloat16)
-    return head_VD
+    return layers.factor(self.head(weights), self.config.products)
 
   def prefill(
     self,

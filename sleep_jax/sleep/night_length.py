@@ -36,6 +36,7 @@ def observe(
   held_out: Array,
   update: Array,
   settings: settings_lib.Settings,
+  adaptive: settings_lib.Adaptive,
 ) -> state_lib.NightLength:
   """Returns the length after a measurement.
 
@@ -43,11 +44,10 @@ def observe(
     length: before it.
     held_out: mean divergence on new rehearsals, nats per token.
     update: number of updates done.
-    settings: of the night; `adaptive` is set.
+    settings: of the night.
+    adaptive: those of them that say when it ends.
   """
-  adaptive, per_round = settings.adaptive, settings.updates_per_round
-  if adaptive is None:
-    raise ValueError('The night is not adaptive.')
+  per_round = settings.updates_per_round
   mean = jnp.where(
     update > 0, _DECAY * length.held_out + (1 - _DECAY) * held_out, held_out
   )

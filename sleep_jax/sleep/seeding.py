@@ -85,10 +85,12 @@ class Seeding(rehearsal.Rehearsal):
     on_policy = night.update >= s.on_policy_after * s.num_updates
     frozen = state.replace(night=None)  # The scan only reads it.
     length, more = night.length, {}
-    if length is not None:
+    if length is not None and s.adaptive is not None:
       with jax.named_scope('hold_out'):
         more['held_out'] = self._held_out(frozen, night, pools)
-      length = night_length.observe(length, more['held_out'], night.update, s)
+      length = night_length.observe(
+        length, more['held_out'], night.update, s, s.adaptive
+      )
     completions, imitation_metrics = None, {}
     if s.imitation.on:
       with jax.named_scope('imitate'):

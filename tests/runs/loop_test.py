@@ -13,6 +13,7 @@ from jax import monitoring
 from sleep_jax import state as state_lib
 from sleep_jax.evaluate import cost
 from sleep_jax.runs import context
+from sleep_jax.sleep import imitation
 from sleep_jax.storage import checkpoints
 from tests import testing, tiny_study
 
@@ -354,8 +355,9 @@ def test_a_night_that_collapses_ends_at_once_and_is_discarded(
   c.consolidate.teachers = c.consolidate.teachers[1:]  # Less to compile.
   study = tiny_study.TinyStudy(c).make_initial_model(tmp_path / 'pretrain')
   reasons = iter(['collapse: by the test'])
-  program = study.programs('sleep')
-  monkeypatch.setattr(program, 'collapse', lambda first, now: next(reasons, ''))
+  monkeypatch.setattr(
+    imitation, 'detect_collapse', lambda first, now, settings: next(reasons, '')
+  )
   run = functools.partial(study.run, 'sleep', tmp_path / 'run')
   with pytest.raises(context.Interrupted):
     run(stop=_stop_at_check(4 + 1))  # After the first round.

@@ -27,7 +27,9 @@ def _run(settings, values):
     update = jnp.int32(2 * number)
     if update >= length.end:
       break
-    length = night_length.observe(length, jnp.float32(value), update, settings)
+    length = night_length.observe(
+      length, jnp.float32(value), update, settings, settings.adaptive
+    )
     found.append(length)
   return found
 
