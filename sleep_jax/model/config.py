@@ -9,7 +9,6 @@ References: 2606.03979, section 3; 2512.24695, section 7.
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,18 +62,6 @@ class Level:
 def num_awake(levels: Sequence[Level]) -> int:
   """Returns how many levels are updated awake; they are the fastest ones."""
   return sum(level.learns_awake for level in levels)
-
-
-def days_of(period: int | str) -> int:
-  """Returns how many experiences a sleep period has; 0 if it counts none.
-
-  Args:
-    period: see `Level`.
-  """
-  if period == EXPERIENCE:
-    return 1
-  found = re.fullmatch(r'([1-9]\d*) days', str(period))
-  return int(found[1]) if found else 0
 
 
 @dataclasses.dataclass(frozen=True)

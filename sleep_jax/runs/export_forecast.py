@@ -61,5 +61,5 @@ def _kept_awake(config: Mapping[str, Any]) -> set[int]:
     )
     if optimizer['learning_rate']
     and level['update_period'] != config_lib.INFINITE
-    and not (is_cleared and config_lib.days_of(level['sleep_period']) == 1)
+    and not (is_cleared and events.days_of(level['sleep_period']) == 1)
   }

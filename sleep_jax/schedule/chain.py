@@ -13,6 +13,7 @@ from typing import Any
 
 from sleep_jax import errors
 from sleep_jax.model import config
+from sleep_jax.schedule import events
 
 
 def make(
@@ -86,7 +87,7 @@ def days_held(levels: Sequence[config.Level]) -> int:
   """
   if len(levels) < 2:
     return 0
-  return config.days_of(levels[-2].sleep_period) * levels[-1].slots
+  return events.days_of(levels[-2].sleep_period) * levels[-1].slots
 
 
 def describe(levels: Sequence[config.Level], full: str) -> str:

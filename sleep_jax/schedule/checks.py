@@ -69,7 +69,7 @@ def _check_days(levels, number):
   if not number:
     return
   fast, slow = (
-    config.days_of(level.sleep_period)
+    events.days_of(level.sleep_period)
     for level in (levels[number - 1], levels[number])
   )
   if fast and slow % fast:
@@ -103,7 +103,7 @@ def _check_bank(place, level, slower):
 
 def _check_sleep(place, period):
   names = (config.EXPERIENCE, config.INFINITE)
-  if isinstance(period, str) and (config.days_of(period) or period in names):
+  if isinstance(period, str) and (events.days_of(period) or period in names):
     return
   if not isinstance(period, int):
     raise errors.ConfigError(

@@ -10,6 +10,7 @@ References: 2606.03979, section 3.3; 2512.24695, section 7.
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 
 from sleep_jax.model import config
@@ -53,6 +54,18 @@ class Event:
   ends: bool = False
 
 
+def days_of(period: int | str) -> int:
+  """Returns how many experiences a sleep period has; 0 if it counts none.
+
+  Args:
+    period: see `config.Level`.
+  """
+  if period == config.EXPERIENCE:
+    return 1
+  found = re.fullmatch(r'([1-9]\d*) days', str(period))
+  return int(found[1]) if found else 0
+
+
 def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
   """Returns wake steps of an experience, rounded up to whole update periods.
 
@@ -61,7 +74,7 @@ def steps_per_experience(levels: Sequence[Level], steps: int) -> int:
   """
   for level in levels:
     period = level.update_period
-    if config.days_of(level.sleep_period) and isinstance(period, int):
+    if days_of(level.sleep_period) and isinstance(period, int):
       steps = -(-steps // period) * period
   return steps
 
@@ -95,7 +108,7 @@ def due_senders(
   return tuple(
     number
     for number, period in enumerate(periods)
-    if (config.days_of(period) and ends and ends % config.days_of(period) == 0)
+    if (days_of(period) and ends and ends % days_of(period) == 0)
     or (isinstance(period, int) and step % period == 0)
   )
 
