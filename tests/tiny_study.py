@@ -6,6 +6,7 @@ once for all of its runs.
 """
 
 import functools
+import itertools
 import json
 import pathlib
 from collections.abc import Callable
@@ -281,6 +282,24 @@ class TinyStudy:
         return run.run(until)
       finally:
         saved.close()
+
+  def run_in_pieces(
+    self, name: str, folder: pathlib.Path, *, every: int
+  ) -> tuple[state_lib.State, dict[str, Any]]:
+    """Runs a strategy that is interrupted, and continued, until it ends.
+
+    Args:
+      name, folder: see `run`.
+      every: the run is stopped at each so many checks of `stop`.
+    """
+    calls = itertools.count(1)
+    while True:
+      try:
+        return self.run(
+          name, folder, save_seconds=0.0, stop=lambda: not next(calls) % every
+        )
+      except context.Interrupted:
+        continue
 
   def _programs(self, name: str) -> programs.Programs:
     strategies = [pretrain.make(self.config.pretrain.steps)]

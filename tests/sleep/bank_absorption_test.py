@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import errors
-from sleep_jax.runs import context, expert_history
+from sleep_jax.runs import expert_history
 from tests import testing, tiny_study
 
 BASE = 'blocks/levels/2/base/mlp/down'
@@ -63,15 +63,7 @@ def test_the_history_says_that_the_base_holds_the_first_nights(run):
 def test_an_interrupted_absorption_ends_like_an_unbroken_one(
   study, run, tmp_path
 ):
-  calls = iter(range(10**6))
-  for _ in range(200):
-    try:
-      state, _ = study.run(
-        'sleep', tmp_path, save_seconds=0.0, stop=lambda: next(calls) % 5 == 4
-      )
-      break
-    except context.Interrupted:
-      continue
+  state, _ = study.run_in_pieces('sleep', tmp_path, every=5)
   assert testing.same(*map(jax.device_get, (run[0].weights, state.weights)))
 
 
