@@ -42,11 +42,6 @@ def get_config():
   first = dict(teacher='first', prompts='own_texts', draws=128)
   first |= dict(max_length=96, max_new=95)
   c.wake.kl_penalty.update(weight=4.0, sequences=3, **first)
-  # What was learned on earlier days is kept on their prompts.
-  c.wake.second_kl_penalty = dict(
-    weight=1.0, teacher='anchor', prompts='old', sequences=6, draws=64,
-    max_length=48, max_new=24,
-  )  # fmt: skip
   c.wake.micro_batches = 3  # Each with a row of the day and an own text.
   short = dict(sequences=8, draws=64, max_length=64, max_new=32)
   c.consolidate.teachers = (
