@@ -3,9 +3,36 @@
 They run when the programs of a run are built, before anything is compiled.
 """
 
+from collections.abc import Iterable
+
 from sleep_jax import errors, types
 from sleep_jax.model import config as model_config
 from sleep_jax.sleep import settings
+from sleep_jax.strategies import strategy as strategy_lib
+
+
+def keeps_core(
+  strategy: strategy_lib.Strategy,
+  nights: Iterable[settings.Settings],
+  *,
+  dreams: bool,
+) -> bool:
+  """Returns whether a strategy never changes the parameters of the core.
+
+  Args:
+    strategy: of the run.
+    nights: settings of its nights, if it sleeps.
+    dreams: whether nights dream.
+  """
+  trained = any('core' in owners for owners in strategy.owners.values())
+  in_nights = strategy.sleeps and (
+    dreams
+    or any(
+      night.into == settings.BASE or night.full == settings.ABSORB
+      for night in nights
+    )
+  )
+  return not (trained or strategy.edits or in_nights)
 
 
 def check_copied_sender(

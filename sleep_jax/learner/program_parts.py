@@ -133,6 +133,9 @@ class ProgramParts:
       penalties,
     )
     self._owners = tuple(optimizers.txs)
+    self._keeps_core = checks.keeps_core(
+      strategy, nights.values(), dreams=self.dreams.on
+    )
     self.falls = wake_program.falls(config) and 'core' not in self._owners
     self._wake_step = wake_program.make_step(
       config,
@@ -150,6 +153,18 @@ class ProgramParts:
   def senders(self) -> tuple[int, ...]:
     """Levels that sleep; 0 is the context."""
     return tuple(self._nights)
+
+  def is_constant(self, name: str) -> bool:
+    """Whether no step and no night changes an array of the state.
+
+    Args:
+      name: of the array, see `storage.constant_arrays`.
+    """
+    _, is_parameter, path = name.partition('weights/params/')
+    if not is_parameter or not self._keeps_core:
+      return False
+    levels = self.model.config.num_levels
+    return optimizer.parameter_owner(path, num_levels=levels) == 'core'
 
   def initial_shapes(self) -> state_lib.InitialModel:
     """Returns shapes and shardings of the pretrained model.

@@ -37,6 +37,7 @@ class Programs(Protocol):
   edit_steps: int
   grows: Callable
   night_end: Callable
+  is_constant: Callable
   begin: Callable
   abstract: Callable
   wake: Callable

@@ -114,6 +114,7 @@ class Run:
       state = self._program.begin(
         context.initial_model, context.key, guard=guard
       )
+      context.tools.checkpoints.keep_constant(state, self._program.is_constant)
       if self._program.strategy.stores_rows:
         state = self._program.fill_row_buffer(state, context.stream.pretrain)
       context.record_sizes(state)

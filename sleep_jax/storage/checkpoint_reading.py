@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from sleep_jax import errors
-from sleep_jax.storage import workdir
+from sleep_jax.storage import constant_arrays, workdir
 
 PREFIXES = {
   'cycles': 'cycle',
@@ -160,7 +160,7 @@ def _restore_part(path, name, keys=None):
 
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   handler = ocp.PyTreeCheckpointHandler()
-  with _explain_damage(path):
+  with explain_damage(path):
     # Of the handler: the checkpointer warns that a part has no metadata.
     tree = handler.metadata(path / 'state').tree.get(name, {})
     wanted = {
@@ -173,13 +173,31 @@ def _restore_part(path, name, keys=None):
       item=wanted, partial_restore=True,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
-    return ocp.Checkpointer(handler).restore(path / 'state', args=restore_args)[
-      name
-    ]
+    found = ocp.Checkpointer(handler).restore(path / 'state', args=restore_args)
+    return _with_constant(path.parent.parent, found, device)[name]
+
+
+def _with_constant(root, found, device):
+  """Returns a part of a state with those of its arrays that are kept apart."""
+  missing = constant_arrays.missing(found)
+  if not missing:
+    return found
+  shapes = constant_arrays.shapes(root)
+  if lost := missing - {*shapes}:
+    raise errors.MissingFileError(
+      f'{root / constant_arrays.FOLDER} does not have {min(lost)}'
+    )
+  wanted = {
+    name: jax.ShapeDtypeStruct(
+      shapes[name].shape, shapes[name].dtype, sharding=device
+    )
+    for name in missing
+  }
+  return constant_arrays.joined(found, constant_arrays.read(root, wanted))
 
 
 @contextlib.contextmanager
-def _explain_damage(path):
+def explain_damage(path):
   """Turns the errors of damaged files into a WorkdirError."""
   try:
     yield
@@ -213,7 +231,7 @@ def integers(path: epath.Path) -> dict[str, np.ndarray]:
   import orbax.checkpoint as ocp
 
   handler = ocp.PyTreeCheckpointHandler()
-  with _explain_damage(path):
+  with explain_damage(path):
     tree = handler.metadata(path / 'state').tree
     is_wanted = lambda x: x.shape and np.issubdtype(x.dtype, np.integer)
     wanted = jax.tree.map(

@@ -2,24 +2,31 @@
 
 A folder holds two series. `cycles/cycle_N` has one checkpoint per cycle, to
 which a run can be rewound. `moments/moment_N` has only the newest state inside
-a cycle, so that little is lost when a run is stopped. Orbax writes each
+a cycle, so that little is lost when a run is stopped. Arrays that never change
+are written once, see `constant_arrays`. Orbax writes each
 checkpoint under a temporary name and renames it when it is complete, so a
 partial checkpoint is never read and is deleted at the next start. An old
 checkpoint is deleted only after a newer one is complete.
 """
 
 import contextlib
-import dataclasses
 import errno
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
 
 from sleep_jax import errors
 from sleep_jax.runtime import processes
-from sleep_jax.storage import checkpoint_reading, workdir
+from sleep_jax.storage import (
+  checkpoint_reading,
+  checkpoint_retention,
+  constant_arrays,
+  workdir,
+)
+
+_CONSTANT = 'constant'  # Of a progress: names of arrays that are kept apart.
 
 
 class Checkpoints:
@@ -78,9 +85,12 @@ class Checkpoints:
     self._args = ocp.args
     cycles = self.folder / 'cycles'
     policies = {
-      'cycles': _NewestThatFit(cycles, keep, disk_budget_bytes),
+      'cycles': checkpoint_retention.NewestThatFit(
+        cycles, keep, disk_budget_bytes
+      ),
       'moments': ocp.checkpoint_managers.LatestN(1),
     }
+    self._constant = frozenset(constant_arrays.shapes(self.folder))
     self._managers = {
       series: ocp.CheckpointManager(
         self.folder / series,
@@ -93,6 +103,24 @@ class Checkpoints:
       )
       for series, policy in policies.items()
     }
+
+  def keep_constant(
+    self, state: Any, is_constant: Callable[[str], bool]
+  ) -> None:
+    """Saves arrays that no later state of the run changes.
+
+    The checkpoints that follow do not have them. Called before the first one.
+
+    Args:
+      state: the first state.
+      is_constant: (name) -> whether an array is one of them, see
+        `constant_arrays.select`.
+    """
+    found = constant_arrays.select(state, is_constant)
+    if found:
+      with _explain_full_disk(self.folder):
+        constant_arrays.write(self.folder, found)
+    self._constant = frozenset(found)
 
   def save_cycle(
     self, cycle: int, state: Any, progress: dict[str, Any]
@@ -140,7 +168,8 @@ class Checkpoints:
       MissingFileError: there is no such checkpoint; lists the existing ones.
       WorkdirError: it is damaged or was saved under another config.
     """
-    progress = self._read(series, number, progress=self._args.JsonRestore())
+    progress = self._read_progress(series, number)
+    progress.pop(_CONSTANT, None)
     saved = self._bound(progress.pop('config'))
     differences = list(_differences(saved, self._bound(self._config)))
     if differences:
@@ -165,8 +194,15 @@ class Checkpoints:
       MissingFileError: there is no such checkpoint; lists the existing ones.
       WorkdirError: it is damaged, or its tree is not that of `abstract_state`.
     """
-    state = self._args.StandardRestore(abstract_state)
-    return self._read(series, number, state=state)
+    names = frozenset(self._read_progress(series, number).get(_CONSTANT, ()))
+    rest = constant_arrays.without(abstract_state, names)
+    state = self._read(series, number, state=self._args.StandardRestore(rest))
+    if not names:
+      return state
+    wanted = constant_arrays.select(abstract_state, names.__contains__)
+    with checkpoint_reading.explain_damage(self.folder):
+      kept = constant_arrays.read(self.folder, wanted)
+    return constant_arrays.joined(state, kept)
 
   def rewind(self, cycle: int) -> None:
     """Makes `cycle` the most advanced: deletes later cycles and the moment.
@@ -208,12 +244,19 @@ class Checkpoints:
   def _save(self, series, number, state, progress):
     self.wait()  # One save at a time, so that sizes on disk do not change.
     args = self._args.Composite(
-      state=self._args.StandardSave(state),
-      progress=self._args.JsonSave({**progress, 'config': self._config}),
-    )
+      state=self._args.StandardSave(
+        constant_arrays.without(state, self._constant)
+      ),
+      progress=self._args.JsonSave({
+        **progress, 'config': self._config, _CONSTANT: sorted(self._constant)
+      }),
+    )  # fmt: skip
     with _explain_full_disk(self.folder):
       # Without force, Orbax silently skips numbers below the newest.
       self._managers[series].save(number, args=args, force=True)
+
+  def _read_progress(self, series, number):
+    return self._read(series, number, progress=self._args.JsonRestore())
 
   def _read(self, series, number, **item):
     self._check_exists(series, number)
@@ -248,40 +291,6 @@ class Checkpoints:
     )
 
 
-@dataclasses.dataclass
-class _NewestThatFit:
-  """Keeps at most `keep` newest cycles, within the disk budget.
-
-  It is a `PreservationPolicy` of Orbax, which calls it during a save and
-  deletes after the save is complete.
-
-  Attributes:
-    folder: folder of the series.
-    keep: largest number of cycles kept.
-    budget: bytes, or None for no limit.
-  """
-
-  folder: epath.Path
-  keep: int
-  budget: int | None
-
-  def should_preserve(
-    self, checkpoints: Sequence[Any], *, context: Any
-  ) -> list[bool]:
-    del context
-    earlier = [checkpoint.step for checkpoint in checkpoints[:-1]]
-    if self.budget is None:  # Measuring sizes takes many bucket requests.
-      return [n < self.keep for n in reversed(range(len(checkpoints)))]
-    sizes = [_size(self.folder / f'cycle_{number}') for number in earlier]
-    # The new cycle and the moment are about as large as the latest on disk.
-    total = 2 * sizes[-1] if sizes else 0
-    kept = [True]
-    for size in reversed(sizes):
-      total += size
-      kept.append(total <= self.budget and len(kept) < self.keep)
-    return kept[::-1]
-
-
 def _differences(saved: Any, now: Any, path: str = '') -> Iterator[str]:
   """Yields a line for each key at which two nested dicts differ."""
   if isinstance(saved, dict) and isinstance(now, dict):
@@ -290,13 +299,6 @@ def _differences(saved: Any, now: Any, path: str = '') -> Iterator[str]:
       yield from _differences(saved.get(key), now.get(key), inner)
   elif saved != now:
     yield f'{path}: {saved!r} in the checkpoint, {now!r} now'
-
-
-def _size(path):
-  """Returns the bytes of a file, or of all files below a folder."""
-  if path.is_dir():
-    return sum(_size(inner) for inner in path.iterdir())
-  return path.stat().length
 
 
 @contextlib.contextmanager
