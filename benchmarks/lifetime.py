@@ -14,8 +14,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from sleep_jax.evaluate import retention
+
 Row = dict[str, Any]
-AGES = (1, 5, 10, 25, 50, 75, 100, 200, 365)
+AGES = (0, 1, 5, 10, 25, 50, 75, 100, 200, 365)
 WINDOW = 10  # Nights whose median cost is compared.
 
 
@@ -31,19 +33,6 @@ def mornings(rows: Sequence[Row]) -> dict[int, dict[str, float]]:
 def days_of(scores: dict[str, float], until: int) -> list[float]:
   """Returns the accuracy of each day so far, in order."""
   return [scores[str(day)] for day in range(1, until + 1)]
-
-
-def retention(found: dict[int, dict[str, float]]) -> list[Row]:
-  """Returns the accuracy of days by their age, over all mornings."""
-  by_age: dict[int, list[float]] = {}
-  for morning, scores in found.items():
-    for day, accuracy in enumerate(days_of(scores, morning), 1):
-      by_age.setdefault(morning - day, []).append(accuracy)
-  return [
-    {'age': age, 'accuracy': statistics.mean(by_age[age]), 'days': len(rows)}
-    for age, rows in sorted(by_age.items())
-    if age in (0, *AGES)
-  ]
 
 
 def handovers(rows: Sequence[Row], found: dict[int, dict[str, float]]):
@@ -91,6 +80,7 @@ def ordinary(rows: Sequence[Row]) -> list[Row]:
 
 def summarize(rows: Sequence[Row]) -> Row:
   """Returns the summary of the metrics of a run."""
+  evaluations = [row for row in rows if row['kind'] == 'evaluation']
   found = mornings(rows)
   last = max(found)
   nights = [row for row in rows if row['kind'] == 'night']
@@ -108,7 +98,11 @@ def summarize(rows: Sequence[Row]) -> Row:
       if morning % 10 == 0 or morning == last
     },
     'damage_awake': _damage(rows, found),
-    'retention': retention(found),
+    'retention': {
+      age: accuracy
+      for age, accuracy in retention.by_age(evaluations).items()
+      if age in AGES
+    },
     'handovers': {
       'mean_change': statistics.mean(x['change'] for x in changes),
       'worst_change': min(x['change'] for x in changes),

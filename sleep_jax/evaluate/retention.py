@@ -115,6 +115,26 @@ def r_matrix(
   return matrix
 
 
+def by_age(
+  evaluations: list[cycles.Evaluation],
+) -> dict[int, float]:
+  """Returns the accuracy of experiences by their age, in cycles.
+
+  Args:
+    evaluations: records of one run, oldest first.
+
+  Returns:
+    Age -> mean over all mornings and all experiences that are so old; 0 is the
+    morning after the experience.
+  """
+  matrix = cycles.finished_part(r_matrix(evaluations))
+  found = {
+    age: cycles.mean_known([*np.diagonal(matrix[1:], -age)])
+    for age in range(matrix.shape[1])
+  }
+  return {age: mean for age, mean in found.items() if mean is not None}
+
+
 def acc(matrix: np.ndarray) -> float | None:
   """Returns the final accuracy (ACC): the mean of the last row."""
   matrix = cycles.finished_part(matrix)

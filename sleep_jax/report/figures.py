@@ -143,7 +143,7 @@ def expert_histories(groups: Groups, styles: Styles) -> list[html.Figure]:
   for name, runs in groups.items():
     alike = defaultdict(list)
     for run in runs:
-      bars, marks = _bars_and_marks(run['ledger'])
+      bars, marks = bars_and_marks(run['ledger'])
       last = max([0, *(e['night'] for e in run['ledger'])])
       if bars or marks:
         alike[repr((bars, marks))].append((run['seed'], bars, marks, last))
@@ -267,7 +267,7 @@ def _with_prior(evaluations: list[dict[str, Any]]) -> np.ndarray:
   return np.concatenate([prior, matrix], axis=1)
 
 
-def _bars_and_marks(
+def bars_and_marks(
   entries: list[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
   """Returns bars from activation or merge to reset, and discarded nights."""

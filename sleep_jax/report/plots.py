@@ -46,6 +46,7 @@ def curves(
   title: str,
   size: tuple[int, int],
   include: Sequence[float] = (),
+  over: str = 'cycle',
 ) -> str:
   """Returns a plot of curves over cycles, labelled at their ends.
 
@@ -54,6 +55,7 @@ def curves(
     title: quantity on the y axis, with its unit.
     size: width and height in pixels.
     include: y values that the axis must contain.
+    over: quantity on the x axis, if it is another one.
 
   Returns:
     An SVG element, or '' if there is nothing to draw.
@@ -76,7 +78,7 @@ def curves(
     parts.append(svg.text(36, y(tick) + 4, label, 'tick', 'end'))
   for tick in svg.whole_ticks(last, (width - 152) / 34):
     parts.append(svg.text(x(tick), height - 20, str(tick), 'tick', 'middle'))
-  parts.append(svg.text(x(last / 2), height - 4, 'cycle', 'tick', 'middle'))
+  parts.append(svg.text(x(last / 2), height - 4, over, 'tick', 'middle'))
   radius = 3.2 if last <= 16 else 2.0
   ends = []
   for one in series:

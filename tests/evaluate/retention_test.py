@@ -176,3 +176,22 @@ def test_the_slope_of_a_line_is_exact():
     -0.01
   )
   assert cycles.slope([0], [1.0]) is None
+
+
+def test_accuracy_by_age_is_the_mean_of_a_diagonal():
+  def evaluation(number, *scores):
+    return {
+      'experience': number, 'cycle': number, 'moment': 'morning',
+      'scores': {str(n): score for n, score in enumerate(scores, 1)},
+    }  # fmt: skip
+
+  found = retention.by_age(
+    [
+      evaluation(0, 0, 0, 0),
+      evaluation(1, 1.0, 0, 0),
+      evaluation(2, 0.8, 0.9, 0),
+      evaluation(3, 0.5, 0.6, 0.8),
+    ]
+  )
+  expected = {0: (1.0 + 0.9 + 0.8) / 3, 1: (0.8 + 0.6) / 2, 2: 0.5}
+  assert found == pytest.approx(expected)

@@ -92,6 +92,7 @@ def make_night(number, accepted=True):
     ],
     'divergence_at_0': {'anchor': 0.0, 'next': 1.5},
     'seconds': 3.0,
+    'cpu_seconds': 10.0 * number,
     'guard': None if accepted else {'before': 0.98, 'after': 0.9},
   }
 
