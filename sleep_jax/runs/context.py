@@ -110,6 +110,7 @@ class RunContext:
     *,
     plan: tuple[events.Event, ...],
     day_steps: Sequence[int],
+    night_budget: int | None = None,
     advice: Mapping[str, str],
     key: jax.Array,
     guard_tolerance: float | None,
@@ -129,6 +130,7 @@ class RunContext:
       tools: see `Tools`.
       plan: all events of the run.
       day_steps: wake steps of each experience that the plan is made of.
+      night_budget: updates of nights that it is made of, see `run_plan`.
       advice: settings to look at if a phase diverges, see `divergence.advice`.
       key: of all random numbers.
       guard_tolerance: largest fall of the guard's score that a night may
@@ -145,7 +147,7 @@ class RunContext:
     self.program, self.stream, self.tools = program, stream, tools
     self.initial_model, self.evaluator = initial_model, evaluator
     self.plan, self.key = plan, key
-    self._day_steps = [*day_steps]
+    self._day_steps, self._night_budget = [*day_steps], night_budget
     self.guarded = guard_tolerance is not None and program.strategy.sleeps
     self._tolerance = guard_tolerance
     self._save_seconds = save_seconds
@@ -341,6 +343,7 @@ class RunContext:
       'event': self.position,
       'begun': max((event.experience for event in done), default=0),
       'day_steps': self._day_steps,
+      'night_budget': self._night_budget,
       'phase': self.monitor.to_save(),
       'night': state.night is not None,
       'night_updates': 0 if state.night is None else int(state.night.update),

@@ -1,6 +1,7 @@
 """Builds the runs of a study from its config: programs, schedule, files."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from sleep_jax.runs import (
   inputs,
   loop,
   question_start,
+  run_plan,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling, sharding
@@ -28,7 +30,7 @@ from sleep_jax.schedule import capacity, events
 from sleep_jax.sleep import sender_settings
 from sleep_jax.storage import checkpoint_reading, metric_writer, workdir
 from sleep_jax.storage import checkpoints as checkpoints_lib
-from sleep_jax.strategies import pretrain, registry
+from sleep_jax.strategies import pretrain, registry, sleep
 from sleep_jax.strategies import strategy as strategy_lib
 
 PRETRAIN = 'pretrain'
@@ -78,6 +80,8 @@ class RunFactory:
     self.levels = tuple(
       model_config.make_level(level) for level in plain['levels']
     )
+    self._plan = functools.partial(run_plan.make, plain, self.levels)
+    self._new_steps = functools.partial(run_plan.wake_steps, plain, self.levels)
 
   def initial_shapes(self, made: Inputs) -> state_lib.InitialModel:
     """Returns shapes and shardings of the initial model."""
@@ -106,6 +110,7 @@ class RunFactory:
     """
     config = self._config
     steps = self.day_steps(made, folder)[:num_experiences]
+    budget = self._night_budget(strategy, made, folder, is_opened=True)
     name = f'{config.name}_{strategy.name}_{made.seed}'
     metrics = self._own_folder / folder.relative_to(self._folder)
     writers = config.writers if processes.is_first() else ()
@@ -122,8 +127,8 @@ class RunFactory:
             progress=self._progress, writer=writer, checkpoints=checkpoints,
             stop=self._stop, on_cycle=on_cycle, profile=self._profile,
           ),
-          plan=self._plan(strategy, steps),
-          day_steps=steps,
+          plan=self._plan(strategy, steps, budget),
+          day_steps=steps, night_budget=budget,
           advice=divergence.advice(self._plain, strategy, rate),
           key=jax.random.key(made.seed),
           guard_tolerance=config.guard.tolerance if config.guard.on else None,
@@ -141,7 +146,8 @@ class RunFactory:
   ) -> tuple[events.Event, ...]:
     """Returns all events of a run."""
     folder = self._folder / f'seed_{made.seed}' / strategy.name
-    return self._plan(strategy, self.day_steps(made, folder))
+    budget = self._night_budget(strategy, made, folder)
+    return self._plan(strategy, self.day_steps(made, folder), budget)
 
   def day_steps(self, made: Inputs, folder: workdir.Folder) -> tuple[int, ...]:
     """Returns the wake steps of each day.
@@ -153,24 +159,9 @@ class RunFactory:
       made: inputs of the run.
       folder: of the run.
     """
-    saved = checkpoint_reading.latest_progress(
-      str(folder / 'checkpoints'), self.restore_cycle
-    )
-    kept = (saved or {}).get('day_steps', ())[: (saved or {}).get('begun')]
-    return (*kept, *self._new_steps(made)[len(kept) :])
-
-  def _new_steps(self, made: Inputs) -> list[int]:
-    """Returns the wake steps that each day has in a run without checkpoints."""
-    data, wake = self._config.data, self._config.wake
-    if epochs := wake.get('epochs', 0):
-      rows = data.get('day_batch_size', 0) or data.batch_size
-      steps = [
-        events.steps_of_passes(day.num_rows, epochs, rows)
-        for day in made.stream.experiences
-      ]
-    else:
-      steps = [wake.steps] * len(made.stream.experiences)
-    return [events.steps_per_experience(self.levels, num) for num in steps]
+    saved = self._progress_in(folder) or {}
+    kept = saved.get('day_steps', ())[: saved.get('begun')]
+    return (*kept, *self._new_steps(made.stream.experiences)[len(kept) :])
 
   def num_finished(self, strategy: strategy_lib.Strategy, made: Inputs) -> int:
     """Returns how many days a run has learned, with their nights."""
@@ -206,32 +197,42 @@ class RunFactory:
     if not schedules:
       plan = events.make_events(
         self.levels, num_experiences=len(made.stream.experiences),
-        steps=self._new_steps(made),
+        steps=self._new_steps(made.stream.experiences),
       )  # fmt: skip
       schedules.append(capacity.audit(self.levels, plan, overflow=overflow))
     return schedules
 
-  def _plan(
-    self, strategy: strategy_lib.Strategy, steps: Sequence[int]
-  ) -> tuple[events.Event, ...]:
-    """Returns all events of a run whose days have so many wake steps."""
-    dream = self._config.dream
-    updates = {
-      sender: sender_settings.make(self._plain, sender).num_updates
-      for sender in events.sleepers(self.levels)
-    }
-    return tuple(
-      strategy.plan(
-        self.levels, len(steps), steps, updates, dream.order if dream.on else ''
-      )
-    )
+  def _night_budget(
+    self,
+    strategy: strategy_lib.Strategy,
+    made: Inputs,
+    folder: workdir.Folder,
+    *,
+    is_opened: bool = False,
+  ) -> int | None:
+    """Returns the updates of nights that a run takes, see `run_plan`."""
+    if not strategy.takes_night_updates:
+      return None
+    home = folder.parent / sleep.NAME
+    own, beside = map(self._progress_in, (folder, home))
+    (sleeping,) = self._make_strategies((sleep.NAME,))
+    planned = self._plan(sleeping, self.day_steps(made, home))
+    budget = run_plan.night_budget(own, beside, len(planned))
+    if is_opened and own is None:
+      self._progress.say(run_plan.describe_budget(strategy.name, budget))
+    return budget
 
   def _latest_progress(
     self, seed: int, strategy: strategy_lib.Strategy
   ) -> dict[str, Any] | None:
     """Returns the progress from which a run will continue, if there is any."""
-    folder = self._folder / f'seed_{seed}' / strategy.name / 'checkpoints'
-    return checkpoint_reading.latest_progress(str(folder), self.restore_cycle)
+    return self._progress_in(self._folder / f'seed_{seed}' / strategy.name)
+
+  def _progress_in(self, folder: workdir.Folder) -> dict[str, Any] | None:
+    """Returns the same of the run in a folder."""
+    return checkpoint_reading.latest_progress(
+      str(folder / 'checkpoints'), self.restore_cycle
+    )
 
   def pretrain_strategy(self, steps: int) -> strategy_lib.Strategy:
     """Returns the strategy that pretrains for `steps` steps."""

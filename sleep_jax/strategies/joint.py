@@ -2,8 +2,10 @@
 
 All weights are trained, on batches drawn uniformly from the rows of pretraining
 and of all experiences. There are two budgets: the wake steps of `sleep`, and
-its wake steps and seeding updates together. The experiences have no order, so
-only the end is evaluated.
+its wake steps and seeding updates together. These are the updates that the
+nights of `sleep` used, or if that is not known, those that they have at most
+(see `runs.run_plan`). The experiences have no order, so only the end is
+evaluated.
 """
 
 import functools
@@ -27,6 +29,7 @@ def make(num_levels: int) -> tuple[strategy.Strategy, ...]:
       sleeps=False,
       plan=functools.partial(_plan, budget=budget),
       sources=_all_rows,
+      takes_night_updates=budget == 'night',
     )
     for budget in BUDGETS
   )
@@ -36,7 +39,7 @@ def _plan(
   levels: Sequence[config.Level],
   num_experiences: int,
   steps: int | Sequence[int],
-  night_updates: Mapping[int, int],
+  night_updates: Mapping[int, int] | int,
   dreams: str = '',
   *,
   budget: str,
@@ -45,13 +48,10 @@ def _plan(
   del dreams
   total = sum(events.each_experience(steps, num_experiences))
   if budget == 'night':
-    nights = events.make_events(
-      levels, num_experiences=num_experiences, steps=steps
-    )
-    total += sum(
-      night_updates[event.sender]
-      for event in nights
-      if event.kind == events.SLEEP
+    total += (
+      night_updates
+      if isinstance(night_updates, int)
+      else _planned_updates(levels, num_experiences, steps, night_updates)
     )
   end = {'experience': num_experiences, 'cycle': 1}
   plan = [
@@ -68,6 +68,14 @@ def _plan(
   plan.append(events.Event(events.EVALUATE, moment=events.EVENING, **last))
   plan.append(events.Event(events.SAVE, **last))
   return plan
+
+
+def _planned_updates(levels, num_experiences, steps, updates) -> int:
+  """Returns the updates of all nights if none ends early."""
+  plan = events.make_events(
+    levels, num_experiences=num_experiences, steps=steps
+  )
+  return sum(updates[e.sender] for e in plan if e.kind == events.SLEEP)
 
 
 def _all_rows(stream):

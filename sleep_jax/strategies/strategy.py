@@ -39,8 +39,8 @@ class Strategy:
     sleeps: whether nights consolidate levels.
     plan: (levels, num_experiences, steps, night_updates, dreams) -> events;
       `steps` are the wake steps of each experience, `night_updates` the
-      seeding updates of each sender's nights, and `dreams` is 'before', 'after'
-      or '' (no dreaming nights).
+      seeding updates of each sender's nights (or one number, of all nights
+      together), and `dreams` is 'before', 'after' or '' (no dreaming nights).
     sources: rows read during each experience, see `Sources`.
     wrap: changes the wake step, see `Wrap`.
     extend: adds parameters of the strategy's own, see `Extend`.
@@ -48,6 +48,7 @@ class Strategy:
       `replay.row_buffer`.
     edits: whether the model edits itself, see `dream.self_edit`.
     tuned: whether the learning rate is tuned on a validation stream.
+    takes_night_updates: whether `plan` depends on `night_updates`.
   """
 
   name: str
@@ -60,6 +61,7 @@ class Strategy:
   stores_rows: bool = False
   edits: bool = False
   tuned: bool = False
+  takes_night_updates: bool = False
 
   @property
   def reads_days(self) -> bool:
