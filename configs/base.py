@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     path='',  # File or folder with the data; set on the command line.
     extra_days='',  # Folder of JSON-lines days after the dataset's own.
     growing=False,  # Whether rows appended to a learned file are a new day.
+    order=0,  # Of the dataset's experiences; 0: as given, others: permuted.
     settings=dict(),  # Arguments of `make` in sleep_jax/datasets/DATASET.py.
     context=12,  # Tokens per row, BOS and EOS included.
     max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.

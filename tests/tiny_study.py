@@ -31,6 +31,7 @@ from sleep_jax.runs import (
   compatibility,
   context,
   divergence,
+  inputs,
   loop,
   run_factory,
   study,
@@ -192,7 +193,7 @@ class TinyStudy:
       texts=[row.text for row in dataset.pretrain], **config.tokenizer
     )
     given = config.data.to_dict()
-    for name in ('dataset', 'path', 'extra_days', 'growing', 'settings'):
+    for name in inputs.NOT_OF_STREAM:
       del given[name]
     self.stream = stream_lib.build(dataset, tokenizer, seed=0, **given)
     levels = config.to_dict()['levels']

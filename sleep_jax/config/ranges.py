@@ -142,7 +142,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'data': {
     'dataset': TEXT, 'extra_days': TEXT, 'growing': FLAG, 'too_long': TEXT,
-    'context': _count(3), 'max_prompt': _count(2), 'batch_size': _count(1),
+    'order': _count(0), 'context': _count(3), 'max_prompt': _count(2), 'batch_size': _count(1),
     'day_batch_size': _count(0), 'pack': FLAG, 'loss_on': TEXT,
     'prefix': _count(1), 'overlap': _count(-1),
   },

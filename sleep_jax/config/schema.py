@@ -76,7 +76,7 @@ def schema(config):
       **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
                                        'cache_dir', 'load_writer')),
       'dataset': REQUIRED, 'path': REQUIRED, 'extra_days': OPTIONAL,
-      'growing': OPTIONAL,
+      'growing': OPTIONAL, 'order': OPTIONAL,
       'settings': _arguments(DATASETS[dataset].make, but=given),
     },
     'tokenizer': _arguments(tokenizer.make, but=('texts',)),

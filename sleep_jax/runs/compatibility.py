@@ -41,6 +41,8 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   """
   found = workdir.without(config, FREE)
   # Work directories of earlier versions have no `epochs`: days are in steps.
+  if not found.get('data', {}).get('order'):
+    found = workdir.without(found, ('data.order',))
   if not found.get('wake', {}).get('epochs'):
     found = workdir.without(found, ('wake.epochs',))
   if not found.get('consolidate', {}).get('adaptive', {}).get('on'):

@@ -15,7 +15,7 @@ from sleep_jax.config import schema
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import dataset as dataset_lib
-from sleep_jax.datasets import day_files, jsonl
+from sleep_jax.datasets import day_files, jsonl, orders
 from sleep_jax.evaluate import ability_evaluator
 from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.evaluate import own_texts as own_texts_lib
@@ -28,6 +28,11 @@ from sleep_jax.interop import (
 from sleep_jax.model import transformer
 from sleep_jax.runs import day_records, stdin_days
 from sleep_jax.storage import workdir
+
+# Fields of `config.data` that are not arguments of `stream.build`.
+NOT_OF_STREAM = (
+  'dataset', 'path', 'extra_days', 'growing', 'order', 'settings'
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +101,8 @@ def read_dataset(
   if validation:
     settings['stream_seed'] = seed + 1
   dataset = schema.DATASETS[name].make(seed=seed, **settings)
+  if not validation:
+    dataset = orders.reorder(dataset, _order(config), seed)
   if not days:
     return dataset
   # The dataset's templates ask about subjects of its own kind.
@@ -112,6 +119,17 @@ def read_dataset(
     experiences=[*dataset.experiences, *whole.items()],
     parts={**dataset.parts, **parts},
   )
+
+
+def _order(config: ml_collections.ConfigDict) -> int:
+  """Returns the order of the dataset's experiences."""
+  order = config.data.get('order', 0)
+  if order and config.data.get('growing'):
+    raise errors.ConfigError(
+      f'config.data.order is {order}, but the parts of a file that grows '
+      '(config.data.growing) have one order: set data.order to 0.'
+    )
+  return order
 
 
 def make(
@@ -132,7 +150,7 @@ def make(
     UsageError, StorageError: a file that the config names cannot be read.
   """
   data = config.data.to_dict()
-  for name in ('dataset', 'path', 'extra_days', 'growing', 'settings'):
+  for name in NOT_OF_STREAM:
     data.pop(name, None)
   # Without pretraining text, the tokenizer is made from the days.
   parts = (
