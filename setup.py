@@ -14,6 +14,7 @@ setuptools.setup(
   packages=[
     *setuptools.find_packages(include=['sleep_jax', 'sleep_jax.*']),
     'sleep_jax.configs',
+    'sleep_jax.configs.compare',
   ],
   package_dir={'sleep_jax.configs': 'configs'},
   package_data={'sleep_jax.report': ['templates/*']},

@@ -268,6 +268,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.evaluate_samples = 4  # Rehearsals per teacher and night in the report.
   # `keep` counts cycles; the budget is in bytes (1 GiB here).
   c.checkpoint = dict(keep=3, disk_budget_bytes=2**30, every_seconds=120.0)
+  # For `sleep-jax compare`: orders of the experiences (data.order), and most
+  # memory that a unit needs, if it is known; 0: the first unit runs alone.
+  c.compare = dict(orders=(0,), memory_gib=0.0)
   c.writers = ()  # Optional metric writers: 'tensorboard', 'wandb'.
   # Devices per mesh axis; -1 uses all remaining devices.
   c.mesh = dict(data=-1, fsdp=1, sequence=1, tensor=1)

@@ -20,7 +20,7 @@ FLOORS = (
   ('learner', 'report'),
   ('runs', 'planning'),
   ('api',),
-  ('main', 'chat', 'convert', 'generate', 'plan'),
+  ('main', 'chat', 'compare', 'convert', 'generate', 'plan'),
   ('cli', '__init__', '__main__'),
 )
 # Imports within a floor that are allowed, in one direction.

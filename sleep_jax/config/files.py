@@ -43,7 +43,11 @@ def folder() -> pathlib.Path:
 
 def names() -> list[str]:
   """Returns the names that `--config` accepts, sorted."""
-  return sorted(p.stem for p in folder().glob('*.py') if p.stem != '__init__')
+  return sorted(
+    p.relative_to(folder()).with_suffix('').as_posix()
+    for p in (*folder().glob('*.py'), *folder().glob('compare/*.py'))
+    if p.stem != '__init__'
+  )
 
 
 def resolve(name: str) -> str:
@@ -57,7 +61,9 @@ def resolve(name: str) -> str:
     MissingFileError: there is no such config; names the nearest one and all.
   """
   name, colon, argument = name.partition(':')
-  by_path = name.endswith('.py') or '/' in name or '\\' in name
+  by_path = name not in names() and (
+    name.endswith('.py') or '/' in name or '\\' in name
+  )
   path = pathlib.Path(name) if by_path else folder() / f'{name}.py'
   if path.is_file():
     return f'{path}{colon}{argument}'

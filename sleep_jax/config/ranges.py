@@ -142,7 +142,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'data': {
     'dataset': TEXT, 'extra_days': TEXT, 'growing': FLAG, 'too_long': TEXT,
-    'order': _count(0), 'context': _count(3), 'max_prompt': _count(2), 'batch_size': _count(1),
+    'order': _count(0), 'context': _count(3), 'max_prompt': _count(2),
+    'batch_size': _count(1),
     'day_batch_size': _count(0), 'pack': FLAG, 'loss_on': TEXT,
     'prefix': _count(1), 'overlap': _count(-1),
   },
@@ -237,6 +238,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'keep': _count(1), 'disk_budget_bytes': Rule(int, 0, also=(None,)),
     'every_seconds': NOT_NEGATIVE,
   },
+  'compare': {'orders[*]': _count(0), 'memory_gib': NOT_NEGATIVE},
   'mesh': {
     'data': _count(1, -1), 'fsdp': _count(1), 'sequence': _count(1),
     'tensor': _count(1),

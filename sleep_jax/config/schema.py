@@ -28,7 +28,7 @@ REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.
 # Sections that configs of earlier versions lack.
 OPTIONAL_SECTIONS = (
-  'ability', 'questions', 'adaptive', 'second_kl_penalty', NIGHT
+  'ability', 'compare', 'questions', 'adaptive', 'second_kl_penalty', NIGHT
 )  # fmt: skip
 
 
@@ -119,6 +119,7 @@ def schema(config):
       **_arguments(checkpoints.Checkpoints, but=('folder', 'config', 'bound')),
       'every_seconds': REQUIRED,
     },
+    'compare': {'orders': OPTIONAL, 'memory_gib': OPTIONAL},
     'mesh': _arguments(sharding.make, but=('devices',)),
   }  # fmt: skip
 

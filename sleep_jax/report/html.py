@@ -88,8 +88,13 @@ class Table:
   rows: Sequence[Sequence[str | Cell]]
 
 
-def render(**values: Any) -> str:
-  """Returns the page as text; `page.html.j2` names the values it needs."""
+def render(template: str = 'page.html.j2', **values: Any) -> str:
+  """Returns a page as text.
+
+  Args:
+    template: of the folder `templates`.
+    **values: that the template names.
+  """
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(
       pathlib.Path(__file__).with_name('templates')
@@ -100,7 +105,7 @@ def render(**values: Any) -> str:
     lstrip_blocks=True,
   )
   environment.filters['value'] = text_format.value
-  return environment.get_template('page.html.j2').render(**values)
+  return environment.get_template(template).render(**values)
 
 
 def colours(

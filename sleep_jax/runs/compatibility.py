@@ -14,6 +14,7 @@ from sleep_jax.storage import workdir
 FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
   'data.extra_days', 'data.growing', 'data.too_long', 'lora',
+  'compare',
 )  # fmt: skip
 # Keys that may also differ if the user accepts it.
 _RATES = ('learning_rate', 'learning_rates', 'warmup', 'clip')

@@ -188,7 +188,8 @@ class RunContext:
       numbers['ability'] = self._measure_ability(weights, event)
     row = {
       'cycle': event.cycle, 'moment': event.moment, 'step': event.step,
-      'experience': event.experience if event.ends else None, **numbers,
+      'experience': event.experience if event.ends else None,
+      'cost': self.log.cost.totals(), **numbers,
     }  # fmt: skip
     if self._is_last or event.moment == events.INITIAL:
       row['second_scores'] = self.evaluator.second_scores(weights)

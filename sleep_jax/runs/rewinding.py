@@ -1,6 +1,6 @@
 """Takes all runs of a study back to the end of an earlier cycle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from sleep_jax import errors
 from sleep_jax.storage import checkpoints as checkpoints_lib
@@ -9,19 +9,27 @@ from sleep_jax.storage import workdir
 
 def rewind(
   folder: workdir.Folder,
-  runs: Sequence[checkpoints_lib.Checkpoints],
   cycle: int,
+  *,
+  open_run: Callable[[workdir.Folder], checkpoints_lib.Checkpoints],
+  but: str,
 ) -> None:
   """Takes all runs that came so far back to a cycle, or none.
 
   Args:
-    folder: work directory, for messages.
-    runs: checkpoints of every run; closed afterwards.
+    folder: work directory.
     cycle: where they go back to; later cycles are deleted.
+    open_run: opens the checkpoints of the run in a folder.
+    but: name of the runs that stay.
 
   Raises:
     MissingFileError: no run came so far, or the cycle was deleted.
   """
+  runs = [
+    open_run(found.parent)
+    for found in sorted(folder.glob('seed_*/*/checkpoints'))
+    if found.parent.name != but
+  ]
   last = [max(run.available_cycles(), default=0) for run in runs]
   if max(last, default=0) < cycle:
     raise errors.MissingFileError(

@@ -71,12 +71,9 @@ class Study:
       stop: returns whether the study is asked to stop.
       restore_cycle: cycle to which all runs that came so far go back first.
       profile: number of wake steps, and of rounds of a night, to trace.
-      accept_changed_rates: continue although learning rates, warm-ups or
-        clips differ from those that the work directory has.
-      accept_changed_days: continue although days that were learned have
-        changed or are missing.
-      days: files of the days after those of the dataset, in order; None: those
-        that `config.data.extra_days` names.
+      accept_changed_rates: continue although rates or clips have changed.
+      accept_changed_days: continue although learned days have changed.
+      days: files of the days to come; None: those of `config.data.extra_days`.
       progress: shows progress; None prints to standard error.
       programs: compiled programs of other studies of the same config and model,
         by strategy and seed; new ones are added.
@@ -121,13 +118,18 @@ class Study:
     self._factory.restore_cycle = restore_cycle
 
   def run(
-    self, *, awake_only: bool = False, show_schedule: bool = True
+    self,
+    *,
+    awake_only: bool = False,
+    show_schedule: bool = True,
+    prepare_only: bool = False,
   ) -> list[dict[str, Any]]:
     """Runs what is left; returns one record per strategy and seed.
 
     Args:
       awake_only: stop before the nights of the last experience.
       show_schedule: show when each level is updated and sleeps.
+      prepare_only: make initial models and choose rates, run no strategy.
     """
     with (
       lock.hold(self.folder),
@@ -150,10 +152,13 @@ class Study:
       workdir.write_json(self._own / 'config.json', self._plain)
       workdir.write_json(self._own / 'about.json', self._results.provenance)
       if self._restore_cycle is not None:
-        rewinding.rewind(self.folder, self._saved_runs(), self._restore_cycle)
+        rewinding.rewind(
+          self.folder, self._restore_cycle,
+          open_run=self._factory.checkpoints, but=run_factory.PRETRAIN,
+        )  # fmt: skip
         self._days.restore_cycle = self._factory.restore_cycle = None
       for seed in self._config.seeds:
-        self._run_seed(int(seed), awake_only)
+        self._run_seed(int(seed), awake_only, prepare_only)
       self._results.write()
     return self._results.runs
 
@@ -256,15 +261,7 @@ class Study:
           return False
     return True
 
-  def _saved_runs(self) -> list[checkpoints_lib.Checkpoints]:
-    """Opens the checkpoints of all runs but those of pretraining."""
-    return [
-      self._factory.checkpoints(folder.parent)
-      for folder in sorted(self.folder.glob('seed_*/*/checkpoints'))
-      if folder.parent.name != run_factory.PRETRAIN
-    ]
-
-  def _run_seed(self, seed: int, awake_only: bool) -> None:
+  def _run_seed(self, seed: int, awake_only: bool, prepare_only: bool) -> None:
     made, found = self._days.open(seed)
     for line in found.changes:
       self._progress.say(f'accepted: {line}')
@@ -284,6 +281,8 @@ class Study:
           self._config, strategy, made, self._factory, folder=self.folder,
           own_folder=self._own, progress=self._progress,
         )  # fmt: skip
+      if prepare_only:
+        continue
       add = functools.partial(
         self._results.add, strategy.name, seed, rate=rate,
         days=[day_records.label(record) for record in found.records[1:]],
@@ -302,9 +301,11 @@ class Study:
   def _first_model(self, made: Inputs) -> state_lib.InitialModel:
     """Returns the initial model, without arrays that nothing will read."""
     first, *others = self._factory.strategies()
-    if others or ability_start.compares(self._config, made):
+    begun = self._factory.progress_of(made.seed, first.name) is not None
+    shared = others or (first.tuned and not begun)  # By the rates it tries.
+    if shared or ability_start.compares(self._config, made):
       return self._initial_model(made)
-    if self._factory.progress_of(made.seed, first.name) is not None:
+    if begun:
       return self._factory.initial_shapes(made)
     return dataclasses.replace(self._initial_model(made), is_spare=True)
 

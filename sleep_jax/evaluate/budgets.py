@@ -1,0 +1,89 @@
+"""What a run knew when it had spent a budget: tokens or seconds.
+
+Strategies differ in what a day costs them. A table at the end of the stream
+gives the expensive ones more; here every run is read where it had spent the
+same. What it had not learned by then counts as it is: all experiences of the
+stream are asked, learned or not.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sleep_jax.evaluate import cycles, retention
+
+TOKENS, SECONDS = 'tokens', 'seconds'
+BUDGETS = (TOKENS, SECONDS)
+
+
+def spent(cost: Mapping[str, float] | None, budget: str) -> float | None:
+  """Returns how much of a budget some costs are, or None if not known.
+
+  Args:
+    cost: totals of `cost.Cost`.
+    budget: 'tokens' (trained on and generated) or 'seconds' (of learning).
+  """
+  if not cost:
+    return None
+  if budget == SECONDS:
+    return cost.get('seconds')
+  read, written = cost.get('tokens_read'), cost.get('tokens_generated')
+  return None if read is None or written is None else read + written
+
+
+def curve(
+  evaluations: Sequence[cycles.Evaluation], budget: str
+) -> list[tuple[float, float]]:
+  """Returns (what was spent, accuracy on the whole stream), oldest first.
+
+  Args:
+    evaluations: of one run, each with its 'cost' so far.
+    budget: 'tokens' or 'seconds'.
+  """
+  num = retention.num_experiences([*evaluations])
+  points = []
+  for evaluation in evaluations:
+    cost, accuracy = (
+      spent(evaluation.get('cost'), budget),
+      _accuracy(evaluation, num),
+    )
+    if cost is not None and accuracy is not None:
+      points.append((float(cost), accuracy))
+  return points
+
+
+def at(
+  evaluations: Sequence[cycles.Evaluation], budget: str, limit: float
+) -> dict[str, Any] | None:
+  """Returns what a run knew when it had spent at most `limit`.
+
+  Args:
+    evaluations: of one run, oldest first.
+    budget: 'tokens' or 'seconds'.
+    limit: what may be spent.
+
+  Returns:
+    Dict of the last evaluation within the limit: 'acc' (accuracy on the whole
+    stream), 'prior' (on what was pretrained), 'experiences' (finished ones) and
+    'spent'; None if costs are not known. A run that is evaluated at its end
+    alone is the initial model until then.
+  """
+  num = retention.num_experiences([*evaluations])
+  found, finished = None, 0
+  for evaluation in evaluations:
+    cost = spent(evaluation.get('cost'), budget)
+    if cost is None or cost > limit:
+      continue
+    finished = max(finished, evaluation['experience'] or 0)
+    found = {
+      'acc': _accuracy(evaluation, num),
+      'prior': cycles.known_or_none(cycles.get_score(evaluation, 'pretrain')),
+      'experiences': finished, 'spent': cost,
+    }  # fmt: skip
+  return found
+
+
+def _accuracy(evaluation: cycles.Evaluation, num: int) -> float | None:
+  """Returns the mean score over all experiences of the stream."""
+  return cycles.mean_known(
+    [cycles.get_score(evaluation, j) for j in range(1, num + 1)]
+  )
