@@ -6,8 +6,18 @@ from sleep_jax.report import html
 
 
 def table(made: html.Table) -> str:
-  """Returns a table; small second lines follow in the same cell."""
+  """Returns a table; small second lines follow in the same cell.
+
+  Markdown has one line of headings, so the name of a group of columns stands
+  before theirs where they would be the same.
+  """
   names = [name for _, columns in made.head for name in columns]
+  if len(set(names)) < len(names):
+    names = [
+      f'{group}: {name}' if group else name
+      for group, columns in made.head
+      for name in columns
+    ]
   lines = [_row(names), _row(['---'] * len(names))]
   lines += [_row([_cell(cell) for cell in cells]) for cells in made.rows]
   return '\n'.join(lines)

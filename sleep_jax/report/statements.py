@@ -66,8 +66,10 @@ def make(
         f'At {100 * share:.0f} % of the {budget} that `sleep` spends: '
         f'{found[0]}'
       )
-  if not losses:
+  if not losses and wins:
     losses = ['No other strategy has a better mean in any metric below.']
+  if not losses:
+    losses = ['No other strategy has a finished seed that `sleep` has too.']
   return Statements(losses, wins, _limits(groups, len(finished)))
 
 
