@@ -1,0 +1,61 @@
+"""Gains of a continual learner over its base model: AgentCL's three numbers.
+
+All scores are taken with an empty context and an empty cache, so a gain must
+live in the weights. A gain on a compositional stream, whose later tasks reuse
+earlier pieces, is read beside the gain on a matched naive stream, from which
+the reuse was removed.
+
+Reference: 2606.02461 (AgentCL).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sleep_jax.evaluate import cycles
+
+PLASTICITY, STABILITY, GENERALIZATION = 'pg', 'sg', 'gg'
+
+
+def gains(
+  *,
+  base_T: np.ndarray,
+  first_T: np.ndarray,
+  second_T: np.ndarray,
+  held_out_base_U: np.ndarray,
+  held_out_U: np.ndarray,
+) -> dict[str, float | None]:
+  """Returns the means of PG = F - B, SG = S - F and GG = H - B.
+
+  Args:
+    base_T: score of the base model on each task of the stream (B).
+    first_T: score on each task in the first pass, learning as it goes (F).
+    second_T: score on each task in the second pass, with learning off (S).
+    held_out_base_U: score of the base model on tasks outside of the stream.
+    held_out_U: score on these after the first pass (H).
+
+  Returns:
+    'pg' (plasticity), 'sg' (stability) and 'gg' (generalization); None where a
+    score is NaN or there is no task.
+  """
+  return {
+    PLASTICITY: cycles.mean_or_none(first_T - base_T),
+    STABILITY: cycles.mean_or_none(second_T - first_T),
+    GENERALIZATION: cycles.mean_or_none(held_out_U - held_out_base_U),
+  }
+
+
+def gains_by_reuse(
+  compositional: Mapping[str, float | None], naive: Mapping[str, float | None]
+) -> dict[str, float | None]:
+  """Returns what reuse adds to each gain: compositional minus naive.
+
+  Args:
+    compositional, naive: results of `gains` on two matched streams.
+  """
+  found = {}
+  for name, value in compositional.items():
+    other = naive[name]
+    known = value is not None and other is not None
+    found[name] = value - other if known else None
+  return found
