@@ -49,7 +49,7 @@ SCORES = ('prior_initial', 'prior', 'acc', 'la', 'bwt', 'fwt', 'forgetting')
 SUMMARY_KEYS = {
   *SCORES, 'seed', 'harm_of_sleep', 'cost_to_new', 'damage_awake', 'seconds',
   'cpu_seconds', 'tokens_read', 'tokens_generated', 'added_parameters',
-  'stored_bytes',
+  'stored_bytes', 'flops',
 }  # fmt: skip
 Progress = progress_lib.Progress
 

@@ -9,9 +9,11 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from sleep_jax.evaluate import flops
+
 COUNTS = ('tokens_read', 'tokens_generated', 'steps')
 TIMES = ('seconds', 'cpu_seconds')
-SIZES = ('added_parameters', 'stored_bytes')
+SIZES = ('added_parameters', 'stored_bytes', flops.PER_TOKEN)
 
 
 class Cost:
@@ -21,7 +23,8 @@ class Cost:
     tokens_read, tokens_generated: tokens trained on and tokens sampled.
     steps: optimizer steps, awake and asleep.
     seconds, cpu_seconds: wall time, and processor time of all threads.
-    added_parameters, stored_bytes: current sizes.
+    added_parameters, stored_bytes, flops_per_token: current sizes, the last
+      one of a forward pass.
   """
 
   def __init__(self, totals: dict[str, float] | None = None):
@@ -50,7 +53,7 @@ class Cost:
       self._totals[name] += int(count)
 
   def set_sizes(self, **sizes: int) -> None:
-    """Sets added_parameters or stored_bytes to their current values."""
+    """Sets some of `SIZES` to their current values."""
     self._check(sizes, SIZES)
     self._totals.update({name: int(size) for name, size in sizes.items()})
 

@@ -12,7 +12,7 @@ References:
 
 import numpy as np
 
-from sleep_jax.evaluate import cycles
+from sleep_jax.evaluate import cycles, flops
 
 TEMPLATES = 'template_scores'  # Questions worded like the templates.
 LOGS = 'log_scores'  # Mean log-probability per answer token, in nats.
@@ -79,7 +79,8 @@ def summarize(
   summary = {
     name: cycles.known_or_none(value) for name, value in summary.items()
   }
-  return {**summary, **{name: (cost or {}).get(name) for name in COSTS}}
+  costs = {name: (cost or {}).get(name) for name in COSTS}
+  return {**summary, **costs, 'flops': flops.of_run(cost or {})}
 
 
 def num_experiences(evaluations: list[cycles.Evaluation]) -> int:

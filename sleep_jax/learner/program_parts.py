@@ -41,6 +41,7 @@ class ProgramParts:
     strategy: whose programs these are.
     placement: mesh and sharding rules.
     pretrain_steps: number of steps of pretraining.
+    row_length: tokens of a row.
     dreams: settings of the dreams.
     dream_tokens: tokens that a dreaming night or an edit reads, without the
       seeding; set if the strategy dreams or edits itself.
@@ -88,6 +89,7 @@ class ProgramParts:
     )
     self._config = config
     self.pretrain_steps = config.pretrain.steps
+    self.row_length = config.data.context
     self._templates, self._judge = templates, judge
     self._nights: dict[int, consolidation.Consolidation] = {}
     self._merges: dict[int, expert_merge.MakingRoom] = {}

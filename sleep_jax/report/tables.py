@@ -85,6 +85,7 @@ COSTS = (
   ('tokens_read', 'tokens trained on', text_format.quantity),
   ('tokens_generated', 'tokens generated', text_format.quantity),
   ('steps', 'optimizer steps', text_format.quantity),
+  ('flops', 'model FLOPs', text_format.quantity),
   ('seconds', 'time', text_format.duration),
   ('cpu_seconds', 'processor time', text_format.duration),
   ('added_parameters', 'added parameters', text_format.quantity),

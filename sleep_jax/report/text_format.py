@@ -3,6 +3,7 @@
 from typing import Any
 
 MINUS = '\N{MINUS SIGN}'
+_UNITS = ((1e15, ' P'), (1e12, ' T'), (1e9, ' G'), (1e6, ' M'), (1e3, ' k'))
 UNKNOWN = '\N{EN DASH}'  # Shown for a number that is not known.
 
 
@@ -13,7 +14,7 @@ def short(value: float, digits: int = 4) -> str:
 
 def quantity(value: float) -> str:
   """Returns a count with three significant digits: 950, 12.3 k, 4.56 M."""
-  for size, unit in ((1e9, ' G'), (1e6, ' M'), (1e3, ' k')):
+  for size, unit in _UNITS:
     if abs(value) >= size:
       return f'{value / size:.3g}{unit}'
   return f'{value:.0f}'

@@ -35,6 +35,7 @@ class Programs(Protocol):
   dreams: Any
   dream_tokens: int
   edit_steps: int
+  row_length: int
   grows: Callable
   night_end: Callable
   is_constant: Callable
@@ -260,10 +261,9 @@ class RunContext:
     return {'before': before, 'after': after}, reason
 
   def record_sizes(self, state: state_lib.State) -> None:
-    """Records added parameters and stored bytes."""
-    self.log.cost.set_sizes(
-      **night_records.sizes(state, self.program.model.config)
-    )
+    """Records added parameters, stored bytes and FLOPs of a token."""
+    config, length = self.program.model.config, self.program.row_length
+    self.log.cost.set_sizes(**night_records.sizes(state, config, length))
 
   def maybe_save(self, state: state_lib.State) -> None:
     """Saves a checkpoint inside the cycle if one is due.

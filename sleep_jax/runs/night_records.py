@@ -8,7 +8,7 @@ import numpy as np
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.evaluate import cost
+from sleep_jax.evaluate import cost, flops
 from sleep_jax.model import config as config_lib
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
@@ -168,8 +168,16 @@ def history_rows(
   ]
 
 
-def sizes(state: state_lib.State, config: config_lib.Model) -> dict[str, int]:
-  """Returns the parameters of active experts and the bytes of stored data."""
+def sizes(
+  state: state_lib.State, config: config_lib.Model, length: int
+) -> dict[str, int]:
+  """Returns parameters of active experts, stored bytes and FLOPs of a token.
+
+  Args:
+    state: of the run.
+    config: of its model.
+    length: tokens of a row.
+  """
   active_N = np.asarray(state.weights.active_NE).sum(1)
   each = [
     config.num_layers_of(number)
@@ -180,4 +188,10 @@ def sizes(state: state_lib.State, config: config_lib.Model) -> dict[str, int]:
   return {
     'added_parameters': int(np.dot(active_N, each)),
     'stored_bytes': sum(x.nbytes for x in jax.tree.leaves(kept)),
+    flops.PER_TOKEN: flops.forward_per_token(
+      state.weights.params,
+      length=length,
+      num_layers=config.num_layers,
+      heads_size=config.num_heads * config.head_size,
+    ),
   }
