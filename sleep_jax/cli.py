@@ -10,7 +10,7 @@ import sys
 # Command -> (module, what it does).
 COMMANDS = {
   'run': ('main', 'Run a study: strategies and seeds of one config.'),
-  'compare': ('compare', 'Compare strategies over seeds and orders.'),
+  'compare': ('compare.__main__', 'Compare strategies over seeds and orders.'),
   'chat': ('chat', 'Talk to a model that learns overnight what was said.'),
   'generate': ('generate', 'Continue prompts with a run or a checkpoint.'),
   'check-data': ('runs.check_data', 'Read data and list all its faults.'),

@@ -8,13 +8,14 @@ shows that everything runs, and no number of it is a result.
 """
 
 from configs import banks
+from sleep_jax.strategies import registry
 
 
 def get_config(size: str = 'full'):
   c = banks.get_config()
   c.name = 'compare_facts'
   c.seeds = (0, 1, 2)
-  c.strategies = ('sleep', 'hope', 'sft', 'er', 'lora', 'joint', 'seal')
+  c.strategies = registry.names()
   c.data.settings.num_days = 10
   c.compare = dict(orders=(0, 1, 2), memory_gib=1.5)
   c.checkpoint.keep = 1

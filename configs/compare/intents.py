@@ -8,13 +8,14 @@ that everything runs, and no number of it is a result.
 """
 
 from configs import intents
+from sleep_jax.strategies import registry
 
 
 def get_config(size: str = 'full'):
   c = intents.get_config()
   c.name = 'compare_intents'
   c.seeds = (0, 1, 2)
-  c.strategies = ('sleep', 'hope', 'sft', 'er', 'lora', 'joint', 'seal')
+  c.strategies = registry.names()
   c.compare = dict(orders=(0, 1, 2), memory_gib=2.5)
   c.checkpoint.keep = 1
   if size == 'fast':

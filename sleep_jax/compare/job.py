@@ -39,7 +39,7 @@ def main(path: str) -> int:
   outcome: dict[str, Any]
   try:
     with signals.listen(stopped, 0):
-      outcome = _work(job, lambda: bool(stopped))
+      outcome = work(job, lambda: bool(stopped))
   except (context.Interrupted, errors.InUseError) as reason:
     print(reason, file=sys.stderr)
     return kinds.INTERRUPTED
@@ -59,8 +59,16 @@ def main(path: str) -> int:
   return 0
 
 
-def _work(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
-  """Returns the outcome of a job."""
+def work(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
+  """Returns the outcome of a job.
+
+  Args:
+    job: content of its file.
+    stop: returns whether the job is asked to stop.
+
+  Raises:
+    Interrupted: it was; what it did is saved.
+  """
   import ml_collections
 
   from sleep_jax.runs import study
