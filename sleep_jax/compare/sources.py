@@ -14,6 +14,8 @@ import importlib.util
 import pathlib
 from collections.abc import Iterable, Mapping
 
+from sleep_jax import errors
+
 PACKAGE = 'sleep_jax'
 # What a unit runs; strategies are found by their names.
 ENTRY = f'{PACKAGE}.runs.study'
@@ -44,13 +46,16 @@ def module_of(strategy: str, sources: Mapping[str, str]) -> str:
     sources: module -> its text.
 
   Raises:
-    KeyError: no module defines it.
+    ConfigError: no module defines it.
   """
   package = f'{PACKAGE}.strategies.'
   for module, source in sources.items():
     if module.startswith(package) and _parse(source)[1] == strategy:
       return module
-  raise KeyError(strategy)
+  raise errors.ConfigError(
+    f'Strategy {strategy!r}: no module of {package[:-1]} has the line '
+    f"NAME = '{strategy}': write it as a constant."
+  )
 
 
 def read(package: pathlib.Path) -> dict[str, str]:

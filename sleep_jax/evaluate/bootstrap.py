@@ -8,6 +8,8 @@ Reference: Efron and Tibshirani 1993, chapter 13 (percentile intervals).
 
 import numpy as np
 
+from sleep_jax import errors
+
 _AT_ONCE = 256  # Draws whose counts are in memory at a time.
 
 
@@ -31,11 +33,11 @@ def paired_interval(
     (mean of after - before, lower end, upper end).
 
   Raises:
-    ValueError: there is no question, or the numbers of questions differ.
+    UsageError: there is no question, or the numbers of questions differ.
   """
   before_N, after_N = np.asarray(before_N, float), np.asarray(after_N, float)
   if before_N.shape != after_N.shape or before_N.size == 0:
-    raise ValueError(
+    raise errors.UsageError(
       f'before_N has shape {before_N.shape} and after_N {after_N.shape}: '
       'expected the same, with one question or more.'
     )
