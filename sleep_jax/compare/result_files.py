@@ -101,5 +101,5 @@ def _check(
     raise errors.WorkdirError(
       f'{file} is of other source files (found {result["sources"]}, of '
       f'revision {result.get("revision")}; expected {wanted["sources"]}). '
-      f'{do}: git checkout {result.get("revision")}.'
+      f'{do}.'
     )

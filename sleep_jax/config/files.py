@@ -32,6 +32,7 @@ RENAMED = {
   'num_birth': 'num_pretrain',
   'birth_classes': 'pretrain_classes',
 }
+_COMPARISONS = 'compare/'  # Names of configs of a subfolder begin with it.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -45,7 +46,7 @@ def names() -> list[str]:
   """Returns the names that `--config` accepts, sorted."""
   return sorted(
     p.relative_to(folder()).with_suffix('').as_posix()
-    for p in (*folder().glob('*.py'), *folder().glob('compare/*.py'))
+    for p in (*folder().glob('*.py'), *folder().glob(f'{_COMPARISONS}*.py'))
     if p.stem != '__init__'
   )
 
@@ -54,15 +55,15 @@ def resolve(name: str) -> str:
   """Returns the path of a config file, with its argument if it has one.
 
   Args:
-    name: name of a config of this package ('smoke'), or path of a file
+    name: name of a config ('smoke', 'compare/facts'), or path of a file
       ('mine.py', 'studies/mine.py'); either with ':ARGUMENT' for `get_config`.
 
   Raises:
     MissingFileError: there is no such config; names the nearest one and all.
   """
   name, colon, argument = name.partition(':')
-  by_path = name not in names() and (
-    name.endswith('.py') or '/' in name or '\\' in name
+  by_path = name.endswith('.py') or (
+    not name.startswith(_COMPARISONS) and ('/' in name or '\\' in name)
   )
   path = pathlib.Path(name) if by_path else folder() / f'{name}.py'
   if path.is_file():

@@ -134,6 +134,15 @@ def at_share(
   return rows
 
 
+def seeds_of_several_data(results: Iterable[Result]) -> list[int]:
+  """Returns the seeds whose units did not read the same texts."""
+  digests: dict[int, set[str]] = {}
+  for result in results:
+    if result['status'] == 'finished':
+      digests.setdefault(result['unit']['seed'], set()).add(result['data'])
+  return sorted(seed for seed, found in digests.items() if len(found) > 1)
+
+
 def _values(groups: figures.Groups, name: str, key: str) -> dict[int, float]:
   return {
     row['seed']: row['summary'][key]

@@ -66,7 +66,8 @@ def write(
   }
   styles = {name: f's{i}' for i, name in enumerate(groups)}
   colours = html.colours(groups, html.STRATEGIES)
-  said = statements.make(groups, at)
+  mixed = compared_runs.seeds_of_several_data(found)
+  said = statements.make(groups, at, mixed)
   equal = {
     budget: comparison_tables.at_budget(
       {share: at[budget, share] for share in statements.SHARES}, styles

@@ -36,13 +36,16 @@ class Statements:
 
 
 def make(
-  groups: figures.Groups, at: Mapping[tuple[str, float], figures.Groups]
+  groups: figures.Groups,
+  at: Mapping[tuple[str, float], figures.Groups],
+  mixed: Sequence[int] = (),
 ) -> Statements:
   """Returns the sentences of a comparison.
 
   Args:
     groups: see `compared_runs.by_seed`.
     at: (budget, share) -> rows at that share of what `sleep` spends.
+    mixed: seeds whose units read different texts.
   """
   finished = [
     row for row in groups.get(_SLEEP, []) if row['status'] == 'finished'
@@ -70,7 +73,13 @@ def make(
     losses = ['No other strategy has a better mean in any metric below.']
   if not losses:
     losses = ['No other strategy has a finished seed that `sleep` has too.']
-  return Statements(losses, wins, _limits(groups, len(finished)))
+  limits = _limits(groups, len(finished))
+  if mixed:
+    limits.append(
+      f'Units of seed {", ".join(map(str, mixed))} read different texts '
+      '(column "data" of the units): their numbers do not compare.'
+    )
+  return Statements(losses, wins, limits)
 
 
 def _compare(

@@ -164,6 +164,13 @@ def test_repeated_headings_get_the_name_of_their_group(tmp_path):
   assert markdown.bullets(['a', 'b']) == '- a\n- b'
 
 
+def test_units_of_one_seed_that_read_different_texts_are_named(tmp_path):
+  results = _results()
+  results[1] |= {'data': 'other'}
+  _, table = _write(tmp_path, results)
+  assert 'Units of seed 0 read different texts' in table
+
+
 def _said(results):
   groups = compared_runs.by_seed(results)
   at = {('tokens', 0.5): compared_runs.at_share(results, 'tokens', 0.5)}
