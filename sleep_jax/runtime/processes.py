@@ -73,8 +73,12 @@ def start(
 
 
 def is_first() -> bool:
-  """Returns whether this is process 0, which writes all non-array files."""
-  return jax.process_index() == 0
+  """Returns whether this is process 0, which writes all non-array files.
+
+  A process of its own initializes no device: it may have left the GPU to
+  others.
+  """
+  return not is_distributed() or jax.process_index() == 0
 
 
 def is_distributed() -> bool:
