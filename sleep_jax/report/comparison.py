@@ -107,8 +107,13 @@ def _markdown(made: Mapping[str, Any]) -> str:
   parts = [
     f'# {made["study"]}', '## Where sleep does not win',
     markdown.bullets(said.losses), markdown.bullets(said.limits),
-    '## Where no other strategy is better', markdown.bullets(said.wins),
-    '## Results', made['counts'], INTERVALS, markdown.table(made['scores']),
+  ]  # fmt: skip
+  if said.wins:
+    parts += [
+      '## Where no other strategy is better', markdown.bullets(said.wins)
+    ]  # fmt: skip
+  parts += [
+    '## Results', made['counts'], INTERVALS, markdown.table(made['scores'])
   ]  # fmt: skip
   for budget, table in made['equal'].items():
     parts += [f'## At equal {budget}', EQUAL, markdown.table(table)]

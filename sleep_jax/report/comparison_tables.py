@@ -20,7 +20,7 @@ def at_budget(
   head += [
     (
       f'{100 * share:.0f} %',
-      ['final accuracy ↑', 'prior accuracy ↑', 'learned'],
+      ['accuracy ↑', 'prior accuracy ↑', 'learned'],
     )
     for share in at
   ]

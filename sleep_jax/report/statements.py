@@ -12,6 +12,7 @@ from sleep_jax.evaluate import budgets, cycles
 from sleep_jax.report import compared_runs, figures, tables, text_format
 
 _SLEEP = compared_runs.SLEEP
+_AT_BUDGET = tables.Metric('acc', 'accuracy on the whole stream', '')
 _TOKENS = tables.Metric('tokens', 'tokens', '', better=-1)
 METRICS = (
   tables.FINAL, tables.PRIOR_AFTER, tables.LEARNING, tables.BACKWARD,
@@ -63,7 +64,7 @@ def make(
     sentence, is_loss = found
     (losses if is_loss else wins).append(sentence)
   for (budget, share), rows in at.items():
-    found = _compare(rows, tables.FINAL)
+    found = _compare(rows, _AT_BUDGET)
     if found is not None and found[1]:
       losses.append(
         f'At {100 * share:.0f} % of the {budget} that `sleep` spends: '

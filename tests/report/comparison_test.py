@@ -160,7 +160,7 @@ def test_equal_tokens_are_a_share_of_what_sleep_spends():
 
 def test_repeated_headings_get_the_name_of_their_group(tmp_path):
   _, table = _write(tmp_path, _results())
-  assert '25 %: final accuracy ↑ |' in table
+  assert '25 %: accuracy ↑ |' in table
   assert markdown.bullets(['a', 'b']) == '- a\n- b'
 
 
