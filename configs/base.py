@@ -117,6 +117,12 @@ def get_config() -> ml_collections.ConfigDict:
     targets=('query', 'key', 'value', 'out', 'gate', 'up', 'down'),
     optimizer=dict(learning_rate=1e-3),
   )
+  # For strategy 'ewc' (1612.00796, 1805.06370).
+  c.ewc = dict(
+    weight=0.1,  # Of the penalty; the mean of the normalised Fisher is 1.
+    decay=0.95,  # Of the Fisher of earlier experiences, per experience.
+    batches=32,  # Most batches of an experience that it is measured on.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

@@ -126,6 +126,7 @@ class State(struct.PyTreeNode):
       None.
     kl_penalty, second_kl_penalty: rehearsals for the KL penalties awake, or
       None.
+    strategy: arrays of the strategy's own, see `strategies.method`.
     night: the night in progress, or None.
   """
 
@@ -142,6 +143,7 @@ class State(struct.PyTreeNode):
   row_buffer: Any = None
   kl_penalty: types.Rollout | None = None
   second_kl_penalty: types.Rollout | None = None
+  strategy: dict[str, Any] = struct.field(default_factory=dict)
   night: Night | None = None
 
 

@@ -16,6 +16,7 @@ from sleep_jax.schedule import checks as schedule_checks
 from sleep_jax.sleep import question_prompts, sender_settings
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import metric_writer
+from sleep_jax.strategies import registry
 
 _DTYPES = ('float32', 'bfloat16')
 # Lengths of rows and caches that the mesh axis `sequence` divides.
@@ -51,7 +52,10 @@ def check(config: Mapping[str, Any]) -> None:
   named = {
     'pretrain.optimizer': config['pretrain']['optimizer'],
     'fine_tune': config['fine_tune'],
-    'lora.optimizer': config.get('lora', {}).get('optimizer', {}),
+    **{
+      f'{name}.optimizer': config.get(name, {}).get('optimizer', {})
+      for name in registry.settings()
+    },
     'expert_optimizer': sender_settings.optimizer(config, 0),
   }
   for sender, level in enumerate(config['levels'], 1):

@@ -200,6 +200,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'fine_tune': _OPTIMIZER,
   'lora': {'rank': _count(1), 'targets[*]': TEXT},
   'lora.optimizer': _OPTIMIZER,
+  'ewc': {'weight': NOT_NEGATIVE, 'decay': SHARE, 'batches': _count(1)},
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

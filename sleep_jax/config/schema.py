@@ -19,6 +19,7 @@ from sleep_jax.runtime import sharding
 from sleep_jax.sleep import question_prompts, sender_settings
 from sleep_jax.sleep import settings as sleep_settings
 from sleep_jax.storage import checkpoints
+from sleep_jax.strategies import registry
 
 DATASETS = {
   'arc': arc, 'facts': facts, 'intents': intents, 'jsonl': jsonl,
@@ -46,6 +47,9 @@ def schema(config):
     ConfigError: the dataset is not known.
   """
   adam = _arguments(optimizer.make)
+  adam_of = lambda settings: (
+    {'optimizer': adam} if 'optimizer' in _arguments(settings) else {}
+  )
   consolidate = {
     **_arguments(sleep_settings.Settings),
     'teachers': [_arguments(sleep_settings.Teacher)],
@@ -68,10 +72,14 @@ def schema(config):
     ('name', 'seeds', 'strategies', 'evaluate_samples', 'writers',
      'compile_cache'), REQUIRED
   )  # fmt: skip
-  lora = {'rank': REQUIRED, 'targets': REQUIRED, 'optimizer': adam}
-  # Sessions of earlier versions have no `lora`, and do not need it.
-  has_lora = 'lora' in config or 'lora' in config.get('strategies', ())
-  return alone | ({'lora': lora} if has_lora else {}) | {
+  # Sessions of earlier versions lack these sections, and do not need them.
+  used = {*config, *config.get('strategies', ())}
+  own = {
+    name: _arguments(settings) | adam_of(settings)
+    for name, settings in registry.settings().items()
+    if name in used
+  }
+  return alone | own | {
     'data': {
       **_arguments(stream.build, but=('dataset', 'tokenizer', 'seed',
                                        'cache_dir', 'load_writer')),

@@ -66,6 +66,11 @@ class Source:
 
     self._epoch_order = epoch_order
 
+  @property
+  def num_batches(self) -> int:
+    """Batches of one pass over all rows; the last may begin the next pass."""
+    return -(-self.num_rows // self._batch_size)
+
   def batch(self, index: int) -> types.Batch:
     """Returns batch number `index` of the endless stream as numpy arrays.
 

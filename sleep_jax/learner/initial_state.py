@@ -1,7 +1,7 @@
 """Builds the initial state of a run and allocates its buffers."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,6 +33,7 @@ class StateBuilder:
     document: maximum tokens of a document that replay stores; 0: none.
     averaged: whether a teacher is the running mean over a day.
     kl_penalties: those of the wake step.
+    allocate: makes the strategy's own arrays, see `strategies.method`.
   """
 
   config: Any
@@ -44,6 +45,7 @@ class StateBuilder:
   document: int
   averaged: bool
   kl_penalties: Sequence[kl_penalty.AnchorPenalty]
+  allocate: Callable[[types.Weights], dict[str, Any]]
 
   def build(
     self,
@@ -100,6 +102,7 @@ class StateBuilder:
       replay=replay
       | (jax.tree.map(jnp.copy, age_groups) if self.senders else {}),
       **{p.name: p.allocate(weights) for p in self.kl_penalties},
+      strategy=self.allocate(weights),
       average=copied(sleepers if self.averaged else ()),
       row_buffer=(
         row_buffer.allocate(row_tokens, width=c.data.context)

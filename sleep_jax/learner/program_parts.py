@@ -27,6 +27,7 @@ from sleep_jax.sleep import (
   sender_settings,
   settings_checks,
 )
+from sleep_jax.strategies import method as method_lib
 from sleep_jax.strategies import strategy as strategy_lib
 from sleep_jax.wake import kl_penalty
 
@@ -47,6 +48,7 @@ class ProgramParts:
       seeding; set if the strategy dreams or edits itself.
     edit_steps: optimizer steps of an edit; set if the strategy edits itself.
     falls: whether the learning rate falls during a day.
+    method: what the strategy adds to the wake step, and its reviews.
   """
 
   def __init__(
@@ -86,6 +88,11 @@ class ProgramParts:
     levels = model.config.levels
     optimizers = wake_program.make_optimizers(
       config, model, strategy, learning_rate
+    )
+    likelihood = wake_program.make_likelihood(config, model)
+    paths = tuple(p for own in optimizers.owned_paths.values() for p in own)
+    self.method = strategy.build(
+      method_lib.Parts(config, model, likelihood, paths, bos, eos)
     )
     self._config = config
     self.pretrain_steps = config.pretrain.steps
@@ -133,21 +140,23 @@ class ProgramParts:
       document,
       bool(average_decay),
       penalties,
+      self.method.allocate,
     )
     self._owners = tuple(optimizers.txs)
-    self._keeps_core = checks.keeps_core(
+    self._keeps_core = not self.method.moves_core and checks.keeps_core(
       strategy, nights.values(), dreams=self.dreams.on
     )
     self.falls = wake_program.falls(config) and 'core' not in self._owners
     self._wake_step = wake_program.make_step(
       config,
-      model,
       strategy,
       optimizers,
+      likelihood,
       age_groups=tuple(
         initial_state.replay_capacities(config, levels, strategy)
       ),
-      penalty=kl_penalty.combine(penalties),
+      penalty=self.method.penalty or kl_penalty.combine(penalties),
+      transform=self.method.transform,
       average_decay=average_decay,
     )
 
@@ -157,7 +166,7 @@ class ProgramParts:
     return tuple(self._nights)
 
   def is_constant(self, name: str) -> bool:
-    """Whether no step and no night changes an array of the state.
+    """Whether no step, night or review changes an array of the state.
 
     Args:
       name: of the array, see `storage.constant_arrays`.

@@ -88,6 +88,16 @@ class Programs(program_parts.ProgramParts):
     share = (jnp.float32(day_share),) * self.falls
     return self._run('wake', self._wake_step, state, batch, flags, *share)
 
+  def review(self, state, batch):
+    """Reads a batch between wake steps, see `Method.read`."""
+    batch = self.placement.put(batch, prefix='batch/')
+    return self._run('review', self.method.read, state, batch)
+
+  def finish_review(self, state, moment: str):
+    """Ends a review, see `Method.finish`."""
+    finish = functools.partial(self.method.finish, moment=moment)
+    return self._run(('finish_review', moment), finish, state)
+
   def settings(
     self, sender: int, phase: str = CONSOLIDATE
   ) -> sleep_settings.Settings:

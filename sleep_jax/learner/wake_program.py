@@ -19,6 +19,7 @@ from sleep_jax.objectives import chunked_losses, losses
 from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
 from sleep_jax.strategies import strategy as strategy_lib
 from sleep_jax.wake import step as step_lib
+from sleep_jax.wake import terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,11 @@ def make_optimizers(
       txs[name] = day_schedule.with_cosine(txs[name], config.wake.final)
     periods[name] = levels[int(name) - 1].update_period if is_level else 1
     owned_paths[name] = tuple(
-      optimizer.select_owned(shapes.trainable, owners, num_levels=len(levels))
+      path
+      for path in optimizer.select_owned(
+        shapes.trainable, owners, num_levels=len(levels)
+      )
+      if strategy.trains(path)
     )
   return Optimizers(txs, periods, owned_paths)
 
@@ -82,22 +87,23 @@ def falls(config: ml_collections.ConfigDict) -> bool:
 
 def make_step(
   config: ml_collections.ConfigDict,
-  model: types.Model,
   strategy: strategy_lib.Strategy,
   optimizers: Optimizers,
+  likelihood: terms.Likelihood,
   *,
   age_groups: Sequence[str],
-  penalty: step_lib.Penalty | None,
+  penalty: terms.Penalty | None,
+  transform: terms.Transform | None,
   average_decay: float,
 ) -> Callable:
   """Returns the wake step of a strategy, see `wake.step.make`.
 
   Args:
     config: of the run.
-    model: with its arrays placed on the mesh.
     strategy: may wrap the step.
     optimizers: of the strategy.
-    age_groups, penalty, average_decay: see `wake.step.make`.
+    likelihood: see `make_likelihood`.
+    age_groups, penalty, transform, average_decay: see `wake.step.make`.
 
   Raises:
     ConfigError: `wake.micro_batches` does not divide a batch size.
@@ -109,12 +115,13 @@ def make_step(
     config.wake.micro_batches, sizes, 'wake.micro_batches'
   )
   step = step_lib.make(
-    _make_likelihood(config, model),
+    likelihood,
     optimizers.owned_paths,
     optimizers.txs,
     optimizers.periods,
     age_groups=age_groups,
     penalty=penalty,
+    transform=transform,
     average_decay=average_decay,
     micro_batches=config.wake.micro_batches,
     falls=falls(config) and 'core' not in optimizers.txs,
@@ -122,8 +129,15 @@ def make_step(
   return strategy.wrap(step)
 
 
-def _make_likelihood(config, model) -> step_lib.Likelihood:
-  """Returns the token log-likelihood, with logits in blocks if configured."""
+def make_likelihood(
+  config: ml_collections.ConfigDict, model: types.Model
+) -> terms.Likelihood:
+  """Returns the token log-likelihood, with logits in blocks if configured.
+
+  Args:
+    config: of the run.
+    model: with its arrays placed on the mesh.
+  """
   tokens = config.wake.block_tokens
 
   def likelihood(weights, tokens_BT, segments_BT, positions_BT, loss_BT):

@@ -8,13 +8,14 @@ from sleep_jax import errors
 from sleep_jax.config import files
 from sleep_jax.model import config as config_lib
 from sleep_jax.storage import workdir
+from sleep_jax.strategies import registry
 
 # Keys that may differ between two parts of one run. A day that was learned has
 # no row that is too long, or is refused unless 'skip' stays.
 FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
-  'data.extra_days', 'data.growing', 'data.too_long', 'lora',
-  'compare',
+  'data.extra_days', 'data.growing', 'data.too_long', 'compare',
+  *registry.settings(),
 )  # fmt: skip
 # Keys that may also differ if the user accepts it.
 _RATES = ('learning_rate', 'learning_rates', 'warmup', 'clip')

@@ -18,45 +18,12 @@ from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import ability_evaluator
 from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.evaluate import own_texts as own_texts_lib
-from sleep_jax.runs import divergence, night_records, run_log
+from sleep_jax.runs import divergence, night_records, run_log, run_programs
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import processes, profiling
 from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.storage import metric_writer
-
-
-class Programs(Protocol):
-  """What a run needs of its compiled programs, see `learner.programs`."""
-
-  strategy: Any
-  model: Any
-  settings: Callable
-  dreams: Any
-  dream_tokens: int
-  edit_steps: int
-  row_length: int
-  grows: Callable
-  night_end: Callable
-  is_constant: Callable
-  begin: Callable
-  abstract: Callable
-  wake: Callable
-  fall_asleep: Callable
-  seed: Callable
-  committed: Callable
-  wake_up: Callable
-  is_full: Callable
-  needs_merge: Callable
-  merge_weights: Callable
-  commit_merge: Callable
-  dream: Callable
-  wake_from_dream: Callable
-  edit: Callable
-  write_texts: Callable
-  store_questions: Callable
-  disable_expert: Callable
-  fill_row_buffer: Callable
 
 
 class Questions(Protocol):
@@ -103,7 +70,7 @@ class RunContext:
 
   def __init__(
     self,
-    program: Programs,
+    program: run_programs.Programs,
     stream: stream_lib.Stream,
     initial_model: state_lib.InitialModel | None,
     evaluator: evaluator_lib.Evaluator | evaluator_lib.HeldOutEvaluator | None,

@@ -255,6 +255,8 @@ def _trained(state: state_lib.State) -> dict[str, Any]:
     'the weights': (state.weights.trainable, state.average),
     'optimizer states': (state.opt, state.sums),
   }
+  if state.strategy:
+    parts["the strategy's own arrays"] = state.strategy
   if state.night is not None:
     parts['the weights of the night'] = state.night.fresh
     parts['optimizer states of the night'] = state.night.opt

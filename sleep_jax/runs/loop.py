@@ -10,7 +10,7 @@ from typing import Any
 from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.runs import context as context_lib
-from sleep_jax.runs import erased_state, night_phases
+from sleep_jax.runs import erased_state, night_phases, reviews
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
@@ -39,8 +39,10 @@ class Run:
 
     Raises:
       Interrupted: `tools.stop` returned True; the state is saved.
+      ConfigError: see `reviews.check_room`.
     """
     context = self._context
+    reviews.check_room(context)
     state = self._start()
     stop = len(context.plan) if until is None else until
     while context.position < stop:
@@ -56,6 +58,8 @@ class Run:
         state = self._nights.dream(state, event)
       elif event.kind == events.EDIT:
         state = self._nights.edit(state, event)
+      elif event.kind == events.REVIEW:
+        state = reviews.review(context, state, event)
       else:
         context.position += 1
         context.save_cycle(state, event)

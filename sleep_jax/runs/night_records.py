@@ -184,7 +184,7 @@ def sizes(
     * (2 * config.width * x.rank + config.width + 1)
     for number, x in enumerate(config.levels, 1)
   ]
-  kept = (state.replay, state.row_buffer)
+  kept = (state.replay, state.row_buffer, state.strategy)
   return {
     'added_parameters': int(np.dot(active_N, each)),
     'stored_bytes': sum(x.nbytes for x in jax.tree.leaves(kept)),

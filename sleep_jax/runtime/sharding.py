@@ -73,6 +73,8 @@ RULES: tuple[tuple[str, tuple], ...] = (
     (),
   ),
   (r'(replay|row_buffer|probes|metrics|priorities|length)/.*', ()),
+  # Of a strategy: what has the path of a matrix is sharded like it, see above.
+  (r'^strategy/.*', ()),
 )
 
 

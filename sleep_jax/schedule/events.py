@@ -11,17 +11,20 @@ References: 2606.03979, section 3.3; 2512.24695, section 7.
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sleep_jax.model import config
 
 Level = config.Level
 WAKE, SLEEP, DREAM, EDIT = 'wake', 'sleep', 'dream', 'edit'
-EVALUATE, SAVE = 'evaluate', 'save'
+EVALUATE, SAVE, REVIEW = 'evaluate', 'save', 'review'
 # What a night does: one of these, a dream or an edit.
 CONSOLIDATE, MERGE = 'consolidate', 'merge'
 AFTER, BEFORE = 'after', 'before'  # When to dream, relative to consolidation.
 EVENING, MORNING, INITIAL = 'evening', 'morning', 'initial'
+# Moments of a review, besides INITIAL: before and after the wake steps of an
+# experience.
+START, END = 'start', 'end'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Event:
 
   Attributes:
     kind: 'wake' (one step), 'sleep' (the night of one sender), 'dream', 'edit'
-      (a self-edit, see `strategies.seal`), 'evaluate' or 'save'.
+      (a self-edit, see `strategies.seal`), 'evaluate', 'save' or 'review' (a
+      strategy's own arrays are updated, see `strategies.method`).
     step: number of completed wake steps, including that of a wake event itself.
     experience: number of the current experience, from 1.
     cycle: number of the current cycle (wake and sleep), from 1.
@@ -39,7 +43,8 @@ class Event:
       night made, or will make, the newest expert.
     held: for a wake event, the levels that sleep right after this step. The
       night applies their due updates.
-    moment: for an evaluation, 'evening', 'morning' or 'initial'.
+    moment: for an evaluation, 'evening', 'morning' or 'initial'; for a review,
+      'initial' (of pretraining, before the first experience), 'start' or 'end'.
     ends: whether the experience is complete at this event.
   """
 
@@ -169,6 +174,30 @@ def make_events(
       plan.append(Event(SAVE, **common))
       cycle += 1
   return tuple(plan)
+
+
+def with_reviews(
+  plan: Sequence[Event], moments: Collection[str]
+) -> tuple[Event, ...]:
+  """Returns a plan with reviews at some moments.
+
+  Args:
+    plan: see `make_events`.
+    moments: some of INITIAL, START and END.
+  """
+  made = []
+  if INITIAL in moments:
+    made.append(Event(REVIEW, 0, 0, 0, moment=INITIAL, ends=True))
+  for event in plan:
+    awake = event.kind == WAKE
+    review = dataclasses.replace(event, kind=REVIEW, held=())
+    if awake and event.local_step == 0 and START in moments:
+      before = dict(step=event.step - 1, ends=False)
+      made.append(dataclasses.replace(review, moment=START, **before))
+    made.append(event)
+    if awake and event.ends and END in moments:
+      made.append(dataclasses.replace(review, moment=END))
+  return tuple(made)
 
 
 def each_experience(

@@ -216,6 +216,20 @@ def progress_order(series, progress):
   return progress['event'], progress['night_updates'], series == 'moments'
 
 
+def field_names(path: epath.Path) -> set[str]:
+  """Returns the names of the fields of a saved state; empty if it is damaged.
+
+  Args:
+    path: of one checkpoint.
+  """
+  import orbax.checkpoint as ocp
+
+  try:
+    return set(ocp.PyTreeCheckpointHandler().metadata(path / 'state').tree)
+  except Exception:  # Orbax raises many types; reading it explains the damage.
+    return set()
+
+
 def integers(path: epath.Path) -> dict[str, np.ndarray]:
   """Reads all arrays of integers with one axis or more, such as tokens.
 

@@ -10,11 +10,13 @@ checkpoint is deleted only after a newer one is complete.
 """
 
 import contextlib
+import dataclasses
 import errno
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 from etils import epath
 
 from sleep_jax import errors
@@ -188,7 +190,8 @@ class Checkpoints:
       series: 'cycles' or 'moments'.
       number: number of the checkpoint in the series.
       abstract_state: the same tree of `jax.ShapeDtypeStruct`, each with a
-        sharding, which may differ from the sharding at saving.
+        sharding, which may differ from the sharding at saving. A field
+        without arrays may be missing on disk, as in earlier versions.
 
     Raises:
       MissingFileError: there is no such checkpoint; lists the existing ones.
@@ -196,7 +199,7 @@ class Checkpoints:
     """
     names = frozenset(self._read_progress(series, number).get(_CONSTANT, ()))
     rest = constant_arrays.without(abstract_state, names)
-    state = self._read(series, number, state=self._args.StandardRestore(rest))
+    state = self._read_state(series, number, rest)
     if not names:
       return state
     wanted = constant_arrays.select(abstract_state, names.__contains__)
@@ -272,6 +275,25 @@ class Checkpoints:
         f'{self.available_cycles()}. If the code has changed since, use the '
         f'version that saved it.\n{cause}'
       ) from error
+
+  def _read_state(self, series, number, abstract_state):
+    """Reads a state; fields without arrays that are not on disk stay so."""
+    restore = self._args.StandardRestore
+    missing = set()
+    if dataclasses.is_dataclass(abstract_state):
+      self.wait()
+      saved = checkpoint_reading.field_names(self._path(series, number))
+      fields = {
+        field.name: getattr(abstract_state, field.name)
+        for field in dataclasses.fields(abstract_state)
+      }
+      empty = {n for n, x in fields.items() if not jax.tree.leaves(x)}
+      missing = empty - (saved or empty)
+    if not missing:
+      return self._read(series, number, state=restore(abstract_state))
+    rest = {name: x for name, x in fields.items() if name not in missing}
+    found = self._read(series, number, state=restore(rest))
+    return dataclasses.replace(abstract_state, **found)
 
   def _check_exists(self, series, number):
     if number not in self._numbers(series):

@@ -7,11 +7,30 @@ alpha / rank of the paper acts as the learning rate does.
 References: 2106.09685, sections 4.1 and 4.2.
 """
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from sleep_jax.model import lora
 from sleep_jax.optim import optimizer
 from sleep_jax.strategies import strategy
 
 NAME = 'lora'
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the adapter.
+
+  Attributes:
+    rank: columns of the low-rank factors.
+    targets: names of the matrices, see `model.lora.TARGETS`.
+    optimizer: arguments of `optim.optimizer.make`.
+  """
+
+  rank: int
+  targets: Sequence[str]
+  optimizer: Mapping[str, Any]
 
 
 def make(num_levels: int) -> strategy.Strategy:

@@ -41,6 +41,18 @@ def make(name: str, *, num_levels: int) -> tuple[strategy.Strategy, ...]:
   return made if isinstance(made, tuple) else (made,)
 
 
+def settings() -> dict[str, type]:
+  """Returns the class of the settings of each strategy that has its own.
+
+  It is the class `Settings` of the module; `config.NAME` has its arguments.
+  """
+  return {
+    name: module.Settings
+    for name, module in _modules().items()
+    if hasattr(module, 'Settings')
+  }
+
+
 def _modules() -> dict[str, types.ModuleType]:
   """Returns the module of each strategy, by name, in the order of reports.
 

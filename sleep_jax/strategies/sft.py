@@ -10,11 +10,4 @@ NAME = 'sft'
 
 def make(num_levels: int) -> strategy.Strategy:
   """Returns the strategy for a model with so many levels."""
-  return strategy.Strategy(
-    name=NAME,
-    owners=strategy.single_optimizer(num_levels),
-    sleeps=False,
-    plan=strategy.sequential_plan,
-    sources=strategy.sequential_sources,
-    tuned=True,
-  )
+  return strategy.fine_tuning(NAME, num_levels)

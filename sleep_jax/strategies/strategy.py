@@ -5,6 +5,7 @@ a strategy, write one module in this package, see `registry`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from sleep_jax.data import batches
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.model import config
 from sleep_jax.schedule import events
+from sleep_jax.strategies import method
 
 Metrics = Mapping[str, Any]
 # (state, batch, held) -> (state, metrics), see `wake.step`.
@@ -24,6 +26,8 @@ Wrap = Callable[[Callable], Callable]
 # (config, key, weights of the initial model) -> weights that also carry an
 # adapter: parameters of the strategy's own, see `model.lora`.
 Extend = Callable[[Any, types.Array, types.Weights], types.Weights]
+# (parts) -> what is added to the wake step and done between wake steps.
+Build = Callable[[method.Parts], method.Method]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Strategy:
     sources: rows read during each experience, see `Sources`.
     wrap: changes the wake step, see `Wrap`.
     extend: adds parameters of the strategy's own, see `Extend`.
+    build: adds arrays, a term of the loss, a change of gradients or reviews,
+      see `Build`. The plan says when reviews are, see `sequential_plan`.
+    trains: (path) -> whether a parameter of an owner is trained.
     stores_rows: whether the state has a buffer of whole rows, see
       `replay.row_buffer`.
     edits: whether the model edits itself, see `dream.self_edit`.
@@ -58,6 +65,8 @@ class Strategy:
   sources: Sources
   wrap: Wrap = lambda step: step
   extend: Extend = lambda config, key, weights: weights
+  build: Build = lambda parts: method.Method()
+  trains: Callable[[str], bool] = lambda path: True
   stores_rows: bool = False
   edits: bool = False
   tuned: bool = False
@@ -69,6 +78,27 @@ class Strategy:
     return self.sources is sequential_sources and not self.edits
 
 
+def fine_tuning(
+  name: str, num_levels: int, *, reviews: Sequence[str] = (), **more: Any
+) -> Strategy:
+  """Returns a strategy that fine-tunes all weights on one day after the other.
+
+  Args:
+    name: of the strategy.
+    num_levels: of the model.
+    reviews: moments of reviews, see `events.with_reviews`.
+    **more: further attributes of the strategy.
+  """
+  defaults = dict(
+    owners=single_optimizer(num_levels),
+    sleeps=False,
+    plan=functools.partial(sequential_plan, reviews=reviews),
+    sources=sequential_sources,
+    tuned=True,
+  )
+  return Strategy(name=name, **(defaults | more))
+
+
 def sequential_plan(
   levels: Sequence[config.Level],
   num_experiences: int,
@@ -77,6 +107,7 @@ def sequential_plan(
   dreams: str = '',
   *,
   sleeps: bool = False,
+  reviews: Sequence[str] = (),
 ) -> Sequence[events.Event]:
   """Returns the events of experiences learned one after the other.
 
@@ -87,15 +118,17 @@ def sequential_plan(
     night_updates: not used.
     dreams: when nights dream, see `Strategy.plan`.
     sleeps: whether levels sleep.
+    reviews: moments of reviews, see `events.with_reviews`.
   """
   del night_updates
-  return events.make_events(
+  plan = events.make_events(
     levels,
     num_experiences=num_experiences,
     steps=steps,
     sleeps=sleeps,
     dreams=dreams,
   )
+  return events.with_reviews(plan, reviews)
 
 
 def sequential_sources(

@@ -63,7 +63,7 @@ class AnchorPenalty:
   def loss_fn(
     self, state: state_lib.State
   ) -> tuple[state_lib.State, Callable[[types.Weights], Array], dict]:
-    """Returns the penalty of this step, see `step.Penalty`.
+    """Returns the penalty of this step, see `terms.Penalty`.
 
     The rehearsals in the state are written anew if the level has just woken up.
     """
@@ -103,11 +103,12 @@ class AnchorPenalty:
 
 
 def combine(penalties: Sequence[AnchorPenalty]) -> Callable | None:
-  """Returns the sum of some penalties, see `step.Penalty`; None for none."""
+  """Returns the sum of some penalties, see `terms.Penalty`; None for none."""
   if not penalties:
     return None
 
-  def loss_fn(state):
+  def loss_fn(state, batch):
+    del batch
     parts, counts = [], []
     for penalty in penalties:
       state, part, count = penalty.loss_fn(state)

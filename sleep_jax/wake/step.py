@@ -21,27 +21,21 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
 from sleep_jax.replay import buffer
+from sleep_jax.wake import terms
 
 Array = types.Array
 State = state_lib.State
-# (weights, tokens_BT, segments_BT, positions_BT, loss_BT) -> log-probability of
-# each token but the first, `[B, T - 1]`; any number where `loss_BT` is 0.
-Likelihood = Callable[[types.Weights, Array, Array, Array, Array], Array]
-# (state) -> the state, a further term of the loss as a function of the weights,
-# and the numbers of `tokens` read and `written` for it.
-Penalty = Callable[
-  [State], tuple[State, Callable[[types.Weights], Array], dict[str, Array]]
-]
 
 
 def make(
-  likelihood: Likelihood,
+  likelihood: terms.Likelihood,
   owned_paths: Mapping[str, Sequence[str]],
   txs: Mapping[str, optax.GradientTransformation],
   periods: Mapping[str, int],
   *,
   age_groups: Sequence[str],
-  penalty: Penalty | None = None,
+  penalty: terms.Penalty | None = None,
+  transform: terms.Transform | None = None,
   average_decay: float = 0.0,
   micro_batches: int = 1,
   falls: bool = False,
@@ -49,16 +43,16 @@ def make(
   """Builds the wake step.
 
   Args:
-    likelihood: computes token log-probabilities, see `Likelihood`.
+    likelihood: computes token log-probabilities, see `terms.Likelihood`.
     owned_paths: owner -> paths of its parameters.
     txs: owner -> its optimizer, which receives the sum of a chunk's gradients.
     periods: owner -> chunk size, in steps.
     age_groups: replay age groups that store the batch's prompts.
-    penalty: a further term of the loss, see `Penalty`.
+    penalty: a further term of the loss, see `terms.Penalty`.
+    transform: changes the gradients of all terms, see `terms.Transform`.
     average_decay: decay of the running means in `state.average`, per step.
     micro_batches: number of parts that the rows are read in, see
       `gradient_accumulation`.
-
     falls: whether the optimizers are those of `day_schedule`.
 
   Returns:
@@ -82,7 +76,7 @@ def make(
     counts = {'tokens': zero, 'written': zero}
     if penalty is not None:
       with jax.named_scope('penalty'):
-        state, penalty_fn, counts = penalty(state)
+        state, penalty_fn, counts = penalty(state, batch)
 
     targets = jnp.maximum(jnp.sum(batch.loss_BT[:, 1:]), 1)
 
@@ -109,6 +103,10 @@ def make(
         lambda params: penalty_fn(state.weights.with_params(params))
       )(params)
       grads = jax.tree.map(jnp.add, grads, penalty_grads)
+    extra = zero
+    if transform is not None:
+      with jax.named_scope('transform'):
+        grads, extra = transform(state, batch, grads)
     now = state.step + 1
     sums, opts = {}, {}
     updated: types.Params = {}
@@ -158,7 +156,7 @@ def make(
       'loss': loss,
       'strain': penalty_value,
       'grad_norm': optax.tree.norm(grads),
-      'tokens': jnp.sum(batch.segments_BT >= 0) + counts['tokens'],
+      'tokens': jnp.sum(batch.segments_BT >= 0) + counts['tokens'] + extra,
       'written': counts['written'],
     }
 

@@ -17,7 +17,9 @@ from sleep_jax.storage import checkpoints, metric_backends, metric_writer
 from tests import bucket as bucket_lib
 from tests import tiny_study
 
-ALL = ('sleep', 'hope', 'sft', 'er', 'joint', 'lora')
+ALL = (
+  'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc',
+)  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
@@ -78,11 +80,16 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   assert steps['joint_wake'] == awake
   read = {name: row['tokens_read'] for name, row in rows.items()}
   assert read['hope'] == read['sft'] < read['er'] <= read['sft'] + 8 * 8 * 14
+  # Their reviews, stored rows or penalties read more.
+  more = ('ewc',)
+  assert all(read[name] > read['sft'] for name in more)
+  assert all(steps[name] == awake for name in more)
   generates = [n for n, row in rows.items() if row['tokens_generated']]
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}
-  assert generates == grows == ['sleep']
-  assert stores == {'sleep', 'er'}
+  assert grows == ['sleep']
+  assert generates == ['sleep']
+  assert stores == {'sleep', 'er', *more}
 
 
 def test_pretraining_is_evaluated_on_held_out_text(finished):

@@ -1,5 +1,6 @@
 """Checkpoints restore every bit and survive interruptions and disk errors."""
 
+import contextlib
 import errno
 import functools
 import shutil
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from flax import struct
 
 from sleep_jax import errors
 from sleep_jax.storage import checkpoint_reading
@@ -356,3 +358,28 @@ def test_full_disk_is_reported_and_earlier_checkpoints_survive(
   assert reopened.latest_progress() == ('cycles', 1, _at(10))
   reopened.save_cycle(2, _state(), _at(20))
   assert reopened.available_cycles() == [1, 2]
+
+
+class _Old(struct.PyTreeNode):
+  step: jax.Array
+
+
+class _New(struct.PyTreeNode):
+  step: jax.Array
+  rows: jax.Array | None = None
+  own: dict = struct.field(default_factory=dict)
+
+
+def test_a_state_gets_fields_without_arrays_that_an_earlier_version_lacks(
+  tmp_path,
+):
+  mesh = _mesh(len(jax.devices()))
+  old = _place(_Old(jnp.arange(3)), mesh, 'data')
+  with contextlib.closing(_open(tmp_path)) as saved:
+    saved.save_moment(old, _at(1))
+    found = saved.restore('moments', 0, _abstract(_New(old.step)))
+    _assert_same_bits(found, _New(old.step))
+    # A field with arrays cannot be made up.
+    wanted = _abstract(_New(old.step, rows=old.step))
+    with pytest.raises(errors.WorkdirError, match='cannot be read'):
+      saved.restore('moments', 0, wanted)

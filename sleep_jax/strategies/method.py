@@ -1,0 +1,92 @@
+"""Defines a method: what a strategy adds to the wake step, and its reviews.
+
+A method has arrays of its own in the state, `State.strategy`. It may add a term
+to the loss and change the gradients. Between wake steps it has reviews: a
+review reads batches of rows, without learning from them, and then updates the
+arrays or the weights. All parts are pure functions of the state, so that a run
+that is interrupted ends as one that is not.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.wake import terms
+
+Array = types.Array
+State = state_lib.State
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What a method is made of.
+
+  Attributes:
+    config: of the run.
+    model: with its arrays placed on the mesh.
+    likelihood: of tokens, see `wake.terms.Likelihood`.
+    paths: of the parameters that are trained, see `types.Weights.trainable`.
+    bos, eos: token ids.
+  """
+
+  config: Any
+  model: types.Model
+  likelihood: terms.Likelihood
+  paths: Sequence[str]
+  bos: int
+  eos: int
+
+
+def _read_nothing(state: State, batch: types.Batch) -> tuple[State, dict]:
+  """Reads no batch; see `Method.read`."""
+  del batch
+  return state, counts()
+
+
+def _finish_nothing(state: State, *, moment: str) -> tuple[State, dict]:
+  """Changes nothing; see `Method.finish`."""
+  del moment
+  return state, counts()
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """What a strategy adds to the wake step, and its reviews.
+
+  Attributes:
+    allocate: (weights of the initial model) -> `State.strategy` at step 0.
+      Arrays of the weights have to be copied.
+    penalty: a further term of the loss, see `wake.terms.Penalty`.
+    transform: changes the gradients, see `wake.terms.Transform`.
+    read: (state, batch) -> (state, counts); for each batch of a review.
+    finish: (state, moment) -> (state, counts); ends a review. `moment` is one
+      of `events.INITIAL`, `START` and `END`.
+    moves_core: whether reviews change parameters that no step trains.
+    num_batches: most batches that a review reads.
+    most_experiences: longest run that there is room for; None: any.
+  """
+
+  allocate: Callable[[types.Weights], dict[str, Any]] = lambda weights: {}
+  penalty: terms.Penalty | None = None
+  transform: terms.Transform | None = None
+  read: Callable[..., tuple[State, dict]] = _read_nothing
+  finish: Callable[..., tuple[State, dict]] = _finish_nothing
+  moves_core: bool = False
+  num_batches: int = 0
+  most_experiences: int | None = None
+
+
+def counts(tokens: Array | int = 0, written: Array | int = 0) -> dict:
+  """Returns the numbers of tokens that a program read and wrote."""
+  as_count = lambda number: jnp.asarray(number, jnp.int32)
+  return {'tokens': as_count(tokens), 'written': as_count(written)}
+
+
+def trained(weights: types.Weights, paths: Sequence[str]) -> types.Params:
+  """Returns the trained parameters of the weights, without a copy."""
+  trainable = weights.trainable
+  return {path: trainable[path] for path in paths}
