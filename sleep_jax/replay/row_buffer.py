@@ -3,6 +3,7 @@
 Reference: reservoir sampling, Vitter 1985.
 """
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -52,3 +53,26 @@ def insert(
     for name, old in row_buffer.rows.items()
   }
   return RowBuffer(rows=rows, count=count)
+
+
+def sample(
+  row_buffer: RowBuffer, key: types.Array, num: int
+) -> dict[str, types.Array]:
+  """Returns `num` stored rows, drawn with replacement, or padding if none is.
+
+  Consumes the key.
+  """
+  capacity = row_buffer.rows['tokens_BT'].shape[0]
+  size = jnp.clip(row_buffer.count, 1, capacity)
+  pick_B = jax.random.randint(key, (num,), 0, size)
+  return {name: rows[pick_B] for name, rows in row_buffer.rows.items()}
+
+
+def step_keys(key: types.Array, step: types.Array) -> types.Array:
+  """Returns the keys of a wake step for sampling and for inserting, `[2]`.
+
+  Args:
+    key: of the run.
+    step: number of earlier wake steps.
+  """
+  return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, step), 7))
