@@ -123,6 +123,11 @@ def get_config() -> ml_collections.ConfigDict:
     decay=0.95,  # Of the Fisher of earlier experiences, per experience.
     batches=32,  # Most batches of an experience that it is measured on.
   )
+  # For strategy 'lwf' (1606.09282).
+  c.lwf = dict(
+    weight=1.0,  # Of temperature^2 KL(old model || model) in the loss.
+    temperature=2.0,  # Divides the logits of both models.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

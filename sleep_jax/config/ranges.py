@@ -201,6 +201,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'lora': {'rank': _count(1), 'targets[*]': TEXT},
   'lora.optimizer': _OPTIMIZER,
   'ewc': {'weight': NOT_NEGATIVE, 'decay': SHARE, 'batches': _count(1)},
+  'lwf': {'weight': NOT_NEGATIVE, 'temperature': POSITIVE},
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

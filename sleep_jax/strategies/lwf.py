@@ -1,0 +1,66 @@
+"""Learning without forgetting (LwF), a baseline.
+
+The loss of the new rows is joined by the divergence from the model as it was at
+the start of the experience, on the same rows. The old model's forward pass over
+the rows is counted as tokens read.
+
+References: 1606.09282, sections 3 and 3.1 (temperature 2, weight 1).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax.schedule import events
+from sleep_jax.strategies import distillation, method, strategy
+
+NAME = 'lwf'
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the divergence.
+
+  Attributes:
+    weight: of `temperature^2 KL(old || new)` in the loss.
+    temperature: divides the logits of both models.
+  """
+
+  weight: float
+  temperature: float
+
+
+def make(num_levels: int) -> strategy.Strategy:
+  """Returns the strategy for a model with so many levels."""
+  return strategy.fine_tuning(
+    NAME, num_levels, reviews=(events.END,), build=_build
+  )
+
+
+def _build(parts: method.Parts) -> method.Method:
+  """Returns the divergence, and reviews that make the model the old one."""
+  settings = Settings(**parts.config[NAME])
+  trained = functools.partial(method.trained, paths=parts.paths)
+  copy = lambda weights: {'old': jax.tree.map(jnp.copy, trained(weights))}
+
+  def loss_fn(state, batch):
+    old = state.weights.with_params(state.strategy['old'])
+
+    def term(weights):
+      value = distillation.mean_divergence(
+        parts.model, old, weights,
+        (batch.tokens_BT, batch.segments_BT, batch.positions_BT),
+        batch.loss_BT, temperature=settings.temperature,
+        num=parts.config.wake.micro_batches,
+      )  # fmt: skip
+      return settings.weight * settings.temperature**2 * value
+
+    return state, term, method.counts(jnp.sum(batch.segments_BT >= 0))
+
+  def finish(state, *, moment):
+    del moment
+    return state.replace(strategy=copy(state.weights)), method.counts()
+
+  return method.Method(allocate=copy, penalty=loss_fn, finish=finish)
