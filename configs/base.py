@@ -128,6 +128,12 @@ def get_config() -> ml_collections.ConfigDict:
     weight=1.0,  # Of temperature^2 KL(old model || model) in the loss.
     temperature=2.0,  # Divides the logits of both models.
   )
+  # For strategy 'anchor_kl' (2605.26097).
+  c.anchor_kl = dict(
+    weight=1.0,  # Of KL(initial model || model) in the loss.
+    texts=1024,  # Texts that the initial model writes, once.
+    sequences=64,  # Texts read per wake step.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

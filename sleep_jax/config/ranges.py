@@ -202,6 +202,9 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'lora.optimizer': _OPTIMIZER,
   'ewc': {'weight': NOT_NEGATIVE, 'decay': SHARE, 'batches': _count(1)},
   'lwf': {'weight': NOT_NEGATIVE, 'temperature': POSITIVE},
+  'anchor_kl': {
+    'weight': NOT_NEGATIVE, 'texts': _count(1), 'sequences': _count(1),
+  },
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),
