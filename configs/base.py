@@ -134,6 +134,11 @@ def get_config() -> ml_collections.ConfigDict:
     texts=1024,  # Texts that the initial model writes, once.
     sequences=64,  # Texts read per wake step.
   )
+  # For strategy 'projected' (2410.02355).
+  c.projected = dict(
+    energy=0.99,  # Share of squared old inputs in the directions kept.
+    batches=64,  # Most batches of an experience that are measured.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

@@ -286,6 +286,7 @@ class Model(Protocol):
   head_factor: Callable
   prefill: Callable
   decode: Callable
+  embed: Callable
 
 
 # (weights, tokens_BT, segments_BT, positions_BT) -> logits_BTV

@@ -17,6 +17,7 @@ from sleep_jax import types
 Array = types.Array
 FLOAT32, BFLOAT16 = 'float32', 'bfloat16'
 ROUNDED = 'rounded_product'  # Name for policies of `jax.checkpoint`.
+INPUTS = 'inputs'  # Collection of the inputs of matrices, see `matrix_inputs`.
 # Flax evaluates the shape of each parameter at every use. Jit traces it once.
 matrix_init = jax.jit(nn.initializers.lecun_normal(), static_argnums=1)
 
@@ -91,6 +92,7 @@ def linear(
     kernel: W, `[D, F]`.
     products: see `product`.
   """
+  module.sow(INPUTS, name, x)  # Only where the collection is asked for.
   y = product(x, kernel, products)
   if module.has_variable('adapter', name):
     adapter: Any = module.get_variable('adapter', name)
