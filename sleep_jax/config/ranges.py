@@ -206,6 +206,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'weight': NOT_NEGATIVE, 'texts': _count(1), 'sequences': _count(1),
   },
   'projected': {'energy': SHARE, 'batches': _count(1)},
+  'merge': {'rank': _count(1), 'targets[*]': TEXT},
+  'merge.optimizer': _OPTIMIZER,
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

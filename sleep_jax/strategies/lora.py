@@ -11,6 +11,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import types
 from sleep_jax.model import lora
 from sleep_jax.optim import optimizer
 from sleep_jax.strategies import strategy
@@ -42,22 +46,48 @@ def make(num_levels: int) -> strategy.Strategy:
     sleeps=False,
     plan=strategy.sequential_plan,
     sources=strategy.sequential_sources,
-    extend=_with_adapter,
+    extend=adapter_of(NAME),
     tuned=True,
   )
 
 
-def _with_adapter(config, key, weights):
-  """Returns the weights with an untrained adapter of the initial model.
+def adapter_of(name: str) -> strategy.Extend:
+  """Returns a function that adds the adapter of a strategy to weights.
 
-  Levels that were added to it, which add 0, have no adapter.
+  Levels that were added to the initial model, which add 0, have no adapter.
+
+  Args:
+    name: of the section of the config, see `Settings`.
   """
-  lora.check_targets(config.lora.targets, NAME)
-  num_levels = len(config.levels)
-  added = config.model.arrangement != 'depth'
-  owners = ('core', *strategy.optimizer_per_level(1 if added else num_levels))
-  own = optimizer.select_owned(weights.params, owners, num_levels=num_levels)
-  adapter = lora.init(
-    key, own, rank=config.lora.rank, targets=config.lora.targets
+
+  def extend(config, key, weights):
+    settings = config[name]
+    lora.check_targets(settings.targets, name)
+    num_levels = len(config.levels)
+    added = config.model.arrangement != 'depth'
+    owners = ('core', *strategy.optimizer_per_level(1 if added else num_levels))
+    own = optimizer.select_owned(weights.params, owners, num_levels=num_levels)
+    adapter = lora.init(key, own, rank=settings.rank, targets=settings.targets)
+    return weights.replace(adapter=adapter)
+
+  return extend
+
+
+def fresh(state: Any, key: types.Array, *, params: types.Params) -> Any:
+  """Returns the state with an untrained adapter and optimizer state.
+
+  Args:
+    state: whose adapter ends.
+    key: of the new one.
+    params: matrices of the state, which may hold the product of the old one.
+  """
+  weights = state.weights.with_params(params)
+  low = next(iter(weights.adapter.values()))
+  own = {path: weights.params[path] for path in weights.adapter}
+  adapter = lora.init(key, own, rank=low['a'].shape[-1], targets=lora.TARGETS)
+  zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
+  return state.replace(
+    weights=weights.replace(adapter=adapter),
+    opt=zeros(state.opt),
+    sums=zeros(state.sums),
   )
-  return weights.replace(adapter=adapter)

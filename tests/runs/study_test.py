@@ -19,7 +19,7 @@ from tests import tiny_study
 
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
-  'anchor_kl', 'projected',
+  'anchor_kl', 'projected', 'merge',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -81,16 +81,17 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   assert steps['joint_wake'] == awake
   read = {name: row['tokens_read'] for name, row in rows.items()}
   assert read['hope'] == read['sft'] < read['er'] <= read['sft'] + 8 * 8 * 14
-  # Their reviews, stored rows or penalties read more.
+  # Their reviews, stored rows or penalties read more; the adapters' do not.
   more = ('ewc', 'agem', 'lwf', 'anchor_kl', 'projected')
   assert all(read[name] > read['sft'] for name in more)
-  assert all(steps[name] == awake for name in more)
+  assert read['merge'] == read['olora'] == read['lora'] == read['sft']
+  assert all(steps[name] == awake for name in (*more, 'merge'))
   generates = [n for n, row in rows.items() if row['tokens_generated']]
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}
   assert grows == ['sleep']
   assert set(generates) == {'sleep', 'anchor_kl'}
-  assert stores == {'sleep', 'er', *more}
+  assert stores == {'sleep', 'er', *more, 'merge', 'olora'}
 
 
 def test_pretraining_is_evaluated_on_held_out_text(finished):
