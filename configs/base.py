@@ -139,6 +139,13 @@ def get_config() -> ml_collections.ConfigDict:
     energy=0.99,  # Share of squared old inputs in the directions kept.
     batches=64,  # Most batches of an experience that are measured.
   )
+  # For strategies 'merge' (2510.13537) and 'olora' (2310.14152).
+  c.merge = c.lora.to_dict()
+  c.olora = dict(
+    c.lora.to_dict(),
+    weight=0.5,  # Of the overlap with factors of earlier experiences.
+    tasks=32,  # Experiences that there is room for.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

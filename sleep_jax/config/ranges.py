@@ -208,6 +208,11 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'projected': {'energy': SHARE, 'batches': _count(1)},
   'merge': {'rank': _count(1), 'targets[*]': TEXT},
   'merge.optimizer': _OPTIMIZER,
+  'olora': {
+    'rank': _count(1), 'targets[*]': TEXT, 'weight': NOT_NEGATIVE,
+    'tasks': _count(1),
+  },
+  'olora.optimizer': _OPTIMIZER,
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

@@ -19,7 +19,7 @@ from tests import tiny_study
 
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
-  'anchor_kl', 'projected', 'merge',
+  'anchor_kl', 'projected', 'merge', 'olora',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -85,7 +85,7 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   more = ('ewc', 'agem', 'lwf', 'anchor_kl', 'projected')
   assert all(read[name] > read['sft'] for name in more)
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
-  assert all(steps[name] == awake for name in (*more, 'merge'))
+  assert all(steps[name] == awake for name in (*more, 'merge', 'olora'))
   generates = [n for n, row in rows.items() if row['tokens_generated']]
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}

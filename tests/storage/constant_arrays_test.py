@@ -102,8 +102,8 @@ def test_what_is_called_constant_does_not_change(name, tmp_path):
   assert testing.same(jax.device_get(after), jax.device_get(before))
 
 
-@pytest.mark.parametrize('name', ['sft', 'er', 'joint_wake'])
-def test_nothing_is_constant_where_all_weights_are_trained(name):
+@pytest.mark.parametrize('name', ['sft', 'er', 'joint_wake', 'merge', 'olora'])
+def test_nothing_is_constant_where_steps_or_reviews_move_all_weights(name):
   study = tiny_study.TinyStudy(tiny_study.config((1, 'experience')))
   assert not study.programs(name).is_constant('weights/params/embed')
 
