@@ -146,6 +146,12 @@ def get_config() -> ml_collections.ConfigDict:
     weight=0.5,  # Of the overlap with factors of earlier experiences.
     tasks=32,  # Experiences that there is room for.
   )
+  # For strategy 'sparse' (2510.15103).
+  c.sparse = dict(
+    units=0.1,  # Share of the hidden units that an experience updates.
+    used=0.05,  # Share of the units that a token uses.
+    batches=64,  # Most batches of an experience that rank the units.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

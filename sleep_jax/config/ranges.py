@@ -213,6 +213,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'tasks': _count(1),
   },
   'olora.optimizer': _OPTIMIZER,
+  'sparse': {'units': SHARE, 'used': SHARE, 'batches': _count(1)},
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

@@ -19,7 +19,7 @@ from tests import tiny_study
 
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
-  'anchor_kl', 'projected', 'merge', 'olora',
+  'anchor_kl', 'projected', 'merge', 'olora', 'sparse',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -82,7 +82,7 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   read = {name: row['tokens_read'] for name, row in rows.items()}
   assert read['hope'] == read['sft'] < read['er'] <= read['sft'] + 8 * 8 * 14
   # Their reviews, stored rows or penalties read more; the adapters' do not.
-  more = ('ewc', 'agem', 'lwf', 'anchor_kl', 'projected')
+  more = ('ewc', 'agem', 'lwf', 'anchor_kl', 'projected', 'sparse')
   assert all(read[name] > read['sft'] for name in more)
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
   assert all(steps[name] == awake for name in (*more, 'merge', 'olora'))
