@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from sleep_jax.schedule import events
-from sleep_jax.strategies import method, strategy
+from sleep_jax.strategies import method, registry, strategy
 from tests import testing, tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -47,3 +47,25 @@ def test_reviews_are_before_or_after_the_wake_steps_of_an_experience(study):
 def test_a_strategy_without_a_method_has_no_arrays_of_its_own(study):
   assert study.programs('sft').abstract(study.initial_model).strategy == {}
   assert study.programs('sft').method == method.Method()
+
+
+@pytest.mark.parametrize('name', registry.names())
+def test_the_arrays_of_a_strategy_are_placed_like_the_weights(name):
+  """Nothing is compiled: shapes and shardings on a mesh of eight devices."""
+  if name == 'joint':
+    name = 'joint_wake'
+  if name == 'seal':
+    pytest.skip('This dataset has no tasks.')
+  sharded = tiny_study.TinyStudy(tiny_study.config(), (2, 2, 2))
+  state = sharded.programs(name).abstract(None)
+  places = {path: x.sharding for path, x in state.weights.params.items()}
+  copies = [
+    (path, leaf.sharding)
+    for own in state.strategy.values()
+    if isinstance(own, dict)
+    for path, leaf in own.items()
+    if path in places and isinstance(leaf, jax.ShapeDtypeStruct)
+  ]
+  expected = {'ewc', 'lwf', 'anchor_kl', 'merge'}
+  assert bool(copies) == (name in expected)
+  assert all(place == places[path] for path, place in copies)

@@ -242,3 +242,32 @@ def test_in_the_model_only_the_bases_that_are_due_change():
     assert testing.changed(before, state.weights.params) == due
     found.append(float(metrics['loss']))
   assert found == sorted(found, reverse=True)  # The loss decreases.
+
+
+def test_a_transformation_receives_the_gradients_of_loss_and_penalty():
+  """It replaces them by their sum with 2, and reads 7 tokens."""
+  txs, batch = {'1': optax.sgd(1.0)}, _batch(0)
+  seen = {}
+
+  def penalty(state, given):
+    seen['rows'] = given.tokens_BT.shape
+    term = lambda weights: 3.0 * jnp.sum(weights.params['1'])
+    return state, term, {'tokens': jnp.int32(5), 'written': jnp.int32(1)}
+
+  def transform(state, given, grads):
+    assert given.tokens_BT.shape == seen['rows'] == batch.tokens_BT.shape
+    return jax.tree.map(lambda g: g + 2, grads), jnp.int32(7)
+
+  def update(**hooks):
+    step = step_lib.make(
+      _likelihood, {'1': ('1',)}, txs, {'1': 1}, age_groups=(), **hooks
+    )
+    before = _start(1, txs)
+    after, metrics = jax.jit(step)(before, batch, {'1': jnp.asarray(False)})
+    change = before.weights.params['1'] - after.weights.params['1']
+    return change, int(metrics['tokens'])
+
+  plain, tokens = update()
+  changed, more = update(penalty=penalty, transform=transform)
+  np.testing.assert_allclose(changed, plain + 3 + 2, rtol=1e-5)
+  assert more == tokens + 5 + 7
