@@ -1,4 +1,4 @@
-"""Fetch, inspect, import and export checkpoints.
+"""Fetch, inspect, import, export and grow checkpoints.
 
 sleep-jax convert fetch smollm2
 sleep-jax convert inspect --model=FOLDER
@@ -6,6 +6,7 @@ sleep-jax convert in --model=FOLDER --to=WORKDIR [--config=NAME]
 sleep-jax convert out --model=WORKDIR --to=FOLDER [--distil]
 sleep-jax convert out --model=WORKDIR --to=FILE.gguf --gguf=f16
 sleep-jax convert out --model=WORKDIR --to=FILE.safetensors --experts
+sleep-jax convert grow --model=WORKDIR --to=NEW --slots=2:10,3:12
 """
 
 from absl import app, flags, logging
@@ -33,6 +34,9 @@ _CONFIG = command_line.define_config(
   'in: levels and seeds of the studies that will name the result as '
   'config.pretrain.restore (default: documents).'
 )
+_SLOTS = flags.DEFINE_list(
+  'slots', [], 'grow: levels, and how many expert slots they get: 2:10,3:12.'
+)
 _DISTIL = flags.DEFINE_bool(
   'distil', False, 'out: trains a dense student where no exact export exists.'
 )
@@ -46,7 +50,7 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main(argv):
-  actions = {'in': _in, 'out': _out, 'inspect': _inspect}
+  actions = {'in': _in, 'out': _out, 'inspect': _inspect, 'grow': _grow}
   if argv[1:2] == ['fetch']:
     return _fetch(argv[2:])
   if len(argv) != 2 or argv[1] not in actions:
@@ -124,6 +128,17 @@ def _out():
     distil=settings if _DISTIL.value else None,
   )  # fmt: skip
   print(f'written: {_TO.value}')
+
+
+def _grow():
+  from sleep_jax.runs import growth
+
+  slots = growth.parse_slots(_SLOTS.value)
+  growth.grow(_MODEL.value, _TO.value, slots)
+  print(
+    f'written: {_TO.value}; continue with the config of before and\n'
+    f'  --workdir={_TO.value} {growth.overrides(slots)}'
+  )
 
 
 if __name__ == '__main__':
