@@ -57,7 +57,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Fastest level first; the last level is the MLP of the block. `hidden` and
   # `rank` count hidden units (of the level, of one expert), periods count wake
   # steps, and `slots` counts experts. A level may have `night`, a dict with
-  # fields of `consolidate` and `expert_optimizer` that its own nights change.
+  # fields of `consolidate` and `expert_optimizer` that its own nights change;
+  # and `beside`, True for a bank that was the slowest before its chain grew.
   c.levels = (
     dict(
       hidden=256, update_period=1, sleep_period='experience', slots=0, rank=0

@@ -14,7 +14,7 @@ COMMANDS = {
   'chat': ('chat', 'Talk to a model that learns overnight what was said.'),
   'generate': ('generate', 'Continue prompts with a run or a checkpoint.'),
   'check-data': ('runs.check_data', 'Read data and list all its faults.'),
-  'convert': ('convert', 'Inspect, import and export checkpoints.'),
+  'convert': ('convert', 'Inspect, import, export and grow checkpoints.'),
   'trace': ('runs.trace', 'List what a work directory holds of a text.'),
   'plan': ('plan', 'Memory and time that a config needs on TPUs or a GPU.'),
 }

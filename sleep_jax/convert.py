@@ -7,6 +7,7 @@ sleep-jax convert out --model=WORKDIR --to=FOLDER [--distil]
 sleep-jax convert out --model=WORKDIR --to=FILE.gguf --gguf=f16
 sleep-jax convert out --model=WORKDIR --to=FILE.safetensors --experts
 sleep-jax convert grow --model=WORKDIR --to=NEW --slots=2:10,3:12
+sleep-jax convert grow --model=WORKDIR --to=NEW --level=RANK,SLOTS,DAYS
 """
 
 from absl import app, flags, logging
@@ -37,6 +38,10 @@ _CONFIG = command_line.define_config(
 _SLOTS = flags.DEFINE_list(
   'slots', [], 'grow: levels, and how many expert slots they get: 2:10,3:12.'
 )
+_LEVEL = flags.DEFINE_list(
+  'level', [], 'grow: adds a slowest level: RANK,SLOTS,DAYS, its experts and '
+  'after how many days the slowest level of now sleeps.'
+)  # fmt: skip
 _DISTIL = flags.DEFINE_bool(
   'distil', False, 'out: trains a dense student where no exact export exists.'
 )
@@ -131,13 +136,15 @@ def _out():
 
 
 def _grow():
-  from sleep_jax.runs import growth
+  from sleep_jax.runs import grown_levels, growth
 
-  slots = growth.parse_slots(_SLOTS.value)
-  growth.grow(_MODEL.value, _TO.value, slots)
+  growth.grow(
+    _MODEL.value, _TO.value, grown_levels.parse_slots(_SLOTS.value),
+    grown_levels.parse_level(_LEVEL.value),
+  )  # fmt: skip
   print(
-    f'written: {_TO.value}; continue with the config of before and\n'
-    f'  --workdir={_TO.value} {growth.overrides(slots)}'
+    f'written: {_TO.value}; continue with sleep-jax run --workdir={_TO.value} '
+    f'--config={_TO.value.rstrip("/")}/{growth.CONFIG_FILE}'
   )
 
 

@@ -176,7 +176,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'hidden': _count(1), 'slots': _count(0), 'rank': _count(0),
     'update_period': _count(1, model_config.INFINITE),
     # Also texts such as '5 days', see `schedule.checks`.
-    'sleep_period': ANY, 'context_sleep_period': ANY,
+    'sleep_period': ANY, 'context_sleep_period': ANY, 'beside': FLAG,
   },
   'levels[*].night': {
     **_NIGHT, **_OPTIMIZER, 'sequences': _count(1), 'draws': _count(1),

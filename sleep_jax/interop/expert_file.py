@@ -71,6 +71,11 @@ def save(
       "model.arrangement is 'depth': its levels are layers of the base model, "
       'so experts cannot be separated from it. Export the whole model.'
     )
+  if c.arrangement == 'sequential' and any(x.beside for x in c.levels):
+    raise errors.UsageError(
+      'The chain of levels has grown: a bank adds to what the base model reads '
+      'beside it, which a file of experts does not say. Export the whole model.'
+    )
   for number in range(1, c.num_levels):
     down = weights.params[f'blocks/levels/{number}/base/mlp/down']
     if bool(jnp.any(down != 0)):

@@ -44,6 +44,9 @@ class Level:
     context_sleep_period: for the fastest level, wake steps between two
       consolidations of the context window (level 0) into it. Same values as
       `sleep_period`.
+    beside: whether it reads what the next level reads and adds into the same
+      branch, as if both were one level; of a bank that was the slowest level
+      until its chain grew (`runs.growth`).
   """
 
   hidden: int
@@ -52,6 +55,7 @@ class Level:
   slots: int = 0
   rank: int = 0
   context_sleep_period: int | str = INFINITE
+  beside: bool = False
 
   @property
   def learns_awake(self) -> bool:
@@ -322,6 +326,11 @@ def _check_depth(config: Model) -> None:
         "'depth'."
       )
     return
+  if any(level.beside for level in config.levels):
+    raise errors.ConfigError(
+      "A level is beside another, but model.arrangement is 'depth', where no "
+      'block has two levels: set beside to False.'
+    )
   neighbours = [level for level, _ in itertools.groupby(found)]
   if len(found) != config.num_layers or sorted(neighbours) != [
     *range(1, config.num_levels + 1)

@@ -39,7 +39,7 @@ class Level(nn.Module):
       self.config,
       level.hidden,
       zero_out=not slowest and self.config.arrangement != 'depth',
-      pre_norm=self._has_pre_norm(slowest),
+      pre_norm=self._has_pre_norm(slowest or level.beside),
     )
     if level.slots:
       self.experts = experts.ExpertBank(
@@ -54,12 +54,12 @@ class Level(nn.Module):
         self.config.products,
       )
 
-  def _has_pre_norm(self, slowest):
+  def _has_pre_norm(self, in_base_model):
     c = self.config
     if c.arrangement == 'independent':
       return False  # They share one, see `ContinuumMemory`.
     # In 'depth' every level consists of MLPs of the base model.
-    return c.pre_norms or not (slowest or c.arrangement == 'depth')
+    return c.pre_norms or not (in_base_model or c.arrangement == 'depth')
 
   def __call__(self, x_BTD, active_E, fresh, opened_BE=None):
     y_BTD, x_BTD = self.base(x_BTD)
@@ -109,14 +109,20 @@ class ContinuumMemory(nn.Module):
     if c.arrangement == 'independent':
       x_BTD = norm(name='norm')(h_BTD) if c.pre_norms else h_BTD
       branch_BTD = jnp.zeros_like(h_BTD)
+    beside: list[Array] = []  # Outputs that the next level adds to its own.
     for number in self.numbers:
       level = Level(c, number, name=str(number))
       opened_BE = None if opened_BNE is None else opened_BNE[:, number - 1]
       gating = active_NE[number - 1], fresh.get(str(number)), opened_BE
-      if c.arrangement == 'independent':
-        branch_BTD += level(x_BTD, *gating)
+      y_BTD = level(x_BTD if c.arrangement == 'independent' else h_BTD, *gating)
+      if c.levels[number - 1].beside:
+        beside.append(y_BTD)
         continue
-      y_BTD = level(h_BTD, *gating)
+      while beside:  # The last first, as before the chain grew.
+        y_BTD = y_BTD + beside.pop()
+      if c.arrangement == 'independent':
+        branch_BTD += y_BTD
+        continue
       # Only the MLP branch of the base model has a post-norm, not added levels.
       if c.post_norms and number == self.numbers[-1]:
         y_BTD = norm(name='post_norm')(y_BTD)

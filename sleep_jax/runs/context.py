@@ -114,7 +114,7 @@ class RunContext:
     self._ability, self._own_texts = ability, own_texts
     self.program, self.stream, self.tools = program, stream, tools
     self.initial_model, self.evaluator = initial_model, evaluator
-    self.plan, self.key = plan, key
+    self.plan, self.key, self.position = plan, key, 0
     self._day_steps, self._night_budget = [*day_steps], night_budget
     self.guarded = guard_tolerance is not None and program.strategy.sleeps
     self._tolerance = guard_tolerance
@@ -125,7 +125,6 @@ class RunContext:
     self.monitor = divergence.Monitor(
       program.model.config.vocab_size, advice, tools.checkpoints
     )
-    self.position = 0
     self.night: dict[str, Any] = {}
     self._saved = time.monotonic()
 

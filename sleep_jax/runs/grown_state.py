@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sleep_jax import errors
 from sleep_jax.replay import buffer
 
 _MAY_GROW = ('/experts/', 'active_NE', 'woke_N', 'guard_N')
@@ -30,7 +31,7 @@ def grow(state: Any, shapes: Any, *, old_slowest: int = 0) -> Any:
     old_slowest: number of the level behind which there is a new one; 0: none.
 
   Raises:
-    ValueError: something else differs between both.
+    WorkdirError: something else differs between both.
   """
   if old_slowest:
     state = _with_new_day(state, old_slowest)
@@ -47,7 +48,10 @@ def grow(state: Any, shapes: Any, *, old_slowest: int = 0) -> Any:
     if leaf is None and base in name and 'norm' in name:
       leaf = found[name.replace(base, next_base)]  # That the bank has read.
     if leaf is None and base not in name and '/experts/' not in name:
-      raise ValueError(f'{name}: there is no such array to grow.')
+      raise errors.WorkdirError(
+        f'The checkpoint has no such array as {name} to grow from: use the '
+        'version that saved it.'
+      )
     if leaf is None:
       leaf = jnp.zeros(wanted.shape, wanted.dtype)
     return jax.device_put(_pad(name, leaf, wanted.shape), wanted.sharding)
@@ -64,7 +68,10 @@ def _pad(name, leaf, shape):
   if leaf.shape == shape:
     return leaf
   if not any(part in name for part in _MAY_GROW):
-    raise ValueError(f'{name} is {leaf.shape}: expected {shape}.')
+    raise errors.WorkdirError(
+      f'{name} of the checkpoint is {leaf.shape}: expected {shape}. Use the '
+      'version that saved it.'
+    )
   more = [(0, new - old) for old, new in zip(leaf.shape, shape, strict=True)]
   # No level before it is nearer to the guard's score at a last waking.
   return jnp.pad(leaf, more, mode='edge' if 'guard_N' in name else 'constant')

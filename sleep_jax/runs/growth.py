@@ -1,17 +1,17 @@
-"""Gives a run that has begun more expert slots, in a new work directory.
+"""Gives a run that has begun more capacity, in a new work directory.
 
 The new directory has the runs of the old one at the same place of their
 schedules: weights, optimizer states, stored prompts, random state, records of
-nights and days. Only the banks are larger. A free slot adds exactly zero, so
-the model answers as before, and a run that fills the slots of before learns
-what it would have learned without the others. The old directory is not changed.
+nights and days. Only banks are larger, or a level is new. A free slot adds
+exactly zero, so the model answers as before, and a run that fills the slots of
+before learns what it would have learned without the others. The old directory
+is not changed.
 """
 
 import contextlib
 import json
-import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,8 +19,10 @@ import ml_collections
 
 from sleep_jax import errors
 from sleep_jax.config import checks
+from sleep_jax.objectives import judges
 from sleep_jax.runs import (
   compatibility,
+  grown_levels,
   grown_state,
   run_factory,
   study_days,
@@ -29,88 +31,39 @@ from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import profiling, sharding
 from sleep_jax.storage import lock, workdir
 
-
-def parse_slots(words: Sequence[str]) -> dict[int, int]:
-  """Returns level -> number of slots, of words such as '2:10'.
-
-  Raises:
-    UsageError: there is no word, or one is no such pair.
-  """
-  found = {}
-  for word in words:
-    pair = re.fullmatch(r'(\d+):(\d+)', word.strip())
-    if not pair or int(pair[1]) in found:
-      raise errors.UsageError(
-        f'--slots={",".join(words)}: expected each level once with its number '
-        'of slots, as in --slots=2:10,3:12 (levels count from 1).'
-      )
-    found[int(pair[1])] = int(pair[2])
-  if not found:
-    raise errors.UsageError(
-      'grow needs --slots: levels, and how many slots they will have, as in '
-      '--slots=2:10,3:12.'
-    )
-  return found
+CONFIG_FILE = 'config.py'
 
 
-def with_slots(
-  config: Mapping[str, Any], slots: Mapping[int, int]
-) -> dict[str, Any]:
-  """Returns a config with other numbers of slots.
+def grow(
+  source: str,
+  target: str,
+  slots: Mapping[int, int],
+  level: tuple[int, int, int] | None = None,
+) -> None:
+  """Writes a work directory whose runs have more capacity, whole or not at all.
 
-  Args:
-    config: of a work directory.
-    slots: level -> its number of slots.
-
-  Raises:
-    UsageError: there is no such level, it has no bank, or it would not have
-      more slots than now.
-  """
-  levels = [dict(level) for level in config['levels']]
-  for number, wanted in slots.items():
-    if not 1 <= number <= len(levels):
-      raise errors.UsageError(
-        f'--slots={number}:{wanted}: there is no level {number}; the levels '
-        f'are 1 to {len(levels)}.'
-      )
-    now = levels[number - 1].get('slots', 0)
-    if not now:
-      raise errors.UsageError(
-        f'--slots={number}:{wanted}: level {number} has no bank of experts.'
-      )
-    if wanted <= now:
-      raise errors.UsageError(
-        f'--slots={number}:{wanted}: level {number} has {now} slots, and a '
-        'bank can only grow: name a larger number, or leave the level out.'
-      )
-    levels[number - 1]['slots'] = wanted
-  return {**config, 'levels': levels}
-
-
-def overrides(slots: Mapping[int, int]) -> str:
-  """Returns the flags that give the config of a run the same slots."""
-  return ' '.join(
-    f'--config.levels[{number - 1}].slots={wanted}'
-    for number, wanted in sorted(slots.items())
-  )
-
-
-def grow(source: str, target: str, slots: Mapping[int, int]) -> None:
-  """Writes a work directory whose runs have more slots, whole or not at all.
+  Its `config.py` is the config with which the runs continue.
 
   Args:
     source: work directory of `sleep-jax run`.
     target: new work directory.
-    slots: see `with_slots`.
+    slots: see `grown_levels.with_slots`.
+    level: arguments of `grown_levels.with_level`; None adds no level.
 
   Raises:
-    UsageError: a folder is in a bucket, the initial model is in another
-      directory, a run is in the middle of a night, or see `with_slots`.
+    UsageError: nothing would grow, a folder is in a bucket, the initial model
+      is in another directory, a run is in the middle of a night, or see
+      `grown_levels`.
     MissingFileError: there is no run in `source`.
     ExistsError: `target` is not empty.
     ConfigError: the new levels are not allowed, or cannot hold the schedule.
     InUseError: another process uses `source`.
   """
+  if not slots and level is None:
+    raise errors.UsageError(
+      'grow needs --slots, as in --slots=2:10,3:12 (levels count from 1), or '
+      '--level=RANK,SLOTS,DAYS.'
+    )
   home, made_home = _open_folders(source, target)
   old = workdir.read_config(home)
   if old is None or not any(home.glob('seed_*/*/checkpoints')):
@@ -124,14 +77,17 @@ def grow(source: str, target: str, slots: Mapping[int, int]) -> None:
       '(config.pretrain.restore), whose banks cannot grow with it: a run can '
       'grow if its initial model is its own or a pretrained checkpoint.'
     )
-  new = with_slots(old, slots)
+  new = grown_levels.with_slots(old, slots)
+  if level is not None:
+    new = grown_levels.with_level(new, *level)
   checks.check(new)
+  old_slowest = len(old['levels']) if level is not None else 0
   placement = sharding.make(**ml_collections.ConfigDict(old).mesh)
   with lock.hold(home), jax.set_mesh(placement.mesh):
     before, after = (_Runs(plain, home, placement) for plain in (old, new))
     for seed in old['seeds']:
       before.check_awake(seed)
-      after.audit(seed)
+      after.check_schedule(seed, before)
     part = made_home.with_name(f'{made_home.name}.part')
     shutil.rmtree(part, ignore_errors=True)
     ignored = shutil.ignore_patterns('checkpoints', lock.FILE)
@@ -139,7 +95,11 @@ def grow(source: str, target: str, slots: Mapping[int, int]) -> None:
       shutil.copytree(home, part, ignore=ignored)
       for seed in old['seeds']:
         for name in before.names(seed):
-          after.save(part, seed, name, *before.restore(seed, name))
+          series, number, progress, state = before.restore(seed, name)
+          state = grown_state.grow(
+            state, after.shapes(seed, name), old_slowest=old_slowest
+          )
+          after.save(part, seed, name, series, number, progress, state)
       _record(part, home, old, new)
       part.rename(made_home)
     finally:
@@ -166,6 +126,8 @@ class _Runs:
 
   def __init__(self, plain, home, placement):
     config = ml_collections.ConfigDict(plain)
+    # Nothing is judged here, and the folder may be from somebody else.
+    config.consolidate.imitation.judge = judges.MATCH
     self._home = home
     self._factory = run_factory.RunFactory(
       config, plain, placement, progress=progress_lib.silent(),
@@ -195,20 +157,34 @@ class _Runs:
           'night is over, then grow it.'
         )
 
-  def audit(self, seed: int) -> None:
+  def check_schedule(self, seed: int, before: '_Runs') -> None:
+    """Checks that the past is as it was, and that what comes fits."""
     self._factory.audit(self._made[seed])
+    for name in before.names(seed):
+      if name == run_factory.PRETRAIN:
+        continue
+      done = self._factory.progress_of(seed, name)['event']
+      if self._plan(seed, name)[:done] != before._plan(seed, name)[:done]:
+        raise errors.UsageError(
+          f'--level: the days of {name}, seed {seed}, that are over are more '
+          'than those after which the slowest level of now would sleep first: '
+          'name a larger number of days.'
+        )
+
+  def _plan(self, seed, name):
+    return self._factory.plan(self._strategy(name), self._made[seed])
 
   def restore(self, seed: int, name: str) -> tuple[str, int, Any, Any]:
     """Returns series, number, progress and state of the latest checkpoint."""
     with contextlib.closing(self._checkpoints(self._home, seed, name)) as saved:
       series, number, progress = saved.latest_progress()
-      state = saved.restore(series, number, self._shapes(seed, name))
+      state = saved.restore(series, number, self.shapes(seed, name))
     return series, number, progress, state
 
   def save(self, home, seed, name, series, number, progress, state) -> None:
-    """Writes a state with the slots of this config as a run's checkpoint."""
-    state = grown_state.grow(state, self._shapes(seed, name))
+    """Writes a state as a run's checkpoint."""
     with contextlib.closing(self._checkpoints(home, seed, name)) as saved:
+      saved.keep_constant(state, self._programs(seed, name).is_constant)
       if series == 'cycles':
         saved.save_cycle(number, state, progress)
       else:
@@ -217,13 +193,21 @@ class _Runs:
   def _checkpoints(self, home, seed, name):
     return self._factory.checkpoints(home / f'seed_{seed}' / name)
 
-  def _shapes(self, seed, name):
-    made, factory = self._made[seed], self._factory
+  def shapes(self, seed: int, name: str) -> Any:
+    """Returns shapes and shardings of a run's state, outside a night."""
+    programs = self._programs(seed, name)
     if name == run_factory.PRETRAIN:
-      return factory.programs(factory.pretrain_strategy(0), made).abstract(None)
-    (strategy,) = [s for s in factory.strategies() if s.name == name]
-    initial_model = factory.initial_shapes(made)
-    return factory.programs(strategy, made).abstract(initial_model)
+      return programs.abstract(None)
+    return programs.abstract(self._factory.initial_shapes(self._made[seed]))
+
+  def _programs(self, seed, name):
+    return self._factory.programs(self._strategy(name), self._made[seed])
+
+  def _strategy(self, name):
+    if name == run_factory.PRETRAIN:
+      return self._factory.pretrain_strategy(0)
+    (strategy,) = [s for s in self._factory.strategies() if s.name == name]
+    return strategy
 
 
 def _record(part, home, old, new):
@@ -236,4 +220,5 @@ def _record(part, home, old, new):
     home, about, [f'grown from {home}', *changes]
   )
   workdir.write_json(part / 'about.json', about)
+  workdir.write_text(part / CONFIG_FILE, grown_levels.config_file(new))
   workdir.write_json(part / 'config.json', new)

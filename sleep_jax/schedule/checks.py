@@ -36,6 +36,11 @@ def check_periods(levels: Sequence[events.Level]) -> None:
       )
     _check_sleep(f'{place}.context_sleep_period', context)
     _check_days(levels, number)
+    if level.beside and (level.learns_awake or number == len(levels) - 1):
+      raise errors.ConfigError(
+        f'{place}.beside is True: expected False for a level that learns awake '
+        'and for the slowest one.'
+      )
     if number == len(levels) - 1:
       if not update == sleep == config.INFINITE:
         raise errors.ConfigError(

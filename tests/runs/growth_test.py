@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sleep_jax import errors
+from sleep_jax.config import files
 from sleep_jax.interop import open_model
-from sleep_jax.runs import growth
+from sleep_jax.runs import expert_history, grown_levels, growth
 from sleep_jax.storage import checkpoint_reading
 from tests import testing, tiny_study
 from tests.runs import changed_days_study_test as days_lib
@@ -126,6 +127,8 @@ def test_folders_that_cannot_be_are_refused(tmp_path):
   grow = functools.partial(growth.grow, slots={2: MORE})
   with pytest.raises(errors.ExistsError, match='is not empty'):
     grow(str(old), str(old))
+  with pytest.raises(errors.UsageError, match='grow needs --slots'):
+    growth.grow(str(old), str(tmp_path / 'new'), {})
   with pytest.raises(errors.MissingFileError, match='no work directory of a'):
     grow(str(tmp_path / 'nowhere'), str(tmp_path / 'new'))
   config = json.loads((old / 'config.json').read_text())
@@ -138,15 +141,70 @@ def test_folders_that_cannot_be_are_refused(tmp_path):
     grow(str(old), str(tmp_path / 'new'))
 
 
-@pytest.mark.parametrize('words', [[], ['2'], ['2:x'], ['2:3', '2:4'], ['']])
+@pytest.mark.usefixtures('one_device')
+def test_a_chain_with_a_new_level_continues_and_sleeps_into_it(tmp_path):
+  days, old, grown = (tmp_path / name for name in ('days', 'old', 'grown'))
+  _write_days(days, 1, 2)
+  c = days_lib.config(days)
+  c.levels = testing.levels((1, 'experience'), ('infinite', '2 days'))
+  days_lib.run(c, old)
+  with pytest.raises(errors.UsageError, match='name a larger number of days'):
+    growth.grow(str(old), str(grown), {}, (3, 2, 2))
+  with pytest.raises(errors.ConfigError, match='no multiple of the 2 days'):
+    growth.grow(str(old), str(grown), {}, (3, 2, 3))
+  growth.grow(str(old), str(grown), {}, (3, 2, 4))
+  assert testing.same(_logits(old), _logits(grown))
+
+  _write_days(days, 3, 4)
+  c = files.load(str(grown / growth.CONFIG_FILE))
+  _, said = days_lib.run(c, grown)
+  assert 'sleep: continues from cycle 2' in '\n'.join(said)
+  nights = [(n['experience'], n['sender']) for n in _progress(grown)['nights']]
+  assert nights == [(1, 1), (2, 1), (2, 2), (3, 1), (4, 1), (4, 2), (4, 3)]
+  found = days_lib.weights(grown)
+  assert found['active_NE'].sum(1).tolist() == [0, 0, 0, 1]
+  assert np.abs(found['params']['blocks/levels/4/experts/B'][:, 0]).max() > 0
+  holders = expert_history.holders(_progress(grown)['ledger'])
+  assert holders == {(4, 0): [1, 2, 3, 4, 5, 6, 7]}
+
+
+@pytest.mark.parametrize('words', [['2'], ['2:x'], ['2:3', '2:4'], ['']])
 def test_words_that_are_no_slots_are_refused(words):
   with pytest.raises(errors.UsageError, match='slots=2:10,3:12'):
-    growth.parse_slots(words)
+    grown_levels.parse_slots(words)
 
 
-def test_slots_are_read_and_become_overrides():
-  found = growth.parse_slots(['3:12', ' 2:10'])
-  assert found == {2: 10, 3: 12}
-  assert growth.overrides(found) == (
-    '--config.levels[1].slots=10 --config.levels[2].slots=12'
-  )
+@pytest.mark.parametrize('words', [['4'], ['4', '2', '0'], ['4', 'x', '2']])
+def test_words_that_are_no_level_are_refused(words):
+  with pytest.raises(errors.UsageError, match='level=512,4,125'):
+    grown_levels.parse_level(words)
+
+
+def test_words_become_slots_and_a_level():
+  assert grown_levels.parse_slots(['3:12', ' 2:10']) == {2: 10, 3: 12}
+  assert grown_levels.parse_level(['512', '4', '125']) == (512, 4, 125)
+  assert grown_levels.parse_level([]) is None
+
+
+def test_the_slowest_level_keeps_what_is_said_of_a_full_bank(tmp_path):
+  c = json.loads(_config(tmp_path).to_json_best_effort())
+  c['levels'][0]['night'] = dict(num_updates=8, full='absorb')
+  c['levels'][1]['night'] = dict(num_updates=5)
+  fast, bank, slow = grown_levels.with_level(c, 3, 2, 4)['levels']
+  assert fast['night'] == dict(num_updates=8, full='error')
+  assert bank['night'] == dict(num_updates=8, full='absorb')
+  assert slow['night'] == dict(num_updates=5)
+  assert bank['beside'] and bank['slots'] == SLOTS and slow['slots'] == 2
+  c['model']['arrangement'] = 'depth'
+  with pytest.raises(errors.UsageError, match='arrangement'):
+    grown_levels.with_level(c, 3, 2, 4)
+
+
+def test_the_config_file_defines_the_config(tmp_path):
+  c = _config(tmp_path)
+  plain = json.loads(c.to_json_best_effort())
+  file = tmp_path / 'config.py'
+  file.write_text(grown_levels.config_file(plain))
+  found = files.load(str(file))
+  assert json.loads(found.to_json_best_effort()) == plain
+  assert isinstance(found.levels, tuple)
