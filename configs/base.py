@@ -153,6 +153,12 @@ def get_config() -> ml_collections.ConfigDict:
     used=0.05,  # Share of the units that a token uses.
     batches=64,  # Most batches of an experience that rank the units.
   )
+  # For strategies 'icl' and 'rag', which put rows before each question.
+  c.icl = dict(width=512)  # Most tokens of a prompt.
+  c.rag = dict(
+    width=512,  # Most tokens of a prompt.
+    rows=4,  # Most rows before a question.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

@@ -256,6 +256,9 @@ class TinyStudy:
       context.Interrupted: `stop` returned True; the state is saved.
     """
     c, program = self.config, self.programs(name)
+    evaluator = program.strategy.evaluator(
+      c, evaluator or self.evaluator, self.stream
+    )
     steps = events.steps_per_experience(self.levels, c.wake.steps)
     updates = {
       sender: program.settings(sender).num_updates for sender in program.senders
@@ -270,7 +273,7 @@ class TinyStudy:
     with metric_writer.MetricWriter(folder) as writer:
       run = loop.Run(
         context.RunContext(
-          program, self.stream, self.initial_model, evaluator or self.evaluator,
+          program, self.stream, self.initial_model, evaluator,
           context.Tools(progress or RecordingProgress(), writer, saved, stop),
           plan=tuple(plan), day_steps=[steps] * len(self.stream.experiences),
           advice=divergence.advice(

@@ -214,6 +214,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'olora.optimizer': _OPTIMIZER,
   'sparse': {'units': SHARE, 'used': SHARE, 'batches': _count(1)},
+  'icl': {'width': _count(2)},
+  'rag': {'width': _count(2), 'rows': _count(1)},
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

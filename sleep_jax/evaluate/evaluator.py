@@ -3,6 +3,7 @@
 An evaluator is compiled once per stream and shared by all strategies of a seed.
 """
 
+import copy
 import functools
 import itertools
 from collections.abc import Sequence
@@ -136,6 +137,18 @@ class Evaluator:
     self._activity = jax.jit(
       functools.partial(_activity, model), static_argnums=2
     )
+
+  def with_probes(self, probe_sets: dict[str, types.Probes]) -> 'Evaluator':
+    """Returns an evaluator that asks other questions, with the same answers.
+
+    Args:
+      probe_sets: by the keys of the stream's probes; an empty score stays so.
+    """
+    made = copy.copy(self)
+    for name in ('_score', '_score_nats', '_score_other'):
+      scorer = getattr(self, name)
+      setattr(made, name, scorer.with_sets(probe_sets if scorer.names else {}))
+    return made
 
   def evaluate(self, weights: types.Weights, experience: int) -> dict[str, Any]:
     """Returns the scores by probe set and the losses on held-out text.

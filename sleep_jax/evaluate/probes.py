@@ -81,7 +81,11 @@ def forced(model: Any, *, nats: bool = False) -> Callable:
 
 
 class Scorer:
-  """Scores named probe sets in chunks with one compiled program."""
+  """Scores named probe sets in chunks with one compiled program.
+
+  Attributes:
+    names: of the sets that are not empty.
+  """
 
   def __init__(
     self, score_fn: Callable, sets: Mapping[str, types.Probes], *, chunk: int
@@ -94,18 +98,18 @@ class Scorer:
       sets: probe sets by name.
       chunk: number of probes per call.
     """
-    self._names = [name for name in sets if len(sets[name].gold_B)]
-    self._sizes = [len(sets[name].gold_B) for name in self._names]
-    self._score_fn = jax.jit(score_fn)
+    self.names = [name for name in sets if len(sets[name].gold_B)]
+    self._sizes = [len(sets[name].gold_B) for name in self.names]
+    self._score_fn, self._largest = jax.jit(score_fn), chunk
     self._chunks = []
-    if not self._names:
+    if not self.names:
       return
     shared = ('candidates_SCA', 'candidate_length_SC', 'candidate_since_SC')
-    first = sets[self._names[0]]
+    first = sets[self.names[0]]
     fixed = {name: jnp.asarray(getattr(first, name)) for name in shared}
     rows = [
       sets[name].replace(**{field: np.zeros((0,)) for field in shared})
-      for name in self._names
+      for name in self.names
     ]
     merged = jax.tree.map(lambda *x: np.concatenate(x), *rows)
     total = sum(self._sizes)
@@ -120,6 +124,12 @@ class Scorer:
       self._chunks.append((start, part.replace(**fixed)))
     self._chunk, self._total = chunk, total
 
+  def with_sets(self, sets: Mapping[str, types.Probes]) -> 'Scorer':
+    """Returns a scorer of other probes that uses the same compiled programs."""
+    made = Scorer(self._score_fn, sets, chunk=self._largest)
+    made._score_fn = self._score_fn
+    return made
+
   def __call__(
     self, weights: types.Weights, *args: Any, sets: int | None = None
   ) -> dict[str, float]:
@@ -130,7 +140,7 @@ class Scorer:
       *args: further arguments of `score_fn`.
       sets: number of sets to score, from the first; None scores all.
     """
-    names = self._names[:sets]
+    names = self.names[:sets]
     if not names:
       return {}
     sizes = self._sizes[: len(names)]

@@ -122,7 +122,8 @@ class RunFactory:
       yield loop.Run(
         context.RunContext(
           self.programs(strategy, made, rate), made.stream,
-          made.initial_model, made.evaluator,
+          made.initial_model,
+          strategy.evaluator(config, made.evaluator, made.stream),
           context.Tools(
             progress=self._progress, writer=writer, checkpoints=checkpoints,
             stop=self._stop, on_cycle=on_cycle, profile=self._profile,

@@ -28,6 +28,8 @@ Wrap = Callable[[Callable], Callable]
 Extend = Callable[[Any, types.Array, types.Weights], types.Weights]
 # (parts) -> what is added to the wake step and done between wake steps.
 Build = Callable[[method.Parts], method.Method]
+# (config, evaluator of the stream, stream) -> evaluator of the run.
+Evaluate = Callable[[Any, Any, stream_lib.Stream], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Strategy:
     build: adds arrays, a term of the loss, a change of gradients or reviews,
       see `Build`. The plan says when reviews are, see `sequential_plan`.
     trains: (path) -> whether a parameter of an owner is trained.
+    evaluator: changes how questions are asked, see `Evaluate`.
     stores_rows: whether the state has a buffer of whole rows, see
       `replay.row_buffer`.
     edits: whether the model edits itself, see `dream.self_edit`.
@@ -67,6 +70,7 @@ class Strategy:
   extend: Extend = lambda config, key, weights: weights
   build: Build = lambda parts: method.Method()
   trains: Callable[[str], bool] = lambda path: True
+  evaluator: Evaluate = lambda config, evaluator, stream: evaluator
   stores_rows: bool = False
   edits: bool = False
   tuned: bool = False
@@ -75,7 +79,7 @@ class Strategy:
   @property
   def reads_days(self) -> bool:
     """Whether each experience has wake steps that read its own rows."""
-    return self.sources is sequential_sources and not self.edits
+    return self.sources is sequential_sources and bool(self.owners)
 
 
 def fine_tuning(
