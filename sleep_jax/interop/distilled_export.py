@@ -116,9 +116,12 @@ def distil(
       weights, base.with_params(trained), batch
     )
   )
-  held_out_loss = lambda trained: float(
-    np.mean([eval_step(trained, weights, base, batch) for batch in held_out])
-  )
+
+  def held_out_loss(trained):
+    losses = [eval_step(trained, weights, base, batch) for batch in held_out]
+    # A divergence of 0 may be rounded to a negative number.
+    return max(float(np.mean(losses)), 0.0)
+
   log_fn(
     'divergence from the routed model, nats per token: '
     f'{held_out_loss(trained):.4f}'

@@ -30,10 +30,11 @@ from sleep_jax.schedule import capacity, events
 from sleep_jax.sleep import sender_settings
 from sleep_jax.storage import checkpoint_reading, metric_writer, workdir
 from sleep_jax.storage import checkpoints as checkpoints_lib
-from sleep_jax.strategies import pretrain, registry, sleep
+from sleep_jax.strategies import pretrain, registry
 from sleep_jax.strategies import strategy as strategy_lib
 
 PRETRAIN = 'pretrain'
+_SLEEP = 'sleep'  # Not imported: its source concerns its own runs only.
 
 Inputs = inputs.RunInputs
 
@@ -214,9 +215,9 @@ class RunFactory:
     """Returns the updates of nights that a run takes, see `run_plan`."""
     if not strategy.takes_night_updates:
       return None
-    home = folder.parent / sleep.NAME
+    home = folder.parent / _SLEEP
     own, beside = map(self._progress_in, (folder, home))
-    (sleeping,) = self._make_strategies((sleep.NAME,))
+    (sleeping,) = self._make_strategies((_SLEEP,))
     planned = self._plan(sleeping, self.day_steps(made, home))
     budget = run_plan.night_budget(own, beside, len(planned))
     if is_opened and own is None:

@@ -146,7 +146,8 @@ def _restore_latest(folder, name, keys=None):
   for left in reversed(range(_ATTEMPTS)):
     progress, path = _most_advanced(folder)
     try:
-      return _restore_part(path, name, keys), progress
+      kept = progress.get(constant_arrays.KEY, ())
+      return _restore_part(path, name, keys, kept), progress
     except errors.WorkdirError:
       # One that is damaged stays the most advanced.
       if not left or _most_advanced(folder)[1] == path:
@@ -154,8 +155,11 @@ def _restore_latest(folder, name, keys=None):
   raise AssertionError('unreachable')
 
 
-def _restore_part(path, name, keys=None):
-  """Restores one field of a saved state, or some of its keys, on one device."""
+def _restore_part(path, name, keys=None, constant=()):
+  """Restores one field of a saved state, or some of its keys, on one device.
+
+  The names `constant` are those of arrays that are kept apart.
+  """
   import orbax.checkpoint as ocp
 
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -174,16 +178,16 @@ def _restore_part(path, name, keys=None):
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
     )  # fmt: skip
     found = ocp.Checkpointer(handler).restore(path / 'state', args=restore_args)
-    return _with_constant(path.parent.parent, found, device)[name]
+    kept = {other for other in constant if other.startswith(f'{name}/')}
+    return _with_constant(path.parent.parent, found, kept, device)[name]
 
 
-def _with_constant(root, found, device):
+def _with_constant(root, found, kept, device):
   """Returns a part of a state with those of its arrays that are kept apart."""
-  missing = constant_arrays.missing(found)
-  if not missing:
+  if not kept:
     return found
   shapes = constant_arrays.shapes(root)
-  if lost := missing - {*shapes}:
+  if lost := kept - {*shapes}:
     raise errors.MissingFileError(
       f'{root / constant_arrays.FOLDER} does not have {min(lost)}'
     )
@@ -191,7 +195,7 @@ def _with_constant(root, found, device):
     name: jax.ShapeDtypeStruct(
       shapes[name].shape, shapes[name].dtype, sharding=device
     )
-    for name in missing
+    for name in kept
   }
   return constant_arrays.joined(found, constant_arrays.read(root, wanted))
 

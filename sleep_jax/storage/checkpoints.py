@@ -28,8 +28,6 @@ from sleep_jax.storage import (
   workdir,
 )
 
-_CONSTANT = 'constant'  # Of a progress: names of arrays that are kept apart.
-
 
 class Checkpoints:
   """The checkpoints of one run.
@@ -171,7 +169,7 @@ class Checkpoints:
       WorkdirError: it is damaged or was saved under another config.
     """
     progress = self._read_progress(series, number)
-    progress.pop(_CONSTANT, None)
+    progress.pop(constant_arrays.KEY, None)
     saved = self._bound(progress.pop('config'))
     differences = list(_differences(saved, self._bound(self._config)))
     if differences:
@@ -197,7 +195,9 @@ class Checkpoints:
       MissingFileError: there is no such checkpoint; lists the existing ones.
       WorkdirError: it is damaged, or its tree is not that of `abstract_state`.
     """
-    names = frozenset(self._read_progress(series, number).get(_CONSTANT, ()))
+    names = frozenset(
+      self._read_progress(series, number).get(constant_arrays.KEY, ())
+    )
     rest = constant_arrays.without(abstract_state, names)
     state = self._read_state(series, number, rest)
     if not names:
@@ -251,7 +251,8 @@ class Checkpoints:
         constant_arrays.without(state, self._constant)
       ),
       progress=self._args.JsonSave({
-        **progress, 'config': self._config, _CONSTANT: sorted(self._constant)
+        **progress, 'config': self._config,
+        constant_arrays.KEY: sorted(self._constant),
       }),
     )  # fmt: skip
     with _explain_full_disk(self.folder):

@@ -11,6 +11,7 @@ import jax
 from etils import epath
 
 FOLDER = 'constant'
+KEY = 'constant'  # Of a checkpoint's progress: names that it does not have.
 
 
 def select(tree: Any, is_constant: Callable[[str], bool]) -> dict[str, Any]:
@@ -30,12 +31,6 @@ def without(tree: Any, names: frozenset[str]) -> Any:
   return jax.tree_util.tree_map_with_path(
     lambda path, leaf: None if _name(path) in names else leaf, tree
   )
-
-
-def missing(tree: Any) -> frozenset[str]:
-  """Returns the names of what is None in a tree."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
-  return frozenset(_name(path) for path, leaf in leaves if leaf is None)
 
 
 def joined(tree: Any, arrays: Mapping[str, Any]) -> Any:

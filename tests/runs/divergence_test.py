@@ -230,7 +230,7 @@ def test_a_phase_that_diverges_keeps_the_last_good_state(
   made, unbroken, record = tiny
   with pytest.raises(errors.DivergedError, match=message):
     _run(made, tmp_path, poison)
-  saved = sorted((tmp_path / 'checkpoints').glob('*/*_*'))
+  saved = sorted((tmp_path / 'checkpoints').glob('*s/*_*'))
   assert len(saved) == cycles
   # It fails in the same way, from there.
   again = (poison[0], poison[1] - {'wake': 4, 'seed': 2}[poison[0]] * cycles)
@@ -275,7 +275,7 @@ def test_pretraining_with_a_rate_that_overflows_stops(tmp_path):
 def test_only_parts_that_are_trained_decide_whether_a_state_is_good(monitor):
   one = jnp.ones(2)
   weights = types.Weights(params={'a': one}, active_NE=jnp.zeros((1, 1)))
-  state = _State(weights, {}, {'1': {'mu': one}}, {}, None)
+  state = _State(weights, {}, {'1': {'mu': one}}, {}, {}, None)
   monitor.check_state(state)
   spoiled = dataclasses.replace(state, opt={'1': {'mu': one * NAN}})
   with pytest.raises(errors.DivergedError, match='optimizer states have'):
@@ -290,6 +290,7 @@ class _State:
   average: dict
   opt: dict
   sums: dict
+  strategy: dict
   night: object
 
 

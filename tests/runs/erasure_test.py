@@ -69,7 +69,7 @@ def test_the_last_night_is_undone_exactly_and_its_text_is_gone(
   assert plan.method == erasure.ROLLBACK and not plan.later
   assert erasure.carry_out(taught.session, plan) == []
   assert not _places(taught, *SECOND)
-  assert not _raw(taught.session.folder, 'Otto')
+  assert not _raw(taught.session.folder, 'Otto is')
   assert _places(taught, *FIRST)
   np.testing.assert_array_equal(_logits(taught), _logits(once))
 
@@ -82,7 +82,7 @@ def test_an_earlier_night_is_forgotten_and_the_later_one_stays(taught):
   level, slot = plan.place
   assert erasure.carry_out(taught.session, plan) == []
   assert not _places(taught, *FIRST)
-  assert not _raw(taught.session.folder, 'Zoe')
+  assert not _raw(taught.session.folder, 'Zoe is')
   banks = [
     bank for name, bank in taught.loaded.weights.params.items()
     if name.startswith(f'blocks/levels/{level}/experts/')
