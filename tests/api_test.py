@@ -169,7 +169,7 @@ def test_accuracy_counts_what_generation_says(learner):
 def test_another_strategy_can_be_read_and_not_taught(
   tmp_path_factory, one_device
 ):
-  folder = tiny_study.finished_study(tmp_path_factory.getbasetemp())
+  folder = tiny_study.finished_study(tmp_path_factory.getbasetemp(), 'hope')
   hope = sleep_jax.load(str(folder), strategy='hope', verbose=False)
   assert hope.generate('Who', max_new=2) is not None
   with pytest.raises(
