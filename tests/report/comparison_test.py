@@ -71,12 +71,12 @@ def _write(folder, results):
 
 def test_the_page_says_first_where_sleep_does_not_win(tmp_path):
   page, table = _write(tmp_path, _results())
-  for text in (page, table):
+  for text in (page, table.replace('`', '')):  # HTML has no code marks.
     places = [
       text.index(words)
       for words in (
-        'Where sleep does not win', 'final accuracy: `sleep` 0.550; better: er',
-        'Where no other strategy is better', 'prior accuracy after: `sleep`',
+        'Where sleep does not win', 'final accuracy: sleep 0.550; better: er',
+        'Where no other strategy is better', 'prior accuracy after: sleep',
         'At equal tokens', 'At equal seconds', 'Failed and skipped',
         'there are no tasks', 'src_sleep',
       )
@@ -97,7 +97,7 @@ def test_failures_and_skipped_strategies_are_listed_and_escaped(tmp_path):
 
 def test_a_page_can_be_drawn_without_results(tmp_path):
   page, table = _write(tmp_path, [])
-  assert '`sleep` has no finished seed' in page
+  assert 'sleep has no finished seed' in page
   assert '0 finished' in table
 
 
