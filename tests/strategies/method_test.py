@@ -49,13 +49,12 @@ def test_a_strategy_without_a_method_has_no_arrays_of_its_own(study):
   assert study.programs('sft').method == method.Method()
 
 
-@pytest.mark.parametrize('name', registry.names())
+# The dataset has no tasks, which `seal` needs; `joint` is two strategies.
+@pytest.mark.parametrize(
+  'name', sorted({*registry.names(), 'joint_wake'} - {'seal', 'joint'})
+)
 def test_the_arrays_of_a_strategy_are_placed_like_the_weights(name):
   """Nothing is compiled: shapes and shardings on a mesh of eight devices."""
-  if name == 'joint':
-    name = 'joint_wake'
-  if name == 'seal':
-    pytest.skip('This dataset has no tasks.')
   sharded = tiny_study.TinyStudy(tiny_study.config(), (2, 2, 2))
   state = sharded.programs(name).abstract(None)
   places = {path: x.sharding for path, x in state.weights.params.items()}
