@@ -19,7 +19,7 @@ def get_config():
   c.data.settings.num_days = 100
   c.wake.steps = 60
   # What was known stays, for whoever asks in the evening.
-  c.wake.kl_penalty.weight = 0.2
+  c.wake.kl_penalty.weight = 0.5
   c.consolidate.full = 'error'
   c.consolidate.num_updates = 240
   # A slow level carries the days of a whole bank, and needs a longer night.
