@@ -83,7 +83,9 @@ def draw(
   # A long prompt that is cut to `width` would prompt for its own remainder.
   valid_C &= age_group.length_C <= width
   if repeated_in in replay:
-    valid_C &= ~_repeated(age_group, replay[repeated_in])
+    valid_C &= ~repeated(
+      age_group.tokens_CP, age_group.length_C, replay[repeated_in]
+    )
   keys = jax.random.split(key, 9)
   score_C = jnp.where(
     valid_C, _log_weights(valid_C, age_group, pretrain_share), -jnp.inf
@@ -153,15 +155,26 @@ def _each_once(valid_C, key, num):
   return order_C[jnp.arange(num) % size]
 
 
-def _repeated(age_group, other):
-  """Returns which prompts are also in another age group."""
-  valid_K = jnp.arange(len(other.length_C)) < other.count
-  place = jnp.arange(age_group.tokens_CP.shape[1])[None]
-  after_CP = place >= age_group.length_C[:, None]
-  equal_CKP = age_group.tokens_CP[:, None] == other.tokens_CP[None]
-  same_CK = jnp.all(equal_CKP | after_CP[:, None], -1)
-  same_CK &= age_group.length_C[:, None] == other.length_C[None]
-  return jnp.any(same_CK & valid_K[None], 1)
+def repeated(
+  tokens_BP: types.Array, length_B: types.Array, group: state.AgeGroup
+) -> types.Array:
+  """Returns bool `[B]`, which prompts are also in an age group.
+
+  Args:
+    tokens_BP: may be narrower or wider than the group.
+    length_B: tokens of each prompt.
+    group: with capacity K.
+  """
+  valid_K = jnp.arange(len(group.length_C)) < group.count
+  width = max(tokens_BP.shape[1], group.tokens_CP.shape[1])
+  tokens_BP, stored_KP = (
+    _widen(x, width) for x in (tokens_BP, group.tokens_CP)
+  )
+  after_BP = jnp.arange(width)[None] >= length_B[:, None]
+  equal_BKP = tokens_BP[:, None] == stored_KP[None]
+  same_BK = jnp.all(equal_BKP | after_BP[:, None], -1)
+  same_BK &= length_B[:, None] == group.length_C[None]
+  return jnp.any(same_BK & valid_K[None], 1)
 
 
 def _log_weights(valid_C, age_group, pretrain_share):

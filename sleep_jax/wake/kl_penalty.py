@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.objectives import losses
+from sleep_jax.replay import prompts
 
 Array = types.Array
 # Folded into the step's key, so that it differs from the keys of other phases.
@@ -31,6 +32,7 @@ class Night(Protocol):
   """What the penalty needs of a night, see `sleep.consolidation`."""
 
   sender: int
+  day_group: str
   empty_rollouts: Callable
   sample_rollouts: Callable
   teacher: Callable
@@ -48,6 +50,8 @@ class AnchorPenalty:
     weight: factor on the divergence, relative to the loss of the day.
     teacher: a `sleep.settings.Teacher`, the anchor on old prompts. It writes
       `draws` sequences at each waking; each step reads `sequences` of them.
+      With `skip_repeated` those whose prompt the day has asked so far are left
+      out: the day may correct what the anchor says.
     name: of its field in the state and in `config.wake`, one of `NAMES`.
   """
 
@@ -82,6 +86,11 @@ class AnchorPenalty:
     rows = jax.tree.map(lambda x: x[at_B], rollouts)
     anchor = self.night.teacher(state, teacher.teacher)
     mask_BG = losses.generated_mask(rows, rows.states_BGD.shape[1])
+    if teacher.skip_repeated:
+      asked_today_B = prompts.repeated(
+        rows.tokens_BT, rows.prompt_length_B, state.replay[self.night.day_group]
+      )
+      mask_BG &= ~asked_today_B[:, None]
 
     def penalty(weights):
       value_BG = self.night.divergence(

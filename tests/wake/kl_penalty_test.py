@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import state as state_lib
+from sleep_jax.replay import buffer
 from tests import testing, tiny_study
 
 PENALTY = dict(weight=1.0, sequences=8, draws=16, bos_share=0.5)
@@ -131,3 +132,29 @@ def test_a_second_penalty_adds_to_the_first_and_has_rehearsals_of_its_own():
   _, _, alone = _day()
   assert strains[0] == pytest.approx(0, abs=1e-6)
   assert strains[1] > 1.5 * float(alone[1]['strain'])
+
+
+@pytest.mark.parametrize('skip_repeated', (False, True))
+def test_prompts_that_the_day_asks_again_are_not_held(skip_repeated):
+  """The day may correct what the anchor says."""
+  shares = dict(bos_share=0.0, cut_share=0.0, template_share=0.0)
+  study, states, _ = _day(2, skip_repeated=skip_repeated, **shares)
+  program, state = study.programs('sleep'), states[-1]
+  rows, day = state.kl_penalty, state.replay[buffer.day_group(1)]
+  capacity, width = day.tokens_CP.shape
+  everything = day.replace(
+    tokens_CP=np.zeros((capacity, width), np.int32),
+    length_C=np.resize(rows.prompt_length_B, capacity),
+    count=np.full_like(day.count, capacity),
+  )
+  same = min(width, rows.tokens_BT.shape[1])
+  everything.tokens_CP[:, :same] = np.resize(
+    rows.tokens_BT, (capacity, rows.tokens_BT.shape[1])
+  )[:, :same]
+  assert capacity >= len(rows.length_B)
+  state = state.replace(
+    replay={**state.replay, buffer.day_group(1): everything}
+  )
+  batch = study.stream.experiences[0].batch(2)
+  _, metrics = program.wake(state, batch, ())
+  assert (float(metrics['strain']) == 0.0) == skip_repeated
