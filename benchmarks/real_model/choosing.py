@@ -4,8 +4,9 @@ python -m benchmarks.real_model.choosing --config=pretrained --seed=5 \
   --text=WIKITEXT_VALIDATION --name=weight_4 --config.wake.kl_penalty.weight=4
 
 Facts are of the validation split, the text is its own, and the everyday
-requests are those of the guard. After each day and each night one row is added
-to --out; rows of the same name are replaced.
+requests are those of the guard. Questions about a passage (--reading, --more,
+see `benchmarks.reading_forms`) are not among the reported ones. After each day
+and each night one row is added to --out; rows of the same name are replaced.
 """
 
 import json
@@ -16,6 +17,7 @@ import time
 from absl import app, flags
 
 import sleep_jax
+from benchmarks import reading_forms
 from benchmarks.real_model import facts, measuring, recall, words
 from sleep_jax import errors
 from sleep_jax.evaluate import ability, asking, everyday_prompts, text_windows
@@ -25,6 +27,11 @@ from sleep_jax.storage import compile_cache, provenance, workdir
 _CONFIG = command_line.define_config('Of days and nights.')
 _NAME = flags.DEFINE_string('name', None, 'Of what is tried.')
 _TEXT = flags.DEFINE_string('text', None, 'File of ordinary text.')
+_READING = flags.DEFINE_string(
+  'reading', '', 'File of questions about passages.'
+)
+_MORE = flags.DEFINE_string('more', '', 'File of more of them.')
+_QUESTIONS = flags.DEFINE_integer('questions', 60, 'Number of them.', 1)
 _TOKENS = flags.DEFINE_integer('tokens', 4096, 'Predicted tokens of it.', 1)
 _FORM = flags.DEFINE_enum('form', recall.ROWS, recall.FORMS, 'Of what is told.')
 _SEED = flags.DEFINE_integer('seed', 5, 'Of the facts and of the run.', 0)
@@ -49,6 +56,10 @@ class Ability:
       everyday=ability.write_answers(
         *first, self._form, everyday_prompts.GUARD, max_new=_MAX_NEW
       ),
+      reading=_READING.value
+      and reading_forms.questions(
+        _READING.value, _MORE.value, tokenizer, _QUESTIONS.value
+      ),
     )
     self._before = self._measure(self._first)
 
@@ -61,6 +72,11 @@ class Ability:
     return {
       'perplexity_change': found['text']['change'],
       'everyday_kl': found['everyday']['kl'],
+      **{
+        f'reading_{name}': found['reading'][name]
+        for name in ('contained', 'change')
+        if 'reading' in found
+      },
     }
 
   def _measure(self, loaded):

@@ -1,16 +1,20 @@
 """Texts that a pretrained model writes before its first day, and rehearses.
 
-Nothing of the text that a model was pretrained on is stored with it. Half of
+Nothing of the text that a model was pretrained on is stored with it. A third of
 the texts are conversations: the model continues its chat template where a user
-would write, and then answers. The other half begin with a random token. Nights
-and the KL penalty keep the predictions of the initial model on them.
+would write, and then answers. Another third begin with a random token. In the
+last third the model is asked about a passage: it writes the passage from a
+random token on, a question about it, and the answer. Nights and the KL penalty
+keep the predictions of the initial model on them.
 
 References: conversations from the template alone, 2406.08464; texts that begin
-with a random token, 2305.17888 section 3.1.
+with a random token, 2305.17888 section 3.1; questions about a passage that the
+model asks itself, 2506.06266.
 """
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,12 +26,22 @@ from sleep_jax import state as state_lib
 from sleep_jax.evaluate import asking
 from sleep_jax.replay import buffer
 from sleep_jax.runtime import processes, sharding
+from sleep_jax.sleep import question_prompts, question_text
 
 _LEAST = 8  # Tokens of an answer for which there must be room.
 _BATCH = 64  # Texts that the model writes at once.
 _ROWS = 32  # Those that it reads at once.
 # Two requests without a common beginning.
 _TWO_REQUESTS = 'Why?', '12 eggs'
+# Below 1: texts that a model is likely to read and write are worth rehearsing.
+_TEMPERATURE = 0.7
+_QUESTION = 16  # Most tokens of a question about a passage.
+# How such a question is put, in turn.
+_ASKED = (
+  '{passage}\n\n{question}',
+  '{question}\n\n{passage}',
+  'Text: {passage}\n\nAnswer from the text: {question}',
+)
 
 
 class Text(NamedTuple):
@@ -76,27 +90,80 @@ def write(
       f'takes {around + 1} in the form in which the model is asked. '
       f'config.replay.own_texts needs a max_length of {needed} or more.'
     )
-  sample = lambda prompts, size, part: asking.generate(
-    model, weights, prompts, max_new=size, ends=form.ends, temperature=1.0,
-    seed=3 * seed + part, at_once=_BATCH,
-  )  # fmt: skip
-  requests = sample([opening] * (num - num // 2), room, 0)
-  texts = (tokenizer.decode(tokens).strip() for tokens in requests)
-  asked = [form.ask(text) for text in texts if text]
+  writer = _Writer(model, weights, tokenizer, form.ends, seed)
+  num_readings = num // 3
+  num_requests = (num - num_readings) // 2
+  requests = writer.sample([opening] * num_requests, room, 0)
+  asked = [tokenizer.decode(tokens).strip() for tokens in requests]
+  beginnings, free = writer.free(num - num_readings - num_requests, width, 1)
+  room = width - around - _QUESTION - 2 * _LEAST
+  if room >= _LEAST:
+    asked += writer.readings(num_readings, room)
+  prompts = [form.ask(text) for text in asked if text]
   # Written again, a text may have more tokens.
-  asked = [prompt for prompt in asked if len(prompt) <= width - _LEAST]
-  answers = sample(asked, width - min(map(len, asked), default=0), 1)
-  allowed = np.setdiff1d(np.arange(tokenizer.vocab_size), form.ends)
-  first = np.random.default_rng(seed).choice(allowed, num // 2)
-  beginnings = [[tokenizer.bos, int(token)] for token in first]
-  free = sample(beginnings, width - 2, 2)
+  prompts = [prompt for prompt in prompts if len(prompt) <= width - _LEAST]
+  longest = width - min(map(len, prompts), default=0)
+  answers = writer.sample(prompts, longest, 2)
   return [
     Text([*prompt, *answer][:width], start)
     for prompts, parts, start in (
-      (asked, answers, max(len(opening), 1)), (beginnings, free, 1)
+      (prompts, answers, max(len(opening), 1)), (beginnings, free, 1)
     )
     for prompt, answer in zip(prompts, parts, strict=True)
   ]  # fmt: skip
+
+
+class _Writer(NamedTuple):
+  """A model that writes, with the tokens that end a text."""
+
+  model: types.Model
+  weights: types.Weights
+  tokenizer: types.Tokenizer
+  ends: Sequence[int]
+  seed: int
+
+  def sample(self, prompts, size, part) -> list[list[int]]:
+    """Returns up to `size` tokens after each prompt; a part has its own key."""
+    return asking.generate(
+      self.model, self.weights, prompts, max_new=size, ends=self.ends,
+      temperature=_TEMPERATURE, seed=5 * self.seed + part, at_once=_BATCH,
+    )  # fmt: skip
+
+  def free(self, num, width, part) -> tuple[list[list[int]], list[list[int]]]:
+    """Returns random beginnings and what follows them."""
+    allowed = np.setdiff1d(np.arange(self.tokenizer.vocab_size), self.ends)
+    first = np.random.default_rng([self.seed, part]).choice(allowed, num)
+    beginnings = [[self.tokenizer.bos, int(token)] for token in first]
+    return beginnings, self.sample(beginnings, width - 2, part)
+
+  def readings(self, num, room) -> list[str]:
+    """Returns passages of up to `room` tokens, each with a question about it.
+
+    Where the model wrote no question, there is nothing.
+    """
+    decode = self.tokenizer.decode
+    passages = [
+      decode([first, *(t for t in rest if t not in self.ends)]).strip()
+      for (_, first), rest in zip(*self.free(num, room + 1, 3), strict=True)
+    ]
+    shown = question_prompts.QuestionPrompts(self.tokenizer, None)
+    prompts = [
+      shown.to_write(question_text.Passage(passage, passage, ''), 0)
+      for passage in passages
+    ]
+    lines = [
+      decode(tokens).strip().split('\n')[0]
+      for tokens in self.sample(prompts, _QUESTION, 4)
+    ]
+    return [
+      _ASKED[number % len(_ASKED)].format(
+        passage=passage, question=line[: line.index('?') + 1]
+      )
+      for number, (passage, line) in enumerate(
+        zip(passages, lines, strict=True)
+      )
+      if '?' in line
+    ]
 
 
 def insert(
