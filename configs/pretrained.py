@@ -37,22 +37,27 @@ def get_config():
   c.wake.update(epochs=10.0, depth=(0.07, 0.53), final=0.1, block_tokens=64)
   c.wake.optimizers = (dict(learning_rate=3e-2, warmup=2, b2=0.98),)
   # What the model could do is kept on texts that it writes before its first
-  # day, which takes about two minutes, once.
-  c.replay.update(pretrain=0, day=256, own_texts=128)
-  first = dict(teacher='first', prompts='own_texts', draws=128)
-  first |= dict(max_length=96, max_new=95)
+  # day, which takes about four minutes, once.
+  c.replay.update(pretrain=0, day=256, own_texts=192)
+  first = dict(teacher='first', prompts='own_texts', draws=192)
+  first |= dict(max_length=128, max_new=127)
   c.wake.kl_penalty.update(weight=4.0, sequences=3, **first)
+  # What was learned on earlier days is kept on prompts that today leaves alone.
+  c.wake.second_kl_penalty.update(
+    weight=1.0, sequences=4, draws=96, max_length=48, max_new=16,
+    bos_share=0.0, cut_share=0.0, template_share=0.0, skip_repeated=True,
+  )  # fmt: skip
   c.wake.micro_batches = 3  # Each with a row of the day and an own text.
   short = dict(sequences=8, draws=64, max_length=64, max_new=32)
   c.consolidate.teachers = (
     dict(teacher='anchor', prompts='old', skip_repeated=True) | short,
     dict(teacher='next', prompts='day') | short,
-    dict(sequences=4) | first,
+    dict(sequences=8) | first,
   )
   c.consolidate.update(start='sender', full='merge')
   c.consolidate.update(num_updates=24, updates_per_round=24)
-  c.consolidate.micro_batches = 2
-  c.consolidate.update(max_length=96, prompt_width=48, max_new=32)
+  c.consolidate.micro_batches = 4
+  c.consolidate.update(max_length=128, prompt_width=48, max_new=32)
   c.consolidate.update(block_tokens=128, block_vocab=65536)
   c.expert_optimizer = dict(learning_rate=4e-3, warmup=2, b2=0.98)
   c.evaluate.held_out_batches = 0
