@@ -5,6 +5,7 @@ compiles them.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import jax
@@ -218,7 +219,9 @@ class PhasePrograms:
         'set the weight to 0.'
       )
     settings_checks.check_first(nights[1].settings, teacher, place)
-    return kl_penalty.AnchorPenalty(nights[1], weight, teacher, name)
+    # A step reads rehearsals in as many micro-batches as divide them.
+    num = math.gcd(self.config.wake.micro_batches, teacher.sequences)
+    return kl_penalty.AnchorPenalty(nights[1], weight, teacher, name, num)
 
   def _expert_tx(
     self, sender: int, night: sleep_settings.Settings

@@ -257,6 +257,7 @@ class Session:
       self.reopen()  # The run reads its own weights: these would be a copy.
       (record,) = self._study().run(awake_only=awake_only, show_schedule=False)
     self.reopen()
+    host_memory.trim()  # What the run left would add to that of the next one.
     return record['nights']
 
   def forget(

@@ -19,6 +19,7 @@ from sleep_jax.model import sampling
 from sleep_jax.optim import gradient_accumulation
 from sleep_jax.schedule import events
 from sleep_jax.strategies import distillation, method, strategy
+from sleep_jax.wake import terms
 
 NAME = 'anchor_kl'
 Array = types.Array
@@ -87,14 +88,14 @@ def _build(parts: method.Parts) -> method.Method:
       index_1T < texts.length_B[:, None]
     )
 
-    def term(weights):
+    def term(weights, _):
       return settings.weight * distillation.mean_divergence(
         parts.model, initial, weights,
         types.model_inputs(texts.tokens_BT, texts.length_B),
         written_BT.astype(jnp.float32), num=num,
       )  # fmt: skip
 
-    return state, term, method.counts(jnp.sum(texts.length_B))
+    return state, [terms.Term(term)], method.counts(jnp.sum(texts.length_B))
 
   def finish(state, *, moment):
     del moment

@@ -136,10 +136,10 @@ def _build(parts: method.Parts) -> method.Method:
 
   def loss_fn(state, batch):
     del batch
-    term = lambda weights: penalty(
+    term = lambda weights, _: penalty(
       trained(weights), state.strategy, settings.weight
     )
-    return state, term, method.counts()
+    return state, [terms.Term(term)], method.counts()
 
   def read(state, batch):
     new = squared_gradients(parts.likelihood, state.weights, parts.paths, batch)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from sleep_jax.schedule import events
 from sleep_jax.strategies import distillation, method, strategy
+from sleep_jax.wake import terms
 
 NAME = 'lwf'
 
@@ -48,7 +49,7 @@ def _build(parts: method.Parts) -> method.Method:
   def loss_fn(state, batch):
     old = state.weights.with_params(state.strategy['old'])
 
-    def term(weights):
+    def term(weights, _):
       value = distillation.mean_divergence(
         parts.model, old, weights,
         (batch.tokens_BT, batch.segments_BT, batch.positions_BT),
@@ -57,7 +58,8 @@ def _build(parts: method.Parts) -> method.Method:
       )  # fmt: skip
       return settings.weight * settings.temperature**2 * value
 
-    return state, term, method.counts(jnp.sum(batch.segments_BT >= 0))
+    read = jnp.sum(batch.segments_BT >= 0)
+    return state, [terms.Term(term)], method.counts(read)
 
   def finish(state, *, moment):
     del moment

@@ -60,7 +60,7 @@ class Method:
   Attributes:
     allocate: (weights of the initial model) -> `State.strategy` at step 0.
       Arrays of the weights have to be copied.
-    penalty: a further term of the loss, see `wake.terms.Penalty`.
+    penalty: further terms of the loss, see `wake.terms.Penalty`.
     transform: changes the gradients, see `wake.terms.Transform`.
     read: (state, batch) -> (state, counts); for each batch of a review.
     finish: (state, moment) -> (state, counts); ends a review. `moment` is one

@@ -19,6 +19,7 @@ from sleep_jax import types
 from sleep_jax.optim import optimizer
 from sleep_jax.schedule import events
 from sleep_jax.strategies import lora, method, strategy
+from sleep_jax.wake import terms
 
 NAME = 'olora'
 _KEY_OFFSET = 2**30 + 2**25  # Keeps its keys apart from others.
@@ -74,10 +75,10 @@ def _build(parts: method.Parts) -> method.Method:
 
   def loss_fn(state, batch):
     del batch
-    term = lambda weights: (
+    term = lambda weights, _: (
       settings.weight * overlap(weights.adapter, state.strategy['past'])
     )
-    return state, term, method.counts()
+    return state, [terms.Term(term)], method.counts()
 
   def finish(state, *, moment):
     del moment

@@ -21,6 +21,7 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.objectives import losses
 from sleep_jax.replay import prompts
+from sleep_jax.wake import terms
 
 Array = types.Array
 # Folded into the step's key, so that it differs from the keys of other phases.
@@ -53,12 +54,14 @@ class AnchorPenalty:
       With `skip_repeated` those whose prompt the day has asked so far are left
       out: the day may correct what the anchor says.
     name: of its field in the state and in `config.wake`, one of `NAMES`.
+    num: number of micro-batches that a step reads the sequences in.
   """
 
   night: Night
   weight: float
   teacher: Any
   name: str = NAMES[0]
+  num: int = 1
 
   def allocate(self, weights: types.Weights) -> types.Rollout:
     """Returns zeros of the shape of the rehearsals, `[draws, T]`."""
@@ -66,7 +69,7 @@ class AnchorPenalty:
 
   def loss_fn(
     self, state: state_lib.State
-  ) -> tuple[state_lib.State, Callable[[types.Weights], Array], dict]:
+  ) -> tuple[state_lib.State, terms.Term, dict]:
     """Returns the penalty of this step, see `terms.Penalty`.
 
     The rehearsals in the state are written anew if the level has just woken up.
@@ -92,17 +95,20 @@ class AnchorPenalty:
       )
       mask_BG &= ~asked_today_B[:, None]
 
-    def penalty(weights):
+    count = jnp.maximum(jnp.sum(mask_BG), 1)
+
+    def penalty(weights, part):
+      rows, mask_BG = part
       value_BG = self.night.divergence(
         anchor, weights, rows.states_BGD,
         self.night.states(weights, rows, num=rows.states_BGD.shape[1]),
       )  # fmt: skip
-      return self.weight * losses.masked_mean(value_BG, mask_BG)
+      return self.weight * jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count
 
     written = jnp.sum(rollouts.length_B - rollouts.prompt_length_B)
     return (
       state.replace(**{self.name: rollouts}),
-      penalty,
+      terms.Term(penalty, (rows, mask_BG), self.num),
       {
         'tokens': jnp.sum(rows.length_B),
         # Texts of the initial model were there already.
@@ -112,18 +118,17 @@ class AnchorPenalty:
 
 
 def combine(penalties: Sequence[AnchorPenalty]) -> Callable | None:
-  """Returns the sum of some penalties, see `terms.Penalty`; None for none."""
+  """Returns some penalties as one, see `terms.Penalty`; None for none."""
   if not penalties:
     return None
 
   def loss_fn(state, batch):
     del batch
-    parts, counts = [], []
+    found, counts = [], []
     for penalty in penalties:
-      state, part, count = penalty.loss_fn(state)
-      parts.append(part)
+      state, term, count = penalty.loss_fn(state)
+      found.append(term)
       counts.append(count)
-    total = lambda weights: sum(part(weights) for part in parts)
-    return state, total, jax.tree.map(lambda *x: sum(x), *counts)
+    return state, found, jax.tree.map(lambda *x: sum(x), *counts)
 
   return loss_fn

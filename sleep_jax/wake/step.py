@@ -48,10 +48,10 @@ def make(
     txs: owner -> its optimizer, which receives the sum of a chunk's gradients.
     periods: owner -> chunk size, in steps.
     age_groups: replay age groups that store the batch's prompts.
-    penalty: a further term of the loss, see `terms.Penalty`.
+    penalty: further terms of the loss, see `terms.Penalty`.
     transform: changes the gradients of all terms, see `terms.Transform`.
     average_decay: decay of the running means in `state.average`, per step.
-    micro_batches: number of parts that the rows are read in, see
+    micro_batches: number of parts that the rows of the batch are read in, see
       `gradient_accumulation`.
     falls: whether the optimizers are those of `day_schedule`.
 
@@ -71,12 +71,12 @@ def make(
         for name, opt in state.opt.items()
       }
       state = state.replace(opt=opts)
-    penalty_fn: Callable[[types.Weights], Array] | None = None
     zero = jnp.zeros((), jnp.int32)
     counts = {'tokens': zero, 'written': zero}
+    more_terms: Sequence[terms.Term] = ()
     if penalty is not None:
       with jax.named_scope('penalty'):
-        state, penalty_fn, counts = penalty(state, batch)
+        state, more_terms, counts = penalty(state, batch)
 
     targets = jnp.maximum(jnp.sum(batch.loss_BT[:, 1:]), 1)
 
@@ -98,11 +98,13 @@ def make(
         loss_fn, params, rows, num=micro_batches
       )
     penalty_value = jnp.zeros(())
-    if penalty_fn is not None:
-      penalty_value, penalty_grads = jax.value_and_grad(
-        lambda params: penalty_fn(state.weights.with_params(params))
-      )(params)
-      grads = jax.tree.map(jnp.add, grads, penalty_grads)
+    for term in more_terms:
+      with jax.named_scope('penalty'):
+        (value, _), more = gradient_accumulation.value_and_grad(
+          _loss_of(term, state.weights), params, term.rows, num=term.num
+        )
+      penalty_value += value
+      grads = jax.tree.map(jnp.add, grads, more)
     extra = zero
     if transform is not None:
       with jax.named_scope('transform'):
@@ -161,6 +163,14 @@ def make(
     }
 
   return step
+
+
+def _loss_of(term, weights):
+  """Returns the loss of a term as a function of the trained parameters."""
+  return lambda params, rows: (
+    term.loss_fn(weights.with_params(params), rows),
+    ((), ()),
+  )
 
 
 def _documents(batch, age_group):

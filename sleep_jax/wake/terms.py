@@ -3,7 +3,8 @@
 They are apart from the step, so that what provides them need not import it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
@@ -13,11 +14,26 @@ State = state_lib.State
 # (weights, tokens_BT, segments_BT, positions_BT, loss_BT) -> log-probability of
 # each token but the first, `[B, T - 1]`; any number where `loss_BT` is 0.
 Likelihood = Callable[[types.Weights, Array, Array, Array, Array], Array]
-# (state, batch) -> the state, a further term of the loss as a function of the
-# weights, and the numbers of `tokens` read and `written` for it.
+
+
+class Term(NamedTuple):
+  """A further term of the loss.
+
+  Attributes:
+    loss_fn: (weights, rows) -> sum over the rows.
+    rows: tree of arrays `[B, ...]`; () for a term without rows.
+    num: number of micro-batches that the rows are read in; it divides B.
+  """
+
+  loss_fn: Callable[[types.Weights, Any], Array]
+  rows: Any = ()
+  num: int = 1
+
+
+# (state, batch) -> the state, further terms of the loss, and the numbers of
+# `tokens` read and `written` for them.
 Penalty = Callable[
-  [State, types.Batch],
-  tuple[State, Callable[[types.Weights], Array], dict[str, Array]],
+  [State, types.Batch], tuple[State, Sequence[Term], dict[str, Array]]
 ]
 # (state, batch, gradients by path) -> changed gradients, number of tokens read.
 Transform = Callable[

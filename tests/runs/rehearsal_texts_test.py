@@ -67,9 +67,7 @@ def test_a_third_ask_about_a_passage_that_the_model_wrote(monkeypatch):
 
   monkeypatch.setattr(rehearsal_texts.asking, 'generate', generate)
   form, width = FORMS['chat'], 128
-  texts = [
-    TOKENIZER.decode(text.tokens) for text in _write(form, width=width)
-  ]
+  texts = [TOKENIZER.decode(text.tokens) for text in _write(form, width=width)]
   asked = [text for text in texts if text.count('Who is it?') == 3]
   assert len(asked) == NUM // 3
   # The passage is as the model wrote it, and the question ends with its mark.

@@ -67,11 +67,11 @@ class Made:
 
   @functools.cached_property
   def penalty(self) -> Any:
-    """(state, batch) -> value of the method's term of the loss."""
+    """(state, batch) -> value of the method's terms of the loss."""
 
     def value(state, batch):
-      state, term, _ = self.method.penalty(state, batch)
-      return term(state.weights)
+      state, found, _ = self.method.penalty(state, batch)
+      return sum(t.loss_fn(state.weights, t.rows) for t in found)
 
     return jax.jit(value)
 

@@ -158,3 +158,27 @@ def test_prompts_that_the_day_asks_again_are_not_held(skip_repeated):
   batch = study.stream.experiences[0].batch(2)
   _, metrics = program.wake(state, batch, ())
   assert (float(metrics['strain']) == 0.0) == skip_repeated
+
+
+def test_micro_batches_do_not_change_a_step():
+  """Gradients are sums, and both penalties are read in parts."""
+  second = PENALTY | dict(sequences=6, draws=8)
+  found = []
+  for num in (1, 2):
+    c = tiny_study.config()
+    c.wake.update(
+      kl_penalty=PENALTY, second_kl_penalty=second, micro_batches=num
+    )
+    study = tiny_study.TinyStudy(c)
+    state = study.programs('pretrain').begin(None, jax.random.key(0))
+    study.initial_model = state_lib.InitialModel(state.weights, state.replay)
+    program = study.programs('sleep')
+    state = program.begin(study.initial_model, jax.random.key(0))
+    for step in range(3):
+      batch = study.stream.experiences[0].batch(step)
+      state, metrics = program.wake(state, batch, ())
+    found.append((jax.device_get(state.weights), float(metrics['strain'])))
+  (whole, strain), (parts, same_strain) = found
+  assert same_strain == pytest.approx(strain, rel=1e-3) and strain > 1e-5
+  for path, leaf in whole.trainable.items():
+    np.testing.assert_allclose(leaf, parts.trainable[path], atol=2e-4)

@@ -18,6 +18,7 @@ from sleep_jax.objectives import losses
 from sleep_jax.optim import optimizer
 from sleep_jax.replay import buffer
 from sleep_jax.wake import step as step_lib
+from sleep_jax.wake import terms
 from tests import testing
 
 V = 5
@@ -251,8 +252,9 @@ def test_a_transformation_receives_the_gradients_of_loss_and_penalty():
 
   def penalty(state, given):
     seen['rows'] = given.tokens_BT.shape
-    term = lambda weights: 3.0 * jnp.sum(weights.params['1'])
-    return state, term, {'tokens': jnp.int32(5), 'written': jnp.int32(1)}
+    term = lambda weights, _: 3.0 * jnp.sum(weights.params['1'])
+    found = [terms.Term(term)]
+    return state, found, {'tokens': jnp.int32(5), 'written': jnp.int32(1)}
 
   def transform(state, given, grads):
     assert given.tokens_BT.shape == seen['rows'] == batch.tokens_BT.shape
