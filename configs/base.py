@@ -159,6 +159,12 @@ def get_config() -> ml_collections.ConfigDict:
     width=512,  # Most tokens of a prompt.
     rows=4,  # Most rows before a question.
   )
+  # For strategy 'klda' (2412.15571), which classifies frozen states.
+  c.klda = dict(
+    features=1024,  # Random features.
+    width=1.0,  # Of the kernel, in median distances of two prompts.
+    ridge=0.01,  # Added to the covariance, a share of its mean diagonal.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

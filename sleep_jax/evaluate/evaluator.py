@@ -90,7 +90,7 @@ class Evaluator:
     chunk: int,
     held_out_batches: int,
   ):
-    self._model, self._initial_model = model, initial_model
+    self.model, self._initial_model = model, initial_model
     self._ranked = stream.dataset.score == 'rank'
     greedy = probes.greedy(model, eos=stream.tokenizer.eos)
     known = [*stream.probes.values()]
@@ -208,7 +208,7 @@ class Evaluator:
     """
     found: dict[str, Any] = {}
     active_NE = np.asarray(weights.active_NE)
-    for number, level in enumerate(self._model.config.levels, 1):
+    for number, level in enumerate(self.model.config.levels, 1):
       if not level.slots:
         continue
       slots = np.flatnonzero(active_NE[number - 1, : level.slots])

@@ -280,14 +280,14 @@ class RunFactory:
     key = strategy.name, made.seed
     if self._cache is not None and key in self._cache:
       return self._cache[key]
-    tokenizer, stream = made.stream.tokenizer, made.stream
-    judge = judges.make(self._config.consolidate.imitation.judge, tokenizer)
+    strategy.check(stream := made.stream)
+    judged, tokenizer = self._config.consolidate.imitation, stream.tokenizer
     made_programs = programs_lib.Programs(
       self._config, made.model, strategy, self._placement,
       templates=stream.templates, bos=tokenizer.bos, eos=tokenizer.eos,
       dream_templates=stream.dream_templates,
-      task=next(iter(stream.tasks.values()), None), judge=judge,
-      learning_rate=rate,
+      task=next(iter(stream.tasks.values()), None),
+      judge=judges.make(judged.judge, tokenizer), learning_rate=rate,
     )  # fmt: skip
     # Pretraining exists with several numbers of steps.
     if self._cache is not None and strategy.name != PRETRAIN:

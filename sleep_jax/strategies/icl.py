@@ -33,12 +33,15 @@ def make(num_levels: int) -> strategy.Strategy:
   return unlearned(NAME, _evaluator)
 
 
-def unlearned(name: str, evaluator: strategy.Evaluate) -> strategy.Strategy:
+def unlearned(
+  name: str, evaluator: strategy.Evaluate, **options: Any
+) -> strategy.Strategy:
   """Returns a strategy that only evaluates, at the end of each experience.
 
   Args:
     name: of the strategy.
-    evaluator: puts rows before questions, see `strategy.Evaluate`.
+    evaluator: answers questions, see `strategy.Evaluate`.
+    **options: further fields of `Strategy`.
   """
   return strategy.Strategy(
     name=name,
@@ -47,6 +50,7 @@ def unlearned(name: str, evaluator: strategy.Evaluate) -> strategy.Strategy:
     plan=_plan,
     sources=strategy.sequential_sources,
     evaluator=evaluator,
+    **options,
   )
 
 

@@ -54,6 +54,7 @@ class Strategy:
       see `Build`. The plan says when reviews are, see `sequential_plan`.
     trains: (path) -> whether a parameter of an owner is trained.
     evaluator: changes how questions are asked, see `Evaluate`.
+    check: refuses a stream to which the strategy does not apply (ConfigError).
     stores_rows: whether the state has a buffer of whole rows, see
       `replay.row_buffer`.
     edits: whether the model edits itself, see `dream.self_edit`.
@@ -71,6 +72,7 @@ class Strategy:
   build: Build = lambda parts: method.Method()
   trains: Callable[[str], bool] = lambda path: True
   evaluator: Evaluate = lambda config, evaluator, stream: evaluator
+  check: Callable[[stream_lib.Stream], None] = lambda stream: None
   stores_rows: bool = False
   edits: bool = False
   tuned: bool = False

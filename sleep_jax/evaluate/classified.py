@@ -1,0 +1,165 @@
+"""Evaluates questions by a classifier on states of a model that stays as it is.
+
+The answers of a data set that is ranked are its classes. The mean state of a
+row's prompt is classified by `discriminant`, among the classes that have had
+rows. Rows are read once, in the experience that brings them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sleep_jax import errors, types
+from sleep_jax.data import stream as stream_lib
+from sleep_jax.datasets import dataset as dataset_lib
+from sleep_jax.evaluate import discriminant
+from sleep_jax.evaluate import evaluator as evaluator_lib
+from sleep_jax.runtime import processes
+
+_ROWS = 64  # Prompts that the model reads at once.
+
+
+def check(stream: stream_lib.Stream) -> None:
+  """Refuses a stream whose answers are no classes.
+
+  Raises:
+    ConfigError: the data set has no single set of labels that are ranked.
+  """
+  dataset = stream.dataset
+  if dataset.score != 'rank' or len(dataset.candidates) != 1:
+    raise errors.ConfigError(
+      f'The data set {dataset.name!r} is scored by {dataset.score!r}, with '
+      f'{len(dataset.candidates)} sets of candidates: a classifier needs one '
+      "set of labels that are ranked, as 'intents' has. Leave 'klda' out of "
+      'config.strategies.'
+    )
+
+
+class ClassifyingEvaluator:
+  """An evaluator whose accuracies are those of a classifier.
+
+  What is measured without questions stays as it is.
+  """
+
+  def __init__(
+    self,
+    evaluator: evaluator_lib.Evaluator,
+    stream: stream_lib.Stream,
+    model: types.Model,
+    *,
+    features: int,
+    width: float,
+    ridge: float,
+  ):
+    """Knows no class yet.
+
+    Args:
+      evaluator: of the stream.
+      stream: whose rows have a prompt and a response, one of the candidates.
+      model: whose states are classified.
+      features: number of random features.
+      width: of the kernel, in medians of the distance of two prompts.
+      ridge: see `discriminant.scores`.
+    """
+    self._base, self._stream = evaluator, stream
+    self._features, self._width, self._ridge = features, width, ridge
+    (labels,) = stream.dataset.candidates.values()
+    self._class_of = {text.strip(): n for n, (text, _) in enumerate(labels)}
+    self._draw: discriminant.Features | None = None
+    self._known = discriminant.no_classes(len(labels), features)
+    self._num_known = 0
+    self._states = jax.jit(lambda *args: _mean_states(model, *args))
+
+  def __getattr__(self, name: str) -> Any:
+    """Returns an attribute of the evaluator of the stream."""
+    return getattr(self._base, name)
+
+  def evaluate(self, weights: types.Weights, experience: int) -> dict[str, Any]:
+    """Returns the numbers of `Evaluator.evaluate`, accuracies replaced."""
+    numbers = self._base.evaluate(weights, experience)
+    self._learn(weights, experience)
+    found = {
+      key: self._accuracy(weights, group)
+      for key, group in self._stream.dataset.probes.items()
+      if key in numbers['scores']
+    }
+    return numbers | {
+      'scores': found, 'template_scores': {}, 'open_scores': {},
+      'log_scores': {},
+    }  # fmt: skip
+
+  def _learn(self, weights, experience: int) -> None:
+    """Adds the rows up to an experience; pretraining is number 0."""
+    dataset = self._stream.dataset
+    if experience < self._num_known - 1:  # Of another run: begins again.
+      self._known = discriminant.no_classes(len(self._class_of), self._features)
+      self._num_known = 0
+    groups = [dataset.pretrain, *(rows for _, rows in dataset.experiences)]
+    for rows in groups[self._num_known : experience + 1]:
+      prompts, labels = self._split(rows)
+      if prompts:
+        x_ND = self._read(weights, prompts)
+        if self._draw is None:
+          width = self._width * discriminant.median_distance(x_ND)
+          self._draw = discriminant.draw_features(
+            x_ND.shape[1], self._features, width=width, seed=0
+          )
+        self._known = discriminant.add(
+          self._known, self._draw(x_ND), np.array(labels)
+        )
+    self._num_known = max(self._num_known, experience + 1)
+
+  def _split(self, rows: Iterable[dataset_lib.Row]):
+    """Returns prompts and classes; a row without a label teaches none."""
+    prompts, labels = [], []
+    for row in rows:
+      start = row.response_start
+      label = '' if start is None else row.text[start:].strip()
+      if label in self._class_of:
+        prompts.append(row.text[:start].rstrip())
+        labels.append(self._class_of[label])
+    return prompts, labels
+
+  def _accuracy(self, weights, group: Sequence[dataset_lib.Probe]) -> float:
+    if self._draw is None:
+      return 0.0
+    x_ND = self._read(weights, [probe.prompt.rstrip() for probe in group])
+    found_NC = discriminant.scores(
+      self._known, self._draw(x_ND), ridge=self._ridge
+    )
+    right = [
+      self._class_of[probe.answer.strip()] == choice
+      for probe, choice in zip(group, np.argmax(found_NC, 1), strict=True)
+    ]
+    return float(np.mean(right))
+
+  def _read(self, weights, prompts: Sequence[str]) -> np.ndarray:
+    """Returns the mean state of each prompt, `[N, D]`."""
+    tokenizer = self._stream.tokenizer
+    rows = [tokenizer.encode_prompt(prompt) for prompt in prompts]
+    # One width for all calls, so that one program serves.
+    known = next(iter(self._stream.probes.values()))
+    width = known.prompts.tokens_BP.shape[1]
+    found = []
+    for start in range(0, len(rows), _ROWS):
+      part = [row[:width] for row in rows[start : start + _ROWS]]
+      tokens_BT = np.zeros((_ROWS, width), np.int32)
+      length_B = np.ones(_ROWS, np.int32)
+      for n, row in enumerate(part):
+        tokens_BT[n, : len(row)], length_B[n] = row, len(row)
+      states_BD = processes.fetch(self._states(weights, tokens_BT, length_B))
+      found.append(np.asarray(states_BD, np.float64)[: len(part)])
+    return np.concatenate(found)
+
+
+def _mean_states(model, weights, tokens_BT, length_B):
+  """Returns the mean of the head's inputs over each prompt, `[B, D]`."""
+  states_BTD = model.states(weights, *types.model_inputs(tokens_BT, length_B))
+  valid_BT1 = (jnp.arange(tokens_BT.shape[1])[None] < length_B[:, None])[
+    ..., None
+  ]
+  total_BD = jnp.sum(jnp.where(valid_BT1, states_BTD, 0), 1)
+  return total_BD / length_B[:, None]
