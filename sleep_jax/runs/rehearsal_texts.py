@@ -33,8 +33,9 @@ _BATCH = 64  # Texts that the model writes at once.
 _ROWS = 32  # Those that it reads at once.
 # Two requests without a common beginning.
 _TWO_REQUESTS = 'Why?', '12 eggs'
-# Below 1: texts that a model is likely to read and write are worth rehearsing.
-_TEMPERATURE = 0.7
+# Of conversations, passages and questions: likely ones are worth rehearsing.
+# Texts that stand for ordinary text are sampled as the model predicts it.
+_LIKELY, _AS_PREDICTED = 0.7, 1.0
 _QUESTION = 16  # Most tokens of a question about a passage.
 # How such a question is put, in turn.
 _ASKED = (
@@ -95,7 +96,8 @@ def write(
   num_requests = (num - num_readings) // 2
   requests = writer.sample([opening] * num_requests, room, 0)
   asked = [tokenizer.decode(tokens).strip() for tokens in requests]
-  beginnings, free = writer.free(num - num_readings - num_requests, width, 1)
+  num_free = num - num_readings - num_requests
+  beginnings, free = writer.free(num_free, width, 1, _AS_PREDICTED)
   room = width - around - _QUESTION - 2 * _LEAST
   if room >= _LEAST:
     asked += writer.readings(num_readings, room)
@@ -122,19 +124,21 @@ class _Writer(NamedTuple):
   ends: Sequence[int]
   seed: int
 
-  def sample(self, prompts, size, part) -> list[list[int]]:
+  def sample(self, prompts, size, part, temperature=_LIKELY) -> list[list[int]]:
     """Returns up to `size` tokens after each prompt; a part has its own key."""
     return asking.generate(
       self.model, self.weights, prompts, max_new=size, ends=self.ends,
-      temperature=_TEMPERATURE, seed=5 * self.seed + part, at_once=_BATCH,
+      temperature=temperature, seed=5 * self.seed + part, at_once=_BATCH,
     )  # fmt: skip
 
-  def free(self, num, width, part) -> tuple[list[list[int]], list[list[int]]]:
+  def free(
+    self, num, width, part, temperature
+  ) -> tuple[list[list[int]], list[list[int]]]:
     """Returns random beginnings and what follows them."""
     allowed = np.setdiff1d(np.arange(self.tokenizer.vocab_size), self.ends)
     first = np.random.default_rng([self.seed, part]).choice(allowed, num)
     beginnings = [[self.tokenizer.bos, int(token)] for token in first]
-    return beginnings, self.sample(beginnings, width - 2, part)
+    return beginnings, self.sample(beginnings, width - 2, part, temperature)
 
   def readings(self, num, room) -> list[str]:
     """Returns passages of up to `room` tokens, each with a question about it.
@@ -142,9 +146,10 @@ class _Writer(NamedTuple):
     Where the model wrote no question, there is nothing.
     """
     decode = self.tokenizer.decode
+    begun = self.free(num, room + 1, 3, _LIKELY)
     passages = [
       decode([first, *(t for t in rest if t not in self.ends)]).strip()
-      for (_, first), rest in zip(*self.free(num, room + 1, 3), strict=True)
+      for (_, first), rest in zip(*begun, strict=True)
     ]
     shown = question_prompts.QuestionPrompts(self.tokenizer, None)
     prompts = [
