@@ -71,6 +71,7 @@ class ClassifyingEvaluator:
     self._draw: discriminant.Features | None = None
     self._known = discriminant.no_classes(len(labels), features)
     self._num_known = 0
+    self.sizes: dict[str, int] = {}  # See `Evaluator`.
     self._states = jax.jit(lambda *args: _mean_states(model, *args))
 
   def __getattr__(self, name: str) -> Any:
@@ -81,6 +82,7 @@ class ClassifyingEvaluator:
     """Returns the numbers of `Evaluator.evaluate`, accuracies replaced."""
     numbers = self._base.evaluate(weights, experience)
     self._learn(weights, experience)
+    self.sizes = {'stored_bytes': sum(x.nbytes for x in self._known)}
     found = {
       key: self._accuracy(weights, group)
       for key, group in self._stream.dataset.probes.items()

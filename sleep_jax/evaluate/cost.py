@@ -13,7 +13,9 @@ from sleep_jax.evaluate import flops
 
 COUNTS = ('tokens_read', 'tokens_generated', 'steps')
 TIMES = ('seconds', 'cpu_seconds')
-SIZES = ('added_parameters', 'stored_bytes', flops.PER_TOKEN)
+SIZES = (
+  'added_parameters', 'stored_bytes', 'question_tokens', flops.PER_TOKEN
+)  # fmt: skip
 
 
 class Cost:
@@ -23,8 +25,9 @@ class Cost:
     tokens_read, tokens_generated: tokens trained on and tokens sampled.
     steps: optimizer steps, awake and asleep.
     seconds, cpu_seconds: wall time, and processor time of all threads.
-    added_parameters, stored_bytes, flops_per_token: current sizes, the last
-      one of a forward pass.
+    added_parameters, stored_bytes: current sizes.
+    question_tokens: read before each question at present, on average.
+    flops_per_token: of a forward pass.
   """
 
   def __init__(self, totals: dict[str, float] | None = None):

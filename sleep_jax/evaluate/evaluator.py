@@ -6,7 +6,7 @@ An evaluator is compiled once per stream and shared by all strategies of a seed.
 import copy
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +34,8 @@ class HeldOutEvaluator:
     source: held-out text.
     batches: number of batches of it.
   """
+
+  sizes: Mapping[str, int] = {}  # See `Evaluator`.
 
   def __init__(
     self,
@@ -79,7 +81,12 @@ class Evaluator:
     initial_model: the weights before the first day, kept for comparison.
     chunk: number of probes per call.
     held_out_batches: number of batches of held-out text.
+
+  Attributes:
+    sizes: costs of answering, of `cost.SIZES`; none here.
   """
+
+  sizes: Mapping[str, int] = {}
 
   def __init__(
     self,

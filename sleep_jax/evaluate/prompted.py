@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from sleep_jax import types
 from sleep_jax.data import probe_arrays
 from sleep_jax.data import stream as stream_lib
@@ -107,6 +109,7 @@ class PromptedEvaluator:
     """
     self._base, self._current, self._stream = evaluator, evaluator, stream
     self._choose, self._width = choose, width
+    self.sizes: dict[str, int] = {}  # See `Evaluator`.
 
   def __getattr__(self, name: str) -> Any:
     """Returns an attribute of the evaluator of the latest evaluation."""
@@ -116,17 +119,32 @@ class PromptedEvaluator:
     """Returns the numbers of `Evaluator.evaluate`."""
     self._current = self._base
     if experience:
-      self._current = self._base.with_probes(self._probes(experience))
+      texts, probes = self._texts(experience), self._stream.probes
+      asked = self._probes(texts)
+      self._current = self._base.with_probes(asked)
+      # The questions of later experiences are not answered.
+      keys = [*probes][: experience + 1]
+      more = [
+        asked[key].prompts.length_B - probes[key].prompts.length_B
+        for key in keys
+      ]
+      self.sizes = {
+        'stored_bytes': sum(len(text.encode()) for text in texts),
+        'question_tokens': round(float(np.mean(np.concatenate(more)))),
+      }
     return self._current.evaluate(weights, experience)
 
-  def _probes(self, experience: int) -> dict[str, types.Probes]:
-    """Returns all probes, with rows of the experiences begun before them."""
-    stream = self._stream
-    texts = [
+  def _texts(self, experience: int) -> list[str]:
+    """Returns the rows of the experiences so far, oldest first."""
+    return [
       row.text
-      for _, rows in stream.dataset.experiences[:experience]
+      for _, rows in self._stream.dataset.experiences[:experience]
       for row in rows
     ]
+
+  def _probes(self, texts: Sequence[str]) -> dict[str, types.Probes]:
+    """Returns all probes, with chosen texts before them."""
+    stream = self._stream
     count = lambda text: 1 + len(stream.tokenizer.encode(text))
     tables = ('candidates_SCA', 'candidate_length_SC', 'candidate_since_SC')
     found = {}

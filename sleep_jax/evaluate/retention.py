@@ -24,6 +24,7 @@ COSTS = (
   'steps',
   'added_parameters',
   'stored_bytes',
+  'question_tokens',
 )
 
 

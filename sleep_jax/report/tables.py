@@ -90,6 +90,7 @@ COSTS = (
   ('cpu_seconds', 'processor time', text_format.duration),
   ('added_parameters', 'added parameters', text_format.quantity),
   ('stored_bytes', 'stored replay, bytes', text_format.quantity),
+  ('question_tokens', 'tokens before a question', text_format.quantity),
 )
 
 

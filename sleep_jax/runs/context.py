@@ -148,6 +148,7 @@ class RunContext:
     if self.evaluator is None:
       return
     numbers = self.evaluator.evaluate(weights, event.experience)
+    self.log.cost.set_sizes(**self.evaluator.sizes)
     if event.moment == events.INITIAL:
       self.monitor.begin(events.EVALUATE, f'{self.name}: the initial model')
     self.monitor.check_scores(numbers)

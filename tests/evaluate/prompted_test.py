@@ -79,7 +79,7 @@ def test_the_questions_of_a_run_have_the_rows_of_its_days_before_them(study):
       ]
       for key, p in sets.items()
     }
-    for sets in (study.stream.probes, asked._probes(1))
+    for sets in (study.stream.probes, asked._probes(asked._texts(1)))
   )
   _, rows = study.stream.dataset.experiences[0]
   later = [r.text for r in study.stream.dataset.experiences[1][1]]
@@ -105,6 +105,17 @@ def test_a_run_that_learns_nothing_ends_with_the_initial_weights(
 ):
   state, record = study.run('rag', tmp_path)
   assert record['cost']['tokens_read'] == record['cost']['steps'] == 0
+  texts = [
+    row.text for _, rows in study.stream.dataset.experiences for row in rows
+  ]
+  costs = [row['cost'] for row in record['evaluations']]
+  assert [cost['stored_bytes'] for cost in costs][::2] == [
+    0, sum(len(text.encode()) for text in texts)
+  ]  # fmt: skip
+  # Before a question stand at most `rag.rows` rows.
+  longest = max(len(study.stream.tokenizer.encode(text)) for text in texts)
+  rows = study.config.rag.rows
+  assert 0 < costs[-1]['question_tokens'] <= rows * (longest + 1)
   same = jax.tree.map(
     lambda x, y: np.array_equal(x, y),
     state.weights.params, study.initial_model.weights.params,
