@@ -162,8 +162,9 @@ def finished_study(base: pathlib.Path, *names: str) -> pathlib.Path:
   """
   folder = base / '_'.join(['finished', *names])
   c = config()
-  # The self-edit strategy needs tasks, which this dataset does not have.
-  c.strategies = names or tuple(n for n in registry.names() if n != 'seal')
+  # Self-edits need tasks and a classifier labels, which this dataset lacks.
+  lacking = {'seal', 'klda'}
+  c.strategies = names or tuple(n for n in registry.names() if n not in lacking)
   study.Study(c, str(folder)).run()
   return folder
 

@@ -142,6 +142,8 @@ def test_a_dataset_without_tasks_is_refused():
 class _NoEvaluator:
   """An evaluator that computes nothing."""
 
+  sizes = {}
+
   def evaluate(self, weights, experience):
     del weights, experience
     return {}

@@ -128,6 +128,8 @@ def test_a_run_interrupted_once_or_twice_ends_as_an_uninterrupted_one(
 class _FailingEvaluator:
   """An evaluator whose `number`-th evaluation raises."""
 
+  sizes = {}
+
   def __init__(self, evaluator, number):
     self._evaluator, self._number = evaluator, number
     self._calls = itertools.count(1)
@@ -214,6 +216,8 @@ def test_nothing_is_compiled_after_every_level_has_slept_once(uninterrupted):
 
 class _NoScores:
   """An evaluator that scores nothing and so compiles nothing."""
+
+  sizes = {}
 
   def evaluate(self, weights, experience):
     return {'scores': {}, 'template_scores': {}}

@@ -92,7 +92,9 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   stores = {n for n, row in rows.items() if row['stored_bytes']}
   assert grows == ['sleep']
   assert set(generates) == {'sleep', 'anchor_kl'}
-  assert stores == {'sleep', 'er', *more, 'merge', 'olora'}
+  assert stores == {'sleep', 'er', *more, 'merge', 'olora', 'icl', 'rag'}
+  asks = {n for n, row in rows.items() if row['question_tokens']}
+  assert asks == {'icl', 'rag'}
 
 
 def test_pretraining_is_evaluated_on_held_out_text(finished):

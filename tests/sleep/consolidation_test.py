@@ -444,6 +444,8 @@ def test_levels_that_sleep_at_one_step_do_so_one_after_the_other():
 class _Evaluator:
   """An evaluator with given guard scores."""
 
+  sizes = {}
+
   def __init__(self, *scores):
     self._scores, self.scored = iter(scores), []
 
