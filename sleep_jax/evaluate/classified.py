@@ -79,7 +79,11 @@ class ClassifyingEvaluator:
     return getattr(self._base, name)
 
   def evaluate(self, weights: types.Weights, experience: int) -> dict[str, Any]:
-    """Returns the numbers of `Evaluator.evaluate`, accuracies replaced."""
+    """Returns the numbers of `Evaluator.evaluate`, accuracies replaced.
+
+    Raises:
+      DataError: the first rows do not differ, so the kernel has no width.
+    """
     numbers = self._base.evaluate(weights, experience)
     self._learn(weights, experience)
     self.sizes = {'stored_bytes': sum(x.nbytes for x in self._known)}
@@ -106,6 +110,13 @@ class ClassifyingEvaluator:
         x_ND = self._read(weights, prompts)
         if self._draw is None:
           width = self._width * discriminant.median_distance(x_ND)
+          if not width > 0:
+            raise errors.DataError(
+              f'The first {len(prompts)} rows of {dataset.name!r} have no two '
+              'texts, or half of their pairs or more are equal: the width of '
+              'the kernel needs texts that differ. Add some, or leave '
+              "'klda' out of config.strategies."
+            )
           self._draw = discriminant.draw_features(
             x_ND.shape[1], self._features, width=width, seed=0
           )

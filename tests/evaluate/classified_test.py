@@ -76,3 +76,12 @@ def test_where_answers_are_no_labels_it_is_refused_before_the_run(tmp_path):
   c.strategies = ('klda',)
   with pytest.raises(errors.ConfigError, match="Leave 'klda' out"):
     study.Study(c, str(tmp_path / 'run')).check()
+
+
+def test_first_rows_that_are_all_equal_are_refused(tmp_path):
+  _write(tmp_path / 'texts')
+  rows = [{'text': 'red', 'label': f'is_{word}'} for word in WORDS]
+  lines = ''.join(json.dumps(row) + '\n' for row in rows)
+  (tmp_path / 'texts' / 'train.jsonl').write_text(lines)
+  with pytest.raises(errors.DataError, match='width of the kernel'):
+    study.Study(_config(tmp_path), str(tmp_path / 'run')).run()
