@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 import sleep_jax
-from sleep_jax.model import config, transformer
+from sleep_jax.model import layers, transformer
 
 ROWS, TOKENS, REPEATS = 8, 96, 3
 UP = 'blocks/levels/1/base/mlp/up'
@@ -49,7 +49,7 @@ def main():
   args = parser.parse_args()
   loaded = sleep_jax.load(args.model, verbose=False).loaded
   programs = {}
-  for products in config.PRODUCTS:
+  for products in (layers.FLOAT32, layers.BFLOAT16):
     programs |= passes(loaded.model, products)
   found: dict[str, list[float]] = {name: [] for name in programs}
   for repeat in range(1 + REPEATS):

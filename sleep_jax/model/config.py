@@ -24,7 +24,7 @@ REMATS = ('none', 'full', 'dots')
 ARRANGEMENTS = ('sequential', 'independent', 'depth')
 # Fields of `Model` that select how it is computed. They change only rounding.
 EXECUTION_FIELDS = ('attention', 'unroll', 'looped', 'remat', 'products')
-PRODUCTS = ('float32', 'bfloat16')
+PRODUCTS = ('float32', 'bfloat16', 'auto')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +124,8 @@ class Model:
     unroll: layers per step of the compiled loop over layers.
     looped: whether decoding also loops over layers. It is slower on a CPU, but
       a deep model compiles in a fraction of the time.
-    products: 'float32', or 'bfloat16': factors of matrix products are rounded
-      to 16 bits and summed in f32; weights and activations stay as they are.
+    products: 'float32', 'bfloat16' (factors of matrix products are rounded to
+      16 bits and summed in f32) or 'auto' (the faster of them here).
     remat: what the backward pass recomputes: 'none', 'full' (everything but the
       inputs of blocks) or 'dots' (everything but matrix products).
   """

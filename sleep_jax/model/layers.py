@@ -13,9 +13,10 @@ from flax import linen as nn
 from jax import ad_checkpoint
 
 from sleep_jax import types
+from sleep_jax.runtime import processor
 
 Array = types.Array
-FLOAT32, BFLOAT16 = 'float32', 'bfloat16'
+FLOAT32, BFLOAT16, AUTO = 'float32', 'bfloat16', 'auto'
 ROUNDED = 'rounded_product'  # Name for policies of `jax.checkpoint`.
 INPUTS = 'inputs'  # Collection of the inputs of matrices, see `matrix_inputs`.
 # Flax evaluates the shape of each parameter at every use. Jit traces it once.
@@ -107,13 +108,13 @@ def product(x: Array, kernel: Array, products: str = FLOAT32) -> Array:
   Args:
     x: input, `[..., D]`.
     kernel: W, `[D, F]`.
-    products: 'float32', or 'bfloat16', which rounds both factors first. Sums
-      are in f32 in either case, also in the gradients. A CPU with 16-bit
-      products is then twice as fast, and a TPU several times.
+    products: 'float32', or 'bfloat16', which rounds both factors first, or
+      'auto', the faster one on this machine. Sums are in f32 in either case,
+      also in the gradients.
   """
   # With one token per row, rounding W takes longer than it saves.
   is_row = x.ndim < 3 or x.shape[1] > 1
-  if x.dtype == jnp.float32 and not (products == BFLOAT16 and is_row):
+  if x.dtype == jnp.float32 and not (_rounds(products) and is_row):
     return x @ kernel
   # Named, because a policy of `jax.checkpoint` does not see the product inside.
   return ad_checkpoint.checkpoint_name(_rounded_product(x, kernel), ROUNDED)
@@ -121,14 +122,20 @@ def product(x: Array, kernel: Array, products: str = FLOAT32) -> Array:
 
 def logits(states: Array, head_VD: Array, products: str) -> Array:
   """Returns `states head^T`, f32; see `product`."""
-  if products == BFLOAT16:
+  if _rounds(products):
     return product(states, head_VD.T, products).astype(jnp.float32)
   return jnp.dot(states, head_VD.T, preferred_element_type=jnp.float32)
 
 
 def factor(kernel: Array, products: str) -> Array:
   """Returns a factor of products as they read it, see `product`."""
-  return kernel.astype(jnp.bfloat16) if products == BFLOAT16 else kernel
+  return kernel.astype(jnp.bfloat16) if _rounds(products) else kernel
+
+
+def _rounds(products):
+  if products == AUTO:
+    return processor.has_fast_bfloat16()
+  return products == BFLOAT16
 
 
 @jax.custom_vjp
