@@ -99,11 +99,13 @@ def load_initial_model(
   config: dict,
   placement: sharding.Placement,
   home: workdir.Folder | None,
+  *,
+  writes: bool = True,
 ) -> state_lib.InitialModel:
   """Returns a pretrained model as an initial model.
 
   It has no stored prompts, and the texts that it writes itself if the config
-  asks for them.
+  asks for them and something reads them.
 
   Args:
     run_inputs: with the base model.
@@ -112,6 +114,7 @@ def load_initial_model(
     placement: of the arrays.
     home: folder of the seed that `import_model` wrote; None reads the
       checkpoint from its own directory.
+    writes: whether it writes texts; no strategy that never sleeps reads them.
 
   Raises:
     UsageError, StorageError: the checkpoint cannot be read, or does not fit.
@@ -129,7 +132,7 @@ def load_initial_model(
     out_shardings=jax.tree.map(lambda x: x.sharding, shapes.replay),
   )
   replay, num = zeros(), config['replay'].get('own_texts', 0)
-  if num:
+  if num and writes:
     tokenizer, model = run_inputs.stream.tokenizer, run_inputs.model
     writer = chat_format.load_writer(run_inputs.base_model, tokenizer)
     form = asking.make_form(tokenizer, writer and writer.template)

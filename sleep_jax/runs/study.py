@@ -323,13 +323,13 @@ class Study:
       return hf_start.load_initial_model(
         made, self._factory.initial_shapes(made), self._plain, self._placement,
         None if here else home,
+        writes=any(s.sleeps for s in self._factory.strategies()),
       )  # fmt: skip
     steps = self._config.pretrain.steps if made.stream.pretrain else 0
+    held_out = made.stream.held_out
     batches = self._config.evaluate.held_out_batches
-    if made.stream.held_out is not None and batches:
-      evaluator = evaluator_lib.HeldOutEvaluator(
-        made.model, made.stream.held_out, batches
-      )
+    if held_out is not None and batches:
+      evaluator = evaluator_lib.HeldOutEvaluator(made.model, held_out, batches)
       made = dataclasses.replace(made, evaluator=evaluator)
     strategy = self._factory.pretrain_strategy(steps)
     folder = home / run_factory.PRETRAIN

@@ -130,14 +130,21 @@ def _config(home, base_model):
   return c
 
 
+@pytest.fixture
+def base_model(tmp_path):
+  folder = tmp_path / 'model'
+  folder.mkdir()
+  end = hf_files.save_tokenizer(folder, ['Ada sings.', 'Bo paints.'])
+  hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
+  (tmp_path / 'days').mkdir()
+  return folder
+
+
 @pytest.mark.usefixtures('one_device')
-def test_a_run_keeps_them_over_days_and_resumes_with_the_same(tmp_path):
-  base_model = tmp_path / 'model'
-  base_model.mkdir()
-  end = hf_files.save_tokenizer(base_model, ['Ada sings.', 'Bo paints.'])
-  hf_files.save(base_model, 'qwen3', vocab_size=300, eos_token_id=end)
+def test_a_run_keeps_them_over_days_and_resumes_with_the_same(
+  tmp_path, base_model
+):
   days = tmp_path / 'days'
-  days.mkdir()
 
   def run(folder):
     c = _config(tmp_path, base_model)
@@ -163,6 +170,34 @@ def test_a_run_keeps_them_over_days_and_resumes_with_the_same(tmp_path):
   assert without_times(found['nights']) == without_times(whole['nights'])
   divergence = whole['nights'][-1]['divergence'][-1]
   assert np.isfinite(divergence['first_own_texts'])
+
+
+@pytest.mark.usefixtures('one_device')
+def test_strategies_that_never_sleep_do_without_them(
+  tmp_path, base_model, monkeypatch
+):
+  text = '{"text": "Ada sings in Rome."}\n'
+  (tmp_path / 'days' / 'day1.jsonl').write_text(text)
+  written = []
+  write = rehearsal_texts.write
+
+  def counted(*args, **settings):
+    written.append(write(*args, **settings))
+    return written[-1]
+
+  monkeypatch.setattr(rehearsal_texts, 'write', counted)
+  found = {}
+  for strategies, times in ((('sft',), 0), (('sleep', 'sft'), 1)):
+    c = _config(tmp_path, base_model)
+    c.strategies, c.tune.learning_rates = strategies, (1e-3,)
+    study.Study(c, str(tmp_path / strategies[0])).run()
+    assert len(written) == times
+    home = tmp_path / strategies[0] / 'seed_0' / 'sft'
+    found[strategies] = (home / 'metrics.jsonl').read_text().splitlines()
+  alone, beside = (
+    [json.loads(line).get('loss') for line in lines] for lines in found.values()
+  )
+  assert alone == beside and any(alone)
 
 
 def test_a_run_without_a_base_model_is_told_before_it_starts(tmp_path):
