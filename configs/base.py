@@ -153,6 +153,8 @@ def get_config() -> ml_collections.ConfigDict:
     used=0.05,  # Share of the units that a token uses.
     batches=64,  # Most batches of an experience that rank the units.
   )
+  # For strategy 'refresh' (2606.02398).
+  c.refresh = dict(steps=10)  # On stored rows of before, after each day.
   # For strategies 'icl' and 'rag', which put rows before each question.
   c.icl = dict(width=512)  # Most tokens of a prompt.
   c.rag = dict(

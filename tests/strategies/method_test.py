@@ -10,7 +10,7 @@ from tests import testing, tiny_study
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
 # Strategies whose arrays are updated in reviews.
-REVIEWED = ('ewc', 'merge', 'sparse')
+REVIEWED = ('ewc', 'merge', 'refresh', 'sparse')
 
 
 @pytest.fixture(scope='module')
