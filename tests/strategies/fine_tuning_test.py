@@ -5,7 +5,7 @@ import pytest
 
 from tests import testing, tiny_study
 
-OFF = {'refresh': {'steps': 0}}
+OFF = {'refresh': {'steps': 0}, 'rollback': {'share': 0.0}}
 
 
 @pytest.fixture(scope='module')
