@@ -153,6 +153,13 @@ def get_config() -> ml_collections.ConfigDict:
     used=0.05,  # Share of the units that a token uses.
     batches=64,  # Most batches of an experience that rank the units.
   )
+  # For strategy 'refresh' (2606.02398).
+  c.refresh = dict(steps=10)  # On stored rows of before, after each day.
+  # For strategy 'rollback' (2606.02398).
+  c.rollback = dict(
+    share=0.01,  # Most coordinates that are undone after a day, of all.
+    batches=32,  # Most batches of an experience that the Fisher is measured on.
+  )
   # For strategies 'icl' and 'rag', which put rows before each question.
   c.icl = dict(width=512)  # Most tokens of a prompt.
   c.rag = dict(

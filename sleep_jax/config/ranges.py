@@ -214,6 +214,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'olora.optimizer': _OPTIMIZER,
   'sparse': {'units': SHARE, 'used': SHARE, 'batches': _count(1)},
+  'refresh': {'steps': _count(0)},
+  'rollback': {'share': SHARE, 'batches': _count(1)},
   'icl': {'width': _count(2)},
   'rag': {'width': _count(2), 'rows': _count(1)},
   'klda': {'features': _count(1), 'width': POSITIVE, 'ridge': POSITIVE},

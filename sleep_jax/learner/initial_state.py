@@ -105,7 +105,9 @@ class StateBuilder:
       strategy=self.allocate(weights),
       average=copied(sleepers if self.averaged else ()),
       row_buffer=(
-        row_buffer.allocate(row_tokens, width=c.data.context)
+        row_buffer.allocate(
+          row_tokens, width=c.data.context, dated=self.strategy.dates_rows
+        )
         if self.strategy.stores_rows
         else None
       ),

@@ -92,7 +92,9 @@ class ProgramParts:
     likelihood = wake_program.make_likelihood(config, model)
     paths = tuple(p for own in optimizers.owned_paths.values() for p in own)
     self.method = strategy.build(
-      method_lib.Parts(config, model, likelihood, paths, bos, eos)
+      method_lib.Parts(
+        config, model, likelihood, paths, bos, eos, optimizers.txs
+      )
     )
     self._config = config
     self.pretrain_steps = config.pretrain.steps

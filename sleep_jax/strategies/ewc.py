@@ -11,7 +11,8 @@ F* <- decay F* + F, each F normalised). Here the mean of F is 1.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -121,6 +122,23 @@ def add_fisher(own: dict, params: types.Params, decay: float) -> dict:
   }  # fmt: skip
 
 
+def reader(parts: method.Parts) -> Callable[..., tuple[Any, dict]]:
+  """Returns what adds a batch to the squares, see `Method.read`.
+
+  Args:
+    parts: of a method whose arrays have `squares`, see `add_fisher`.
+  """
+
+  def read(state, batch):
+    new = squared_gradients(parts.likelihood, state.weights, parts.paths, batch)
+    squares = jax.tree.map(jnp.add, state.strategy['squares'], new)
+    own = state.strategy | {'squares': squares}
+    read_tokens = jnp.sum(batch.segments_BT >= 0)
+    return state.replace(strategy=own), method.counts(read_tokens)
+
+  return read
+
+
 def _build(parts: method.Parts) -> method.Method:
   """Returns the penalty, and reviews that measure the Fisher."""
   settings = Settings(**parts.config[NAME])
@@ -141,19 +159,12 @@ def _build(parts: method.Parts) -> method.Method:
     )
     return state, [terms.Term(term)], method.counts()
 
-  def read(state, batch):
-    new = squared_gradients(parts.likelihood, state.weights, parts.paths, batch)
-    squares = jax.tree.map(jnp.add, state.strategy['squares'], new)
-    own = state.strategy | {'squares': squares}
-    read_tokens = jnp.sum(batch.segments_BT >= 0)
-    return state.replace(strategy=own), method.counts(read_tokens)
-
   def finish(state, *, moment):
     del moment
     own = add_fisher(state.strategy, trained(state.weights), settings.decay)
     return state.replace(strategy=own), method.counts()
 
   return method.Method(
-    allocate=allocate, penalty=loss_fn, read=read, finish=finish,
+    allocate=allocate, penalty=loss_fn, read=reader(parts), finish=finish,
     num_batches=settings.batches,
   )  # fmt: skip

@@ -8,10 +8,11 @@ that is interrupted ends as one that is not.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
@@ -31,6 +32,7 @@ class Parts:
     likelihood: of tokens, see `wake.terms.Likelihood`.
     paths: of the parameters that are trained, see `types.Weights.trainable`.
     bos, eos: token ids.
+    txs: wake optimizers, see `Strategy.owners`; their states are `State.opt`.
   """
 
   config: Any
@@ -39,6 +41,7 @@ class Parts:
   paths: Sequence[str]
   bos: int
   eos: int
+  txs: Mapping[str, optax.GradientTransformation]
 
 
 def _read_nothing(state: State, batch: types.Batch) -> tuple[State, dict]:
@@ -80,10 +83,17 @@ class Method:
   most_experiences: int | None = None
 
 
-def counts(tokens: Array | int = 0, written: Array | int = 0) -> dict:
-  """Returns the numbers of tokens that a program read and wrote."""
-  as_count = lambda number: jnp.asarray(number, jnp.int32)
-  return {'tokens': as_count(tokens), 'written': as_count(written)}
+def counts(
+  tokens: Array | int = 0, written: Array | int = 0, steps: Array | int = 0
+) -> dict:
+  """Returns what a program cost.
+
+  Args:
+    tokens, written: numbers of tokens that it read and wrote.
+    steps: optimizer steps of a review; those of wake steps count by themselves.
+  """
+  found = {'tokens': tokens, 'written': written, 'steps': steps}
+  return {name: jnp.asarray(n, jnp.int32) for name, n in found.items()}
 
 
 def trained(weights: types.Weights, paths: Sequence[str]) -> types.Params:

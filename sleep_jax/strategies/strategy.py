@@ -57,6 +57,7 @@ class Strategy:
     check: refuses a stream to which the strategy does not apply (ConfigError).
     stores_rows: whether the state has a buffer of whole rows, see
       `replay.row_buffer`.
+    dates_rows: whether that buffer keeps the wake step of each row.
     edits: whether the model edits itself, see `dream.self_edit`.
     tuned: whether the learning rate is tuned on a validation stream.
     takes_night_updates: whether `plan` depends on `night_updates`.
@@ -74,6 +75,7 @@ class Strategy:
   evaluator: Evaluate = lambda config, evaluator, stream: evaluator
   check: Callable[[stream_lib.Stream], None] = lambda stream: None
   stores_rows: bool = False
+  dates_rows: bool = False
   edits: bool = False
   tuned: bool = False
   takes_night_updates: bool = False

@@ -20,6 +20,7 @@ from tests import tiny_study
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
   'anchor_kl', 'projected', 'merge', 'olora', 'sparse', 'icl', 'rag',
+  'refresh', 'rollback',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -87,6 +88,10 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   assert all(read[name] > read['sft'] for name in more)
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
   assert all(steps[name] == awake for name in (*more, 'merge', 'olora'))
+  # Two steps after each day.
+  assert steps['refresh'] == awake + 2 * 2 and steps['rollback'] == awake
+  more += 'refresh', 'rollback'
+  assert read['refresh'] > read['sft'] < read['rollback']
   generates = [n for n, row in rows.items() if row['tokens_generated']]
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.objectives import losses
+from sleep_jax.optim import optimizer
 from sleep_jax.strategies import method, strategy
 from tests import testing
 
@@ -47,17 +48,19 @@ class Made:
     likelihood = lambda weights, tokens_BT, *inputs: losses.log_likelihood(
       forward(weights, tokens_BT, *inputs[:2]), tokens_BT
     )
+    txs = {name: optimizer.make(learning_rate=1e-2) for name in made.owners}
     self.method = made.build(
       method.Parts(
-        config, self.model, likelihood, paths, testing.BOS, testing.EOS
+        config, self.model, likelihood, paths, testing.BOS, testing.EOS, txs
       )
     )
+    trained = method.trained(self.weights, paths)
     self.state = state_lib.State(
       step=jnp.int32(0),
       key=jax.random.key(0),
       weights=self.weights,
       sums={},
-      opt={},
+      opt={name: tx.init(trained) for name, tx in txs.items()},
       anchor={},
       woke_N=jnp.zeros((2,), jnp.int32),
       guard_N=jnp.zeros((2,)),
