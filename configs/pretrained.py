@@ -40,8 +40,8 @@ def get_config():
   c.wake.optimizers = (dict(learning_rate=3e-2, warmup=2, b2=0.98),)
   # What the model could do is kept on texts that it writes before its first
   # day, which takes about four minutes, once.
-  c.replay.update(pretrain=0, day=256, own_texts=192)
-  first = dict(teacher='first', prompts='own_texts', draws=192)
+  c.replay.update(pretrain=0, day=256, own_texts=256)
+  first = dict(teacher='first', prompts='own_texts', draws=256)
   first |= dict(max_length=128, max_new=127)
   c.wake.kl_penalty.update(weight=4.0, sequences=3, **first)
   # What was learned on earlier days is kept on prompts that today leaves alone.

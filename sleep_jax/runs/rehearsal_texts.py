@@ -1,11 +1,12 @@
 """Texts that a pretrained model writes before its first day, and rehearses.
 
-Nothing of the text that a model was pretrained on is stored with it. A third of
-the texts are conversations: the model continues its chat template where a user
-would write, and then answers. Another third begin with a random token. In the
-last third the model is asked about a passage: it writes the passage from a
-random token on, a question about it, and the answer. Nights and the KL penalty
-keep the predictions of the initial model on them.
+Nothing of the text that a model was pretrained on is stored with it. Half of
+the texts begin with a random token and stand for ordinary text, which is the
+most varied. A quarter are conversations: the model continues its chat template
+where a user would write, and then answers. In the last quarter the model is
+asked about a passage: it writes the passage from a random token on, a question
+about it, and the answer. Nights and the KL penalty keep the predictions of the
+initial model on them.
 
 References: conversations from the template alone, 2406.08464; texts that begin
 with a random token, 2305.17888 section 3.1; questions about a passage that the
@@ -92,8 +93,7 @@ def write(
       f'config.replay.own_texts needs a max_length of {needed} or more.'
     )
   writer = _Writer(model, weights, tokenizer, form.ends, seed)
-  num_readings = num // 3
-  num_requests = (num - num_readings) // 2
+  num_readings = num_requests = num // 4
   requests = writer.sample([opening] * num_requests, room, 0)
   asked = [tokenizer.decode(tokens).strip() for tokens in requests]
   num_free = num - num_readings - num_requests
