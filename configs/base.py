@@ -153,6 +153,18 @@ def get_config() -> ml_collections.ConfigDict:
     used=0.05,  # Share of the units that a token uses.
     batches=64,  # Most batches of an experience that rank the units.
   )
+  # For strategies 'sdft' (2601.19897) and 'opsd' (2601.18734).
+  c.sdft = dict(
+    decay=0.99,  # Of the teacher's moving average, per wake step.
+    beta=1.0,  # Divergence: 1 is KL(student || teacher).
+    sequences=64,  # Answers written per wake step.
+    max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
+  )
+  c.opsd = dict(
+    beta=0.5,  # Divergence: 0 is KL(teacher || student), 0.5 is symmetric.
+    sequences=64,  # Answers written per wake step.
+    max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
+  )
   # For strategies 'icl' and 'rag', which put rows before each question.
   c.icl = dict(width=512)  # Most tokens of a prompt.
   c.rag = dict(

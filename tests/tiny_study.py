@@ -100,6 +100,7 @@ def shrink(
   )  # fmt: skip
   c.dream.writer.update(steps=2, batch=4)
   c.anchor_kl.update(texts=16, sequences=8)
+  c.sdft.sequences = c.opsd.sequences = 8
   c.evaluate.update(chunk=32, held_out_batches=1)
   c.evaluate_samples = 1
   c.checkpoint.every_seconds = NEVER

@@ -214,6 +214,10 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'olora.optimizer': _OPTIMIZER,
   'sparse': {'units': SHARE, 'used': SHARE, 'batches': _count(1)},
+  'sdft': {
+    'decay': SHARE, 'beta': SHARE, 'sequences': _count(1), 'max_new': _count(0),
+  },
+  'opsd': {'beta': SHARE, 'sequences': _count(1), 'max_new': _count(0)},
   'icl': {'width': _count(2)},
   'rag': {'width': _count(2), 'rows': _count(1)},
   'klda': {'features': _count(1), 'width': POSITIVE, 'ridge': POSITIVE},
