@@ -177,6 +177,11 @@ def get_config() -> ml_collections.ConfigDict:
     width=1.0,  # Of the kernel, in median distances of two prompts.
     ridge=0.01,  # Added to the covariance, a share of its mean diagonal.
   )
+  # For strategy 'inca' (2412.15563), which narrows the labels that are ranked.
+  c.inca = dict(
+    top_k=3,  # Labels that the model ranks.
+    ridge=0.01,  # Added to the covariance, a share of its mean diagonal.
+  )
   # For tuned strategies: candidate rates, and experiences used to compare them.
   c.tune = dict(learning_rates=(3e-4, 1e-3, 3e-3), experiences=4)
 

@@ -163,8 +163,8 @@ def finished_study(base: pathlib.Path, *names: str) -> pathlib.Path:
   """
   folder = base / '_'.join(['finished', *names])
   c = config()
-  # Self-edits need tasks and a classifier labels, which this dataset lacks.
-  lacking = {'seal', 'klda'}
+  # Self-edits need tasks and classifiers labels, which this dataset lacks.
+  lacking = {'seal', 'klda', 'inca'}
   c.strategies = names or tuple(n for n in registry.names() if n not in lacking)
   study.Study(c, str(folder)).run()
   return folder

@@ -221,6 +221,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'icl': {'width': _count(2)},
   'rag': {'width': _count(2), 'rows': _count(1)},
   'klda': {'features': _count(1), 'width': POSITIVE, 'ridge': POSITIVE},
+  'inca': {'top_k': _count(1), 'ridge': POSITIVE},
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),
