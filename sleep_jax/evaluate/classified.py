@@ -68,7 +68,8 @@ def random_features(
       'their pairs or more are equal: the width of the kernel needs texts that '
       "differ. Add some, or leave 'klda' out of config.strategies."
     )
-  return discriminant.draw_features(x_ND.shape[1], num, width=width, seed=0)
+  drawn = discriminant.draw_features(x_ND.shape[1], num, width=width, seed=0)
+  return drawn.__call__
 
 
 def raw_states(x_ND: np.ndarray) -> Features:
