@@ -160,6 +160,18 @@ def get_config() -> ml_collections.ConfigDict:
     share=0.01,  # Most coordinates that are undone after a day, of all.
     batches=32,  # Most batches of an experience that the Fisher is measured on.
   )
+  # For strategies 'sdft' (2601.19897) and 'opsd' (2601.18734).
+  c.sdft = dict(
+    decay=0.99,  # Of the teacher's moving average, per wake step.
+    beta=1.0,  # Divergence: 1 is KL(student || teacher).
+    sequences=64,  # Answers written per wake step.
+    max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
+  )
+  c.opsd = dict(
+    beta=0.5,  # Divergence: 0 is KL(teacher || student), 0.5 is symmetric.
+    sequences=64,  # Answers written per wake step.
+    max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
+  )
   # For strategies 'icl' and 'rag', which put rows before each question.
   c.icl = dict(width=512)  # Most tokens of a prompt.
   c.rag = dict(
@@ -170,6 +182,11 @@ def get_config() -> ml_collections.ConfigDict:
   c.klda = dict(
     features=1024,  # Random features.
     width=1.0,  # Of the kernel, in median distances of two prompts.
+    ridge=0.01,  # Added to the covariance, a share of its mean diagonal.
+  )
+  # For strategy 'inca' (2412.15563), which narrows the labels that are ranked.
+  c.inca = dict(
+    top_k=3,  # Labels that the model ranks.
     ridge=0.01,  # Added to the covariance, a share of its mean diagonal.
   )
   # For tuned strategies: candidate rates, and experiences used to compare them.

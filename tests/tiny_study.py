@@ -101,6 +101,7 @@ def shrink(
   c.dream.writer.update(steps=2, batch=4)
   c.anchor_kl.update(texts=16, sequences=8)
   c.refresh.steps = 2
+  c.sdft.sequences = c.opsd.sequences = 8
   c.evaluate.update(chunk=32, held_out_batches=1)
   c.evaluate_samples = 1
   c.checkpoint.every_seconds = NEVER
@@ -163,8 +164,8 @@ def finished_study(base: pathlib.Path, *names: str) -> pathlib.Path:
   """
   folder = base / '_'.join(['finished', *names])
   c = config()
-  # Self-edits need tasks and a classifier labels, which this dataset lacks.
-  lacking = {'seal', 'klda'}
+  # Self-edits need tasks and classifiers labels, which this dataset lacks.
+  lacking = {'seal', 'klda', 'inca'}
   c.strategies = names or tuple(n for n in registry.names() if n not in lacking)
   study.Study(c, str(folder)).run()
   return folder

@@ -216,9 +216,14 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'sparse': {'units': SHARE, 'used': SHARE, 'batches': _count(1)},
   'refresh': {'steps': _count(0)},
   'rollback': {'share': SHARE, 'batches': _count(1)},
+  'sdft': {
+    'decay': SHARE, 'beta': SHARE, 'sequences': _count(1), 'max_new': _count(0),
+  },
+  'opsd': {'beta': SHARE, 'sequences': _count(1), 'max_new': _count(0)},
   'icl': {'width': _count(2)},
   'rag': {'width': _count(2), 'rows': _count(1)},
   'klda': {'features': _count(1), 'width': POSITIVE, 'ridge': POSITIVE},
+  'inca': {'top_k': _count(1), 'ridge': POSITIVE},
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),

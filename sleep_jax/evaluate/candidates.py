@@ -28,14 +28,7 @@ def rank(forward: types.Forward, candidates: 'Candidates') -> Callable:
   """
 
   def is_correct(weights, probes, experience):
-    score_BC = score_candidates(forward, weights, probes, candidates)
-    since_BC = probes.candidate_since_SC[probes.set_B]
-    length_BC = probes.candidate_length_SC[probes.set_B]
-    allowed_BC = (since_BC <= experience) & (length_BC > 0)
-    gold = jax.nn.one_hot(probes.gold_B, score_BC.shape[1], dtype=bool)
-    # The right answer always competes, even before it has been taught.
-    # Otherwise the score of an experience to come would be undefined.
-    score_BC = jnp.where(allowed_BC | gold, score_BC, -jnp.inf)
+    score_BC = score_competing(forward, weights, probes, candidates, experience)
     return jnp.argmax(score_BC, 1) == probes.gold_B
 
   return is_correct
@@ -88,6 +81,29 @@ def flatten(probes: types.Probes) -> Candidates:
       ):
         array[row, : len(pairs)] = values
   return Candidates(read, target, owner, offset, tokens_SCA[:, :, 0], length_SC)
+
+
+def score_competing(
+  forward: types.Forward,
+  weights: types.Weights,
+  probes: types.Probes,
+  candidates: Candidates,
+  experience: types.Array,
+) -> types.Array:
+  """Returns `score_candidates`, and -inf for those that do not compete, [B, C].
+
+  Args:
+    forward, weights, probes, candidates: see `score_candidates`.
+    experience: candidates introduced after it do not compete.
+  """
+  score_BC = score_candidates(forward, weights, probes, candidates)
+  since_BC = probes.candidate_since_SC[probes.set_B]
+  length_BC = probes.candidate_length_SC[probes.set_B]
+  allowed_BC = (since_BC <= experience) & (length_BC > 0)
+  gold = jax.nn.one_hot(probes.gold_B, score_BC.shape[1], dtype=bool)
+  # The right answer always competes, even before it has been taught.
+  # Otherwise the score of an experience to come would be undefined.
+  return jnp.where(allowed_BC | gold, score_BC, -jnp.inf)
 
 
 def score_candidates(

@@ -5,7 +5,7 @@ row's prompt is classified by `discriminant`, among the classes that have had
 rows. Rows are read once, in the experience that brings them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -20,10 +20,19 @@ from sleep_jax.evaluate import evaluator as evaluator_lib
 from sleep_jax.runtime import processes
 
 _ROWS = 64  # Prompts that the model reads at once.
+# States `[N, D]` -> features `[N, F]`.
+Features = Callable[[np.ndarray], np.ndarray]
+# (weights, key of the probes, discriminants `[N, C]`, experience) -> the class
+# of each question, `[N]`.
+Choose = Callable[[types.Weights, str, np.ndarray, int], np.ndarray]
 
 
-def check(stream: stream_lib.Stream) -> None:
+def check(stream: stream_lib.Stream, *, name: str) -> None:
   """Refuses a stream whose answers are no classes.
+
+  Args:
+    stream: of the run.
+    name: of the strategy.
 
   Raises:
     ConfigError: the data set has no single set of labels that are ranked.
@@ -33,9 +42,48 @@ def check(stream: stream_lib.Stream) -> None:
     raise errors.ConfigError(
       f'The data set {dataset.name!r} is scored by {dataset.score!r}, with '
       f'{len(dataset.candidates)} sets of candidates: a classifier needs one '
-      "set of labels that are ranked, as 'intents' has. Leave 'klda' out of "
+      f"set of labels that are ranked, as 'intents' has. Leave {name!r} out of "
       'config.strategies.'
     )
+
+
+def random_features(
+  x_ND: np.ndarray, *, num: int, width: float, source: str
+) -> Features:
+  """Draws random features whose kernel has the scale of some states.
+
+  Args:
+    x_ND: states of the first rows.
+    num: number of features.
+    width: of the kernel, in medians of the distance of two states.
+    source: name of the data set, for errors.
+
+  Raises:
+    DataError: the states do not differ, so the kernel has no width.
+  """
+  width *= discriminant.median_distance(x_ND)
+  if not width > 0:
+    raise errors.DataError(
+      f'The first {len(x_ND)} rows of {source!r} have no two texts, or half of '
+      'their pairs or more are equal: the width of the kernel needs texts that '
+      "differ. Add some, or leave 'klda' out of config.strategies."
+    )
+  drawn = discriminant.draw_features(x_ND.shape[1], num, width=width, seed=0)
+  return drawn.__call__
+
+
+def raw_states(x_ND: np.ndarray) -> Features:
+  """Returns features that are the states themselves."""
+  del x_ND
+  return lambda x_ND: x_ND
+
+
+def likeliest(
+  weights: types.Weights, key: str, found_NC: np.ndarray, experience: int
+) -> np.ndarray:
+  """Returns the class of largest discriminant, `[N]`, see `Choose`."""
+  del weights, key, experience
+  return np.argmax(found_NC, 1)
 
 
 class ClassifyingEvaluator:
@@ -50,9 +98,9 @@ class ClassifyingEvaluator:
     stream: stream_lib.Stream,
     model: types.Model,
     *,
-    features: int,
-    width: float,
+    fit: Callable[[np.ndarray], Features],
     ridge: float,
+    choose: Choose = likeliest,
   ):
     """Knows no class yet.
 
@@ -60,16 +108,16 @@ class ClassifyingEvaluator:
       evaluator: of the stream.
       stream: whose rows have a prompt and a response, one of the candidates.
       model: whose states are classified.
-      features: number of random features.
-      width: of the kernel, in medians of the distance of two prompts.
+      fit: (states of the first rows, `[N, D]`) -> features of states.
       ridge: see `discriminant.scores`.
+      choose: the class of each question, see `Choose`.
     """
     self._base, self._stream = evaluator, stream
-    self._features, self._width, self._ridge = features, width, ridge
+    self._fit, self._ridge, self._choose = fit, ridge, choose
     (labels,) = stream.dataset.candidates.values()
     self._class_of = {text.strip(): n for n, (text, _) in enumerate(labels)}
-    self._draw: discriminant.Features | None = None
-    self._known = discriminant.no_classes(len(labels), features)
+    self._features: Features | None = None
+    self._known: discriminant.Classes | None = None
     self._num_known = 0
     self.sizes: dict[str, int] = {}  # See `Evaluator`.
     self._states = jax.jit(lambda *args: _mean_states(model, *args))
@@ -82,13 +130,13 @@ class ClassifyingEvaluator:
     """Returns the numbers of `Evaluator.evaluate`, accuracies replaced.
 
     Raises:
-      DataError: the first rows do not differ, so the kernel has no width.
+      DataError: see `random_features`.
     """
     numbers = self._base.evaluate(weights, experience)
     self._learn(weights, experience)
-    self.sizes = {'stored_bytes': sum(x.nbytes for x in self._known)}
+    self.sizes = {'stored_bytes': sum(x.nbytes for x in self._known or ())}
     found = {
-      key: self._accuracy(weights, group)
+      key: self._accuracy(weights, key, group, experience)
       for key, group in self._stream.dataset.probes.items()
       if key in numbers['scores']
     }
@@ -101,28 +149,19 @@ class ClassifyingEvaluator:
     """Adds the rows up to an experience; pretraining is number 0."""
     dataset = self._stream.dataset
     if experience < self._num_known - 1:  # Of another run: begins again.
-      self._known = discriminant.no_classes(len(self._class_of), self._features)
-      self._num_known = 0
+      self._known, self._num_known = None, 0
     groups = [dataset.pretrain, *(rows for _, rows in dataset.experiences)]
     for rows in groups[self._num_known : experience + 1]:
       prompts, labels = self._split(rows)
       if prompts:
         x_ND = self._read(weights, prompts)
-        if self._draw is None:
-          width = self._width * discriminant.median_distance(x_ND)
-          if not width > 0:
-            raise errors.DataError(
-              f'The first {len(prompts)} rows of {dataset.name!r} have no two '
-              'texts, or half of their pairs or more are equal: the width of '
-              'the kernel needs texts that differ. Add some, or leave '
-              "'klda' out of config.strategies."
-            )
-          self._draw = discriminant.draw_features(
-            x_ND.shape[1], self._features, width=width, seed=0
-          )
-        self._known = discriminant.add(
-          self._known, self._draw(x_ND), np.array(labels)
+        if self._features is None:
+          self._features = self._fit(x_ND)
+        x_NF = self._features(x_ND)
+        known = self._known or discriminant.no_classes(
+          len(self._class_of), x_NF.shape[1]
         )
+        self._known = discriminant.add(known, x_NF, np.array(labels))
     self._num_known = max(self._num_known, experience + 1)
 
   def _split(self, rows: Iterable[dataset_lib.Row]):
@@ -136,16 +175,23 @@ class ClassifyingEvaluator:
         labels.append(self._class_of[label])
     return prompts, labels
 
-  def _accuracy(self, weights, group: Sequence[dataset_lib.Probe]) -> float:
-    if self._draw is None:
+  def _accuracy(
+    self,
+    weights,
+    key: str,
+    group: Sequence[dataset_lib.Probe],
+    experience: int,
+  ) -> float:
+    if self._known is None or self._features is None:
       return 0.0
     x_ND = self._read(weights, [probe.prompt.rstrip() for probe in group])
     found_NC = discriminant.scores(
-      self._known, self._draw(x_ND), ridge=self._ridge
+      self._known, self._features(x_ND), ridge=self._ridge
     )
+    choice_N = self._choose(weights, key, found_NC, experience)
     right = [
       self._class_of[probe.answer.strip()] == choice
-      for probe, choice in zip(group, np.argmax(found_NC, 1), strict=True)
+      for probe, choice in zip(group, choice_N, strict=True)
     ]
     return float(np.mean(right))
 

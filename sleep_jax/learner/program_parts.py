@@ -158,6 +158,7 @@ class ProgramParts:
         initial_state.replay_capacities(config, levels, strategy)
       ),
       penalty=self.method.penalty or kl_penalty.combine(penalties),
+      learns_rows=self.method.learns_rows,
       transform=self.method.transform,
       average_decay=average_decay,
     )

@@ -93,6 +93,7 @@ def make_step(
   *,
   age_groups: Sequence[str],
   penalty: terms.Penalty | None,
+  learns_rows: bool,
   transform: terms.Transform | None,
   average_decay: float,
 ) -> Callable:
@@ -103,7 +104,8 @@ def make_step(
     strategy: may wrap the step.
     optimizers: of the strategy.
     likelihood: see `make_likelihood`.
-    age_groups, penalty, transform, average_decay: see `wake.step.make`.
+    age_groups, penalty, learns_rows, transform, average_decay: see
+      `wake.step.make`.
 
   Raises:
     ConfigError: `wake.micro_batches` does not divide a batch size.
@@ -121,6 +123,7 @@ def make_step(
     optimizers.periods,
     age_groups=age_groups,
     penalty=penalty,
+    learns_rows=learns_rows,
     transform=transform,
     average_decay=average_decay,
     micro_batches=config.wake.micro_batches,

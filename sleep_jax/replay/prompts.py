@@ -93,7 +93,7 @@ def draw(
   score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
   documents = age_group.documents
   if documents is not None and documents.replaces_B is not None:
-    pick_B = _each_once(valid_C, keys[0], num)
+    pick_B = each_once(valid_C, keys[0], num=num)
   else:
     pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
   tokens_BP, length_B, subject_B2 = (
@@ -145,10 +145,17 @@ def draw(
   )
 
 
-def _each_once(valid_C, key, num):
-  """Draws entries in a random order, each before one is drawn again.
+def each_once(
+  valid_C: types.Array, key: types.Array, *, num: int
+) -> types.Array:
+  """Draws entries in a random order, each before one is drawn again, `[num]`.
 
   Questions about a day are few, and each asks for something else.
+
+  Args:
+    valid_C: bool, which entries may be drawn; at least one.
+    key: consumed.
+    num: number of draws.
   """
   order_C = jnp.argsort(jax.random.uniform(key, valid_C.shape) - valid_C)
   size = jnp.maximum(jnp.sum(valid_C), 1)

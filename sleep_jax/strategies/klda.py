@@ -8,6 +8,7 @@ References: 2412.15571.
 """
 
 import dataclasses
+import functools
 
 from sleep_jax.evaluate import classified
 from sleep_jax.strategies import icl, strategy
@@ -33,10 +34,16 @@ class Settings:
 def make(num_levels: int) -> strategy.Strategy:
   """Returns the strategy; it is the same for any number of levels."""
   del num_levels
-  return icl.unlearned(NAME, _evaluator, check=classified.check)
+  check = functools.partial(classified.check, name=NAME)
+  return icl.unlearned(NAME, _evaluator, check=check)
 
 
 def _evaluator(config, evaluator, stream):
+  settings = Settings(**config[NAME])
+  fit = functools.partial(
+    classified.random_features, num=settings.features, width=settings.width,
+    source=stream.dataset.name,
+  )  # fmt: skip
   return classified.ClassifyingEvaluator(
-    evaluator, stream, evaluator.model, **config[NAME]
+    evaluator, stream, evaluator.model, fit=fit, ridge=settings.ridge
   )

@@ -64,6 +64,8 @@ class Method:
     allocate: (weights of the initial model) -> `State.strategy` at step 0.
       Arrays of the weights have to be copied.
     penalty: further terms of the loss, see `wake.terms.Penalty`.
+    learns_rows: whether the likelihood of the batch is a term of the loss; if
+      not, the loss is that of `penalty` alone.
     transform: changes the gradients, see `wake.terms.Transform`.
     read: (state, batch) -> (state, counts); for each batch of a review.
     finish: (state, moment) -> (state, counts); ends a review. `moment` is one
@@ -75,6 +77,7 @@ class Method:
 
   allocate: Callable[[types.Weights], dict[str, Any]] = lambda weights: {}
   penalty: terms.Penalty | None = None
+  learns_rows: bool = True
   transform: terms.Transform | None = None
   read: Callable[..., tuple[State, dict]] = _read_nothing
   finish: Callable[..., tuple[State, dict]] = _finish_nothing

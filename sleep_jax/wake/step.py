@@ -35,6 +35,7 @@ def make(
   *,
   age_groups: Sequence[str],
   penalty: terms.Penalty | None = None,
+  learns_rows: bool = True,
   transform: terms.Transform | None = None,
   average_decay: float = 0.0,
   micro_batches: int = 1,
@@ -49,6 +50,8 @@ def make(
     periods: owner -> chunk size, in steps.
     age_groups: replay age groups that store the batch's prompts.
     penalty: further terms of the loss, see `terms.Penalty`.
+    learns_rows: whether the likelihood of the batch is a term of the loss. If
+      not, the loss is that of `penalty`, and the batch is not counted as read.
     transform: changes the gradients of all terms, see `terms.Transform`.
     average_decay: decay of the running means in `state.average`, per step.
     micro_batches: number of parts that the rows of the batch are read in, see
@@ -93,10 +96,13 @@ def make(
       batch.positions_BT,
       batch.loss_BT,
     )
-    with jax.named_scope('wake'):
-      (loss, _), grads = gradient_accumulation.value_and_grad(
-        loss_fn, params, rows, num=micro_batches
-      )
+    if learns_rows:
+      with jax.named_scope('wake'):
+        (loss, _), grads = gradient_accumulation.value_and_grad(
+          loss_fn, params, rows, num=micro_batches
+        )
+    else:
+      loss, grads = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
     penalty_value = jnp.zeros(())
     for term in more_terms:
       with jax.named_scope('penalty'):
@@ -155,10 +161,12 @@ def make(
       average=average,
     )
     return state, {
-      'loss': loss,
-      'strain': penalty_value,
+      'loss': loss if learns_rows else penalty_value,
+      'strain': penalty_value if learns_rows else loss,
       'grad_norm': optax.tree.norm(grads),
-      'tokens': jnp.sum(batch.segments_BT >= 0) + counts['tokens'] + extra,
+      'tokens': (jnp.sum(batch.segments_BT >= 0) if learns_rows else zero)
+      + counts['tokens']
+      + extra,
       'written': counts['written'],
     }
 

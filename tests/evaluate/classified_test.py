@@ -13,6 +13,7 @@ from tests import tiny_study
 
 one_device = tiny_study.one_device
 pytestmark = pytest.mark.usefixtures('one_device')
+NAMES = pytest.mark.parametrize('name', ['klda', 'inca'])
 WORDS = 'red', 'six', 'cat', 'oak', 'fog', 'jam', 'hut', 'ivy'
 
 
@@ -42,9 +43,11 @@ def _config(tmp_path, **changes):
   return c
 
 
-def test_every_day_is_learned_and_an_interrupted_run_ends_alike(tmp_path):
+@NAMES
+def test_every_day_is_learned_and_an_interrupted_run_ends_alike(name, tmp_path):
   _write(tmp_path / 'texts')
-  config = _config(tmp_path)
+  config = _config(tmp_path, strategies=(name,))
+  config.inca.top_k = 1  # The model, which learned nothing, chooses at random.
   (whole,) = study.Study(config, str(tmp_path / 'whole')).run()
   # Texts of a label are alike, so a classifier knows them; a model that learned
   # nothing answers at random, and does not know labels that it never read.
@@ -71,10 +74,13 @@ def test_every_day_is_learned_and_an_interrupted_run_ends_alike(tmp_path):
   ]
 
 
-def test_where_answers_are_no_labels_it_is_refused_before_the_run(tmp_path):
+@NAMES
+def test_where_answers_are_no_labels_it_is_refused_before_the_run(
+  name, tmp_path
+):
   c = tiny_study.config()
-  c.strategies = ('klda',)
-  with pytest.raises(errors.ConfigError, match="Leave 'klda' out"):
+  c.strategies = (name,)
+  with pytest.raises(errors.ConfigError, match=f"Leave '{name}' out"):
     study.Study(c, str(tmp_path / 'run')).check()
 
 

@@ -19,8 +19,8 @@ from tests import tiny_study
 
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
-  'anchor_kl', 'projected', 'merge', 'olora', 'sparse', 'icl', 'rag',
-  'refresh', 'rollback',
+  'anchor_kl', 'projected', 'merge', 'olora', 'sparse', 'icl', 'rag', 'sdft',
+  'opsd', 'refresh', 'rollback',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -86,8 +86,14 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   # Their reviews, stored rows or penalties read more; the adapters' do not.
   more = ('ewc', 'agem', 'lwf', 'anchor_kl', 'projected', 'sparse')
   assert all(read[name] > read['sft'] for name in more)
+  # They read answers of their own, without and with the row before them.
+  answer = ('sdft', 'opsd')
+  assert all(rows[name]['tokens_generated'] > 0 for name in answer)
+  assert all(read[name] > 2 * rows[name]['tokens_generated'] for name in answer)
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
-  assert all(steps[name] == awake for name in (*more, 'merge', 'olora'))
+  assert all(
+    steps[name] == awake for name in (*more, *answer, 'merge', 'olora')
+  )
   # Two steps after each day.
   assert steps['refresh'] == awake + 2 * 2 and steps['rollback'] == awake
   more += 'refresh', 'rollback'
@@ -96,8 +102,10 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}
   assert grows == ['sleep']
-  assert set(generates) == {'sleep', 'anchor_kl'}
-  assert stores == {'sleep', 'er', *more, 'merge', 'olora', 'icl', 'rag'}
+  assert set(generates) == {'sleep', 'anchor_kl', *answer}
+  assert stores == {
+    'sleep', 'er', *more, *answer, 'merge', 'olora', 'icl', 'rag'
+  }  # fmt: skip
   asks = {n for n, row in rows.items() if row['question_tokens']}
   assert asks == {'icl', 'rag'}
 

@@ -10,7 +10,7 @@ from tests import testing, tiny_study
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
 # Strategies whose arrays are updated in reviews.
-REVIEWED = ('ewc', 'merge', 'refresh', 'rollback', 'sparse')
+REVIEWED = ('ewc', 'merge', 'refresh', 'rollback', 'sparse', 'sdft', 'opsd')
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +65,6 @@ def test_the_arrays_of_a_strategy_are_placed_like_the_weights(name):
     for path, leaf in own.items()
     if path in places and isinstance(leaf, jax.ShapeDtypeStruct)
   ]
-  expected = {'ewc', 'lwf', 'anchor_kl', 'merge', 'rollback'}
+  expected = {'ewc', 'lwf', 'anchor_kl', 'merge', 'rollback', 'sdft', 'opsd'}
   assert bool(copies) == (name in expected)
   assert all(place == places[path] for path, place in copies)

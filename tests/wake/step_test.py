@@ -273,3 +273,26 @@ def test_a_transformation_receives_the_gradients_of_loss_and_penalty():
   changed, more = update(penalty=penalty, transform=transform)
   np.testing.assert_allclose(changed, plain + 3 + 2, rtol=1e-5)
   assert more == tokens + 5 + 7
+
+
+def test_a_penalty_may_be_the_whole_loss():
+  """The rows then have no gradient, and are not counted as read."""
+  txs, batch = {'1': optax.sgd(1.0)}, _batch(0)
+
+  def penalty(state, given):
+    del given
+    term = lambda weights, _: 3.0 * jnp.sum(weights.params['1'])
+    counts = {'tokens': jnp.int32(5), 'written': jnp.int32(1)}
+    return state, [terms.Term(term)], counts
+
+  step = step_lib.make(
+    _likelihood, {'1': ('1',)}, txs, {'1': 1}, age_groups=(), penalty=penalty,
+    learns_rows=False,
+  )  # fmt: skip
+  before = _start(1, txs)
+  after, metrics = jax.jit(step)(before, batch, {'1': jnp.asarray(False)})
+  change = before.weights.params['1'] - after.weights.params['1']
+  np.testing.assert_allclose(change, 3.0, rtol=1e-5)
+  total = 3 * float(jnp.sum(before.weights.params['1']))
+  np.testing.assert_allclose(metrics['loss'], total, rtol=1e-5)
+  assert float(metrics['strain']) == 0 and int(metrics['tokens']) == 5

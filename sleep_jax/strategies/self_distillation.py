@@ -1,0 +1,204 @@
+"""On-policy self-distillation: a model learns from itself with the row at hand.
+
+The student writes answers to prompts of a batch. The teacher is the same model,
+with older weights, and reads the whole text of a prompt, with its response,
+before the prompt. The loss is the divergence of the two on the tokens of the
+answers. The likelihood of the rows is no term of the loss, no gradient passes
+through sampling, and the model does not grow.
+
+References: 2601.19897 (SDFT); 2601.18734 (OPSD). In both, a sentence between
+the text and the prompt asks for an answer; here the prompt follows directly.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import types
+from sleep_jax.model import sampling
+from sleep_jax.objectives import losses
+from sleep_jax.optim import gradient_accumulation
+from sleep_jax.replay import prompts as prompts_lib
+from sleep_jax.schedule import events
+from sleep_jax.sleep import document_context
+from sleep_jax.strategies import method, strategy
+from sleep_jax.wake import terms
+
+Array = types.Array
+_WRITE = 2**30 + 2**25  # Keeps its keys apart from others.
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the loss.
+
+  Attributes:
+    beta: of the divergence, see `losses.divergence`; 1 is KL(student ||
+      teacher), 0 is KL(teacher || student).
+    sequences: answers that a wake step writes, to prompts of its batch; each
+      prompt is drawn once before one is drawn again.
+    max_new: most tokens of an answer; 0: as many as `data.context` has room
+      for.
+  """
+
+  beta: float
+  sequences: int
+  max_new: int
+
+
+def fine_tuning(
+  name: str, num_levels: int, build: strategy.Build
+) -> strategy.Strategy:
+  """Returns a strategy that distils itself, day after day.
+
+  Args:
+    name: of the strategy.
+    num_levels: of the model.
+    build: see `strategy.Build`, for example `make_method`.
+  """
+  return strategy.fine_tuning(
+    name, num_levels, reviews=(events.END,), build=build
+  )
+
+
+def moving_average(
+  average: types.Params, params: types.Params, decay: float
+) -> types.Params:
+  """Returns `decay average + (1 - decay) params`, by path."""
+  return jax.tree.map(
+    lambda old, new: old + (1 - decay) * (new - old), average, params
+  )
+
+
+def draw(batch: types.Batch, key: Array, *, num: int) -> types.Prompts:
+  """Draws prompts of a batch; their `context` is the text that they begin.
+
+  Args:
+    batch: rows of one text, or packed.
+    key: consumed.
+    num: N, number of prompts.
+
+  Returns:
+    Prompts `[N, P]`, with texts `[N, T]` that have BOS and no EOS.
+  """
+  at_N = prompts_lib.each_once(batch.prompts.length_B > 0, key, num=num)
+  # The k-th prompt of a row is that of its k-th text, see `Source.batch`.
+  row_N, text_N = jnp.divmod(
+    at_N, batch.prompts.length_B.shape[0] // batch.tokens_BT.shape[0]
+  )
+  inside_NT = batch.segments_BT[row_N] == 1 + text_N[:, None]
+  width = inside_NT.shape[1]
+  place_NT = jnp.argmax(inside_NT, 1)[:, None] + jnp.arange(width)[None]
+  context = types.Texts(
+    tokens_BT=jnp.take_along_axis(
+      batch.tokens_BT[row_N], jnp.minimum(place_NT, width - 1), 1
+    ),
+    length_B=jnp.maximum(jnp.sum(inside_NT, 1) - 1, 1),
+  )
+  drawn = jax.tree.map(lambda x: x[at_N], batch.prompts)
+  return drawn.replace(context=context)
+
+
+def divergence(
+  model: types.Model,
+  teacher: types.Weights,
+  student: types.Weights,
+  answers: types.Rollout,
+  *,
+  beta: float,
+  size: int,
+) -> Array:
+  """Returns the divergence at each token of the answers, nats, `[B, size]`.
+
+  The gradient reaches all weights of the student, its head included. Where an
+  answer has fewer tokens the values are arbitrary.
+
+  Args:
+    model: computes logits.
+    teacher: constant weights.
+    student: weights that are trained.
+    answers: prompts and answers, `[B, T]`; the teacher reads their `context`
+      first, the student does not.
+    beta: see `losses.divergence`.
+    size: most tokens of an answer.
+  """
+
+  def logits(weights, rollout):
+    at_BG = rollout.prompt_length_B[:, None] - 1 + jnp.arange(size)[None]
+    states_BGD = model.states_at(
+      weights,
+      *types.model_inputs(rollout.tokens_BT, rollout.length_B),
+      jnp.minimum(at_BG, rollout.tokens_BT.shape[1] - 1),
+    )
+    return model.logits(weights, states_BGD)
+
+  told_BGV = logits(teacher, document_context.prepend_to_rollout(answers))
+  return losses.divergence(
+    jax.lax.stop_gradient(told_BGV), logits(student, answers), beta=beta
+  )
+
+
+def make_method(
+  parts: method.Parts, name: str, settings: Settings, *, decay: float
+) -> method.Method:
+  """Returns the method: the loss, and a teacher that is a running mean.
+
+  The mean begins anew with each experience, from the model as it is then. It
+  counts the weights of each step before they are used.
+
+  Args:
+    parts: of the strategy.
+    name: of the strategy.
+    settings: of the loss.
+    decay: of the mean, per wake step; 1 keeps the model of the beginning.
+
+  Raises:
+    ConfigError: `wake.micro_batches` does not divide the number of answers.
+  """
+  trained = functools.partial(method.trained, paths=parts.paths)
+  copy = lambda weights: {'teacher': jax.tree.map(jnp.copy, trained(weights))}
+  context, num = parts.config.data.context, parts.config.wake.micro_batches
+  gradient_accumulation.check_divisible(
+    num, {f'{name}.sequences': settings.sequences}, 'wake.micro_batches'
+  )
+  # The shortest prompt is one token.
+  size = min(context - 1, settings.max_new or context)
+
+  def loss_fn(state, batch):
+    average = moving_average(
+      state.strategy['teacher'], trained(state.weights), decay
+    )
+    state = state.replace(strategy={'teacher': average})
+    teacher = state.weights.with_params(average)
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _WRITE)
+    choose_key, write_key = jax.random.split(key)
+    drawn = draw(batch, choose_key, num=settings.sequences)
+    answers = sampling.sample(
+      parts.model, state.weights, drawn, write_key, max_length=context,
+      max_new=size, eos=parts.eos,
+    ).replace(context=drawn.context)  # fmt: skip
+    mask_BG = losses.generated_mask(answers, size)
+    count = jnp.maximum(jnp.sum(mask_BG), 1)
+
+    def term(weights, part):
+      answers, mask_BG = part
+      value_BG = divergence(
+        parts.model, teacher, weights, answers, beta=settings.beta, size=size
+      )
+      return jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count
+
+    told = document_context.prepend_to_rollout(answers)
+    read = jnp.sum(answers.length_B) + jnp.sum(told.length_B)
+    written = jnp.sum(answers.length_B - answers.prompt_length_B)
+    found = terms.Term(term, (answers, mask_BG), num)
+    return state, [found], method.counts(read, written)
+
+  def finish(state, *, moment):
+    del moment
+    return state.replace(strategy=copy(state.weights)), method.counts()
+
+  return method.Method(
+    allocate=copy, penalty=loss_fn, learns_rows=False, finish=finish
+  )
