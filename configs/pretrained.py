@@ -43,7 +43,7 @@ def get_config():
   c.replay.update(pretrain=0, day=256, own_texts=256)
   first = dict(teacher='first', prompts='own_texts', draws=256)
   first |= dict(max_length=128, max_new=127)
-  c.wake.kl_penalty.update(weight=4.0, sequences=3, **first)
+  c.wake.kl_penalty.update(weight=8.0, sequences=3, **first)
   # What was learned on earlier days is kept on prompts that today leaves alone.
   c.wake.second_kl_penalty.update(
     weight=1.0, sequences=4, draws=96, max_length=48, max_new=16,
