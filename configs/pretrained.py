@@ -39,7 +39,7 @@ def get_config():
   c.wake.update(epochs=10.0, depth=(0.07, 0.53), final=0.1, block_tokens=64)
   c.wake.optimizers = (dict(learning_rate=3e-2, warmup=2, b2=0.98),)
   # What the model could do is kept on texts that it writes before its first
-  # day, which takes about four minutes, once.
+  # day, which takes three to seven minutes, once.
   c.replay.update(pretrain=0, day=256, own_texts=256)
   first = dict(teacher='first', prompts='own_texts', draws=256)
   first |= dict(max_length=128, max_new=127)
