@@ -5,7 +5,8 @@ python -m benchmarks.real_model.choosing --config=pretrained --seed=5 \
 
 Facts are of the validation split, the text is its own, and the everyday
 requests are those of the guard. Questions about a passage (--reading, --more,
-see `benchmarks.reading_forms`) are not among the reported ones. After each day
+see `benchmarks.reading_forms`) are not among the reported ones. With --texts
+the first model also writes own texts that are never rehearsed. After each day
 and each night one row is added to --out; rows of the same name are replaced.
 """
 
@@ -14,14 +15,21 @@ import pathlib
 import sys
 import time
 
+import numpy as np
 from absl import app, flags
 
 import sleep_jax
 from benchmarks import reading_forms
 from benchmarks.real_model import facts, measuring, recall, words
 from sleep_jax import errors
-from sleep_jax.evaluate import ability, asking, everyday_prompts, text_windows
-from sleep_jax.runs import command_line
+from sleep_jax.evaluate import (
+  ability,
+  asking,
+  everyday_prompts,
+  text_windows,
+  token_rows,
+)
+from sleep_jax.runs import command_line, rehearsal_texts
 from sleep_jax.storage import compile_cache, provenance, workdir
 
 _CONFIG = command_line.define_config('Of days and nights.')
@@ -32,6 +40,7 @@ _READING = flags.DEFINE_string(
 )
 _MORE = flags.DEFINE_string('more', '', 'File of more of them.')
 _QUESTIONS = flags.DEFINE_integer('questions', 60, 'Number of them.', 1)
+_TEXTS = flags.DEFINE_integer('texts', 0, 'Own texts that are held out.', 0)
 _TOKENS = flags.DEFINE_integer('tokens', 4096, 'Predicted tokens of it.', 1)
 _FORM = flags.DEFINE_enum('form', recall.ROWS, recall.FORMS, 'Of what is told.')
 _SEED = flags.DEFINE_integer('seed', 5, 'Of the facts and of the run.', 0)
@@ -62,6 +71,7 @@ class Ability:
       ),
     )
     self._before = self._measure(self._first)
+    self._held_out = self._read(_held_out_texts(self._first, self._form))
 
   def change(self, loaded) -> dict[str, float]:
     """Returns what a model lost."""
@@ -77,11 +87,46 @@ class Ability:
         for name in ('contained', 'change')
         if 'reading' in found
       },
+      **{
+        f'{name}_kl': float(np.mean(self._divergence(loaded, rows, states_MD)))
+        for name, (rows, states_MD) in self._held_out.items()
+      },
     }
+
+  def _read(self, texts):
+    model, weights = self._first.model, self._first.weights
+    packed = {name: token_rows.pack(rows) for name, rows in texts.items()}
+    return {
+      name: (rows, token_rows.states(model, weights, rows))
+      for name, rows in packed.items()
+    }
+
+  def _divergence(self, loaded, rows, states_MD):
+    states = token_rows.states(loaded.model, loaded.weights, rows)
+    return token_rows.divergences(
+      loaded.model, self._first.weights, states_MD, loaded.weights, states
+    )
 
   def _measure(self, loaded):
     parts = loaded.model, loaded.weights, loaded.tokenizer
     return ability.measure(*parts, self._form, self._sets)
+
+
+def _held_out_texts(first, form) -> dict[str, list[token_rows.Target]]:
+  """Returns own texts of another seed than that of any run, by their kind."""
+  if not _TEXTS.value:
+    return {}
+  written = rehearsal_texts.write(
+    first.model, first.weights, first.tokenizer, form, num=_TEXTS.value,
+    width=_CONFIG.value.consolidate.max_length, seed=10_000 + _SEED.value,
+  )  # fmt: skip
+  kinds: dict[str, list[token_rows.Target]] = {}
+  for text in written:
+    kind = 'free_text' if text.start == 1 else 'conversation'
+    if len(text.tokens) > text.start:
+      target = token_rows.Target(text.tokens, text.start)
+      kinds.setdefault(kind, []).append(target)
+  return kinds
 
 
 def main(argv):
