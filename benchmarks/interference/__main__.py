@@ -101,9 +101,9 @@ def main(argv):
   del argv
   command_line.hush()
   config = _CONFIG.value
-  folder = pathlib.Path(_WORKDIR.value or f'runs/interference_{config.name}')
-  out = pathlib.Path(_OUT.value or folder / 'results')
   try:
+    folder = workdir.path(_WORKDIR.value or f'runs/interference_{config.name}')
+    out = workdir.path(_OUT.value or folder / 'results')
     compile_cache.start(config.compile_cache)
     print(run(config, _STRATEGIES.value, folder=folder, out=out))
   except errors.SleepJaxError as error:

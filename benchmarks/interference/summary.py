@@ -25,7 +25,8 @@ NOTE = (
   f'{correlation.MIN_SEEDS} seeds or more the bootstrap draws whole seeds, '
   'otherwise pairs, and the intervals are then too narrow. Few seeds give few '
   'different draws. The update of a night that adds an expert is in a slot of '
-  'its own: its cosine with that of another such night is 0.'
+  'its own: its cosine with that of another such night is 0. All pairs '
+  'together also differ by strategy.'
 )
 _CORRELATIONS = {
   'spearman': correlation.spearman,
