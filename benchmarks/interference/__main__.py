@@ -12,18 +12,14 @@ of the config: --config.seeds='(0,1,2)'. No number of --fast is a result.
 Reference: 2606.02398.
 """
 
-import pathlib
 import sys
-from collections.abc import Sequence
 
-import ml_collections
 from absl import app, flags
 
-from benchmarks.interference import summary, unit
+from benchmarks.interference import units
 from sleep_jax import errors
 from sleep_jax.runs import command_line
 from sleep_jax.storage import compile_cache, workdir
-from sleep_jax.strategies import registry, strategy
 
 DEFAULT = 'compare/facts'
 _CONFIG = command_line.define_config(f'Of the study; default: {DEFAULT}.')
@@ -43,60 +39,6 @@ flags.DEFINE_bool(
 )  # fmt: skip
 
 
-def run(
-  config: ml_collections.ConfigDict,
-  strategies: Sequence[str],
-  *,
-  folder: pathlib.Path,
-  out: pathlib.Path,
-) -> str:
-  """Runs what is left of all units; returns the table.
-
-  Args:
-    config: see `unit.run`; all of its seeds are run.
-    strategies: names.
-    folder, out: see `unit.run`.
-
-  Raises:
-    ConfigError: a strategy is unknown, repeated or has no updates of days, or
-      see `unit.run`.
-  """
-  _check(config, strategies)
-  results = []
-  for seed in config.seeds:
-    for name in strategies:
-      results.append(unit.run(config, name, int(seed), folder=folder, out=out))
-  rows = summary.rows(results)
-  found = summary.summarize(rows)
-  about = [
-    {name: value for name, value in result.items() if name != 'pairs'}
-    for result in results
-  ]
-  workdir.write_json(
-    out / 'interference.json',
-    {'units': about, 'note': summary.NOTE, 'summary': found, 'pairs': rows},
-  )
-  text = summary.table(found, f'Interference: {config.name}')
-  workdir.write_text(out / 'table.md', text)
-  return text
-
-
-def _check(config, strategies) -> None:
-  """Refuses names of strategies whose updates cannot be compared."""
-  if not strategies or len({*strategies}) < len(strategies):
-    raise errors.ConfigError(
-      f'--strategies is {",".join(strategies)!r}: expected one or more '
-      'different names.'
-    )
-  for name in strategies:
-    made = registry.make(name, num_levels=len(config.levels))
-    if any(one.sources is not strategy.sequential_sources for one in made):
-      raise errors.ConfigError(
-        f'--strategies: {name!r} does not learn one day after the other, so '
-        'it has no update of a day. Expected others, such as sft: leave it out.'
-      )
-
-
 def main(argv):
   del argv
   command_line.hush()
@@ -105,7 +47,7 @@ def main(argv):
     folder = workdir.path(_WORKDIR.value or f'runs/interference_{config.name}')
     out = workdir.path(_OUT.value or folder / 'results')
     compile_cache.start(config.compile_cache)
-    print(run(config, _STRATEGIES.value, folder=folder, out=out))
+    print(units.run(config, _STRATEGIES.value, folder=folder, out=out))
   except errors.SleepJaxError as error:
     sys.exit(f'error: {error}')
 

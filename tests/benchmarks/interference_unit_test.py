@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.interference import __main__ as command
-from benchmarks.interference import bank_updates, unit
+from benchmarks.interference import bank_updates, unit, units
 from sleep_jax import errors
 from sleep_jax.runs import study
 from tests import testing, tiny_study
@@ -26,7 +25,7 @@ def _config():
 
 
 def _run(home, config=None, strategies=STRATEGIES):
-  return command.run(
+  return units.run(
     config or _config(), strategies, folder=home / 'runs', out=home / 'out'
   )
 
