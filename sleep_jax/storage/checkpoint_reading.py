@@ -21,6 +21,7 @@ PREFIXES = {
   'moments': 'moment',
 }  # Series -> prefix of its names.
 _ATTEMPTS = 20  # To find a checkpoint that is not replaced meanwhile.
+_WEIGHTS = ('params', 'active_NE', 'adapter')  # Of `types.Weights`, if saved.
 
 
 def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -37,8 +38,33 @@ def latest_weights(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     MissingFileError: the folder holds no checkpoint.
     WorkdirError: the checkpoint cannot be read.
   """
-  keys = ('params', 'active_NE', 'adapter')
-  return _restore_latest(folder, 'weights', keys)
+  return _restore_latest(folder, 'weights', _WEIGHTS)
+
+
+def cycle_weights(folder: str, cycle: int) -> dict[str, Any]:
+  """Reads the weights at the end of one cycle onto one device.
+
+  Args:
+    folder: the checkpoint folder of a run.
+    cycle: number of a complete cycle, see `cycles`.
+
+  Returns:
+    A dict as `latest_weights` returns it.
+
+  Raises:
+    MissingFileError: the folder does not hold that cycle.
+    WorkdirError: the checkpoint cannot be read.
+  """
+  root = epath.Path(workdir.path(folder))
+  for series, progress, path in find_complete(root):
+    if series == 'cycles' and path.name.rpartition('_')[2] == str(cycle):
+      kept = progress.get(constant_arrays.KEY, ())
+      return _restore_part(path, 'weights', _WEIGHTS, kept)
+  raise errors.MissingFileError(
+    f'{root} does not hold cycle {cycle}: the existing cycles are '
+    f'{cycles(folder)}. Choose one of these; config.checkpoint.keep says how '
+    'many a run keeps.'
+  )
 
 
 def latest_replay(folder: str) -> dict[str, Any]:

@@ -68,6 +68,14 @@ def test_weights_alone_are_read_whole(tmp_path):
   assert progress['event'] == 3
 
 
+def test_the_weights_of_an_earlier_cycle_are_read_whole(tmp_path):
+  _fill(tmp_path, [1, 3], constant=True)
+  weights = checkpoint_reading.cycle_weights(str(tmp_path), 1)
+  assert testing.same(weights['params'], _state(1)['weights']['params'])
+  with pytest.raises(errors.MissingFileError, match=r'cycle 2: .* \[1, 3\]'):
+    checkpoint_reading.cycle_weights(str(tmp_path), 2)
+
+
 def test_a_checkpoint_that_has_them_itself_is_read_as_it_is(tmp_path):
   _fill(tmp_path, [1], constant=False)
   other = {FIXED: jnp.zeros(50_000)}

@@ -1,0 +1,1 @@
+"""Which number predicts how much a later update costs an earlier day?"""

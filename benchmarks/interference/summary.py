@@ -1,0 +1,156 @@
+"""Summarizes the pairs of all units: correlations with the measured damage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.interference import correlation
+
+# Predictor -> its sign, so that a larger value predicts more damage.
+PREDICTORS = {
+  'both_orders': 1,
+  'second_order': 1,
+  'first_order': 1,
+  'cosine': -1,
+  'jaccard': 1,
+  'cosine_shared': -1,
+  'sign_conflict_shared': 1,
+}
+# Predictors whose correlations are compared with that of the global cosine.
+COMPARED = ('both_orders', 'second_order')
+ALL = 'together'
+NOTE = (
+  'Pairs of one run are not independent: they share updates and days. With '
+  f'{correlation.MIN_SEEDS} seeds or more the bootstrap draws whole seeds, '
+  'otherwise pairs, and the intervals are then too narrow. Few seeds give few '
+  'different draws. The update of a night that adds an expert is in a slot of '
+  'its own: its cosine with that of another such night is 0. All pairs '
+  'together also differ by strategy.'
+)
+_CORRELATIONS = {
+  'spearman': correlation.spearman,
+  'pearson': correlation.pearson,
+}
+_LABELS = {
+  'both_orders': 'first and second order',
+  'second_order': 'second order, 1/2 delta^T H delta',
+  'first_order': 'first order, g^T delta',
+  'cosine': 'global cosine, negative',
+  'jaccard': 'Jaccard overlap of changed channels',
+  'cosine_shared': 'cosine on shared channels, negative',
+  'sign_conflict_shared': 'sign conflict on shared channels',
+}
+
+
+def rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Returns all pairs of the results of units, each with its unit."""
+  return [
+    {'strategy': unit['strategy'], 'seed': unit['seed'], **pair}
+    for unit in results
+    for pair in unit['pairs']
+  ]
+
+
+def summarize(
+  pairs: Sequence[Mapping[str, Any]], *, draws: int = 2000
+) -> dict[str, Any]:
+  """Returns the summary of each strategy, and of all pairs together.
+
+  Args:
+    pairs: see `rows`.
+    draws: number of draws of each bootstrap.
+
+  Returns:
+    By strategy, and as 'together', a dict with 'pairs' and 'seeds', numbers of
+    them; 'predictors', name -> 'pairs' (in which it is defined), 'resampled'
+    ('seeds' or 'pairs'), 'spearman' and 'pearson', see `correlation.estimate`;
+    'minus_cosine', for the names in `COMPARED` the same of the difference to
+    the global cosine, over pairs in which both are defined.
+  """
+  names = dict.fromkeys(pair['strategy'] for pair in pairs)
+  groups = {
+    name: [pair for pair in pairs if pair['strategy'] == name] for name in names
+  }
+  return {
+    name: _summarize(group, draws)
+    for name, group in {**groups, ALL: list(pairs)}.items()
+  }
+
+
+def _summarize(pairs, draws) -> dict[str, Any]:
+  return {
+    'pairs': len(pairs), 'seeds': len({pair['seed'] for pair in pairs}),
+    'predictors': {name: _estimates(pairs, draws, name) for name in PREDICTORS},
+    'minus_cosine': {
+      name: _estimates(pairs, draws, name, 'cosine') for name in COMPARED
+    },
+  }  # fmt: skip
+
+
+def _estimates(pairs, draws, name, less=None) -> dict[str, Any]:
+  """Returns both correlations of a predictor, or their differences."""
+  used = [name] if less is None else [name, less]
+  pairs = [
+    pair for pair in pairs if all(pair[other] is not None for other in used)
+  ]
+  seeds = np.array([pair['seed'] for pair in pairs])
+  whole = correlation.draws_seeds(seeds)
+  found: dict[str, Any] = {
+    'pairs': len(pairs), 'resampled': 'seeds' if whole else 'pairs'
+  }  # fmt: skip
+  if not pairs:
+    return {**found, **dict.fromkeys(_CORRELATIONS)}
+  counts = correlation.draw_counts(seeds, draws=draws)
+  damage = np.array([pair['measured'] for pair in pairs])
+  predictors = [
+    PREDICTORS[other] * np.array([pair[other] for pair in pairs], float)
+    for other in used
+  ]
+  for kind, function in _CORRELATIONS.items():
+    found[kind] = correlation.estimate(
+      function, predictors[0], damage, counts,
+      less=None if less is None else predictors[1],
+    )  # fmt: skip
+  return found
+
+
+def table(summary: Mapping[str, Any], title: str) -> str:
+  """Returns the summary as a page of Markdown.
+
+  Args:
+    summary: see `summarize`.
+    title: of the page.
+  """
+  lines = [
+    f'# {title}', '',
+    'Correlation of each predictor with the measured increase of the loss on '
+    'an earlier day, with the 95 % interval of a bootstrap. The sign of a '
+    'predictor is chosen so that a larger value predicts more damage.', '',
+    NOTE, '',
+  ]  # fmt: skip
+  for name, group in summary.items():
+    lines += [
+      f'## {name}', '',
+      f'{group["pairs"]} pairs, seeds: {group["seeds"]}.', '',
+      '| predictor | pairs | Spearman | Pearson |', '|---|---|---|---|',
+    ]  # fmt: skip
+    shown = [(_LABELS[p], row) for p, row in group['predictors'].items()]
+    shown += [
+      (f'{_LABELS[p]}, minus global cosine', row)
+      for p, row in group['minus_cosine'].items()
+    ]
+    lines += [
+      f'| {label} | {row["pairs"]} | {_cell(row["spearman"])} | '
+      f'{_cell(row["pearson"])} |'
+      for label, row in shown
+    ]
+    lines.append('')
+  return '\n'.join(lines)
+
+
+def _cell(found: Mapping[str, float] | None) -> str:
+  """Returns a correlation and its interval, or a dash if it is undefined."""
+  if found is None:
+    return '-'
+  return f'{found["value"]:.2f} [{found["low"]:.2f}, {found["high"]:.2f}]'
