@@ -236,5 +236,5 @@ def test_micro_batches_that_do_not_divide_the_answers_are_refused():
   c.wake.micro_batches = 3
   with pytest.raises(errors.ConfigError, match='64 rows of opsd.sequences'):
     opsd.make(2).build(
-      self_distillation.method.Parts(c, testing.tiny(), None, (), 1, 2)
+      self_distillation.method.Parts(c, testing.tiny(), None, (), 1, 2, {})
     )
