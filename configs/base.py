@@ -172,6 +172,13 @@ def get_config() -> ml_collections.ConfigDict:
     sequences=64,  # Answers written per wake step.
     max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
   )
+  # For strategy 'grpo' (2402.03300).
+  c.grpo = dict(
+    prompts=8,  # Prompts answered per wake step.
+    group=8,  # Answers to each of them.
+    beta=0.0,  # Weight of the KL estimate to the initial model; 0: none.
+    max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
+  )
   # For strategies 'icl' and 'rag', which put rows before each question.
   c.icl = dict(width=512)  # Most tokens of a prompt.
   c.rag = dict(

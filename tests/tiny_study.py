@@ -102,6 +102,7 @@ def shrink(
   c.anchor_kl.update(texts=16, sequences=8)
   c.refresh.steps = 2
   c.sdft.sequences = c.opsd.sequences = 8
+  c.grpo.update(prompts=4, group=2)
   c.evaluate.update(chunk=32, held_out_batches=1)
   c.evaluate_samples = 1
   c.checkpoint.every_seconds = NEVER

@@ -220,6 +220,10 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'decay': SHARE, 'beta': SHARE, 'sequences': _count(1), 'max_new': _count(0),
   },
   'opsd': {'beta': SHARE, 'sequences': _count(1), 'max_new': _count(0)},
+  'grpo': {  # A group of one answer has no advantage.
+    'prompts': _count(1), 'group': _count(2), 'beta': NOT_NEGATIVE,
+    'max_new': _count(0),
+  },
   'icl': {'width': _count(2)},
   'rag': {'width': _count(2), 'rows': _count(1)},
   'klda': {'features': _count(1), 'width': POSITIVE, 'ridge': POSITIVE},

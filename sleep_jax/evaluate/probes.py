@@ -43,15 +43,28 @@ def greedy(model: Any, *, eos: int) -> Callable:
       model, weights, probes.prompts, jax.random.key(0), max_length=P + A,
       max_new=A, eos=eos, temperature=0,
     )  # fmt: skip
-    offset_1A = jnp.arange(A)[None]
-    index_BA = jnp.minimum(
-      rollout.prompt_length_B[:, None] + offset_1A, P + A - 1
-    )
-    generated_BA = jnp.take_along_axis(rollout.tokens_BT, index_BA, 1)
-    padding_BA = offset_1A >= probes.answer_length_B[:, None]
-    return jnp.all((generated_BA == probes.answer_BA) | padding_BA, 1)
+    return equals(rollout, probes.answer_BA, probes.answer_length_B)
 
   return is_correct
+
+
+def equals(
+  rollout: types.Rollout, answer_BA: Array, answer_length_B: Array
+) -> Array:
+  """Returns whether generated tokens begin with those of an answer, bool `[B]`.
+
+  Args:
+    rollout: prompts and what a model wrote after them.
+    answer_BA: int32; with EOS, no other continuation begins with it.
+    answer_length_B: int32, tokens that are compared, EOS included.
+  """
+  offset_1A = jnp.arange(answer_BA.shape[1])[None]
+  index_BA = jnp.minimum(
+    rollout.prompt_length_B[:, None] + offset_1A, rollout.tokens_BT.shape[1] - 1
+  )
+  generated_BA = jnp.take_along_axis(rollout.tokens_BT, index_BA, 1)
+  padding_BA = offset_1A >= answer_length_B[:, None]
+  return jnp.all((generated_BA == answer_BA) | padding_BA, 1)
 
 
 def forced(model: Any, *, nats: bool = False) -> Callable:

@@ -17,17 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import types
-from sleep_jax.model import sampling
 from sleep_jax.objectives import losses
 from sleep_jax.optim import gradient_accumulation
-from sleep_jax.replay import prompts as prompts_lib
 from sleep_jax.schedule import events
 from sleep_jax.sleep import document_context
-from sleep_jax.strategies import method, strategy
+from sleep_jax.strategies import method, own_answers, strategy
 from sleep_jax.wake import terms
 
 Array = types.Array
-_WRITE = 2**30 + 2**25  # Keeps its keys apart from others.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,35 +67,6 @@ def moving_average(
   return jax.tree.map(
     lambda old, new: old + (1 - decay) * (new - old), average, params
   )
-
-
-def draw(batch: types.Batch, key: Array, *, num: int) -> types.Prompts:
-  """Draws prompts of a batch; their `context` is the text that they begin.
-
-  Args:
-    batch: rows of one text, or packed.
-    key: consumed.
-    num: N, number of prompts.
-
-  Returns:
-    Prompts `[N, P]`, with texts `[N, T]` that have BOS and no EOS.
-  """
-  at_N = prompts_lib.each_once(batch.prompts.length_B > 0, key, num=num)
-  # The k-th prompt of a row is that of its k-th text, see `Source.batch`.
-  row_N, text_N = jnp.divmod(
-    at_N, batch.prompts.length_B.shape[0] // batch.tokens_BT.shape[0]
-  )
-  inside_NT = batch.segments_BT[row_N] == 1 + text_N[:, None]
-  width = inside_NT.shape[1]
-  place_NT = jnp.argmax(inside_NT, 1)[:, None] + jnp.arange(width)[None]
-  context = types.Texts(
-    tokens_BT=jnp.take_along_axis(
-      batch.tokens_BT[row_N], jnp.minimum(place_NT, width - 1), 1
-    ),
-    length_B=jnp.maximum(jnp.sum(inside_NT, 1) - 1, 1),
-  )
-  drawn = jax.tree.map(lambda x: x[at_N], batch.prompts)
-  return drawn.replace(context=context)
 
 
 def divergence(
@@ -172,13 +140,9 @@ def make_method(
     )
     state = state.replace(strategy={'teacher': average})
     teacher = state.weights.with_params(average)
-    key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _WRITE)
-    choose_key, write_key = jax.random.split(key)
-    drawn = draw(batch, choose_key, num=settings.sequences)
-    answers = sampling.sample(
-      parts.model, state.weights, drawn, write_key, max_length=context,
-      max_new=size, eos=parts.eos,
-    ).replace(context=drawn.context)  # fmt: skip
+    answers = own_answers.write(
+      parts, state, batch, prompts=settings.sequences, max_new=size
+    )
     mask_BG = losses.generated_mask(answers, size)
     count = jnp.maximum(jnp.sum(mask_BG), 1)
 

@@ -20,7 +20,7 @@ from tests import tiny_study
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
   'anchor_kl', 'projected', 'merge', 'olora', 'sparse', 'icl', 'rag', 'sdft',
-  'opsd', 'refresh', 'rollback',
+  'opsd', 'grpo', 'refresh', 'rollback',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -90,9 +90,11 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   answer = ('sdft', 'opsd')
   assert all(rows[name]['tokens_generated'] > 0 for name in answer)
   assert all(read[name] > 2 * rows[name]['tokens_generated'] for name in answer)
+  # It reads its answers once, with their prompts.
+  assert read['grpo'] > rows['grpo']['tokens_generated'] > 0
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
   assert all(
-    steps[name] == awake for name in (*more, *answer, 'merge', 'olora')
+    steps[name] == awake for name in (*more, *answer, 'grpo', 'merge', 'olora')
   )
   # Two steps after each day.
   assert steps['refresh'] == awake + 2 * 2 and steps['rollback'] == awake
@@ -102,7 +104,7 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}
   assert grows == ['sleep']
-  assert set(generates) == {'sleep', 'anchor_kl', *answer}
+  assert set(generates) == {'sleep', 'anchor_kl', 'grpo', *answer}
   assert stores == {
     'sleep', 'er', *more, *answer, 'merge', 'olora', 'icl', 'rag'
   }  # fmt: skip

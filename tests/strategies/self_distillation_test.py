@@ -194,32 +194,6 @@ def test_only_the_student_gets_a_gradient():
   assert np.asarray(for_student)[3:].all()
 
 
-def test_the_teacher_reads_the_text_of_the_prompt_also_in_a_packed_row():
-  """Two rows: texts of 4 and 3 tokens, and one of 5; three prompts."""
-  none = [0, 0]
-  batch = testing.batch(rows=2).replace(
-    tokens_BT=jnp.asarray([[1, 5, 6, 2, 1, 7, 2, 0], [1, 8, 9, 4, 2, 0, 0, 0]]),
-    segments_BT=jnp.asarray(
-      [[1, 1, 1, 1, 2, 2, 2, -1], [1, 1, 1, 1, 1, -1, -1, -1]]
-    ),
-    prompts=types.Prompts(
-      tokens_BP=jnp.asarray([[1, 5], [1, 7], [1, 8], none]),
-      length_B=jnp.asarray([2, 2, 2, 0]),
-      subject_B2=jnp.asarray([none] * 4),
-    ),
-  )
-  drawn = self_distillation.draw(batch, jax.random.key(0), num=6)
-  texts = [
-    (*np.asarray(prompt), *np.asarray(text)[: int(length)])
-    for prompt, text, length in zip(
-      drawn.tokens_BP, drawn.context.tokens_BT, drawn.context.length_B,
-      strict=True,
-    )
-  ]  # fmt: skip
-  expected = [(1, 5, 1, 5, 6), (1, 7, 1, 7), (1, 8, 1, 8, 9, 4)]
-  assert sorted(texts[:3]) == sorted(texts[3:]) == expected
-
-
 def test_an_answer_has_as_many_tokens_as_fit_or_as_its_setting():
   made = lambda n: methods.Made(sdft.make(2), sequences=3, max_new=n)
   rows = lambda n: jax.eval_shape(
@@ -236,5 +210,5 @@ def test_micro_batches_that_do_not_divide_the_answers_are_refused():
   c.wake.micro_batches = 3
   with pytest.raises(errors.ConfigError, match='64 rows of opsd.sequences'):
     opsd.make(2).build(
-      self_distillation.method.Parts(c, testing.tiny(), None, (), 1, 2)
+      self_distillation.method.Parts(c, testing.tiny(), None, (), 1, 2, {})
     )

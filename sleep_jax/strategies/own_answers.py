@@ -1,0 +1,79 @@
+"""Answers that a model samples to prompts of a batch, in a wake step."""
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import state as state_lib
+from sleep_jax import types
+from sleep_jax.model import sampling
+from sleep_jax.replay import prompts as prompts_lib
+from sleep_jax.strategies import method
+
+Array = types.Array
+_WRITE = 2**30 + 2**25  # Keeps its keys apart from others.
+
+
+def draw(batch: types.Batch, key: Array, *, num: int) -> types.Prompts:
+  """Draws prompts of a batch; their `context` is the text that they begin.
+
+  Args:
+    batch: rows of one text, or packed.
+    key: consumed.
+    num: N, number of prompts.
+
+  Returns:
+    Prompts `[N, P]`, with texts `[N, T]` that have BOS and no EOS.
+  """
+  at_N = prompts_lib.each_once(batch.prompts.length_B > 0, key, num=num)
+  # The k-th prompt of a row is that of its k-th text, see `Source.batch`.
+  row_N, text_N = jnp.divmod(
+    at_N, batch.prompts.length_B.shape[0] // batch.tokens_BT.shape[0]
+  )
+  inside_NT = batch.segments_BT[row_N] == 1 + text_N[:, None]
+  width = inside_NT.shape[1]
+  place_NT = jnp.argmax(inside_NT, 1)[:, None] + jnp.arange(width)[None]
+  context = types.Texts(
+    tokens_BT=jnp.take_along_axis(
+      batch.tokens_BT[row_N], jnp.minimum(place_NT, width - 1), 1
+    ),
+    length_B=jnp.maximum(jnp.sum(inside_NT, 1) - 1, 1),
+  )
+  drawn = jax.tree.map(lambda x: x[at_N], batch.prompts)
+  return drawn.replace(context=context)
+
+
+def write(
+  parts: method.Parts,
+  state: state_lib.State,
+  batch: types.Batch,
+  *,
+  prompts: int,
+  max_new: int,
+  each: int = 1,
+) -> types.Rollout:
+  """Samples answers of the model at temperature 1. No gradient passes through.
+
+  The keys depend on the step, so that a step that is repeated writes the same.
+
+  Args:
+    parts: of the strategy.
+    state: with the weights that write.
+    batch: see `draw`.
+    prompts: N, number of prompts that are drawn.
+    max_new: most tokens of an answer; with its prompt it has at most
+      `data.context`.
+    each: G, answers to each prompt.
+
+  Returns:
+    Answers `[N G, T]`, those to one prompt side by side, with the texts that
+    the prompts begin as their `context`.
+  """
+  key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _WRITE)
+  choose_key, write_key = jax.random.split(key)
+  drawn = draw(batch, choose_key, num=prompts)
+  drawn = jax.tree.map(lambda x: jnp.repeat(x, each, 0), drawn)
+  answers = sampling.sample(
+    parts.model, state.weights, drawn, write_key,
+    max_length=parts.config.data.context, max_new=max_new, eos=parts.eos,
+  )  # fmt: skip
+  return answers.replace(context=drawn.context)
