@@ -26,7 +26,9 @@ def get_config():
   c.data.loss_on = 'response'
   c.data.overlap = 16  # Tokens shared by the windows of a longer document.
   # About documents, the model writes questions and answers, as further rows.
-  c.questions.update(on=True, forms=('plain',), per_sentence=3)
+  c.questions.update(
+    on=True, forms=('plain',), per_sentence=3, about_subjects=2
+  )
   c.model.update(arrangement='independent', router='always')
   # `looped` and `remat` halve the memory, and compile in seconds.
   c.model.update(gated_experts=True, unroll=1, looped=True, remat='dots')

@@ -259,7 +259,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   'questions': {
     'on': FLAG, 'per_sentence': _count(1), 'attempts': _count(1),
-    'temperature': NOT_NEGATIVE, 'forms[*]': TEXT,
+    'temperature': NOT_NEGATIVE, 'forms[*]': TEXT, 'about_subjects': _count(0),
   },
   'evaluate': {'chunk': _count(1), 'held_out_batches': _count(0)},
   'checkpoint': {

@@ -56,6 +56,8 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
     found = workdir.without(found, ('ability',))
   if not found.get('questions', {}).get('on'):
     found = workdir.without(found, ('questions',))
+  elif not found['questions'].get('about_subjects'):
+    found = workdir.without(found, ('questions.about_subjects',))
   return found
 
 

@@ -42,6 +42,7 @@ def write(
   loaded: open_model.LoadedModel,
   rows: Iterable[Row],
   settings: question_prompts.Settings,
+  config: ml_collections.ConfigDict,
 ) -> list[dict[str, Any]]:
   """Returns questions about documents with their answers, as rows of a day.
 
@@ -50,6 +51,7 @@ def write(
     rows: of the day; those with a text alone are documents.
     settings: how many questions, and in which forms they will be asked. The
       form 'chat' needs a chat template.
+    config: of the run; says how long a row may be.
   """
   texts = [text for row in rows if (text := _document(row))]
   if loaded.base_model is None or not texts:
@@ -60,18 +62,28 @@ def write(
   prompts = question_prompts.QuestionPrompts(
     tokenizer, template, settings.forms
   )
+  passages = question_text.passages(texts)
   questions = question_writing.Writer(
-    question_text.passages(texts), prompts, settings,
-    question_calls.Calls(make_sampler(loaded)),
+    passages, prompts, settings, question_calls.Calls(make_sampler(loaded)),
   )  # fmt: skip
   questions.write()
   forms = [
     form for form in settings.forms
     if form != question_prompts.CHAT or template is not None
   ]  # fmt: skip
-  return [
-    _row(question, form) for question in questions.chosen() for form in forms
+  chosen = [(question.text, question.answer) for question in questions.chosen()]
+  about = [
+    (request.format(passage.subject), passage.sentence)
+    for passage in passages
+    if passage.subject not in ('', question_text.USER)
+    for request in question_text.ABOUT[: settings.about_subjects]
   ]
+  form = question_prompts.PLAIN if template is None else question_prompts.CHAT
+  length = functools.partial(_length, tokenizer=tokenizer, template=template)
+  return [_row(*pair, form) for pair in chosen for form in forms] + [
+    row for row in (_row(*pair, form) for pair in about)
+    if length(row) <= config.data.context
+  ]  # fmt: skip
 
 
 def make_sampler(loaded: open_model.LoadedModel) -> question_calls.Write:
@@ -98,15 +110,25 @@ def _document(row: Row) -> str:
   return row['text'] if set(row) == {'text'} else ''
 
 
-def _row(question: question_writing.Question, form: str) -> dict[str, Any]:
+def _row(question: str, answer: str, form: str) -> dict[str, Any]:
   if form == question_prompts.PLAIN:
     return {
-      'prompt': f'Question: {question.text}\nAnswer:',
-      'response': f' {question.answer}',
+      'prompt': f'Question: {question}\nAnswer:',
+      'response': f' {answer}',
     }
   return {
     'messages': [
-      {'role': 'user', 'content': question.text},
-      {'role': 'assistant', 'content': question.answer},
+      {'role': 'user', 'content': question},
+      {'role': 'assistant', 'content': answer},
     ]
   }
+
+
+def _length(row, *, tokenizer, template) -> int:
+  """Returns the number of tokens of a row, with those at its ends."""
+  if 'messages' in row:
+    return (
+      len(template.encode(row['messages'], add_generation_prompt=False)) + 1
+    )
+  text = row['prompt'] + row['response']
+  return len(tokenizer.encode(text)) + 2

@@ -240,9 +240,9 @@ class Session:
     settings = day_questions.settings(self._config)
     if settings is None:
       return []
-    written = day_questions.write(self.loaded, rows, settings)
+    written = day_questions.write(self.loaded, rows, settings, self._config)
     if written:
-      self._progress.say(f'the model wrote {len(written)} questions')
+      self._progress.say(f'{len(written)} questions were added to the day')
     return written
 
   def run(self, *, awake_only: bool = False) -> list[dict[str, Any]]:

@@ -35,6 +35,9 @@ class Settings:
       tokens.
     forms: how the questions will be asked: 'chat' (a message in the model's
       chat template, if it has one) and 'plain' ('Question: ... Answer:').
+    about_subjects: requests about the subject of each sentence, as 'Tell me
+      about Ada.', that the sentence itself answers; at most 2. They are in the
+      chat template, if the model has one.
   """
 
   on: bool = False
@@ -42,6 +45,7 @@ class Settings:
   attempts: int = 2
   temperature: float = 0.7
   forms: tuple[str, ...] = FORMS
+  about_subjects: int = 0
 
 
 def make_settings(**fields: Any) -> Settings:
@@ -51,12 +55,17 @@ def make_settings(**fields: Any) -> Settings:
     **fields: of `Settings`.
 
   Raises:
-    ConfigError: there is no such form, or none.
+    ConfigError: there is no such form, or none, or too many requests.
   """
   made = Settings(**fields | {'forms': tuple(fields.get('forms', FORMS))})
   if not made.forms or set(made.forms) - set(FORMS):
     raise errors.ConfigError(
       f'config.questions.forms is {made.forms}: expected some of {FORMS}.'
+    )
+  if made.about_subjects > len(question_text.ABOUT):
+    raise errors.ConfigError(
+      f'config.questions.about_subjects is {made.about_subjects}: expected at '
+      f'most {len(question_text.ABOUT)}.'
     )
   return made
 

@@ -48,6 +48,8 @@ FIRST_PERSON = (
   'What do I', 'What is my', 'Which', 'How do I', 'Where do I', 'What kind of',
 )  # fmt: skip
 OTHER = ('What', 'When', 'Where', 'Which')
+# Requests about a subject, which its sentences answer.
+ABOUT = ('Tell me about {}.', 'What do you know about {}?')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pytest
 
 import sleep_jax
 from configs import jsonl
+from sleep_jax import errors
 from sleep_jax.runs import day_questions
 from sleep_jax.sleep import question_prompts, question_writing
 from tests import hf_files, tiny_study
@@ -85,6 +86,45 @@ def test_forms_are_chosen(base_model, tmp_path, asked):
   assert ['prompt' in json.loads(line) for line in lines] == [False] * 2 + [
     True
   ] * 2
+
+
+def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
+  base_model, tmp_path, asked
+):
+  texts = [
+    'Ada Ray keeps owls. The mill is old.',
+    'I know that Leo Senn sings.',
+  ]
+  long = f'Bo Lind likes {", ".join(["red plums"] * 6)}.'
+  rows = {}
+  for number in (0, 1, 2):
+    learner = _learner(
+      base_model, tmp_path / str(number), forms=('plain',),
+      about_subjects=number,
+    )  # fmt: skip
+    learner.session.add_day([*texts, long])
+    lines = learner.session.days[0].read_text().splitlines()
+    rows[number] = [json.loads(line) for line in lines]
+  chat = lambda user, reply: {
+    'messages': [
+      {'role': 'user', 'content': user},
+      {'role': 'assistant', 'content': reply},
+    ]
+  }
+  first = [
+    chat('Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
+    chat('Tell me about Leo Senn.', 'I know that Leo Senn sings.'),
+  ]
+  # The row of the long sentence does not fit into the context.
+  assert rows[1] == rows[0] + first
+  assert [row for row in rows[2] if row in first] == first
+  second = chat('What do you know about Ada Ray?', 'Ada Ray keeps owls.')
+  assert second in rows[2] and len(rows[2]) == len(rows[0]) + 4
+
+
+def test_more_requests_than_there_are_wordings_are_refused():
+  with pytest.raises(errors.ConfigError, match='about_subjects is 3: expected'):
+    question_prompts.make_settings(about_subjects=3)
 
 
 @pytest.mark.parametrize('rows', [[_ROW], [{'messages': [
