@@ -20,7 +20,7 @@ from absl import app, flags
 
 import sleep_jax
 from benchmarks import reading_forms
-from benchmarks.real_model import facts, measuring, recall, words
+from benchmarks.real_model import facts, measuring, recall, texts, words
 from sleep_jax import errors
 from sleep_jax.evaluate import (
   ability,
@@ -93,9 +93,9 @@ class Ability:
       },
     }
 
-  def _read(self, texts):
+  def _read(self, kinds):
     model, weights = self._first.model, self._first.weights
-    packed = {name: token_rows.pack(rows) for name, rows in texts.items()}
+    packed = {name: token_rows.pack(rows) for name, rows in kinds.items()}
     return {
       name: (rows, token_rows.states(model, weights, rows))
       for name, rows in packed.items()
@@ -129,6 +129,17 @@ def _held_out_texts(first, form) -> dict[str, list[token_rows.Target]]:
   return kinds
 
 
+def _ask_in_other_wordings(learner, asked, form, answers) -> dict[str, float]:
+  """Returns the recall of facts about people in six wordings, not of rows."""
+  if form == recall.ROWS:
+    return {}
+  told = dict.fromkeys(q.fact for q in asked if q.fact.person != facts.USER)
+  others = [q for fact in told for q in texts.row_questions(fact)]
+  answers = [row for row in answers if row['person'] != facts.USER]
+  answers += recall.ask(learner, others, form)
+  return {'six_wordings': recall.summary(answers)['contained']}
+
+
 def main(argv):
   del argv
   command_line.hush()
@@ -150,7 +161,9 @@ def main(argv):
         cost: dict[str, float] = {}
         with measuring.measure(cost):
           work()
-        answers = recall.ask(learner, recall.questions_of(told, form), form)
+        asked = recall.questions_of(told, form)
+        answers = recall.ask(learner, asked, form)
+        more = _ask_in_other_wordings(learner, asked, form, answers)
         _add({
           'name': _NAME.value, 'form': form, 'seed': _SEED.value,
           'day': day.number, 'moment': moment, **cost,
@@ -158,7 +171,7 @@ def main(argv):
           'new': recall.summary(
             [row for row in answers if row['day'] == day.number]
           )['contained'],
-          'corrections': recall.corrections(answers, told),
+          **more, 'corrections': recall.corrections(answers, told),
           **first.change(learner.loaded), 'revision': provenance.revision(),
           'time': time.strftime('%Y-%m-%d'),
         })  # fmt: skip

@@ -1,5 +1,6 @@
 """Facts as rows, questions, pages and conversations."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -31,6 +32,17 @@ def questions(fact: types.Fact) -> list[types.Question]:
   return [
     types.Question(wording.format(fact.person), number, fact, statement)
     for number, wording in enumerate(attribute.asked)
+  ]
+
+
+def row_questions(fact: types.Fact) -> list[types.Question]:
+  """Returns the questions of `rows`, which pages and conversations have not."""
+  first, *_ = asked = questions(fact)
+  return [
+    dataclasses.replace(first, text=wording.format(fact.person), wording=number)
+    for number, wording in enumerate(
+      _ATTRIBUTES[fact.attribute].learned, len(asked)
+    )
   ]
 
 

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from benchmarks.real_model import facts, words
+from benchmarks.real_model import facts, texts, words
 
 
 def _days(seed=0, split=words.TEST, **settings):
@@ -29,6 +29,14 @@ def test_a_day_asks_each_fact_in_wordings_that_no_row_has():
     assert len(day.facts) == len({fact.person for fact in day.facts}) == 12
     assert len(day.rows) == len(learned) == 4 * 12
     assert len(day.questions) == len(asked) == 2 * 12
+
+
+def test_the_questions_of_rows_are_asked_as_the_rows_are():
+  (day,) = _days(num_days=1)
+  asked = [q for fact in day.facts for q in texts.row_questions(fact)]
+  assert [q.prompt for q in asked] == [row['prompt'] for row in day.rows]
+  assert [f' {q.answer}' for q in asked] == [r['response'] for r in day.rows]
+  assert sorted({q.wording for q in asked}) == [2, 3, 4, 5]
 
 
 def test_rows_answer_with_the_value_of_the_fact():
