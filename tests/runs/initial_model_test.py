@@ -25,8 +25,8 @@ def loaded(tmp_path, monkeypatch):
   hf_files.save(folder, 'qwen3', vocab_size=300, eos_token_id=end)
   found, load = [], hf_start.load_initial_model
 
-  def note(*args):
-    found.append(load(*args))
+  def note(*args, **options):
+    found.append(load(*args, **options))
     return found[-1]
 
   monkeypatch.setattr(hf_start, 'load_initial_model', note)
