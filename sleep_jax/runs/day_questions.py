@@ -78,10 +78,10 @@ def write(
     if passage.subject not in ('', question_text.USER)
     for request in question_text.ABOUT[: settings.about_subjects]
   ]
-  form = question_prompts.PLAIN if template is None else question_prompts.CHAT
+  usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
   length = functools.partial(_length, tokenizer=tokenizer, template=template)
   return [_row(*pair, form) for pair in chosen for form in forms] + [
-    row for row in (_row(*pair, form) for pair in about)
+    row for row in (_row(*pair, usual) for pair in about)
     if length(row) <= config.data.context
   ]  # fmt: skip
 
