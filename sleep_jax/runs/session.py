@@ -154,6 +154,7 @@ class Session:
   def reopen(self) -> None:
     """Forgets the loaded weights: they are read again when they are needed."""
     self.__dict__.pop('loaded', None)
+    host_memory.trim()
 
   def needs_night(self) -> bool:
     """Whether a day has not been consolidated yet, wholly or in part."""
@@ -256,8 +257,7 @@ class Session:
       warnings.filterwarnings('ignore', 'Some donated buffers were not usable')
       self.reopen()  # The run reads its own weights: these would be a copy.
       (record,) = self._study().run(awake_only=awake_only, show_schedule=False)
-    self.reopen()
-    host_memory.trim()  # What the run left would add to that of the next one.
+    self.reopen()  # Also frees what the run left.
     return record['nights']
 
   def forget(
