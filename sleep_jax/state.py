@@ -85,7 +85,8 @@ class Night(struct.PyTreeNode):
       of the level {path: [L, ...]}.
     opt: optimizer state of `fresh`.
     pools: per teacher, its rehearsal sequences so far, [M, T].
-    rollouts: per teacher, sequences of the student on its prompts, [M, T].
+    rollouts: per teacher, sequences of the student on its prompts, [M, T];
+      empty if the student never writes.
     priorities: per teacher, the last measured divergence of the student on
       each of its sequences, [M].
     pair_2: for a merge, the two slots that are merged.

@@ -148,6 +148,8 @@ class Rollout(struct.PyTreeNode):
     context: as in `Prompts`.
     states_BGD: final hidden states of the teacher of the sequence at the
       position before each generated token, or None if not computed yet.
+    own_text_B: int32, place of each text among the own texts of the initial
+      model, where its states are kept; None for other sequences.
   """
 
   tokens_BT: Array
@@ -155,6 +157,7 @@ class Rollout(struct.PyTreeNode):
   length_B: Array
   context: Texts | None = None
   states_BGD: Array | None = None
+  own_text_B: Array | None = None
 
 
 class Probes(struct.PyTreeNode):

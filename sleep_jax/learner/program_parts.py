@@ -19,6 +19,7 @@ from sleep_jax.learner import (
 )
 from sleep_jax.objectives import judges
 from sleep_jax.optim import optimizer
+from sleep_jax.replay import buffer
 from sleep_jax.runtime import sharding
 from sleep_jax.schedule import events
 from sleep_jax.sleep import (
@@ -174,6 +175,8 @@ class ProgramParts:
     Args:
       name: of the array, see `storage.constant_arrays`.
     """
+    if name.startswith(f'replay/{buffer.OWN_TEXTS}/'):
+      return True
     _, is_parameter, path = name.partition('weights/params/')
     if not is_parameter or not self._keeps_core:
       return False

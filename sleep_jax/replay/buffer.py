@@ -95,17 +95,16 @@ def draw_own_texts(
   *,
   num: int,
   max_length: int,
-  max_new: int,
 ) -> types.Rollout:
   """Draws texts of the initial model, each once before one is drawn again.
+
+  Their states stay where they are, see `own_states`.
 
   Args:
     age_group: of `allocate_own_texts`, filled.
     key: consumed.
     num: number of texts.
     max_length: tokens of a text; longer ones are cut.
-    max_new: most tokens of a text that are learned, from the start of its
-      subject on.
   """
   capacity = age_group.length_C.shape[0]
   order_C = jax.random.permutation(key, capacity)
@@ -114,8 +113,22 @@ def draw_own_texts(
     tokens_BT=age_group.tokens_CP[at_B, :max_length],
     prompt_length_B=age_group.subject_C2[at_B, 0],
     length_B=jnp.minimum(age_group.length_C[at_B], max_length),
-    states_BGD=age_group.states_CGD[at_B, :max_new],
+    own_text_B=at_B.astype(jnp.int32),
   )
+
+
+def own_states(
+  age_group: state.AgeGroup, rollout: types.Rollout, *, max_new: int
+) -> Array:
+  """Returns the states of the initial model on its own texts, `[B, G, D]`.
+
+  Args:
+    age_group: of `allocate_own_texts`, filled.
+    rollout: texts of `draw_own_texts`.
+    max_new: most tokens of a text that are learned, from the start of its
+      subject on.
+  """
+  return age_group.states_CGD[rollout.own_text_B, :max_new]
 
 
 def insert(

@@ -52,6 +52,8 @@ class Rehearsal(phase.SleepPhase):
       length_B=jnp.zeros((num,), jnp.int32),
       context=context,
     )
+    if not teacher.writes:
+      return empty.replace(own_text_B=jnp.zeros((num,), jnp.int32))
     read = jax.eval_shape(
       lambda weights, rollout: self.with_teacher_states(
         weights, rollout, own.max_new
@@ -64,8 +66,28 @@ class Rehearsal(phase.SleepPhase):
   def sample_rollouts(
     self, state: State, teacher: settings_lib.Teacher, key: Array
   ) -> types.Rollout:
-    """Samples a teacher on newly drawn prompts: `[draws, T]`, with states."""
+    """Samples a teacher on newly drawn prompts: `[draws, T]`."""
     return self.sample_rehearsals(state, teacher, *jax.random.split(key))[1]
+
+  def with_own_states(
+    self,
+    state: State,
+    teacher: settings_lib.Teacher,
+    rollout: types.Rollout,
+  ) -> types.Rollout:
+    """Returns a teacher's sequences with its states, if they lack them.
+
+    Those of the own texts are read where they are kept: a copy for each part of
+    a state that has such texts would take much memory.
+    """
+    if rollout.own_text_B is None:
+      return rollout
+    states_BGD = buffer.own_states(
+      state.replay[buffer.OWN_TEXTS], rollout,
+      max_new=self.settings.of_teacher(teacher).max_new,
+    )  # fmt: skip
+    dtype = state.weights.params['embed'].dtype  # Of the computation.
+    return rollout.replace(own_text_B=None, states_BGD=states_BGD.astype(dtype))
 
   def sample_rehearsals(
     self,
@@ -83,16 +105,13 @@ class Rehearsal(phase.SleepPhase):
 
     Returns:
       The prompts, or None where there are none for the student, and the
-      sequences with the teacher's states.
+      sequences with the teacher's states, see also `with_own_states`.
     """
     if not teacher.writes:
-      own = self.settings.of_teacher(teacher)
-      drawn = buffer.draw_own_texts(
+      return None, buffer.draw_own_texts(
         state.replay[buffer.OWN_TEXTS], draw_key, num=teacher.draws,
-        max_length=own.max_length, max_new=own.max_new,
+        max_length=self.settings.of_teacher(teacher).max_length,
       )  # fmt: skip
-      dtype = state.weights.params['embed'].dtype  # Of the computation.
-      return None, drawn.replace(states_BGD=drawn.states_BGD.astype(dtype))
     prompts = self._draw_prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
     new = self._sample(weights, prompts, write_key, teacher, keep_states=True)
@@ -111,8 +130,9 @@ class Rehearsal(phase.SleepPhase):
       key: consumed.
 
     Returns:
-      The pools with this round's sequences of each teacher, the student's
-      sequences on the same prompts, and the number of generated tokens.
+      The pools with this round's sequences of each teacher; the student's
+      sequences on the same prompts, if it writes at all; and the number of
+      generated tokens.
     """
     s, night = self.settings, state.night
     pools, rollouts = {}, {}
@@ -134,8 +154,8 @@ class Rehearsal(phase.SleepPhase):
         night.pools[teacher.name],
         new,
       )
-      on_policy = night.rollouts[teacher.name]
       if s.on_policy:
+        on_policy = night.rollouts[teacher.name]
 
         def by_student(prompts=prompts, teacher=teacher, key=student_key):
           without_document = prompts.replace(context=None)
@@ -155,7 +175,7 @@ class Rehearsal(phase.SleepPhase):
           lambda on_policy=on_policy: on_policy,
         )
         written += _num_generated(on_policy)
-      rollouts[teacher.name] = on_policy
+        rollouts[teacher.name] = on_policy
     return pools, rollouts, written
 
   def _draw_prompts(self, state, teacher, key):

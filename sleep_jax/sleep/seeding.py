@@ -60,7 +60,9 @@ class Seeding(rehearsal.Rehearsal):
       pools={
         t.name: allocate(t, s.rounds * t.draws) for t in s.teachers
       },
-      rollouts={t.name: allocate(t, t.draws) for t in s.teachers},
+      rollouts={
+        t.name: allocate(t, t.draws) for t in s.teachers if s.on_policy
+      },
       priorities={t.name: jnp.ones((s.rounds * t.draws,)) for t in s.teachers},
       length=night_length.begin(s),
       **parts,
@@ -107,6 +109,10 @@ class Seeding(rehearsal.Rehearsal):
         pools, rollouts, priorities, update_key, s, num_rounds=num_rounds,
         on_policy=on_policy,
       )  # fmt: skip
+      rows = {
+        t.name: self.with_own_states(frozen, t, rows[t.name])
+        for t in s.teachers
+      }
       sizes = {
         t.name: _num_generated(rows[t.name], s.of_teacher(t).max_new)
         for t in s.teachers
@@ -215,10 +221,10 @@ class Seeding(rehearsal.Rehearsal):
     """
     teachers = self.settings.teachers
     rows = {
-      t.name: self._newest_rollouts(
+      t.name: self.with_own_states(state, t, self._newest_rollouts(
         state.replace(night=night), pools, t, min(t.sequences, t.draws),
         states=True,
-      )
+      ))
       for t in teachers
     }  # fmt: skip
     sizes = {

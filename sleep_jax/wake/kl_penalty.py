@@ -36,6 +36,7 @@ class Night(Protocol):
   day_group: str
   empty_rollouts: Callable
   sample_rollouts: Callable
+  with_own_states: Callable
   teacher: Callable
   states: Callable
   divergence: Callable
@@ -87,6 +88,7 @@ class AnchorPenalty:
       choose_key, (teacher.sequences,), 0, teacher.draws
     )
     rows = jax.tree.map(lambda x: x[at_B], rollouts)
+    rows = self.night.with_own_states(state, teacher, rows)
     anchor = self.night.teacher(state, teacher.teacher)
     mask_BG = losses.generated_mask(rows, rows.states_BGD.shape[1])
     if teacher.skip_repeated:

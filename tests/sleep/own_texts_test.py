@@ -7,6 +7,7 @@ import pytest
 
 from sleep_jax import errors
 from sleep_jax import state as state_lib
+from sleep_jax.objectives import losses
 from sleep_jax.replay import buffer
 from sleep_jax.runs import rehearsal_texts
 from sleep_jax.runtime import sharding
@@ -83,12 +84,32 @@ def test_what_was_learned_diverges_and_a_night_lowers_that():
 def test_texts_are_cut_to_the_lengths_of_their_teacher():
   model = nights.tiny(arrangement='independent')
   state = _initial_state(model)
-  rows = buffer.draw_own_texts(
-    state.replay[buffer.OWN_TEXTS], jax.random.key(2), num=8, max_length=5,
-    max_new=3,
-  )  # fmt: skip
-  assert rows.tokens_BT.shape == (8, 5) and rows.states_BGD.shape[:2] == (8, 3)
+  group = state.replay[buffer.OWN_TEXTS]
+  rows = buffer.draw_own_texts(group, jax.random.key(2), num=8, max_length=5)
+  states_BGD = buffer.own_states(group, rows, max_new=3)
+  assert rows.tokens_BT.shape == (8, 5) and states_BGD.shape[:2] == (8, 3)
   assert sorted(np.asarray(rows.length_B).tolist()) == [2, 2, 3, 3, 5, 5, 5, 5]
+
+
+def test_a_night_and_the_penalty_do_not_copy_the_states_of_own_texts():
+  """They are most of the memory of a rehearsal, and are there already."""
+  model = nights.tiny(arrangement='independent')
+  night, state = _night(model), _initial_state(model)
+  pool = night.fall_asleep(state).night.pools['first_own_texts']
+  assert pool.states_BGD is None
+  teacher = settings.Teacher(**FIRST)
+  rows = night.sample_rollouts(state, teacher, jax.random.key(3))
+  assert rows.states_BGD is None
+  with_states = night.with_own_states(state, teacher, rows)
+  # As the initial model reads them: each is after its own prompt.
+  read = night.with_teacher_states(
+    night.teacher(state, 'first'), rows, teacher.max_new
+  )
+  mask_BG = losses.generated_mask(rows, teacher.max_new)[..., None]
+  np.testing.assert_allclose(
+    jnp.where(mask_BG, with_states.states_BGD, 0),
+    jnp.where(mask_BG, read.states_BGD, 0), atol=1e-5,
+  )  # fmt: skip
 
 
 def test_a_merge_keeps_them_and_leaves_out_the_day():
