@@ -121,12 +121,12 @@ def get_config() -> ml_collections.ConfigDict:
   # For strategy 'ewc' (1612.00796, 1805.06370).
   c.ewc = dict(
     weight=0.1,  # Of the penalty; the mean of the normalised Fisher is 1.
-    decay=0.95,  # Of the Fisher of earlier experiences, per experience.
+    decay=0.95,  # Of the Fisher of earlier experiences, and of the penalty.
     batches=32,  # Most batches of an experience that it is measured on.
   )
   # For strategy 'lwf' (1606.09282).
   c.lwf = dict(
-    weight=1.0,  # Of temperature^2 KL(old model || model) in the loss.
+    weight=1.0,  # Of KL(old model || model) in the loss.
     temperature=2.0,  # Divides the logits of both models.
   )
   # For strategy 'anchor_kl' (2605.26097).
@@ -163,7 +163,7 @@ def get_config() -> ml_collections.ConfigDict:
   # For strategies 'sdft' (2601.19897) and 'opsd' (2601.18734).
   c.sdft = dict(
     decay=0.99,  # Of the teacher's moving average, per wake step.
-    beta=1.0,  # Divergence: 1 is KL(student || teacher).
+    beta=0.0,  # Divergence: 0 is KL(teacher || student), 1 the reverse.
     sequences=64,  # Answers written per wake step.
     max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
   )

@@ -5,7 +5,8 @@ live in the weights. A gain on a compositional stream, whose later tasks reuse
 earlier pieces, is read beside the gain on a matched naive stream, from which
 the reuse was removed.
 
-Reference: 2606.02461 (AgentCL).
+Reference: 2606.02461 (AgentCL), of which summaries were read: the formulas are
+our reading.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,8 @@ first order that loss stays equal. The memory is that of `er`: a reservoir over
 all rows read since the start of pretraining. A step draws as many stored rows
 as it has new ones; they are counted as tokens read.
 
-References: 1812.00420, section 4, equation 11.
+References: 1812.00420, section 4, equation 11. A reservoir of rows is our
+choice.
 """
 
 import jax

@@ -4,8 +4,9 @@ Before the first experience the initial model writes texts from BOS alone. Each
 wake step adds the divergence of the model from the initial one on some of these
 texts. Nothing of pretraining is read.
 
-References: 2605.26097. The KL penalty of `sleep` (`wake.kl_penalty`) holds one
-level to its anchor, and reads stored prompts; here all weights are trained.
+References: 2605.26097; there new texts are written all the time, and they do
+not end at EOS. The KL penalty of `sleep` (`wake.kl_penalty`) holds one level to
+its anchor, and reads stored prompts; here all weights are trained.
 """
 
 import dataclasses

@@ -5,8 +5,9 @@ likelihood of its rows depends on each parameter. While later experiences are
 learned, a quadratic penalty keeps parameters that matter close to their values.
 Pretraining counts as the first experience, if its rows are there.
 
-References: 1612.00796, equation 3; 1805.06370, section 3.2 (one running Fisher,
-F* <- decay F* + F, each F normalised). Here the mean of F is 1.
+References: 1612.00796, equation 3; 1805.06370, section 4, equations 8 and 9
+(one running Fisher, F* <- decay F* + F, and decay F* in the loss; each F is
+normalised, here to the mean 1). The Fisher is the empirical one, of the rows.
 """
 
 import dataclasses
@@ -33,7 +34,8 @@ class Settings:
 
   Attributes:
     weight: of the penalty in the loss.
-    decay: factor on the Fisher of earlier experiences, once per experience.
+    decay: factor on the Fisher of earlier experiences, once per experience;
+      the penalty has it too.
     batches: most batches of an experience that the Fisher is measured on.
   """
 
@@ -154,9 +156,9 @@ def _build(parts: method.Parts) -> method.Method:
 
   def loss_fn(state, batch):
     del batch
-    term = lambda weights, _: penalty(
-      trained(weights), state.strategy, settings.weight
-    )
+    # In an experience the Fisher of the earlier ones has decayed once more.
+    weight = settings.weight * settings.decay
+    term = lambda weights, _: penalty(trained(weights), state.strategy, weight)
     return state, [terms.Term(term)], method.counts()
 
   def finish(state, *, moment):

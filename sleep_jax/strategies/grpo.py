@@ -6,8 +6,8 @@ other 0. A reward is compared with those of its group, so no value function is
 trained. The likelihood of the rows is no term of the loss, and the model does
 not grow.
 
-References: 2402.03300, outcome rewards; the KL estimate is k3 of Schulman,
-"Approximating KL Divergence" (2020).
+References: 2402.03300, section 4.1.2 (outcome rewards), equations 3 and 4; the
+KL estimate is k3 of Schulman, "Approximating KL Divergence" (2020).
 """
 
 import dataclasses

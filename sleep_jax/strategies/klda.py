@@ -4,7 +4,7 @@ Nothing of the model is learned. Each class has the mean of its prompts' random
 features, all classes share a covariance, and a question gets the likeliest
 class. It applies only to data sets whose answers are classes.
 
-References: 2412.15571.
+References: 2412.15571; there the mean of several such classifiers decides.
 """
 
 import dataclasses

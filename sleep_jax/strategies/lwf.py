@@ -4,7 +4,8 @@ The loss of the new rows is joined by the divergence from the model as it was at
 the start of the experience, on the same rows. The old model's forward pass over
 the rows is counted as tokens read.
 
-References: 1606.09282, sections 3 and 3.1 (temperature 2, weight 1).
+References: 1606.09282 (temperature 2, weight 1). There each task has outputs of
+its own, and the loss is the cross-entropy, which has the same gradient.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ class Settings:
   """Settings of the divergence.
 
   Attributes:
-    weight: of `temperature^2 KL(old || new)` in the loss.
+    weight: of KL(old || new) in the loss.
     temperature: divides the logits of both models.
   """
 
@@ -56,7 +57,7 @@ def _build(parts: method.Parts) -> method.Method:
         batch.loss_BT, temperature=settings.temperature,
         num=parts.config.wake.micro_batches,
       )  # fmt: skip
-      return settings.weight * settings.temperature**2 * value
+      return settings.weight * value
 
     read = jnp.sum(batch.segments_BT >= 0)
     return state, [terms.Term(term)], method.counts(read)

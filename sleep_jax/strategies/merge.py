@@ -6,7 +6,8 @@ The mean is a running one, weighted by the number of adapters in it, so no
 adapter is kept. It is a mean of products, and not of factors: those of adapters
 that started from different random factors do not correspond.
 
-References: 2510.13537 (count-weighted running mean; here with one slot).
+References: 2510.13537 (count-weighted running mean, there of the factors, in
+the most similar of several slots; here there is one).
 """
 
 import functools

@@ -6,7 +6,8 @@ directions orthogonal to those that the earlier ones read. A finished adapter is
 added to its matrix, which computes the same function; of its factors only the
 one that reads is kept, for the term.
 
-References: 2310.14152, equations 6 to 8 (weight 0.5).
+References: 2310.14152 (weight 0.5). As in the code of its authors, the term is
+a sum of absolute values; in the paper it is one of squares.
 """
 
 import dataclasses

@@ -4,8 +4,8 @@ The teacher reads the reference solution, which is the text of a row, and is the
 model as it was at the start of the experience. The divergence is that of Jensen
 and Shannon by default.
 
-References: 2601.18734, version 1 (later versions: KL(teacher || student), and
-its value at a token is bounded).
+References: 2601.18734, version 1. The later code of its authors has
+KL(teacher || student), and bounds its value at a token.
 """
 
 from sleep_jax.strategies import method, self_distillation, strategy

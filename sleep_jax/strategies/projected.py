@@ -5,8 +5,10 @@ its inputs over the rows of pretraining and of all earlier experiences says
 which directions old inputs use. Updates are projected on the other directions,
 so that the outputs on old inputs nearly stay as they are.
 
-References: AlphaEdit, 2410.02355, section 3.1; gradient projection memory,
-2103.09762 (directions chosen by their share of the energy).
+References: AlphaEdit, 2410.02355, section 3.2, equations 8 and 9 (projection on
+the null space of a covariance, there of general text alone, and applied to the
+closed form of an edit); gradient projection memory, 2103.09762, equation 5
+(directions chosen by their share of the energy, and added after each task).
 """
 
 import dataclasses

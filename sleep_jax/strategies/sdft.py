@@ -1,10 +1,12 @@
 """Self-distillation fine-tuning (SDFT), a baseline.
 
 The teacher reads the demonstration, which is the text of a row, and has the
-moving average of the model's weights. The divergence is the reverse KL by
-default.
+moving average of the model's weights. The divergence is KL(teacher || student)
+by default.
 
-References: 2601.19897.
+References: 2601.19897. It derives the method with KL(student || teacher). The
+notes to the code of its authors say that all of their results were obtained
+with KL(teacher || student), which that code has.
 """
 
 import dataclasses

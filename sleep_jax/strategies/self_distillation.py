@@ -6,8 +6,9 @@ before the prompt. The loss is the divergence of the two on the tokens of the
 answers. The likelihood of the rows is no term of the loss, no gradient passes
 through sampling, and the model does not grow.
 
-References: 2601.19897 (SDFT); 2601.18734 (OPSD). In both, a sentence between
-the text and the prompt asks for an answer; here the prompt follows directly.
+References: 2601.19897 (SDFT); 2601.18734 (OPSD). In both, the teacher reads the
+question, an answer, and a sentence that asks for another one; here the prompt
+follows the text directly.
 """
 
 import dataclasses

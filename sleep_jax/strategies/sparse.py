@@ -5,8 +5,9 @@ rows use them, times how rarely the rows of pretraining and of earlier
 experiences do (tf-idf). Only the weights into and out of the highest ranked
 units are updated. A token uses the units of largest magnitude.
 
-References: 2510.15103, section 3, with units of the MLP in place of the slots
-of a memory layer, and rows in place of background batches.
+References: 2510.15103, with units of the MLP in place of the slots of a memory
+layer, and rows in place of background batches. There the slots are ranked again
+in each step, by the tokens of its batch.
 """
 
 import dataclasses

@@ -80,6 +80,18 @@ def test_of_lwf_it_is_zero_until_the_model_differs_from_the_old_one():
   assert float(made.penalty(later, batch)) == pytest.approx(0, abs=1e-6)
 
 
+def test_of_lwf_it_is_the_weighted_divergence_at_the_temperature():
+  made = methods.Made(lwf.make(2), weight=3.0, temperature=2.0)
+  later, batch = methods.moved(made.state), testing.batch()
+  value = distillation.mean_divergence(
+    made.model, made.state.weights, later.weights,
+    (batch.tokens_BT, batch.segments_BT, batch.positions_BT), batch.loss_BT,
+    temperature=2.0,
+  )  # fmt: skip
+  found = float(made.penalty(later, batch))
+  assert found == pytest.approx(3 * float(value), rel=1e-4)
+
+
 def test_of_anchor_kl_it_is_zero_only_at_the_initial_model():
   made = methods.Made(anchor_kl.make(2), texts=8, sequences=8)
   state, batch = made.finish(made.state, events.INITIAL), testing.batch()

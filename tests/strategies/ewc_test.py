@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sleep_jax import types
 from sleep_jax.objectives import losses
 from sleep_jax.strategies import ewc
 from tests import testing
+from tests.strategies import methods
 
 V = 5
 
@@ -71,6 +73,17 @@ def test_the_gradient_of_the_penalty_is_zero_at_the_optimum_and_grows():
   np.testing.assert_allclose(
     gradient(away), 3.0 * own['fisher']['w'] * 0.5, rtol=1e-6
   )
+
+
+def test_the_penalty_of_a_step_decays_as_the_fisher_of_earlier_experiences():
+  made = methods.Made(ewc.make(2), weight=3.0, decay=0.5)
+  own = made.state.strategy
+  own = own | {'fisher': jax.tree.map(jnp.ones_like, own['fisher'])}
+  later = methods.moved(made.state).replace(strategy=own)
+  trained = {path: later.weights.params[path] for path in own['optimum']}
+  found = float(made.penalty(later, testing.batch()))
+  assert found == pytest.approx(float(ewc.penalty(trained, own, 1.5)), rel=1e-5)
+  assert found > 0
 
 
 def test_earlier_fishers_decay_and_each_new_one_has_the_mean_one():
