@@ -5,7 +5,8 @@ the start of the experience, on the same rows. The old model's forward pass over
 the rows is counted as tokens read.
 
 References: 1606.09282 (temperature 2, weight 1). There each task has outputs of
-its own, and the loss is the cross-entropy, which has the same gradient.
+its own, and the loss is the cross-entropy, which has the same gradient. The
+factor temperature^2 is that of 1503.02531, and keeps the size of the gradient.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ class Settings:
   """Settings of the divergence.
 
   Attributes:
-    weight: of KL(old || new) in the loss.
+    weight: of `temperature^2 KL(old || new)` in the loss.
     temperature: divides the logits of both models.
   """
 
@@ -57,7 +58,7 @@ def _build(parts: method.Parts) -> method.Method:
         batch.loss_BT, temperature=settings.temperature,
         num=parts.config.wake.micro_batches,
       )  # fmt: skip
-      return settings.weight * value
+      return settings.weight * settings.temperature**2 * value
 
     read = jnp.sum(batch.segments_BT >= 0)
     return state, [terms.Term(term)], method.counts(read)

@@ -89,7 +89,7 @@ def test_of_lwf_it_is_the_weighted_divergence_at_the_temperature():
     temperature=2.0,
   )  # fmt: skip
   found = float(made.penalty(later, batch))
-  assert found == pytest.approx(3 * float(value), rel=1e-4)
+  assert found == pytest.approx(3 * 4 * float(value), rel=1e-4)
 
 
 def test_of_anchor_kl_it_is_zero_only_at_the_initial_model():
