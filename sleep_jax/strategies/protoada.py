@@ -1,7 +1,7 @@
 """Groups of adapters by prototypes (ProtoAda), a baseline.
 
-A reconstruction from the abstract of the paper, whose equations were not at
-hand. Each experience has a prototype: the mean feature of its prompts, and the
+A reconstruction from the abstract: the equations of the paper were not at hand.
+Each experience has a prototype: the mean feature of its prompts, and the
 format of its answers. It joins the group with the most similar prototype, or
 founds one. All groups are a part of the model at once.
 
