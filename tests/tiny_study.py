@@ -325,6 +325,8 @@ class TinyStudy:
   ) -> tuple[state_lib.State, dict[str, Any]]:
     """Runs a strategy that is interrupted, and continued, until it ends.
 
+    It is saved where it is interrupted.
+
     Args:
       name, folder: see `run`.
       every: the run is stopped at each so many checks of `stop`.
@@ -332,9 +334,7 @@ class TinyStudy:
     calls = itertools.count(1)
     while True:
       try:
-        return self.run(
-          name, folder, save_seconds=0.0, stop=lambda: not next(calls) % every
-        )
+        return self.run(name, folder, stop=lambda: not next(calls) % every)
       except context.Interrupted:
         continue
 
