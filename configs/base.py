@@ -147,6 +147,21 @@ def get_config() -> ml_collections.ConfigDict:
     weight=0.5,  # Of the overlap with factors of earlier experiences.
     tasks=32,  # Experiences that there is room for.
   )
+  # For strategy 'protoada' (2606.02576, reconstructed from its abstract).
+  c.protoada = dict(
+    c.lora.to_dict(),
+    threshold=0.95,  # Cosine above which an experience joins a group.
+    batches=32,  # Most batches of an experience that its prototype is of.
+    tasks=32,  # Experiences that there is room for.
+  )
+  # For strategy 'cartridge' (2506.06266).
+  c.cartridge = dict(
+    tokens=32,  # Places of the prefix of an experience.
+    tasks=32,  # Experiences that there is room for.
+    sequences=64,  # Answers of the teacher read per wake step.
+    max_new=0,  # Most tokens of an answer; 0: as many as fit into a row.
+    optimizer=dict(learning_rate=1e-2),
+  )
   # For strategy 'sparse' (2510.15103).
   c.sparse = dict(
     units=0.1,  # Share of the hidden units that an experience updates.

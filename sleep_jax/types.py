@@ -29,7 +29,8 @@ class Weights(struct.PyTreeNode):
     fresh: the expert that is being trained, {level: {name: array [L, ...]}}.
       It is not part of the bank, nor of its top-k selection, until it is
       committed.
-    adapter: low-rank adapter of matrices of the blocks, see `model.lora`.
+    adapter: low-rank adapter of matrices of the blocks, see `model.lora`; or
+      keys and values in front of all tokens, see `model.prefix`.
     opened_BNE: 1 where the gate of an active expert is forced to 1 for a row,
       independently of the router.
     blocks: arrays of each layer as a tuple, in place of the stacked arrays,
@@ -281,6 +282,7 @@ class Model(Protocol):
   bank: Callable
   forward: Callable
   expert_inputs: Callable
+  keys_and_values: Callable
   states: Callable
   states_at: Callable
   map_expert_outputs: Callable

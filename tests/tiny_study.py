@@ -23,7 +23,7 @@ from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.datasets import facts
 from sleep_jax.evaluate import evaluator as evaluator_lib
-from sleep_jax.learner import programs
+from sleep_jax.learner import programs as programs_lib
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from sleep_jax.objectives import judges
@@ -103,6 +103,7 @@ def shrink(
   c.refresh.steps = 2
   c.sdft.sequences = c.opsd.sequences = 8
   c.grpo.update(prompts=4, group=2)
+  c.cartridge.update(tokens=4, tasks=4, sequences=8)
   c.evaluate.update(chunk=32, held_out_batches=1)
   c.evaluate_samples = 1
   c.checkpoint.every_seconds = NEVER
@@ -150,7 +151,17 @@ def one_device(monkeypatch):
   monkeypatch.setattr(run_factory.RunFactory, 'programs', shared_programs)
 
 
-_COMPILED: dict[tuple, programs.Programs] = {}
+_COMPILED: dict[tuple, programs_lib.Programs] = {}
+# Of `TinyStudy`: initial models with their evaluators, and programs, by all
+# that they depend on. Test files of one process share them.
+_PRETRAINED: dict[
+  str, tuple[state_lib.InitialModel, evaluator_lib.Evaluator]
+] = {}
+_PROGRAMS: dict[str, programs_lib.Programs] = {}
+_OF_PRETRAINING = (
+  'data', 'tokenizer', 'model', 'levels', 'pretrain', 'replay', 'evaluate',
+  'wake',
+)  # fmt: skip
 
 
 @functools.cache
@@ -208,24 +219,41 @@ class TinyStudy:
     )
     self.initial_model: state_lib.InitialModel | None = None
     self.evaluator: evaluator_lib.Evaluator | None = None
-    self.programs = functools.cache(self._programs)
+    self._mesh = mesh
 
   def make_initial_model(self, folder: pathlib.Path) -> 'TinyStudy':
     """Pretrains the initial model that later runs start from, if needed.
 
     Args:
-      folder: of checkpoints and metrics.
+      folder: of checkpoints and metrics; written by the first of equal studies.
 
     Returns:
       This object.
     """
-    if self.initial_model is None:
+    plain = self.config.to_dict()
+    key = self._key({name: plain[name] for name in _OF_PRETRAINING})
+    if key not in _PRETRAINED:
       state, _ = self.run('pretrain', folder)
-      self.initial_model = state_lib.InitialModel(state.weights, state.replay)
-      self.evaluator = evaluator_lib.Evaluator(
-        self.model, self.stream, state.weights, **self.config.evaluate
+      _PRETRAINED[key] = (
+        state_lib.InitialModel(state.weights, state.replay),
+        evaluator_lib.Evaluator(
+          self.model, self.stream, state.weights, **self.config.evaluate
+        ),
       )
+    self.initial_model, self.evaluator = _PRETRAINED[key]
     return self
+
+  def programs(self, name: str) -> programs_lib.Programs:
+    """Returns the programs of a strategy; equal studies share them."""
+    others = {*registry.names(), 'name', 'strategies', 'seeds'} - {name}
+    plain = self.config.to_dict()
+    key = self._key({k: x for k, x in plain.items() if k not in others}, name)
+    if key not in _PROGRAMS:
+      _PROGRAMS[key] = self._programs(name)
+    return _PROGRAMS[key]
+
+  def _key(self, *parts: Any) -> str:
+    return json.dumps([self._mesh, *parts], sort_keys=True, default=str)
 
   def run(
     self,
@@ -297,6 +325,8 @@ class TinyStudy:
   ) -> tuple[state_lib.State, dict[str, Any]]:
     """Runs a strategy that is interrupted, and continued, until it ends.
 
+    It is saved where it is interrupted.
+
     Args:
       name, folder: see `run`.
       every: the run is stopped at each so many checks of `stop`.
@@ -304,20 +334,18 @@ class TinyStudy:
     calls = itertools.count(1)
     while True:
       try:
-        return self.run(
-          name, folder, save_seconds=0.0, stop=lambda: not next(calls) % every
-        )
+        return self.run(name, folder, stop=lambda: not next(calls) % every)
       except context.Interrupted:
         continue
 
-  def _programs(self, name: str) -> programs.Programs:
+  def _programs(self, name: str) -> programs_lib.Programs:
     strategies = [pretrain.make(self.config.pretrain.steps)]
     for registered in registry.names():
       awake = config_lib.num_awake(self.levels)
       strategies += registry.make(registered, num_levels=awake + 1)
     (strategy,) = [s for s in strategies if s.name == name]
     tokenizer = self.stream.tokenizer
-    return programs.Programs(
+    return programs_lib.Programs(
       self.config,
       self.model,
       strategy,

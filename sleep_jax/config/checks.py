@@ -126,7 +126,9 @@ def _check_dtype(config):
     )
   if found == 'float32':
     return
-  frozen = ('sleep', 'hope', 'lora', 'icl', 'rag', 'klda', 'inca')
+  frozen = (
+    'sleep', 'hope', 'lora', 'cartridge', 'icl', 'rag', 'klda', 'inca',
+  )  # fmt: skip
   training = [s for s in config['strategies'] if s not in frozen]
   nights = (level.get(schema.NIGHT) or {} for level in config['levels'])
   of_levels = [night.get('into') for night in nights]

@@ -213,6 +213,16 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'tasks': _count(1),
   },
   'olora.optimizer': _OPTIMIZER,
+  'protoada': {
+    'rank': _count(1), 'targets[*]': TEXT, 'threshold': Rule(float, -1, 1),
+    'batches': _count(1), 'tasks': _count(1),
+  },
+  'protoada.optimizer': _OPTIMIZER,
+  'cartridge': {
+    'tokens': _count(1), 'tasks': _count(1), 'sequences': _count(1),
+    'max_new': _count(0),
+  },
+  'cartridge.optimizer': _OPTIMIZER,
   'sparse': {'units': SHARE, 'used': SHARE, 'batches': _count(1)},
   'refresh': {'steps': _count(0)},
   'rollback': {'share': SHARE, 'batches': _count(1)},

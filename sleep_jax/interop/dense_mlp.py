@@ -56,8 +56,13 @@ def reasons_not_dense(
   """
   c = model.config
   reasons = []
-  if weights.fresh or weights.adapter:
+  if weights.fresh:
     reasons.append('a night is in progress: finish it first')
+  if weights.adapter:
+    reasons.append(
+      'the model has trained keys and values before all tokens, which its '
+      'files have no place for'
+    )
   active = _active_experts(weights)
   if active:
     most = max(np.asarray(weights.active_NE).sum(-1))

@@ -13,7 +13,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from sleep_jax import types
-from sleep_jax.model import attention_kernels, layers, rope, rope_scaling
+from sleep_jax.model import (
+  attention_kernels,
+  layers,
+  prefix,
+  rope,
+  rope_scaling,
+)
 from sleep_jax.model import config as config_lib
 
 
@@ -126,8 +132,9 @@ class Attention(nn.Module):
     """
     q_BTHK, k_BTHK, v_BTHK, out = self._project(x_BTD, positions, kind)
     y_BTHK = attention_kernels.self_attention(
-      q_BTHK, k_BTHK, v_BTHK, mask, positions.index_BT, kind.local, self.config
-    )
+      q_BTHK, k_BTHK, v_BTHK, mask, positions.index_BT, kind.local, self.config,
+      self._prefix,
+    )  # fmt: skip
     return self._project_out(y_BTHK, out), (k_BTHK, v_BTHK)
 
   def decode(self, x_BTD, mask_BTS, positions, cache, slot, kind):
@@ -150,11 +157,19 @@ class Attention(nn.Module):
       mask_BTS, positions.index_BT, key_positions_BS, kind.local,
       self.config.window,
     )  # fmt: skip
+    seen = k_BGSK, v_BGSK, mask_BTS
+    if self._prefix is not None:
+      seen = attention_kernels.with_prefix(self._prefix, *seen, axis=2)
     y_BTHK = attention_kernels.attend_cached(
-      q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale=self.config.query_scale,
+      q_BTHK, *seen, scale=self.config.query_scale,
       cap=self.config.attention_cap,
     )  # fmt: skip
     return self._project_out(y_BTHK, out), (k_BGSK, v_BGSK)
+
+  @property
+  def _prefix(self) -> Any:
+    """Keys and values before those of all tokens, see `model.prefix`."""
+    return self.get_variable('adapter', prefix.NAME)
 
   def _project_out(self, y_BTHK, out):
     y_BTF = y_BTHK.reshape(*y_BTHK.shape[:2], -1)

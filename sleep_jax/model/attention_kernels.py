@@ -62,6 +62,7 @@ def self_attention(
   positions_BT: Array,
   local: Array | None,
   config: config_lib.Model,
+  prefix: types.Params | None = None,
 ) -> Array:
   """Computes self-attention over whole rows.
 
@@ -70,6 +71,7 @@ def self_attention(
     positions_BT: position of each token within its own sequence.
     local: bool scalar, whether attention is limited to a window. None means
       never.
+    prefix: see `with_prefix`. The kernel is then plain XLA.
 
   Returns:
     Weighted values, `[B, T, H, K]`.
@@ -80,20 +82,26 @@ def self_attention(
   c = config
   settings = dict(scale=config.query_scale, cap=config.attention_cap)
   kind = resolve_kernel(c.attention)
-  if kind == 'splash':
+  if kind == 'splash' and prefix is None:
     return splash_attention.attend(
       q_BTHK, k_BTHK, v_BTHK, mask, local, window=c.window, **settings
     )
-  mask_BTT = local_mask(mask, positions_BT, positions_BT, local, c.window)
+  mask_BTS = causal_mask(mask) if kind == 'splash' else mask
+  mask_BTS = local_mask(mask_BTS, positions_BT, positions_BT, local, c.window)
+  if prefix is not None:
+    k_BTHK, v_BTHK, mask_BTS = with_prefix(
+      prefix, k_BTHK, v_BTHK, mask_BTS, axis=1
+    )
+    kind = 'xla'
   # cuDNN attention supports neither a cap nor f32.
   if kind == 'cudnn' and not c.attention_cap and q_BTHK.dtype != jnp.float32:
     _check_unsharded_positions()
     return jax.nn.dot_product_attention(
-      q_BTHK, k_BTHK, v_BTHK, mask=mask_BTT[:, None],
+      q_BTHK, k_BTHK, v_BTHK, mask=mask_BTS[:, None],
       scale=c.query_scale or None, implementation='cudnn',
     )  # fmt: skip
   return _attend_sharded(
-    functools.partial(attend, **settings), q_BTHK, k_BTHK, v_BTHK, mask_BTT
+    functools.partial(attend, **settings), q_BTHK, k_BTHK, v_BTHK, mask_BTS
   )
 
 
@@ -115,6 +123,34 @@ def _attend_sharded(attend_fn, q_BTHK, k_BTHK, v_BTHK, mask_BTT):
     constrain(v_BTHK, None), mask_BTT,
   )  # fmt: skip
   return constrain(y_BTHK, 'sequence')
+
+
+def with_prefix(
+  prefix: types.Params, k: Array, v: Array, mask_BTS: Array, *, axis: int
+) -> tuple[Array, Array, Array]:
+  """Puts the keys and values of a prefix before those of tokens.
+
+  Every query sees the prefix, in layers with a window too.
+
+  Args:
+    prefix: of one layer, see `prefix.init`.
+    k, v: keys and values, `[B, S, G, K]` or `[B, G, S, K]`.
+    mask_BTS: bool, which keys each query attends to.
+    axis: of S in `k` and `v`.
+  """
+
+  def extend(x, name):
+    parts = prefix[f'past_{name}'], prefix[name]
+    own = jnp.concatenate(parts).astype(x.dtype)
+    own = own.reshape(len(own), x.shape[3 - axis], x.shape[3])
+    own = own if axis == 1 else own.swapaxes(0, 1)
+    own = jnp.broadcast_to(own[None], (len(x), *own.shape))
+    return jnp.concatenate([own, x], axis)
+
+  on_P = prefix['on'] > 0
+  on_BTP = jnp.broadcast_to(on_P, (*mask_BTS.shape[:2], len(on_P)))
+  mask_BTS = jnp.concatenate([on_BTP, mask_BTS], -1)
+  return extend(k, 'key'), extend(v, 'value'), mask_BTS
 
 
 def _check_unsharded_positions():

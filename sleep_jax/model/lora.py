@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import errors, types
-from sleep_jax.model import layers
+from sleep_jax.model import layers, prefix
 
 Array = types.Array
 Adapter = dict[str, dict[str, Array]]  # Path -> 'a' [L, D, R], 'b' [L, R, F].
@@ -81,8 +81,11 @@ def merge(
 
 
 def merged(weights: types.Weights) -> types.Weights:
-  """Returns weights of the same function that carry no adapter."""
-  if weights.adapter is None:
+  """Returns weights of the same function that carry no low-rank adapter.
+
+  A prefix is kept, since no matrix can hold it.
+  """
+  if weights.adapter is None or prefix.PATH in weights.adapter:
     return weights
   return merge(weights.replace(adapter=None), weights.adapter, scale=1.0)
 

@@ -99,9 +99,11 @@ class Transformer:
 
     L is the number of blocks of the level, which must have a bank.
     """
-    return self._hidden(
-      weights, tokens_BT, segments_BT, positions_BT, record_level=level
-    )[2]
+    return self._hidden(weights, tokens_BT, segments_BT, positions_BT, level)[2]
+
+  def keys_and_values(self, weights: types.Weights, *inputs: Array) -> Any:
+    """Returns keys and values, `[L, B, T, G, K]`; inputs as of `forward`."""
+    return self._hidden(weights, *inputs)[1]
 
   def states(
     self,
@@ -183,12 +185,8 @@ class Transformer:
       `read`, by default `next_logits` `[B, V]`, after the last token of each
       prompt, and caches of `cache_size` slots, the first P of the prompts.
     """
-    tokens_BP, segments_BP, positions_BP = types.model_inputs(
-      tokens_BP, length_B
-    )
-    h_BPD, (keys, values), _ = self._hidden(
-      weights, tokens_BP, segments_BP, positions_BP
-    )
+    inputs = types.model_inputs(tokens_BP, length_B)
+    h_BPD, (keys, values), _ = self._hidden(weights, *inputs)
     indices: Sequence[Any] = range(self.config.num_layers)
     if self.config.looped:
       indices = [slice(start, stop) for start, stop, _ in self.config.groups]

@@ -10,6 +10,7 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.evaluate import cost, flops
 from sleep_jax.model import config as config_lib
+from sleep_jax.model import prefix
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
@@ -184,7 +185,8 @@ def sizes(
     * (2 * config.width * x.rank + config.width + 1)
     for number, x in enumerate(config.levels, 1)
   ]
-  kept = (state.replay, state.row_buffer, state.strategy)
+  before = (state.weights.adapter or {}).get(prefix.PATH)
+  kept = (state.replay, state.row_buffer, state.strategy, before)
   return {
     'added_parameters': int(np.dot(active_N, each)),
     'stored_bytes': sum(x.nbytes for x in jax.tree.leaves(kept)),

@@ -45,7 +45,7 @@ def review(
     source = program.strategy.sources(context.stream)(event.experience)
     name = f'experience {event.experience} ({source.name}), its {event.moment}'
   num = 0
-  if source is not None:
+  if source is not None and event.moment in program.method.read_at:
     num = min(program.method.num_batches, source.num_batches)
   label = f'{context.name}: review of {name}'
   with context.tools.progress.phase(label, num + 1) as bar:

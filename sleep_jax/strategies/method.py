@@ -8,7 +8,7 @@ that is interrupted ends as one that is not.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import optax
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
+from sleep_jax.schedule import events
 from sleep_jax.wake import terms
 
 Array = types.Array
@@ -72,6 +73,7 @@ class Method:
       of `events.INITIAL`, `START` and `END`.
     moves_core: whether reviews change parameters that no step trains.
     num_batches: most batches that a review reads.
+    read_at: moments whose reviews read batches.
     most_experiences: longest run that there is room for; None: any.
   """
 
@@ -83,6 +85,7 @@ class Method:
   finish: Callable[..., tuple[State, dict]] = _finish_nothing
   moves_core: bool = False
   num_batches: int = 0
+  read_at: Collection[str] = (events.INITIAL, events.START, events.END)
   most_experiences: int | None = None
 
 

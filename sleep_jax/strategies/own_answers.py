@@ -7,6 +7,7 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import sampling
 from sleep_jax.replay import prompts as prompts_lib
+from sleep_jax.sleep import document_context
 from sleep_jax.strategies import method
 
 Array = types.Array
@@ -50,19 +51,22 @@ def write(
   prompts: int,
   max_new: int,
   each: int = 1,
+  teacher: types.Weights | None = None,
 ) -> types.Rollout:
-  """Samples answers of the model at temperature 1. No gradient passes through.
+  """Samples answers of a model at temperature 1. No gradient passes through.
 
   The keys depend on the step, so that a step that is repeated writes the same.
 
   Args:
     parts: of the strategy.
-    state: with the weights that write.
+    state: with the key and the weights of the run.
     batch: see `draw`.
     prompts: N, number of prompts that are drawn.
     max_new: most tokens of an answer; with its prompt it has at most
       `data.context`.
     each: G, answers to each prompt.
+    teacher: weights that write with the texts before the prompts; None: those
+      of the state write, without the texts.
 
   Returns:
     Answers `[N G, T]`, those to one prompt side by side, with the texts that
@@ -72,8 +76,13 @@ def write(
   choose_key, write_key = jax.random.split(key)
   drawn = draw(batch, choose_key, num=prompts)
   drawn = jax.tree.map(lambda x: jnp.repeat(x, each, 0), drawn)
+  known = drawn.replace(context=None) if teacher is None else drawn
+  read = document_context.prepend_to_prompts(known)
+  width = parts.config.data.context
+  more = read.tokens_BP.shape[1] - drawn.tokens_BP.shape[1]
   answers = sampling.sample(
-    parts.model, state.weights, drawn, write_key,
-    max_length=parts.config.data.context, max_new=max_new, eos=parts.eos,
+    parts.model, teacher or state.weights, read, write_key,
+    max_length=width + more, max_new=max_new, eos=parts.eos,
   )  # fmt: skip
+  answers = document_context.remove_from_rollout(answers, known, width=width)
   return answers.replace(context=drawn.context)

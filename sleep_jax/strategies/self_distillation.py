@@ -109,6 +109,42 @@ def divergence(
   )
 
 
+def mean_divergence(
+  model: types.Model,
+  teacher: types.Weights,
+  answers: types.Rollout,
+  *,
+  beta: float,
+  size: int,
+  num: int,
+) -> tuple[terms.Term, dict[str, Array]]:
+  """Returns the mean of `divergence` over the tokens of answers, and counts.
+
+  Args:
+    model, teacher, answers, beta, size: see `divergence`.
+    num: parts that the answers are read in.
+
+  Returns:
+    A term of the loss; and the numbers of tokens read by both models, and of
+    tokens written.
+  """
+  mask_BG = losses.generated_mask(answers, size)
+  count = jnp.maximum(jnp.sum(mask_BG), 1)
+
+  def term(weights, part):
+    answers, mask_BG = part
+    value_BG = divergence(
+      model, teacher, weights, answers, beta=beta, size=size
+    )
+    return jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count
+
+  told = document_context.prepend_to_rollout(answers)
+  read = jnp.sum(answers.length_B) + jnp.sum(told.length_B)
+  written = jnp.sum(answers.length_B - answers.prompt_length_B)
+  found = terms.Term(term, (answers, mask_BG), num)
+  return found, method.counts(read, written)
+
+
 def make_method(
   parts: method.Parts, name: str, settings: Settings, *, decay: float
 ) -> method.Method:
@@ -144,21 +180,10 @@ def make_method(
     answers = own_answers.write(
       parts, state, batch, prompts=settings.sequences, max_new=size
     )
-    mask_BG = losses.generated_mask(answers, size)
-    count = jnp.maximum(jnp.sum(mask_BG), 1)
-
-    def term(weights, part):
-      answers, mask_BG = part
-      value_BG = divergence(
-        parts.model, teacher, weights, answers, beta=settings.beta, size=size
-      )
-      return jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count
-
-    told = document_context.prepend_to_rollout(answers)
-    read = jnp.sum(answers.length_B) + jnp.sum(told.length_B)
-    written = jnp.sum(answers.length_B - answers.prompt_length_B)
-    found = terms.Term(term, (answers, mask_BG), num)
-    return state, [found], method.counts(read, written)
+    found, counts = mean_divergence(
+      parts.model, teacher, answers, beta=settings.beta, size=size, num=num
+    )
+    return state, [found], counts
 
   def finish(state, *, moment):
     del moment

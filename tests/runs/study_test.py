@@ -20,7 +20,7 @@ from tests import tiny_study
 ALL = (
   'sleep', 'hope', 'sft', 'er', 'joint', 'lora', 'ewc', 'agem', 'lwf',
   'anchor_kl', 'projected', 'merge', 'olora', 'sparse', 'icl', 'rag', 'sdft',
-  'opsd', 'grpo', 'refresh', 'rollback',
+  'opsd', 'grpo', 'refresh', 'rollback', 'cartridge', 'protoada',
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -92,21 +92,27 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   assert all(read[name] > 2 * rows[name]['tokens_generated'] for name in answer)
   # It reads its answers once, with their prompts.
   assert read['grpo'] > rows['grpo']['tokens_generated'] > 0
+  # It writes answers with the row before them, and reads them without.
+  assert read['cartridge'] > 2 * rows['cartridge']['tokens_generated'] > 0
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
   assert all(
     steps[name] == awake for name in (*more, *answer, 'grpo', 'merge', 'olora')
   )
   # Two steps after each day.
   assert steps['refresh'] == awake + 2 * 2 and steps['rollback'] == awake
-  more += 'refresh', 'rollback'
+  assert steps['cartridge'] == steps['protoada'] == awake
+  more += 'refresh', 'rollback', 'protoada'
   assert read['refresh'] > read['sft'] < read['rollback']
+  assert read['protoada'] > read['sft']
   generates = [n for n, row in rows.items() if row['tokens_generated']]
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}
   assert grows == ['sleep']
-  assert set(generates) == {'sleep', 'anchor_kl', 'grpo', *answer}
+  assert set(generates) == {
+    'sleep', 'anchor_kl', 'grpo', 'cartridge', *answer
+  }  # fmt: skip
   assert stores == {
-    'sleep', 'er', *more, *answer, 'merge', 'olora', 'icl', 'rag'
+    'sleep', 'er', *more, *answer, 'merge', 'olora', 'icl', 'rag', 'cartridge',
   }  # fmt: skip
   asks = {n for n, row in rows.items() if row['question_tokens']}
   assert asks == {'icl', 'rag'}

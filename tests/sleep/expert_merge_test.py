@@ -71,7 +71,7 @@ def test_similarity_is_the_cosine_of_expert_outputs():
 
 def test_the_teacher_has_both_experts_and_the_student_neither():
   night, state = _awake()
-  asleep = jax.jit(night.fall_asleep)(state)
+  asleep = _asleep()
   pair = asleep.night.pair_2.tolist()
   teacher, student = night.teacher(asleep, ''), night.student(asleep)
   assert teacher.active_NE[1].tolist() == [1, 1, 1, 0]
@@ -86,8 +86,7 @@ def test_the_teacher_has_both_experts_and_the_student_neither():
 
 def test_a_merge_changes_only_two_slots():
   night, state = _awake()
-  asleep = jax.jit(night.fall_asleep)(state)
-  seeded, first = _seeded(night, asleep)
+  seeded, first = _seeded(night, _asleep())
   woken = jax.jit(night.wake_up)(seeded)
   slot, free = seeded.night.pair_2.tolist()
   assert woken.night is None
@@ -112,8 +111,8 @@ def test_a_merge_changes_only_two_slots():
 
 
 def test_seeding_reduces_the_divergence_of_a_merge():
-  night, state = _awake()
-  seeded, first = _seeded(night, jax.jit(night.fall_asleep)(state))
+  night, _ = _awake()
+  seeded, first = _seeded(night, _asleep())
   for _ in range(40):
     seeded = seeded.replace(night=seeded.night.replace(update=jnp.int32(0)))
     seeded, last = _seeded(night, seeded)
@@ -177,6 +176,12 @@ def _awake():
   weights = testing.activate(state.weights, 2, 0, 1, 2)
   moved = {p: x + 0.3 for p, x in state.anchor['1'].items()}
   return night, state.replace(weights=weights.with_params(moved))
+
+
+@functools.cache
+def _asleep():
+  night, state = _awake()
+  return jax.jit(night.fall_asleep)(state)
 
 
 def _text():

@@ -10,7 +10,10 @@ from tests import testing, tiny_study
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
 # Strategies whose arrays are updated in reviews.
-REVIEWED = ('ewc', 'merge', 'refresh', 'rollback', 'sparse', 'sdft', 'opsd')
+REVIEWED = (
+  'ewc', 'merge', 'refresh', 'rollback', 'sparse', 'sdft', 'opsd', 'cartridge',
+  'protoada',
+)  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +68,8 @@ def test_the_arrays_of_a_strategy_are_placed_like_the_weights(name):
     for path, leaf in own.items()
     if path in places and isinstance(leaf, jax.ShapeDtypeStruct)
   ]
-  expected = {'ewc', 'lwf', 'anchor_kl', 'merge', 'rollback', 'sdft', 'opsd'}
+  expected = {
+    'ewc', 'lwf', 'anchor_kl', 'merge', 'rollback', 'sdft', 'opsd', 'protoada',
+  }  # fmt: skip
   assert bool(copies) == (name in expected)
   assert all(place == places[path] for path, place in copies)
