@@ -21,7 +21,7 @@ def get_config():
   c.name = 'small_languages'
   c.strategies = ('sleep', 'sft')
   c.data.update(
-    dataset='languages', context=48, max_prompt=32, batch_size=32,
+    dataset='languages', context=48, max_prompt=40, batch_size=32,
     loss_on='response',
   )  # fmt: skip
   c.data.settings = dict(
@@ -38,6 +38,6 @@ def get_config():
     old | dict(sequences=32, draws=192, template_share=0.0),
     day | dict(sequences=32, draws=96, template_share=0.0),
   )
-  c.consolidate.update(max_length=48, prompt_width=32, max_new=24)
+  c.consolidate.update(max_length=56, prompt_width=40, max_new=24)
   c.evaluate.chunk = 64
   return c

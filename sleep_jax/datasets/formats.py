@@ -111,8 +111,8 @@ def _things(
 def _pretrain(rng: np.random.Generator, names: np.ndarray):
   """Returns rows, held-out rows, scored probes and probes of the guard.
 
-  Each thing is asked about in every wording and format. Of every twentieth, one
-  row that is no probe is held out.
+  Each thing is asked about in every wording and format. Of every fifth, one row
+  that is no probe is held out.
   """
   rows, held_out, probes = [], [], []
   where = 'formats, pretraining'
@@ -126,7 +126,7 @@ def _pretrain(rng: np.random.Generator, names: np.ndarray):
         for wording in words.WORDINGS
         for form in _FORMATS
       ]
-      if number % 20 == 19:
+      if number % 5 == 4:
         held_out.append(own.pop(int(rng.integers(len(_FORMATS)))))
       rows += own
   probes = [probes[n] for n in rng.permutation(len(probes))]

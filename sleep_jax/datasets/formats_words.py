@@ -62,8 +62,8 @@ DOMAINS = (
     'Compass Tide Raven Beacon Mermaid Coral Whale Gull Horizon',
     ('cargo', 'coal grain timber copper cotton coffee salt wool sugar marble '
      'rubber cement'),
-    ('flag', 'Norway Chile Greece Panama Malta Japan Kenya Cyprus Brazil Latvia '
-     'Canada Ghana'),
+    ('flag', 'Norway Chile Greece Panama Malta Japan Kenya Cyprus Brazil '
+     'Latvia Canada Ghana'),
   ),
   _domain(
     'plants',

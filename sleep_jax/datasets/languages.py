@@ -29,10 +29,9 @@ _USAGE = (
   'The languages dataset reads a folder with one folder for each language, '
   'learned in the order of their names, each with train*.json, test*.json and, '
   'if there is one, wordlist*.json: rows {"original", "translation"}, as in '
-  'MTOB (Tanzer et al. 2023, 2309.16575; lukemelas/mtob on GitHub, whose README '
-  'states the licences; it asks that its texts stay encrypted where they are '
-  'published). Pass --config.data.path=FOLDER, or leave it out for invented '
-  'languages.'
+  'MTOB (Tanzer et al. 2023, 2309.16575: an encrypted archive in '
+  'lukemelas/mtob on GitHub, which states its licences). Pass '
+  '--config.data.path=FOLDER, or leave it out for invented languages.'
 )
 _FIELDS = ('original', 'translation')
 _CANARY = 'big-bench-canary'  # The first row of a file of MTOB.
@@ -83,7 +82,12 @@ def make(
       )
   if path:
     return _read(
-      path, english, num_days, num_probes, seed, is_tuning=stream_seed is not None
+      path,
+      english,
+      num_days,
+      num_probes,
+      seed,
+      is_tuning=stream_seed is not None,
     )
   rng = np.random.default_rng([seed, 0])
   names: set[str] = set()
@@ -140,9 +144,7 @@ def _prompt(language: str, text: str) -> str:
   return f'{language}: {text}\nEnglish:'
 
 
-def _row(
-  language: str, text: str, english: str, where: str
-) -> dataset_lib.Row:
+def _row(language: str, text: str, english: str, where: str) -> dataset_lib.Row:
   prompt = _prompt(language, text)
   return dataset_lib.Row(
     text=f'{prompt} {english}', response_start=len(prompt), where=where
@@ -177,9 +179,7 @@ def _read(
       'one rate in config.tune.learning_rates.'
     )
   if not os.path.isdir(path):
-    raise errors.MissingFileError(
-      f'languages: {path} is no folder. {_USAGE}'
-    )
+    raise errors.MissingFileError(f'languages: {path} is no folder. {_USAGE}')
   found = sorted(
     entry.name
     for entry in os.scandir(path)

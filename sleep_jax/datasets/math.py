@@ -27,13 +27,13 @@ _USAGE = (
   'The math dataset reads a folder with train and test (.jsonl or .jsonl.gz) '
   'of GSM8K (Cobbe et al. 2021, 2110.14168, MIT, openai/grade-school-math on '
   'GitHub): rows {"question", "answer"}, the answer ending in "#### 72", or '
-  'with the number in a field "final". Pass --config.data.path=FOLDER, or leave '
-  'it out for word problems that are generated.'
+  'with the number in a field "final". Pass --config.data.path=FOLDER, or '
+  'leave it out for word problems that are generated.'
 )
 _TEST_USAGE = (
-  'data.settings.test names rows {"problem", "answer"}, as sets of AIME problems '
-  'have them; answers may be numbers. The problems are those of the '
-  'Mathematical Association of America, and copies differ in their licence.'
+  'data.settings.test names rows {"problem", "answer"}, as copies of AIME have '
+  'them; answers may be numbers. The problems are those of the Mathematical '
+  'Association of America, and copies differ in their licence.'
 )
 _Problem = tuple[str, str, str, str]  # Problem, solution, answer, 'file:line'.
 _NUM_GUARD = 50
@@ -143,7 +143,9 @@ def _prompt(problem: str) -> str:
 
 
 def _response(solution: str, answer: str) -> str:
-  return f' {solution} \\boxed{{{answer}}}' if solution else f' \\boxed{{{answer}}}'
+  return (
+    f' {solution} \\boxed{{{answer}}}' if solution else f' \\boxed{{{answer}}}'
+  )
 
 
 def _row(
@@ -229,7 +231,8 @@ def _pretrain_rows(
     once = _row(story, solution, answer, 'math, readings')
     rows.append(
       dataset_lib.Row(
-        text=f'{once.text} {once.text}', answer_start=once.response_start,
+        text=f'{once.text} {once.text}',
+        answer_start=once.response_start,
         target_start=len(once.text) + 1 + once.response_start,
         where='math, readings',
       )  # fmt: skip
@@ -263,8 +266,8 @@ def _read_days(
     if len(found) < num_days * each:
       raise errors.DataError(
         f'math: {num_days} days with {name} {each} need {num_days * each} '
-        f'problems, but there are {len(found)}: lower data.settings.num_days or '
-        f'.{name}.'
+        f'problems, but there are {len(found)}: lower data.settings.num_days '
+        f'or .{name}.'
       )
   rng = np.random.default_rng([seed, 2, 0 if stream_seed is None else 1])
   learned = [learned[n] for n in rng.permutation(len(learned))]

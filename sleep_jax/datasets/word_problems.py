@@ -54,8 +54,8 @@ KNOWN = (
 )
 NEW = (
   Kind(
-    '{name} has {x} {thing}, finds {y} and then {z} more. How many {thing} does '
-    '{name} have now?',
+    '{name} has {x} {thing}, finds {y} and then {z} more. How many {thing} '
+    'does {name} have now?',
     lambda x, y, z: [(x, '+', y), (x + y, '+', z)],
   ),
   Kind(

@@ -153,9 +153,7 @@ class TextScorer:
     self._settings = dataset.text_score
     score = self._settings
     is_scored = score is not None and score.is_available
-    self.names = [
-      name for name in sets if is_scored and len(sets[name].gold_B)
-    ]
+    self.names = [name for name in sets if is_scored and len(sets[name].gold_B)]
 
   def with_sets(self, sets: Mapping[str, types.Probes]) -> 'TextScorer':
     """Returns a scorer of other prompts of the same probes."""
