@@ -6,6 +6,7 @@ object and both tenses, and a word of its own for each English word.
 """
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 
@@ -120,7 +121,7 @@ class Language:
 
 
 def draw_language(
-  rng: np.random.Generator, used_names: set[str] = frozenset()
+  rng: np.random.Generator, used_names: Collection[str] = ()
 ) -> Language:
   """Draws a language: sounds, name, lexicon, order and affixes.
 

@@ -93,12 +93,14 @@ def make(
       f'math: num_pretrain is {num_pretrain}, but at most {_MOST_PRETRAIN} '
       'different problems are generated: lower it.'
     )
+  pretrain: list[dataset_lib.Row] = []
+  held_out: list[dataset_lib.Row] = []
+  prior: dict[str, list[dataset_lib.Probe]] = {}
+  guard: list[dataset_lib.Probe] = []
   if path:
     days = _read_days(
       path, test, num_days, problems_per_day, num_probes, seed, stream_seed
     )
-    prior: dict[str, list[dataset_lib.Probe]] = {}
-    pretrain, held_out, guard = [], [], []
   else:
     if test:
       raise errors.DataError(
