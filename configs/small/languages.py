@@ -31,13 +31,17 @@ def get_config():
   c.tokenizer.vocab_size = 768
   own, bank = c.levels
   c.levels = (own, bank | dict(slots=2, rank=128))
-  c.wake.steps = 300
+  c.pretrain.steps = 1200
+  c.pretrain.optimizer.decay_steps = 1200
+  c.wake.steps = 200
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
     old | dict(sequences=32, draws=192, template_share=0.0),
     day | dict(sequences=32, draws=96, template_share=0.0),
   )
-  c.consolidate.update(max_length=56, prompt_width=40, max_new=24)
+  c.consolidate.update(
+    num_updates=240, max_length=56, prompt_width=40, max_new=24
+  )
   c.evaluate.chunk = 64
   return c

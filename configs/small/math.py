@@ -26,7 +26,7 @@ def get_config():
   c.name = 'small_math'
   c.strategies = ('sleep', 'opsd', 'sft')
   c.data.update(
-    dataset='math', context=96, max_prompt=40, batch_size=32,
+    dataset='math', context=88, max_prompt=28, batch_size=24,
     loss_on='response',
   )  # fmt: skip
   c.data.settings = dict(
@@ -44,8 +44,11 @@ def get_config():
     ),
     own | dict(slots=0, rank=0),
   )  # fmt: skip
-  c.wake.steps = 7  # Batches that hold all problems of a day.
-  c.wake.optimizers = (dict(learning_rate=0.0),)  # No update.
+  c.pretrain.steps = 1200
+  c.pretrain.optimizer.decay_steps = 1200
+  c.wake.steps = 60  # Seven passes, for `opsd` and `sft`.
+  c.wake.optimizers = (dict(learning_rate=0.0),)  # `sleep` updates nothing.
+  c.opsd.update(sequences=24, max_new=24)
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
@@ -57,7 +60,7 @@ def get_config():
     ),
   )  # fmt: skip
   c.consolidate.update(
-    num_updates=300, updates_per_round=20, max_length=64, prompt_width=40,
+    num_updates=300, updates_per_round=20, max_length=52, prompt_width=28,
     max_new=24,
   )  # fmt: skip
   c.expert_optimizer.learning_rate = 8e-3

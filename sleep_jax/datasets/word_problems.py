@@ -39,38 +39,33 @@ def compute(left: int, operator: str, right: int) -> int:
 # Those of pretraining, then those of days.
 KNOWN = (
   Kind(
-    '{name} has {x} {thing} and gets {y} more. How many {thing} are there?',
+    '{name} has {x} {thing} and gets {y}. How many now?',
     lambda x, y, z: [(x, '+', y)],
   ),
   Kind(
-    '{name} has {x} {thing} and gives {y} away. How many {thing} are left?',
+    '{name} has {x} {thing} and gives {y} away. How many are left?',
     lambda x, y, z: [(max(x, y), '-', min(x, y))],
   ),
   Kind(
-    '{name} packs {x} boxes with {y} {thing} each. How many {thing} are in '
-    'them?',
+    '{name} packs {x} boxes of {y} {thing}. How many are in them?',
     lambda x, y, z: [(x, '*', y)],
   ),
 )
 NEW = (
   Kind(
-    '{name} has {x} {thing}, finds {y} and then {z} more. How many {thing} '
-    'does {name} have now?',
+    '{name} has {x} {thing}, finds {y} and then {z}. How many now?',
     lambda x, y, z: [(x, '+', y), (x + y, '+', z)],
   ),
   Kind(
-    '{name} fills {x} bags with {y} {thing} each and has {z} others. How many '
-    '{thing} does {name} have in all?',
+    '{name} fills {x} bags of {y} {thing} and has {z} others. How many in all?',
     lambda x, y, z: [(x, '*', y), (x * y, '+', z)],
   ),
   Kind(
-    '{name} has {x} {thing} and a friend has {y} more than that. How many '
-    '{thing} do both have together?',
+    '{name} has {x} {thing} and a friend {y} more. How many do both have?',
     lambda x, y, z: [(x, '+', y), (x, '+', x + y)],
   ),
   Kind(
-    '{name} buys {x} {thing} and {y} more, and loses {z} of them. How many '
-    '{thing} does {name} keep?',
+    '{name} buys {x} {thing} and {y} more, and loses {z}. How many are left?',
     lambda x, y, z: [(x, '+', y), (x + y, '-', min(z, x + y))],
   ),
 )
