@@ -31,9 +31,7 @@ def get_config():
   c.tokenizer.vocab_size = 768
   own, bank = c.levels
   c.levels = (own, bank | dict(slots=2, rank=128))
-  c.pretrain.steps = 1200
-  c.pretrain.optimizer.decay_steps = 1200
-  c.wake.steps = 200
+  c.wake.steps = 300
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (
