@@ -260,7 +260,7 @@ def _read_days(
       else _read(os.path.join(path, 'test'), _USAGE)
     )
   else:
-    # A stream for tuning asks problems of train from the other end.
+    # A stream for tuning learns and asks problems of train, not of test.
     learned, asked = learned[::2], learned[1::2]
   for name, found, each in (
     ('problems_per_day', learned, problems), ('num_probes', asked, num_probes)

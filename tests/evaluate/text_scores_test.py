@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import pytest
 
+from sleep_jax.data import stream as stream_lib
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.evaluate import text_scores
 from tests import tiny_study
@@ -122,3 +123,6 @@ def test_texts_are_scored_by_set_and_without_a_score_there_are_none(study):
   assert make(None, '')(weights) == {}
   missing = dataset_lib.TextScore('chrf', package='no_such_package')
   assert not missing.is_available and make(missing, '')(weights) == {}
+  dataset = dataclasses.replace(study.stream.dataset, text_score=missing)
+  (note,) = stream_lib.notes(dataclasses.replace(study.stream, dataset=dataset))
+  assert "pip install 'no_such_package'" in note
