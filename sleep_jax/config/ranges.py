@@ -155,6 +155,10 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'choices_per_task': _count(0), 'pretrain_classes': _count(1),
     'classes_per_day': _count(1), 'texts_per_class': _count(1),
     'passages_per_day': _count(1),
+    'sentences': _count(20), 'num_probes': _count(1), 'english': TEXT,
+    'change': TEXT, 'subjects_per_day': _count(1),
+    'problems_per_day': _count(1), 'samples': _count(1), 'max_new': _count(1),
+    'temperature': NOT_NEGATIVE,
   },
   'tokenizer': {'kind': TEXT, 'vocab_size': _count(258)},
   'model': {

@@ -201,7 +201,7 @@ def build(
 def notes(stream: Stream) -> list[str]:
   """Returns what the user should know about the rows before they are learned.
 
-  That rows are left out, and how conversations are written.
+  That rows or a score are left out, and how conversations are written.
   """
   sources = [stream.pretrain, stream.held_out, *stream.experiences]
   skipped = [(source.name, source.skipped) for source in sources if source]
@@ -215,6 +215,12 @@ def notes(stream: Stream) -> list[str]:
         f"{name}: {num:,} {what} left out (data.too_long='skip'), such as "
         f'{summary.lines[0]}'
       )
+  score = stream.dataset.text_score
+  if score is not None and not score.is_available:
+    found.append(
+      f'{score.name}: this score is left out, because {score.package} is not '
+      f"installed: pip install '{score.package}'."
+    )
   if stream.chats_use_template is not None:
     how = (
       'the chat template of the model'

@@ -5,6 +5,7 @@ the text that a model reads can be inspected.
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping, Sequence
 
 Message = tuple[str, str]  # Role and content of one turn.
@@ -47,6 +48,8 @@ class Probe:
     candidates: key into `Dataset.candidates`, or None if the answer cannot be
       ranked.
     is_template: whether the self-study templates use the same wording.
+    reference: what `Dataset.text_score` compares generated texts with; empty:
+      the answer.
     where: source of the probe for error messages.
   """
 
@@ -54,6 +57,7 @@ class Probe:
   answer: str
   candidates: str | None = None
   is_template: bool = False
+  reference: str = ''
   where: str = 'a probe'
 
 
@@ -94,6 +98,30 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True)
+class TextScore:
+  """A score of the texts that a model generates after a probe.
+
+  Attributes:
+    name: of a function of `evaluate.text_scores`.
+    samples: texts generated for each probe.
+    temperature: of sampling; 0 takes the most likely token.
+    max_new: most tokens of a text; 0: as many as the longest answer has.
+    package: that computes it; where it is not installed, the score is left out.
+  """
+
+  name: str
+  samples: int = 1
+  temperature: float = 0.0
+  max_new: int = 0
+  package: str = ''
+
+  @property
+  def is_available(self) -> bool:
+    """Whether the package that computes the score is installed."""
+    return not self.package or bool(importlib.util.find_spec(self.package))
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
   """All text that a stream is built from.
 
@@ -116,6 +144,8 @@ class Dataset:
     dream_templates: prompts of dreams about a document, with one '{}' for its
       subject.
     score: how probes are scored: 'greedy', 'rank' or 'forced'.
+    text_score: how texts that are generated after probes are scored beside
+      that, or None.
     whole: experience -> its rows together with those that were held out of it;
       absent where none were.
     parts: experience -> name of the growing file of which it is a part.
@@ -138,5 +168,6 @@ class Dataset:
   tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
   dream_templates: list[str] = dataclasses.field(default_factory=list)
   score: str = 'greedy'
+  text_score: TextScore | None = None
   whole: Mapping[str, Sequence[Row]] = dataclasses.field(default_factory=dict)
   parts: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -142,7 +142,7 @@ class ClassifyingEvaluator:
     }
     return numbers | {
       'scores': found, 'template_scores': {}, 'open_scores': {},
-      'log_scores': {},
+      'log_scores': {}, 'text_scores': {},
     }  # fmt: skip
 
   def _learn(self, weights, experience: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from sleep_jax import types
 from sleep_jax.data import batches as batches_lib
 from sleep_jax.data import stream as stream_lib
-from sleep_jax.evaluate import candidates, probes
+from sleep_jax.evaluate import candidates, probes, text_scores
 from sleep_jax.objectives import losses
 from sleep_jax.runtime import processes
 
@@ -114,6 +114,9 @@ class Evaluator:
     self._score_open = make(first, stream.open_probes)
     nats = probes.forced(model, nats=True)
     self._score_nats = make(nats, stream.probes if forced else {})
+    self._score_text = text_scores.TextScorer(
+      model, stream.tokenizer, stream.dataset, stream.probes, chunk=chunk
+    )
     # The other scoring method, used once at the end.
     rankable = all((p.set_B >= 0).all() for p in known)
     other = greedy if self._ranked else rank
@@ -152,7 +155,7 @@ class Evaluator:
       probe_sets: by the keys of the stream's probes; an empty score stays so.
     """
     made = copy.copy(self)
-    for name in ('_score', '_score_nats', '_score_other'):
+    for name in ('_score', '_score_nats', '_score_text', '_score_other'):
       scorer = getattr(self, name)
       setattr(made, name, scorer.with_sets(probe_sets if scorer.names else {}))
     return made
@@ -167,10 +170,10 @@ class Evaluator:
         (forward transfer needs no more); with 0, the initial model, all are.
 
     Returns:
-      Dict of 'scores', 'template_scores', 'open_scores' and 'log_scores' by
-      probe set, and of 'held_out_loss' and 'kl_initial', the divergence
-      KL(initial model || weights), both in nats per token or None if there is
-      no held-out text.
+      Dict of 'scores', 'template_scores', 'open_scores', 'log_scores' and
+      'text_scores' by probe set, and of 'held_out_loss' and 'kl_initial', the
+      divergence KL(initial model || weights), both in nats per token or None if
+      there is no held-out text.
     """
     args = (jnp.int32(experience),) if self._ranked else ()
     # Pretraining, the experiences begun, and the next one.
@@ -180,6 +183,7 @@ class Evaluator:
       'template_scores': self._score_templates(weights, *args, sets=sets),
       'open_scores': self._score_open(weights, *args, sets=experience or None),
       'log_scores': self._score_nats(weights, sets=sets),
+      'text_scores': self._score_text(weights, sets=sets),
       'held_out_loss': None,
       'kl_initial': None,
     }

@@ -16,6 +16,7 @@ from sleep_jax.evaluate import cycles, flops
 
 TEMPLATES = 'template_scores'  # Questions worded like the templates.
 LOGS = 'log_scores'  # Mean log-probability per answer token, in nats.
+TEXTS = 'text_scores'  # Of generated texts, see `text_scores`.
 COSTS = (
   'seconds',
   'cpu_seconds',
@@ -67,16 +68,17 @@ def summarize(
     else np.nan,
     'acc_templates': acc(r_matrix(evaluations, TEMPLATES)),
   }
-  logs = r_matrix(evaluations, LOGS)
-  summary |= {
-    f'{name}_log': metric(logs)
-    for name, metric in (
-      ('start', start),
-      ('la', la),
-      ('acc', acc),
-      ('bwt', bwt),
-    )
-  }
+  for suffix, kind in (('log', LOGS), ('text', TEXTS)):
+    matrix = r_matrix(evaluations, kind)
+    summary |= {
+      f'{name}_{suffix}': metric(matrix)
+      for name, metric in (
+        ('start', start),
+        ('la', la),
+        ('acc', acc),
+        ('bwt', bwt),
+      )
+    }
   summary = {
     name: cycles.known_or_none(value) for name, value in summary.items()
   }
@@ -101,7 +103,8 @@ def r_matrix(
     evaluations: records of one run, oldest first. The last evaluation after
       an experience counts; one within an experience (`experience` None) is
       ignored.
-    kind: 'scores' (held-out wordings), 'template_scores' or 'log_scores'.
+    kind: 'scores' (held-out wordings), 'template_scores', 'log_scores' or
+      'text_scores'.
 
   Returns:
     Matrix [1 + experiences, experiences], NaN where nothing was measured.

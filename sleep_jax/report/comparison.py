@@ -94,7 +94,7 @@ def write(
       budget: html.Figure(_spent(all_runs, styles, budget))
       for budget in budgets.BUDGETS
     },
-    meanings=tables.MEANINGS, intervals=INTERVALS, equal_caption=EQUAL,
+    meanings=tables.meanings(groups), intervals=INTERVALS, equal_caption=EQUAL,
     config=json.dumps(config, indent=2), **made,
   )  # fmt: skip
   workdir.write_text(pathlib.Path(folder) / PAGE, page)

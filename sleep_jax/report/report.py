@@ -88,7 +88,7 @@ def write(
     lede=_result(groups),
     counts=_counts(groups),
     scores=tables.scores(groups, styles),
-    meanings=tables.MEANINGS,
+    meanings=tables.meanings(groups),
     further=tables.further(groups, styles),
     ability=ability.table(groups, styles),
     mornings=ability.mornings(groups),

@@ -79,8 +79,24 @@ SCORES = (
   ('learning', [LEARNING, COST_TO_NEW, FORWARD]),
   ('at the end', [PRIOR_AFTER, FINAL, BACKWARD, FORGETTING, HARM, DAMAGE]),
 )
-METRICS = [metric for _, metrics in SCORES for metric in metrics]
-MEANINGS = {metric.name: metric.meaning for metric in METRICS}
+# Where the dataset scores generated texts.
+TEXT_SCORES = (
+  Metric(
+    'start_text', 'text score before',
+    'of what the initial model generates on all experiences', better=0,
+  ),
+  Metric(
+    'la_text', 'text learning',
+    'text score on each experience right after it was learned',
+  ),
+  Metric(
+    'acc_text', 'final text score', 'text score on all experiences, at the end'
+  ),
+  Metric(
+    'bwt_text', 'text backward transfer',
+    'final minus learning text score, without the last experience',
+  ),
+)  # fmt: skip
 COSTS = (
   ('tokens_read', 'tokens trained on', text_format.quantity),
   ('tokens_generated', 'tokens generated', text_format.quantity),
@@ -114,6 +130,29 @@ def statuses(runs: list[figures.Run]) -> str:
   return ', '.join(sorted({r['status'] for r in unfinished(counted(runs))}))
 
 
+def has_text_scores(groups: figures.Groups) -> bool:
+  """Returns whether a run has scored generated texts."""
+  return any(
+    value is not None
+    for runs in groups.values()
+    for metric in TEXT_SCORES
+    for value in values(runs, metric.key)
+  )
+
+
+def _shown(groups: figures.Groups) -> list[tuple[str, list[Metric]]]:
+  """Returns the columns of scores with their group headings."""
+  texts = (
+    [('generated text', [*TEXT_SCORES])] if has_text_scores(groups) else []
+  )
+  return [(name, [*metrics]) for name, metrics in SCORES] + texts
+
+
+def meanings(groups: figures.Groups) -> dict[str, str]:
+  """Returns what each column of scores means, by its name."""
+  return {m.name: m.meaning for _, group in _shown(groups) for m in group}
+
+
 def find_best(groups: figures.Groups, metric: Metric) -> set[str]:
   """Returns the strategies with the best mean, unless all are equal."""
   means = {
@@ -128,11 +167,13 @@ def find_best(groups: figures.Groups, metric: Metric) -> set[str]:
 
 
 def scores(groups: figures.Groups, styles: figures.Styles) -> html.Table:
-  """Returns the accuracies and the time of each strategy."""
+  """Returns the accuracies, text scores and time of each strategy."""
+  shown = _shown(groups)
+  columns = [metric for _, metrics in shown for metric in metrics]
   head = [('', ['strategy', 'seeds'])]
-  head += [(group, [m.heading for m in metrics]) for group, metrics in SCORES]
+  head += [(group, [m.heading for m in metrics]) for group, metrics in shown]
   head += [('cost', ['time ↓'])]
-  best = {m.key: find_best(groups, m) for m in (*METRICS, MINUTES)}
+  best = {m.key: find_best(groups, m) for m in (*columns, MINUTES)}
   rows = []
   for name, runs in groups.items():
     style = lambda key, name=name: 'best' if name in best[key] else ''
@@ -144,7 +185,7 @@ def scores(groups: figures.Groups, styles: figures.Styles) -> html.Table:
         str(num_runs)
         if num_counted == num_runs
         else f'{num_counted} of {num_runs}',
-        *(_number(values(runs, m.key), style(m.key)) for m in METRICS),
+        *(_number(values(runs, m.key), style(m.key)) for m in columns),
         text_format.UNKNOWN
         if seconds is None
         else html.Cell(text_format.duration(seconds), kind=style('seconds')),

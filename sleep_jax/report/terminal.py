@@ -55,6 +55,11 @@ def table(groups: figures.Groups) -> str:
     console.print()
     console.print(legend)
     _print_meanings(console, columns[:-1])
+    if tables.has_text_scores(groups):
+      console.print()
+      console.print(_results(groups, tables.TEXT_SCORES, console.width))
+      console.print()
+      _print_meanings(console, tables.TEXT_SCORES)
     if ability.is_measured(groups):
       console.print()
       console.print(_results(groups, ability.COLUMNS, console.width))

@@ -49,7 +49,7 @@ def test_what_a_stream_lacks_is_none_and_not_zero(setup, weights):
   )
   assert scorer.evaluate(weights, 0) == {
     'scores': {}, 'template_scores': {}, 'open_scores': {},
-    'log_scores': {},
+    'log_scores': {}, 'text_scores': {},
     'held_out_loss': None, 'kl_initial': None,
   }  # fmt: skip
   assert scorer.second_scores(weights) == {}
