@@ -15,6 +15,7 @@ import numpy as np
 from sleep_jax.evaluate import cycles, flops
 
 TEMPLATES = 'template_scores'  # Questions worded like the templates.
+OPEN = 'open_scores'  # Each question after its document.
 LOGS = 'log_scores'  # Mean log-probability per answer token, in nats.
 COSTS = (
   'seconds',
@@ -66,6 +67,8 @@ def summarize(
     if prior
     else np.nan,
     'acc_templates': acc(r_matrix(evaluations, TEMPLATES)),
+    'start_open': start(r_matrix(evaluations, OPEN)),
+    'acc_open': acc(r_matrix(evaluations, OPEN)),
   }
   logs = r_matrix(evaluations, LOGS)
   summary |= {
@@ -101,7 +104,8 @@ def r_matrix(
     evaluations: records of one run, oldest first. The last evaluation after
       an experience counts; one within an experience (`experience` None) is
       ignored.
-    kind: 'scores' (held-out wordings), 'template_scores' or 'log_scores'.
+    kind: 'scores' (held-out wordings), 'template_scores', 'open_scores' or
+      'log_scores'.
 
   Returns:
     Matrix [1 + experiences, experiences], NaN where nothing was measured.
