@@ -39,6 +39,7 @@ def get_config(argument: str = '160:2'):
   c.name = f'niah_{length}_{num_levels}'
   c.strategies = ('sleep',)
   num_days = max(4, 2 ** (num_levels - 1))
+  c.model.update(width=64, head_size=16)
   c.data.dataset = 'niah'
   c.data.settings = dict(
     haystack='', words=int((length - _AROUND) / _TOKENS_PER_WORD),
@@ -49,11 +50,11 @@ def get_config(argument: str = '160:2'):
   old |= dict(sequences=72)
   short = dict(sequences=48, draws=144)
   c.levels = chain.make_reader(
-    num_levels=num_levels, num_days=num_days, hidden=256, rank=64,
+    num_levels=num_levels, num_days=num_days, hidden=192, rank=64,
     night=dict(teachers=(old, day | short)),
   )  # fmt: skip
-  c.pretrain.steps = 2500
-  c.pretrain.optimizer.decay_steps = 2500
+  c.pretrain.steps = 3000
+  c.pretrain.optimizer.decay_steps = 3000
   c.wake.steps = 1
   c.wake.optimizers = ()  # No level is trained awake.
   c.consolidate.teachers = (

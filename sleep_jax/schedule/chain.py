@@ -101,11 +101,11 @@ def make_reader(
   Raises:
     ConfigError: the days do not fill the slowest level's bank.
   """
-  period = 2 ** (num_levels - 1)
+  period = 2 ** max(0, num_levels - 1)
   if num_levels < 1 or num_days < 1 or num_days % period:
     raise errors.ConfigError(
       f'{num_levels} levels read {num_days} days: expected one level or more, '
-      f'and a multiple of {max(1, period)} days, so that what each day brought '
+      f'and a multiple of {period} days, so that what each day brought '
       'reaches the slowest level.'
     )
   levels = [
