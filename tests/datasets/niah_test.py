@@ -93,14 +93,16 @@ def test_a_stream_for_tuning_has_other_documents_and_the_same_pretraining(
 def test_every_text_and_question_fits_the_small_config(length):
   """Numbers of two digits are one token, so that an answer is one choice."""
   c = config.get_config(str(length))
-  # The tokenizer of fewer readings has no shorter tokens in the study.
-  dataset = niah.make(**c.data.settings.to_dict() | dict(readings=400))
+  # With more readings, texts have no more tokens.
+  dataset = niah.make(
+    **c.data.settings.to_dict() | dict(readings=400, documents_per_day=2)
+  )
   texts = [row.text for row in dataset.pretrain]
   tokenizer = tokenizer_lib.make(texts=texts, **c.tokenizer)
   assert all(len(tokenizer.encode(f' {n}')) == 1 for n in range(10, 100))
   stream = stream_lib.build(
     dataset, tokenizer, context=length, max_prompt=c.data.max_prompt,
-    prefix=c.data.prefix, batch_size=16, seed=0,
+    prefix=c.data.prefix, batch_size=8, seed=0,
   )  # fmt: skip
   longest = max(p.prompts.length_B.max() for p in stream.open_probes.values())
   assert 0.8 * length < longest < length
