@@ -18,6 +18,7 @@ from configs import jsonl
 # units, and whether the head shares the embedding.
 _SIZES = {
   'qwen3-0.6b': (151_936, 1024, 28, 16, 8, 128, 3072, True),
+  'qwen3-8b': (151_936, 4096, 36, 32, 8, 128, 12_288, False),
   'llama3-1b': (128_256, 2048, 16, 32, 8, 64, 8192, True),
   'llama3-3b': (128_256, 3072, 28, 24, 8, 128, 8192, True),
   'llama3-8b': (128_256, 4096, 32, 32, 8, 128, 14_336, False),

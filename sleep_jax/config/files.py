@@ -32,7 +32,7 @@ RENAMED = {
   'num_birth': 'num_pretrain',
   'birth_classes': 'pretrain_classes',
 }
-_FOLDERS = ('compare', 'small')  # Names of configs of a subfolder have it.
+_FOLDERS = ('compare/', 'paper/', 'small/')  # Of configs; part of their names.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -46,8 +46,8 @@ def names() -> list[str]:
   """Returns the names that `--config` accepts, sorted."""
   return sorted(
     p.relative_to(folder()).with_suffix('').as_posix()
-    for place in ('', *_FOLDERS)
-    for p in (folder() / place).glob('*.py')
+    for inner in ('', *_FOLDERS)
+    for p in folder().glob(f'{inner}*.py')
     if p.stem != '__init__'
   )
 
@@ -64,7 +64,7 @@ def resolve(name: str) -> str:
   """
   name, colon, argument = name.partition(':')
   by_path = name.endswith('.py') or (
-    name.split('/')[0] not in _FOLDERS and ('/' in name or '\\' in name)
+    not name.startswith(_FOLDERS) and ('/' in name or '\\' in name)
   )
   path = pathlib.Path(name) if by_path else folder() / f'{name}.py'
   if path.is_file():

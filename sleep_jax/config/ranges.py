@@ -149,16 +149,17 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   },
   # Of all datasets; each refuses the settings of the others.
   'data.settings': {
-    'num_pretrain': _count(2), 'num_days': _count(1),
+    'num_pretrain': _count(0), 'num_days': _count(1),
     'people_per_day': _count(1), 'attributes': _count(1), 'values': _count(2),
     'readings': _count(0), 'practice': _count(0), 'longest': _count(1),
     'choices_per_task': _count(0), 'pretrain_classes': _count(1),
     'classes_per_day': _count(1), 'texts_per_class': _count(1),
-    'passages_per_day': _count(1),
     'sentences': _count(20), 'num_probes': _count(1), 'english': TEXT,
     'change': TEXT, 'subjects_per_day': _count(1),
     'problems_per_day': _count(1), 'samples': _count(1), 'max_new': _count(1),
     'temperature': NOT_NEGATIVE,
+    'passages_per_day': _count(1), 'words': _count(0), 'keys': _count(1),
+    'digits': _count(1), 'documents_per_day': _count(1), 'page': _count(1),
   },
   'tokenizer': {'kind': TEXT, 'vocab_size': _count(258)},
   'model': {

@@ -12,12 +12,14 @@ from sleep_jax import errors
 from sleep_jax.data import stream, tokenizer
 from sleep_jax.datasets import (
   arc,
+  babilong,
   facts,
   formats,
   intents,
   jsonl,
   languages,
   math,
+  niah,
   passages,
 )
 from sleep_jax.dream import settings as dream_settings
@@ -31,8 +33,9 @@ from sleep_jax.storage import checkpoints
 from sleep_jax.strategies import registry
 
 DATASETS = {
-  'arc': arc, 'facts': facts, 'formats': formats, 'intents': intents,
-  'jsonl': jsonl, 'languages': languages, 'math': math, 'passages': passages,
+  'arc': arc, 'babilong': babilong, 'facts': facts, 'formats': formats,
+  'intents': intents, 'jsonl': jsonl, 'languages': languages, 'math': math,
+  'niah': niah, 'passages': passages,
 }  # fmt: skip
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.

@@ -68,6 +68,7 @@ def make_probes(
   *,
   context: int,
   max_prompt: int,
+  keep_end: bool = False,
 ) -> types.Probes:
   """Returns probes [B] as arrays.
 
@@ -78,6 +79,8 @@ def make_probes(
     tables: see `make_candidates`.
     context: T, maximum number of tokens of prompt and answer, with BOS and EOS.
     max_prompt: P, maximum number of tokens of a prompt, with BOS.
+    keep_end: whether a prompt that is too long loses the tokens after BOS that
+      do not fit, instead of being refused.
 
   Returns:
     The probes; `set_B` and `gold_B` are -1 for a probe without candidates.
@@ -98,6 +101,9 @@ def make_probes(
   for row, probe in enumerate(group):
     prompt = [tokenizer.bos, *tokenizer.encode(probe.prompt)]
     answer = encode_answer(probe.answer, tokenizer)
+    if keep_end:
+      too_many = len(prompt) - min(max_prompt, context - len(answer))
+      del prompt[1 : 1 + max(0, too_many)]
     if len(prompt) > max_prompt:
       raise errors.DataError(
         f'{probe.where}: the prompt has {len(prompt)} tokens with BOS, but '

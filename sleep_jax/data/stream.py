@@ -156,11 +156,14 @@ def build(
   tables = probe_arrays.make_candidates(dataset, tokenizer, probe_groups)
 
   def make_probes(
-    group: list[dataset_lib.Probe], max_prompt: int = max_prompt
+    group: list[dataset_lib.Probe],
+    max_prompt: int = max_prompt,
+    keep_end: bool = False,
   ) -> types.Probes:
     return probe_arrays.make_probes(
-      group, dataset, tokenizer, tables, context=context, max_prompt=max_prompt
-    )
+      group, dataset, tokenizer, tables, context=context,
+      max_prompt=max_prompt, keep_end=keep_end,
+    )  # fmt: skip
 
   return Stream(
     dataset=dataset,
@@ -174,7 +177,7 @@ def build(
       key: make_probes(group) for key, group in dataset.template_probes.items()
     },
     open_probes={
-      key: make_probes(group, context)
+      key: make_probes(group, context, dataset.open_tail)
       for key, group in dataset.open_probes.items()
     },
     guard=make_probes(dataset.guard) if dataset.guard else None,

@@ -135,6 +135,8 @@ class Dataset:
     template_probes: the same facts in the wordings of the templates.
     open_probes: the questions of `probes`, each preceded by its document. They
       measure what can be answered with the text at hand.
+    open_tail: whether an open probe that exceeds the context loses the
+      beginning of its document, instead of being refused.
     guard: probes of pretraining facts that are not among the scored ones.
     templates: self-study templates with one '{}'; the answer follows the
       template.
@@ -160,6 +162,7 @@ class Dataset:
     default_factory=dict
   )
   open_probes: dict[str, list[Probe]] = dataclasses.field(default_factory=dict)
+  open_tail: bool = False
   guard: list[Probe] = dataclasses.field(default_factory=list)
   templates: list[str] = dataclasses.field(default_factory=list)
   candidates: dict[str, list[tuple[str, int]]] = dataclasses.field(

@@ -15,6 +15,7 @@ import numpy as np
 from sleep_jax.evaluate import cycles, flops
 
 TEMPLATES = 'template_scores'  # Questions worded like the templates.
+OPEN = 'open_scores'  # Each question after its document.
 LOGS = 'log_scores'  # Mean log-probability per answer token, in nats.
 TEXTS = 'text_scores'  # Of generated texts, see `text_scores`.
 COSTS = (
@@ -67,6 +68,8 @@ def summarize(
     if prior
     else np.nan,
     'acc_templates': acc(r_matrix(evaluations, TEMPLATES)),
+    'start_open': start(r_matrix(evaluations, OPEN)),
+    'acc_open': acc(r_matrix(evaluations, OPEN)),
   }
   for suffix, kind in (('log', LOGS), ('text', TEXTS)):
     matrix = r_matrix(evaluations, kind)
@@ -103,8 +106,8 @@ def r_matrix(
     evaluations: records of one run, oldest first. The last evaluation after
       an experience counts; one within an experience (`experience` None) is
       ignored.
-    kind: 'scores' (held-out wordings), 'template_scores', 'log_scores' or
-      'text_scores'.
+    kind: 'scores' (held-out wordings), 'template_scores', 'open_scores',
+      'log_scores' or 'text_scores'.
 
   Returns:
     Matrix [1 + experiences, experiences], NaN where nothing was measured.

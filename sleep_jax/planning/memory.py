@@ -39,7 +39,12 @@ def estimate_night(shape: run_shape.RunShape) -> dict[str, float]:
       continue
     own, draws = s.of_teacher(teacher), teacher.draws / shape.num_row_shards
     width = min(s.prompt_width, own.max_length)
-    phases.append(_sampling(shape, draws, width + own.max_new, own.max_length))
+    document = shape.document_length(teacher)
+    phases.append(
+      _sampling(
+        shape, draws, document + width + own.max_new, document + own.max_length
+      )
+    )
   return max(phases, key=lambda x: sum(x.values()))
 
 

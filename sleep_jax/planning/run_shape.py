@@ -70,6 +70,10 @@ class RunShape:
     data = self.config.data
     return data.day_batch_size or data.batch_size
 
+  def document_length(self, teacher: sleep_settings.Teacher) -> int:
+    """Returns the tokens of a document that a teacher reads; 0: it does not."""
+    return self.config.data.context if teacher.reads else 0
+
   def uneven_rows(self) -> list[str]:
     """Returns one sentence per number of rows that the devices do not divide.
 

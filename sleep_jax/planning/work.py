@@ -144,8 +144,10 @@ def night_parts(shape: run_shape.RunShape) -> list[Work]:
     if not teacher.writes:
       continue
     own = s.of_teacher(teacher)
-    num_samplers = 2 if s.on_policy else 1  # The student samples as well.
-    parts += num_samplers * _sampling(shape, own, teacher.draws)
+    document = shape.document_length(teacher)
+    parts += _sampling(shape, own, teacher.draws, document)
+    if s.on_policy:  # The student samples as well, without the document.
+      parts += _sampling(shape, own, teacher.draws)
   return parts
 
 
@@ -201,7 +203,7 @@ def _training(
   )
 
 
-def _sampling(shape, s, draws) -> list[Work]:
+def _sampling(shape, s, draws, document=0) -> list[Work]:
   """Returns the work of sampling sequences and reading them with a teacher.
 
   Its parts are the prompts, the tokens one by one, and the teacher. Each token
@@ -211,11 +213,13 @@ def _sampling(shape, s, draws) -> list[Work]:
     shape: sizes of the run.
     s: settings with the lengths of the sequences.
     draws: number of sequences.
+    document: tokens in front of each sequence.
   """
-  width = min(s.prompt_width, s.max_length)
+  width = document + min(s.prompt_width, s.max_length)
+  length = document + s.max_length
   prompts = forward_flops(shape, draws * width, width, head_share=0)
-  new = forward_flops(shape, draws * s.max_new, s.max_length)
-  read = forward_flops(shape, draws * s.max_length, s.max_length, head_share=0)
+  new = forward_flops(shape, draws * s.max_new, length)
+  read = forward_flops(shape, draws * length, length, head_share=0)
   positions = draws * (width + s.max_new)
   caches = s.max_new * positions * shape.cache_bytes
   return [

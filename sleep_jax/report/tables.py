@@ -73,6 +73,14 @@ DAMAGE = Metric(
   'damage_awake', 'damage while awake',
   'the same change over the day alone, before its nights',
 )  # fmt: skip
+OPEN_BEFORE = Metric(
+  'start_open', 'with the text, before',
+  'accuracy of the initial model on all experiences, with the document, or its '
+  'end, in front of the question', better=0,
+)  # fmt: skip
+OPEN_AFTER = Metric(
+  'acc_open', 'with the text, at the end', 'the same after the last night',
+)  # fmt: skip
 MINUTES = Metric('seconds', 'minutes', 'time of learning', better=-1)
 SCORES = (
   ('before', [PRIOR_BEFORE]),
@@ -166,6 +174,14 @@ def find_best(groups: figures.Groups, metric: Metric) -> set[str]:
   return {name for name, value in rounded.items() if value == best}
 
 
+def is_open(groups: figures.Groups) -> bool:
+  """Returns whether a run has scored questions after their documents."""
+  return any(
+    values(runs, OPEN_BEFORE.key) != [None] * len(counted(runs))
+    for runs in groups.values()
+  )
+
+
 def scores(groups: figures.Groups, styles: figures.Styles) -> html.Table:
   """Returns the accuracies, text scores and time of each strategy."""
   shown = _shown(groups)
@@ -195,7 +211,11 @@ def scores(groups: figures.Groups, styles: figures.Styles) -> html.Table:
 
 
 def further(groups: figures.Groups, styles: figures.Styles) -> html.Table:
-  """Returns accuracies in the wordings of rehearsal and the prior's slope."""
+  """Returns accuracies in the wordings of rehearsal and the prior's slope.
+
+  Where questions were also asked after their documents, these accuracies too.
+  """
+  opened = (OPEN_BEFORE, OPEN_AFTER) if is_open(groups) else ()
   rows = []
   for name, runs in groups.items():
     records = [run['evaluations'] for run in counted(runs)]
@@ -206,6 +226,7 @@ def further(groups: figures.Groups, styles: figures.Styles) -> html.Table:
         for record in records
       ],
       [cycles.prior_slope(record) for record in records],
+      *(values(runs, metric.key) for metric in opened),
     )
     rows.append([html.Cell(name, style=styles[name]), *map(_number, columns)])
   head = [
@@ -216,6 +237,8 @@ def further(groups: figures.Groups, styles: figures.Styles) -> html.Table:
     ),
     ('slope', ['prior accuracy, change per cycle ↑']),
   ]
+  if opened:
+    head.append(('in context', [metric.heading for metric in opened]))
   return html.Table(head, rows)
 
 

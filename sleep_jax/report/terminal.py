@@ -60,6 +60,12 @@ def table(groups: figures.Groups) -> str:
       console.print(_results(groups, tables.TEXT_SCORES, console.width))
       console.print()
       _print_meanings(console, tables.TEXT_SCORES)
+    if tables.is_open(groups):
+      opened = (tables.OPEN_BEFORE, tables.OPEN_AFTER)
+      console.print()
+      console.print(_results(groups, opened, console.width))
+      console.print()
+      _print_meanings(console, opened)
     if ability.is_measured(groups):
       console.print()
       console.print(_results(groups, ability.COLUMNS, console.width))

@@ -76,6 +76,56 @@ def make(
   return tuple(levels)
 
 
+def make_reader(
+  *,
+  num_levels: int,
+  num_days: int,
+  hidden: int,
+  rank: int,
+  night: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], ...]:
+  """Returns levels that learn from the context window alone.
+
+  The window is consolidated into the fastest level every day. Each level but
+  the slowest holds two experts, which become one of the next slower level.
+  Nothing is trained awake, so `wake.optimizers` is empty.
+
+  Args:
+    num_levels: 1 or more. Of a single level, the window is consolidated into
+      the MLP of the blocks.
+    num_days: of the run; a multiple of 2 ** (num_levels - 1).
+    hidden: hidden units of the MLP of the blocks, which is the slowest level.
+    rank: hidden units of an expert.
+    night: settings of the nights of levels, see `sleep.sender_settings`.
+
+  Raises:
+    ConfigError: the days do not fill the slowest level's bank.
+  """
+  period = 2 ** max(0, num_levels - 1)
+  if num_levels < 1 or num_days < 1 or num_days % period:
+    raise errors.ConfigError(
+      f'{num_levels} levels read {num_days} days: expected one level or more, '
+      f'and a multiple of {period} days, so that what each day brought '
+      'reaches the slowest level.'
+    )
+  levels = [
+    dict(
+      hidden=1,  # Of a base that never moves, and adds nothing.
+      update_period=config.INFINITE, sleep_period=f'{2**number} days', slots=2,
+      rank=rank, night=dict(night or {}),
+    )
+    for number in range(1, num_levels)
+  ]  # fmt: skip
+  levels.append(
+    dict(
+      hidden=hidden, update_period=config.INFINITE,
+      sleep_period=config.INFINITE, slots=num_days // period, rank=rank,
+    )
+  )  # fmt: skip
+  levels[0]['context_sleep_period'] = config.EXPERIENCE
+  return tuple(levels)
+
+
 def days_held(levels: Sequence[config.Level]) -> int:
   """Returns after how many days the slowest bank is full.
 

@@ -82,6 +82,19 @@ class TestMatrix:
     record = make_evaluation(0, 'initial', 0, 1.0, *range(12))
     assert list(retention.r_matrix([record])[0]) == list(range(12))
 
+  def test_questions_after_their_documents_have_summaries_of_their_own(self):
+    evaluations = two_cycles()
+    assert retention.summarize(evaluations)['start_open'] is None
+    # Later experiences are not scored, except of the initial model.
+    for evaluation, scores in zip(
+      evaluations, ((0.6, 0.8), (1.0,), (0.9,), (0.2, 0.4), (0.3, 0.5)),
+      strict=True,
+    ):  # fmt: skip
+      evaluation['open_scores'] = {str(i): x for i, x in enumerate(scores, 1)}
+    summary = retention.summarize(evaluations)
+    assert summary['start_open'] == pytest.approx(0.7)
+    assert summary['acc_open'] == pytest.approx(0.4)
+
 
 class TestCycles:
   def test_harm_cost_and_damage_are_paired_on_the_same_probes(self):

@@ -11,6 +11,7 @@ from sleep_jax.planning import (
   ahead_of_time,
   chips,
   gpu,
+  memory,
   memory_kinds,
   plan,
   run_shape,
@@ -180,6 +181,19 @@ def test_short_rows_of_a_teacher_cost_less():
   long, short = parts[1], parts[4]  # Of prompts, tokens and teacher.
   assert (long.reads, short.reads) == (32, 8)
   assert short.caches / 8 / (16 + 8) == long.caches / 32 / (32 + 32)
+
+
+def test_a_teacher_that_reads_documents_has_them_in_its_cache():
+  """Rows of 512 tokens in front of 32 prompt tokens and 32 new ones."""
+  c = _config('llama3-8b')
+  alone = _shape(c)
+  c.consolidate.teachers[1].update(teacher='context')
+  shape = _shape(c)
+  assert [shape.document_length(t) for t in shape.night.teachers] == [0, 512]
+  (_, _, without, *_), (*_, with_it, _) = map(work.night_parts, (alone, shape))
+  assert with_it.caches / (512 + 32 + 32) == without.caches / (32 + 32)
+  needed = memory.estimate_night(shape)
+  assert needed[memory_kinds.CACHES] == 96 * (512 + 64) * shape.cache_bytes
 
 
 def test_the_rows_of_the_kl_penalty_are_read_too():
