@@ -15,6 +15,7 @@ setuptools.setup(
     *setuptools.find_packages(include=['sleep_jax', 'sleep_jax.*']),
     'sleep_jax.configs',
     'sleep_jax.configs.compare',
+    'sleep_jax.configs.small',
   ],
   package_dir={'sleep_jax.configs': 'configs'},
   package_data={'sleep_jax.report': ['templates/*']},

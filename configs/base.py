@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
   c.strategies = ('sleep', 'hope', 'sft', 'er', 'joint')
 
   c.data = dict(
-    dataset='facts',  # 'arc', 'facts', 'intents', 'jsonl' or 'passages'.
+    dataset='facts',  # A module of sleep_jax/datasets: `DATASETS` in schema.
     path='',  # File or folder with the data; set on the command line.
     extra_days='',  # Folder of JSON-lines days after the dataset's own.
     growing=False,  # Whether rows appended to a learned file are a new day.

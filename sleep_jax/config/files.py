@@ -32,7 +32,7 @@ RENAMED = {
   'num_birth': 'num_pretrain',
   'birth_classes': 'pretrain_classes',
 }
-_COMPARISONS = 'compare/'  # Names of configs of a subfolder begin with it.
+_FOLDERS = ('compare', 'small')  # Names of configs of a subfolder have it.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -46,7 +46,8 @@ def names() -> list[str]:
   """Returns the names that `--config` accepts, sorted."""
   return sorted(
     p.relative_to(folder()).with_suffix('').as_posix()
-    for p in (*folder().glob('*.py'), *folder().glob(f'{_COMPARISONS}*.py'))
+    for place in ('', *_FOLDERS)
+    for p in (folder() / place).glob('*.py')
     if p.stem != '__init__'
   )
 
@@ -55,7 +56,7 @@ def resolve(name: str) -> str:
   """Returns the path of a config file, with its argument if it has one.
 
   Args:
-    name: name of a config ('smoke', 'compare/facts'), or path of a file
+    name: name of a config ('smoke', 'small/agent'), or path of a file
       ('mine.py', 'studies/mine.py'); either with ':ARGUMENT' for `get_config`.
 
   Raises:
@@ -63,7 +64,7 @@ def resolve(name: str) -> str:
   """
   name, colon, argument = name.partition(':')
   by_path = name.endswith('.py') or (
-    not name.startswith(_COMPARISONS) and ('/' in name or '\\' in name)
+    name.split('/')[0] not in _FOLDERS and ('/' in name or '\\' in name)
   )
   path = pathlib.Path(name) if by_path else folder() / f'{name}.py'
   if path.is_file():

@@ -155,6 +155,15 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'choices_per_task': _count(0), 'pretrain_classes': _count(1),
     'classes_per_day': _count(1), 'texts_per_class': _count(1),
     'passages_per_day': _count(1),
+    # Of `agent`.
+    'reuse': FLAG, 'pretrain_rows': _count(1), 'first_days': _count(1),
+    'later_days': _count(2), 'tasks_per_day': _count(1), 'examples': _count(1),
+    'probes_per_task': _count(1),
+    # Of `images`.
+    'size': _count(1), 'grey_levels': Rule(int, 2, 10), 'noise': SHARE,
+    'images_per_class': _count(1), 'probes_per_class': _count(1),
+    # Of `domains`.
+    'domains[*]': TEXT, 'items_per_day': _count(3),
   },
   'tokenizer': {'kind': TEXT, 'vocab_size': _count(258)},
   'model': {

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 
 from sleep_jax import errors
 from sleep_jax.data import stream, tokenizer
-from sleep_jax.datasets import arc, facts, intents, jsonl, passages
+from sleep_jax.datasets import (
+  agent, arc, domains, facts, images, intents, jsonl, passages,
+)  # fmt: skip
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.evaluate import ability_evaluator, evaluator
 from sleep_jax.model import config as config_lib
@@ -22,8 +24,8 @@ from sleep_jax.storage import checkpoints
 from sleep_jax.strategies import registry
 
 DATASETS = {
-  'arc': arc, 'facts': facts, 'intents': intents, 'jsonl': jsonl,
-  'passages': passages,
+  'agent': agent, 'arc': arc, 'domains': domains, 'facts': facts,
+  'images': images, 'intents': intents, 'jsonl': jsonl, 'passages': passages,
 }  # fmt: skip
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.

@@ -5,6 +5,7 @@ Built again at each start, with the same result; nothing is trained here.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 import ml_collections
@@ -96,7 +97,7 @@ def read_dataset(
     if not path:
       path, days = days, ()
     settings |= {'ends': ends, 'scratch': scratch}
-  if name != 'facts':
+  if 'path' in inspect.signature(schema.DATASETS[name].make).parameters:
     settings['path'] = path
   if validation:
     settings['stream_seed'] = seed + 1
