@@ -27,6 +27,8 @@ def get_config(stream: str = 'compositional'):
   c.data.settings = dict(reuse=stream == 'compositional')
   c.data.context = 28
   c.data.max_prompt = 14
+  c.data.batch_size = 32
+  c.data.loss_on = 'response'
   c.model.update(width=64, num_layers=3, head_size=16, unroll=3)
   c.levels = (
     c.levels[0] | dict(hidden=192),
@@ -37,11 +39,10 @@ def get_config(stream: str = 'compositional'):
   c.wake.steps = 60
   c.tune = dict(learning_rates=(1e-3,), experiences=1)
   c.replay.update(pretrain=1024, past=1024, day=256)
-  old, day = c.consolidate.teachers
-  # There are no templates: prompts are stored questions, or cut ones.
+  # Prompts are whole questions: the model learns to write answers only.
   c.consolidate.teachers = (
-    old | dict(draws=256, template_share=0.0),
-    day | dict(draws=64, template_share=0.0),
+    dict(teacher='anchor', prompts='old', sequences=64, draws=256),
+    dict(teacher='next', prompts='day', sequences=32, draws=64),
   )
   c.consolidate.num_updates = 120
   c.consolidate.update(max_length=28, prompt_width=14, max_new=14)

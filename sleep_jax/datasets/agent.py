@@ -85,7 +85,7 @@ def execute(program: Program, digits: Digits, library: Library) -> list[Digits]:
 def make(
   *,
   reuse: bool = True,
-  num_pretrain: int = 120,
+  num_pretrain: int = 64,
   pretrain_rows: int = 6000,
   first_days: int = 2,
   later_days: int = 4,

@@ -38,7 +38,7 @@ def make(
   *,
   path: str | None = '',
   size: int = 8,
-  grey_levels: int = 5,
+  grey_levels: int = 6,
   noise: float = 0.1,
   pretrain_classes: int = 10,
   num_days: int = 5,
@@ -83,11 +83,11 @@ def make(
       what='images',
     )
   ]
-  kinds = textures.all_textures(grey_levels)
+  kinds = textures.all_orders(grey_levels)
   if num > len(kinds):
     raise errors.DataError(
       f'images: {num} classes are needed, but {grey_levels} grey levels make '
-      f'{len(kinds)} textures: raise grey_levels, or lower pretrain_classes, '
+      f'{len(kinds)} orders of them: raise grey_levels, or lower pretrain_classes, '
       'num_days or classes_per_day.'
     )
   order = np.random.default_rng([seed, 1]).permutation(len(kinds))
@@ -196,15 +196,11 @@ def shrink(grey_HW: np.ndarray, *, size: int, grey_levels: int) -> np.ndarray:
 
 
 def _generated(
-  rng: np.random.Generator,
-  texture: textures.Texture,
-  *,
-  size: int,
-  noise: float,
+  rng: np.random.Generator, order: textures.Order, *, size: int, noise: float
 ) -> _Class:
   """Returns a class that draws every image anew."""
   draw = lambda num: [
-    (textures.draw(rng, texture, size=size, noise=noise), 'a generated image')
+    (textures.draw(rng, order, size=size, noise=noise), 'a generated image')
     for _ in range(num)
   ]
   return _Class(draw, draw)

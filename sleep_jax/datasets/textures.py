@@ -1,55 +1,41 @@
-"""Draws small images of woven textures, which no linear classifier can tell apart.
+"""Draws small images of striped rows, whose pixels one by one say nothing.
 
-A class is a cyclic order of grey levels and a step. A row of pixels repeats the
-order; each row begins `step` levels further on than the row above it. Where the
-first row begins is drawn for each image, uniformly, so in every class every
-pixel has every level equally often: what a class has in common is only which
-levels are neighbours.
+A class is a cyclic order of all grey levels, which every row of pixels repeats.
+Where each row begins is drawn for each row of each image. So in every class
+every pixel has every level equally often, whatever the pixels of other rows
+are: what a class has in common is only which level is right of which. A linear
+classifier adds up what each pixel says, so it does not solve this;
+`benchmarks.linear_probe` measures how far it comes.
 """
 
-import dataclasses
 import itertools
 
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class Texture:
-  """A class of images.
-
-  Attributes:
-    order: all grey levels, in the order in which a row has them; the first one
-      is 0, because an order is cyclic.
-    step: places by which a row is ahead of the row above it.
-  """
-
-  order: tuple[int, ...]
-  step: int
+# All grey levels, as a row has them; the first one is 0, as an order is cyclic.
+Order = tuple[int, ...]
 
 
-def all_textures(levels: int) -> list[Texture]:
+def all_orders(levels: int) -> list[Order]:
   """Returns every class of images with that many grey levels."""
   return [
-    Texture((0, *rest), step)
-    for rest in itertools.permutations(range(1, levels))
-    for step in range(levels)
+    (0, *others) for others in itertools.permutations(range(1, levels))
   ]
 
 
 def draw(
-  rng: np.random.Generator, texture: Texture, *, size: int, noise: float
+  rng: np.random.Generator, order: Order, *, size: int, noise: float
 ) -> np.ndarray:
   """Returns an image of a class, int [size, size], grey levels from 0.
 
   Args:
     rng: draws the image.
-    texture: its class.
+    order: its class.
     size: pixels per side.
     noise: share of pixels that get a random level.
   """
-  levels = len(texture.order)
-  row_H1, column_1W = np.arange(size)[:, None], np.arange(size)[None]
-  place_HW = column_1W + texture.step * row_H1 + rng.integers(levels)
-  image_HW = np.array(texture.order)[place_HW % levels]
+  levels = len(order)
+  start_H1 = rng.integers(levels, size=(size, 1))
+  image_HW = np.array(order)[(start_H1 + np.arange(size)[None]) % levels]
   random_HW = rng.integers(levels, size=(size, size))
   return np.where(rng.random((size, size)) < noise, random_HW, image_HW)
