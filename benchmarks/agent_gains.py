@@ -112,7 +112,9 @@ def majority(made: dataset.Dataset) -> float:
   """
   scores = []
   for number, (_, rows) in enumerate(made.experiences[:-1], 1):
-    answers = collections.Counter(row.text[row.response_start :] for row in rows)
+    answers = collections.Counter(
+      row.text[row.response_start :] for row in rows
+    )
     ((answer, _),) = answers.most_common(1)
     asked = made.probes[str(number)]
     scores.append(np.mean([probe.answer == answer for probe in asked]))

@@ -73,7 +73,9 @@ def accuracies(made: dataset.Dataset) -> dict[str, float]:
   label_N = np.array([labels.index(r.text[r.response_start :]) for r in rows])
   asked = {
     'pretrain': made.probes['pretrain'],
-    'days': [p for key, g in made.probes.items() if key != 'pretrain' for p in g],
+    'days': [
+      p for key, g in made.probes.items() if key != 'pretrain' for p in g
+    ],
   }
   questions = {
     name: (

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable
 from sleep_jax import errors
 from sleep_jax.data import stream, tokenizer
 from sleep_jax.datasets import (
-  agent, arc, domains, facts, images, intents, jsonl, passages,
+  agent,
+  arc,
+  domains,
+  facts,
+  images,
+  intents,
+  jsonl,
+  passages,
 )  # fmt: skip
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.evaluate import ability_evaluator, evaluator

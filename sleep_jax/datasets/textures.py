@@ -18,9 +18,7 @@ Order = tuple[int, ...]
 
 def all_orders(levels: int) -> list[Order]:
   """Returns every class of images with that many grey levels."""
-  return [
-    (0, *others) for others in itertools.permutations(range(1, levels))
-  ]
+  return [(0, *others) for others in itertools.permutations(range(1, levels))]
 
 
 def draw(
