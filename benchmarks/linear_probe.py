@@ -60,7 +60,7 @@ def features(texts: list[str]) -> np.ndarray:
 
 
 def accuracies(made: dataset.Dataset) -> dict[str, float]:
-  """Returns the best accuracy of the probe on 'pretrain' and 'days', and chance.
+  """Returns the accuracy of the probe on 'pretrain' and 'days', and chance.
 
   Args:
     made: the dataset `images`.

@@ -19,7 +19,7 @@ from sleep_jax.datasets import (
   intents,
   jsonl,
   passages,
-)  # fmt: skip
+)
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.evaluate import ability_evaluator, evaluator
 from sleep_jax.model import config as config_lib

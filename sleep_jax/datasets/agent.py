@@ -1,4 +1,4 @@
-"""Dataset of small programs; later tasks may reuse sub-procedures of earlier ones.
+"""Dataset of small programs; later ones may reuse what earlier ones taught.
 
 A program is a list of sub-procedures with invented names, applied to a list of
 four digits one after the other. An answer is the list after each of them, and
@@ -234,7 +234,7 @@ def _programs(
   rng, names: Sequence[str], first_days: int, later_days: int, per_day: int
 ) -> list[list[Program]]:
   """Returns the programs of each day; no program is on two days."""
-  days = [
+  days: list[list[Program]] = [
     [(name,) for name in names[day * per_day : (day + 1) * per_day]]
     for day in range(first_days)
   ]

@@ -87,8 +87,8 @@ def make(
   if num > len(kinds):
     raise errors.DataError(
       f'images: {num} classes are needed, but {grey_levels} grey levels make '
-      f'{len(kinds)} orders of them: raise grey_levels, or lower pretrain_classes, '
-      'num_days or classes_per_day.'
+      f'{len(kinds)} orders of them: raise grey_levels, or lower '
+      'pretrain_classes, num_days or classes_per_day.'
     )
   order = np.random.default_rng([seed, 1]).permutation(len(kinds))
   stream = 0 if stream_seed is None else 1 + stream_seed
@@ -133,7 +133,7 @@ def _dataset(
   images_per_class: int,
   probes_per_class: int,
 ) -> dataset.Dataset:
-  """Returns the dataset of classes by label: of pretraining, and of each day."""
+  """Returns the dataset of classes by label: of pretraining, and by day."""
   train = lambda classes: [
     _row(image, label, where)
     for label, one in classes.items()
@@ -281,8 +281,8 @@ def _probe(image_HW: np.ndarray, label: str, where: str) -> dataset.Probe:
 def _check(grey_levels, noise, pretrain_classes, images_per_class) -> None:
   if not 2 <= grey_levels <= 10:
     raise errors.DataError(
-      f'images: grey_levels is {grey_levels}: expected 2 to 10, because a pixel '
-      'is one digit.'
+      f'images: grey_levels is {grey_levels}: expected 2 to 10, because a '
+      'pixel is one digit.'
     )
   if not 0 <= noise <= 1:
     raise errors.DataError(f'images: noise is {noise}: expected 0 to 1.')
