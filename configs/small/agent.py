@@ -25,17 +25,17 @@ def get_config(stream: str = 'compositional'):
   c.strategies = ('sleep', 'sft')
   c.data.dataset = 'agent'
   c.data.settings = dict(reuse=stream == 'compositional')
-  c.data.context = 28
-  c.data.max_prompt = 14
-  c.data.batch_size = 32
+  c.data.context = 16
+  c.data.max_prompt = 10
   c.data.loss_on = 'response'
-  c.model.update(width=64, num_layers=3, head_size=16, unroll=3)
+  c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
   c.levels = (
     c.levels[0] | dict(hidden=192),
     c.levels[1] | dict(hidden=192, slots=6),
   )
   c.tokenizer.vocab_size = 512
-  c.pretrain.steps = 1500
+  c.pretrain.steps = 1200
+  c.pretrain.optimizer.decay_steps = 1200
   c.wake.steps = 60
   c.tune = dict(learning_rates=(1e-3,), experiences=1)
   c.replay.update(pretrain=1024, past=1024, day=256)
@@ -45,5 +45,5 @@ def get_config(stream: str = 'compositional'):
     dict(teacher='next', prompts='day', sequences=32, draws=64),
   )
   c.consolidate.num_updates = 120
-  c.consolidate.update(max_length=28, prompt_width=14, max_new=14)
+  c.consolidate.update(max_length=16, prompt_width=10, max_new=6)
   return c

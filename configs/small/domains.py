@@ -21,7 +21,7 @@ def get_config():
   c.strategies = ('sft', 'refresh', 'rollback', 'sleep')
   c.data.dataset = 'domains'
   c.data.settings = dict(num_days=6)
-  c.data.context = 18
+  c.data.context = 16
   c.data.max_prompt = 12
   c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
   c.levels = (
@@ -40,5 +40,5 @@ def get_config():
     day | dict(draws=64, template_share=0.0),
   )
   c.consolidate.num_updates = 120
-  c.consolidate.update(max_length=18, prompt_width=12, max_new=12)
+  c.consolidate.update(max_length=16, prompt_width=12, max_new=12)
   return c

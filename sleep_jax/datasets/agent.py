@@ -1,10 +1,10 @@
 """Dataset of small programs; later ones may reuse what earlier ones taught.
 
 A program is a list of sub-procedures with invented names, applied to a list of
-four digits one after the other. An answer is the list after each of them, and
+two digits one after the other. An answer is the list after each of them, and
 is right if it equals what executing the program gives:
 
-    ba ko , mi tu : 3 1 4 2 = 2 4 1 3 , 4 2 1 3
+    ba ko , mi tu : 3 1 = 4 6 , 1 9
 
 The first days teach sub-procedures. Each later day teaches programs of two. In
 the compositional stream these are made of the sub-procedures of the first days.
@@ -28,16 +28,11 @@ import numpy as np
 from sleep_jax import errors
 from sleep_jax.datasets import dataset, invented_names
 
-WIDTH = 4  # Digits of a list.
+WIDTH = 2  # Digits of a list.
 _BASE = 10
-# Where each digit of the result comes from.
-_ORDERS = (
-  (0, 1, 2, 3), (3, 2, 1, 0), (1, 2, 3, 0), (3, 0, 1, 2),
-  (2, 3, 0, 1), (1, 0, 3, 2), (3, 1, 2, 0), (0, 2, 1, 3),
-)  # fmt: skip
-# What happens to each digit: kept, plus one, plus five, or nine minus it.
-_MAPS = ((1, 0), (1, 1), (1, 5), (-1, 9))
+_ORDERS = ((0, 1), (1, 0))  # Where each digit of the result comes from.
 _PARTS = 20  # First and last parts of names.
+_ROWS_PER_NAME = 80  # Most rows of pretraining; half of them have one name.
 _HELD_OUT = 128  # Rows that are never trained on.
 _MAX_GUARD_PROBES = 100
 
@@ -50,23 +45,20 @@ class Procedure:
 
   Attributes:
     order: index of the old digit at each place.
-    factor, shift: a digit d becomes (factor * d + shift) modulo 10.
+    shift: is added to each digit, modulo 10.
   """
 
   order: tuple[int, ...]
-  factor: int
   shift: int
 
   def __call__(self, digits: Digits) -> Digits:
     """Returns the list after this sub-procedure."""
-    return tuple(
-      (self.factor * digits[old] + self.shift) % _BASE for old in self.order
-    )
+    return tuple((digits[old] + self.shift) % _BASE for old in self.order)
 
 
 PROCEDURES = tuple(
-  Procedure(order, factor, shift)
-  for order, (factor, shift) in itertools.product(_ORDERS, _MAPS)
+  Procedure(order, shift)
+  for order, shift in itertools.product(_ORDERS, range(_BASE))
 )
 # Name of a sub-procedure -> what it does.
 Library = Mapping[str, Procedure]
@@ -85,7 +77,7 @@ def execute(program: Program, digits: Digits, library: Library) -> list[Digits]:
 def make(
   *,
   reuse: bool = True,
-  num_pretrain: int = 64,
+  num_pretrain: int = 100,
   pretrain_rows: int = 6000,
   first_days: int = 2,
   later_days: int = 4,
@@ -280,6 +272,12 @@ def _check(num_pretrain, first_days, later_days, tasks_per_day, rows) -> None:
       raise errors.DataError(
         f'agent: {name} is {value}: set it to {minimum} or more.'
       )
+  most = _ROWS_PER_NAME * num_pretrain
+  if rows > most:
+    raise errors.DataError(
+      f'agent: pretrain_rows is {rows}: expected at most {most:,}, '
+      f'{_ROWS_PER_NAME} per name, because a program has {_BASE**WIDTH} lists.'
+    )
   num_new = first_days * tasks_per_day
   pairs = num_new * (num_new - 1)
   if later_days * tasks_per_day > pairs:

@@ -33,12 +33,10 @@ def names(day):
 
 
 def test_a_procedure_moves_digits_and_changes_them():
-  turn = agent.Procedure((1, 2, 3, 0), 1, 5)
-  swap = agent.Procedure((3, 1, 2, 0), -1, 9)
-  library = {'ba ko': turn, 'mi tu': swap}
-  assert agent.execute(('ba ko', 'mi tu'), (3, 1, 4, 9), library) == [
-    (6, 9, 4, 8), (1, 0, 5, 3),
-  ]  # fmt: skip
+  library = {
+    'ba ko': agent.Procedure((1, 0), 3), 'mi tu': agent.Procedure((0, 1), 8)
+  }  # fmt: skip
+  assert agent.execute(('ba ko', 'mi tu'), (3, 9), library) == [(2, 6), (0, 4)]
 
 
 def test_a_name_does_the_same_to_all_digits_on_all_days():
@@ -108,12 +106,13 @@ def test_tuning_has_other_tasks_and_the_same_pretraining():
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    (dict(num_pretrain=9), 'num_pretrain is 9: set it to 32 or more'),
+    (dict(num_pretrain=9), 'num_pretrain is 9: set it to 20 or more'),
     (dict(later_days=1), 'later_days is 1: set it to 2 or more'),
     (dict(tasks_per_day=1), '3 of 1 tasks need 3 programs, but 2 .* 2 pairs'),
     (dict(num_pretrain=399), '431 invented names, but there are 400'),
+    (dict(pretrain_rows=9999), 'pretrain_rows is 9999: expected at most 3,200'),
     (dict(examples=0), 'examples is 0: set it to 1'),
-    (dict(examples=9999), 'examples 9999 .* expected at most 5000'),
+    (dict(examples=9999), 'examples 9999 .* expected at most 50'),
   ],
 )
 def test_numbers_out_of_range_are_named(change, message):
