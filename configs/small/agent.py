@@ -18,7 +18,10 @@ from configs import base
 
 def get_config(stream: str = 'compositional'):
   if stream not in ('compositional', 'naive'):
-    raise ValueError(f"stream is {stream}: expected 'compositional' or 'naive'")
+    raise ValueError(
+      f'configs/small/agent.py:{stream}: expected a stream, compositional '
+      'or naive.'
+    )
   c = base.get_config()
   c.name = f'agent_{stream}'
   c.seeds = (0, 1, 2)

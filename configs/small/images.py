@@ -20,7 +20,9 @@ from configs import base
 
 def get_config(num_days: str = '5'):
   if num_days not in ('5', '20'):
-    raise ValueError(f"the number of days is {num_days}: expected '5' or '20'")
+    raise ValueError(
+      f'configs/small/images.py:{num_days}: expected a number of days, 5 or 20.'
+    )
   c = base.get_config()
   c.name = f'images_{num_days}'
   c.seeds = (0, 1, 2)

@@ -57,16 +57,8 @@ def split(matrix: np.ndarray) -> dict[str, np.ndarray]:
   Args:
     matrix: R [1 + experiences, experiences], see `retention.r_matrix`. The last
       experience stands for all held-out tasks.
-
-  Raises:
-    ValueError: there are fewer than two experiences.
   """
   num = matrix.shape[1] - 1
-  if num < 1:
-    raise ValueError(
-      f'The matrix has {matrix.shape[1]} experiences: expected 2 or more, of '
-      'which the last one is the held-out task.'
-    )
   return {
     'base_T': matrix[0, :num],
     'first_T': np.diagonal(matrix)[:num],
