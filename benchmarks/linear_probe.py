@@ -21,7 +21,7 @@ from sleep_jax import errors
 from sleep_jax.datasets import dataset
 from sleep_jax.evaluate import cycles
 from sleep_jax.runs import command_line, inputs
-from sleep_jax.storage import workdir
+from sleep_jax.storage import provenance, workdir
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 DEFAULT = 'small/images'
@@ -111,7 +111,8 @@ def run(config: ml_collections.ConfigDict) -> dict:
     for seed in config.seeds
   }
   return {
-    'config': config.name, 'path': bool(config.data.path), 'seeds': seeds,
+    'config': config.name, 'revision': provenance.revision(),
+    'path': bool(config.data.path), 'seeds': seeds,
     'mean_and_half_of_interval': {
       name: cycles.mean_and_interval(one[name] for one in seeds.values())
       for name in ('pretrain', 'days', 'chance')
