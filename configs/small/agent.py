@@ -27,11 +27,11 @@ def get_config(stream: str = 'compositional'):
   c.seeds = (0, 1, 2)
   c.strategies = ('sleep', 'sft')
   c.data.dataset = 'agent'
-  c.data.settings = dict(reuse=stream == 'compositional')
-  c.data.context = 16
-  c.data.max_prompt = 10
+  c.data.settings = dict(reuse=stream == 'compositional', num_days=6)
+  c.data.context = 19
+  c.data.max_prompt = 11
   c.data.loss_on = 'response'
-  c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
+  c.model.update(width=64, num_layers=3, head_size=16, unroll=3)
   c.levels = (
     c.levels[0] | dict(hidden=192),
     c.levels[1] | dict(hidden=192, slots=6),
@@ -48,5 +48,5 @@ def get_config(stream: str = 'compositional'):
     dict(teacher='next', prompts='day', sequences=32, draws=64),
   )
   c.consolidate.num_updates = 120
-  c.consolidate.update(max_length=16, prompt_width=10, max_new=6)
+  c.consolidate.update(max_length=19, prompt_width=11, max_new=8)
   return c

@@ -157,7 +157,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'passages_per_day': _count(1),
     # Of `agent`.
     'reuse': FLAG, 'pretrain_rows': _count(1), 'first_days': _count(1),
-    'later_days': _count(2), 'tasks_per_day': _count(1), 'examples': _count(1),
+    'tasks_per_day': _count(1), 'examples': _count(1),
     'probes_per_task': _count(1),
     # Of `images`.
     'size': _count(1), 'grey_levels': Rule(int, 2, 10), 'noise': SHARE,

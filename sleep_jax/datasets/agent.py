@@ -1,10 +1,10 @@
 """Dataset of small programs; later ones may reuse what earlier ones taught.
 
 A program is a list of sub-procedures with invented names, applied to a list of
-two digits one after the other. An answer is the list after each of them, and
+three digits one after the other. An answer is the list after each of them, and
 is right if it equals what executing the program gives:
 
-    ba ko , mi tu : 3 1 = 4 6 , 1 9
+    ba ko , mi tu : 3 1 4 = 4 1 3 , 2 4 5
 
 The first days teach sub-procedures. Each later day teaches programs of two. In
 the compositional stream these are made of the sub-procedures of the first days.
@@ -28,11 +28,15 @@ import numpy as np
 from sleep_jax import errors
 from sleep_jax.datasets import dataset, invented_names
 
-WIDTH = 2  # Digits of a list.
+WIDTH = 3  # Digits of a list.
 _BASE = 10
-_ORDERS = ((0, 1), (1, 0))  # Where each digit of the result comes from.
+# What is added to each digit. Few shifts, so that the digits of an answer are
+# like those of the question before the names are known: with shifts of any
+# size, neither name nor digit alone says anything, and a small model starts to
+# learn late.
+_SHIFTS = (0, 1)
 _PARTS = 20  # First and last parts of names.
-_ROWS_PER_NAME = 80  # Most rows of pretraining; half of them have one name.
+_ROWS_PER_NAME = 200  # Most rows of pretraining; half of them have one name.
 _HELD_OUT = 128  # Rows that are never trained on.
 _MAX_GUARD_PROBES = 100
 
@@ -58,7 +62,9 @@ class Procedure:
 
 PROCEDURES = tuple(
   Procedure(order, shift)
-  for order, shift in itertools.product(_ORDERS, range(_BASE))
+  for order, shift in itertools.product(
+    itertools.permutations(range(WIDTH)), _SHIFTS
+  )
 )
 # Name of a sub-procedure -> what it does.
 Library = Mapping[str, Procedure]
@@ -77,10 +83,10 @@ def execute(program: Program, digits: Digits, library: Library) -> list[Digits]:
 def make(
   *,
   reuse: bool = True,
-  num_pretrain: int = 100,
+  num_pretrain: int = 60,
   pretrain_rows: int = 6000,
+  num_days: int = 6,
   first_days: int = 2,
-  later_days: int = 4,
   tasks_per_day: int = 4,
   examples: int = 24,
   probes_per_task: int = 12,
@@ -94,8 +100,8 @@ def make(
       not, each day has names of its own (naive). Nothing else differs.
     num_pretrain: names in the pretraining text.
     pretrain_rows: rows of it, half of them programs of two.
-    first_days: days of single sub-procedures.
-    later_days: days of programs of two, the held-out day included.
+    num_days: number of experiences, the held-out one included.
+    first_days: days of single sub-procedures; the others have programs of two.
     tasks_per_day: programs of a day.
     examples: rows of each program.
     probes_per_task: scored lists of each program, none of which is in a row.
@@ -106,6 +112,7 @@ def make(
   Raises:
     DataError: a number is out of range, or the names are too few.
   """
+  later_days = num_days - first_days
   _check(num_pretrain, first_days, later_days, tasks_per_day, pretrain_rows)
   _check_lists(examples, probes_per_task)
   num_new = first_days * tasks_per_day
@@ -265,13 +272,18 @@ def _check(num_pretrain, first_days, later_days, tasks_per_day, rows) -> None:
     ('num_pretrain', num_pretrain, max(_PARTS, len(PROCEDURES))),
     ('pretrain_rows', rows, 1),
     ('first_days', first_days, 1),
-    ('later_days', later_days, 2),
     ('tasks_per_day', tasks_per_day, 1),
   ):
     if value < minimum:
       raise errors.DataError(
         f'agent: {name} is {value}: set it to {minimum} or more.'
       )
+  if later_days < 2:
+    raise errors.DataError(
+      f'agent: num_days is {first_days + later_days} and first_days '
+      f'{first_days}: expected 2 days or more with programs of two, of which '
+      'the last one is held out.'
+    )
   most = _ROWS_PER_NAME * num_pretrain
   if rows > most:
     raise errors.DataError(
@@ -282,9 +294,9 @@ def _check(num_pretrain, first_days, later_days, tasks_per_day, rows) -> None:
   pairs = num_new * (num_new - 1)
   if later_days * tasks_per_day > pairs:
     raise errors.DataError(
-      f'agent: later_days {later_days} of {tasks_per_day} tasks need '
-      f'{later_days * tasks_per_day} programs, but {num_new} sub-procedures '
-      f'make {pairs} pairs: lower later_days or raise first_days.'
+      f'agent: {later_days} days after the first ones, of {tasks_per_day} '
+      f'tasks, need {later_days * tasks_per_day} programs, but {num_new} '
+      f'sub-procedures make {pairs} pairs: lower num_days or raise first_days.'
     )
 
 

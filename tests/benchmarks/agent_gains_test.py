@@ -11,7 +11,7 @@ from sleep_jax.datasets import agent
 from sleep_jax.evaluate import agent_gains as gains
 
 SETTINGS = dict(
-  num_pretrain=20, pretrain_rows=1, first_days=2, later_days=2, examples=2,
+  num_pretrain=20, pretrain_rows=1, num_days=4, first_days=2, examples=2,
   probes_per_task=2,
 )  # fmt: skip
 # Scores of the days 1 to 4, in each evaluation; a day is scored from the

@@ -7,7 +7,7 @@ from sleep_jax import errors
 from sleep_jax.datasets import agent
 
 SMALL = dict(
-  num_pretrain=40, pretrain_rows=60, later_days=3, examples=5, probes_per_task=3
+  num_pretrain=40, pretrain_rows=60, num_days=5, examples=5, probes_per_task=3
 )
 
 
@@ -34,9 +34,12 @@ def names(day):
 
 def test_a_procedure_moves_digits_and_changes_them():
   library = {
-    'ba ko': agent.Procedure((1, 0), 3), 'mi tu': agent.Procedure((0, 1), 8)
-  }  # fmt: skip
-  assert agent.execute(('ba ko', 'mi tu'), (3, 9), library) == [(2, 6), (0, 4)]
+    'ba ko': agent.Procedure((1, 2, 0), 0),
+    'mi tu': agent.Procedure((1, 0, 2), 1),
+  }
+  assert agent.execute(('ba ko', 'mi tu'), (3, 1, 9), library) == [
+    (1, 9, 3), (0, 2, 4),
+  ]  # fmt: skip
 
 
 def test_a_name_does_the_same_to_all_digits_on_all_days():
@@ -107,12 +110,12 @@ def test_tuning_has_other_tasks_and_the_same_pretraining():
   ('change', 'message'),
   [
     (dict(num_pretrain=9), 'num_pretrain is 9: set it to 20 or more'),
-    (dict(later_days=1), 'later_days is 1: set it to 2 or more'),
-    (dict(tasks_per_day=1), '3 of 1 tasks need 3 programs, but 2 .* 2 pairs'),
+    (dict(num_days=3), 'num_days is 3 and first_days 2: expected 2 days'),
+    (dict(tasks_per_day=1), 'of 1 tasks, need 3 programs, but 2 .* 2 pairs'),
     (dict(num_pretrain=399), '431 invented names, but there are 400'),
-    (dict(pretrain_rows=9999), 'pretrain_rows is 9999: expected at most 3,200'),
+    (dict(pretrain_rows=9999), 'pretrain_rows is 9999: expected at most 8,000'),
     (dict(examples=0), 'examples is 0: set it to 1'),
-    (dict(examples=9999), 'examples 9999 .* expected at most 50'),
+    (dict(examples=9999), 'examples 9999 .* expected at most 500'),
   ],
 )
 def test_numbers_out_of_range_are_named(change, message):
