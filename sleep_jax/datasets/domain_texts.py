@@ -15,6 +15,7 @@ from sleep_jax.datasets import dataset, facts_words, invented_names
 
 _PARTS = 20  # First and last parts of names.
 _BASE = 10
+_MOST = 4  # A name stands for 1 to 4: a sum is near its digit.
 # What is asked about a number x and a name n that stands for one.
 _SUMS = ('{x} + {n} =', '{n} + {x} =', '{x} - {n} =', '{n} - {x} =')
 _SIGNS = ((1, 1), (1, 1), (1, -1), (-1, 1))  # Of x and of what n stands for.
@@ -28,7 +29,7 @@ Asked = tuple[str, str]  # Question and answer.
 def arithmetic(
   *, num_pretrain: int, num_days: int, per_day: int, seed: int, stream: int
 ) -> dataset.Dataset:
-  """Returns sums modulo 10 with names that stand for a digit.
+  """Returns sums modulo 10 with names that stand for 1, 2, 3 or 4.
 
   Args:
     num_pretrain: names in pretraining.
@@ -109,7 +110,7 @@ def _sums(
   """Returns sums to learn, and others to ask, of every name."""
   taught, asked = [], []
   for name in names:
-    number = int(rng.integers(_BASE))
+    number = 1 + int(rng.integers(_MOST))
     sums = [
       (
         form.format(x=x, n=name),
