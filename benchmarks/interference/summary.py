@@ -19,6 +19,7 @@ PREDICTORS = {
 }
 # Predictors whose correlations are compared with that of the global cosine.
 COMPARED = ('both_orders', 'second_order')
+DAMAGES = ('measured', *COMPARED)  # Increases of the loss.
 ALL = 'together'
 NOTE = (
   'Pairs of one run are not independent: they share updates and days. With '
@@ -66,7 +67,8 @@ def summarize(
     them; 'predictors', name -> 'pairs' (in which it is defined), 'resampled'
     ('seeds' or 'pairs'), 'spearman' and 'pearson', see `correlation.estimate`;
     'minus_cosine', for the names in `COMPARED` the same of the difference to
-    the global cosine, over pairs in which both are defined.
+    the global cosine, over pairs in which both are defined; 'damage', the means
+    over pairs of what was measured and what was predicted, in nats per token.
   """
   names = dict.fromkeys(pair['strategy'] for pair in pairs)
   groups = {
@@ -84,6 +86,9 @@ def _summarize(pairs, draws) -> dict[str, Any]:
     'predictors': {name: _estimates(pairs, draws, name) for name in PREDICTORS},
     'minus_cosine': {
       name: _estimates(pairs, draws, name, 'cosine') for name in COMPARED
+    },
+    'damage': {
+      name: float(np.mean([pair[name] for pair in pairs])) for name in DAMAGES
     },
   }  # fmt: skip
 
@@ -132,7 +137,8 @@ def table(summary: Mapping[str, Any], title: str) -> str:
   for name, group in summary.items():
     lines += [
       f'## {name}', '',
-      f'{group["pairs"]} pairs, seeds: {group["seeds"]}.', '',
+      f'{group["pairs"]} pairs, seeds: {group["seeds"]}. Mean increase of the '
+      f'loss, nats per token: {_damages(group["damage"])}.', '',
       '| predictor | pairs | Spearman | Pearson |', '|---|---|---|---|',
     ]  # fmt: skip
     shown = [(_LABELS[p], row) for p, row in group['predictors'].items()]
@@ -147,6 +153,14 @@ def table(summary: Mapping[str, Any], title: str) -> str:
     ]
     lines.append('')
   return '\n'.join(lines)
+
+
+def _damages(found: Mapping[str, float]) -> str:
+  measured, both, second = (found[name] for name in DAMAGES)
+  return (
+    f'{measured:.4f} measured, {both:.4f} predicted by first and second order, '
+    f'{second:.4f} by the second order alone'
+  )
 
 
 def _cell(found: Mapping[str, float] | None) -> str:

@@ -48,7 +48,8 @@ def run(
   Returns:
     'strategy', 'seed', 'revision', 'config' (what the numbers depend on),
     'learning_rate' (None unless it was tuned), 'accuracy' (mean over all days
-    after the last one), and 'pairs', see `pairs.compare`.
+    after the last one), 'days' (their names, in order), and 'pairs', see
+    `pairs.compare`.
 
   Raises:
     WorkdirError: the file of results, or the work directory, is of another
@@ -72,12 +73,13 @@ def run(
     return _read(file, needed)
   say(f'{strategy}, seed {seed}: running in {folder}')
   (record,) = study.Study(config, str(folder)).run(show_schedule=False)
+  days, found_pairs = _pairs(config, strategy, seed, workdir.path(folder))
   found = {
     'strategy': strategy, 'seed': seed, 'revision': provenance.revision(),
     'config': needed,
     'learning_rate': record['summary'].get('learning_rate'),
     'accuracy': record['summary'].get('acc'),
-    'pairs': _pairs(config, strategy, seed, workdir.path(folder)),
+    'days': days, 'pairs': found_pairs,
   }  # fmt: skip
   workdir.write_json(file, found)
   say(f'{strategy}, seed {seed}: {len(found["pairs"])} pairs, see {file}')
@@ -105,8 +107,10 @@ def _read(file: pathlib.Path, needed: dict[str, Any]) -> dict[str, Any]:
   return found
 
 
-def _pairs(config, strategy, seed, folder) -> list[dict[str, Any]]:
-  """Returns the pairs of a finished run."""
+def _pairs(
+  config, strategy, seed, folder
+) -> tuple[list[str], list[dict[str, Any]]]:
+  """Returns the names of the days and the pairs of a finished run."""
   dataset = inputs.read_dataset(config, folder, seed)
   made = inputs.make(config, folder, seed, dataset)
   first = inputs.initial_model_folder(config, folder, seed)
@@ -132,7 +136,7 @@ def _pairs(config, strategy, seed, folder) -> list[dict[str, Any]]:
     )
     return losses.next_token_loss(logits_BTV, tokens_BT, loss_BT)
 
-  return pairs.compare(
+  found = pairs.compare(
     [
       bank_updates.aligned(c, before, after)
       for before, after in zip(weights, weights[1:], strict=False)
@@ -140,6 +144,7 @@ def _pairs(config, strategy, seed, folder) -> list[dict[str, Any]]:
     day_rows(made.stream.experiences),
     loss,
   )
+  return [name for name, _ in dataset.experiences], found
 
 
 def _weights(home, cycle: int) -> types.Weights:

@@ -160,6 +160,15 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
     'temperature': NOT_NEGATIVE,
     'passages_per_day': _count(1), 'words': _count(0), 'keys': _count(1),
     'digits': _count(1), 'documents_per_day': _count(1), 'page': _count(1),
+    # Of `agent`.
+    'reuse': FLAG, 'pretrain_rows': _count(1), 'first_days': _count(1),
+    'tasks_per_day': _count(1), 'examples': _count(1),
+    'probes_per_task': _count(1),
+    # Of `images`.
+    'size': _count(1), 'grey_levels': Rule(int, 2, 10), 'noise': SHARE,
+    'images_per_class': _count(1), 'probes_per_class': _count(1),
+    # Of `domains`.
+    'domains[*]': TEXT, 'items_per_day': _count(3),
   },
   'tokenizer': {'kind': TEXT, 'vocab_size': _count(258)},
   'model': {

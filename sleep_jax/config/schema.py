@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from sleep_jax import errors
 from sleep_jax.data import stream, tokenizer
 from sleep_jax.datasets import (
+  agent,
   arc,
   babilong,
+  domains,
   facts,
   formats,
+  images,
   intents,
   jsonl,
   languages,
@@ -33,9 +36,10 @@ from sleep_jax.storage import checkpoints
 from sleep_jax.strategies import registry
 
 DATASETS = {
-  'arc': arc, 'babilong': babilong, 'facts': facts, 'formats': formats,
-  'intents': intents, 'jsonl': jsonl, 'languages': languages, 'math': math,
-  'niah': niah, 'passages': passages,
+  'agent': agent, 'arc': arc, 'babilong': babilong, 'domains': domains,
+  'facts': facts, 'formats': formats, 'images': images, 'intents': intents,
+  'jsonl': jsonl, 'languages': languages, 'math': math, 'niah': niah,
+  'passages': passages,
 }  # fmt: skip
 REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.

@@ -30,7 +30,8 @@ def gains(
 
   Args:
     base_T: score of the base model on each task of the stream (B).
-    first_T: score on each task in the first pass, learning as it goes (F).
+    first_T: score on each task in the first pass (F): when the task is met,
+      after the tasks before it were learned.
     second_T: score on each task in the second pass, with learning off (S).
     held_out_base_U: score of the base model on tasks outside of the stream.
     held_out_U: score on these after the first pass (H).
@@ -43,6 +44,28 @@ def gains(
     PLASTICITY: cycles.mean_or_none(first_T - base_T),
     STABILITY: cycles.mean_or_none(second_T - first_T),
     GENERALIZATION: cycles.mean_or_none(held_out_U - held_out_base_U),
+  }
+
+
+def split(matrix: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the arguments of `gains` from the scores of a finished run.
+
+  The last experience of the run is the held-out task: its scores before it is
+  learned are those of a task outside of the stream. A task of the stream is met
+  (F) just before it is learned, with what the tasks before it left behind, and
+  met again (S) when the whole stream has been learned.
+
+  Args:
+    matrix: R [1 + experiences, experiences], see `retention.r_matrix`. The last
+      experience stands for all held-out tasks.
+  """
+  num = matrix.shape[1] - 1
+  return {
+    'base_T': matrix[0, :num],
+    'first_T': np.diagonal(matrix)[:num],
+    'second_T': matrix[num, :num],
+    'held_out_base_U': matrix[0, num:],
+    'held_out_U': matrix[num, num:],
   }
 
 

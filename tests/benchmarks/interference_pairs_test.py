@@ -137,6 +137,9 @@ def test_a_predictor_is_compared_with_the_cosine_where_both_are_defined():
   # All seeds are alike here, so all draws are.
   assert difference['spearman']['low'] == pytest.approx(0.5)
   assert group['predictors']['jaccard']['spearman'] is None
+  assert group['damage'] == {
+    'measured': 2.5, 'both_orders': 5.0, 'second_order': 0.0,
+  }  # fmt: skip
 
 
 def test_the_table_has_a_row_for_each_predictor_and_difference():
@@ -146,3 +149,4 @@ def test_the_table_has_a_row_for_each_predictor_and_difference():
   assert len(rows) == 2 * (1 + len(summary.PREDICTORS) + len(summary.COMPARED))
   assert '| second order, 1/2 delta^T H delta | 3 | 1.00 [1.00, 1.00] |' in text
   assert '3 pairs, seeds: 1.' in text
+  assert '1.0000 measured, 0.0000 predicted by first and second' in text

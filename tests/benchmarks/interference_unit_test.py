@@ -54,6 +54,7 @@ def test_every_earlier_day_is_paired_with_every_later_update(
   found = _results(finished, strategy)
   assert (found['strategy'], found['seed']) == (strategy, 0)
   assert found['revision'] and found['config']['name'] == 'tiny'
+  assert found['days'] == ['day 1', 'day 2', 'day 3']
   pairs = {(row['a'], row['b']): row for row in found['pairs']}
   assert [*pairs] == [(1, 2), (1, 3), (2, 3)]
   # The weights between two updates are written in two ways for `sleep`.

@@ -21,6 +21,8 @@ def test_a_name_is_a_config_of_this_package(tmp_path, monkeypatch):
   assert 'smoke' in files.names() and '__init__' not in files.names()
   assert files.load('smoke').name == 'smoke'
   assert files.load('seeding:full').name.startswith('seeding')
+  assert 'small/agent' in files.names()
+  assert files.load('small/agent:naive').name == 'agent_naive'
 
 
 def test_a_foreign_configs_folder_is_never_used(tmp_path, monkeypatch):
