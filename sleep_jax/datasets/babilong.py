@@ -35,8 +35,9 @@ from sleep_jax.datasets import filler as filler_lib
 
 _USAGE = (
   'The babilong dataset reads .jsonl or .jsonl.gz rows {"task", "context", '
-  '"question", "answers"} of bAbI (Weston et al. 2015, CC BY 3.0), of which '
-  'those of task 1 are used. Without a path, stories are generated.'
+  '"question", "answers"} of the bAbI tasks of Facebook AI Research (Weston et '
+  'al. 2015, CC BY 3.0), of which those of task 1 are used. Without a path, '
+  'stories are generated.'
 )
 _PRETRAIN = 'babilong, pretraining'
 _TASK = '1'

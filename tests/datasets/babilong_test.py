@@ -135,7 +135,7 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path, changes, message):
   [
     (dict(page=10), 'page is 10: set it to 60'),
     (dict(num_days=200), 'up to 3208 names are needed, but there are 1800'),
-    (dict(path='none'), 'no files match .*Weston et al. 2015, CC BY 3.0'),
+    (dict(path='none'), 'no files match .*Weston et al. 2015, CC BY 3.0.'),
   ],
 )
 def test_what_cannot_be_made_is_named(changes, message):
