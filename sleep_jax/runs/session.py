@@ -154,7 +154,7 @@ class Session:
   def reopen(self) -> None:
     """Forgets the loaded weights: they are read again when they are needed."""
     self.__dict__.pop('loaded', None)
-    host_memory.trim()
+    host_memory.collect()
 
   def needs_night(self) -> bool:
     """Whether a day has not been consolidated yet, wholly or in part."""

@@ -11,19 +11,27 @@ _MMAP_THRESHOLD, _BYTES = -3, 2**20  # M_MMAP_THRESHOLD of mallopt(3).
 
 
 def trim() -> None:
-  """Deletes objects that only refer to each other, and returns free memory.
+  """Returns free memory to the system now.
 
-  A model that was asked, and is not used any more, is part of such a cycle: its
-  425 MB stayed until Python looked for cycles. Compiling a large program leaves
-  fragments: about 2 GB were resident, and no array was alive, after compiling
-  the wake step and the night of a model of 135 million parameters. Fragments
-  stay where the C library is not glibc.
+  Compiling a large program leaves fragments: about 2 GB were resident, and no
+  array was alive, after compiling the wake step and the night of a model of 135
+  million parameters. Does nothing where the C library is not glibc.
   """
-  gc.collect()
   try:
     ctypes.CDLL('libc.so.6').malloc_trim(0)
   except (OSError, AttributeError):
     return
+
+
+def collect() -> None:
+  """Deletes objects that only refer to each other, then trims.
+
+  A model that was asked, and is not used any more, is part of such a cycle: its
+  425 MB stayed until Python looked for cycles. Takes a second in a process with
+  many compiled programs.
+  """
+  gc.collect()
+  trim()
 
 
 def return_freed_blocks() -> None:

@@ -18,7 +18,7 @@ def test_objects_that_only_refer_to_each_other_are_deleted():
     seen = weakref.ref(part)
     del part
     assert seen() is not None
-    host_memory.trim()
+    host_memory.collect()
     assert seen() is None
   finally:
     gc.enable()
