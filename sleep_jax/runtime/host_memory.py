@@ -27,8 +27,8 @@ def collect() -> None:
   """Deletes objects that only refer to each other, then trims.
 
   A model that was asked, and is not used any more, is part of such a cycle: its
-  425 MB stayed until Python looked for cycles. Takes a second in a process with
-  many compiled programs.
+  425 MB stayed until Python looked for cycles. This scans all objects of the
+  process.
   """
   gc.collect()
   trim()
