@@ -125,9 +125,9 @@ def reading(
     sentences, facts, where: see `text_rows`.
     questions: texts with a slot for the subject.
   """
-  index = rng.integers(len(facts))
+  index = int(rng.integers(len(facts)))
   text, fact = text_rows(rng, sentences, facts, where)[index], facts[index]
-  wording = rng.integers(len(questions) + 1)
+  wording = int(rng.integers(len(questions) + 1))
   if wording == len(questions):
     repeated = fact.statement
   else:

@@ -128,13 +128,15 @@ def make(
     for row in hidden_facts.known_rows(fact, questions, _PRETRAIN)
   ]
   for _ in range(readings):
-    text = draw_text(
+    sentences, facts = draw_text(
       rng,
       rng.integers(words + 1),
       1 + rng.integers(keys),
       hidden_facts.draw_pairs(rng, first, second, 1),
     )
-    rows.append(hidden_facts.reading(rng, *text, questions, 'niah, readings'))
+    rows.append(
+      hidden_facts.reading(rng, sentences, facts, questions, 'niah, readings')
+    )
   dataset = hidden_facts.make_dataset(
     'niah', rng, rows, known, scored=_SCORED,
     templates=(*_TEMPLATES, _STATEMENT.rpartition(' ')[0]),
