@@ -36,7 +36,7 @@ def get_config(shape: str = base.SHAPES[0]):
     day | dict(sequences=4, draws=8, template_share=0.0),
   )  # fmt: skip
   c.consolidate.update(
-    full='merge', max_length=_TOKENS, prompt_width=_TOKENS, max_new=_TOKENS - 1
+    max_length=_TOKENS, prompt_width=_TOKENS, max_new=_TOKENS - 1
   )
   c.dream.update(
     on=True, rounds=1, candidates=60, texts=1, top=12, random=3, old=8,

@@ -29,6 +29,7 @@ def get_config(shape: str = SHAPES[0]):
   c.name = f'paper, {shape}'
   fast, own = c.levels
   c.levels = (fast, own | dict(slots=SLOTS, rank=RANK))
+  c.consolidate.full = 'merge'  # More days than slots merge two experts.
   c.wake.micro_batches = 1  # A row of a batch on each of 64 devices.
   adapter = dict(rank=64, alpha=128.0)
   c.dream.trial.update(adapter)

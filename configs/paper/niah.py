@@ -44,7 +44,6 @@ def get_config(argument: str = base.SHAPES[0]):
     *c.levels[:-1],
     c.levels[-1] | dict(slots=min(base.SLOTS, c.levels[-1]['slots'])),
   )
-  c.consolidate.full = 'merge'
   c.wake.update(steps=1, optimizers=())
   c.consolidate.teachers = (
     old, day | dict(teacher='context', template_share=0.9)
