@@ -142,7 +142,12 @@ def why_unusable(question: str, passage: Passage) -> str:
   else:
     asked = content_words(question)
     names_it = any(_has(asked, word) for word in content_words(passage.text))
-  return '' if names_it else 'names nothing of the text'
+  if not names_it:
+    return 'names nothing of the text'
+  # A name of the examples would be taught what the text says of another.
+  known = {_without_s(word) for word in _WORD.findall(passage.text)}
+  names = {_without_s(word) for word in _INSIDE.findall(question)} - known
+  return '' if all(map(_is_little, names)) else 'names another'
 
 
 def why_unanswered(question: str, answer: str, passage: Passage) -> str:
@@ -281,7 +286,7 @@ def _subject(sentence, known, *, may_be_user):
       words.pop(0)
     before = _WORD.findall(sentence[:start])[-1:]
     if words and not all(map(_is_little, words)):
-      name = re.sub(r"['’]s$", '', ' '.join(words))
+      name = _without_s(' '.join(words))
       found.append((name, bool(before) and before[0] in _PREPOSITIONS))
   for name, follows_preposition in found:
     if not follows_preposition:
@@ -290,6 +295,11 @@ def _subject(sentence, known, *, may_be_user):
   if may_be_user and spoken & _FIRST_PERSON:
     return USER
   return found[0][0] if found else ''
+
+
+def _without_s(name):
+  """Returns a name without its possessive ending ("Ada's")."""
+  return re.sub(r"['’]s$", '', name)
 
 
 def _is_little(word):

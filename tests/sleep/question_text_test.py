@@ -90,6 +90,8 @@ def test_openings_name_the_subject_where_they_have_a_slot():
     ('What does Ada\nRay do?', 'no question'),
     ('What does Leo do?', 'names nothing of the text'),
     ('What does Ada Ray like to like to?', 'repeats itself'),
+    ('What does Ada Ray do in Rome?', 'names another'),
+    ("What is Ada Ray's work?", ''),
   ],
 )
 def test_questions_that_are_of_no_use(question, reason):
@@ -101,6 +103,8 @@ def test_a_question_to_the_user_speaks_of_the_user():
   passage = _one('user: I live in Lund.')
   assert not question_text.why_unusable('Where do I live?', passage)
   assert question_text.why_unusable('Where does he live?', passage)
+  other = 'Where does Ivo Senn live when I am away?'
+  assert question_text.why_unusable(other, passage) == 'names another'
 
 
 @pytest.mark.parametrize(
