@@ -174,12 +174,13 @@ def test_micro_batches_do_not_change_a_step():
     study.initial_model = state_lib.InitialModel(state.weights, state.replay)
     program = study.programs('sleep')
     state = program.begin(study.initial_model, jax.random.key(0))
-    for step in range(3):
+    for step in range(8):
       batch = study.stream.experiences[0].batch(step)
       state, metrics = program.wake(state, batch, ())
     found.append((jax.device_get(state.weights), float(metrics['strain'])))
   (whole, strain), (parts, same_strain) = found
-  # A divergence is a difference of f32 numbers near 1: it has 1e-7 of error.
-  assert same_strain == pytest.approx(strain, abs=3e-7) and strain > 1e-5
+  # A divergence is a difference of f32 numbers near 1: it has 1e-7 of error,
+  # so the model has to differ enough for a relative comparison.
+  assert same_strain == pytest.approx(strain, rel=1e-3) and strain > 2e-4
   for path, leaf in whole.trainable.items():
     np.testing.assert_allclose(leaf, parts.trainable[path], atol=2e-4)
