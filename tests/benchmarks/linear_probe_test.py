@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from benchmarks import linear_probe
+from benchmarks.linear_probe import probe
 from sleep_jax import errors
 from sleep_jax.datasets import dataset, images
 
@@ -12,14 +12,14 @@ from sleep_jax.datasets import dataset, images
 def test_ridge_is_the_minimum_of_its_loss():
   rng = np.random.default_rng(0)
   x_NF, label_N = rng.normal(size=(20, 4)), rng.integers(3, size=20)
-  found_FC = linear_probe.fit(x_NF, label_N, 3, 2.0)
+  found_FC = probe.fit(x_NF, label_N, 3, 2.0)
   # The gradient of |X W - Y|^2 + penalty |W|^2 is zero.
   residual_NC = x_NF @ found_FC - np.eye(3)[label_N]
   np.testing.assert_allclose(x_NF.T @ residual_NC + 2 * found_FC, 0, atol=1e-9)
 
 
 def test_features_are_one_hot_levels():
-  found = linear_probe.features(['01:ba', '11:ko'])
+  found = probe.features(['01:ba', '11:ko'])
   assert found.shape == (2, 21) and found.sum() == 6
   assert np.flatnonzero(found[0]).tolist() == [0, 11, 20]
 
@@ -39,15 +39,15 @@ def made(rows):
 
 def test_the_probe_solves_what_is_linear_and_not_what_is_not():
   linear = [('00', 'a'), ('01', 'a'), ('10', 'b'), ('11', 'b')]
-  assert linear_probe.accuracies(made(linear)) == {
+  assert probe.accuracies(made(linear)) == {
     'pretrain': 1, 'days': 1, 'chance': 0.5,
   }  # fmt: skip
   same = [('00', 'a'), ('01', 'b'), ('10', 'b'), ('11', 'a')]
-  assert linear_probe.accuracies(made(same))['days'] < 1
+  assert probe.accuracies(made(same))['days'] < 1
 
 
 def test_the_generated_images_are_not_solved_by_it():
-  found = linear_probe.accuracies(
+  found = probe.accuracies(
     images.make(images_per_class=60, probes_per_class=10)
   )
   assert found['days'] < 0.5 and found['pretrain'] < 0.5
@@ -56,4 +56,4 @@ def test_the_generated_images_are_not_solved_by_it():
 def test_another_dataset_is_refused():
   config = ml_collections.ConfigDict(dict(data=dict(dataset='facts')))
   with pytest.raises(errors.ConfigError, match="is 'facts': expected 'images'"):
-    linear_probe.run(config)
+    probe.run(config)

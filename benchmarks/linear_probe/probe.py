@@ -1,32 +1,21 @@
-"""How much of `images` can a linear classifier of the pixels tell?
+"""Ridge regression of the labels of `images` on their pixels.
 
-    python -m benchmarks.linear_probe --config=small/images [--out=FILE]
-
-Fits ridge regression on one-hot labels in closed form, on all rows of
-pretraining and of all days together, and scores the dataset's own questions
-among all labels. A pixel is a one-hot vector of its grey level. The strength of
-the penalty is the one that does best on these questions, which favours the
-probe. So `days` stands beside ACC and `pretrain` beside the prior accuracy of a
-run. Prints JSON, and writes it to --out.
+A pixel is a one-hot vector of its grey level. The strength of the penalty is
+the one that does best on the questions that are scored, which favours the
+probe.
 """
-
-import json
-import sys
 
 import ml_collections
 import numpy as np
-from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.datasets import dataset
 from sleep_jax.evaluate import cycles
-from sleep_jax.runs import command_line, inputs
+from sleep_jax.runs import inputs
 from sleep_jax.storage import provenance, workdir
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 DEFAULT = 'small/images'
-_CONFIG = command_line.define_config(f'Of the study; default: {DEFAULT}.')
-_OUT = flags.DEFINE_string('out', '', 'File of the results.')
 
 
 def fit(
@@ -118,20 +107,3 @@ def run(config: ml_collections.ConfigDict) -> dict:
       for name in ('pretrain', 'days', 'chance')
     },
   }  # fmt: skip
-
-
-def main(argv):
-  del argv
-  command_line.hush()
-  try:
-    found = run(_CONFIG.value)
-    if _OUT.value:
-      workdir.write_json(workdir.path(_OUT.value), found)
-    print(json.dumps(found, indent=1))
-  except errors.SleepJaxError as error:
-    sys.exit(f'error: {error}')
-
-
-if __name__ == '__main__':
-  flags.adopt_module_key_flags(command_line)
-  app.run(main, flags_parser=command_line.parser(DEFAULT))

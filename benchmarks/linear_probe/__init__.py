@@ -1,0 +1,1 @@
+"""A linear classifier of the pixels of `images`."""
