@@ -21,10 +21,11 @@ NAMES = [name for name in files.names() if name.startswith('paper/')]
 PARAMETERS = {'qwen3-8b': 8.19e9, 'llama3-8b': 8.03e9}
 
 
+@pytest.mark.parametrize('shape', PARAMETERS)
 @pytest.mark.parametrize('name', NAMES)
-def test_an_experiment_builds_and_fits_its_devices(name):
+def test_an_experiment_builds_and_fits_its_devices(name, shape):
   """Weights, a wake step, a night, and what dreams need beside the state."""
-  c = files.load(name)
+  c = files.load(f'{name}:{shape}')
   dreams, c.dream.on = c.dream.on, False  # Their state takes long to build.
   found = plan.plan(c, tpu_topology.parse(TOPOLOGIES.get(name, 'v5e:8x8')))
   assert not found['too_much']
