@@ -4,8 +4,9 @@ python -m benchmarks.rows --study=seeding --folder=runs/seeding \
   --out=runs/seeding/table
 
 Reads the logs of all rows that exist, in the order of `configs/STUDY.py`, from
-a folder of runs (`ROW/seed_0/sleep/metrics.jsonl`) or of results
-(`ROW/seed_0.jsonl`), and writes the table as markdown and as JSON. Differences
+a folder of runs (`ROW/seed_0/STRATEGY/metrics.jsonl`, of the row's first
+strategy) or of results (`ROW/seed_0.jsonl`), and writes the table as markdown
+and as JSON. Scores of generated text have columns if there are any. Differences
 from the first row are paired by seed. CPU-seconds are those of a night: the
 median over all nights but the first, in which programs are compiled.
 """
@@ -13,6 +14,7 @@ median over all nights but the first, in which programs are compiled.
 import importlib
 import re
 import statistics
+from collections.abc import Mapping
 
 from absl import app, flags
 
@@ -29,25 +31,35 @@ COLUMNS = (
   ('damage_awake', 'damage awake'),
   ('night_cpu_seconds', 'CPU-seconds of a night'),
 )
-_STUDY = flags.DEFINE_enum(
-  'study', 'seeding', ('seeding', 'dream', 'ten_dreams'), 'The study.'
+TEXT_COLUMNS = (
+  ('start_text', 'start of texts'),
+  ('la_text', 'LA of texts'),
+  ('acc_text', 'ACC of texts'),
 )
+_STUDIES = ('seeding', 'dream', 'ten_dreams', 'small/table1', 'small/table3')
+_STUDY = flags.DEFINE_enum('study', 'seeding', _STUDIES, 'The study.')
 _FOLDER = flags.DEFINE_string('folder', '', 'Folder with the logs of the rows.')
 _OUT = flags.DEFINE_string('out', '', 'Output path without .md and .json.')
 _ROWS = flags.DEFINE_bool('rows', False, 'Only print the names of the rows.')
 _SEED = re.compile(r'seed_(\d+)')
 
 
-def read(folder: workdir.Folder, names: list[str]) -> dict[str, list[dict]]:
+def read(
+  folder: workdir.Folder, strategies: Mapping[str, str]
+) -> dict[str, list[dict]]:
   """Returns one summary per finished seed, by row.
 
   Rows without a finished seed are left out.
+
+  Args:
+    folder: see the top of this file.
+    strategies: row -> its strategy.
   """
   found = {}
-  for row in names:
+  for row, strategy in strategies.items():
     logs = {
       int(_SEED.search(str(path.relative_to(folder / row)))[1]): path
-      for shape in ('seed_*.jsonl', 'seed_*/sleep/metrics.jsonl')
+      for shape in ('seed_*.jsonl', f'seed_*/{strategy}/metrics.jsonl')
       for path in (folder / row).glob(shape)
     }
     runs = [{'seed': seed, **summary(logs[seed])} for seed in sorted(logs)]
@@ -80,9 +92,10 @@ def summary(log: workdir.Folder) -> dict:
   }
 
 
-def names(study: str) -> list[str]:
-  """Returns the names of the rows of a study."""
-  return importlib.import_module(f'configs.{study}').names()
+def strategies_of(study: str) -> dict[str, str]:
+  """Returns the first strategy of each row of a study, by row."""
+  module = importlib.import_module(f'configs.{study.replace("/", ".")}')
+  return {row: module.get_config(row).strategies[0] for row in module.names()}
 
 
 def differences(runs: list[dict], whole: list[dict], key: str):
@@ -95,20 +108,25 @@ def differences(runs: list[dict], whole: list[dict], key: str):
 
 def markdown(found: dict[str, list[dict]]) -> str:
   """Returns the table of `read`'s result."""
+  has_texts = any(
+    run.get('acc_text') is not None for runs in found.values() for run in runs
+  )
+  columns = (*COLUMNS, *TEXT_COLUMNS) if has_texts else COLUMNS
+  key, title = TEXT_COLUMNS[-1] if has_texts else COLUMNS[0]
   titles = [
     'row',
     'seeds',
-    *(title for _, title in COLUMNS),
-    'ACC minus first row',
+    *(title for _, title in columns),
+    f'{title} minus first row',
   ]
   lines = ['| ' + ' | '.join(titles) + ' |', '|---' * len(titles) + '|']
   first = next(iter(found))
   for row, runs in found.items():
     cells = [f'`{row}`', str(len(runs))]
-    cells += [_format(*cycles.mean_and_interval(r[key] for r in runs), key)
-              for key, _ in COLUMNS]  # fmt: skip
-    difference = differences(runs, found[first], 'acc')
-    cells.append('' if row == first else _format(*difference, 'acc'))
+    cells += [_format(*cycles.mean_and_interval(r[name] for r in runs), name)
+              for name, _ in columns]  # fmt: skip
+    difference = differences(runs, found[first], key)
+    cells.append('' if row == first else _format(*difference, key))
     lines.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines) + '\n'
 
@@ -123,7 +141,7 @@ def _format(mean, half, key):
 
 def main(argv):
   del argv
-  known = names(_STUDY.value)
+  known = strategies_of(_STUDY.value)
   if _ROWS.value:
     print('\n'.join(known))
     return

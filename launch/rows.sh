@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Runs the rows of an ablation study (configs/seeding.py, dream.py or
-# ten_dreams.py) and writes their table:
-# bash launch/rows.sh seeding|dream|ten_dreams [workdir] [row ...]
+# Runs the rows of an ablation study (configs/STUDY.py) and writes their table:
+# bash launch/rows.sh STUDY [workdir] [row ...]
 #
+# STUDY is seeding, dream, ten_dreams, small/table1 or small/table3.
 # The same workdir resumes. The default workdir is runs/STUDY in the repository;
 # the default is all rows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 study=${1:-}
-[[ $study =~ ^(seeding|dream|ten_dreams)$ ]] \
-  || fail "usage: bash launch/rows.sh seeding|dream|ten_dreams [workdir]" \
+[[ $study =~ ^(seeding|dream|ten_dreams|small/table[13])$ ]] \
+  || fail "usage: bash launch/rows.sh" \
+    "seeding|dream|ten_dreams|small/table1|small/table3 [workdir]" \
     "[row ...]; got '$study'"
 shift
 workdir=$root/runs/$study

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from configs import base, cost, dream, facts, seeding
+from configs.small import table1, table3
 from sleep_jax.config import checks as config_checks
 from sleep_jax.config import files, schema
 from sleep_jax.model import config as config_lib
@@ -164,7 +165,9 @@ def test_impossible_sets_of_an_ability_are_named(changes, message):
   'name', files.names()
   + [f'seeding:{row}' for row in seeding.names()]
   + [f'dream:{row}' for row in dream.names()]
-  + [f'cost:{step}' for step in cost.STEPS],
+  + [f'cost:{step}' for step in cost.STEPS]
+  + [f'small/table1:{row}' for row in table1.names()]
+  + [f'small/table3:{row}' for row in table3.names()],
 )  # fmt: skip
 def test_every_config_passes_its_checks_and_has_a_schedule(name):
   config = files.load(name)

@@ -61,6 +61,12 @@ def test_the_argument_of_a_config_may_contain_a_colon(tmp_path):
     ('empty.py', 'defines no function get_config'),
     ('smoke:fast', 'smoke.py takes no argument'),
     ('seeding:no_such', 'no_such: expected a row, one of full'),
+    ('small/table1:opds', 'opds: expected a row, one of sleep, .*, opsd, '),
+    ('small/table3:seals', 'seals: expected a row, one of base, .*, seal, '),
+    ('paper/agent:qwen3-8b:new', "'new': expected one of compositional, naive"),
+    ('paper/formats:qwen3-8b:x', "'x': expected one of format, domain"),
+    ('paper/images:qwen3-8b:6', "'6' days: expected one of 5, 20"),
+    ('paper/math:qwen3-80b', "'qwen3-80b': expected one of qwen3-8b, llama3"),
   ],
 )
 def test_a_config_that_cannot_be_loaded_is_named(
