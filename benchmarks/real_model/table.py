@@ -114,7 +114,11 @@ def _by_day(strategies: Strategies, score: str) -> str:
   rows = [
     [
       f'`{name}`',
-      *(_cell(found, lambda r, d=day: by_day(r)[d][score]) for day in days),
+      # Units may have different numbers of days.
+      *(
+        _cell(found, lambda r, d=day: by_day(r).get(d, {}).get(score))
+        for day in days
+      ),
     ]
     for name, found in strategies.items()
   ]
@@ -222,13 +226,14 @@ def _units(units: Strategies) -> str:
   """Which code and config each file of results is of."""
   rows = [
     [
-      f'`{name}`', r['unit']['seed'], f'`{r["unit"]["model"]}`',
+      f'`{name}`', r['unit']['seed'], r['unit']['num_days'],
+      f'`{r["unit"]["model"]}`',
       ', '.join([r['revision'], *r.get('later_revisions', ())]), r['key'],
     ]
     for name, found in units.items()
     for r in found
   ]  # fmt: skip
-  return _table(['unit', 'seed', 'model', 'revision', 'key'], rows)
+  return _table(['unit', 'seed', 'days', 'model', 'revision', 'key'], rows)
 
 
 def _difference(before_N: np.ndarray, after_N: np.ndarray) -> tuple[str, str]:

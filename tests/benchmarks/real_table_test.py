@@ -50,7 +50,7 @@ def _unit(strategy, seed, evening, morning=None, split='test', right=(1, 0)):
   return {
     'unit': {
       'form': 'a', 'strategy': strategy, 'seed': seed, 'split': split,
-      'model': 'tiny',
+      'model': 'tiny', 'num_days': 1,
     },
     'key': 'k', 'revision': 'r', 'days': {'1': day},
     'initial': {
@@ -150,3 +150,14 @@ def test_units_of_another_split_are_left_out(tmp_path):
   assert 'sft' not in page
   with pytest.raises(ValueError, match='no results'):
     results.load(tmp_path / 'none', 'test')
+
+
+def test_units_may_have_different_numbers_of_days(tmp_path):
+  short, long = _unit('sleep', 0, [1, 1], [1, 1]), _unit('sleep', 1, [1, 0])
+  by_day = long['days']['1']['evening']['result']['recall']['by_day']
+  by_day['2'] = {'exact': 0.25, 'contained': 0.25, 'questions': 4}
+  page = _page(tmp_path, short, long)
+  (line,) = [x for x in page.splitlines() if x.startswith('| at the end')]
+  assert line == '| at the end | day 1 | day 2 |'
+  after = page[page.index(line) :].splitlines()[2]
+  assert after == '| `sleep` | 0.75 (0.50 to 1.00) | 0.25 |'
