@@ -29,6 +29,17 @@ jax.config.update('jax_debug_key_reuse', True)
 # Compiled programs are kept, and frequent collections would scan them again.
 gc.set_threshold(50_000, 20, 100)
 
+
+@pytest.fixture(autouse=True)
+def frozen_objects():
+  """Lets collections of a test skip what earlier tests left.
+
+  That is several gigabytes of programs. A session collects each time it is
+  opened, which took seconds, and most of the time of some files.
+  """
+  gc.freeze()
+
+
 # File stems that run first, in this order. These files take minutes; started
 # late, they would leave one worker idle. Profiling is first of all, because a
 # trace lists every program compiled before it.
