@@ -70,8 +70,8 @@ class RunFactory:
       folder: work directory of the study.
       own_folder: where this process writes metrics; the same in the first
         process.
-      programs: programs of earlier runs, by strategy and seed, which are used
-        again; new ones are added. None builds them for each run.
+      programs: programs of earlier runs, by strategy, seed and rate, which are
+        used again; new ones are added. None builds them for each run.
     """
     self._config, self._plain, self._placement = config, plain, placement
     self._progress, self._stop, self._profile = progress, stop, profile
@@ -277,7 +277,7 @@ class RunFactory:
     rate: float | None = None,
   ) -> programs_lib.Programs:
     """Returns the programs of a run, compiled at their first use."""
-    key = strategy.name, made.seed
+    key = strategy.name, made.seed, rate
     if self._cache is not None and key in self._cache:
       return self._cache[key]
     strategy.check(stream := made.stream)
