@@ -76,7 +76,7 @@ class Study:
       days: files of the days to come; None: those of `config.data.extra_days`.
       progress: shows progress; None prints to standard error.
       programs: compiled programs of other studies of the same config and model,
-        by strategy and seed; new ones are added.
+        by strategy, seed and rate; new ones are added.
 
     Raises:
       ConfigError, WorkdirError, StorageError: the config or the work directory

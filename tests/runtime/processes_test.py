@@ -1,5 +1,6 @@
 """A run of several processes gives the results of one, also after a restart."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from sleep_jax.runs import study
+from sleep_jax.runs import context, study
 from sleep_jax.runtime import processes
 from sleep_jax.storage import checkpoint_reading
 from tests import tiny_study
@@ -98,17 +99,24 @@ def _rows(folder):
   return [(row['event'], row['kind'], row.get('loss')) for row in rows]
 
 
-def test_run_resumed_with_other_processes_equals_a_single_process(home):
-  """Two processes of two devices are stopped, then four of one resume."""
+def test_a_run_of_one_process_then_two_then_one_equals_one_of_one(home):
+  """Two processes of two devices continue a day, and stop in its night."""
   study.Study(config(), str(home / 'whole')).run()
+  checks = itertools.count()
+  with pytest.raises(context.Interrupted):
+    study.Study(
+      config(), str(home / 'run'), stop=lambda: next(checks) == 8
+    ).run()
   pair = _start(home, 'run', num=2, devices=2)
   _wait_for_text(pair[0][1], 'night 1: ', pair[0][0])
   pair[1][0].send_signal(signal.SIGTERM)  # Only one of them.
-  for code, text in _ended(pair):
+  ended = _ended(pair)
+  for code, text in ended:
     assert code == 128 + signal.SIGTERM and 'saved' in text, text
-  four = _start(home, 'run', num=4, devices=1, configs=('rows',))
-  for code, text in _ended(four):
-    assert code == 0, text
+  # They neither began again nor finished.
+  assert 'continues from moment 0, step 5' in ended[0][1]
+  assert 'night 1: stopped at' in ended[0][1]
+  study.Study(config(), str(home / 'run')).run()
   assert (home / 'run' / 'report.html').exists()
   for (*event, loss), (*wanted_event, wanted_loss) in zip(
     _rows(home / 'run'), _rows(home / 'whole'), strict=True
