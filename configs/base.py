@@ -56,9 +56,10 @@ def get_config() -> ml_collections.ConfigDict:
   )
   # Fastest level first; the last level is the MLP of the block. `hidden` and
   # `rank` count hidden units (of the level, of one expert), periods count wake
-  # steps, and `slots` counts experts. A level may have `night`, a dict with
-  # fields of `consolidate` and `expert_optimizer` that its own nights change;
-  # and `beside`, True for a bank that was the slowest before its chain grew.
+  # steps, and `slots` counts experts. A level may have `context_sleep_period`
+  # (of the context window, as `sleep_period`); `night`, a dict with fields of
+  # `consolidate` and `expert_optimizer` that its own nights change; and
+  # `beside`, True for a bank that was the slowest before its chain grew.
   c.levels = (
     dict(
       hidden=256, update_period=1, sleep_period='experience', slots=0, rank=0
@@ -77,7 +78,8 @@ def get_config() -> ml_collections.ConfigDict:
     base_model='',  # Or a Hugging Face model directory.
     dtype='float32',  # Of the core parameters; or 'bfloat16'.
     steps=1500,  # Optimizer steps.
-    # AdamW: `warmup` and `decay_steps` count updates, the rate is the peak.
+    # AdamW: `warmup` and `decay_steps` count updates, the rate is the peak. Any
+    # optimizer may also have `final`, `clip` and `b1`, see optim/optimizer.py.
     optimizer=dict(
       learning_rate=3e-3,
       warmup=100,
@@ -225,7 +227,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.consolidate = dict(
     teachers=(
       # `sequences` counts rehearsals read per update, `draws` rehearsals
-      # written per round; shares are shares of prompts, as above.
+      # written per round; shares are shares of prompts, as above. A teacher may
+      # also have `pretrain_share`, `splice_share`, `skip_repeated`,
+      # `max_length` and `max_new`, see sleep/settings.py.
       dict(
         teacher='anchor',
         prompts='old',
@@ -262,7 +266,6 @@ def get_config() -> ml_collections.ConfigDict:
     prompt_width=10,  # Tokens of its prompt.
     block_tokens=1024,  # Tokens whose logits are computed at a time.
     block_vocab=8192,  # Vocabulary entries computed at a time.
-    # Rewards the student for completing a teacher's text as the teacher did.
     # Nights that end when the divergence on rehearsals that were never trained
     # on stops falling, or is below the tolerance (nats per token).
     adaptive=dict(
@@ -272,6 +275,7 @@ def get_config() -> ml_collections.ConfigDict:
       patience=4,  # Rounds without an improvement of 1%.
       decay=0.25,  # Last share of the night, in which the rate falls.
     ),
+    # Rewards the student for completing a teacher's text as the teacher did.
     imitation=dict(
       alpha=1.0,  # Weight of distillation; 1 turns imitation off.
       gamma=0.5,  # Weight of the judge in the reward.

@@ -18,7 +18,7 @@ def get_config():
   c.name = 'lifetime'
   c.data.settings.num_days = 100
   c.wake.steps = 60
-  # What was known stays, for whoever asks in the evening.
+  # Keeps what was known, also in the evening, before the night.
   c.wake.kl_penalty.weight = 0.5
   c.consolidate.full = 'error'
   c.consolidate.num_updates = 240

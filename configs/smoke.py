@@ -29,7 +29,7 @@ def get_config():
     nights=({}, dict(num_updates=240)),
   )
   c.wake.steps = 80
-  # What was known stays, for whoever asks in the evening.
+  # Keeps what was known, also in the evening, before the night.
   c.wake.kl_penalty.weight = 0.2
   c.tune.experiences = 1
   c.consolidate.num_updates = 180

@@ -2,8 +2,8 @@
 
     sleep-jax chat --model=FOLDER --workdir=runs/chat
 
-Commands: /sleep (consolidate today's messages), /forget NIGHT [--erase],
-/status, /save, /quit. Ctrl-C stops an answer, not the chat.
+Commands: /sleep (consolidate today's messages), /forget NIGHT [--erase]
+[--rollback], /status, /save, /quit. Ctrl-C stops an answer, not the chat.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ start from the same pretraining and have the same first day. The question is
 that of ProtoAda (2606.02576); the protocol is ours.
 
     sleep-jax run --config=small/formats:format --workdir=runs/formats
-    sleep-jax run --config=small/formats:domain --workdir=runs/domains
+    sleep-jax run --config=small/formats:domain --workdir=runs/formats_domain
 
 Compare `bwt` and `forgetting` of the two, and `bwt_text`, which counts a value
 in any format. Results: docs/results/formats/.

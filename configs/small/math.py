@@ -12,7 +12,7 @@ counterpart of the mathematics of 2606.03979.
 
 Problems from files: --config.data.path=FOLDER with train and test of GSM8K, and
 --config.data.settings.test=FILE for rows {"problem", "answer"}. A model that is
-born here cannot solve those: see sleep_jax/datasets/math.py. Results:
+pretrained here cannot solve those: see sleep_jax/datasets/math.py. Results:
 docs/results/math/.
 """
 

@@ -85,7 +85,7 @@ def test_sharded_rows_need_a_third_of_the_memory():
 def test_a_night_needs_no_second_model():
   """Its peak is the state plus the activations of one pass.
 
-  Not reached: 1.22 times, see docs/results/README.md.
+  It is 1.05 times that, see docs/results/tpu/README.md.
   """
   night, two = _measured('8b-v5e', 'night'), _measured('8b-v5e', cases.TWO)
   expected = sum(night['kept'].values()) + night['needed']['activations']
