@@ -13,9 +13,10 @@ import ml_collections
 
 import sleep_jax
 from benchmarks.real_model import recall
-from sleep_jax import api
+from sleep_jax import api, errors
 from sleep_jax.runs import progress, study
 from sleep_jax.storage import known_models
+from sleep_jax.strategies import registry
 
 SLEEP = 'sleep'
 
@@ -51,9 +52,20 @@ def make(
     folder: keeps what is learned; continued if it exists.
     config: of days and nights.
     seed: of the run.
+
+  Raises:
+    ConfigError: the strategy does not exist, or does not learn day by day.
   """
   if strategy == SLEEP:
     return Sleeper(model, folder, config, seed)
+  made = registry.make(strategy, num_levels=len(config.levels))
+  if len(made) > 1 or not made[0].reads_days:
+    raise errors.ConfigError(
+      f'--strategy={strategy}: expected one that learns each day from the rows '
+      'of that day alone, or from rows that it stored, as sft, lora or er. '
+      'icl and rag put rows into prompts, which this study does not, and joint '
+      'begins again with all days.'
+    )
   return Baseline(strategy, model, folder, config, seed)
 
 
