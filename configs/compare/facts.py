@@ -1,28 +1,34 @@
 """How does `sleep` compare with other strategies on invented facts?
 
-The town of configs/banks.py over ten nights, three seeds and three orders of
-the days. `--fast` has one seed, one order, four days and shorter phases: it
-shows that everything runs, and no number of it is a result.
+The town of configs/lifetime.py over ten nights, with three seeds; each seed has
+a town of its own. `sleep` has the settings of that config, with a chain of
+three levels, which holds ten days. Every strategy that learns awake has as many
+steps a day. `--fast` has one seed, four days and shorter phases: it shows that
+everything runs, and no number of it is a result.
 
     sleep-jax compare --config=compare/facts [--fast]
 """
 
-from configs import banks
+from configs import lifetime
+from sleep_jax.schedule import chain
 from sleep_jax.strategies import registry
 
 
 def get_config(size: str = 'full'):
-  c = banks.get_config()
+  c = lifetime.get_config()
   c.name = 'compare_facts'
   c.seeds = (0, 1, 2)
   c.strategies = registry.names()
   c.data.settings.num_days = 10
-  c.compare = dict(orders=(0, 1, 2), memory_gib=1.5)
+  c.levels = chain.make(
+    hidden=192, ranks=(64, 128), fan_out=5, last_slots=2,
+    nights=({}, dict(num_updates=400)),
+  )  # fmt: skip
+  c.compare = dict(orders=(0,), memory_gib=1.5)
   c.checkpoint.keep = 1
   if size == 'fast':
     c.name += '_fast'
     c.seeds = (0,)
-    c.compare.orders = (0,)
     c.data.settings.num_days = 4
     c.pretrain.steps = 700
     c.pretrain.optimizer.decay_steps = 700
