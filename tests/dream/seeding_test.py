@@ -280,10 +280,9 @@ def test_the_teachers_are_the_unchanged_model_and_the_writer():
   assert np.abs(forward(writer, *rows) - plain).max() > 1e-3
 
 
-@pytest.mark.parametrize('mesh', [((2, 2, 2),), ((2, 1, 2), 2)])
-def test_dreams_on_many_devices_equal_those_on_one(mesh):
+def test_dreams_on_many_devices_equal_those_on_one():
   single, records = _dreams()
-  sharded, other = _dreams(*mesh)
+  sharded, other = _dreams((2, 2, 1), 2)  # By rows, by weights, by positions.
   np.testing.assert_array_equal(
     records['texts']['tokens'], other['texts']['tokens']
   )
