@@ -127,13 +127,17 @@ def _by_day(strategies: Strategies, score: str) -> str:
 
 def _compared(strategies: Strategies, score: str) -> str:
   """How much less the baselines answer at the end, for the same questions."""
-  slept = {r['unit']['seed']: r for r in strategies.get(subjects.SLEEP, ())}
+  # Units of other numbers of days or facts have other questions.
+  asked = lambda r: [
+    r['unit'][name] for name in ('seed', 'num_days', 'facts_per_day', 'model')
+  ]
+  slept = {str(asked(r)): r for r in strategies.get(subjects.SLEEP, ())}
   rows = []
   for name, found in strategies.items():
-    theirs = [r for r in found if r['unit']['seed'] in slept]
+    theirs = [r for r in found if str(asked(r)) in slept]
     if name == subjects.SLEEP or not theirs:
       continue
-    ours = [slept[r['unit']['seed']] for r in theirs]
+    ours = [slept[str(asked(r))] for r in theirs]
     ends = [results.at_end(x, score) for x in (theirs, ours)]
     rows.append([f'`{name}`', len(theirs), *_difference(*ends)])
   if not rows:

@@ -27,4 +27,6 @@ def get_config(argument: str = f'{base.SHAPES[0]}:8192'):
   page = c.data.settings.words
   del c.data.settings['digits']
   c.data.settings.update(words=page * length // window, page=page)
+  # A day has at most 128 rows: of four people and five pages in each text.
+  c.wake.steps, c.replay.day = 2, 128
   return c

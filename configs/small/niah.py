@@ -55,7 +55,7 @@ def get_config(argument: str = '160:2'):
   )  # fmt: skip
   c.pretrain.steps = 3000
   c.pretrain.optimizer.decay_steps = 3000
-  c.wake.steps = 1
+  c.wake.epochs = 1  # Each row of a day is stored once.
   c.wake.optimizers = ()  # No level is trained awake.
   c.consolidate.teachers = (
     old, day | short | dict(teacher='context', template_share=0.9)

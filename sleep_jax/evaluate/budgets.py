@@ -3,10 +3,11 @@
 Strategies differ in what a day costs them. A table at the end of the stream
 gives the expensive ones more; here every run is read where it had spent the
 same. What it had not learned by then counts as it is: all experiences of the
-stream are asked, learned or not.
+stream count, learned or not. One that an evaluation leaves out, because it is
+still to come, has the score that it had last: often that of the initial model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sleep_jax.evaluate import cycles, retention
@@ -39,13 +40,9 @@ def curve(
     evaluations: of one run, each with its 'cost' so far.
     budget: 'tokens' or 'seconds'.
   """
-  num = retention.num_experiences([*evaluations])
   points = []
-  for evaluation in evaluations:
-    cost, accuracy = (
-      spent(evaluation.get('cost'), budget),
-      _accuracy(evaluation, num),
-    )
+  for evaluation, accuracy in _with_accuracy(evaluations):
+    cost = spent(evaluation.get('cost'), budget)
     if cost is not None and accuracy is not None:
       points.append((float(cost), accuracy))
   return points
@@ -67,23 +64,28 @@ def at(
     'spent'; None if costs are not known. A run that is evaluated at its end
     alone is the initial model until then.
   """
-  num = retention.num_experiences([*evaluations])
   found, finished = None, 0
-  for evaluation in evaluations:
+  for evaluation, accuracy in _with_accuracy(evaluations):
     cost = spent(evaluation.get('cost'), budget)
     if cost is None or cost > limit:
       continue
     finished = max(finished, evaluation['experience'] or 0)
     found = {
-      'acc': _accuracy(evaluation, num),
+      'acc': accuracy,
       'prior': cycles.known_or_none(cycles.get_score(evaluation, 'pretrain')),
       'experiences': finished, 'spent': cost,
     }  # fmt: skip
   return found
 
 
-def _accuracy(evaluation: cycles.Evaluation, num: int) -> float | None:
-  """Returns the mean score over all experiences of the stream."""
-  return cycles.mean_known(
-    [cycles.get_score(evaluation, j) for j in range(1, num + 1)]
-  )
+def _with_accuracy(
+  evaluations: Sequence[cycles.Evaluation],
+) -> Iterator[tuple[cycles.Evaluation, float | None]]:
+  """Yields each evaluation with the mean of the latest scores, oldest first."""
+  num = retention.num_experiences([*evaluations])
+  latest: list[float | None] = [None] * num
+  for evaluation in evaluations:
+    for j in range(num):
+      score = cycles.known_or_none(cycles.get_score(evaluation, j + 1))
+      latest[j] = latest[j] if score is None else score
+    yield evaluation, cycles.mean_known(latest)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sleep_jax import types
+from sleep_jax import errors, types
 from sleep_jax.data import probe_arrays
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.evaluate import evaluator as evaluator_lib
@@ -23,6 +23,25 @@ from sleep_jax.evaluate import evaluator as evaluator_lib
 # (question, texts, oldest first) -> indices of texts, the most useful first.
 Choose = Callable[[str, Sequence[str]], Sequence[int]]
 _K1, _B = 1.2, 0.75  # Saturation of word counts, and weight of the length.
+
+
+def check(stream: stream_lib.Stream, *, name: str) -> None:
+  """Refuses a stream without questions, where no row would ever be read.
+
+  Args:
+    stream: of the run.
+    name: of the strategy.
+
+  Raises:
+    ConfigError: there are no probes.
+  """
+  if not stream.probes:
+    raise errors.ConfigError(
+      f'{name} learns nothing: it puts rows before questions, and the data set '
+      f'{stream.dataset.name!r} has none. Give it probes (for jsonl, '
+      f'config.data.settings.probes), or leave {name!r} out of '
+      'config.strategies.'
+    )
 
 
 def newest(question: str, texts: Sequence[str]) -> Sequence[int]:

@@ -111,7 +111,7 @@ def at_share(
   Args:
     results: of units.
     budget: 'tokens' or 'seconds'.
-    share: of the mean that `sleep` spends in all.
+    share: of the most that a run of `sleep` spends in all.
   """
   groups = runs(results)
   totals = [budgets.spent(run['cost'], budget) for run in groups.get(SLEEP, [])]

@@ -17,6 +17,8 @@ FREE = (
   'data.extra_days', 'data.growing', 'data.too_long', 'compare',
   *registry.settings(),
 )  # fmt: skip
+# How the folder of a trial of a rate begins; it is in one of its strategy.
+TRIAL = 'rate_'
 # Keys that may also differ if the user accepts it.
 _RATES = ('learning_rate', 'learning_rates', 'warmup', 'clip')
 # What an initial model depends on.
@@ -122,6 +124,15 @@ def without_rates(config: Any) -> Any:
   if isinstance(config, (list, tuple)):
     return [without_rates(item) for item in config]
   return config
+
+
+def section(folder: workdir.Folder) -> str:
+  """Returns the section of the config that only a run in a folder depends on.
+
+  Runs are in a folder of their strategy's name, and so are trials of rates.
+  """
+  is_trial = folder.name.startswith(TRIAL)
+  return folder.parent.name if is_trial else folder.name
 
 
 def kept(

@@ -4,6 +4,7 @@ The position is the number of the next event of the schedule. A checkpoint holds
 the state, the position and everything recorded so far.
 """
 
+import collections
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -116,6 +117,10 @@ class RunContext:
     self.initial_model, self.evaluator = initial_model, evaluator
     self.plan, self.key, self.position = plan, key, 0
     self._day_steps, self._night_budget = [*day_steps], night_budget
+    # Of 'joint', all steps belong to the last experience.
+    self._num_steps = collections.Counter(
+      event.experience for event in plan if event.kind == events.WAKE
+    )
     self.guarded = guard_tolerance is not None and program.strategy.sleeps
     self._tolerance = guard_tolerance
     self._save_seconds = save_seconds
@@ -137,7 +142,7 @@ class RunContext:
     """Returns the share of its experience's steps before a wake step."""
     if not event.experience:
       return 0.0
-    return min(event.local_step / self._day_steps[event.experience - 1], 1.0)
+    return event.local_step / self._num_steps[event.experience]
 
   def evaluate(self, weights: types.Weights, event: events.Event) -> None:
     """Evaluates and records; after the last event also the second scores.

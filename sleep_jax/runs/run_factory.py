@@ -296,17 +296,17 @@ class RunFactory:
 
   def checkpoints(self, folder: workdir.Folder) -> checkpoints_lib.Checkpoints:
     """Opens the checkpoints of a run."""
-    settings = self._config.checkpoint
     return checkpoints_lib.Checkpoints(
       str(folder / 'checkpoints'),
       config=compatibility.kept(
-        self._plain, pretraining=folder.name == PRETRAIN, section=folder.name
+        self._plain, pretraining=folder.name == PRETRAIN,
+        section=compatibility.section(folder),
       ),
-      keep=settings.keep,
-      disk_budget_bytes=settings.disk_budget_bytes,
+      keep=self._config.checkpoint.keep,
+      disk_budget_bytes=self._config.checkpoint.disk_budget_bytes,
       # Those of the work directory have been compared, or accepted.
       bound=compatibility.without_rates,
-    )
+    )  # fmt: skip
 
   def progress_of(self, seed: int, name: str) -> dict[str, Any] | None:
     """Returns the progress of a run's latest checkpoint; None without one."""

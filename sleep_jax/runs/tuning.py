@@ -7,14 +7,14 @@ of a stream that no strategy is evaluated on.
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import ml_collections
 
 from sleep_jax import errors
 from sleep_jax.evaluate import retention
-from sleep_jax.runs import inputs
+from sleep_jax.runs import compatibility, inputs
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.storage import workdir
 from sleep_jax.strategies import strategy as strategy_lib
@@ -49,13 +49,17 @@ def choose_rate(
 
   Raises:
     DivergedError: all rates diverge. A rate that does is never chosen.
+    WorkdirError: a trial is of other settings of the strategy.
   """
   rates = [float(rate) for rate in config.tune.learning_rates]
   if len(rates) == 1:
     return rates[0]
   path = folder / 'tuning' / strategy.name / 'chosen.json'
+  settings = config.to_dict().get(strategy.name)
   if path.exists():
-    return json.loads(path.read_text())['chosen']
+    known = json.loads(path.read_text())
+    if _is_current(known, rates, settings):
+      return known['chosen']
   dataset = inputs.read_dataset(config, folder, made.seed, validation=True)
   trial = dataclasses.replace(
     inputs.make(config, folder, made.seed, dataset),
@@ -67,8 +71,8 @@ def choose_rate(
   diverged: dict[float, str] = {}
   for rate in rates:
     opened = factory.open_run(
-      strategy, trial, path.parent / f'rate_{rate:g}', rate=rate,
-      num_experiences=num,
+      strategy, trial, path.parent / f'{compatibility.TRIAL}{rate:g}',
+      rate=rate, num_experiences=num,
     )  # fmt: skip
     try:
       with opened as run:
@@ -90,6 +94,25 @@ def choose_rate(
   )
   workdir.write_json(
     own_folder / path.relative_to(folder),
-    {'chosen': chosen, 'acc': accuracy, 'diverged': diverged},
-  )
+    {
+      'chosen': chosen, 'acc': accuracy, 'diverged': diverged,
+      'settings': settings,
+    },
+  )  # fmt: skip
   return chosen
+
+
+def _is_current(
+  known: Mapping[str, Any], rates: Sequence[float], settings: Any
+) -> bool:
+  """Returns whether an earlier choice is among these rates and settings.
+
+  Args:
+    known: content of its file. Files of earlier versions have no settings.
+    rates: that are compared now.
+    settings: of the strategy, a section of the config that may change in a work
+      directory; None: it has none.
+  """
+  tried = {float(rate) for rate in (*known['acc'], *known['diverged'])}
+  plain = json.loads(json.dumps(settings))
+  return tried == set(rates) and known.get('settings', plain) == plain

@@ -6,6 +6,7 @@ learning.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ class Settings:
 def make(num_levels: int) -> strategy.Strategy:
   """Returns the strategy; it is the same for any number of levels."""
   del num_levels
-  return unlearned(NAME, _evaluator)
+  check = functools.partial(prompted.check, name=NAME)
+  return unlearned(NAME, _evaluator, check=check)
 
 
 def unlearned(

@@ -32,7 +32,8 @@ class Settings:
 def make(num_levels: int) -> strategy.Strategy:
   """Returns the strategy; it is the same for any number of levels."""
   del num_levels
-  return icl.unlearned(NAME, _evaluator)
+  check = functools.partial(prompted.check, name=NAME)
+  return icl.unlearned(NAME, _evaluator, check=check)
 
 
 def _evaluator(config, evaluator, stream):

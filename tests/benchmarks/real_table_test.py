@@ -50,7 +50,7 @@ def _unit(strategy, seed, evening, morning=None, split='test', right=(1, 0)):
   return {
     'unit': {
       'form': 'a', 'strategy': strategy, 'seed': seed, 'split': split,
-      'model': 'tiny', 'num_days': 1,
+      'model': 'tiny', 'num_days': 1, 'facts_per_day': 4,
     },
     'key': 'k', 'revision': 'r', 'days': {'1': day},
     'initial': {
@@ -94,6 +94,18 @@ def test_sleep_stands_first_and_a_baseline_is_compared_with_it(tmp_path):
   compared = page[page.index('| baseline') :]
   # Seed 7 of `er` has no partner. All questions differ: no interval.
   assert _row(compared, '`er`') == ['`er`', '1', '+1.00', '+1.00 to +1.00']
+
+
+def test_units_of_other_numbers_of_days_are_not_compared(tmp_path):
+  longer = _unit('er', 1, [0, 0, 0, 0])
+  longer['unit']['num_days'] = 2
+  page = _page(
+    tmp_path, _unit('er', 0, [0, 0, 0, 0]), longer,
+    _unit('sleep', 0, [1, 1, 1, 1], [1, 1, 1, 1]),
+    _unit('sleep', 1, [1, 1, 1, 1], [1, 1, 1, 1]),
+  )  # fmt: skip
+  compared = page[page.index('| baseline') :]
+  assert _row(compared, '`er`')[1] == '1'
 
 
 def test_a_paired_interval_covers_what_a_night_changed(tmp_path):

@@ -47,3 +47,16 @@ def test_the_curve_has_both_kinds_of_tokens_and_all_experiences():
   assert budgets.curve(RUN, 'tokens') == [
     (10.0, 0.0), (100.0, pytest.approx(0.4)), (200.0, pytest.approx(0.8))
   ]  # fmt: skip
+
+
+def test_experiences_to_come_that_are_not_asked_count_as_they_were():
+  # As an evaluator does: the initial model is asked about all three, and later
+  # ones about the experiences so far and the next one.
+  run = [
+    _evaluation(0, 10, 1.0, 0.0, 0.0, 0.0),
+    _evaluation(1, 100, 1.0, 0.9, 0.0),
+    _evaluation(2, 200, 1.0, 0.6, 0.9, 0.3),
+  ]
+  accuracies = [accuracy for _, accuracy in budgets.curve(run, 'tokens')]
+  assert accuracies == [0, pytest.approx(0.3), pytest.approx(0.6)]
+  assert budgets.at(run, 'tokens', 150)['acc'] == pytest.approx(0.3)

@@ -1,10 +1,14 @@
 """Rows before questions: chosen by age or by BM25, as many as fit."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
+from sleep_jax import errors
 from sleep_jax.evaluate import prompted
+from sleep_jax.strategies import registry
 from tests import tiny_study
 
 TEXTS = (
@@ -53,6 +57,16 @@ def test_as_many_rows_as_fit_precede_the_question_the_best_one_last():
   assert make(4) == 'Ada plays chess. Ada?'
   assert make(8) == 'Ada lives in Oslo. Ada plays chess. Ada?'
   assert make(7) == make(4)
+
+
+@pytest.mark.parametrize('name', ('icl', 'rag'))
+def test_data_without_questions_are_refused(name):
+  (strategy,) = registry.make(name, num_levels=2)
+  dataset = types.SimpleNamespace(name='jsonl')
+  stream = types.SimpleNamespace(probes={}, dataset=dataset)
+  with pytest.raises(errors.ConfigError, match=f"leave '{name}' out"):
+    strategy.check(stream)
+  strategy.check(types.SimpleNamespace(probes={'1': ()}, dataset=dataset))
 
 
 @pytest.fixture(scope='module')

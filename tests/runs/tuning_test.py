@@ -8,7 +8,7 @@ import pytest
 from configs import base
 from sleep_jax import errors
 from sleep_jax.evaluate import retention
-from sleep_jax.runs import inputs, tuning
+from sleep_jax.runs import compatibility, inputs, tuning
 from sleep_jax.strategies import registry
 from tests import tiny_study
 
@@ -47,9 +47,10 @@ def choose(monkeypatch, tmp_path):
   monkeypatch.setattr(tuning.dataclasses, 'replace', lambda made, **_: made)
   monkeypatch.setattr(retention, 'summarize', lambda acc: {'acc': acc})
 
-  def choose(accuracy, progress=None):
+  def choose(accuracy, progress=None, *, name='sft', **changes):
     config = base.get_config()
-    (strategy,) = registry.make('sft', num_levels=2)
+    config.update_from_flattened_dict(changes)
+    (strategy,) = registry.make(name, num_levels=2)
     return tuning.choose_rate(
       config, strategy, made, Factory(accuracy), folder=tmp_path,
       own_folder=tmp_path,
@@ -79,3 +80,18 @@ def test_if_all_rates_diverge_the_study_stops(choose, tmp_path):
   ):
     choose({})
   assert not (tmp_path / 'tuning/sft/chosen.json').exists()
+
+
+def test_a_rate_is_chosen_again_for_other_rates_or_settings(choose):
+  rates, weight = 'tune.learning_rates', 'ewc.weight'
+  chosen = lambda best, **changes: choose({best: 1.0}, name='ewc', **changes)
+  assert chosen(1e-3) == 1e-3
+  assert chosen(3e-3) == 1e-3  # Nothing has changed.
+  assert chosen(3e-3, **{weight: 2.0}) == 3e-3
+  assert chosen(1e-3, **{weight: 2.0, rates: (1e-3, 1e-4)}) == 1e-3
+
+
+def test_trials_of_a_rate_depend_on_the_settings_of_their_strategy(tmp_path):
+  trial = tmp_path / 'tuning' / 'ewc' / f'{compatibility.TRIAL}0.001'
+  assert compatibility.section(trial) == 'ewc'
+  assert compatibility.section(tmp_path / 'seed_0' / 'ewc') == 'ewc'
