@@ -10,7 +10,7 @@ used is zero. This holds where the gate of a slot does not depend on the other
 slots: for the routers 'sigmoid', 'always' and 'centroid', without `top_k`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,7 @@ from sleep_jax.model import config as config_lib
 _COMPETING = 'softmax'  # Its gates sum to 1 over the active slots.
 
 
-def check(config: config_lib.Model, weights: Iterable[types.Weights]) -> None:
+def check(config: config_lib.Model, weights: Sequence[types.Weights]) -> None:
   """Checks that the updates of a run are well defined.
 
   Args:
@@ -29,8 +29,15 @@ def check(config: config_lib.Model, weights: Iterable[types.Weights]) -> None:
     weights: after each cycle.
 
   Raises:
-    ConfigError: experts compete, and a slot is active.
+    ConfigError: experts compete, and a slot is active; or the run keeps what it
+      learns in trained keys and values, which are no parameters.
   """
+  if any(one.adapter is not None for one in weights):
+    raise errors.ConfigError(
+      'The run keeps what it learns in an adapter that no matrix can hold, so '
+      'the update of a day is no change of parameters. Leave its strategy out '
+      'of --strategies.'
+    )
   competes = config.router == _COMPETING or config.top_k > 0
   if competes and any(np.any(np.asarray(w.active_NE)) for w in weights):
     raise errors.ConfigError(

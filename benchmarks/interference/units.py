@@ -58,8 +58,12 @@ def _check(config, strategies) -> None:
     )
   for name in strategies:
     made = registry.make(name, num_levels=len(config.levels))
-    if any(one.sources is not strategy.sequential_sources for one in made):
+    learns = all(one.owners or one.edits for one in made)
+    if not learns or any(
+      one.sources is not strategy.sequential_sources for one in made
+    ):
       raise errors.ConfigError(
-        f'--strategies: {name!r} does not learn one day after the other, so '
-        'it has no update of a day. Expected others, such as sft: leave it out.'
+        f'--strategies: {name!r} does not change its weights one day after the '
+        'other, so it has no update of a day. Expected others, such as sft: '
+        'leave it out.'
       )

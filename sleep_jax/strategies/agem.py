@@ -39,7 +39,9 @@ def project(grads: types.Params, reference: types.Params) -> types.Params:
   square = optax.tree.vdot(reference, reference)
   # Without stored rows the reference is 0, and so is the product.
   scale = jnp.where(product < 0, product / jnp.where(square > 0, square, 1), 0)
-  return jax.tree.map(lambda g, r: g - scale * r, grads, reference)
+  return jax.tree.map(
+    lambda g, r: (g - scale * r).astype(g.dtype), grads, reference
+  )
 
 
 def _build(parts: method.Parts) -> method.Method:

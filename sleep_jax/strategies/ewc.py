@@ -81,7 +81,7 @@ def squared_gradients(
     return jax.tree.map(lambda x, g: x + jnp.square(g), total, grads), None
 
   params = method.trained(weights, paths)
-  zeros = jax.tree.map(jnp.zeros_like, params)
+  zeros = method.zeros(params)
   rows = batch.tokens_BT, batch.segments_BT, batch.positions_BT, batch.loss_BT
   return jax.lax.scan(add, zeros, rows)[0]
 
@@ -147,7 +147,7 @@ def _build(parts: method.Parts) -> method.Method:
   trained = functools.partial(method.trained, paths=parts.paths)
 
   def allocate(weights):
-    zeros = lambda: jax.tree.map(jnp.zeros_like, trained(weights))
+    zeros = lambda: method.zeros(trained(weights))
     return {
       'fisher': zeros(),
       'optimum': jax.tree.map(jnp.copy, trained(weights)),

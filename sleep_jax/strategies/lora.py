@@ -79,8 +79,11 @@ def fresh(state: Any, key: types.Array, *, params: types.Params) -> Any:
   Args:
     state: whose adapter ends.
     key: of the new one.
-    params: matrices of the state, which may hold the product of the old one.
+    params: matrices of the state, which may hold the product of the old one;
+      they get the types of the state's own.
   """
+  old = state.weights.params
+  params = {path: x.astype(old[path].dtype) for path, x in params.items()}
   weights = state.weights.with_params(params)
   low = next(iter(weights.adapter.values()))
   own = {path: weights.params[path] for path in weights.adapter}

@@ -58,7 +58,7 @@ def _build(parts: method.Parts) -> method.Method:
     own = {path: weights.params[path] for path in weights.adapter}
     return {
       'initial': jax.tree.map(jnp.copy, own),
-      'mean': jax.tree.map(jnp.zeros_like, own),
+      'mean': {path: jnp.zeros(x.shape) for path, x in own.items()},
       'count': jnp.zeros((), jnp.int32),
     }
 

@@ -102,6 +102,11 @@ def counts(
   return {name: jnp.asarray(n, jnp.int32) for name, n in found.items()}
 
 
+def zeros(params: types.Params) -> types.Params:
+  """Returns zeros of the shapes of parameters, f32 for sums over rows."""
+  return {path: jnp.zeros(x.shape) for path, x in params.items()}
+
+
 def trained(weights: types.Weights, paths: Sequence[str]) -> types.Params:
   """Returns the trained parameters of the weights, without a copy."""
   trainable = weights.trainable

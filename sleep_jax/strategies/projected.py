@@ -121,11 +121,11 @@ def _project_updates(step: strategy.Step) -> strategy.Step:
   def wrapped(state, batch, held, *share):
     before = state.weights.params
     state, metrics = step(state, batch, held, *share)
-    params = {
-      path: before[path]
-      + own['projector'] @ (state.weights.params[path] - before[path])
-      for path, own in state.strategy.items()
-    }
+    params = {}
+    for path, own in state.strategy.items():
+      old = before[path]
+      change = own['projector'] @ (state.weights.params[path] - old)
+      params[path] = (old + change).astype(old.dtype)
     return state.replace(weights=state.weights.with_params(params)), metrics
 
   return wrapped

@@ -117,7 +117,7 @@ def _build(parts: method.Parts) -> method.Method:
 
   def allocate(weights):
     copy = lambda: jax.tree.map(jnp.copy, trained(weights))
-    zeros = lambda: jax.tree.map(jnp.zeros_like, trained(weights))
+    zeros = lambda: method.zeros(trained(weights))
     return {
       'fisher': zeros(),
       'initial': copy(),

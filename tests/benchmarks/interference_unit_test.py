@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.interference import bank_updates, unit, units
 from sleep_jax import errors
+from sleep_jax.model import prefix
 from sleep_jax.runs import study
 from tests import testing, tiny_study
 
@@ -93,7 +94,8 @@ def test_a_damaged_file_of_results_is_refused(tmp_path):
     ((), 'one or more'),
     (('sft', 'sft'), "'sft,sft': expected one or more different names"),
     (('sfft',), "Unknown strategy 'sfft'"),
-    (('joint',), "'joint' does not learn one day after the other"),
+    (('joint',), "'joint' does not change its weights one day after the other"),
+    (('rag',), "'rag' does not change its weights one day after the other"),
   ],
 )
 def test_impossible_strategies_are_refused(tmp_path, names, message):
@@ -144,6 +146,14 @@ def test_the_update_of_a_slot_that_is_added_is_its_output_matrix():
   added = ends[1].params[prefix + 'B']
   np.testing.assert_array_equal(delta[prefix + 'B'][:, 1], added[:, 1])
   assert not np.any(delta[prefix + 'B'][:, 3])  # Never used.
+
+
+def test_trained_keys_and_values_are_no_update_of_parameters():
+  model = testing.tiny()
+  weights = testing.weights(model)
+  own = prefix.init(weights.params, tokens=2, past=1)
+  with pytest.raises(errors.ConfigError, match='no matrix can hold'):
+    bank_updates.check(model.config, [weights, weights.replace(adapter=own)])
 
 
 def test_competing_experts_are_refused_if_there_are_any():
