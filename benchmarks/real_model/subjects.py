@@ -37,6 +37,28 @@ class Subject(Protocol):
   def sleep(self, number: int) -> list[dict[str, Any]]: ...
 
 
+def check(strategy: str, num_levels: int) -> None:
+  """Refuses a strategy that would be asked wrongly.
+
+  Args:
+    strategy: 'sleep', or a baseline of `config.strategies`.
+    num_levels: of the model.
+
+  Raises:
+    ConfigError: it does not exist, or does not learn day by day.
+  """
+  if strategy == SLEEP:
+    return
+  made = registry.make(strategy, num_levels=num_levels)
+  if len(made) > 1 or not made[0].reads_days:
+    raise errors.ConfigError(
+      f'--strategy={strategy}: expected one that learns each day from the rows '
+      'of that day alone, or from rows that it stored, as sft, lora or er. '
+      'icl and rag put rows into prompts, which this study does not, and joint '
+      'begins again with all days.'
+    )
+
+
 def make(
   strategy: str,
   model: str,
@@ -47,25 +69,14 @@ def make(
   """Returns what learns by a strategy.
 
   Args:
-    strategy: 'sleep', or a baseline of `config.strategies`.
+    strategy: 'sleep', or a baseline of `config.strategies`; see `check`.
     model: pretrained model, folder or name.
     folder: keeps what is learned; continued if it exists.
     config: of days and nights.
     seed: of the run.
-
-  Raises:
-    ConfigError: the strategy does not exist, or does not learn day by day.
   """
   if strategy == SLEEP:
     return Sleeper(model, folder, config, seed)
-  made = registry.make(strategy, num_levels=len(config.levels))
-  if len(made) > 1 or not made[0].reads_days:
-    raise errors.ConfigError(
-      f'--strategy={strategy}: expected one that learns each day from the rows '
-      'of that day alone, or from rows that it stored, as sft, lora or er. '
-      'icl and rag put rows into prompts, which this study does not, and joint '
-      'begins again with all days.'
-    )
   return Baseline(strategy, model, folder, config, seed)
 
 

@@ -79,8 +79,10 @@ def run(
     The results, as its file has them.
 
   Raises:
+    ConfigError: the strategy cannot be studied here.
     WorkdirError: the unit was begun with another revision.
   """
+  subjects.check(unit.strategy, len(config.levels))
   plain = json.loads(config.to_json_best_effort())
   about = {
     'unit': dataclasses.asdict(unit), 'key': _key(unit, plain),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.real_model import facts, measuring, recall, subjects, unit
+from benchmarks.real_model import facts, measuring, recall, unit
 from configs import jsonl
 from sleep_jax import errors
 from tests import hf_files, tiny_study
@@ -182,4 +182,5 @@ def test_a_phase_is_measured():
 @pytest.mark.parametrize('name', ['icl', 'rag', 'joint'])
 def test_a_strategy_that_does_not_learn_day_by_day_is_refused(name, tmp_path):
   with pytest.raises(errors.ConfigError, match=f'--strategy={name}: expected'):
-    subjects.make(name, 'no model', tmp_path, _config(), 0)
+    _run(tmp_path, 'no model', name)
+  assert not list(tmp_path.iterdir())
