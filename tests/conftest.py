@@ -5,8 +5,10 @@ compilation cache, kept for the session, is shared by all tests and worker
 processes, so that equal programs are compiled once.
 """
 
+import functools
 import gc
 import os
+import types
 
 # Tests compile much and run little: without optimizations the suite takes half
 # the time. Processes that tests start inherit the variables.
@@ -22,7 +24,10 @@ os.environ['XLA_FLAGS'] = ' '.join([
 os.environ['NPROC'] = '32'
 
 import jax  # noqa: E402
+import jinja2  # noqa: E402
 import pytest  # noqa: E402
+
+from sleep_jax.report import html  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
@@ -70,3 +75,21 @@ def compile_cache(tmp_path_factory):
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
   return folder
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compiled_pages(compile_cache):
+  """Compiles the templates of the report once: each run of a study needs them.
+
+  That was a sixth of the time of tests with many short runs.
+  """
+  folder = compile_cache / 'pages'
+  folder.mkdir(exist_ok=True)
+  cache = jinja2.FileSystemBytecodeCache(str(folder))
+  with pytest.MonkeyPatch.context() as patch:
+    caching = types.SimpleNamespace(**vars(jinja2))
+    caching.Environment = functools.partial(
+      jinja2.Environment, bytecode_cache=cache
+    )
+    patch.setattr(html, 'jinja2', caching)
+    yield

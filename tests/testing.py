@@ -228,23 +228,44 @@ def judge(reference, generated):
 
 
 def make_run(
-  config: ml_collections.ConfigDict, place: sharding.Placement
+  config: ml_collections.ConfigDict,
+  place: sharding.Placement,
+  *,
+  is_new: bool = False,
 ) -> tuple[programs.Programs, Any]:
-  """Returns programs and first state of the sleep strategy for a config."""
+  """Returns programs and first state of the sleep strategy for a config.
+
+  Equal runs share programs, unless `is_new`.
+  """
+  key = config.to_json_best_effort(), place
+  if is_new or key not in _PROGRAMS:
+    # A copy, because a test may change its config afterwards.
+    _PROGRAMS[key] = _programs(config.copy_and_resolve_references(), place)
+  run_programs = _PROGRAMS[key]
+  state = run_programs.begin(
+    initial_model(run_programs.model), jax.random.key(0)
+  )
+  return run_programs, state
+
+
+_PROGRAMS: dict[tuple[str, sharding.Placement], programs.Programs] = {}
+
+
+def _programs(
+  config: ml_collections.ConfigDict, place: sharding.Placement
+) -> programs.Programs:
   settings = config.model.to_dict() | dict(
     width=WIDTH, num_layers=LAYERS, num_heads=4, num_kv_heads=2, head_size=4
   )
   model = transformer.Transformer(
     config_lib.make(settings, config.to_dict()['levels'], vocab_size=VOCAB)
   )
-  run_programs = programs.Programs(
+  return programs.Programs(
     config, model, sleep_lib.make(len(config.levels)), place,
     templates=templates(([5, 6], [7])), bos=BOS, eos=EOS,
     judge=jax.tree_util.Partial(judge),
     dream_templates=templates(([5], [8]), ([], [9])), task=task(),
   )  # fmt: skip
-  state = run_programs.begin(initial_model(model), jax.random.key(0))
-  return run_programs, state
 
 
 def task(seed: int = 0) -> types.Task:

@@ -115,24 +115,29 @@ def one_device(monkeypatch):
   """Runs studies on one device, and shares compiled programs between them.
 
   Programs for eight devices take longer to compile. Two runs share programs if
-  everything that these depend on is equal.
+  everything that these depend on is equal; so do evaluators.
   """
   place = testing.placement(data=1, fsdp=1, tensor=1)
   make = lambda data=-1, fsdp=1, sequence=1, tensor=1: place
   monkeypatch.setattr(sharding, 'make', make)
   build = run_factory.RunFactory.programs
+  evaluator = evaluator_lib.Evaluator.__init__
+  held_out = evaluator_lib.HeldOutEvaluator.__init__
 
   def shared_programs(self, strategy, inputs, rate=None):
-    # Pretraining strategies have one name and different numbers of steps.
-    if strategy.name == run_factory.PRETRAIN:
-      return build(self, strategy, inputs, rate)
     plain = compatibility.kept(self._plain, pretraining=False)
     for section, name in (
       ('pretrain', 'base_model'),
       ('pretrain', 'restore'),
       ('data', 'path'),
+      ('data', 'settings'),
     ):
       plain[section] = plain[section] | {name: ''}
+    for name in _NOT_OF_PROGRAMS:
+      plain.pop(name, None)
+    # Pretraining strategies have one name and different numbers of steps.
+    pretrains = strategy.name == run_factory.PRETRAIN
+    steps = len(strategy.plan()) if pretrains else 0
     stream = inputs.stream
     arrays = (
       stream.templates,
@@ -140,17 +145,89 @@ def one_device(monkeypatch):
       [*stream.tasks.values()][:1],
     )
     key = (
-      strategy.name, rate, inputs.model, stream.tokenizer.fingerprint,
+      strategy.name, steps, rate, inputs.model, stream.tokenizer.fingerprint,
       json.dumps(plain), jax.tree.structure(arrays),
       *(np.asarray(x).tobytes() for x in jax.tree.leaves(arrays)),
     )  # fmt: skip
     if key not in _COMPILED:
-      _COMPILED[key] = build(self, strategy, inputs, rate)
+      _COMPILED[key] = _with_shapes_once(build(self, strategy, inputs, rate))
     return _COMPILED[key]
 
+  @functools.wraps(evaluator)  # Its signature has the keys of a config.
+  def shared_evaluator(self, model, stream, initial_model, **settings):
+    evaluator(self, model, stream, initial_model, **settings)
+    share_compiled(self, model, stream)
+
+  def shared_held_out(self, model, *args):
+    held_out(self, model, *args)
+    self._loss = _LOSSES.setdefault(model, self._loss)
+
   monkeypatch.setattr(run_factory.RunFactory, 'programs', shared_programs)
+  monkeypatch.setattr(evaluator_lib.Evaluator, '__init__', shared_evaluator)
+  monkeypatch.setattr(
+    evaluator_lib.HeldOutEvaluator, '__init__', shared_held_out
+  )
 
 
+def share_compiled(
+  evaluator: evaluator_lib.Evaluator,
+  model: transformer.Transformer,
+  stream: stream_lib.Stream,
+) -> None:
+  """Lets an evaluator use the compiled functions of an equal earlier one.
+
+  They depend on the model, on how answers are scored, and on the candidates.
+
+  Args:
+    evaluator: changed in place.
+    model, stream: that it was made with.
+  """
+  known = next(iter(stream.probes.values()), None)
+  candidates = [] if known is None else [
+    np.asarray(x) for x in (known.candidates_SCA, known.candidate_length_SC)
+  ]  # fmt: skip
+  key = (
+    model, stream.tokenizer.eos, stream.dataset.score,
+    *((x.shape, x.tobytes()) for x in candidates),
+  )  # fmt: skip
+  first = _EVALUATORS.setdefault(key, evaluator)
+  for name in ('_text_losses', '_activity'):
+    setattr(evaluator, name, getattr(first, name))
+  for name in (
+    '_score', '_score_templates', '_score_open', '_score_nats', '_score_other',
+    '_score_guard',
+  ):  # fmt: skip
+    getattr(evaluator, name)._score_fn = getattr(first, name)._score_fn
+
+
+def _with_shapes_once(programs: programs_lib.Programs) -> programs_lib.Programs:
+  """Returns programs that compute the shapes of each kind of state only once.
+
+  Every start of a run asks for them, and a night's need a trace of its program.
+  """
+  abstract, found = programs.abstract, {}
+
+  def abstract_once(initial_model, **kind):
+    given = initial_model and (initial_model.weights, initial_model.replay)
+    leaves, structure = jax.tree.flatten(given)
+    key = (
+      *kind.items(), structure, *((x.shape, str(x.dtype)) for x in leaves)
+    )  # fmt: skip
+    if key not in found:
+      found[key] = abstract(initial_model, **kind)
+    return found[key]
+
+  programs.abstract = abstract_once
+  return programs
+
+
+# Sections of a config that programs do not depend on.
+_NOT_OF_PROGRAMS = (
+  'name', 'tune', 'guard', 'evaluate', 'evaluate_samples', 'ability'
+)  # fmt: skip
+# Of equal evaluators the first, and of equal models the held-out loss.
+_EVALUATORS: dict[tuple, evaluator_lib.Evaluator] = {}
+_LOSSES: dict[transformer.Transformer, Callable] = {}
 _COMPILED: dict[tuple, programs_lib.Programs] = {}
 # Of `TinyStudy`: initial models with their evaluators, and programs, by all
 # that they depend on. Test files of one process share them.
@@ -234,12 +311,13 @@ class TinyStudy:
     key = self._key({name: plain[name] for name in _OF_PRETRAINING})
     if key not in _PRETRAINED:
       state, _ = self.run('pretrain', folder)
-      _PRETRAINED[key] = (
-        state_lib.InitialModel(state.weights, state.replay),
-        evaluator_lib.Evaluator(
-          self.model, self.stream, state.weights, **self.config.evaluate
-        ),
+      evaluator = evaluator_lib.Evaluator(
+        self.model, self.stream, state.weights, **self.config.evaluate
       )
+      share_compiled(evaluator, self.model, self.stream)
+      _PRETRAINED[key] = (
+        state_lib.InitialModel(state.weights, state.replay), evaluator
+      )  # fmt: skip
     self.initial_model, self.evaluator = _PRETRAINED[key]
     return self
 
@@ -249,7 +327,7 @@ class TinyStudy:
     plain = self.config.to_dict()
     key = self._key({k: x for k, x in plain.items() if k not in others}, name)
     if key not in _PROGRAMS:
-      _PROGRAMS[key] = self._programs(name)
+      _PROGRAMS[key] = _with_shapes_once(self._programs(name))
     return _PROGRAMS[key]
 
   def _key(self, *parts: Any) -> str:

@@ -160,9 +160,8 @@ def test_a_unit_of_another_revision_is_not_continued(
   assert found['later_revisions'] == ['another']
 
 
-@pytest.mark.parametrize('strategy', ['er', 'lora'])
-def test_a_baseline_has_no_nights(model, tmp_path, strategy):
-  found = _run(tmp_path, model, strategy)
+def test_a_baseline_has_no_nights(model, tmp_path):
+  found = _run(tmp_path, model, 'lora')
   for day in found['days'].values():
     assert list(day) == ['wake', 'evening']
   before = found['initial']['closed']['result']['answers']

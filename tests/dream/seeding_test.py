@@ -320,6 +320,7 @@ def _tiny_study():
   c.pretrain.steps = 120  # A less trained model does not end its texts.
   c.pretrain.optimizer.update(warmup=10, decay_steps=120)
   c.dream.on = True
+  c.consolidate.teachers = c.consolidate.teachers[:1]  # Less to compile.
   return tiny_study.TinyStudy(c)
 
 

@@ -46,11 +46,12 @@ def test_merging_an_adapter_gives_the_same_outputs_as_attaching_it():
   batch = testing.batch()
   rows = batch.tokens_BT, batch.segments_BT, batch.positions_BT
   with_, without = (
-    model.forward(make(weights, adapter, scale=0.5), *rows)
+    testing.forward(model)(make(weights, adapter, scale=0.5), *rows)
     for make in (lora.attach, lora.merge)
   )
   np.testing.assert_allclose(with_, without, atol=1e-4)
-  assert np.abs(model.forward(weights, *rows) - without).max() > 1e-2
+  plain = testing.forward(model)(weights, *rows)
+  assert np.abs(plain - without).max() > 1e-2
 
 
 def test_an_edit_changes_only_matrices_and_the_step():
@@ -95,7 +96,8 @@ def test_an_edit_makes_the_documents_more_likely():
   def nats(weights):
     segments = np.where(valid_BT, 1, -1)
     place = np.where(valid_BT, np.arange(valid_BT.shape[1])[None], 0)
-    logits = study.model.forward(weights, documents.tokens_BT, segments, place)
+    forward = testing.forward(study.model)
+    logits = forward(weights, documents.tokens_BT, segments, place)
     log_probs = jax.nn.log_softmax(logits, -1)[:, :-1]
     target = jnp.take_along_axis(
       log_probs, jnp.asarray(documents.tokens_BT)[:, 1:, None], 2

@@ -93,7 +93,7 @@ def test_the_loss_of_a_dream_is_the_mean_over_the_tokens_of_its_valid_texts():
     ),
     jnp.broadcast_to(jnp.arange(testing.CONTEXT), texts.tokens_BT.shape),
   )
-  log_BTV = jax.nn.log_softmax(model.forward(weights, *rows))
+  log_BTV = jax.nn.log_softmax(testing.forward(model)(weights, *rows))
   found = np.asarray(_losses(weights))
   for dream in range(M):
     nats = [
@@ -347,11 +347,18 @@ def test_parallel_trials_send_weights_but_no_activations(attention):
   # questions.
   rows = f'8,(1,{testing.CONTEXT}|4,{testing.PROMPT + 2}),'
   assert not [dims for dims in sent if re.match(rows + '(?!1$)', dims)]
-  one_device = jax.jit(
-    functools.partial(trials.measure_gains, model, settings=settings, size=SIZE)
-  )
+  one_device = _measure_on_one_device(settings)
   np.testing.assert_allclose(
     made(placed, *args)[0], one_device(weights, *args)[0], rtol=1e-3, atol=1e-5
+  )
+
+
+@functools.cache
+def _measure_on_one_device(settings):
+  return jax.jit(
+    functools.partial(
+      trials.measure_gains, _model()[0], settings=settings, size=SIZE
+    )
   )
 
 
@@ -402,7 +409,7 @@ def test_scores_of_practice_questions_equal_those_counted_by_hand():
     assert rollout.tokens_BT[row, : size + 2].tolist() == question + answer
   # Answers that the model gives: the most likely token after the question.
   at = probes.prompts.length_B - 1
-  states = model.states_at(
+  states = jax.jit(model.states_at)(
     weights,
     rollout.tokens_BT,
     jnp.ones_like(rollout.tokens_BT),
@@ -414,7 +421,8 @@ def test_scores_of_practice_questions_equal_those_counted_by_hand():
     answer_BA=probes.answer_BA.at[:2, 0].set(best_B[:2]),
     answer_length_B=jnp.ones((4,), jnp.int32),
   )
-  nats_B, right_B = answer_likelihood.score_answers(model, weights, known)
+  score = jax.jit(functools.partial(answer_likelihood.score_answers, model))
+  nats_B, right_B = score(weights, known)
   assert right_B.tolist()[:2] == [True, True] and not right_B[2:].any()
   assert (nats_B < 0).all()
   gain_MR, baseline = _gains(score='greedy')

@@ -334,7 +334,7 @@ def test_rounded_products_change_logits_and_gradients_by_rounding_only():
       return jnp.sum(jax.nn.logsumexp(logits, -1)), logits
 
     assert all(x.dtype == jnp.float32 for x in weights.params.values())
-    found[products] = jax.grad(loss, has_aux=True)(weights.params)
+    found[products] = jax.jit(jax.grad(loss, has_aux=True))(weights.params)
   for a, b in zip(*map(jax.tree.leaves, found.values()), strict=True):
     assert a.dtype == b.dtype == jnp.float32
     scale = float(jnp.abs(a).max()) + 1e-6

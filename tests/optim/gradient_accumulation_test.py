@@ -106,26 +106,28 @@ def test_likelihoods_in_blocks_equal_those_of_full_logits(num, tokens):
 def test_blocks_of_targets_give_the_same_loss_and_gradient(tokens, share):
   random = np.random.default_rng(0)
   draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
-  x_BTD, head_VD = draw(3, 7, 8), draw(11, 8)
-  tokens_BT = jnp.asarray(random.integers(0, 11, (3, 7)))
-  target_BT = jnp.asarray(random.uniform(size=(3, 7)) < share, jnp.float32)
+  args = (
+    draw(3, 7, 8), draw(11, 8), jnp.asarray(random.integers(0, 11, (3, 7))),
+    jnp.asarray(random.uniform(size=(3, 7)) < share, jnp.float32), draw(3, 7),
+  )  # fmt: skip
+  testing.close(_target_loss(tokens)(*args), _target_loss(None)(*args))
 
-  def in_full(x_BTD, head_VD):
-    return target_BT * losses.token_log_likelihood(x_BTD @ head_VD.T, tokens_BT)
 
-  def in_blocks(x_BTD, head_VD):
-    return chunked_losses.target_log_likelihood(
-      x_BTD, tokens_BT, target_BT, lambda x: x @ head_VD.T, tokens=tokens
-    )
+@functools.cache
+def _target_loss(tokens):
+  """Returns a function: loss, likelihoods and gradients, in blocks or full."""
 
-  weight_BT = draw(3, 7)
-  value = lambda function: jax.jit(
-    jax.value_and_grad(
-      lambda *args: jnp.sum(weight_BT * function(*args)), argnums=(0, 1)
-    )
-  )(x_BTD, head_VD)
-  testing.close(value(in_blocks), value(in_full))
-  testing.close(in_blocks(x_BTD, head_VD), in_full(x_BTD, head_VD))
+  def loss(x_BTD, head_VD, tokens_BT, target_BT, weight_BT):
+    if tokens is None:
+      full_BT = losses.token_log_likelihood(x_BTD @ head_VD.T, tokens_BT)
+      likelihood_BT = target_BT * full_BT
+    else:
+      likelihood_BT = chunked_losses.target_log_likelihood(
+        x_BTD, tokens_BT, target_BT, lambda x: x @ head_VD.T, tokens=tokens
+      )
+    return jnp.sum(weight_BT * likelihood_BT), likelihood_BT
+
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
 
 
 def test_indivisible_micro_batches_are_refused():
@@ -140,10 +142,10 @@ def test_indivisible_micro_batches_are_refused():
 
 def test_with_a_bfloat16_core_trained_parameters_are_float32():
   c = testing.short_config()
-  program, state = testing.make_run(c, testing.placement(**ONE))
-  num = program.model.config.num_levels
+  plain, state = testing.make_run(c, testing.placement(**ONE))
+  num = plain.model.config.num_levels
   dtypes = {
-    p: x.dtype for p, x in program.initial_shapes().weights.params.items()
+    p: x.dtype for p, x in plain.initial_shapes().weights.params.items()
   }
   assert set(dtypes.values()) == {jnp.dtype('float32')}
   c.pretrain.dtype = 'bfloat16'
@@ -164,7 +166,7 @@ def test_with_a_bfloat16_core_trained_parameters_are_float32():
   low = program.begin(initial, jax.random.key(0))
   for step in range(2):
     low, found = program.wake(low, testing.batch(step), ())
-    state, expected = program.wake(state, testing.batch(step), ())
+    state, expected = plain.wake(state, testing.batch(step), ())
     np.testing.assert_allclose(found['loss'], expected['loss'], rtol=0.03)
   changed = testing.changed(params, low.weights.params)
   assert changed == {p for p in shapes if '/1/base' in p}

@@ -25,7 +25,10 @@ def _run_day(shape):
   """Programs, the state after a day of two steps, and its numbers."""
   place = _place(shape)
   with jax.set_mesh(place.mesh):
-    programs, state = testing.make_run(testing.short_config(), place)
+    # New ones: their compilations are counted.
+    programs, state = testing.make_run(
+      testing.short_config(), place, is_new=True
+    )
     for step in range(2):
       held = (1,) if step == 1 else ()
       state, metrics = programs.wake(state, testing.batch(step), held)
