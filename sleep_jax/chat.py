@@ -29,8 +29,8 @@ _TEMPERATURE = flags.DEFINE_float(
   'temperature', 0.0, 'Of sampling; 0 takes the likeliest tokens.', 0.0
 )
 _HELP = (
-  'Commands: /sleep, /status, /forget NIGHT [--erase], /save, /quit. Anything '
-  'else is a message to the model.'
+  'Commands: /sleep, /status, /forget NIGHT [--erase] [--rollback], /save, '
+  '/quit. Anything else is a message to the model.'
 )
 
 

@@ -178,6 +178,11 @@ def test_another_strategy_can_be_read_and_not_taught(
     hope.wake(FIRST)
 
 
+def test_a_run_whose_strategy_trains_no_weights_is_not_loaded(source):
+  with pytest.raises(ValueError, match="strategy 'rag' trains no weights"):
+    sleep_jax.load(str(source), strategy='rag', verbose=False)
+
+
 @pytest.fixture
 def base_model(tmp_path):
   """Returns the folder of a tiny pretrained model without a chat template."""

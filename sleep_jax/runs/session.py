@@ -37,7 +37,7 @@ from sleep_jax.storage import checkpoint_reading, lock, private_files, workdir
 if TYPE_CHECKING:
   from sleep_jax.runs import study
 
-STRATEGY = 'sleep'
+STRATEGY = session_source.STRATEGY
 DAYS, RUN = session_days.FOLDER, session_source.RUN
 _OLD_RUN = 'life'  # The name of `run/` before version 0.2.
 
@@ -82,7 +82,7 @@ class Session:
     self._progress = progress.Progress() if verbose else progress.silent()
     self._is_held = False
     self._strategy = strategy
-    self._source = session_source.find(source)
+    self._source = session_source.find(source, strategy)
     if self._source.kind == 'session' and folder is None:
       folder = str(self._source.path)
     if folder is None:

@@ -20,6 +20,7 @@ from sleep_jax.objectives import judges
 from sleep_jax.runs import day_records
 from sleep_jax.storage import known_models, lock, workdir
 
+STRATEGY = 'sleep'
 RUN = 'run'  # Folder of a session with the work directory of its run.
 _DEFAULT_CONFIG = 'chat'  # Of a pretrained model: documents, read overnight.
 
@@ -110,11 +111,16 @@ def refuse_code(config: Mapping[str, Any], folder: pathlib.Path) -> None:
     )
 
 
-def find(source: str) -> Source:
+def find(source: str, strategy: str = STRATEGY) -> Source:
   """Finds what `source` is.
+
+  Args:
+    source: path, or name of a fetched model.
+    strategy: of the run, if it is one.
 
   Raises:
     MissingFileError: it is nothing that can be loaded.
+    UsageError: it is a run of a strategy that trains no weights.
   """
   path = known_models.locate(source)
   if gguf_model.is_file(path):
@@ -123,7 +129,10 @@ def find(source: str) -> Source:
     return Source(path, 'session', {})
   if (path / 'config.json').is_file():
     config = hf_checkpoint.read_config(path)
-    return Source(path, 'run' if 'strategies' in config else 'model', config)
+    if 'strategies' not in config:
+      return Source(path, 'model', config)
+    _check_trained(path, config, strategy)
+    return Source(path, 'run', config)
   weight_files.refuse_adapter(path)
   if not path.exists():
     found = 'it does not exist'
@@ -139,6 +148,24 @@ def find(source: str) -> Source:
     'file, the work directory of a run (config.json, seed_0/), or a folder '
     'written by Learner.save or the chat (days/, run/).'
   )
+
+
+def _check_trained(path, config, strategy: str) -> None:
+  """Refuses a run whose model is the initial one, as that of `rag`."""
+  if strategy == STRATEGY:
+    return
+  from sleep_jax.strategies import registry  # With the imports of learning.
+
+  if strategy not in registry.names():
+    return  # One of several runs of a strategy, as 'joint_night'.
+  made, *_ = registry.make(strategy, num_levels=len(config['levels']))
+  if not made.owners and not made.edits:
+    raise errors.UsageError(
+      f'{path}: strategy {strategy!r} trains no weights, so its model is the '
+      'initial one and would answer without what the run was given. Its '
+      f'results are in seed_*/{strategy}/metrics.jsonl; to load a model, name '
+      'another strategy of the run.'
+    )
 
 
 def refuse_home(source: Source, home: pathlib.Path) -> None:

@@ -53,7 +53,8 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
     try:
       yield
     finally:
-      os.unlink(folder / FILE)  # A refused config leaves nothing behind.
+      if _is_at(file, folder / FILE):
+        os.unlink(folder / FILE)  # A refused config leaves nothing behind.
 
 
 def _acquire(path: pathlib.Path, folder: workdir.Folder) -> TextIO:
@@ -71,10 +72,21 @@ def _acquire(path: pathlib.Path, folder: workdir.Folder) -> TextIO:
         'choose another folder.'
       ) from error
     # Another process may have deleted the file before it was locked here.
-    if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+    if _is_at(file, path):
       file.truncate(0)
       return file
     file.close()
+
+
+def _is_at(file: TextIO, path: pathlib.Path) -> bool:
+  """Returns whether an open file is still the one at a path.
+
+  It is not if the folder was deleted, also if another process began there.
+  """
+  try:
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
+  except FileNotFoundError:
+    return False
 
 
 def _describe(text: str) -> str:

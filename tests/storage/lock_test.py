@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,20 @@ def test_one_process_holds_a_folder_once(tmp_path):
         pass
   with lock.hold(tmp_path):
     pass
+
+
+def test_a_folder_that_was_deleted_keeps_the_lock_of_its_successor(tmp_path):
+  folder = tmp_path / 'run'
+  with lock.hold(folder):
+    shutil.rmtree(folder)
+    successor = lock.hold(folder)
+    successor.__enter__()
+  with pytest.raises(errors.InUseError, match='is in use by process'):
+    with lock.hold(folder):
+      pass
+  successor.__exit__(None, None, None)
+  with lock.hold(folder):
+    shutil.rmtree(folder)  # Ends without an error.
 
 
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch):
