@@ -55,7 +55,7 @@ def load(
       is deleted with the learner; `Learner.save` keeps it.
     config: how days and nights are spent, or its name ('pretrained' for rows);
       None: as the run was, or, of a pretrained model, `configs/chat.py`.
-    seed: of a run; also seeds sampling.
+    seed: of a run; also seeds sampling. A folder of earlier days keeps its own.
     strategy: of a run; only 'sleep' can be taught further.
     dtype: type of a pretrained model's parameters.
     experts: file of experts to attach, see `Learner.export`. The result can be

@@ -166,6 +166,15 @@ def test_accuracy_counts_what_generation_says(learner):
     learner.evaluate([])
 
 
+def test_a_saved_learner_keeps_the_seed_of_its_run(source, tmp_path):
+  config = json.loads((source / 'config.json').read_text())
+  run = tmp_path / 'saved' / session.RUN
+  run.mkdir(parents=True)
+  (run / 'config.json').write_text(json.dumps(config | {'seeds': [3]}))
+  again = session.Session(str(tmp_path / 'saved'), verbose=False)
+  assert again.seed_folder == run / 'seed_3'
+
+
 def test_another_strategy_can_be_read_and_not_taught(
   tmp_path_factory, one_device
 ):

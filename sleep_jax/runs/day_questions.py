@@ -73,10 +73,9 @@ def write(
   ]  # fmt: skip
   chosen = [(question.text, question.answer) for question in questions.chosen()]
   about = [
-    (request.format(passage.subject), passage.sentence)
+    (request, passage.sentence)
     for passage in passages
-    if passage.subject not in ('', question_text.USER)
-    for request in question_text.ABOUT[: settings.about_subjects]
+    for request in question_text.requests(passage, settings.about_subjects)
   ]
   usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
   length = functools.partial(_length, tokenizer=tokenizer, template=template)

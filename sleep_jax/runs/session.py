@@ -48,13 +48,12 @@ class Session:
   """A model and the days that it learns.
 
   Args:
-    source: Hugging Face model directory, work directory of a finished run, or
-      folder of an earlier session.
+    source: model directory, work directory of a run, or earlier session.
     folder: where the session is kept; None: a temporary folder. The folder of
       an earlier session is continued.
     config: of the nights; None: of a run or a session its own, of a pretrained
       model `configs/chat.py`.
-    seed: of the run.
+    seed: of the run; a session that was begun keeps its own.
     strategy: of the run; another than 'sleep' can only be read.
     dtype: of the parameters of a pretrained model.
     verbose: whether progress is printed to standard error.
@@ -78,7 +77,7 @@ class Session:
     verbose: bool = True,
   ):
     host_memory.return_freed_blocks()
-    self._seed, self._dtype = seed, dtype
+    self._dtype = dtype
     self._progress = progress.Progress() if verbose else progress.silent()
     self._is_held = False
     self._strategy = strategy
@@ -104,6 +103,7 @@ class Session:
     if self._source.kind == 'session' and home != self._source.path:
       session_source.copy(self._source.path, home)
     self.folder = home
+    self._seed = seed = session_source.kept_seed(home, seed)
     self._programs: dict[Any, Any] = {}  # Compiled once for all days.
     self._config = session_source.make_config(
       self._source, config, folder=home, strategy=STRATEGY, seed=seed

@@ -40,6 +40,12 @@ class Source:
   config: Mapping[str, Any]
 
 
+def kept_seed(folder: pathlib.Path, seed: int) -> int:
+  """Returns the seed of a session that was begun, else the given one."""
+  kept = workdir.read_config(folder / RUN)
+  return seed if kept is None else int(kept['seeds'][0])
+
+
 def make_config(
   source: Source,
   given: ml_collections.ConfigDict | str | None,

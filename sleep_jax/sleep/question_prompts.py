@@ -36,8 +36,9 @@ class Settings:
     forms: how the questions will be asked: 'chat' (a message in the model's
       chat template, if it has one) and 'plain' ('Question: ... Answer:').
     about_subjects: requests about the subject of each sentence, as 'Tell me
-      about Ada.', that the sentence itself answers; at most 2. They are in the
-      chat template, if the model has one.
+      about Ada.', that the sentence itself answers; at most 2. What users say
+      of themselves is asked for by its words, as 'What did I say about tea?'.
+      Requests are in the chat template, if the model has one.
   """
 
   on: bool = False
@@ -62,10 +63,10 @@ def make_settings(**fields: Any) -> Settings:
     raise errors.ConfigError(
       f'config.questions.forms is {made.forms}: expected some of {FORMS}.'
     )
-  if made.about_subjects > len(question_text.ABOUT):
+  if made.about_subjects > question_text.MOST_REQUESTS:
     raise errors.ConfigError(
       f'config.questions.about_subjects is {made.about_subjects}: expected at '
-      f'most {len(question_text.ABOUT)}.'
+      f'most {question_text.MOST_REQUESTS}.'
     )
   return made
 

@@ -48,8 +48,11 @@ FIRST_PERSON = (
   'What do I', 'What is my', 'Which', 'How do I', 'Where do I', 'What kind of',
 )  # fmt: skip
 OTHER = ('What', 'When', 'Where', 'Which')
-# Requests about a subject, which its sentences answer.
-ABOUT = ('Tell me about {}.', 'What do you know about {}?')
+# Requests about a subject, or about what the user said with a word, which the
+# sentence answers.
+_ABOUT = ('Tell me about {}.', 'What do you know about {}?')
+_USER_SAID = ('What did I say about {}?', 'What do you know about me and {}?')
+MOST_REQUESTS = len(_ABOUT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,24 @@ def passages(texts: Iterable[str]) -> list[Passage]:
       for other in ordered
     )
   ]  # fmt: skip
+
+
+def requests(passage: Passage, num: int) -> list[str]:
+  """Returns requests that the sentence of a passage answers.
+
+  The user says many things of himself or herself, so that such a sentence is
+  asked for by each of its words.
+
+  Args:
+    passage: what is asked about.
+    num: requests about its subject, or about a word; at most `MOST_REQUESTS`.
+  """
+  if not passage.subject:
+    return []
+  is_user = passage.subject == USER
+  asked = passage.answers if is_user else (passage.subject,)
+  forms = (_USER_SAID if is_user else _ABOUT)[:num]
+  return [form.format(word) for word in asked for form in forms]
 
 
 def content_words(text: str) -> list[str]:
