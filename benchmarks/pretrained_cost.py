@@ -99,23 +99,28 @@ def _work(config, loaded, rows, own_texts) -> dict[str, float]:
   prompt = np.mean([1 + len(encode(row['prompt'])) for row in rows])
   answer = np.mean([1 + len(encode(row['response'])) for row in rows])
   passes, k = config.wake.epochs, config.wake.kl_penalty
+  old = config.wake.second_kl_penalty
   steps = -(-passes * len(rows) * (prompt + answer)
             // (config.data.batch_size * config.data.context))  # fmt: skip
 
   def divergence(num, length, generated):
     return num * (2 * forward * length + 3 * head * generated)
 
+  def writing(num, length, generated):
+    return num * (forward * length + head * generated)
+
   short, own = (prompt + answer, answer), own_texts
   day = passes * len(rows) * (
     2 * forward * (prompt + answer) + 3 * head * answer
   ) + steps * divergence(k.sequences, *own)
+  day += writing(old.draws, *short) + steps * divergence(old.sequences, *short)
   night = 0.0
   updates = config.consolidate.num_updates
   rounds = updates // config.consolidate.updates_per_round
   for teacher in config.consolidate.teachers:
     writes = teacher.prompts != 'own_texts'
     if writes:
-      night += rounds * teacher.draws * (forward * short[0] + head * short[1])
+      night += rounds * writing(teacher.draws, *short)
     night += updates * divergence(
       teacher.sequences, *(short if writes else own)
     )
