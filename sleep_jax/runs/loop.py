@@ -11,7 +11,7 @@ from sleep_jax import errors
 from sleep_jax import state as state_lib
 from sleep_jax.runs import context as context_lib
 from sleep_jax.runs import erased_state, night_phases, reviews
-from sleep_jax.runtime import processes
+from sleep_jax.runtime import host_memory, processes
 from sleep_jax.schedule import events
 
 # Wake steps between two rows of metrics.
@@ -44,6 +44,7 @@ class Run:
     context = self._context
     reviews.check_room(context)
     state = self._start()
+    host_memory.trim()  # Of what was read, and of what earlier runs left.
     stop = len(context.plan) if until is None else until
     while context.position < stop:
       event = context.plan[context.position]

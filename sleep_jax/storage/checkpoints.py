@@ -40,8 +40,8 @@ class Checkpoints:
 
   Saving returns when the arrays are copied, so they may be donated at once.
   Writing continues in the background, and the next call raises its error: an
-  OSError that says so if the disk is full. With several processes, all must
-  make the same calls.
+  OSError that says so if the disk is full. On a CPU, saving waits until all is
+  written. With several processes, all must make the same calls.
   """
 
   def __init__(
@@ -258,6 +258,10 @@ class Checkpoints:
     with _explain_full_disk(self.folder):
       # Without force, Orbax silently skips numbers below the newest.
       self._managers[series].save(number, args=args, force=True)
+    if jax.default_backend() == 'cpu':
+      # What is written is a copy. It would be in the memory, and its writing on
+      # the cores, that the next steps need.
+      self.wait()
 
   def _read_progress(self, series, number):
     return self._read(series, number, progress=self._args.JsonRestore())
