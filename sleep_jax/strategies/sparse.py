@@ -11,6 +11,7 @@ in each step, by the tokens of its batch.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -144,9 +145,27 @@ def _build(parts: method.Parts) -> method.Method:
     }
     return state.replace(strategy=own), method.counts()
 
+  def transform(state, batch, grads):
+    del batch
+    # Before the norm is clipped, of which others would be a part.
+    masks = {path: mask for path, mask in _chosen(state) if path in grads}
+    grads = grads | {
+      path: jnp.where(mask, grads[path], 0) for path, mask in masks.items()
+    }
+    return grads, jnp.zeros((), jnp.int32)
+
   return method.Method(
-    allocate=allocate, read=read, finish=finish, num_batches=settings.batches
-  )
+    allocate=allocate, read=read, finish=finish, transform=transform,
+    num_batches=settings.batches,
+  )  # fmt: skip
+
+
+def _chosen(state) -> Iterator[tuple[str, Array]]:
+  """Yields (path of a weight, whether it belongs to a chosen unit)."""
+  for mlp, own in state.strategy['units'].items():
+    for name in ('gate', 'up', 'down'):
+      axis = 2 if name == 'down' else 1
+      yield f'{mlp}/{name}', jnp.expand_dims(own['chosen_LF'], axis) > 0
 
 
 def _update_chosen_units(step: strategy.Step) -> strategy.Step:
@@ -155,13 +174,10 @@ def _update_chosen_units(step: strategy.Step) -> strategy.Step:
   def wrapped(state, batch, held, *share):
     before = state.weights.params
     state, metrics = step(state, batch, held, *share)
-    params = {}
-    for mlp, own in state.strategy['units'].items():
-      for name in ('gate', 'up', 'down'):
-        path, axis = f'{mlp}/{name}', 2 if name == 'down' else 1
-        chosen = jnp.expand_dims(own['chosen_LF'], axis) > 0
-        after = state.weights.params[path]
-        params[path] = jnp.where(chosen, after, before[path])
+    params = {
+      path: jnp.where(mask, state.weights.params[path], before[path])
+      for path, mask in _chosen(state)
+    }
     return state.replace(weights=state.weights.with_params(params)), metrics
 
   return wrapped

@@ -54,3 +54,7 @@ def test_a_step_changes_the_weights_of_the_chosen_units_only():
       old, new = (s.weights.params[path] for s in (state, after))
       changed_LF = np.asarray(old != new).any(axis)
       np.testing.assert_array_equal(changed_LF, chosen_LF)
+      ones = {path: np.ones_like(old)}
+      grads, _ = made.method.transform(state, testing.batch(2), ones)
+      kept_LF = np.asarray(grads[path]).any(axis)
+      np.testing.assert_array_equal(kept_LF, chosen_LF)
