@@ -130,14 +130,21 @@ def _held_out_texts(first, form) -> dict[str, list[token_rows.Target]]:
 
 
 def _ask_in_other_wordings(learner, asked, form, answers) -> dict[str, float]:
-  """Returns the recall of facts about people in six wordings, not of rows."""
+  """Returns the recall of facts about people in six wordings, not of rows.
+
+  Of a conversation also that of what the user said of himself or herself.
+  """
   if form == recall.ROWS:
     return {}
+  of_user = [row for row in answers if row['person'] == facts.USER]
   told = dict.fromkeys(q.fact for q in asked if q.fact.person != facts.USER)
   others = [q for fact in told for q in texts.row_questions(fact)]
   answers = [row for row in answers if row['person'] != facts.USER]
   answers += recall.ask(learner, others, form)
-  return {'six_wordings': recall.summary(answers)['contained']}
+  found = {'six_wordings': recall.summary(answers)['contained']}
+  if of_user:
+    found['of_user'] = recall.summary(of_user)['contained']
+  return found
 
 
 def main(argv):
