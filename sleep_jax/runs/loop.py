@@ -44,7 +44,7 @@ class Run:
     context = self._context
     reviews.check_room(context)
     state = self._start()
-    host_memory.trim()  # Of what was read, and of what earlier runs left.
+    host_memory.trim()  # What earlier runs and reading the checkpoint freed.
     stop = len(context.plan) if until is None else until
     while context.position < stop:
       event = context.plan[context.position]

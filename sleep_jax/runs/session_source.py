@@ -41,7 +41,12 @@ class Source:
 
 
 def kept_seed(folder: pathlib.Path, seed: int) -> int:
-  """Returns the seed of a session that was begun, else the given one."""
+  """Returns the seed of a session.
+
+  Args:
+    folder: of the session. If it was begun, its run has a seed.
+    seed: of a new session.
+  """
   kept = workdir.read_config(folder / RUN)
   return seed if kept is None else int(kept['seeds'][0])
 

@@ -48,8 +48,8 @@ FIRST_PERSON = (
   'What do I', 'What is my', 'Which', 'How do I', 'Where do I', 'What kind of',
 )  # fmt: skip
 OTHER = ('What', 'When', 'Where', 'Which')
-# Requests about a subject, or about what the user said with a word, which the
-# sentence answers.
+# Requests that a sentence answers: about its subject, or, if the user speaks of
+# himself or herself, about one of its words.
 _ABOUT = ('Tell me about {}.', 'What do you know about {}?')
 _USER_SAID = ('What did I say about {}?', 'What do you know about me and {}?')
 MOST_REQUESTS = len(_ABOUT)

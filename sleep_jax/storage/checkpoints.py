@@ -259,8 +259,8 @@ class Checkpoints:
       # Without force, Orbax silently skips numbers below the newest.
       self._managers[series].save(number, args=args, force=True)
     if jax.default_backend() == 'cpu':
-      # What is written is a copy. It would be in the memory, and its writing on
-      # the cores, that the next steps need.
+      # Until it is written, the copy takes memory that the next steps need, and
+      # writing takes their cores.
       self.wait()
 
   def _read_progress(self, series, number):

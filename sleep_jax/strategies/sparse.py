@@ -147,12 +147,11 @@ def _build(parts: method.Parts) -> method.Method:
 
   def transform(state, batch, grads):
     del batch
-    # Before the norm is clipped, of which others would be a part.
-    masks = {path: mask for path, mask in _chosen(state) if path in grads}
-    grads = grads | {
-      path: jnp.where(mask, grads[path], 0) for path, mask in masks.items()
+    # The gradients of other units would be a part of the norm that is clipped.
+    kept = {
+      path: jnp.where(mask, grads[path], 0) for path, mask in _chosen(state)
     }
-    return grads, jnp.zeros((), jnp.int32)
+    return grads | kept, jnp.zeros((), jnp.int32)
 
   return method.Method(
     allocate=allocate, read=read, finish=finish, transform=transform,

@@ -46,6 +46,11 @@ def test_a_step_changes_the_weights_of_the_chosen_units_only():
   assert int(state.strategy['num_old']) == 2 * testing.ROWS
   step = lambda state, batch, held: (methods.moved(state), {})
   after, _ = sparse.make(2).wrap(step)(state, testing.batch(2), {})
+  ones = {
+    path: np.ones_like(leaf)
+    for path, leaf in state.weights.params.items() if '/mlp/' in path
+  }  # fmt: skip
+  grads, _ = made.method.transform(state, testing.batch(2), ones)
   for mlp, own in state.strategy['units'].items():
     chosen_LF = np.asarray(own['chosen_LF']) > 0
     np.testing.assert_array_equal(chosen_LF.sum(1), 4)  # Of 16.
@@ -54,7 +59,5 @@ def test_a_step_changes_the_weights_of_the_chosen_units_only():
       old, new = (s.weights.params[path] for s in (state, after))
       changed_LF = np.asarray(old != new).any(axis)
       np.testing.assert_array_equal(changed_LF, chosen_LF)
-      ones = {path: np.ones_like(old)}
-      grads, _ = made.method.transform(state, testing.batch(2), ones)
       kept_LF = np.asarray(grads[path]).any(axis)
       np.testing.assert_array_equal(kept_LF, chosen_LF)
