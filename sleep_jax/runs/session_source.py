@@ -173,9 +173,9 @@ def _check_trained(path, config, strategy: str) -> None:
   if not made.owners and not made.edits:
     raise errors.UsageError(
       f'{path}: strategy {strategy!r} trains no weights, so its model is the '
-      'initial one and would answer without what the run was given. Its '
-      f'results are in seed_*/{strategy}/metrics.jsonl; to load a model, name '
-      'another strategy of the run.'
+      'initial one and would answer without what a run was given. The results '
+      f'of such a run are in seed_*/{strategy}/metrics.jsonl; to load a model, '
+      'name another strategy.'
     )
 
 
