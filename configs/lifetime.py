@@ -17,9 +17,10 @@ def get_config():
   c = banks.get_config()
   c.name = 'lifetime'
   c.data.settings.num_days = 100
-  c.wake.steps = 60
-  # Keeps what was known, also in the evening, before the night.
-  c.wake.kl_penalty.weight = 0.5
+  # The penalty keeps what was known, also in the evening, before the night. It
+  # has to meet every old fact often enough, and with it a day takes more steps.
+  c.wake.steps = 90
+  c.wake.kl_penalty.update(weight=0.5, draws=2048)
   c.consolidate.full = 'error'
   c.consolidate.num_updates = 240
   # A slow level carries the days of a whole bank, and needs a longer night.

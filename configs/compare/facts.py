@@ -20,6 +20,8 @@ def get_config(size: str = 'full'):
   c.seeds = (0, 1, 2)
   c.strategies = registry.names()
   c.data.settings.num_days = 10
+  c.wake.steps = 60
+  c.wake.kl_penalty.draws = 1024  # Enough for the facts of ten days.
   c.levels = chain.make(
     hidden=192, ranks=(64, 128), fan_out=5, last_slots=2,
     nights=({}, dict(num_updates=400)),
