@@ -12,8 +12,6 @@ Results: docs/results/lifetime/.
 from configs import lifetime
 from sleep_jax.schedule import chain
 
-FULL = ('absorb', 'merge')
-
 
 def get_config(full: str = 'absorb'):
   c = lifetime.get_config()

@@ -10,6 +10,8 @@ sleep-jax convert grow --model=WORKDIR --to=NEW --slots=2:10,3:12
 sleep-jax convert grow --model=WORKDIR --to=NEW --level=RANK,SLOTS,DAYS
 """
 
+import sys
+
 from absl import app, flags, logging
 
 from sleep_jax import errors
@@ -72,6 +74,9 @@ def main(argv):
     actions[argv[1]]()
   except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
+  except KeyboardInterrupt:
+    print(file=sys.stderr)
+    sys.exit(130)
 
 
 def _fetch(names):
@@ -91,6 +96,9 @@ def _fetch(names):
     path, fetched = model_fetch.fetch(name)
   except errors.SleepJaxError as error:
     command_line.exit_with_error(error)
+  except KeyboardInterrupt:
+    print(file=sys.stderr)
+    sys.exit(130)
   print(f'{"fetched" if fetched else "already there"}: {path}')
   print(f'{known_models.MODELS[name].about}; {known_models.usage(name)}')
 
@@ -125,6 +133,11 @@ def _out():
   )
   if _EXPERTS.value and _GGUF.value:
     raise errors.UsageError('--experts and --gguf are two formats: choose one.')
+  if _EXPERTS.value and _DISTIL.value:
+    raise errors.UsageError(
+      '--experts writes the experts as they are; --distil trains a dense model '
+      'in their place: choose one.'
+    )
   kind = f'gguf-{_GGUF.value}' if _GGUF.value else 'hf'
   if _EXPERTS.value:
     kind = 'experts'

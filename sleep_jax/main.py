@@ -126,9 +126,12 @@ def _run(stop):
   host_memory.return_freed_blocks()
   compile_cache.start(config.compile_cache)
 
+  cycles = [_RESTORE_CYCLE.value]  # Files that come later must not go back too.
+
   def learn(days=None):
     made = study.Study(
-      config, _WORKDIR.value, stop=stop, restore_cycle=_RESTORE_CYCLE.value,
+      config, _WORKDIR.value, stop=stop,
+      restore_cycle=cycles.pop() if cycles else None,
       profile=_PROFILE.value, accept_changed_days=_ACCEPT.value,
       accept_changed_rates=_ACCEPT_RATES.value, days=days,
     )  # fmt: skip

@@ -175,6 +175,24 @@ def test_a_saved_learner_keeps_the_seed_of_its_run(source, tmp_path):
   assert again.seed_folder == run / 'seed_3'
 
 
+def test_a_copy_of_a_saved_learner_is_continued(source, tmp_path):
+  config = (source / 'config.json').read_text()
+  saved, own = tmp_path / 'saved', tmp_path / 'own'
+  (saved / session.RUN).mkdir(parents=True)
+  (saved / session.RUN / 'config.json').write_text(config)
+  for days in ([], ['day_0001']):
+    opened = session.Session(str(saved), str(own), verbose=False)
+    assert [path.stem for path in opened.days] == days
+    if not days:
+      opened.day_files.add('day_0001', [json.dumps({'text': 'Zoe sings.'})])
+  (tmp_path / 'other').mkdir()
+  (tmp_path / 'other' / 'notes').touch()
+  with pytest.raises(FileExistsError, match='other is not empty'):
+    session.Session(str(saved), str(tmp_path / 'other'), verbose=False)
+  with pytest.raises(FileExistsError, match='saved is not empty'):
+    opened.save(str(saved))
+
+
 def test_another_strategy_can_be_read_and_not_taught(
   tmp_path_factory, one_device
 ):

@@ -73,6 +73,11 @@ def test_an_exported_and_an_imported_checkpoint_generate_the_same_text(
     ('convert', ['out', '--model=nowhere'], 'out needs --to'),
     ('convert', ['--model=nowhere'], 'Expected one of in, out, inspect'),
     ('convert', ['inspect'], 'inspect needs --model'),
+    (
+      'convert',
+      ['out', '--model=nowhere', '--to=x', '--experts', '--distil'],
+      '--distil trains a dense model',
+    ),
     ('convert', ['fetch'], 'fetch needs one of these names:\n  smollm2: '),
   ],
 )

@@ -14,6 +14,7 @@ import pytest
 from absl import flags, logging
 
 from sleep_jax import errors, main
+from sleep_jax.report import report
 from sleep_jax.runs import command_line, study
 from sleep_jax.storage import metric_writer
 from tests import tiny_study
@@ -127,6 +128,33 @@ def test_restoring_a_cycle_that_no_run_reached_is_refused(call, finished):
   code, output = call(f'--workdir={finished}', '--restore_cycle=9')
   assert code == 1
   _assert_error(output, '--restore_cycle=9: no run')
+
+
+def test_days_that_come_later_do_not_go_back_to_the_restored_cycle(
+  call, tmp_path, monkeypatch
+):
+  folder, seen = tmp_path / 'days', []
+  folder.mkdir()
+  for number in (1, 2):
+    file = folder / f'day_{number}.jsonl'
+    file.write_text('{"text": "a cat sat"}\n')
+    os.utime(file, (1, 1))
+
+  class Study:
+    def __init__(self, *args, restore_cycle, days, **options):
+      seen.append((len(days), restore_cycle))
+
+    def run(self):
+      return []
+
+  monkeypatch.setattr(study, 'Study', Study)
+  monkeypatch.setattr(report, 'table', lambda runs: '')
+  code, output = call(
+    f'--workdir={tmp_path / "run"}', f'--watch={folder}', '--watch_every=0',
+    '--restore_cycle=1',
+  )  # fmt: skip
+  assert code == 0, output
+  assert seen == [(1, 1), (2, None)]
 
 
 def test_running_a_finished_run_again_prints_its_table(

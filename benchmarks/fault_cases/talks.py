@@ -146,13 +146,6 @@ def _remove_days(work: pathlib.Path) -> None:
   shutil.rmtree(work / 'days')
 
 
-def _night_without_end(work: pathlib.Path) -> None:
-  """Forgets the last night's checkpoints, as if it was never run."""
-  cycles = work / 'run' / 'seed_0' / 'sleep' / 'checkpoints' / 'cycles'
-  shutil.rmtree(cycles / 'cycle_2')
-  shutil.rmtree(cycles.parent / 'moments', ignore_errors=True)
-
-
 _ROW = json.dumps({'text': 'My own text.'}) + '\n'
 CASES = (
   Talk('chat: nothing', lambda work: None),

@@ -55,7 +55,7 @@ def main(argv):
       folder=pathlib.Path(_WORKDIR.value), any_revision=_ANY_REVISION.value,
       say=lambda line: print(line, flush=True),
     )  # fmt: skip
-  except errors.SleepJaxError as error:
+  except (errors.SleepJaxError, ValueError) as error:
     sys.exit(f'error: {error}')
 
 

@@ -94,7 +94,9 @@ def run(
     return done
   home = folder / f'{unit.name}_{about["key"]}'
   found = _Progress(home / 'progress.json', about, any_revision)
-  _Runner(unit, config, found, home, folder / 'first', say).run()
+  # Two models may share the tokenizer and the sets on which they are measured.
+  first = folder / 'first' / _short_hash(unit.model)
+  _Runner(unit, config, found, home, first, say).run()
   out.mkdir(parents=True, exist_ok=True)
   # Without line breaks: most of it are single answers.
   workdir.write_text(file, json.dumps(found.results) + '\n')
@@ -104,7 +106,12 @@ def run(
 
 def _key(unit: Unit, plain: dict[str, Any]) -> str:
   """Returns a short hash of all that decides what is computed."""
-  text = json.dumps([dataclasses.asdict(unit), plain], sort_keys=True)
+  return _short_hash(
+    json.dumps([dataclasses.asdict(unit), plain], sort_keys=True)
+  )
+
+
+def _short_hash(text: str) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -2,9 +2,9 @@
 
 The town of configs/lifetime.py over ten nights, with three seeds; each seed has
 a town of its own. `sleep` has the settings of that config, but a chain of three
-levels, which holds ten days, and shorter days. Every strategy that learns awake has as many
-steps a day. `--fast` has one seed, four days and shorter phases: it shows that
-everything runs, and no number of it is a result.
+levels, which holds ten days, and shorter days. Every strategy that learns awake
+has as many steps a day. `--fast` has one seed, four days and shorter phases: it
+shows that everything runs, and no number of it is a result.
 
     sleep-jax compare --config=compare/facts [--fast]
 """

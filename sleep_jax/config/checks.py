@@ -131,11 +131,15 @@ def _check_dtype(config):
   )  # fmt: skip
   training = [s for s in config['strategies'] if s not in frozen]
   nights = (level.get(schema.NIGHT) or {} for level in config['levels'])
-  of_levels = [night.get('into') for night in nights]
+  kinds = [config['consolidate'], *nights]
+  into = [night.get('into') for night in kinds]
+  full = [night.get('full') for night in kinds]
   for wrong, reason in (
     (training, f'config.strategies has {training}, which train it'),
-    (sleep_settings.BASE in (config['consolidate']['into'], *of_levels),
+    (sleep_settings.BASE in into,
      "the field 'into' of a night is 'base', which trains it"),
+    (sleep_settings.ABSORB in full,
+     "the field 'full' of a night is 'absorb', which trains it"),
     (pretrain['steps'] and not (pretrain['base_model'] or pretrain['restore']),
      f'config.pretrain.steps is {pretrain["steps"]}, which train it'),
   ):  # fmt: skip

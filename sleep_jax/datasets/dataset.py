@@ -47,7 +47,6 @@ class Probe:
     answer: the correct answer.
     candidates: key into `Dataset.candidates`, or None if the answer cannot be
       ranked.
-    is_template: whether the self-study templates use the same wording.
     reference: what `Dataset.text_score` compares generated texts with; empty:
       the answer.
     where: source of the probe for error messages.
@@ -56,7 +55,6 @@ class Probe:
   prompt: str
   answer: str
   candidates: str | None = None
-  is_template: bool = False
   reference: str = ''
   where: str = 'a probe'
 

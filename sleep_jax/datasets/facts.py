@@ -232,16 +232,10 @@ def _probes(rng, facts: list[facts_texts.Fact], where: str):
     templates = fact.attribute.template_questions
     drawn = rng.integers(len(templates))
     scored.append(
-      fact.probe(
-        questions[rng.integers(len(questions))], is_template=False, where=where
-      )
+      fact.probe(questions[rng.integers(len(questions))], where=where)
     )
-    with_template.append(
-      fact.probe(templates[drawn], is_template=True, where=where)
-    )
-    remaining.append(
-      fact.probe(templates[1 - drawn], is_template=True, where=where)
-    )
+    with_template.append(fact.probe(templates[drawn], where=where))
+    remaining.append(fact.probe(templates[1 - drawn], where=where))
   return scored, with_template, remaining
 
 

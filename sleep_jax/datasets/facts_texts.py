@@ -54,21 +54,17 @@ class Fact:
       where=where,
     )
 
-  def probe(
-    self, template: str, *, is_template: bool, where: str
-  ) -> dataset.Probe:
+  def probe(self, template: str, *, where: str) -> dataset.Probe:
     """Returns a probe of the fact.
 
     Args:
       template: question with one slot for the person.
-      is_template: whether it is a self-study template.
       where: source of the probe for error messages.
     """
     return dataset.Probe(
       prompt=template.format(self.person),
       answer=f' {self.value}',
       candidates=self.attribute.name,
-      is_template=is_template,
       where=where,
     )
 

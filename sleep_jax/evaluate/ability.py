@@ -158,27 +158,6 @@ def text_nats(
   return token_rows.nats(model, weights, states_MD, rows.target_M)
 
 
-def everyday_divergences(
-  model: types.Model,
-  first: types.Weights,
-  weights: types.Weights,
-  answers: Answers,
-) -> np.ndarray:
-  """Returns KL(first model || model) at each token of the answers, nats `[M]`.
-
-  Args:
-    model: the network.
-    first: weights of the first model, of which only the head is used.
-    weights: of the model that is compared with it.
-    answers: see `write_answers`.
-  """
-  rows = token_rows.pack(answers.targets())
-  return token_rows.divergences(
-    model, first, answers.states_MD, weights,
-    token_rows.states(model, weights, rows),
-  )  # fmt: skip
-
-
 def measure(
   model: types.Model,
   weights: types.Weights,

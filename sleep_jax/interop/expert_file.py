@@ -109,16 +109,6 @@ def save(
   part.rename(file)
 
 
-def read_card(path: str) -> dict[str, Any]:
-  """Returns the card in the header of an expert file.
-
-  Raises:
-    MissingFileError: the file does not exist.
-    ModelFileError: the file is not an expert file, or of another version.
-  """
-  return expert_card.read(path)[0]
-
-
 def attach(
   model: transformer.Transformer, weights: types.Weights, path: str
 ) -> tuple[transformer.Transformer, types.Weights]:

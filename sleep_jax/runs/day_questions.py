@@ -78,10 +78,14 @@ def write(
     for request in question_text.requests(passage, settings.about_subjects)
   ]
   usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
-  length = functools.partial(_length, tokenizer=tokenizer, template=template)
-  return [_row(*pair, form) for pair in chosen for form in forms] + [
-    row for row in (_row(*pair, usual) for pair in about)
-    if length(row) <= config.data.context
+  found = [_row(*pair, form) for pair in chosen for form in forms]
+  found += [_row(*pair, usual) for pair in about]
+  # A row that is too long would have the whole day refused.
+  most = config.data.max_prompt, config.data.context
+  lengths = (_lengths(row, tokenizer, template) for row in found)
+  return [
+    row for row, (prompt, whole) in zip(found, lengths, strict=True)
+    if prompt <= most[0] and whole <= most[1]
   ]  # fmt: skip
 
 
@@ -104,9 +108,10 @@ def make_sampler(loaded: open_model.LoadedModel) -> question_calls.Write:
 
 def _document(row: Row) -> str:
   """Returns the text of a row that is nothing else, or ''."""
-  if isinstance(row, str):
-    return row
-  return row['text'] if set(row) == {'text'} else ''
+  text = row if isinstance(row, str) else row.get('text')
+  is_document = isinstance(row, str) or set(row) == {'text'}
+  # Other values are refused when the row is read.
+  return text if is_document and isinstance(text, str) else ''
 
 
 def _row(question: str, answer: str, form: str) -> dict[str, Any]:
@@ -123,11 +128,12 @@ def _row(question: str, answer: str, form: str) -> dict[str, Any]:
   }
 
 
-def _length(row, *, tokenizer, template) -> int:
-  """Returns the number of tokens of a row, with those at its ends."""
+def _lengths(row, tokenizer, template) -> tuple[int, int]:
+  """Returns the tokens of the prompt of a row, and of all of it, at most."""
   if 'messages' in row:
-    return (
-      len(template.encode(row['messages'], add_generation_prompt=False)) + 1
-    )
-  text = row['prompt'] + row['response']
-  return len(tokenizer.encode(text)) + 2
+    turns = row['messages']
+    prompt = template.encode(turns[:-1], add_generation_prompt=True)
+    whole = template.encode(turns, add_generation_prompt=False)
+    return 1 + len(prompt), 1 + len(whole)
+  prompt, response = (tokenizer.encode(row[n]) for n in ('prompt', 'response'))
+  return 1 + len(prompt), 2 + len(prompt) + len(response)

@@ -49,7 +49,7 @@ def without_day(
   return state.replace(
     weights=state.weights.with_params(params),
     replay={n: _without_prompts(g, day) for n, g in state.replay.items()},
-    # They are written anew when the fastest level wakes up.
+    # They are written anew in the next wake step.
     **{
       name: jax.tree.map(jnp.zeros_like, getattr(state, name))
       for name in kl_penalty.NAMES

@@ -226,4 +226,4 @@ def _texts(file: pathlib.Path) -> list[str]:
 
   for _, row in row_files.read(str(file)):
     collect(row)
-  return [text for text in texts if text.strip()]
+  return [text for text in texts if text_search.has_words(text)]

@@ -182,7 +182,7 @@ def sizes(
   active_N = np.asarray(state.weights.active_NE).sum(1)
   each = [
     config.num_layers_of(number)
-    * (2 * config.width * x.rank + config.width + 1)
+    * ((2 + config.gated_experts) * config.width * x.rank + config.width + 1)
     for number, x in enumerate(config.levels, 1)
   ]
   before = (state.weights.adapter or {}).get(prefix.PATH)

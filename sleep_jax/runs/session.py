@@ -100,8 +100,7 @@ class Session:
         'name a new folder and teach them again.'
       )
     session_source.refuse_home(self._source, home)
-    if self._source.kind == 'session' and home != self._source.path:
-      session_source.copy(self._source.path, home)
+    session_source.begin(self._source, home)
     self.folder = home
     self._seed = seed = session_source.kept_seed(home, seed)
     self._programs: dict[Any, Any] = {}  # Compiled once for all days.

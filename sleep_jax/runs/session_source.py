@@ -192,6 +192,18 @@ def refuse_home(source: Source, home: pathlib.Path) -> None:
     )
 
 
+def begin(source: Source, home: pathlib.Path) -> None:
+  """Copies a saved session to the folder in which it is continued.
+
+  A session that is there already is continued, as it is.
+
+  Raises:
+    ExistsError: the folder has something else in it.
+  """
+  if source.kind == 'session' and not (home / RUN / 'config.json').is_file():
+    copy(source.path, home)
+
+
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies a session, whole or not at all.
 

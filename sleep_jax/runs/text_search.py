@@ -51,6 +51,11 @@ class Found:
   excerpt: str
 
 
+def has_words(text: str) -> bool:
+  """Returns whether a text can be searched for."""
+  return bool(_words(text))
+
+
 class Needle:
   """A text to search for.
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from sleep_jax import errors
 from sleep_jax.schedule import events
 
+_SHOWN = 6  # Steps of a level that a table names.
+
 
 @dataclasses.dataclass(frozen=True)
 class LevelSchedule:
@@ -48,9 +50,11 @@ def audit(
     overflow: level -> what happens when its bank is full: 'error' (also where
       none is given) allows no more experts than slots; 'merge' merges two;
       'absorb' empties the bank; 'none' if nights add no experts.
-    done: number of events that have happened. Nights among them may have been
-      discarded or forgotten, so their experts are not counted,
-    in_use: but these: active experts of each level after them.
+    done: number of events that have happened.
+    in_use: active experts of each level after them. A bank has fewer than
+      planned if nights were discarded or forgotten, and more if the night that
+      empties it was discarded. The latter is no error of the schedule: nights
+      that find no slot are discarded too.
 
   Returns:
     One entry per level, preceded by one for the context window if it sleeps.
@@ -58,11 +62,18 @@ def audit(
   Raises:
     ConfigError: a bank would overflow; says how many slots it needs.
   """
-  count = [*in_use] if done else [0] * len(levels)
+  count = [0] * len(levels)
+  for event in plan[:done]:
+    _add_expert(count, event)
+  if done:
+    count = [min(pair) for pair in zip(count, in_use, strict=True)]
   most = [*count]
+  for event in plan[done:]:
+    _add_expert(count, event)
+    most = [max(pair) for pair in zip(most, count, strict=True)]
   updates: list[list[int]] = [[] for _ in levels]
   sleeps: list[list[int]] = [[] for _ in (0, *levels)]
-  for number, event in enumerate(plan):
+  for event in plan:
     if event.kind == events.WAKE:
       for index, level in enumerate(levels):
         period = level.update_period
@@ -70,14 +81,6 @@ def audit(
           updates[index].append(event.step)
     if event.kind == events.SLEEP:
       sleeps[event.sender].append(event.step)
-      if number < done:
-        continue
-      # Index in `levels`; that of the sender is one less.
-      receiver = event.sender
-      count[receiver] += 1
-      most[receiver] = max(most[receiver], count[receiver])
-      if event.sender:
-        count[event.sender - 1] = 0
   for index, level in enumerate(levels):
     full = overflow.get(index + 1, 'error')
     if full == 'none':
@@ -102,6 +105,14 @@ def audit(
   return tuple(rows)
 
 
+def _add_expert(count: list[int], event: events.Event) -> None:
+  """Counts the expert of a night, which empties the bank of its sender."""
+  if event.kind == events.SLEEP:
+    count[event.sender] += 1  # The receiver: levels count from 1.
+    if event.sender:
+      count[event.sender - 1] = 0
+
+
 def most_experts(rows: Sequence[LevelSchedule]) -> int:
   """Returns the largest number of active experts, over all levels."""
   return sum(row.most_experts for row in rows)
@@ -121,8 +132,8 @@ def describe(rows: Sequence[LevelSchedule]) -> str:
   return '\n'.join(lines)
 
 
-def _format_steps(steps: Sequence[int], num_shown: int = 6) -> str:
-  shown = ', '.join(str(step) for step in itertools.islice(steps, num_shown))
-  if len(steps) > num_shown:
+def _format_steps(steps: Sequence[int]) -> str:
+  shown = ', '.join(str(step) for step in itertools.islice(steps, _SHOWN))
+  if len(steps) > _SHOWN:
     return f'{shown}, ... {steps[-1]}'
   return shown or 'never'

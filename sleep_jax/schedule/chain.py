@@ -22,18 +22,16 @@ def make(
   ranks: Sequence[int],
   fan_out: int,
   last_slots: int,
-  base_hidden: int = 0,
   nights: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[dict[str, Any], ...]:
   """Returns the levels of a chain, as `config.levels` has them.
 
   Args:
-    hidden: hidden units of the level that learns awake.
+    hidden: hidden units of the level that learns awake, and of the MLP of the
+      blocks, which the last bank belongs to.
     ranks: hidden units of the experts of each bank, fastest first.
     fan_out: experts of each bank but the last.
     last_slots: experts of the last bank.
-    base_hidden: hidden units of the MLP of the blocks, which the last bank
-      belongs to; 0: as many as `hidden`.
     nights: settings of the nights of each level but the last, see
       `sleep.sender_settings`; levels that are left out have those of all.
 
@@ -70,7 +68,7 @@ def make(
     if night:
       level['night'] = dict(night)
   levels.append(
-    dict(hidden=base_hidden or hidden, update_period=config.INFINITE,
+    dict(hidden=hidden, update_period=config.INFINITE,
          sleep_period=config.INFINITE, slots=last_slots, rank=ranks[-1])
   )  # fmt: skip
   return tuple(levels)

@@ -73,16 +73,21 @@ class AnchorPenalty:
   ) -> tuple[state_lib.State, terms.Term, dict]:
     """Returns the penalty of this step, see `terms.Penalty`.
 
-    The rehearsals in the state are written anew if the level has just woken up.
+    The rehearsals in the state are written anew if the level has just woken up,
+    or if there are none.
     """
     teacher, key = self.teacher, jax.random.fold_in(state.key, state.step)
     offset = _KEY_OFFSET - NAMES.index(self.name)
     write_key, choose_key = jax.random.split(jax.random.fold_in(key, offset))
-    waking = state.step == state.woke_N[self.night.sender]
+    kept = getattr(state, self.name)
+    # An erasure empties them, also where no night was accepted since.
+    writes = (state.step == state.woke_N[self.night.sender]) | jnp.all(
+      kept.length_B == 0
+    )
     rollouts = jax.lax.cond(
-      waking,
+      writes,
       lambda: self.night.sample_rollouts(state, teacher, write_key),
-      lambda: getattr(state, self.name),
+      lambda: kept,
     )
     at_B = jax.random.randint(
       choose_key, (teacher.sequences,), 0, teacher.draws
@@ -114,7 +119,7 @@ class AnchorPenalty:
       {
         'tokens': jnp.sum(rows.length_B),
         # Texts of the initial model were there already.
-        'written': jnp.where(waking & teacher.writes, written, 0),
+        'written': jnp.where(writes & teacher.writes, written, 0),
       },
     )
 

@@ -117,6 +117,22 @@ def test_inconsistent_values_are_named(change, message):
     config_checks.check(plain)
 
 
+@pytest.mark.parametrize('night', [dict(full='absorb'), dict(into='base')])
+@pytest.mark.parametrize('of_a_level', [False, True])
+def test_16_bit_weights_that_a_night_trains_are_refused(night, of_a_level):
+  c = base.get_config()
+  c.strategies = ('sleep',)
+  c.pretrain.dtype = 'bfloat16'
+  c.pretrain.base_model = 'somewhere'
+  config_checks.check(_plain(c))
+  if of_a_level:
+    c.levels = (c.levels[0] | dict(night=night), *c.levels[1:])
+  else:
+    c.consolidate.update(night)
+  with pytest.raises(ValueError, match="dtype is 'bfloat16'.*which trains it"):
+    config_checks.check(_plain(c))
+
+
 def test_a_warmup_as_long_as_a_night_is_named():
   config = base.get_config()
   config.consolidate.num_updates = 20

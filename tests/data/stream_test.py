@@ -26,10 +26,8 @@ DATASET = dataset_lib.Dataset(
     'pretrain': [dataset_lib.Probe('Pet of Mi?', ' cat', 'pet')],
     '1': [dataset_lib.Probe('Pet of Lo?', ' dog', 'pet')],
   },
-  template_probes={
-    '1': [dataset_lib.Probe('Has Lo a?', ' dog', 'pet', is_template=True)]
-  },
-  guard=[dataset_lib.Probe('Has Mi a?', ' cat', 'pet', is_template=True)],
+  template_probes={'1': [dataset_lib.Probe('Has Lo a?', ' dog', 'pet')]},
+  guard=[dataset_lib.Probe('Has Mi a?', ' cat', 'pet')],
   templates=['Has {} a?', 'Pet of {}?'],
   candidates={'pet': [(' cat', 0), (' dog', 1)], 'who': [(' she', 0)]},
 )

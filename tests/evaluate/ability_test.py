@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sleep_jax import errors
-from sleep_jax.evaluate import ability, reading, text_windows
+from sleep_jax.evaluate import ability, reading, text_windows, token_rows
 from tests.evaluate import ability_model
 
 TOKENIZER, FORM = ability_model.TOKENIZER, ability_model.FORM
@@ -67,9 +67,12 @@ def test_other_weights_have_other_losses_and_a_divergence(sets, before):
     np.exp(found['text']['loss'] - loss) - 1
   )
   assert found['everyday']['kl'] > 1e-4
-  alone = ability.everyday_divergences(
-    ability_model.model(), ability_model.weights(), other, sets.everyday
-  )
+  model, first = ability_model.model(), ability_model.weights()
+  rows = token_rows.pack(sets.everyday.targets())
+  alone = token_rows.divergences(
+    model, first, sets.everyday.states_MD, other,
+    token_rows.states(model, other, rows),
+  )  # fmt: skip
   assert found['everyday']['kl'] == pytest.approx(alone.mean())
 
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from sleep_jax import errors
-from sleep_jax.interop import expert_file, tensor_file
+from sleep_jax.interop import expert_card, expert_file, tensor_file
 from sleep_jax.model import transformer
 from tests import testing
 
@@ -80,7 +80,7 @@ def test_attached_experts_restore_the_outputs(tmp_path, arrangement, changes):
   path = str(tmp_path / 'nights.safetensors')
   history = [{'night': 1, 'level': 2, 'slot': 1, 'event': 'activated'}]
   expert_file.save(model, weights, path, expert_history=history)
-  assert expert_file.read_card(path)['ledger'] == history
+  assert expert_card.read(path)[0]['ledger'] == history
   restored, attached = expert_file.attach(*_base_only(model, weights), path)
   assert expert_file.active_slots(attached) == {2: [0, 1], 3: [0]}
   assert restored.config.max_slots == 2  # No unused slots.
@@ -133,9 +133,9 @@ def test_files_that_cannot_be_written_or_read_are_refused(tmp_path):
   broken = tmp_path / 'broken.safetensors'
   broken.write_bytes(path.read_bytes()[:100])
   with pytest.raises(ValueError, match='is not an expert file'):
-    expert_file.read_card(str(broken))
+    expert_card.read(str(broken))
   with pytest.raises(FileNotFoundError, match='does not exist'):
-    expert_file.read_card(str(tmp_path / 'none'))
+    expert_card.read(str(tmp_path / 'none'))
 
 
 def _rewrite(path, change_card=None, change_tensors=None):
@@ -222,11 +222,11 @@ def test_a_card_that_is_no_object_is_refused(tmp_path, card):
     {'a': np.ones(1, 'f4')}, path, metadata={'card': card}
   )  # fmt: skip
   with pytest.raises(errors.ModelFileError, match='is not an expert file'):
-    expert_file.read_card(str(path))
+    expert_card.read(str(path))
 
 
 def test_markup_in_a_card_is_only_text(tmp_path):
   path, model, weights = _saved(tmp_path)
   expert_file.attach(model, weights, str(path))
-  history = expert_file.read_card(str(path))['ledger']
+  history = expert_card.read(str(path))[0]['ledger']
   assert history[0]['event'] == '<script>x</script>'

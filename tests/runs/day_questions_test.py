@@ -122,6 +122,34 @@ def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
   assert second in rows[2] and len(rows[2]) == len(rows[0]) + 4
 
 
+def test_what_the_model_writes_does_not_make_a_day_too_long(
+  base_model, tmp_path, asked, monkeypatch
+):
+  """A long name may not fit into a prompt; the day is learned without it."""
+  name = ' '.join(['Oberpfaffenhofen', *['Gilching'] * 4])
+  asks = f'What is {name}, and what is {name}?'
+  long = [question_writing.Question(0, asks, 'It is Bo.')]
+  usual = question_writing.Writer.chosen
+  monkeypatch.setattr(
+    question_writing.Writer, 'chosen', lambda self: long + usual(self)
+  )
+  learner = _learner(base_model, tmp_path, about_subjects=1)
+  learner.session.add_day(['Ada Ray keeps owls.', f'{name} sings.'])
+  lines = learner.session.days[0].read_text().splitlines()
+  written = [line for line in lines[2:] if 'Gilching' in line]
+  assert not written and len(lines) == 2 + 2 * 2 + 1
+
+
+@pytest.mark.parametrize('text', [5, ['Ada sings.'], None])
+def test_a_text_that_is_no_text_is_refused_with_its_row(
+  base_model, tmp_path, asked, text
+):
+  learner = _learner(base_model, tmp_path)
+  with pytest.raises(errors.DataError, match='day_0001.jsonl:1'):
+    learner.session.add_day([{'text': text}])
+  assert not learner.session.days
+
+
 def test_more_requests_than_there_are_wordings_are_refused():
   with pytest.raises(errors.ConfigError, match='about_subjects is 3: expected'):
     question_prompts.make_settings(about_subjects=3)

@@ -1,5 +1,6 @@
 """Erasing a night removes its text from the whole folder, or is refused."""
 
+import json
 import re
 import types
 
@@ -211,6 +212,13 @@ def test_a_rollback_without_a_checkpoint_is_refused(tmp_path):
   )  # fmt: skip
   with pytest.raises(errors.UsageError, match='checkpoint of cycle 1, .*not'):
     erasure.make_plan(session, 2, rollback=True)
+
+
+def test_texts_without_words_are_not_searched_for(tmp_path):
+  file = tmp_path / 'day_0001.jsonl'
+  rows = [{'prompt': 'Who?', 'response': '?'}, {'text': '...'}]
+  file.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  assert erasure._texts(file) == ['Who?']
 
 
 def test_where_a_day_is_held():

@@ -230,3 +230,13 @@ def test_nights_that_were_forgotten_leave_room_for_others():
     assert len(rows[0].sleeps) == 3
   with pytest.raises(ValueError, match='3 nights add an expert'):
     capacity.audit(levels, plan, done=done, in_use=(0, 2))
+
+
+def test_a_bank_that_was_not_emptied_does_not_refuse_the_schedule():
+  """The night that empties it may have been discarded."""
+  levels = _levels((1, 'experience'), (None, '2 days'), slots=2)
+  plan = events.make_events(levels, num_experiences=6, steps=1)
+  nights = [n for n, event in enumerate(plan) if event.kind == events.SLEEP]
+  assert [plan[n].sender for n in nights[:3]] == [1, 1, 2]
+  rows = capacity.audit(levels, plan, done=nights[2] + 1, in_use=(0, 2, 0))
+  assert [row.most_experts for row in rows] == [0, 2, 2]

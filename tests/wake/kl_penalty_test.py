@@ -98,6 +98,18 @@ def test_rehearsals_are_written_anew_after_a_night():
   assert not testing.same(before, jax.device_get(state.kl_penalty))
 
 
+def test_rehearsals_that_were_erased_are_written_anew():
+  """An erasure empties them, and no night may have been accepted since."""
+  study, states, _ = _day()
+  program = study.programs('sleep')
+  zeros = jax.tree.map(np.zeros_like, states[3].kl_penalty)
+  state = jax.device_put(states[3].replace(kl_penalty=zeros))
+  batch = study.stream.experiences[0].batch(4)
+  state, metrics = program.wake(state, batch, ())
+  assert int(metrics['written']) > 0 and float(metrics['strain']) > 1e-6
+  assert int(state.kl_penalty.length_B.min()) > 0
+
+
 def test_a_level_that_never_sleeps_is_refused():
   c = tiny_study.config((1, 'infinite'), (2, 'experience'))
   c.wake.kl_penalty = PENALTY
