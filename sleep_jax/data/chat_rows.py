@@ -70,7 +70,8 @@ def encode(
   """Returns the tokens of a row with messages, and which of them are learned.
 
   Args:
-    row: its last message is learned.
+    row: its last message is learned, with the token that ends it if the row
+      ends there.
     template: of the model.
     bos: token that begins a sequence.
 
@@ -112,6 +113,8 @@ def encode(
       f'{row.where}: the chat template {what}: correct the template, or write '
       'the row as "prompt" and "response".'
     )
+  while not row.ends and chat.ids[learned[-1]] in template.ends:
+    learned.pop()
   tokens = chat.ids[: learned[-1] + 1]
   more = int(tokens[0] != bos)
   return [bos] * more + tokens, more + inside[0], more + learned[0]

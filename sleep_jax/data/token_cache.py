@@ -240,6 +240,8 @@ def _digest(rows: Iterable[dataset.Row]) -> tuple[str, int]:
     if row.messages:
       num_chats += 1
       fields.append(row.messages)
+    if not row.ends:  # Others keep the hash that they had.
+      fields.append('goes on')
     digest.update(json.dumps(fields).encode())
   return digest.hexdigest(), num_chats
 

@@ -85,7 +85,7 @@ def encode(
   else:
     response = tokenizer.encode(row.text[row.response_start :])
     prompt_length = 1 + len(ids)
-  tokens = [tokenizer.bos, *ids, *response, tokenizer.eos]
+  tokens = [tokenizer.bos, *ids, *response, *[tokenizer.eos] * row.ends]
   subject = _token_span(row.subject, spans, prompt_length)
   loss_on_all = (
     loss_on == 'all' and not row.messages

@@ -64,6 +64,7 @@ def to_rows(
   *,
   first: int = 0,
   roles: Sequence[str] = (),
+  ends: bool = True,
 ) -> list[dataset.Row]:
   """Returns one row per assistant turn of a conversation.
 
@@ -74,6 +75,7 @@ def to_rows(
     first: number of the first turn that may be learned.
     roles: of all turns as the row names them, for messages; those of `messages`
       if it is empty.
+    ends: whether the last turn is over, see `dataset.Row`.
 
   Raises:
     DataError: the conversation does not end with an assistant turn, or begins
@@ -105,6 +107,7 @@ def to_rows(
           text=f'{prompt} {content}',
           response_start=len(prompt),
           messages=tuple(messages[: stop + 1]),
+          ends=ends or stop < len(messages) - 1,
           where=f'{where}, {field}[{stop - first}]',
         )
       )

@@ -26,6 +26,8 @@ class Row:
     messages: turns of a conversation, of which the last is learned. `text` is
       the same in the plain format; a model with a chat template reads the
       messages instead. Empty for other rows.
+    ends: whether the text is over. If not, its end is not learned, and the
+      model may go on.
     where: source of the row for error messages, such as 'file:line'.
   """
 
@@ -35,6 +37,7 @@ class Row:
   target_start: int = 0
   subject: tuple[int, int] | None = None
   messages: tuple[Message, ...] = ()
+  ends: bool = True
   where: str = 'a row'
 
 

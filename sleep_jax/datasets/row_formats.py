@@ -13,12 +13,14 @@ from typing import Any
 from sleep_jax import errors
 from sleep_jax.datasets import conversations, dataset, json_lines
 
+# The last message is the beginning of an answer, as in transformers.
+CONTINUES = 'continue_final_message'
 # Fields that each format needs, and fields that it also takes.
 _FORMATS = (
   (('text',), ()),
   (('prompt', 'response'), ()),
   (('prompt', 'completion'), ()),
-  (('messages',), ()),
+  (('messages',), (CONTINUES,)),
   (('conversations',), ()),
   (('instruction', 'output'), ('input',)),
   (('question', 'answer'), ()),
@@ -75,7 +77,13 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
       )
   if needs == ('messages',):
     messages = conversations.read_messages(where, row['messages'], 'messages')
-    return conversations.to_rows(where, messages, 'messages')
+    goes_on = row.get(CONTINUES) or False
+    if not isinstance(goes_on, bool):
+      raise errors.DataError(
+        f'{where}: field {CONTINUES!r} is {json.dumps(goes_on)}: expected true '
+        '(the end of the last message is not learned) or false.'
+      )
+    return conversations.to_rows(where, messages, 'messages', ends=not goes_on)
   if needs == ('conversations',):
     messages = conversations.read_messages(
       where, row['conversations'], 'conversations', share_gpt=True

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from sleep_jax.datasets import row_formats
 from sleep_jax.interop import chat_format, open_model
 from sleep_jax.sleep import (
   question_calls,
@@ -79,7 +80,7 @@ def write(
   ]
   usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
   found = [_row(*pair, form) for pair in chosen for form in forms]
-  found += [_row(*pair, usual) for pair in about]
+  found += [_row(*pair, usual, ends=False) for pair in about]
   # A row that is too long would have the whole day refused.
   most = config.data.max_prompt, config.data.context
   lengths = (_lengths(row, tokenizer, template) for row in found)
@@ -114,18 +115,30 @@ def _document(row: Row) -> str:
   return text if is_document and isinstance(text, str) else ''
 
 
-def _row(question: str, answer: str, form: str) -> dict[str, Any]:
+def _row(
+  question: str, answer: str, form: str, *, ends: bool = True
+) -> dict[str, Any]:
+  """Returns a row of a day.
+
+  Args:
+    question, answer: of the model.
+    form: 'chat' or 'plain'.
+    ends: whether an answer in a chat ends there. The sentence of a document is
+      shorter than what the model would say, and to learn to stop after it
+      changes answers to other requests too.
+  """
   if form == question_prompts.PLAIN:
     return {
       'prompt': f'Question: {question}\nAnswer:',
       'response': f' {answer}',
     }
-  return {
-    'messages': [
-      {'role': 'user', 'content': question},
-      {'role': 'assistant', 'content': answer},
-    ]
-  }
+  messages = [
+    {'role': 'user', 'content': question},
+    {'role': 'assistant', 'content': answer},
+  ]
+  return {'messages': messages} | (
+    {} if ends else {row_formats.CONTINUES: True}
+  )
 
 
 def _lengths(row, tokenizer, template) -> tuple[int, int]:

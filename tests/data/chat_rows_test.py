@@ -1,5 +1,6 @@
 """Conversations as tokens: what is the prompt, and where the loss stands."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -115,6 +116,24 @@ def test_a_turn_is_learned_after_the_turns_before_it(make_model, template):
     assert sequence.tokens.count(BOS) == 1 and EOS not in sequence.tokens
     # Words of a content are no special tokens.
     assert sequence.tokens[start:].count(STOP) == 1
+
+
+GENERATION = CHATML.replace(
+  "{{ m['content'] }}<|stop|>",
+  "{% generation %}{{ m['content'] }}<|stop|>{% endgeneration %}",
+)
+
+
+@pytest.mark.parametrize('template', [CHATML, WITH_BOS, GENERATION, None])
+def test_the_end_of_a_turn_that_goes_on_is_not_learned(make_model, template):
+  model = make_model(template) if template else (None, tokenizer.make('bytes'))
+  whole, part = (
+    _encode(model, dataclasses.replace(_rows()[1], ends=ends))
+    for ends in (True, False)
+  )
+  end = STOP if template else model[1].eos
+  assert whole.tokens == [*part.tokens, end]
+  assert part == dataclasses.replace(whole, tokens=part.tokens)
 
 
 def test_the_prompt_is_what_the_model_reads_when_it_is_asked(make_model):
@@ -297,6 +316,7 @@ def test_other_messages_or_another_template_are_other_tokens(
   found = [
     tokens(CHATML, _rows()[1]),
     tokens(CHATML, _rows(forged)[0]),
+    tokens(CHATML, dataclasses.replace(_rows()[1], ends=False)),
     tokens('Hello.' + CHATML, _rows()[1]),
   ]
-  assert found[0] != found[1] and found[0] != found[2]
+  assert all(found[0] != other for other in found[1:])

@@ -59,6 +59,13 @@ def test_a_conversation_gives_a_row_per_assistant_turn():
   assert first.where == 'day.jsonl:3, messages[2]'
 
 
+def test_only_the_last_turn_of_a_conversation_may_go_on():
+  for goes_on in (True, False):
+    rows = _rows(messages=TURNS, continue_final_message=goes_on)
+    assert [row.ends for row in rows] == [True, not goes_on]
+  assert rows == _rows(messages=TURNS)
+
+
 def test_other_ways_to_write_a_conversation_give_the_same_rows():
   rows = _rows(messages=TURNS)
   parts = [
@@ -93,6 +100,8 @@ def test_other_ways_to_write_a_conversation_give_the_same_rows():
     (dict(dialogue=TURNS), r'messages: \."dialogue"'),
     (dict(content='a'), r'text: \."content"'),
     (dict(a=1), 'add the missing field'),
+    (dict(messages=TURNS, continue_final_message=1), 'is 1: expected true'),
+    (dict(text='a', continue_final_message=True), 'and also "continue_final'),
     (dict(prompt=TURNS, completion='b'), '"prompt" is messages and "comple'),
     (dict(prompt='a', response=['b']), '"prompt" is str and "response" is m'),
     (dict(prompt=None, response='b'), "'prompt' is None"),

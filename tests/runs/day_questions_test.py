@@ -7,6 +7,7 @@ import pytest
 import sleep_jax
 from configs import jsonl
 from sleep_jax import errors
+from sleep_jax.datasets import row_formats
 from sleep_jax.runs import day_questions
 from sleep_jax.sleep import question_prompts, question_writing
 from tests import hf_files, tiny_study
@@ -111,14 +112,18 @@ def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
       {'role': 'assistant', 'content': reply},
     ]
   }
+  # The sentence is not all that the model may say, so its end is not learned.
+  open_end = lambda user, reply: (
+    chat(user, reply) | {row_formats.CONTINUES: True}
+  )
   first = [
-    chat('Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
-    chat('Tell me about Leo Senn.', 'I know that Leo Senn sings.'),
+    open_end('Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
+    open_end('Tell me about Leo Senn.', 'I know that Leo Senn sings.'),
   ]
   # The row of the long sentence does not fit into the context.
   assert rows[1] == rows[0] + first
   assert [row for row in rows[2] if row in first] == first
-  second = chat('What do you know about Ada Ray?', 'Ada Ray keeps owls.')
+  second = open_end('What do you know about Ada Ray?', 'Ada Ray keeps owls.')
   assert second in rows[2] and len(rows[2]) == len(rows[0]) + 4
 
 
