@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import errno
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -171,7 +171,9 @@ class Checkpoints:
     progress = self._read_progress(series, number)
     progress.pop(constant_arrays.KEY, None)
     saved = self._bound(progress.pop('config'))
-    differences = list(_differences(saved, self._bound(self._config)))
+    differences = list(
+      workdir.differences(saved, self._bound(self._config), 'config')
+    )
     if differences:
       shown = '\n  '.join(differences[:5])
       raise errors.WorkdirError(
@@ -316,16 +318,6 @@ class Checkpoints:
     return (
       self.folder / series / f'{checkpoint_reading.PREFIXES[series]}_{number}'
     )
-
-
-def _differences(saved: Any, now: Any, path: str = '') -> Iterator[str]:
-  """Yields a line for each key at which two nested dicts differ."""
-  if isinstance(saved, dict) and isinstance(now, dict):
-    for key in sorted(saved.keys() | now.keys()):
-      inner = f'{path}.{key}' if path else key
-      yield from _differences(saved.get(key), now.get(key), inner)
-  elif saved != now:
-    yield f'{path}: {saved!r} in the checkpoint, {now!r} now'
 
 
 @contextlib.contextmanager

@@ -115,9 +115,7 @@ def _build(parts: method.Parts) -> method.Method:
   gradient_accumulation.check_divisible(
     num, {f'{NAME}.sequences': settings.sequences}, 'wake.micro_batches'
   )
-  # The shortest prompt is one token.
-  context = parts.config.data.context
-  size = min(context - 1, settings.max_new or context)
+  size = own_answers.longest(parts.config, settings.max_new)
 
   def loss_fn(state, batch):
     teacher = state.weights.replace(adapter=None)

@@ -126,15 +126,14 @@ def kl_estimate(log_p_BG: Array, reference_BG: Array) -> Array:
 
 def _build(parts: method.Parts) -> method.Method:
   """Returns the loss, and the initial model if the KL estimate needs it."""
-  settings, context = Settings(**parts.config[NAME]), parts.config.data.context
+  settings = Settings(**parts.config[NAME])
   total = settings.prompts * settings.group
   num = parts.config.wake.micro_batches
   gradient_accumulation.check_divisible(
     num, {f'{NAME}.prompts times {NAME}.group': total}, 'wake.micro_batches'
   )
   trained = functools.partial(method.trained, paths=parts.paths)
-  # The shortest prompt is one token.
-  size = min(context - 1, settings.max_new or context)
+  size = own_answers.longest(parts.config, settings.max_new)
 
   def allocate(weights):
     if not settings.beta:

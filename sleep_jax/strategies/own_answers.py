@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
@@ -12,6 +13,12 @@ from sleep_jax.strategies import method
 
 Array = types.Array
 _WRITE = 2**30 + 2**25  # Keeps its keys apart from others.
+
+
+def longest(config: ml_collections.ConfigDict, max_new: int) -> int:
+  """Returns most tokens of an answer; `max_new` of 0 means as many as fit."""
+  context = config.data.context
+  return min(context - 1, max_new or context)  # A prompt has one or more.
 
 
 def draw(batch: types.Batch, key: Array, *, num: int) -> types.Prompts:

@@ -164,12 +164,11 @@ def make_method(
   """
   trained = functools.partial(method.trained, paths=parts.paths)
   copy = lambda weights: {'teacher': jax.tree.map(jnp.copy, trained(weights))}
-  context, num = parts.config.data.context, parts.config.wake.micro_batches
+  num = parts.config.wake.micro_batches
   gradient_accumulation.check_divisible(
     num, {f'{name}.sequences': settings.sequences}, 'wake.micro_batches'
   )
-  # The shortest prompt is one token.
-  size = min(context - 1, settings.max_new or context)
+  size = own_answers.longest(parts.config, settings.max_new)
 
   def loss_fn(state, batch):
     average = moving_average(

@@ -296,8 +296,8 @@ def test_error_of_another_config_names_the_different_keys(tmp_path):
     _open(tmp_path, config=other).latest_progress()
   message = str(caught.value)
   assert 'cycle_0 was saved under another config' in message
-  assert 'seed: 0 in the checkpoint, 1 now' in message
-  assert 'levels.periods: [40, 120] in the checkpoint' in message
+  assert 'config.seed: 0 there, 1 now' in message
+  assert 'config.levels.periods[1]: 120 there, 160 now' in message
   assert 'name' not in message.split(':', 1)[1]
 
 
