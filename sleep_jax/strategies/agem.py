@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 
 from sleep_jax import types
-from sleep_jax.optim import gradient_accumulation
 from sleep_jax.replay import row_buffer
 from sleep_jax.strategies import method, strategy
+from sleep_jax.wake import row_loss
 
 NAME = 'agem'
 
@@ -54,16 +54,9 @@ def _build(parts: method.Parts) -> method.Method:
       **row_buffer.sample(state.row_buffer, draw_key, num),
       prompts=batch.prompts,
     )
-    targets = jnp.maximum(jnp.sum(old.loss_BT[:, 1:]), 1)
-
-    def loss_fn(params, rows):
-      weights, loss_BT = state.weights.with_params(params), rows[-1]
-      score_BT = parts.likelihood(weights, *rows)
-      return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
-
-    _, reference = gradient_accumulation.value_and_grad(
-      loss_fn, method.trained(state.weights, parts.paths),
-      (old.tokens_BT, old.segments_BT, old.positions_BT, old.loss_BT),
+    _, reference = row_loss.value_and_grad(
+      parts.likelihood, state.weights,
+      method.trained(state.weights, parts.paths), old,
       num=parts.config.wake.micro_batches,
     )  # fmt: skip
     return project(grads, reference), jnp.sum(old.segments_BT >= 0)

@@ -13,10 +13,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from sleep_jax.optim import gradient_accumulation, optimizer
+from sleep_jax import types
+from sleep_jax.optim import optimizer
 from sleep_jax.replay import row_buffer
 from sleep_jax.schedule import events
 from sleep_jax.strategies import method, strategy
+from sleep_jax.wake import row_loss
 
 NAME = 'refresh'
 _KEY_OFFSET = 2**30 + 2**24  # Keeps its keys apart from others.
@@ -50,23 +52,6 @@ def _build(parts: method.Parts) -> method.Method:
   num_rows = data.day_batch_size or data.batch_size
   ((owner, tx),) = parts.txs.items()
 
-  def gradient(weights, params, old):
-    targets = jnp.maximum(jnp.sum(old['loss_BT'][:, 1:]), 1)
-
-    def loss_fn(params, rows):
-      loss_BT = rows[-1]
-      score_BT = parts.likelihood(weights.with_params(params), *rows)
-      return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
-
-    rows = tuple(
-      old[name] for name in ('tokens_BT', 'segments_BT', 'positions_BT')
-    )
-    _, grads = gradient_accumulation.value_and_grad(
-      loss_fn, params, (*rows, old['loss_BT']),
-      num=parts.config.wake.micro_batches,
-    )  # fmt: skip
-    return grads
-
   def refresh(state):
     key = jax.random.fold_in(
       jax.random.fold_in(state.key, state.step), _KEY_OFFSET
@@ -77,7 +62,10 @@ def _build(parts: method.Parts) -> method.Method:
         state.row_buffer, step_key, num_rows, state.strategy['start']
       )
       params, opt = learned
-      grads = gradient(state.weights, params, old)
+      _, grads = row_loss.value_and_grad(
+        parts.likelihood, state.weights, params,
+        types.Batch(**old, prompts=None), num=parts.config.wake.micro_batches,
+      )  # fmt: skip
       learned = optimizer.update(tx, params, opt, grads)
       return learned, jnp.sum(old['segments_BT'] >= 0)
 

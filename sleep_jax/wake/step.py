@@ -21,7 +21,7 @@ from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
 from sleep_jax.replay import buffer
-from sleep_jax.wake import terms
+from sleep_jax.wake import row_loss, terms
 
 Array = types.Array
 State = state_lib.State
@@ -81,25 +81,12 @@ def make(
       with jax.named_scope('penalty'):
         state, more_terms, counts = penalty(state, batch)
 
-    targets = jnp.maximum(jnp.sum(batch.loss_BT[:, 1:]), 1)
-
-    def loss_fn(params, rows):
-      weights, loss_BT = state.weights.with_params(params), rows[-1]
-      score_BT = likelihood(weights, *rows)
-      return -jnp.sum(score_BT * loss_BT[:, 1:]) / targets, ((), ())
-
     trainable = state.weights.trainable
     params = {path: trainable[path] for path in owner_of}
-    rows = (
-      batch.tokens_BT,
-      batch.segments_BT,
-      batch.positions_BT,
-      batch.loss_BT,
-    )
     if learns_rows:
       with jax.named_scope('wake'):
-        (loss, _), grads = gradient_accumulation.value_and_grad(
-          loss_fn, params, rows, num=micro_batches
+        loss, grads = row_loss.value_and_grad(
+          likelihood, state.weights, params, batch, num=micro_batches
         )
     else:
       loss, grads = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
