@@ -109,6 +109,8 @@ def _measure(encoder, pairs):
     'best_accuracy': float(accuracy[best]),
     'best_limit': float(limits[best]),
     'accuracy_encoder_judge': float(np.mean(judged_N == right_N)),
+    'encoder_judge_accepts_right': _mean(judged_N[right_N]),
+    'encoder_judge_accepts_wrong': _mean(judged_N[~right_N]),
     'accuracy_match': float(np.mean(match_N == right_N)),
     'accuracy_constant': float(max(right_N.mean(), 1 - right_N.mean())),
     'mean_cosine_right': _mean(cosine_N[right_N]),
