@@ -7,8 +7,8 @@ DAYS is a file, a folder or a quoted pattern. A row is {"text": ...} or
 
     --config.data.settings.probes=FILE  Questions as {"prompt", "answer"} rows.
       The optional field "experience" names the day of a question: its file
-      name without .jsonl. Without probes, the held-out loss and the divergence
-      from the initial model are reported.
+      name without its ending. Without probes, the held-out loss and the
+      divergence from the initial model are reported.
     --config.data.settings.pretrain=FILE  Pretraining text.
     --config.data.settings.field=NAME  Rows with one value of this field are one
       day, instead of one file.

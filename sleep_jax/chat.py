@@ -15,7 +15,9 @@ from absl import app, flags
 from sleep_jax import errors
 from sleep_jax.runs import command_line
 
-_CONFIG = command_line.define_config('How nights are spent (default: chat).')
+_CONFIG = command_line.define_config(
+  'How nights are spent (default: that of the folder or run, else chat).'
+)
 _MODEL = flags.DEFINE_string(
   'model', None,
   'Hugging Face model directory, GGUF file, name of a model that was fetched, '
@@ -156,4 +158,4 @@ def _confirm(where: str) -> bool:
 if __name__ == '__main__':
   flags.adopt_module_key_flags(command_line)
   flags.mark_flags_as_required(['model', 'workdir'])
-  app.run(main, flags_parser=command_line.parser(default='chat'))
+  app.run(main, flags_parser=command_line.parser())

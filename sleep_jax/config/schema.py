@@ -83,7 +83,7 @@ def schema(config):
     raise errors.ConfigError(
       f'config.data.dataset is {dataset!r}: expected one of {tuple(DATASETS)}.'
     )
-  given = ('path', 'seed', 'stream_seed', 'ends', 'scratch')
+  given = ('path', 'seed', 'stream_seed', 'ends', 'scratch', 'holds_out')
   alone = dict.fromkeys(
     ('name', 'seeds', 'strategies', 'evaluate_samples', 'writers',
      'compile_cache'), REQUIRED

@@ -39,12 +39,13 @@ def make(
   field: str | None = None,
   templates: Sequence[str] = (),
   seed: int = 0,
+  holds_out: bool = True,
   ends: Mapping[str, Sequence[int]] | None = None,
   scratch: str | None = None,
 ) -> dataset.Dataset:
   """Returns a dataset of a user's own files.
 
-  One row in twenty is held out of the pretraining text; without pretraining
+  One row in twenty may be held out of the pretraining text; without pretraining
   text, of each experience. From fewer than twenty rows, none is held out. Which
   rows of an experience are held out depends on its number of rows only, so an
   experience stays what it is when others are added or removed.
@@ -53,14 +54,15 @@ def make(
     path: file, folder, pattern or list; files are sorted by name within each.
     probes: file of {"prompt", "answer"} rows. An optional "experience" assigns
       a probe: 'pretrain', or the name of an experience (its file's name
-      without .jsonl, or its value of `field`). A probe without it belongs to
-      every experience.
+      without the ending, or its value of `field`). A probe without it belongs
+      to every experience.
     pretrain: file, folder, pattern or list of pretraining text.
     field: rows are grouped into experiences by this field instead of by file;
       experiences are in the order in which its values first appear.
     templates: self-study templates with one '{}', which is filled with the
       first words of a plain text.
     seed: draws the rows that are held out.
+    holds_out: whether rows are held out. Nothing is learned of them.
     ends: of growing files, see `day_files.cut`.
     scratch: folder of the temporary file that rows lie in if they are many;
       None for the system's.
@@ -78,8 +80,10 @@ def make(
   pretrain_rows: Sequence[dataset.Row] = []
   held_out: Sequence[dataset.Row] = []
   if pretrain:
-    pretrain_rows, held_out = read_pretrain(pretrain, rng, scratch=scratch)
-  elif whole:
+    pretrain_rows, held_out = read_pretrain(
+      pretrain, rng, holds_out=holds_out, scratch=scratch
+    )
+  elif whole and holds_out:
     parts_held = []
     for name, rows in whole.items():
       rng = np.random.default_rng([seed, len(rows)])
@@ -102,6 +106,7 @@ def read_pretrain(
   path: str | Sequence[str],
   rng: np.random.Generator,
   *,
+  holds_out: bool = True,
   scratch: str | None = None,
 ) -> tuple[Sequence[dataset.Row], Sequence[dataset.Row]]:
   """Returns the pretraining rows and the rows held out of them.
@@ -109,7 +114,7 @@ def read_pretrain(
   Args:
     path: file, folder, pattern or list.
     rng: draws the rows that are held out.
-    scratch: see `make`.
+    holds_out, scratch: see `make`.
   """
   group = row_store.Group(row_store.Store(scratch))
   for file in find_files(path):
@@ -119,7 +124,7 @@ def read_pretrain(
   rows = group.rows()
   if not rows:
     raise errors.DataError(f'pretraining text {path} holds no rows. {_USAGE}')
-  return _hold_out(rng, rows)
+  return _hold_out(rng, rows) if holds_out else (rows, ())
 
 
 def read_experiences(

@@ -96,7 +96,9 @@ def read_dataset(
   if name == 'jsonl':
     if not path:
       path, days = days, ()
-    settings |= {'ends': ends, 'scratch': scratch}
+    # Rows on which nothing is measured are learned.
+    holds_out = config.evaluate.held_out_batches > 0
+    settings |= {'ends': ends, 'scratch': scratch, 'holds_out': holds_out}
   if 'path' in inspect.signature(schema.DATASETS[name].make).parameters:
     settings['path'] = path
   if validation:

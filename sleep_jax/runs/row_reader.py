@@ -121,7 +121,9 @@ def _of_config(
       texts = (row.text for row in pretraining)
     elif pretrain:
       rng = np.random.default_rng(seed)
-      rows, _ = jsonl.read_pretrain(pretrain, rng)
+      rows, _ = jsonl.read_pretrain(
+        pretrain, rng, holds_out=config.evaluate.held_out_batches > 0
+      )
       texts = (row.text for row in rows)
     tokenizer, base_model = inputs.load_tokenizer(config, folder, seed, texts)
   name = str(base_model.source) if base_model else f'config {config.name}'

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from configs import jsonl as config_lib
 from sleep_jax.data import stream as stream_lib
 from sleep_jax.data import tokenizer
 from sleep_jax.datasets import jsonl
+from sleep_jax.runs import inputs
 
 
 def write(path, rows):
@@ -95,6 +97,22 @@ def test_one_row_in_twenty_is_held_out(tmp_path):
   dataset = jsonl.make(path=folder, pretrain=pretrain)
   assert (len(dataset.pretrain), len(dataset.held_out)) == (57, 3)
   assert len(dataset.experiences[0][1]) == 40
+
+
+def test_without_a_measurement_every_row_is_learned(tmp_path):
+  folder = days(tmp_path, 1, rows=40)
+  c = config_lib.get_config()
+  c.data.path = folder
+  for batches, held in ((0, 0), (1, 2)):
+    c.evaluate.held_out_batches = batches
+    made = inputs.read_dataset(c, tmp_path / 'work', seed=0)
+    assert len(made.experiences[0][1]) == 40 - held
+    assert len(made.held_out) == held
+  pretrain = write(
+    tmp_path / 'pretrain.json', [{'text': f'word {i}'} for i in range(60)]
+  )
+  made = jsonl.make(path=folder, pretrain=pretrain, holds_out=False)
+  assert (len(made.pretrain), len(made.held_out)) == (60, 0)
 
 
 def test_probes_and_pretraining_text_are_optional(tmp_path):

@@ -75,6 +75,25 @@ def _chat(base_model, folder, text):
   return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
+@pytest.mark.parametrize('given', ['', 'pretrained'])
+def test_a_chat_only_names_the_config_that_it_was_given(given):
+  """Without one, a folder keeps its own."""
+  code = """
+import runpy, sys
+from sleep_jax import api
+def load(model, workdir, config):
+  sys.exit(f'config: {config.name if config else ""}')
+api.load = load
+runpy.run_module('sleep_jax.chat', run_name='__main__')
+"""
+  ran = subprocess.run(
+    [sys.executable, '-c', code, '--model=a', '--workdir=b',
+     *[f'--config={given}'] * bool(given)],
+    cwd=ROOT, capture_output=True, text=True,
+  )  # fmt: skip
+  assert ran.stderr.splitlines()[-1] == f'config: {given}', ran.stderr
+
+
 def test_the_chat_goes_on_after_a_byte_that_is_no_text(base_model, tmp_path):
   folder = tmp_path / 'work'
   with lock.hold(folder):
