@@ -255,7 +255,7 @@ def get_config() -> ml_collections.ConfigDict:
     sender_after_sleep='cleared',  # Or 'updated'.
     into='expert',  # Or 'base': the MLP of the receiver, without expansion.
     start='random',  # Units of a fresh expert; or 'sender': a copy of its own.
-    full='error',  # Or 'merge': a full bank merges two experts.
+    full='error',  # A full bank: or 'merge' (two experts), 'absorb' (all).
     average_decay=0.97,  # Per wake step, for the teacher 'average'.
     on_policy=0.0,  # Share of rows written by the student.
     on_policy_after=0.25,  # Share of the night before it starts to write.

@@ -1,6 +1,6 @@
 """What a model could do before its first day: measured at start and end.
 
-The first model is measured once for all units of a work directory.
+The initial model is measured once for all units of a work directory.
 """
 
 import pathlib
@@ -13,14 +13,14 @@ from sleep_jax.evaluate import ability_evaluator, asking
 
 
 class Ability:
-  """Measures learners against the first model.
+  """Measures learners against the initial model.
 
   Args:
     config: its section `ability` says on which sets; those of a run are
       switched off by `without`, because a run of which only the next day is
       known would measure the full sets every morning.
     first: the pretrained model.
-    folder: keeps what the first model answered.
+    folder: keeps what the initial model answered.
   """
 
   def __init__(
@@ -42,7 +42,7 @@ class Ability:
       )  # fmt: skip
 
   def initial(self) -> dict[str, Any] | None:
-    """Returns the record of the first model, or None if nothing is measured."""
+    """Returns the record of the initial model; None if nothing is measured."""
     if self._given is None:
       return None
     return self._evaluator(self._first.model).initial()['full']
@@ -51,7 +51,7 @@ class Ability:
     """Returns the record of a learner on the full sets, or None.
 
     Args:
-      learner: whose first model was measured by `initial`.
+      learner: whose initial model was measured by `initial`.
     """
     if self._given is None:
       return None
@@ -62,7 +62,7 @@ class Ability:
   def _evaluator(self, model) -> ability_evaluator.AbilityEvaluator:
     folder = self._folder / self._given.fingerprint[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    # Once it is measured, only the head of the first model is used, which is
+    # Once it is measured, only the head of the initial model is used, which is
     # the same in a network with more levels.
     return ability_evaluator.AbilityEvaluator(
       model, self._first.weights, self._first.tokenizer, self._given, folder

@@ -6,7 +6,7 @@ python -m benchmarks.real_model.choosing --config=pretrained --seed=5 \
 Facts are of the validation split, the text is its own, and the everyday
 requests are those of the guard. Questions about a passage (--reading, --more,
 see `benchmarks.reading_forms`) are not among the reported ones. With --texts
-the first model also writes own texts that are never rehearsed. After each day
+the initial model also writes own texts that are never rehearsed. After each day
 and each night one row is added to --out; rows of the same name are replaced.
 """
 
@@ -53,7 +53,7 @@ _MAX_NEW = 32  # Tokens of an answer to a request.
 
 
 class Ability:
-  """What the first model could do, to which later ones are compared."""
+  """What the initial model could do, to which later ones are compared."""
 
   def __init__(self, model: str):
     learner = sleep_jax.load(model, verbose=False)

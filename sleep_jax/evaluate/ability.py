@@ -3,11 +3,12 @@
 Three parts, each a pure function of a model, its weights and a set:
 
   text: loss on ordinary text, nats a token;
-  everyday: KL(first model || model) on answers to everyday requests that the
-    first model wrote, nats a token;
+  everyday: KL(initial model || model) on answers to everyday requests that the
+    initial model wrote, nats a token;
   reading: questions about a passage in the prompt, see `reading`.
 
-`measure` takes all of them, `compare` says what changed since the first model:
+`measure` takes all of them, `compare` says what changed since the initial
+model:
 
     form = asking.make_form(tokenizer, chat_template)  # Or None.
     sets = ability.Sets(
@@ -39,12 +40,12 @@ Target = token_rows.Target
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-  """Answers of the first model to requests; M counts tokens of all answers.
+  """Answers of the initial model to requests; M counts tokens of all answers.
 
   Attributes:
     prompts: tokens of each request.
     answers: tokens of each answer, with the end token if it ended.
-    states_MD: inputs of the first model's head that predict each token.
+    states_MD: inputs of the initial model's head that predict each token.
   """
 
   prompts: Sequence[Sequence[int]]
@@ -129,11 +130,11 @@ def write_answers(
   *,
   max_new: int,
 ) -> Answers:
-  """Returns the greedy answers of the first model to requests.
+  """Returns the greedy answers of the initial model to requests.
 
   Args:
     model: the network.
-    first: weights of the first model.
+    first: weights of the initial model.
     form: see `asking.make_form`.
     requests: texts.
     max_new: most tokens of an answer.
@@ -203,8 +204,8 @@ def compare(
 
   Args:
     model: the network.
-    first, weights: of the first model and of the measured one.
-    before: of the first model, on the same sets.
+    first, weights: of the initial model and of the measured one.
+    before: of the initial model, on the same sets.
     after: of the measured one.
 
   Returns:

@@ -1,6 +1,6 @@
-"""Measures the ability of a run's model every morning, against its first model.
+"""Measures the ability of a model every morning, against its initial model.
 
-The first model is measured once, on the full sets, when a run starts. What it
+The initial model is measured once, on the full sets, when a run starts. What it
 answered is kept in the work directory, so every strategy of a seed and every
 part of an interrupted run is compared with the same.
 """
@@ -136,9 +136,9 @@ class AbilityEvaluator:
   """Measures the models of one seed.
 
   Args:
-    model, first, tokenizer: the first model: network, weights, tokenizer.
+    model, first, tokenizer: the initial model: network, weights, tokenizer.
     given: what it is measured on.
-    folder: keeps what the first model answered.
+    folder: keeps what the initial model answered.
     has_end: whether the run has a last day. A session has not, so its full sets
       are measured at the start only.
 
@@ -164,7 +164,7 @@ class AbilityEvaluator:
     self._initial: dict[str, Any] | None = None
 
   def initial(self) -> dict[str, Any]:
-    """Returns the record of the first model, on the full sets; see `evaluate`.
+    """Returns the record of the initial model on the full sets; see `evaluate`.
 
     Raises:
       WorkdirError: the folder is of other sets, or damaged.
@@ -177,7 +177,7 @@ class AbilityEvaluator:
     return dict(self._initial)
 
   def evaluate(self, weights: types.Weights, *, full: bool) -> dict[str, Any]:
-    """Returns what a model can do, and what changed since the first model.
+    """Returns what a model can do, and what changed since the initial model.
 
     Args:
       weights: of the model.
@@ -222,7 +222,7 @@ class AbilityEvaluator:
     return {**part, 'full': whole}
 
   def _prepare(self) -> None:
-    """Reads what the first model did, or measures it."""
+    """Reads what the initial model did, or measures it."""
     if self._before is not None:
       return
     # All processes decide alike, before the first one writes.
@@ -282,7 +282,7 @@ class AbilityEvaluator:
     except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
       raise errors.WorkdirError(
         f'{file} or {_STATES} beside it is damaged ({error}): delete both, and '
-        'the first model is measured again.'
+        'the initial model is measured again.'
       ) from error
     if found != self._given.fingerprint:
       raise errors.WorkdirError(

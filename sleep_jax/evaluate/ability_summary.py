@@ -8,7 +8,7 @@ KEY = 'ability'  # Of an evaluation.
 
 
 def summarize(evaluations: list[cycles.Evaluation]) -> dict[str, Any]:
-  """Returns what changed since the first model; empty if it is not measured.
+  """Returns what changed since the initial model; empty if it is not measured.
 
   Numbers are of the latest measurement, on the full sets if it has them.
 

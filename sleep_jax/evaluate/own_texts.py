@@ -1,8 +1,8 @@
-"""The guard of a pretrained model: texts that the first model wrote itself.
+"""The guard of a pretrained model: texts that the initial model wrote itself.
 
 A model that is not changed predicts its own samples at their entropy. What a
 night costs is the loss it adds there, in nats a token, which is an unbiased
-estimate of KL(first model || model). The requests are other ones than those
+estimate of KL(initial model || model). The requests are other ones than those
 that are reported, and some texts begin with nothing at all.
 """
 
@@ -24,10 +24,10 @@ _RECORD = 'own_texts.json'
 
 
 class OwnTexts:
-  """Texts of the first model of a seed, on which later models are scored.
+  """Texts of the initial model of a seed, on which later models are scored.
 
   Args:
-    model, first, tokenizer: the first model: network, weights, tokenizer.
+    model, first, tokenizer: the initial model: network, weights, tokenizer.
     form: how it is asked.
     folder: keeps the texts, so that a resumed run has the same.
   """
@@ -64,8 +64,8 @@ class OwnTexts:
         return ability.targets(saved['prompts'], saved['answers'])
       except (ValueError, KeyError, TypeError) as error:
         raise errors.WorkdirError(
-          f'{file} is damaged ({error}): delete it, and the first model writes '
-          'the texts again.'
+          f'{file} is damaged ({error}): delete it, and the initial model '
+          'writes the texts again.'
         ) from error
     prompts = [self._form.ask(text) for text in everyday_prompts.GUARD]
     prompts += [[self._tokenizer.bos]] * _NUM_FREE

@@ -159,14 +159,14 @@ def divergences(
   weights: types.Weights,
   states_MD: np.ndarray,
 ) -> np.ndarray:
-  """Returns KL(first model || model) at each target, nats, f32 `[M]`.
+  """Returns KL(initial model || model) at each target, nats, f32 `[M]`.
 
-  Exact over the whole vocabulary: the first model's logits are computed again
+  Exact over the whole vocabulary: the initial model's logits are computed again
   from the inputs of its head.
 
   Args:
     model: both have this network.
-    first: weights of the first model, of which only the head is used.
+    first: weights of the initial model, of which only the head is used.
     first_MD: its states, as `states` returns them.
     weights, states_MD: of the other model.
   """

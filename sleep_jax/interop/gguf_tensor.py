@@ -29,8 +29,7 @@ def library() -> types.ModuleType:
     import gguf.quants
   except ImportError as error:
     raise errors.MissingPackageError(
-      f'GGUF files need the package gguf ({error}): '
-      "pip install 'sleep-jax[gguf]'."
+      f'GGUF files need the package gguf ({error}): pip install gguf.'
     ) from error
   return gguf
 

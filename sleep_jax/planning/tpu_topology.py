@@ -187,7 +187,7 @@ def compiler_versions() -> str:
 def unavailable_reason() -> str:
   """Returns why TPU programs cannot be compiled here, or '' if they can."""
   if importlib.util.find_spec('libtpu') is None:
-    return "libtpu is not installed: pip install 'sleep_jax[tpu]'"
+    return "libtpu is not installed: pip install 'jax[tpu]'"
   unset = [name for name in COMPILE_ONLY_ENV if name not in os.environ]
   if unset:
     return (

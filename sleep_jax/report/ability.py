@@ -1,6 +1,6 @@
 """Builds the tables of what a pretrained model could do before, and still can.
 
-Every change is against the first model, on the same texts and questions.
+Every change is against the initial model, on the same texts and questions.
 """
 
 from sleep_jax.evaluate import ability_summary, cycles
@@ -9,7 +9,7 @@ from sleep_jax.report import day_names, figures, html, tables, text_format
 Metric = tables.Metric
 PERPLEXITY_BEFORE = Metric(
   'perplexity_initial', 'perplexity before',
-  'of the first model, on ordinary text', better=0,
+  'of the initial model, on ordinary text', better=0,
 )  # fmt: skip
 PERPLEXITY_CHANGE = Metric(
   'perplexity_change', 'change of perplexity',
@@ -17,13 +17,13 @@ PERPLEXITY_CHANGE = Metric(
 )  # fmt: skip
 EVERYDAY = Metric(
   'everyday_kl', 'divergence on everyday answers',
-  'KL(first model || model) on answers of the first model to everyday '
+  'KL(initial model || model) on answers of the initial model to everyday '
   'requests, at the end, nats per token', better=-1,
 )  # fmt: skip
 READING_BEFORE = Metric(
   'reading_initial', 'reading before',
   'share of questions about a passage in the prompt whose answer contains a '
-  'right one, first model', better=0,
+  'right one, initial model', better=0,
 )  # fmt: skip
 READING_CHANGE = Metric(
   'reading_change', 'change of reading',
@@ -135,7 +135,7 @@ def mornings(groups: figures.Groups) -> html.Table:
 def _after(run: figures.Run, evaluation: cycles.Evaluation) -> str:
   """Returns what the model had learned last."""
   if evaluation['moment'] == 'initial':
-    return 'the first model'
+    return 'the initial model'
   number = evaluation['experience']
   return day_names.name(run, number) or text_format.value(number)
 

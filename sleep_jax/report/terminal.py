@@ -26,8 +26,8 @@ over the finished seeds; ± is half the 95 % confidence interval. ↑ higher is 
 better, ↓ lower is better, * best of the column, - unknown. A change below 0 \
 is a loss."""
 _ABILITY = """\
-What the model could do before, against the first model on the same texts and \
-questions."""
+What the model could do before, against the initial model on the same texts \
+and questions."""
 _UNFINISHED = """\
 Strategies without a finished seed show the state of all their seeds so far."""
 

@@ -225,7 +225,7 @@ class RunContext:
     if not before - after <= self._tolerance:  # NaN is a reason as well.
       what = 'guard probes'
       if self._own_texts is not None:
-        what = "the log-likelihood of the first model's own texts"
+        what = "the log-likelihood of the initial model's own texts"
       reason = (
         f'{what} fell from {before:.3f} to {after:.3f}, more than '
         f'guard.tolerance {self._tolerance}'
@@ -292,8 +292,8 @@ class RunContext:
   def guard_score(self, weights: types.Weights, experience: int) -> float:
     """The guard's score, higher is better; -1.0 if the guard is off.
 
-    Of a pretrained model the mean log-likelihood of texts that the first model
-    wrote, nats a token; else the accuracy on the guard's questions.
+    Of a pretrained model the mean log-likelihood of texts that the initial
+    model wrote, nats a token; else the accuracy on the guard's questions.
     """
     if not self.guarded:
       return -1.0

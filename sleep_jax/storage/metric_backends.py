@@ -121,7 +121,7 @@ def _import_optional(package: str) -> Any:
   except ImportError as error:
     raise errors.MissingPackageError(
       f'config.writers names {package!r}, but the package {package!r} is not '
-      f"installed: pip install 'sleep-jax[{package}]', or remove it from "
+      f'installed: pip install {package}, or remove it from '
       'config.writers.'
     ) from error
 

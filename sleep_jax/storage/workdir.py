@@ -53,7 +53,7 @@ def path(name: str | os.PathLike[str]) -> Folder:
   if importlib.util.find_spec('gcsfs') is None:
     raise errors.MissingPackageError(
       f'{name} is in a bucket, which needs the package gcsfs, and gcsfs is not '
-      "installed: pip install 'sleep-jax[gcs]', or name a path on disk."
+      "installed: pip install 'etils[epath-gcs]', or name a path on disk."
     )
   return typing.cast(Folder, epath.Path(name))
 

@@ -1,4 +1,4 @@
-"""Every measurement of a run is compared with the same first model."""
+"""Every measurement of a run is compared with the same initial model."""
 
 import dataclasses
 import json
@@ -84,7 +84,7 @@ def test_a_restored_evaluator_measures_as_the_one_that_was_not_interrupted(
   expected = evaluator.evaluate(ability_model.weights(1.1), full=True)
 
   def fail(*args, **options):
-    raise AssertionError('the first model answers once')
+    raise AssertionError('the initial model answers once')
 
   restored = _evaluator(given, folder)
   first = ability_model.weights()

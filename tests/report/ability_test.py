@@ -45,7 +45,7 @@ def test_the_page_has_the_end_on_the_full_sets_and_every_morning(draw):
   assert 'What the model could do before' in text
   for shown in ('20,000', '3.10', '0.0150', '\N{MINUS SIGN}0.125 to 0.025'):
     assert shown in text
-  assert 'Every morning' in text and 'the first model' in text
+  assert 'Every morning' in text and 'the initial model' in text
   assert '31 s (with the full sets)' in text
   assert 'Perplexity of ordinary text, change in %' in markup
 
@@ -59,7 +59,7 @@ def test_a_morning_within_a_day_has_no_day(draw):
   run = _run()
   run['evaluations'][2]['experience'] = None
   rows = ability.mornings({'sleep': [run]}).rows
-  assert [row[2] for row in rows] == ['the first model', '\N{EN DASH}', '2']
+  assert [row[2] for row in rows] == ['the initial model', '\N{EN DASH}', '2']
 
 
 def test_a_run_that_measures_nothing_has_no_such_section(draw):

@@ -1,4 +1,4 @@
-"""A study measures every morning what its first model could do."""
+"""A study measures every morning what its initial model could do."""
 
 import json
 
