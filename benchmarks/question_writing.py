@@ -95,7 +95,7 @@ def of_sentences(bench: Bench, passages, settings) -> tuple[list, dict]:
   """As `with_openings`, for questions that may begin as they like."""
   rows, about = [], []
   for attempt in range(settings.attempts):
-    rows += [bench.prompts.to_write(p, attempt) for p in passages]
+    rows += [bench.prompts.writing_prompt(p, attempt) for p in passages]
     about += passages
   texts = bench.write(rows, bench.ends['?'], max_new=16, temperature=0.7)
   return _usable(zip(about, texts, strict=True), len(rows))
@@ -192,7 +192,7 @@ def _answer(bench, pairs) -> dict[str, list[str]]:
     prompts = dataclasses.replace(bench.prompts, forms=(form,))
     rows = []
     for passage, question in pairs:
-      (one,) = prompts.asked(question, passage)
+      (one,) = prompts.stored_questions(question, passage)
       rows.append(one.context + one.prompt[one.replaces :])
     texts = bench.write(rows, bench.ends['\0'])
     found[form] = texts

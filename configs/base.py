@@ -20,9 +20,9 @@ def get_config() -> ml_collections.ConfigDict:
   c.data = dict(
     dataset='facts',  # A module of sleep_jax/datasets/, such as 'jsonl'.
     path='',  # File or folder with the data; set on the command line.
-    extra_days='',  # Folder of JSON-lines days after the dataset's own.
+    extra_days='',  # File or folder of more days; '-': standard input.
     growing=False,  # Whether rows appended to a learned file are a new day.
-    order=0,  # Of the dataset's experiences; 0: as given, others: permuted.
+    order=0,  # Order of the experiences; 0: as given, others: a permutation.
     settings=dict(),  # Arguments of `make` in sleep_jax/datasets/DATASET.py.
     context=12,  # Tokens per row, BOS and EOS included.
     max_prompt=10,  # Tokens of a stored prompt or a probe, BOS included.
@@ -171,10 +171,10 @@ def get_config() -> ml_collections.ConfigDict:
     batches=64,  # Most batches of an experience that rank the units.
   )
   # For strategy 'refresh' (2606.02398).
-  c.refresh = dict(steps=10)  # On stored rows of before, after each day.
+  c.refresh = dict(steps=10)  # Steps on stored rows after each day.
   # For strategy 'rollback' (2606.02398).
   c.rollback = dict(
-    share=0.01,  # Most coordinates that are undone after a day, of all.
+    share=0.01,  # Largest share of trained coordinates that are set back.
     batches=32,  # Most batches of an experience that the Fisher is measured on.
   )
   # For strategies 'sdft' (2601.19897) and 'opsd' (2601.18734).
@@ -254,7 +254,7 @@ def get_config() -> ml_collections.ConfigDict:
     priority=0.5,  # Exponent of the last divergence of a row; 0: uniform.
     sender_after_sleep='cleared',  # Or 'updated'.
     into='expert',  # Or 'base': the MLP of the receiver, without expansion.
-    start='random',  # Units of a fresh expert; or 'sender': a copy of its own.
+    start='random',  # Units of a fresh expert; or 'sender': copied from it.
     full='error',  # A full bank: or 'merge' (two experts), 'absorb' (all).
     average_decay=0.97,  # Per wake step, for the teacher 'average'.
     on_policy=0.0,  # Share of rows written by the student.
@@ -344,7 +344,7 @@ def get_config() -> ml_collections.ConfigDict:
     on=False,  # Whether it does. A model that was pretrained here never does.
     per_sentence=6,  # Most stored questions about a sentence.
     attempts=2,  # Times it writes about a sentence, each after other examples.
-    temperature=0.7,  # Of later attempts; the first one does not draw tokens.
+    temperature=0.7,  # For later attempts; the first attempt is greedy.
     forms=('chat', 'plain'),  # How questions will be asked.
     about_subjects=0,  # Requests as 'Tell me about Ada.' per sentence; 0 to 2.
   )

@@ -1,9 +1,9 @@
 """What does the literal protocol of the paper (v2) transfer?
 
-On the dataset `facts`. Every level sleeps whenever it is updated (S = C), the
-only teacher is the model at `now`, and the sender wakes with its due update
-applied. The divergence before the first update of each night shows whether
-there was anything to transfer.
+On the dataset `facts`. Every level sleeps whenever it is updated (sleep_period
+= update_period), the only teacher is the model at `now`, and the sender wakes
+with its due update applied. The divergence before the first update of each
+night shows whether there was anything to transfer.
 
     sleep-jax run --config=facts_literal --workdir=runs/facts_literal
 

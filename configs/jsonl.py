@@ -2,8 +2,9 @@
 
     sleep-jax run --config=jsonl --config.data.path=DAYS --workdir=runs/mine
 
-DAYS is a file, a folder or a quoted pattern. A row is {"text": ...} or
-{"prompt": ..., "response": ...}. Optional flags:
+DAYS is a file, a folder or a quoted pattern. A row is {"text": ...}, {"prompt":
+..., "response": ...} or {"messages": [...]}; sleep_jax/datasets/row_formats.py
+lists all formats. Optional flags:
 
     --config.data.settings.probes=FILE  Questions as {"prompt", "answer"} rows.
       The optional field "experience" names the day of a question: its file

@@ -67,7 +67,8 @@ def load(
 
   Raises:
     MissingFileError: `source` is not a model, a run or a saved learner.
-    UsageError: it cannot be read.
+    ModelFileError: a file of the model cannot be used.
+    ConfigError, UsageError, WorkdirError, ExistsError: see `session.Session`.
   """
   compile_cache.start(getattr(config, 'compile_cache', ''))
   opened = session.Session(
@@ -143,7 +144,9 @@ class Learner:
       **sampling: see `generate`; `max_new` is 256.
 
     Raises:
-      UsageError: the model has no chat template, or it refuses the messages.
+      UsageError, MissingFileError: the model has no chat template.
+      ModelFileError: the template refuses the messages or cannot render them.
+      DataError: a message lacks a field or cannot be encoded.
     """
     return ''.join(self.stream_answer(messages, **sampling))
 
@@ -176,8 +179,10 @@ class Learner:
       rows: texts, or dicts as in a file of rows, see `datasets.row_formats`.
 
     Raises:
-      UsageError: the day before needs its night first, there are no rows, or a
-        row cannot be read or does not fit; nothing is learned then.
+      UsageError: the day before needs its night first, or there are no rows.
+      DataError: a row cannot be read or does not fit. Nothing is learned then.
+      ConfigError: a bank has too few slots for the nights to come.
+      InUseError: another process uses the folder.
     """
     self._check_teachable()
     with self.session.hold():
@@ -241,7 +246,7 @@ class Learner:
       answers; 'num_probes'.
 
     Raises:
-      UsageError: a row lacks a field, or there are no rows.
+      DataError: a row lacks a field, or there are no rows.
     """
     loaded, model, weights, _ = self._parts()
     return questions.score(model, weights, loaded.tokenizer, rows)
@@ -275,6 +280,9 @@ class Learner:
 
     Raises:
       UsageError: the format is unknown, or no exact export exists.
+      ExistsError: the target exists; an empty folder is allowed for 'hf'.
+      MissingPackageError: a GGUF export needs the package gguf.
+      DivergedError: the dense student of `distil` diverges.
     """
     if format not in FORMATS:
       raise errors.UsageError(f'format={format!r}: expected one of {FORMATS}.')

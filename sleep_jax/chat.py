@@ -24,11 +24,16 @@ _MODEL = flags.DEFINE_string(
   'or work directory of a run.',
 )  # fmt: skip
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, "Keeps the days, their run, and today's messages."
+  'workdir',
+  None,
+  "Folder of the days, their run, and today's messages; an "
+  'existing one is continued.',
 )
-_MAX_NEW = flags.DEFINE_integer('max_new', 256, 'Most tokens of an answer.', 1)
+_MAX_NEW = flags.DEFINE_integer(
+  'max_new', 256, 'Maximum number of tokens of an answer.', 1
+)
 _TEMPERATURE = flags.DEFINE_float(
-  'temperature', 0.0, 'Of sampling; 0 takes the likeliest tokens.', 0.0
+  'temperature', 0.0, 'Sampling temperature; 0: take the likeliest token.', 0.0
 )
 _HELP = (
   'Commands: /sleep, /status, /forget NIGHT [--erase] [--rollback], /save, '
@@ -39,7 +44,7 @@ _HELP = (
 def main(argv):
   del argv  # The parser refuses words that are no flags.
   if not flags.FLAGS['verbosity'].present:
-    command_line.hush()
+    command_line.suppress_library_warnings()
   from sleep_jax import api
   from sleep_jax.runs import chat_session
 

@@ -41,8 +41,8 @@ _SLOTS = flags.DEFINE_list(
   'slots', [], 'grow: levels, and how many expert slots they get: 2:10,3:12.'
 )
 _LEVEL = flags.DEFINE_list(
-  'level', [], 'grow: adds a slowest level: RANK,SLOTS,DAYS, its experts and '
-  'after how many days the slowest level of now sleeps.'
+  'level', [], 'grow: adds a slowest level, RANK,SLOTS,DAYS: rank of its '
+  'experts, its slots, and the sleep period, in days, of the level before it.'
 )  # fmt: skip
 _DISTIL = flags.DEFINE_bool(
   'distil', False, 'out: trains a dense student where no exact export exists.'
@@ -62,8 +62,8 @@ def main(argv):
     return _fetch(argv[2:])
   if len(argv) != 2 or argv[1] not in actions:
     raise app.UsageError(
-      f'Expected one of {", ".join(actions)}, fetch first; '
-      f'got {argv[1:] or "none"}.'
+      f'Expected one of {", ".join([*actions, "fetch"])}, as in sleep-jax '
+      f'convert inspect --model=FOLDER; found {argv[1:] or "none"}.'
     )
   logging.set_verbosity(logging.ERROR)
   if not _MODEL.value:

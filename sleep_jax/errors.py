@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend.
+"""Errors that a user can cause and correct.
 
 Each message names the file, line or field, what was found, what was expected
 and what to do. `SleepJaxError` catches all of them. Each is also the built-in

@@ -24,12 +24,14 @@ _SEED = flags.DEFINE_integer(
 _PROMPT = flags.DEFINE_multi_string(
   'prompt', None, 'A text to continue; may be given several times.'
 )
-_MAX_NEW = flags.DEFINE_integer('max_new', 64, 'Most tokens of a text.', 1)
+_MAX_NEW = flags.DEFINE_integer(
+  'max_new', 64, 'Maximum number of new tokens per prompt.', 1
+)
 _TEMPERATURE = flags.DEFINE_float(
-  'temperature', 0.0, 'Of sampling; 0 takes the likeliest tokens.', 0.0
+  'temperature', 0.0, 'Sampling temperature; 0: take the likeliest token.', 0.0
 )
 _TOP_K = flags.DEFINE_integer(
-  'top_k', 0, 'Sample from so many of the likeliest tokens; 0: from all.', 0
+  'top_k', 0, 'Number of likeliest tokens to sample from; 0: all.', 0
 )
 _TOP_P = flags.DEFINE_float(
   'top_p', 1.0, 'Sample from the likeliest tokens of this total probability.',

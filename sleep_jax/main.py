@@ -38,8 +38,8 @@ _WATCH_EVERY = flags.DEFINE_float(
   'watch_every', 30, 'Seconds between two looks at --watch; 0: one look.', 0
 )
 _PROFILE = flags.DEFINE_integer(
-  'profile', 0, 'Traces so many wake steps, and rounds of a night, into '
-  'profile/ of the work directory; view them with xprof or Perfetto.', 0,
+  'profile', 0, 'Number of wake steps, and of rounds of a night, to trace into '
+  'profile/ of the work directory; view the traces with xprof or Perfetto.', 0,
 )  # fmt: skip
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', '', 'With several processes: HOST:PORT of the first, or auto '
@@ -47,21 +47,24 @@ _COORDINATOR = flags.DEFINE_string(
   'JAX_PROCESS_ID.',
 )  # fmt: skip
 _PROCESSES = flags.DEFINE_integer('processes', None, 'Number of processes.', 1)
-_PROCESS = flags.DEFINE_integer('process', None, 'Which one, from 0.', 0)
+_PROCESS = flags.DEFINE_integer(
+  'process', None, 'Index of this process, from 0.', 0
+)
 _TIMEOUT = flags.DEFINE_integer(
   'coordinator_timeout', 300, 'Seconds to wait for the other processes.', 1
 )
 _GRACE = flags.DEFINE_float(
-  'grace', 0, 'Seconds to save in after SIGTERM or SIGINT; then the process '
-  'ends, and continues from what was saved before. 0: no limit.', 0,
+  'grace', 0, 'Maximum seconds to save after SIGTERM or SIGINT. Then the '
+  'process ends, and the next start continues from the last checkpoint. 0: no '
+  'limit.', 0,
 )  # fmt: skip
 
 
 def main(argv):
   del argv  # The parser refuses words that are no flags.
   if not flags.FLAGS['verbosity'].present:
-    command_line.hush()
-  # Until it listens to signals there is nothing to save: end without a word.
+    command_line.suppress_library_warnings()
+  # Until `signals.listen` there is nothing to save: SIGINT ends the process.
   signal.signal(signal.SIGINT, signal.SIG_DFL)
   from sleep_jax.runs import context
   from sleep_jax.runtime import processes

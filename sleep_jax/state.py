@@ -117,9 +117,10 @@ class State(struct.PyTreeNode):
     sums: per owner, the sum of gradients since its last update.
     opt: per owner, its optimizer state.
     anchor: per sleeping level, its base right after its last sleep.
-    woke_N: int32, by sender (0 = the context window), wake step of its last
-      waking. 0 means pretraining.
-    guard_N: f32, score of the guard probes at that waking.
+    woke_N: int32, by sender (0 = the context window), value of `step` when its
+      last accepted night ended; 0 before its first one.
+    guard_N: f32, by sender, score of the guard at that waking: accuracy on its
+      probes, or for a base model log-likelihood of own texts, nats per token.
     replay: age groups of prompts by name, see `replay.buffer`.
     average: per sleeping level, the running mean of its base. Empty unless the
       config asks for it.

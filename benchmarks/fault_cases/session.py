@@ -18,7 +18,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the session.')
 
 def main(argv):
   del argv
-  command_line.hush()  # As the commands do.
+  command_line.suppress_library_warnings()  # As the commands do.
   try:
     _teach()
   except errors.SleepJaxError as error:

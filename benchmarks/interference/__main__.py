@@ -41,7 +41,7 @@ flags.DEFINE_bool(
 
 def main(argv):
   del argv
-  command_line.hush()
+  command_line.suppress_library_warnings()
   config = _CONFIG.value
   try:
     folder = workdir.path(_WORKDIR.value or f'runs/interference_{config.name}')

@@ -26,7 +26,7 @@ _OUT = flags.DEFINE_string('out', '', 'File of the results.')
 
 def main(argv):
   del argv
-  command_line.hush()
+  command_line.suppress_library_warnings()
   try:
     found = probe.run(_CONFIG.value)
     if _OUT.value:

@@ -43,7 +43,7 @@ _ANY_REVISION = flags.DEFINE_bool(
 
 def main(argv):
   del argv
-  command_line.hush()
+  command_line.suppress_library_warnings()
   try:
     compile_cache.start(_CONFIG.value.compile_cache)
     unit.run(

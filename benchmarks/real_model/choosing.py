@@ -149,7 +149,7 @@ def _ask_in_other_wordings(learner, asked, form, answers) -> dict[str, float]:
 
 def main(argv):
   del argv
-  command_line.hush()
+  command_line.suppress_library_warnings()
   config, form = _CONFIG.value, _FORM.value
   try:
     compile_cache.start(config.compile_cache)

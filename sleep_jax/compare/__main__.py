@@ -36,7 +36,7 @@ flags.DEFINE_bool(
 
 def main(argv):
   del argv
-  command_line.hush()
+  command_line.suppress_library_warnings()
   stopped: list[int] = []
   try:
     with signals.listen(stopped, 0):

@@ -1,4 +1,4 @@
-"""The kinds of jobs of a comparison, and how a job says that it can go on."""
+"""Kinds of jobs of a comparison, and the exit status of an interrupted job."""
 
 CHECK = 'check'  # Which strategies apply to the data set.
 INITIAL = 'initial'  # The initial model of a seed.

@@ -84,7 +84,8 @@ def dependent(
   Args:
     plain: config of the comparison.
     unit: whose numbers they are.
-    tuned: whether its learning rate is chosen, which the first seed does.
+    tuned: whether its learning rate is tuned, which is done with the first
+      seed.
   """
   config = of_study(
     plain, seed=unit.seed, strategy=unit.strategy, order=unit.order

@@ -88,7 +88,7 @@ def _count(least: int, *also: Any) -> Rule:
 
 
 FLAG, TEXT, NUMBER = Rule(bool), Rule(str), Rule(float)
-# Of a dataset, which checks it, and what has several forms.
+# For fields that a dataset checks itself, and fields of several types.
 ANY = Rule(object)
 POSITIVE, NOT_NEGATIVE = Rule(float, 0, open_least=True), Rule(float, 0)
 SHARE = Rule(float, 0, 1)

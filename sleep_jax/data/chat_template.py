@@ -153,6 +153,7 @@ class ChatTemplate:
       DataError: a message lacks a field or is not plain data.
       ModelFileError: the template fails, takes too many steps, or refuses the
         conversation (includes its reason).
+      UsageError: both `add_generation_prompt` and `continue_final_message`.
     """
     inputs = dict(variables, tools=tools, documents=documents)
     checked = messages_lib.check(messages)

@@ -107,13 +107,13 @@ def make_probes(
     if len(prompt) > max_prompt:
       raise errors.DataError(
         f'{probe.where}: the prompt has {len(prompt)} tokens with BOS, but '
-        f'max_prompt is {max_prompt}: shorten it or raise max_prompt.'
+        f'data.max_prompt is {max_prompt}: shorten it or raise data.max_prompt.'
       )
     if len(prompt) + len(answer) > context:
       raise errors.DataError(
         f'{probe.where}: prompt and answer have '
-        f'{len(prompt) + len(answer)} tokens, but the context is {context}: '
-        'shorten them or raise the context.'
+        f'{len(prompt) + len(answer)} tokens, but data.context is {context}: '
+        'shorten them or raise data.context.'
       )
     prompts[row, : len(prompt)] = prompt
     prompt_length[row] = len(prompt)

@@ -56,8 +56,8 @@ def make_templates(
     if length > max_prompt:
       raise errors.ConfigError(
         f'Template {template!r} has {length} tokens with BOS and the longest '
-        f'subject, but max_prompt is {max_prompt}: shorten it or raise '
-        'max_prompt.'
+        f'subject, but data.max_prompt is {max_prompt}: shorten it or raise '
+        'data.max_prompt.'
       )
     pairs.append((before, after))
   arrays = {}

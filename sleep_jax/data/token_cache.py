@@ -82,8 +82,9 @@ def make_source(
       the plain format of `datasets.conversations`.
 
   Raises:
-    DataError: there are no rows, a setting is out of range, or no row fits.
-    TooLongError: rows do not fit; lists them.
+    ConfigError: a setting is out of range.
+    DataError: there are no rows, or a chat template refuses one.
+    TooLongError: rows do not fit, or with 'skip' none does; lists them.
     StorageError: the cache cannot be written.
   """
   if not rows:
@@ -93,7 +94,7 @@ def make_source(
     )
   if loss_on not in ('all', 'response'):
     raise errors.ConfigError(
-      f"loss_on is {loss_on!r}: use 'all' or 'response'."
+      f"data.loss_on is {loss_on!r}: expected 'all' or 'response'."
     )
   if too_long not in ('error', 'skip'):
     raise errors.ConfigError(
@@ -101,14 +102,15 @@ def make_source(
     )
   if not 0 < prefix < max_prompt:
     raise errors.ConfigError(
-      f'prefix is {prefix} and max_prompt {max_prompt}: BOS and the prefix of '
-      'a text must fit into a prompt. Lower prefix or raise max_prompt.'
+      f'data.prefix is {prefix} and max_prompt {max_prompt}: expected a prefix '
+      'of 1 or more that fits into a prompt after BOS. Lower data.prefix or '
+      'raise data.max_prompt.'
     )
   if not -1 <= overlap < context - 2:
     raise errors.ConfigError(
-      f'overlap is {overlap} and context {context}: each window must add new '
-      'tokens between BOS and EOS. Set overlap to -1 (refuses longer texts) or '
-      f'to 0 to {context - 3}.'
+      f'data.overlap is {overlap} and context {context}: each window must add '
+      'new tokens between BOS and EOS. Set data.overlap to -1 (refuses longer '
+      f'texts), or to a number from 0 to {context - 3}.'
     )
   settings = dict(
     context=context,

@@ -236,18 +236,18 @@ def make(
       if the texts have nothing more to merge.
 
   Raises:
-    ModelFileError: the kind is unknown or the vocabulary too small.
+    ConfigError: the kind is unknown or the vocabulary too small.
   """
   if kind == 'bytes':
     return Bytes()
   if kind != 'bpe':
     raise errors.ConfigError(
-      f"Tokenizer kind is {kind!r}: use 'bytes' or 'bpe'."
+      f"config.tokenizer.kind is {kind!r}: expected 'bytes' or 'bpe'."
     )
   if vocab_size < 258:
     raise errors.ConfigError(
-      f'A byte-level BPE needs 256 bytes, BOS and EOS, but vocab_size is '
-      f'{vocab_size}: set it to 258 or more.'
+      f'config.tokenizer.vocab_size is {vocab_size}: expected 258 or more, '
+      'because a byte-level BPE has 256 bytes, BOS and EOS.'
     )
   trained = tokenizers.Tokenizer(models.BPE())
   trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

@@ -11,7 +11,7 @@ from sleep_jax.datasets import table_files
 _ENDING = re.compile(
   r'\.((jsonl|ndjson|json)(\.(gz|zst))?|parquet|arrow)$', re.IGNORECASE
 )
-# A day in one of these would be left out of its folder without a word.
+# Not read: a day in such a file would be left out silently, so it is an error.
 _NOT_READ = re.compile(
   r'\.(jsonl|ndjson|json|parquet|arrow)\.(bz2|xz|lz4|br|zip|7z)$', re.IGNORECASE
 )

@@ -97,8 +97,8 @@ def _rows(
           raise errors.DataError(f'{path} {text}.')
       if b'\0' in start:
         raise errors.DataError(
-          f'{path} is no text (it has zero bytes): if it is UTF-16, save the '
-          'file as UTF-8.'
+          f'{path} is not a text file (it contains bytes of value 0): if it is '
+          'UTF-16, save it as UTF-8.'
         )
       yield from json_lines.parse(cast(BinaryIO, file), path, start, on_error)
 

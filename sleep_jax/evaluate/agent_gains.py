@@ -1,9 +1,9 @@
 """Gains of a continual learner over its base model: AgentCL's three numbers.
 
-All scores are taken with an empty context and an empty cache, so a gain must
-live in the weights. A gain on a compositional stream, whose later tasks reuse
-earlier pieces, is read beside the gain on a matched naive stream, from which
-the reuse was removed.
+All scores are measured with an empty context and an empty cache, so a gain can
+only come from the weights. The gain on a compositional stream, whose later
+tasks reuse parts of earlier ones, is compared with the gain on a matched naive
+stream without reuse.
 
 Reference: 2606.02461 (AgentCL), of which summaries were read: the formulas are
 our reading.

@@ -1,10 +1,10 @@
-"""What a run knew when it had spent a budget: tokens or seconds.
+"""Accuracy of a run when it had spent a budget of tokens or seconds.
 
-Strategies differ in what a day costs them. A table at the end of the stream
-gives the expensive ones more; here every run is read where it had spent the
-same. What it had not learned by then counts as it is: all experiences of the
-stream count, learned or not. One that an evaluation leaves out, because it is
-still to come, has the score that it had last: often that of the initial model.
+A day costs more with some strategies than with others, so results at the end
+of the stream favour the expensive ones. Here every run is read at the last
+evaluation within the same budget. The accuracy is the mean over all experiences
+of the stream, learned or not. An experience that this evaluation did not score
+has its latest earlier score, often that of the initial model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ def curve(
 def at(
   evaluations: Sequence[cycles.Evaluation], budget: str, limit: float
 ) -> dict[str, Any] | None:
-  """Returns what a run knew when it had spent at most `limit`.
+  """Returns the accuracy of a run when it had spent at most `limit`.
 
   Args:
     evaluations: of one run, oldest first.

@@ -31,13 +31,14 @@ class Cost:
   """
 
   def __init__(self, totals: dict[str, float] | None = None):
-    """Initializes the totals, from an earlier part of the run if values.
+    """Initializes the totals.
 
     Args:
-      totals: result of `totals()` of the earlier part.
+      totals: result of `totals()` of an earlier part of the run; None starts
+        from 0.
 
     Raises:
-      ValueError: if `totals` has an unknown name.
+      ValueError: `totals` has an unknown name.
     """
     names = (*COUNTS, *TIMES, *SIZES)
     unknown = set(totals or {}) - set(names)

@@ -1,4 +1,4 @@
-"""What an update should cost an earlier task, by the loss's own derivatives.
+"""Predicts the loss increase of an earlier task caused by a later update.
 
 Near a minimum of the earlier task's loss its gradient vanishes, and the damage
 of a later update delta is 1/2 delta^T H delta. A Hessian-vector product costs

@@ -152,7 +152,8 @@ class Evaluator:
     """Returns an evaluator that asks other questions, with the same answers.
 
     Args:
-      probe_sets: by the keys of the stream's probes; an empty score stays so.
+      probe_sets: by the keys of the stream's probes. Scores that the stream
+        does not have are not added.
     """
     made = copy.copy(self)
     for name in ('_score', '_score_nats', '_score_text', '_score_other'):

@@ -1,10 +1,9 @@
-"""How much two updates of the same model stand in each other's way.
+"""Measures how much two updates of the same model interfere.
 
-An update is the difference of the parameters before and after a cycle. Most of
-its coordinates may not move at all; among the channels of the MLPs that move
-most, two updates can share many, and there they can agree or pull against each
-other. A channel is one hidden unit: a column of `gate` and `up`, and a row of
-`down`.
+An update is the difference of the parameters after and before a cycle. Most
+coordinates may not change at all. The channels of the MLPs that change most can
+be the same in both updates, with equal or opposite signs. A channel is one
+hidden unit: a column of `gate` and `up`, and a row of `down`.
 
 Reference: 2606.02398 (interference between sequential updates).
 """

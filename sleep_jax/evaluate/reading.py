@@ -19,7 +19,7 @@ from sleep_jax import errors, types
 from sleep_jax.datasets import json_lines, row_files
 from sleep_jax.evaluate import asking
 
-# What the set is, for who has a wrong path.
+# Describes the file that is expected, for errors.
 SET = (
   'a set of questions with their passages, rows {"context", "question", '
   '"answers": [...]}, such as the dev set of SQuAD 1.1 (Rajpurkar et al. 2016, '

@@ -53,7 +53,7 @@ def contains(references: Texts, samples: Sequence[Texts]) -> float:
 
 
 def boxed(references: Texts, samples: Sequence[Texts]) -> float:
-  """Returns avg@k: is the last boxed answer of a sample the reference?"""
+  """Returns avg@k: the share of samples whose last boxed answer is right."""
   return avg_at_k(
     [
       [is_boxed_match(text, reference) for text in row]

@@ -7,7 +7,7 @@ from sleep_jax import errors, types
 from sleep_jax.datasets import row_files
 from sleep_jax.evaluate import token_rows
 
-# What the set is, for who has a wrong path.
+# Describes the file that is expected, for errors.
 SET = (
   'ordinary text, rows {"text"} or a .txt file, such as the test articles of '
   'WikiText-2 (Merity et al. 2016, CC BY-SA 3.0, Salesforce/wikitext on '

@@ -22,9 +22,10 @@ def generate(
 ) -> list[list[int]]:
   """Continues contexts together.
 
-  A stop string is searched in the last tokens of a text, special tokens
-  included; in two more than it has, because it can be written in other tokens.
-  An empty one is found at once.
+  After each token, every stop string of n tokens is searched for in the text of
+  the last n + 2 tokens, special tokens included. The two additional tokens
+  allow for other tokenizations. An empty stop string ends a text after one
+  token.
 
   Args:
     model: the model.

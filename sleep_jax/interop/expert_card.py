@@ -90,7 +90,7 @@ def check_tensors(
 def _not_experts(file: pathlib.Path, why: str) -> errors.ModelFileError:
   return errors.ModelFileError(
     f'{file} is not an expert file ({why}): expected a file written by '
-    'sleep_jax.convert out --experts.'
+    'sleep-jax convert out --experts.'
   )
 
 

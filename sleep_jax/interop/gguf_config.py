@@ -21,8 +21,8 @@ from sleep_jax.interop import (
 _GEMMA = 'gemma3'
 _THETA, _LOCAL_THETA = 10_000.0, 10_000.0
 _GEMMA_PATTERN = 6  # Every sixth block is global.
-# llama.cpp recognizes the model of this many blocks by them, and scales its
-# queries by the width of a head that is not the one it has.
+# llama.cpp identifies Gemma 3 27B by its number of blocks, and scales its
+# queries by width / num_heads instead of the size of a head.
 _GEMMA_27B_BLOCKS = 62
 # Llama 3.1 and 3.2: low and high frequency factor, length before scaling.
 _LLAMA3 = (1.0, 4.0, 8192)
@@ -233,8 +233,9 @@ def llama3_factors(
 
   Args:
     factor: divisor of the lowest frequencies.
-    low, high: turns in the original length below and above which a frequency is
-      divided by the factor, and not at all.
+    low, high: numbers of turns in the original length. A frequency with fewer
+      than `low` turns is divided by `factor`, one with more than `high` is not,
+      and between them the two are interpolated.
     positions: the original length, in tokens.
     theta: base of the frequencies.
     size: their number.

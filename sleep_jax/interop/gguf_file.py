@@ -130,7 +130,7 @@ class _Cursor:
 
 
 def damaged(path: pathlib.Path, why: str) -> errors.StorageError:
-  """Returns the error for a file that cannot be what it was."""
+  """Returns the error for a damaged or truncated file."""
   return errors.StorageError(
     f'{path} is damaged or truncated ({why}): download it again.'
   )

@@ -1,8 +1,7 @@
 """Maps tensor names of GGUF files to those of transformers, with their shapes.
 
-Of the architectures Llama, Qwen 2, Qwen 3 and Gemma 3, whose GGUF names come
-from llama.cpp. Every tensor of a file must be one of them: what another one
-would change is not known.
+Covers Llama, Qwen 2, Qwen 3 and Gemma 3, with the GGUF names of llama.cpp. A
+file with any other tensor is refused, because its effect is not known.
 """
 
 import dataclasses

@@ -67,7 +67,7 @@ def save(
   if reasons:
     hint = (
       ' A dense model can be trained to approximate it: '
-      'sleep_jax.convert out --distil.'
+      'sleep-jax convert out --distil.'
     )
     # Distillation needs active experts and a supported architecture.
     has_experts = np.asarray(weights.active_NE).any()

@@ -61,7 +61,7 @@ class StateBuilder:
         other arrays are copies.
       age_groups: replay age groups that pretraining filled.
       key: of the run.
-      guard: accuracy of the initial model on the guard's probes.
+      guard: score of the initial model, see `RunContext.guard_score`.
     """
     c = self.config
     num_levels = len(self.levels)

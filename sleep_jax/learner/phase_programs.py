@@ -42,7 +42,7 @@ class PhasePrograms:
     templates: of self-study prompts, see `Seeding`.
     bos, eos: token ids.
     judge: for imitation, see `Seeding`.
-    shared: settings of nights whose level changes none.
+    shared: settings of `config.consolidate`, without changes by a level.
     nights: settings of consolidating nights, by sender.
   """
 
@@ -105,7 +105,7 @@ class PhasePrograms:
       dream_settings.make_adapter(adapter, 'self_edit'),
     )
 
-  def merges(self, nights: Nights) -> dict[int, expert_merge.MakingRoom]:
+  def merges(self, nights: Nights) -> dict[int, expert_merge.SlotRelease]:
     """Returns what makes room in full banks, by sender.
 
     Two experts are merged where there are two slots or more. The slowest level
@@ -117,7 +117,7 @@ class PhasePrograms:
     Raises:
       ConfigError: a faster level would absorb its bank.
     """
-    made: dict[int, expert_merge.MakingRoom] = {}
+    made: dict[int, expert_merge.SlotRelease] = {}
     parts = self.templates, self.bos, self.eos, self.judge
     levels = self.model.config.levels
     for sender, night in nights.items():

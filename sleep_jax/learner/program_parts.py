@@ -48,7 +48,7 @@ class ProgramParts:
     dream_tokens: tokens that a dreaming night or an edit reads, without the
       seeding; set if the strategy dreams or edits itself.
     edit_steps: optimizer steps of an edit; set if the strategy edits itself.
-    falls: whether the learning rate falls during a day.
+    has_day_decay: whether the learning rate falls during a day.
     method: what the strategy adds to the wake step, and its reviews.
   """
 
@@ -102,7 +102,7 @@ class ProgramParts:
     self.row_length = config.data.context
     self._templates, self._judge = templates, judge
     self._nights: dict[int, consolidation.Consolidation] = {}
-    self._merges: dict[int, expert_merge.MakingRoom] = {}
+    self._merges: dict[int, expert_merge.SlotRelease] = {}
     self._dreamings: dict[int, dream_seeding.Dreaming] = {}
     self._dream_templates, self._task = dream_templates, task
     self.dreams = dream_settings.make(**config.dream.to_dict())
@@ -149,7 +149,9 @@ class ProgramParts:
     self._keeps_core = not self.method.moves_core and checks.keeps_core(
       strategy, nights.values(), dreams=self.dreams.on
     )
-    self.falls = wake_program.falls(config) and 'core' not in self._owners
+    self.has_day_decay = (
+      wake_program.has_day_decay(config) and 'core' not in self._owners
+    )
     self._wake_step = wake_program.make_step(
       config,
       strategy,
@@ -207,8 +209,8 @@ class ProgramParts:
     """Checks that every state of a run can be placed on the mesh.
 
     Raises:
-      ConfigError: an array has no sharding rule, or an axis of the mesh does
-        not divide one of its dimensions.
+      ConfigError: an axis of the mesh does not divide a dimension of an array.
+      ValueError: an array has no sharding rule.
     """
     self.abstract(initial_model)
     for sender in self._nights:

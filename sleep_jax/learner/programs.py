@@ -49,8 +49,8 @@ class Programs(program_parts.ProgramParts):
       initial_model: its arrays are copied, because those of a state are
         donated, unless it is spare. None: weights are drawn at random.
       key: of the run.
-      guard: accuracy of the initial model on the guard's probes, if the guard
-        is on.
+      guard: score of the initial model, see `RunContext.guard_score`; -1.0 if
+        the guard is off.
     """
 
     spare = initial_model is not None and initial_model.is_spare
@@ -85,7 +85,7 @@ class Programs(program_parts.ProgramParts):
     """
     flags = {name: jnp.asarray(name in map(str, held)) for name in self._owners}
     batch = self.placement.put(batch, prefix='batch/')
-    share = (jnp.float32(day_share),) * self.falls
+    share = (jnp.float32(day_share),) * self.has_day_decay
     return self._run('wake', self._wake_step, state, batch, flags, *share)
 
   def review(self, state, batch):

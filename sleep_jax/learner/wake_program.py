@@ -67,7 +67,7 @@ def make_optimizers(
     is_level = name.isdigit()
     if is_level and depth != (0.0, 1.0):
       txs[name] = optimizer.only_layers(txs[name], *depth)
-    if falls(config) and name != 'core':
+    if has_day_decay(config) and name != 'core':
       txs[name] = day_schedule.with_cosine(txs[name], config.wake.final)
     periods[name] = levels[int(name) - 1].update_period if is_level else 1
     owned_paths[name] = tuple(
@@ -80,7 +80,7 @@ def make_optimizers(
   return Optimizers(txs, periods, owned_paths)
 
 
-def falls(config: ml_collections.ConfigDict) -> bool:
+def has_day_decay(config: ml_collections.ConfigDict) -> bool:
   """Returns whether the learning rate falls during a day."""
   return config.wake.get('final', 1.0) != 1
 
@@ -127,7 +127,7 @@ def make_step(
     transform=transform,
     average_decay=average_decay,
     micro_batches=config.wake.micro_batches,
-    falls=falls(config) and 'core' not in optimizers.txs,
+    has_day_decay=has_day_decay(config) and 'core' not in optimizers.txs,
   )
   return strategy.wrap(step)
 

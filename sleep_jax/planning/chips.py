@@ -1,4 +1,4 @@
-"""What a plan needs to know of the devices that it is for."""
+"""Specifications of the devices that a run is planned for."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ _KINDS = (
   (r'^(opt|night/opt|night/opt_next)/', 'moments'),
   (r'^sums/', 'gradient sums'),
   (r'^(anchor|average)/', 'anchors'),
-  (r'^night/(sender_next|fresh)/', 'what a night proposes'),
+  (r'^night/(sender_next|fresh)/', 'uncommitted night weights'),
   (r'^night/|^(second_)?kl_penalty/', 'rehearsals'),
   (r'^(?!weights/params/)', 'replay and counters'),
 )
@@ -36,7 +36,7 @@ REMEDIES = {
   'moments': _SMALLER_LEVELS,
   'gradient sums': _SMALLER_LEVELS,
   'anchors': _SMALLER_LEVELS,
-  'what a night proposes': _SMALLER_LEVELS,
+  'uncommitted night weights': _SMALLER_LEVELS,
   'rehearsals': (
     'lower draws of consolidate.teachers',
     'raise consolidate.updates_per_round',

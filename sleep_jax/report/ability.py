@@ -143,7 +143,7 @@ def _after(run: figures.Run, evaluation: cycles.Evaluation) -> str:
 def _reading_change(runs: list[figures.Run]) -> str | html.Cell:
   """Returns the change of reading, and its paired interval below it.
 
-  Of several seeds the ends are means over the seeds.
+  With several seeds, the ends are means over seeds.
   """
   change = _mean(runs, 'reading_change')
   ends = _mean(runs, 'reading_low'), _mean(runs, 'reading_high')

@@ -11,12 +11,13 @@ BEFORE = tables.Metric(
   better=0,
 )  # fmt: skip
 AFTER = tables.Metric(
-  'held_out_after', 'held-out loss after', 'of the model at the end, there',
-  better=-1,
+  'held_out_after', 'held-out loss after',
+  'of the model at the end, on the same text, in nats per token', better=-1,
 )  # fmt: skip
 CHANGE = tables.Metric(
   'kl_after', 'divergence from the initial model',
-  'of the model at the end, there, in nats per token', better=0,
+  'KL(initial model || model) at the end, on the same text, in nats per token',
+  better=0,
 )  # fmt: skip
 COLUMNS = (BEFORE, AFTER, CHANGE, tables.MINUTES)
 LEGEND = """\

@@ -1,4 +1,4 @@
-"""Opens what measures a run's ability, and the guard of a pretrained model."""
+"""Builds the ability evaluator of a run, and the guard of a base model."""
 
 import dataclasses
 

@@ -71,8 +71,10 @@ class ChatSession:
     listening, the answer so far is kept.
 
     Raises:
-      UsageError: the message is not valid Unicode, or the chat template refuses
-        the conversation; the message is not kept then.
+      UsageError: the message is not valid Unicode, or the conversation is too
+        long for the model; the message is not kept then.
+      ModelFileError, DataError: the chat template refuses the conversation; the
+        message is not kept then.
     """
     _check_text(text)
     messages = list(self.messages)

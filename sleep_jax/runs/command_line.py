@@ -129,7 +129,7 @@ def exit_with_error(error: Exception) -> NoReturn:
   sys.exit(1)
 
 
-def hush() -> None:
+def suppress_library_warnings() -> None:
   """Silences warnings and tracebacks that would hide our own messages."""
   logging.set_verbosity(logging.FATAL)
   standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)

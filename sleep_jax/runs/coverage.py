@@ -113,7 +113,8 @@ def days(
 def lines(found: Sequence[Day]) -> list[str]:
   """Returns a line per day, or per group of days that are alike.
 
-  A day of which not all is read, has a warning that says what to set.
+  A line begins with 'warning: ', and says which fields to change, if rows are
+  never read or prompts are longer than `consolidate.prompt_width`.
   """
   groups = _groups(found)
   shown = [_line(group) for group in groups[:_NUM_LINES]]

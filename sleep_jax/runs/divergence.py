@@ -26,7 +26,7 @@ from sleep_jax.schedule import events
 from sleep_jax.storage import checkpoints as checkpoints_lib
 from sleep_jax.strategies import strategy as strategy_lib
 
-_TIMES = 2.0  # Of the loss of a model that knows nothing, and of the first one.
+_TIMES = 2.0  # Factor on log(vocabulary size) and on the phase's first loss.
 _IN_A_ROW = 5
 _NUM_SHOWN = 4  # Losses that an error lists.
 

@@ -83,7 +83,9 @@ class EveningQuestions:
     asked = [
       one
       for question in templates + chosen
-      for one in self.prompts.asked(question.text, passages[question.passage])
+      for one in self.prompts.stored_questions(
+        question.text, passages[question.passage]
+      )
     ]
     kept = [one for one in asked if self._fits(one, group)]
     room = max(len(group.length_C) - int(group.count), 0)
@@ -119,7 +121,7 @@ class EveningQuestions:
     return [self.prompts.tokenizer.decode(row) for row in dict.fromkeys(rows)]
 
   def _fits(
-    self, asked: question_prompts.Asked, group: state_lib.AgeGroup
+    self, asked: question_prompts.StoredQuestion, group: state_lib.AgeGroup
   ) -> bool:
     widest = min(group.tokens_CP.shape[1], self.prompt_width)
     document = group.documents.tokens_BT.shape[1]
@@ -127,7 +129,7 @@ class EveningQuestions:
 
 
 def as_prompts(
-  asked: Sequence[question_prompts.Asked], group: state_lib.AgeGroup
+  asked: Sequence[question_prompts.StoredQuestion], group: state_lib.AgeGroup
 ) -> types.Prompts:
   """Returns questions as prompts, as many rows as an age group has.
 
@@ -139,7 +141,10 @@ def as_prompts(
     group: where they are stored; it keeps documents.
   """
   num = len(group.length_C)
-  rows = [*asked, *[question_prompts.Asked([], [0], 1)] * (num - len(asked))]
+  rows = [
+    *asked,
+    *[question_prompts.StoredQuestion([], [0], 1)] * (num - len(asked)),
+  ]
   length_B = np.array([len(one.prompt) for one in rows], np.int32)
   documents = types.Texts(
     question_calls.padded(

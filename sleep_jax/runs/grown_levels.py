@@ -92,7 +92,8 @@ def parse_level(words: Sequence[str]) -> tuple[int, int, int] | None:
     raise errors.UsageError(
       f'--level={",".join(words)}: expected RANK,SLOTS,DAYS, as in '
       '--level=512,4,125: hidden units of an expert of the new level, its '
-      'slots, and after how many days the slowest level of now sleeps.'
+      'slots, and the sleep period, in days, of the level that is the slowest '
+      'so far.'
     )
   rank, slots, days = map(int, words)
   return rank, slots, days
@@ -103,9 +104,10 @@ def with_level(
 ) -> dict[str, Any]:
   """Returns a config with a new slowest level.
 
-  The nights of the level that was the slowest have the settings of those of
-  the level before it. What that level's own night says of a full bank, and the
-  slowest one's of its absorption, goes to the slowest one of now.
+  The level that was the slowest gets the `night` settings of the level before
+  it, and its own move to the new level. If the nights of the level before it
+  have `full='absorb'`, they get 'error', and those of the level that was the
+  slowest get 'absorb', because only the slowest level absorbs its bank.
 
   Args:
     config: of a work directory.
@@ -114,12 +116,14 @@ def with_level(
     days: after how many days the level that was the slowest sleeps.
 
   Raises:
-    UsageError: the blocks of the model have no levels that could be beside.
+    UsageError: the model has one level, or its arrangement is 'depth'.
   """
   if config['model']['arrangement'] == 'depth' or len(config['levels']) < 2:
     raise errors.UsageError(
-      '--level: a chain of two levels or more can get another one, and not '
-      "with config.model.arrangement='depth': add slots with --slots."
+      f'--level: the config has {len(config["levels"])} levels and '
+      f'config.model.arrangement={config["model"]["arrangement"]!r}: expected '
+      "two levels or more and another arrangement than 'depth'. Add slots with "
+      '--slots instead.'
     )
   *faster, sender, old = [dict(level) for level in config['levels']]
   night, own = dict(sender.get('night') or {}), old.pop('night', None)

@@ -28,7 +28,7 @@ def grow(state: Any, shapes: Any, *, old_slowest: int = 0) -> Any:
   Args:
     state: of a run, outside a night.
     shapes: the new state as `jax.ShapeDtypeStruct` with shardings.
-    old_slowest: number of the level behind which there is a new one; 0: none.
+    old_slowest: number of the level that was the slowest; 0: no new level.
 
   Raises:
     WorkdirError: something else differs between both.
@@ -46,7 +46,7 @@ def grow(state: Any, shapes: Any, *, old_slowest: int = 0) -> Any:
     name = _name(path)
     leaf = found.get(name)
     if leaf is None and base in name and 'norm' in name:
-      leaf = found[name.replace(base, next_base)]  # That the bank has read.
+      leaf = found[name.replace(base, next_base)]  # The norm its bank has read.
     if leaf is None and base not in name and '/experts/' not in name:
       raise errors.WorkdirError(
         f'The checkpoint has no such array as {name} to grow from: use the '
@@ -73,7 +73,7 @@ def _pad(name, leaf, shape):
       'version that saved it.'
     )
   more = [(0, new - old) for old, new in zip(leaf.shape, shape, strict=True)]
-  # No level before it is nearer to the guard's score at a last waking.
+  # A new level has no guard score yet: it gets that of the level before it.
   return jnp.pad(leaf, more, mode='edge' if 'guard_N' in name else 'constant')
 
 
@@ -92,7 +92,7 @@ def _with_new_day(state, sender):
     num = min(capacity, num_past)
     put = lambda new, old: new.at[:num].set(old[:num]) if new.ndim else old
     group = jax.tree.map(put, group, past)
-    if capacity > num_past:  # Of those that were offered, no more are here.
+    if capacity > num_past:  # `count` may not exceed the entries copied here.
       group = group.replace(count=jnp.minimum(past.count, num_past))
   replay = {**state.replay, buffer.day_group(sender): group}
   return state.replace(replay=replay)

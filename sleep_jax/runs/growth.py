@@ -153,7 +153,7 @@ class _Runs:
       if self._factory.progress_of(seed, name).get('night'):
         raise errors.UsageError(
           f'{self._home / f"seed_{seed}" / name} is in the middle of a night, '
-          'which is computed for the slots of now: continue the run until the '
+          'which has the present number of slots: continue the run until the '
           'night is over, then grow it.'
         )
 
@@ -166,9 +166,9 @@ class _Runs:
       done = self._factory.progress_of(seed, name)['event']
       if self._plan(seed, name)[:done] != before._plan(seed, name)[:done]:
         raise errors.UsageError(
-          f'--level: the days of {name}, seed {seed}, that are over are more '
-          'than those after which the slowest level of now would sleep first: '
-          'name a larger number of days.'
+          f'--level: {name}, seed {seed}, has already learned more days than '
+          'the given number, after which the level that is the slowest so far '
+          'would sleep for the first time: name a larger number of days.'
         )
 
   def _plan(self, seed, name):

@@ -42,7 +42,8 @@ def import_model(
 
   Raises:
     ExistsError: the folder is not empty.
-    MissingFileError, UsageError, StorageError: the checkpoint cannot be read.
+    MissingFileError, ModelFileError, StorageError: the checkpoint cannot be
+      read.
   """
   home = workdir.path(folder)
   if home.exists() and any(home.iterdir()):
@@ -85,7 +86,7 @@ def restore_weights(
     shapes: shapes and shardings of the weights.
 
   Raises:
-    UsageError: the saved weights have other shapes.
+    WorkdirError: the saved weights are damaged or have other shapes.
   """
   saved = _checkpoints(home, config)
   found = saved.restore('cycles', 0, {'weights': shapes})['weights']
@@ -104,8 +105,8 @@ def load_initial_model(
 ) -> state_lib.InitialModel:
   """Returns a pretrained model as an initial model.
 
-  It has no stored prompts, and the texts that it writes itself if the config
-  asks for them and something reads them.
+  It has no stored prompts. If `config.replay.own_texts` is above 0 and `writes`
+  is True, it has texts that the model writes here.
 
   Args:
     run_inputs: with the base model.
@@ -114,10 +115,12 @@ def load_initial_model(
     placement: of the arrays.
     home: folder of the seed that `import_model` wrote; None reads the
       checkpoint from its own directory.
-    writes: whether it writes texts; no strategy that never sleeps reads them.
+    writes: whether the model writes its own texts. Only strategies that sleep
+      read them.
 
   Raises:
-    UsageError, StorageError: the checkpoint cannot be read, or does not fit.
+    ModelFileError, StorageError: the checkpoint cannot be read.
+    WorkdirError: the imported weights do not fit the config.
   """
   if home is None:
     weights = hf_import.load(

@@ -86,7 +86,8 @@ def read_dataset(
       `data.extra_days` names.
 
   Raises:
-    UsageError, StorageError: a file that the config names cannot be read.
+    MissingFileError, DataError, StorageError: a file cannot be used.
+    ConfigError: `data.order` is set for files that grow.
   """
   name, settings = config.data.dataset, config.data.settings.to_dict()
   path = stdin_days.resolve(config.data.path, folder)
@@ -150,7 +151,10 @@ def make(
     dataset: see `read_dataset`.
 
   Raises:
-    UsageError, StorageError: a file that the config names cannot be read.
+    ConfigError: a setting of the model, the tokenizer or the rows is wrong.
+    DataError: a row cannot be used or is too long.
+    MissingFileError, ModelFileError: base model or tokenizer cannot be read.
+    StorageError: the token cache cannot be written.
   """
   data = config.data.to_dict()
   for name in NOT_OF_STREAM:

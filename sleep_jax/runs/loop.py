@@ -190,7 +190,8 @@ class Run:
         loss = float(metrics['loss'])
         context.monitor.observe(
           f'wake step {event.local_step + 1}', [loss],
-          gradient_norm=metrics['grad_norm'], KL_penalty=metrics['strain'],
+          gradient_norm=metrics['grad_norm'],
+          penalty_loss=metrics['penalty_loss'],
         )  # fmt: skip
         log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
@@ -199,7 +200,7 @@ class Run:
         context.position += 1
         if event.step % _LOG_PERIOD == 0 or context.position == stop:
           more = {
-            name: float(metrics[name]) for name in ('grad_norm', 'strain')
+            name: float(metrics[name]) for name in ('grad_norm', 'penalty_loss')
           }
           log.write('wake', loss=loss, **more, step=event.step)
         bar.advance(loss=loss)

@@ -1,4 +1,4 @@
-"""Opens what writes questions about the days of a run."""
+"""Builds the object that writes questions about the days of a run."""
 
 import ml_collections
 
@@ -13,7 +13,7 @@ def make(
   base_model: hf_checkpoint.HfCheckpoint | None,
   tokenizer: types.Tokenizer,
 ) -> evening_questions.EveningQuestions | None:
-  """Returns what writes the questions of a run; None if nothing does.
+  """Returns the question writer of a run, or None if it writes no questions.
 
   Only a base model writes questions: a model that was pretrained here has never
   seen text like the examples that it would have to continue.

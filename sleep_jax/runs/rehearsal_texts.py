@@ -153,7 +153,7 @@ class _Writer(NamedTuple):
     ]
     shown = question_prompts.QuestionPrompts(self.tokenizer, None)
     prompts = [
-      shown.to_write(question_text.Passage(passage, passage, ''), 0)
+      shown.writing_prompt(question_text.Passage(passage, passage, ''), 0)
       for passage in passages
     ]
     lines = [

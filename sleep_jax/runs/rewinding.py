@@ -14,16 +14,17 @@ def rewind(
   open_run: Callable[[workdir.Folder], checkpoints_lib.Checkpoints],
   but: str,
 ) -> None:
-  """Takes all runs that came so far back to a cycle, or none.
+  """Rewinds all runs that have completed a cycle to its end, or none.
 
   Args:
     folder: work directory.
-    cycle: where they go back to; later cycles are deleted.
+    cycle: number of the cycle; later cycles are deleted.
     open_run: opens the checkpoints of the run in a folder.
-    but: name of the runs that stay.
+    but: name of runs that are not rewound.
 
   Raises:
-    MissingFileError: no run came so far, or the cycle was deleted.
+    MissingFileError: no run has completed the cycle, or a run does not keep
+      its checkpoint any more.
   """
   runs = [
     open_run(found.parent)

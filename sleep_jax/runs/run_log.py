@@ -119,7 +119,7 @@ class RunLog:
     if rewards:
       night['imitation'].append({'update': first + num, **rewards})
     more = {'imitation': rewards} if rewards else {}
-    self.write('seed', update=first + num, step=step, **means, **more)
+    self.write('night_round', update=first + num, step=step, **means, **more)
     return means, rewards
 
   def dreams(

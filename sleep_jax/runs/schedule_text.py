@@ -1,4 +1,4 @@
-"""What is said of a schedule before a run, and in a plan."""
+"""Formats the schedule of a run as text, for its start and for a plan."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

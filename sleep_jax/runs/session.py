@@ -60,9 +60,13 @@ class Session:
 
   Raises:
     MissingFileError: `source` is not a model, a run or a session.
+    ModelFileError: a file of the model cannot be used.
     ConfigError: the config has a wrong value.
-    UsageError: the folder was written by an older version, or is the model. A
-      folder of another config is refused when a day is added.
+    UsageError: the folder is in a bucket or is that of the model, the strategy
+      trains no weights, or the config of a folder names Python code.
+    WorkdirError: the folder was written by version 0.1. A folder of another
+      config is refused when a day is added.
+    ExistsError: a session would be copied to a folder that is not empty.
   """
 
   def __init__(
@@ -202,8 +206,10 @@ class Session:
 
     Raises:
       InUseError: another process changes the folder.
-      UsageError: the last day still needs its night; there are no rows; or a
-        row cannot be read or does not fit. No file is left behind.
+      UsageError: the last day still needs its night, or there are no rows.
+      DataError: a row cannot be read or does not fit.
+      ConfigError: a bank has too few slots for the nights to come.
+        No file is left behind in any of these cases.
     """
     if self._strategy != STRATEGY:
       raise errors.UsageError(

@@ -1,4 +1,4 @@
-"""Lives with a folder: each new file is a day, followed by its nights.
+"""Watches a folder: each new file becomes a day, followed by its nights.
 
 Files are taken one at a time, in natural order of their names, so each has its
 own night. A file counts once nothing was written to it for a while, so that a
@@ -99,7 +99,7 @@ class Watch:
     ]
 
   def _take(self, file: str) -> None:
-    """Learns a file. If it cannot be read, it is none of the days."""
+    """Learns a file as the next day; if it cannot be read, drops that day."""
     names = self._names()
     self._say(f'{file}: day {len(names) + 1}')
     workdir.write_json(self._record, [*names, os.path.basename(file)])

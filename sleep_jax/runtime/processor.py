@@ -1,4 +1,4 @@
-"""Says what the processor of this machine multiplies fast."""
+"""Detects whether this machine has fast products of 16-bit numbers."""
 
 import functools
 import pathlib

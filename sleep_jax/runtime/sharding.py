@@ -73,7 +73,7 @@ RULES: tuple[tuple[str, tuple], ...] = (
     (),
   ),
   (r'(replay|row_buffer|probes|metrics|priorities|length)/.*', ()),
-  # Of a strategy: what has the path of a matrix is sharded like it, see above.
+  # Arrays of a strategy; those with the path of a matrix match a rule above.
   (r'^strategy/.*', ()),
 )
 
@@ -101,7 +101,8 @@ class Placement:
       prefix: prepended to each path before it is matched.
 
     Raises:
-      ConfigError: no rule matches, or an axis does not divide a dimension.
+      ConfigError: an axis does not divide a dimension.
+      ValueError: no rule matches.
     """
     return jax.tree_util.tree_map_with_path(
       lambda path, leaf: self._sharding(path_name(path, prefix), leaf), tree
@@ -219,7 +220,7 @@ class Placement:
     ]
 
   def _checked(self, name, leaf, axes):
-    """Returns the sharding; raises ValueError where axes do not divide."""
+    """Returns the sharding; raises ConfigError where axes do not divide."""
     for axis, size, dimension in self._indivisible(leaf, axes[: leaf.ndim]):
       nearest = [n for n in range(size, 0, -1) if not dimension % n][0]
       axis = ' x '.join(a for a in _as_tuple(axis) if self.mesh.shape[a] > 1)

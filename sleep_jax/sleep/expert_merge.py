@@ -28,7 +28,7 @@ _FOLD = 2**30  # Separates the keys from those of the night that follows.
 
 
 @dataclasses.dataclass(frozen=True)
-class MakingRoom(seeding.Seeding):
+class SlotRelease(seeding.Seeding):
   """Frees slots in the receiver's bank before a sender's night.
 
   Attributes:
@@ -63,7 +63,7 @@ class MakingRoom(seeding.Seeding):
 
 
 @dataclasses.dataclass(frozen=True)
-class Merge(MakingRoom):
+class Merge(SlotRelease):
   """Frees one slot: two experts become one."""
 
   def fall_asleep(self, state: State) -> State:
@@ -137,7 +137,7 @@ class Merge(MakingRoom):
 
 
 @dataclasses.dataclass(frozen=True)
-class Absorption(MakingRoom):
+class Absorption(SlotRelease):
   """Frees all slots: the whole bank goes into the base of its level.
 
   The student is the model with the bank switched off, and what is trained is

@@ -110,7 +110,7 @@ class Template(Protocol):
   def encode(self, messages: Sequence[Mapping[str, Any]]) -> list[int]: ...
 
 
-class Asked(NamedTuple):
+class StoredQuestion(NamedTuple):
   """A question as it is stored.
 
   Attributes:
@@ -138,7 +138,9 @@ class QuestionPrompts:
   template: Template | None
   forms: Sequence[str] = FORMS
 
-  def to_write(self, passage: question_text.Passage, attempt: int) -> list[int]:
+  def writing_prompt(
+    self, passage: question_text.Passage, attempt: int
+  ) -> list[int]:
     """Returns what the model reads to write questions about a passage."""
     examples = EXAMPLES[attempt % len(EXAMPLES)]
     shown = ''.join(f'Text: {e.text}\nQuestion: {e.question}\n\n'
@@ -158,15 +160,17 @@ class QuestionPrompts:
       t for t in firsts if len(self.tokenizer.decode([t]).strip()) > 1
     )
 
-  def to_answer(self, passage: question_text.Passage) -> list[int]:
+  def answering_prompt(self, passage: question_text.Passage) -> list[int]:
     """Returns what the model reads to answer questions about a passage."""
     return self._plain(f'{_answered()}Text: {passage.text}\n')
 
   def question(self, question: str) -> list[int]:
-    """Returns a question, to follow `to_answer`."""
+    """Returns a question, to follow `answering_prompt`."""
     return self.tokenizer.encode(f'Question: {question}\nAnswer:')
 
-  def asked(self, question: str, passage: question_text.Passage) -> list[Asked]:
+  def stored_questions(
+    self, question: str, passage: question_text.Passage
+  ) -> list[StoredQuestion]:
     """Returns a question in each form, with what its teacher reads."""
     found = []
     for form in self.forms:
@@ -187,7 +191,7 @@ class QuestionPrompts:
         teacher = self._chat([*turns, {'role': 'user', 'content': text}])
       else:
         continue
-      found.append(_asked(student, teacher))
+      found.append(_stored_question(student, teacher))
     return found
 
   def _plain(self, text: str) -> list[int]:
@@ -221,9 +225,11 @@ def _answered() -> str:
   )
 
 
-def _asked(student: list[int], teacher: list[int]) -> Asked:
+def _stored_question(student: list[int], teacher: list[int]) -> StoredQuestion:
   """Returns a student's prompt and the part of the teacher's that differs."""
   reversed_rows = [student[::-1], teacher[::-1]]
   same = len(os.path.commonprefix(reversed_rows))
   same = min(same, len(student) - 1, len(teacher) - 1)  # BOS is replaced.
-  return Asked(student, teacher[: len(teacher) - same], len(student) - same)
+  return StoredQuestion(
+    student, teacher[: len(teacher) - same], len(student) - same
+  )

@@ -112,7 +112,7 @@ class Writer:
     for place, passage in enumerate(self._passages):
       if len(self._kept[place]) >= self._settings.per_sentence:
         continue
-      prompts[place] = self._prompts.to_write(passage, number)
+      prompts[place] = self._prompts.writing_prompt(passage, number)
       # Without a subject, one question for each opening is enough.
       for word in passage.answers if passage.subject else ('',):
         banned = self._prompts.banned(word) if word else []
@@ -145,7 +145,7 @@ class Writer:
       for q in questions
     ]
     prompts = {
-      number: self._prompts.to_answer(self._passages[number])
+      number: self._prompts.answering_prompt(self._passages[number])
       for number in {q.passage for q in questions}
     }
     texts = self._calls.write(

@@ -41,7 +41,8 @@ class Rehearsal(phase.SleepPhase):
       weights: of the shapes that a teacher has.
       num: number of sequences.
       teacher: who writes them.
-      documents: as those in front, with any number of rows; None for none.
+      documents: examples whose width and structure the documents in front of
+        the sequences have; None: no documents.
     """
     own, context = self.settings.of_teacher(teacher), None
     if documents is not None:

@@ -127,7 +127,8 @@ class Settings:
 
   Attributes:
     teachers: see `Teacher`.
-    num_updates: of the fresh expert; at most so many of an adaptive night.
+    num_updates: updates of the fresh expert per night; the largest number if
+      the night is adaptive.
     micro_batches: number of parts that an update reads its rows in, see
       `gradient_accumulation`.
     updates_per_round: updates between two samplings of rehearsals.

@@ -66,8 +66,8 @@ class Checkpoints:
       bound: returns the part of `config` that must be the same.
 
     Raises:
+      ConfigError: `keep` is below 1.
       StorageError: the folder cannot be created or written to.
-      WorkdirError: `keep` is not positive.
     """
     # Its import takes 0.2 seconds: only a run that saves pays for it.
     import orbax.checkpoint as ocp

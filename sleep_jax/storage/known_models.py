@@ -122,7 +122,7 @@ def locate(name: str | os.PathLike[str]) -> workdir.Folder:
   Raises:
     MissingFileError: it is a known model that was not fetched. The message has
       the command.
-    WorkdirError: see `workdir.path`.
+    ConfigError, MissingPackageError: see `workdir.path`.
   """
   path = workdir.path(name)
   if path.exists():

@@ -37,8 +37,8 @@ class MetricWriter:
       name: name of the run in W&B; by default the name of the folder.
 
     Raises:
-      WorkdirError: a writer is unknown or cannot write to a bucket, or
-        `metrics.jsonl` has a broken line.
+      ConfigError: a writer is unknown or cannot write to a bucket.
+      WorkdirError: `metrics.jsonl` has a broken line.
       MissingPackageError: the package of a writer is not installed.
     """
     folder = workdir.path(folder)
@@ -68,7 +68,7 @@ class MetricWriter:
     NaN and infinity are not valid JSON and are stored as null.
 
     Raises:
-      WorkdirError: the row has no integer `event`.
+      ValueError: the row has no integer `event`.
     """
     row = metric_backends.to_plain(row)
     event = metric_backends.get_event(row)

@@ -35,7 +35,7 @@ def path(name: str | os.PathLike[str]) -> Folder:
   `pathlib` would silently turn the URL of a bucket into a local folder `gs:`.
 
   Raises:
-    WorkdirError: the URL has another scheme than gs, or no bucket.
+    ConfigError: the name is empty, or a URL without the scheme gs or a bucket.
     MissingPackageError: it is in a bucket, and gcsfs is not installed.
   """
   name = os.fspath(name)

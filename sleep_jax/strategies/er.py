@@ -17,7 +17,7 @@ NAME = 'er'
 
 
 def make(num_levels: int) -> strategy.Strategy:
-  """Returns the strategy for a model with so many levels."""
+  """Returns the strategy for a model with `num_levels` levels."""
   return strategy.fine_tuning(
     NAME, num_levels, wrap=_with_stored_rows, stores_rows=True
   )

@@ -45,7 +45,7 @@ class Settings:
 
 
 def make(num_levels: int) -> strategy.Strategy:
-  """Returns the strategy for a model with so many levels."""
+  """Returns the strategy for a model with `num_levels` levels."""
   reviews = events.INITIAL, events.END
   return strategy.fine_tuning(NAME, num_levels, reviews=reviews, build=_build)
 

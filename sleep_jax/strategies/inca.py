@@ -1,7 +1,7 @@
 """In-context learning with an external continual learner (InCA), a baseline.
 
 Nothing of the model is learned. Each class is a Gaussian of its prompts' mean
-states, with a covariance that all classes share. Of a question the few
+states, with a covariance that all classes share. For each question the few
 likeliest classes are kept, and the model ranks their labels. It applies only to
 data sets whose answers are classes.
 

@@ -21,7 +21,7 @@ BUDGETS = ('wake', 'night')
 
 
 def make(num_levels: int) -> tuple[strategy.Strategy, ...]:
-  """Returns one strategy per budget for a model with so many levels."""
+  """Returns one strategy per budget for a model with `num_levels` levels."""
   return tuple(
     strategy.Strategy(
       name=f'{NAME}_{budget}',

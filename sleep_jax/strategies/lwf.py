@@ -36,7 +36,7 @@ class Settings:
 
 
 def make(num_levels: int) -> strategy.Strategy:
-  """Returns the strategy for a model with so many levels."""
+  """Returns the strategy for a model with `num_levels` levels."""
   return strategy.fine_tuning(
     NAME, num_levels, reviews=(events.END,), build=_build
   )

@@ -28,7 +28,7 @@ class Settings(self_distillation.Settings):
 
 
 def make(num_levels: int) -> strategy.Strategy:
-  """Returns the strategy for a model with so many levels."""
+  """Returns the strategy for a model with `num_levels` levels."""
   return self_distillation.fine_tuning(NAME, num_levels, _build)
 
 

@@ -9,5 +9,5 @@ NAME = 'sft'
 
 
 def make(num_levels: int) -> strategy.Strategy:
-  """Returns the strategy for a model with so many levels."""
+  """Returns the strategy for a model with `num_levels` levels."""
   return strategy.fine_tuning(NAME, num_levels)

@@ -11,7 +11,7 @@ NAME = 'sleep'
 
 
 def make(num_levels: int) -> strategy.Strategy:
-  """Returns the strategy for a model with so many levels."""
+  """Returns the strategy for a model with `num_levels` levels."""
   return strategy.Strategy(
     name=NAME,
     owners=strategy.optimizer_per_level(num_levels),

@@ -50,10 +50,11 @@ class AnchorPenalty:
     night: consolidation of the fastest level; provides its anchor, its prompts,
       sampling and the divergence.
     weight: factor on the divergence, relative to the loss of the day.
-    teacher: a `sleep.settings.Teacher`, the anchor on old prompts. It writes
-      `draws` sequences at each waking; each step reads `sequences` of them.
-      With `skip_repeated` those whose prompt the day has asked so far are left
-      out: the day may correct what the anchor says.
+    teacher: a `sleep.settings.Teacher`: 'anchor' on 'old' prompts, or 'first'
+      on 'own_texts'. `draws` sequences are sampled at each waking (or taken
+      from the own texts), and each step reads `sequences` of them. With
+      `skip_repeated`, sequences whose prompt also occurs in the day so far are
+      left out, because the day may correct the teacher's answer.
     name: of its field in the state and in `config.wake`, one of `NAMES`.
     num: number of micro-batches that a step reads the sequences in.
   """

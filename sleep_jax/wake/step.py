@@ -39,7 +39,7 @@ def make(
   transform: terms.Transform | None = None,
   average_decay: float = 0.0,
   micro_batches: int = 1,
-  falls: bool = False,
+  has_day_decay: bool = False,
 ) -> Callable[..., tuple[State, dict]]:
   """Builds the wake step.
 
@@ -56,19 +56,23 @@ def make(
     average_decay: decay of the running means in `state.average`, per step.
     micro_batches: number of parts that the rows of the batch are read in, see
       `gradient_accumulation`.
-    falls: whether the optimizers are those of `day_schedule`.
+    has_day_decay: whether the optimizers are those of `day_schedule`.
 
   Returns:
     step(state, batch, held, day_share) -> (state, metrics); `held` has a bool
     per owner, True where a due update is left to the night; `day_share`, only
-    if `falls`, is the share of the day's steps that are done before this one.
+    with `has_day_decay`, is the share of the day's steps that are done so far.
+    Metrics are scalars: `loss`, nats per target token of the batch, or without
+    `learns_rows` the sum of the penalty terms; `penalty_loss`, the sum of the
+    penalty terms, or without `learns_rows` 0; `grad_norm`, of all gradients
+    together; `tokens` and `written`, the numbers of tokens read and sampled.
   """
   owner_of = {
     path: name for name, paths in owned_paths.items() for path in paths
   }
 
   def step(state, batch, held, day_share=None):
-    if falls:
+    if has_day_decay:
       opts = {
         name: day_schedule.set_share(opt, day_share)
         for name, opt in state.opt.items()
@@ -149,7 +153,7 @@ def make(
     )
     return state, {
       'loss': loss if learns_rows else penalty_value,
-      'strain': penalty_value if learns_rows else loss,
+      'penalty_loss': penalty_value if learns_rows else loss,
       'grad_norm': optax.tree.norm(grads),
       'tokens': (jnp.sum(batch.segments_BT >= 0) if learns_rows else zero)
       + counts['tokens']

@@ -32,7 +32,7 @@ def test_the_night_finds_the_share_of_the_last_step():
   program, state = testing.make_run(
     c, testing.placement(data=1, fsdp=1, tensor=1)
   )
-  assert program.falls
+  assert program.has_day_decay
   state, _ = program.wake(state, testing.batch(0), (), 0.0)
   before = jax.device_get(state.weights.params)
   state, _ = program.wake(state, testing.batch(1), (1,), 1.0)

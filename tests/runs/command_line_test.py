@@ -13,11 +13,11 @@ from sleep_jax.runs import command_line
 
 @pytest.fixture
 def hushed(monkeypatch):
-  """Calls `hush`; what it changes is restored."""
+  """Calls `suppress_library_warnings`; what it changes is restored."""
   monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)
   verbosity = logging.get_verbosity()
   with warnings.catch_warnings():
-    command_line.hush()
+    command_line.suppress_library_warnings()
     yield
   logging.set_verbosity(verbosity)
   standard_logging.getLogger('asyncio').setLevel(standard_logging.NOTSET)
@@ -44,7 +44,7 @@ def test_other_errors_and_warnings_are_shown(monkeypatch):
   verbosity = logging.get_verbosity()
   monkeypatch.setattr(sys, 'unraisablehook', shown.append)
   with warnings.catch_warnings():
-    command_line.hush()
+    command_line.suppress_library_warnings()
     logging.set_verbosity(verbosity)
     standard_logging.getLogger('asyncio').setLevel(standard_logging.NOTSET)
     _report(RuntimeError('another'))

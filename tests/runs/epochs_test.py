@@ -41,7 +41,7 @@ def _rows(home, folder):
   return [
     tiny_study.without_times(row)
     for row in metric_writer.read(path)
-    if row['kind'] in ('wake', 'seed')
+    if row['kind'] in ('wake', 'night_round')
   ]
 
 

@@ -286,7 +286,7 @@ def test_levels_due_together_sleep_in_order_with_their_own_teachers(
   )
   assert np.asarray(state.woke_N).tolist() == [0, 8, 8]
   kinds = [row['kind'] for row in uninterrupted.rows]
-  assert kinds.count('night') == 6 and kinds.count('seed') == 12
+  assert kinds.count('night') == 6 and kinds.count('night_round') == 12
 
 
 class _ScriptedGuard:

@@ -153,7 +153,7 @@ def test_the_teacher_ends_in_the_students_prompt(starts):
   question = 'What does Ada Ray keep?'
   decode = prompts.tokenizer.decode
   for form, asked in zip(
-    prompts.forms, prompts.asked(question, passage), strict=True
+    prompts.forms, prompts.stored_questions(question, passage), strict=True
   ):
     teacher = asked.context + asked.prompt[asked.replaces :]
     assert asked.prompt[0] == teacher[0] == prompts.tokenizer.bos
@@ -171,7 +171,7 @@ def test_a_model_without_a_template_is_asked_in_plain_words():
   tokenizer = tokenizer_lib.Bytes()
   prompts = question_prompts.QuestionPrompts(tokenizer, None)
   passage = question_text.passages([_PAGE])[0]
-  (asked,) = prompts.asked('What does Ada Ray keep?', passage)
+  (asked,) = prompts.stored_questions('What does Ada Ray keep?', passage)
   text = tokenizer.decode(asked.prompt[1:])
   assert text == 'Question: What does Ada Ray keep?\nAnswer:'
 

@@ -47,7 +47,7 @@ def test_rehearsals_are_written_once_at_waking():
 
 def test_the_penalty_is_zero_at_waking_and_then_grows():
   _, _, metrics = _day()
-  penalties = [float(s['strain']) for s in metrics]
+  penalties = [float(s['penalty_loss']) for s in metrics]
   assert penalties[0] == pytest.approx(0, abs=1e-6)
   # During the first steps each one increases the divergence.
   assert 1e-6 < penalties[1] < penalties[2] < penalties[3]
@@ -56,7 +56,7 @@ def test_the_penalty_is_zero_at_waking_and_then_grows():
 def test_a_larger_weight_keeps_the_model_closer_to_the_anchor():
   """Compares the divergence, which is the penalty divided by its weight."""
   weak, strong = (
-    float(_day(**settings)[2][-1]['strain']) / settings.get('weight', 1.0)
+    float(_day(**settings)[2][-1]['penalty_loss']) / settings.get('weight', 1.0)
     for settings in ({}, {'weight': 1e4})
   )
   assert weak > 1.5 * strong > 0
@@ -65,7 +65,7 @@ def test_a_larger_weight_keeps_the_model_closer_to_the_anchor():
 def test_a_weight_of_zero_turns_the_penalty_off():
   study, states, metrics = _day(2, weight=0.0)
   assert states[0].kl_penalty is None
-  assert {float(s['strain']) for s in metrics} == {0.0}
+  assert {float(s['penalty_loss']) for s in metrics} == {0.0}
   for s, step in zip(metrics, range(2), strict=True):
     batch = study.stream.experiences[0].batch(step)
     assert int(s['tokens']) == int((batch.segments_BT >= 0).sum())
@@ -94,7 +94,7 @@ def test_rehearsals_are_written_anew_after_a_night():
   assert testing.same(before, jax.device_get(state.kl_penalty))
   state, metrics = program.wake(state, batch, ())
   assert int(metrics['written']) > 0
-  assert float(metrics['strain']) == pytest.approx(0, abs=1e-6)
+  assert float(metrics['penalty_loss']) == pytest.approx(0, abs=1e-6)
   assert not testing.same(before, jax.device_get(state.kl_penalty))
 
 
@@ -106,7 +106,7 @@ def test_rehearsals_that_were_erased_are_written_anew():
   state = jax.device_put(states[3].replace(kl_penalty=zeros))
   batch = study.stream.experiences[0].batch(4)
   state, metrics = program.wake(state, batch, ())
-  assert int(metrics['written']) > 0 and float(metrics['strain']) > 1e-6
+  assert int(metrics['written']) > 0 and float(metrics['penalty_loss']) > 1e-6
   assert int(state.kl_penalty.length_B.min()) > 0
 
 
@@ -127,11 +127,11 @@ def test_a_second_penalty_adds_to_the_first_and_has_rehearsals_of_its_own():
   study.initial_model = state_lib.InitialModel(state.weights, state.replay)
   program = study.programs('sleep')
   state = program.begin(study.initial_model, jax.random.key(0))
-  strains, written = [], []
+  penalties, written = [], []
   for step in range(3):
     batch = study.stream.experiences[0].batch(step)
     state, metrics = program.wake(state, batch, ())
-    strains.append(float(metrics['strain']))
+    penalties.append(float(metrics['penalty_loss']))
     written.append(int(metrics['written']))
   first, second = (
     jax.device_get(rollout)
@@ -142,8 +142,8 @@ def test_a_second_penalty_adds_to_the_first_and_has_rehearsals_of_its_own():
   assert written == [sum(int(x.sum()) for x in lengths), 0, 0]
   # The first one alone is as it was, so both start alike and then differ.
   _, _, alone = _day()
-  assert strains[0] == pytest.approx(0, abs=1e-6)
-  assert strains[1] > 1.5 * float(alone[1]['strain'])
+  assert penalties[0] == pytest.approx(0, abs=1e-6)
+  assert penalties[1] > 1.5 * float(alone[1]['penalty_loss'])
 
 
 @pytest.mark.parametrize('skip_repeated', (False, True))
@@ -169,7 +169,7 @@ def test_prompts_that_the_day_asks_again_are_not_held(skip_repeated):
   )
   batch = study.stream.experiences[0].batch(2)
   _, metrics = program.wake(state, batch, ())
-  assert (float(metrics['strain']) == 0.0) == skip_repeated
+  assert (float(metrics['penalty_loss']) == 0.0) == skip_repeated
 
 
 def test_micro_batches_do_not_change_a_step():
@@ -189,10 +189,12 @@ def test_micro_batches_do_not_change_a_step():
     for step in range(8):
       batch = study.stream.experiences[0].batch(step)
       state, metrics = program.wake(state, batch, ())
-    found.append((jax.device_get(state.weights), float(metrics['strain'])))
-  (whole, strain), (parts, same_strain) = found
+    found.append(
+      (jax.device_get(state.weights), float(metrics['penalty_loss']))
+    )
+  (whole, penalty), (parts, same_penalty) = found
   # A divergence is a difference of f32 numbers near 1: it has 1e-7 of error,
   # so the model has to differ enough for a relative comparison.
-  assert same_strain == pytest.approx(strain, rel=1e-3) and strain > 2e-4
+  assert same_penalty == pytest.approx(penalty, rel=1e-3) and penalty > 2e-4
   for path, leaf in whole.trainable.items():
     np.testing.assert_allclose(leaf, parts.trainable[path], atol=2e-4)

@@ -295,4 +295,4 @@ def test_a_penalty_may_be_the_whole_loss():
   np.testing.assert_allclose(change, 3.0, rtol=1e-5)
   total = 3 * float(jnp.sum(before.weights.params['1']))
   np.testing.assert_allclose(metrics['loss'], total, rtol=1e-5)
-  assert float(metrics['strain']) == 0 and int(metrics['tokens']) == 5
+  assert float(metrics['penalty_loss']) == 0 and int(metrics['tokens']) == 5

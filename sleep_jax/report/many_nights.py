@@ -1,4 +1,4 @@
-"""Draws what many nights do: retention by age, room, cost of each night."""
+"""Plots of runs of many nights: accuracy by age, experts in use, cost."""
 
 from collections import defaultdict
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from sleep_jax.evaluate import retention
 from sleep_jax.report import figures, html, plots, svg
 
-_MIN_NIGHTS = 5  # A shorter life has nothing to show.
+_MIN_NIGHTS = 5  # Runs of fewer nights are not plotted.
 _SIZE = (344, 220)  # Pixels.
 
 
 def curves(groups: figures.Groups, styles: figures.Styles) -> list[html.Figure]:
   """Returns a figure for each quantity; none without a run of many nights."""
-  lives = {
+  long_runs = {
     name: [run for run in runs if len(run['nights']) >= _MIN_NIGHTS]
     for name, runs in groups.items()
   }
-  lives = {name: runs for name, runs in lives.items() if runs}
+  long_runs = {name: runs for name, runs in long_runs.items() if runs}
   shown = (
     ('Accuracy on an experience by its age', 'age in cycles', _by_age, (0, 1)),
     ('Experts in use', 'night', _experts, (0,)),
@@ -26,7 +26,7 @@ def curves(groups: figures.Groups, styles: figures.Styles) -> list[html.Figure]:
     plots.curves(
       [
         series
-        for name, runs in lives.items()
+        for name, runs in long_runs.items()
         if (series := figures.mean_series(
           name, styles[name], [line for line in map(line_of, runs) if line]
         ))

@@ -2,7 +2,7 @@
 
 import re
 
-from sleep_jax.report import life
+from sleep_jax.report import many_nights
 from tests.report import report_test
 
 STYLES = {'sleep': 's0', 'sft': 's1'}
@@ -24,16 +24,16 @@ def _label(figure):
 
 
 def test_the_last_points_are_those_of_the_run():
-  age, experts, cost = life.curves(_groups(6), STYLES)
+  age, experts, cost = many_nights.curves(_groups(6), STYLES)
   assert 'age in cycles' in age.drawing and _label(age) == 0.5
   assert _label(experts) == 4  # Six were made, two of them reset.
   assert _label(cost) == 60  # Of the sixth night, see `make_night`.
 
 
 def test_a_short_run_and_one_without_nights_have_no_figures():
-  assert life.curves(_groups(4), STYLES) == []
+  assert many_nights.curves(_groups(4), STYLES) == []
   only = {'sft': [report_test.make_run('sft', nights=9)]}
-  assert life.curves(only, STYLES) == []
+  assert many_nights.curves(only, STYLES) == []
 
 
 def test_the_page_has_the_section_of_a_long_run(draw):
