@@ -66,9 +66,7 @@ def load(
     A learner.
 
   Raises:
-    MissingFileError: `source` is not a model, a run or a saved learner.
-    ModelFileError: a file of the model cannot be used.
-    ConfigError, UsageError, WorkdirError, ExistsError: see `session.Session`.
+    SleepJaxError: nothing can be loaded; see `session.Session`.
   """
   compile_cache.start(getattr(config, 'compile_cache', ''))
   opened = session.Session(
@@ -144,9 +142,7 @@ class Learner:
       **sampling: see `generate`; `max_new` is 256.
 
     Raises:
-      UsageError, MissingFileError: the model has no chat template.
-      ModelFileError: the template refuses the messages or cannot render them.
-      DataError: a message lacks a field or cannot be encoded.
+      SleepJaxError: there is no chat template, or it refuses the messages.
     """
     return ''.join(self.stream_answer(messages, **sampling))
 
@@ -179,10 +175,7 @@ class Learner:
       rows: texts, or dicts as in a file of rows, see `datasets.row_formats`.
 
     Raises:
-      UsageError: the day before needs its night first, or there are no rows.
-      DataError: a row cannot be read or does not fit. Nothing is learned then.
-      ConfigError: a bank has too few slots for the nights to come.
-      InUseError: another process uses the folder.
+      SleepJaxError: nothing is learned then; see `session.Session.add_day`.
     """
     self._check_teachable()
     with self.session.hold():
@@ -281,7 +274,6 @@ class Learner:
     Raises:
       UsageError: the format is unknown, or no exact export exists.
       ExistsError: the target exists; an empty folder is allowed for 'hf'.
-      MissingPackageError: a GGUF export needs the package gguf.
       DivergedError: the dense student of `distil` diverges.
     """
     if format not in FORMATS:

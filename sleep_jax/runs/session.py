@@ -62,10 +62,8 @@ class Session:
     MissingFileError: `source` is not a model, a run or a session.
     ModelFileError: a file of the model cannot be used.
     ConfigError: the config has a wrong value.
-    UsageError: the folder is in a bucket or is that of the model, the strategy
-      trains no weights, or the config of a folder names Python code.
-    WorkdirError: the folder was written by version 0.1. A folder of another
-      config is refused when a day is added.
+    UsageError: the folder or strategy cannot be used, or a config names code.
+    WorkdirError: the folder was written by version 0.1.
     ExistsError: a session would be copied to a folder that is not empty.
   """
 
@@ -200,16 +198,13 @@ class Session:
     """Writes the file of a new day; nothing is learned yet.
 
     Args:
-      rows: texts, or dicts as in a file: {'text': ...}, {'prompt': ...,
-        'response': ...}, {'messages': [...]} and so on.
+      rows: texts, or dicts as in a file, see `datasets.row_formats`.
       name: of the day, see `SessionDays.next_name`.
 
     Raises:
       InUseError: another process changes the folder.
       UsageError: the last day still needs its night, or there are no rows.
-      DataError: a row cannot be read or does not fit.
-      ConfigError: a bank has too few slots for the nights to come.
-        No file is left behind in any of these cases.
+      DataError: a row cannot be read; no file is left behind.
     """
     if self._strategy != STRATEGY:
       raise errors.UsageError(

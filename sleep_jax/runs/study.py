@@ -69,8 +69,7 @@ class Study:
       config: see configs/base.py.
       folder: work directory; created if it is missing.
       stop: returns whether the study is asked to stop.
-      restore_cycle: cycle to which all runs that have completed it are rewound
-        first; None rewinds none.
+      restore_cycle: cycle to which all runs that completed it are rewound.
       profile: number of wake steps, and of rounds of a night, to trace.
       accept_changed_rates: continue although rates or clips have changed.
       accept_changed_days: continue although learned days have changed.
