@@ -1,4 +1,4 @@
-"""Summarizes a long life: retention by age, handovers, cost of the nights.
+"""Summarizes a run of many nights: retention by age, handovers, cost.
 
     python -m benchmarks.lifetime RUN/seed_0/sleep/metrics.jsonl --out=FILE
 

@@ -103,9 +103,9 @@ def test_path_in_a_bucket_keeps_its_url(bucket):
   assert workdir.path(path) == workdir.path(str(path)) == path
 
 
-def test_error_of_a_missing_gcsfs_names_the_extra(monkeypatch):
+def test_error_of_a_missing_gcsfs_says_how_to_install_it(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  with pytest.raises(ImportError, match=r"'sleep-jax\[gcs\]'"):
+  with pytest.raises(ImportError, match=r"pip install 'etils\[epath-gcs\]'"):
     workdir.path('gs://mine/runs/x')
 
 
