@@ -183,6 +183,7 @@ def test_every_learned_field_of_a_row_changes_its_digest():
   changed = {
     'text': 'a cat', 'response_start': 2, 'answer_start': 2, 'target_start': 1,
     'subject': (0, 1), 'messages': (('user', 'a'), ('assistant', 'cat')),
+    'ends': False,
   }  # fmt: skip
   fields = {field.name for field in dataclasses.fields(row)} - {'where'}
   assert fields <= set(changed), 'name a value of the new field here'
