@@ -45,12 +45,26 @@ _LABELS = {
 
 
 def rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """Returns all pairs of the results of units, each with its unit."""
+  """Returns all pairs of the results of units, each with its unit.
+
+  'same_domain' says whether both days are of one domain, if their names end in
+  one ('day 2, arithmetic'), and is None otherwise.
+  """
   return [
-    {'strategy': unit['strategy'], 'seed': unit['seed'], **pair}
+    {
+      'strategy': unit['strategy'],
+      'seed': unit['seed'],
+      'same_domain': _same_domain(*(unit['days'][pair[x] - 1] for x in 'ab')),
+      **pair,
+    }
     for unit in results
     for pair in unit['pairs']
   ]
+
+
+def _same_domain(one: str, other: str) -> bool | None:
+  domains = one.partition(', ')[2], other.partition(', ')[2]
+  return domains[0] == domains[1] if all(domains) else None
 
 
 def summarize(
@@ -68,7 +82,9 @@ def summarize(
     ('seeds' or 'pairs'), 'spearman' and 'pearson', see `correlation.estimate`;
     'minus_cosine', for the names in `COMPARED` the same of the difference to
     the global cosine, over pairs in which both are defined; 'damage', the means
-    over pairs of what was measured and what was predicted, in nats per token.
+    over pairs of what was measured and what was predicted, in nats per token;
+    'damage_same_domain' and 'damage_other_domain', the same of such pairs, None
+    without any.
   """
   names = dict.fromkeys(pair['strategy'] for pair in pairs)
   groups = {
@@ -87,10 +103,22 @@ def _summarize(pairs, draws) -> dict[str, Any]:
     'minus_cosine': {
       name: _estimates(pairs, draws, name, 'cosine') for name in COMPARED
     },
-    'damage': {
-      name: float(np.mean([pair[name] for pair in pairs])) for name in DAMAGES
+    'damage': _damage(pairs),
+    **{
+      f'damage_{label}_domain': _damage(
+        [pair for pair in pairs if pair['same_domain'] is same]
+      )
+      for label, same in (('same', True), ('other', False))
     },
   }  # fmt: skip
+
+
+def _damage(pairs) -> dict[str, float] | None:
+  if not pairs:
+    return None
+  return {
+    name: float(np.mean([pair[name] for pair in pairs])) for name in DAMAGES
+  }
 
 
 def _estimates(pairs, draws, name, less=None) -> dict[str, Any]:
@@ -139,8 +167,11 @@ def table(summary: Mapping[str, Any], title: str) -> str:
       f'## {name}', '',
       f'{group["pairs"]} pairs, seeds: {group["seeds"]}. Mean increase of the '
       f'loss, nats per token: {_damages(group["damage"])}.', '',
-      '| predictor | pairs | Spearman | Pearson |', '|---|---|---|---|',
     ]  # fmt: skip
+    for label in ('same', 'other'):
+      if found := group[f'damage_{label}_domain']:
+        lines += [f'Pairs of {label} domain: {_damages(found)}.', '']
+    lines += ['| predictor | pairs | Spearman | Pearson |', '|---|---|---|---|']
     shown = [(_LABELS[p], row) for p, row in group['predictors'].items()]
     shown += [
       (f'{_LABELS[p]}, minus global cosine', row)

@@ -162,7 +162,9 @@ def day_rows(
     sources: of the days.
 
   Returns:
-    For each day tokens, segments, positions and targets, [B, T]. Each row of
+    For each day tokens, segments, positions and targets, [B, T]. Targets are
+    what follows a stored prompt: the response, or the answer of a statement.
+    Questions are random, and that they are unlikely is no damage. Each row of
     the day has its targets once; rows that fill the shape have none.
   """
   num = max(source.num_batches for source in sources)
@@ -173,6 +175,16 @@ def day_rows(
       np.concatenate([getattr(batch, name) for batch in read])
       for name in ('tokens_BT', 'segments_BT', 'positions_BT', 'loss_BT')
     )
+    lengths_BS = np.concatenate(
+      [
+        batch.prompts.length_B.reshape(len(batch.tokens_BT), -1)
+        for batch in read
+      ]
+    )
+    prompt_BT = np.take_along_axis(
+      lengths_BS, np.maximum(segments_BT - 1, 0), 1
+    )
+    loss_BT[positions_BT < prompt_BT] = 0
     # The first pass over the rows; what follows repeats them.
     loss_BT[source.num_rows :] = 0
     rows = tokens_BT, segments_BT, positions_BT, loss_BT

@@ -8,13 +8,13 @@ their facts are the same, and no file is needed:
       --config.pretrain.base_model=DIR --workdir=WORKDIR
 
 The argument is a shape of configs/paper/base.py and what changes from day to
-day, `format` or `domain`. All values are ours. A base model has not read the
-facts of pretraining, so `prior` means nothing.
+day, `format`, `domain` or `none`. All values are ours. A base model has not
+read the facts of pretraining, so `prior` means nothing.
 """
 
 from configs.paper import base
 
-CHANGES = ('format', 'domain')
+CHANGES = ('format', 'domain', 'none')
 
 
 def get_config(argument: str = base.SHAPES[0]):

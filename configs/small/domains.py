@@ -18,6 +18,7 @@ from configs import base
 def get_config():
   c = base.get_config()
   c.name = 'domains'
+  c.seeds = (0, 1, 2)
   c.strategies = ('sft', 'refresh', 'rollback', 'sleep')
   c.data.dataset = 'domains'
   c.data.settings = dict(num_days=6)
@@ -30,7 +31,7 @@ def get_config():
   )
   c.pretrain.steps = 1200
   c.pretrain.optimizer.decay_steps = 1200
-  c.wake.steps = 40
+  c.wake.epochs = 20  # Equal passes: days differ in their number of rows.
   # One rate for all, so that updates differ by their strategy only.
   c.tune = dict(learning_rates=(1e-3,), experiences=1)
   old, day = c.consolidate.teachers

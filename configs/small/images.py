@@ -34,6 +34,7 @@ def get_config(num_days: str = '5'):
   c.data.context = 69
   c.data.max_prompt = 66
   c.data.batch_size = 32
+  c.data.loss_on = 'response'  # Else 64 of 67 targets are pixels.
   c.model.update(width=64, num_layers=2, head_size=16, unroll=2)
   c.levels = (
     c.levels[0] | dict(hidden=192),

@@ -34,9 +34,11 @@ def get_config():
   c.wake.steps = 300
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
+  # Prompts are whole questions: the model learns to write answers only.
+  whole = dict(template_share=0.0, cut_share=0.0, bos_share=0.0)
   c.consolidate.teachers = (
-    old | dict(sequences=32, draws=192, template_share=0.0),
-    day | dict(sequences=32, draws=96, template_share=0.0),
+    old | whole | dict(sequences=32, draws=192),
+    day | whole | dict(sequences=32, draws=96),
   )
   c.consolidate.update(
     num_updates=240, max_length=56, prompt_width=40, max_new=24

@@ -51,14 +51,12 @@ def get_config():
   c.opsd.update(sequences=24, max_new=24)
   c.tune.learning_rates = (1e-3,)
   old, day = c.consolidate.teachers
+  # Prompts are whole problems: the model learns to write solutions only.
+  whole = dict(template_share=0.0, cut_share=0.0, bos_share=0.0)
   c.consolidate.teachers = (
-    old | dict(sequences=32, draws=128, template_share=0.0),
-    day
-    | dict(
-      teacher='context', sequences=32, draws=96, cut_share=0.0,
-      template_share=0.0,
-    ),
-  )  # fmt: skip
+    old | whole | dict(sequences=32, draws=128),
+    day | whole | dict(teacher='context', sequences=32, draws=96),
+  )
   c.consolidate.update(
     num_updates=300, updates_per_round=20, max_length=52, prompt_width=28,
     max_new=24,

@@ -38,7 +38,7 @@ def get_config(argument: str = '160:2'):
   c = base.get_config()
   c.name = f'niah_{length}_{num_levels}'
   c.strategies = ('sleep',)
-  num_days = max(4, 2 ** (num_levels - 1))
+  num_days = 8  # Four levels need as many, and fewer levels get the same days.
   c.model.update(width=64, head_size=16)
   c.data.dataset = 'niah'
   c.data.settings = dict(

@@ -79,7 +79,9 @@ def encode(
   if row.response_start is None:
     response = []
     prompt_length = 1 + min(prefix, len(ids))
-    if row.answer_start is not None:
+    if row.answer_start == 0:
+      prompt_length = 0  # Nothing to be stored, not even BOS.
+    elif row.answer_start is not None:
       num_before = sum(end <= row.answer_start for _, end in spans)
       prompt_length = min(prompt_length, 1 + num_before)
   else:
@@ -135,9 +137,11 @@ def _later_prompt_length(row, ids, prefix) -> int:
   """Returns the prompt length of a window after the first.
 
   If the row marks its first answer, later ones can be anywhere in the window,
-  so only BOS is stored.
+  so only BOS is stored, or nothing if no prompt of the row is.
   """
-  return 1 if row.answer_start is not None else 1 + min(prefix, len(ids))
+  if row.answer_start is not None:
+    return min(1, row.answer_start)
+  return 1 + min(prefix, len(ids))
 
 
 def _window(ids, tokenizer, *, loss_start, prompt_length, subject) -> Sequence:

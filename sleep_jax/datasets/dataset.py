@@ -19,7 +19,8 @@ class Row:
     text: the whole text.
     response_start: character at which the response starts; None for plain text.
     answer_start: character at which the first answer of a plain text starts,
-      if the dataset knows it. No stored prompt extends to it.
+      if the dataset knows it. No stored prompt extends to it; with 0 no prompt
+      of the text is stored.
     target_start: character of a plain text from which tokens are targets; the
       text before it is only read.
     subject: characters [start, end) of the person or thing the text is about.

@@ -14,6 +14,12 @@ from sleep_jax import errors
 from sleep_jax.datasets import dataset, facts_words, invented_names
 
 _PARTS = 20  # First and last parts of names.
+# The domains have different first parts, so that they share no name.
+_FIRSTS = {
+  'arithmetic': invented_names.SYLLABLES[:_PARTS],
+  'languages': invented_names.SYLLABLES[_PARTS : 2 * _PARTS],
+}
+_LASTS = invented_names.SYLLABLES[-_PARTS:]
 _BASE = 10
 _MOST = 4  # A name stands for 1 to 4: a sum is near its digit.
 # What is asked about a number x and a name n that stands for one.
@@ -58,14 +64,15 @@ def languages(
     seed, stream: see `arithmetic`.
   """
   words = facts_words.ATTRIBUTES[-1].values
-  for name, value, least, most in (
-    ('items_per_day', per_day, 3, len(words)),
-    ('num_pretrain', num_pretrain, 1, 10**6),
-  ):
-    if not least <= value <= most:
-      raise errors.DataError(
-        f'domains: {name} is {value}: expected {least} to {most} for languages.'
-      )
+  if not 3 <= per_day <= len(words):
+    raise errors.DataError(
+      f'domains: a day has a language of {per_day} words, two for each of '
+      f'items_per_day: expected 3 to {len(words)} words.'
+    )
+  if num_pretrain < 1:
+    raise errors.DataError(
+      f'domains: num_pretrain is {num_pretrain}: expected 1 or more languages.'
+    )
   groups = _groups('languages', num_pretrain, num_days, 1, seed, stream)
   made = []
   for number, names in enumerate(groups):
@@ -88,13 +95,12 @@ def _groups(
   what, num_pretrain, num_days, per_day, seed, stream
 ) -> list[list[str]]:
   """Returns the names of pretraining and of each day."""
-  parts = invented_names.SYLLABLES[:_PARTS], invented_names.SYLLABLES[-_PARTS:]
   known = max(num_pretrain, _PARTS)
   names = [
     ' '.join(pair)
     for pair in invented_names.draw(
-      np.random.default_rng([seed, 0]), *parts, known + num_days * per_day,
-      what=f'domains: {what}',
+      np.random.default_rng([seed, 0]), _FIRSTS[what], _LASTS,
+      known + num_days * per_day, what=f'domains: {what}',
     )
   ]  # fmt: skip
   new = names[known:]
@@ -129,8 +135,9 @@ def _translations(
   rng: np.random.Generator, language: str, words: Sequence[str]
 ) -> tuple[list[Asked], list[Asked]]:
   """Returns sentences of two words to learn, and others to ask."""
-  parts = invented_names.SYLLABLES[:_PARTS], invented_names.SYLLABLES[-_PARTS:]
-  foreign = invented_names.draw(rng, *parts, _PARTS + len(words), what='words')
+  foreign = invented_names.draw(
+    rng, _FIRSTS['languages'], _LASTS, _PARTS + len(words), what='words'
+  )
   meaning = {
     word: ' '.join(pair)
     for word, pair in zip(words, foreign[_PARTS:], strict=True)

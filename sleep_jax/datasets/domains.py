@@ -19,6 +19,7 @@ from sleep_jax.datasets import dataset, domain_texts, facts
 _PEOPLE_KNOWN = 60  # Of `facts`, in pretraining.
 _NAMES_KNOWN = 60  # Of `arithmetic`.
 _LANGUAGES_KNOWN = 20
+_WORDS_PER_ITEM = 2  # A day of languages has as many rows as one of facts.
 _MAX_PROBES = 150  # Scored questions about the pretraining of a domain.
 
 
@@ -35,8 +36,10 @@ def _arithmetic(**settings: int) -> dataset.Dataset:
   return domain_texts.arithmetic(num_pretrain=_NAMES_KNOWN, **settings)
 
 
-def _languages(**settings: int) -> dataset.Dataset:
-  return domain_texts.languages(num_pretrain=_LANGUAGES_KNOWN, **settings)
+def _languages(*, per_day: int, **settings: int) -> dataset.Dataset:
+  return domain_texts.languages(
+    num_pretrain=_LANGUAGES_KNOWN, per_day=_WORDS_PER_ITEM * per_day, **settings
+  )
 
 
 DOMAINS: dict[str, Callable[..., dataset.Dataset]] = {
@@ -57,7 +60,8 @@ def make(
   Args:
     domains: names of `DOMAINS`, in the order in which they take turns.
     num_days: number of experiences.
-    items_per_day: new people, named numbers, or words of a new language.
+    items_per_day: new people or named numbers, or half the number of words of a
+      new language.
     seed: draws everything.
     stream_seed: if set, the experiences have other content, and pretraining is
       unchanged: a stream for tuning.

@@ -1,16 +1,21 @@
 """Dataset of facts whose answers change in format, or in domain, day by day.
 
-Two streams ask whether a change of format makes a model forget more than a
-change of domain. With `change='format'` each day has new things of one domain,
-and the answers of each day have another format. With `change='domain'` each day
-has things of another domain, and the answers have one format. Day 1 and the
-pretraining text are the same in both. Each day of one has as many things,
-facts, values and wordings as the same day of the other.
+Three streams ask whether a change of format makes a model forget more than a
+change of domain. Each day has new things. With `change='none'` they are of one
+domain, and the answers have one format. With `change='format'` the answers of
+each day have another format. With `change='domain'` the things of each day are
+of another domain. Day 1 and the pretraining text are the same in all. Each day
+has as many things, facts, values and wordings in one stream as in another.
 
-Pretraining has other things of every domain in every format, so that neither a
-format nor a word is new: what is forgotten is knowledge, or when to use which
-format. Exact answers need both. The text score `contains` looks for the values
-only, in whatever format they come.
+`none` is the control of `format`: in both, names and values are those of one
+domain, and their difference is that of the format. In `domain` no day shares a
+name or a value with another.
+
+Pretraining has other things of every domain in every format, with every part of
+a name and every value, so that neither a format nor a word is new: what is
+forgotten is knowledge, or when to use which format. Exact answers need both.
+The text score `contains` looks for the values only, in whatever format they
+come; answers of different formats differ in length, so compare this one.
 
 Reference: the question is that of ProtoAda (2606.02576), which is about images
 and text; this protocol is ours.
@@ -22,7 +27,7 @@ from sleep_jax import errors
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.datasets import formats_words as words
 
-_CHANGES = ('format', 'domain')
+_CHANGES = ('none', 'format', 'domain')
 _FORMATS = tuple(words.FORMATS)
 _NUM_NAMES = words.NUM_NAMES**2
 _NUM_SCORED, _NUM_GUARD = 100, 100  # Probes of pretraining; of the guard.
@@ -33,15 +38,16 @@ def make(
   change: str = 'format',
   num_pretrain: int = 60,
   num_days: int = 4,
-  subjects_per_day: int = 20,
+  subjects_per_day: int = 40,
   seed: int = 0,
   stream_seed: int | None = None,
 ) -> dataset_lib.Dataset:
-  """Returns one of the two streams.
+  """Returns one of the three streams.
 
   Args:
-    change: what changes from day to day: 'format' or 'domain'.
-    num_pretrain: things of each domain in the pretraining text.
+    change: what changes from day to day: 'none', 'format' or 'domain'.
+    num_pretrain: things of each domain in the pretraining text; the first 20
+      have every part of a name.
     num_days: number of experiences, at most 4.
     subjects_per_day: new things of each experience.
     seed: draws everything, also the order of formats and domains.
@@ -54,7 +60,7 @@ def make(
   _check(change, num_pretrain, num_days, subjects_per_day)
   rng = np.random.default_rng([seed, 0])
   # The same numbers of names in all domains, so that days match.
-  names = rng.permutation(_NUM_NAMES)
+  names = _order_of_names(rng)
   pretrain, held_out, prior, guard = _pretrain(rng, names[:num_pretrain])
   domains = rng.permutation(len(words.DOMAINS))
   formats = rng.permutation(len(_FORMATS))
@@ -90,6 +96,14 @@ def make(
   )  # fmt: skip
 
 
+def _order_of_names(rng: np.random.Generator) -> np.ndarray:
+  """Returns all numbers of names; the first have each part of a name once."""
+  firsts, lasts = (rng.permutation(words.NUM_NAMES) for _ in range(2))
+  covering = firsts * words.NUM_NAMES + lasts
+  others = np.setdiff1d(np.arange(_NUM_NAMES), covering)
+  return np.concatenate([covering, rng.permutation(others)])
+
+
 _Thing = tuple[str, tuple[str, str]]  # Name and values of the attributes.
 
 
@@ -97,7 +111,8 @@ def _things(
   rng: np.random.Generator, domain: words.Domain, names: np.ndarray
 ) -> list[_Thing]:
   """Returns things of a domain, by the numbers of their names."""
-  values_N2 = rng.integers(words.NUM_VALUES, size=(len(names), 2))
+  each = np.resize(np.arange(words.NUM_VALUES), len(names))
+  values_N2 = np.stack([rng.permutation(each) for _ in range(2)], axis=1)
   return [
     (
       f'{domain.first[name // words.NUM_NAMES]} '

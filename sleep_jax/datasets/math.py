@@ -234,7 +234,7 @@ def _pretrain_rows(
     rows.append(
       dataset_lib.Row(
         text=f'{once.text} {once.text}',
-        answer_start=once.response_start,
+        answer_start=0,  # No prompt is stored: the anchor cannot solve these.
         target_start=len(once.text) + 1 + once.response_start,
         where='math, readings',
       )  # fmt: skip

@@ -108,8 +108,8 @@ def test_three_seeds_are_drawn_as_wholes_and_two_are_not():
 def _pair(strategy, seed, damage, **predictors):
   empty = dict.fromkeys(summary.PREDICTORS, 0.0)
   return {
-    'strategy': strategy, 'seed': seed, 'measured': damage, **empty,
-    **predictors,
+    'strategy': strategy, 'seed': seed, 'measured': damage,
+    'same_domain': None, **empty, **predictors,
   }  # fmt: skip
 
 
@@ -140,6 +140,25 @@ def test_a_predictor_is_compared_with_the_cosine_where_both_are_defined():
   assert group['damage'] == {
     'measured': 2.5, 'both_orders': 5.0, 'second_order': 0.0,
   }  # fmt: skip
+
+
+def test_damage_is_split_by_domain_if_days_have_one():
+  pair = lambda a, b, damage: _pair('sft', 0, damage) | {'a': a, 'b': b}
+  made = [pair(1, 2, 1.0), pair(1, 3, 5.0), pair(2, 3, 2.0)]
+  for one in made:
+    del one['same_domain'], one['strategy'], one['seed']
+  unit_found = {'strategy': 'sft', 'seed': 0, 'pairs': made}
+  names = ['day 1, facts', 'day 2, sums', 'day 3, facts']
+  found = summary.summarize(
+    summary.rows([unit_found | {'days': names}]), draws=20
+  )
+  group = found['sft']
+  assert group['damage_same_domain']['measured'] == 5.0
+  assert group['damage_other_domain']['measured'] == 1.5
+  assert 'Pairs of same domain: 5.0000 measured' in summary.table(found, 'T')
+  plain = summary.rows([unit_found | {'days': ['day 1', 'day 2', 'day 3']}])
+  group = summary.summarize(plain, draws=20)['sft']
+  assert group['damage_same_domain'] is group['damage_other_domain'] is None
 
 
 def test_the_table_has_a_row_for_each_predictor_and_difference():

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.interference import bank_updates, unit, units
 from sleep_jax import errors
+from sleep_jax.data import token_cache, tokenizer
+from sleep_jax.datasets import dataset
 from sleep_jax.model import prefix
 from sleep_jax.runs import study
 from tests import testing, tiny_study
@@ -63,6 +65,21 @@ def test_every_earlier_day_is_paired_with_every_later_update(
     pairs[1, 3]['loss_before'], abs=1e-5
   )
   assert all(row['measured'] != 0 for row in found['pairs'])
+
+
+@pytest.mark.parametrize('pack', [False, True])
+def test_targets_of_a_day_are_its_answers(pack):
+  rows = [
+    dataset.Row('Mi has a cat', response_start=8),
+    dataset.Row('Mi has dogs', answer_start=7, subject=(0, 2)),
+  ]
+  made = token_cache.make_source(
+    'day', rows, tokenizer.make('bytes'), context=32, max_prompt=17,
+    batch_size=2, seed=0, prefix=16, pack=pack,
+  )  # fmt: skip
+  ((tokens_BT, _, _, loss_BT),) = unit.day_rows([made])
+  text = tokenizer.make('bytes').decode(np.asarray(tokens_BT)[loss_BT > 0])
+  assert sorted(text) == sorted(' catdogs') and 'Mi' not in text
 
 
 def test_a_rerun_skips_finished_units(finished, monkeypatch):
@@ -188,7 +205,9 @@ class _Source:
     tokens_B1 = (rows % self.num_rows)[:, None].astype('i4')
     ones = np.ones_like(tokens_B1)
     batch = testing.batch(rows=self._size)
+    no_prompts = batch.prompts.replace(length_B=0 * batch.prompts.length_B)
     return batch.replace(
+      prompts=no_prompts,
       tokens_BT=tokens_B1, segments_BT=ones, positions_BT=0 * ones,
       loss_BT=ones.astype('f4'),
     )  # fmt: skip

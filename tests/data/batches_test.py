@@ -97,6 +97,11 @@ def test_a_stored_prompt_never_reaches_the_answer():
   assert TOKENIZER.decode(stored) == 'Mi is '
   unmarked = single(dataset.Row(text='Mi is ten')).prompts
   assert unmarked.length_B == 9  # BOS and the prefix of 8.
+  none = single(dataset.Row(text='Mi is ten', answer_start=0))
+  assert none.prompts.length_B == 0  # The replay buffer stores no such entry.
+  assert (
+    none.loss_BT.tolist() == single(dataset.Row('Mi is ten')).loss_BT.tolist()
+  )
 
 
 def test_a_subject_outside_the_prompt_is_dropped():

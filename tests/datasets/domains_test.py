@@ -70,6 +70,17 @@ def test_no_scored_question_is_learned_and_no_new_word_is_unknown():
   assert {word for row in rows for word in row.text.split()} <= known
 
 
+def test_domains_share_no_name():
+  made = domains.make(num_days=6)
+  texts = lambda sign: [row.text for row in made.pretrain if sign in row.text]
+  numbers = {
+    tuple(word for word in text.split() if word.isalpha())
+    for text in texts(' + ')
+  }
+  named = {tuple(text.split(' : ')[0].split()[1:]) for text in texts(' : ')}
+  assert len(numbers) == 60 and len(named) == 20 and not numbers & named
+
+
 def test_tuning_has_other_content_and_the_same_pretraining():
   made, tuning = domains.make(**SMALL), domains.make(stream_seed=0, **SMALL)
   assert made.pretrain == tuning.pretrain
@@ -86,7 +97,7 @@ def test_tuning_has_other_content_and_the_same_pretraining():
     (dict(domains=('facts', 'facts')), 'expected different names'),
     (dict(num_days=2), 'num_days is 2: expected 3 or more'),
     (dict(items_per_day=2), 'items_per_day is 2: expected 3 or more'),
-    (dict(items_per_day=41), 'items_per_day is 41: expected 3 to 40'),
+    (dict(items_per_day=21), 'a language of 42 words, two for each of items'),
   ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):
