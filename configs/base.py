@@ -75,7 +75,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   c.pretrain = dict(
     restore='',  # Work directory of a run whose initial model is used.
-    base_model='',  # Or a Hugging Face model directory.
+    # Or a Hugging Face directory, a GGUF file or a fetched name (smollm2).
+    base_model='',
     dtype='float32',  # Of the core parameters; or 'bfloat16'.
     steps=1500,  # Optimizer steps.
     # AdamW: `warmup` and `decay_steps` count updates, the rate is the peak. Any
@@ -254,7 +255,9 @@ def get_config() -> ml_collections.ConfigDict:
     priority=0.5,  # Exponent of the last divergence of a row; 0: uniform.
     sender_after_sleep='cleared',  # Or 'updated'.
     into='expert',  # Or 'base': the MLP of the receiver, without expansion.
-    start='random',  # Units of a fresh expert; or 'sender': copied from it.
+    # Units of a fresh expert; or 'sender': copied from it, and in a merge from
+    # both experts.
+    start='random',
     full='error',  # A full bank: or 'merge' (two experts), 'absorb' (all).
     average_decay=0.97,  # Per wake step, for the teacher 'average'.
     on_policy=0.0,  # Share of rows written by the student.

@@ -1,6 +1,6 @@
 """Learns your own data: each file of JSON lines is one day, sorted by name.
 
-    sleep-jax run --config=jsonl --config.data.path=DAYS --workdir=runs/mine
+    sleep-jax run --config=jsonl --config.data.path=DAYS --workdir=runs/jsonl
 
 DAYS is a file, a folder or a quoted pattern. A row is {"text": ...}, {"prompt":
 ..., "response": ...} or {"messages": [...]}; sleep_jax/datasets/row_formats.py

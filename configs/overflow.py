@@ -1,7 +1,8 @@
 """What happens when the slowest bank of a chain is full?
 
-Thirty days in a chain that holds fifteen. From day 16 on, the slowest level
-absorbs its whole bank into its own MLP, or merges two of its three experts.
+Thirty days in a chain that holds fifteen. On day 20 a handover finds the last
+bank full: the slowest level absorbs the whole bank into its own MLP, or merges
+two of its three experts.
 
     sleep-jax run --config=overflow:absorb --workdir=runs/overflow_absorb
     sleep-jax run --config=overflow:merge --workdir=runs/overflow_merge

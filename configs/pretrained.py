@@ -7,7 +7,7 @@ minutes on one core for a model of 135 million parameters:
 
     sleep-jax convert fetch smollm2
     sleep-jax run --config=pretrained --config.pretrain.base_model=smollm2 \
-      --config.data.path=DAYS --workdir=runs/mine
+      --config.data.path=DAYS --workdir=runs/pretrained
 
 Settings were chosen on facts of other people, see
 docs/results/real/README.md.
@@ -25,7 +25,8 @@ def get_config():
   c.data.update(context=128, max_prompt=48, batch_size=3, pack=True)
   c.data.loss_on = 'response'
   c.data.overlap = 16  # Tokens shared by the windows of a longer document.
-  # About documents, the model writes questions and answers, as further rows.
+  # `Learner.wake` and chats: about documents, the model writes questions and
+  # answers, as further rows. `sleep-jax run` learns the rows as they are.
   c.questions.update(
     on=True, forms=('plain',), per_sentence=3, about_subjects=2
   )

@@ -1,8 +1,9 @@
 """Does everything run? Sleep and tuned fine-tuning, four days, in minutes.
 
-A small `facts` dataset, and a chain of three levels with fan-out 2, so that two
-of the four nights hand experts over to the slowest level. `bash
-launch/smoke.sh` also installs the environment and reports run time and memory.
+A small `facts` dataset, and a chain of three levels with fan-out 2: after days
+2 and 4 a second night consolidates the bank into the slowest level, six nights
+in all. `bash launch/smoke.sh` also installs the environment and reports run time
+and memory.
 
     sleep-jax run --config=smoke --workdir=runs/smoke
 

@@ -30,7 +30,8 @@ sleep-jax run --config=tiny --workdir=run --config.dream.on=False
 [[ -s run/report.html && -s run/summary.json ]] || fail 'There is no report.'
 
 echo 'Wheel: sleep-jax chat, with a night'
-night=(--config.consolidate.num_updates=20 --config.expert_optimizer.warmup=2)
+night=(--config=chat --config.consolidate.num_updates=20
+  --config.expert_optimizer.warmup=2)
 printf '%s\n' 'Ada lives in Oslo.' '/sleep' '/status' '/quit' \
   | sleep-jax chat --model="$home/llama" --workdir=chat --max_new=8 \
     "${night[@]}" > said.txt 2> progress.txt || fail "$(cat progress.txt)"

@@ -1,6 +1,6 @@
 """Asks an exported model in transformers what it was taught.
 
-    sleep-jax convert out --model=RUN --out=EXPORT
+    sleep-jax convert out --model=RUN --to=EXPORT
     python -m benchmarks.real_model.in_transformers --model=EXPORT --seed=0 \
       --split=test --num_days=5 --out=FILE
 

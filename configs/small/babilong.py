@@ -9,8 +9,8 @@ pretrained here.
     sleep-jax run --config=small/babilong --workdir=runs/babilong
     sleep-jax run --config=small/babilong:640 --workdir=runs/babilong_640
 
-The argument is the tokens of a text (nearly), 160, 320 or 640, and the number of
-levels, 1 to 4. Results: docs/results/babilong/.
+The argument is the tokens of a text, 160, 320 or 640 (nearly), and the number
+of levels, 1 to 4. Results: docs/results/babilong/.
 """
 
 from configs.small import niah

@@ -21,14 +21,15 @@ def get_config():
   c.name = 'small_languages'
   c.strategies = ('sleep', 'sft')
   c.data.update(
-    dataset='languages', context=48, max_prompt=40, batch_size=32,
+    dataset='languages', context=52, max_prompt=40, batch_size=32,
     loss_on='response',
   )  # fmt: skip
   c.data.settings = dict(
     num_pretrain=4, num_days=2, sentences=600, num_probes=50,
     english='translation',
   )  # fmt: skip
-  c.tokenizer.vocab_size = 768
+  # Small, so that words of the known languages are pieces, as new words are.
+  c.tokenizer.vocab_size = 448
   own, bank = c.levels
   c.levels = (own, bank | dict(slots=2, rank=128))
   c.wake.steps = 300

@@ -29,8 +29,8 @@ _JOBS = flags.DEFINE_integer(
   'jobs', 0, 'Most units at once; 0: one per free core or GPU.', 0
 )
 flags.DEFINE_bool(
-  'fast', False, 'A first page in minutes: the config NAME:fast, with fewer '
-  'seeds and days.',
+  'fast', False, 'A short trial: the config NAME:fast, with one seed and fewer '
+  'days; choose units with --units.',
 )  # fmt: skip
 
 

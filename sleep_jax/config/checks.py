@@ -68,12 +68,17 @@ def check(config: Mapping[str, Any]) -> None:
   for name in ('kl_penalty', 'second_kl_penalty'):
     if config['wake'].get(name, {}).get('weight'):
       taught.append(config['wake'][name])
-  if not config['replay'].get('own_texts', 0) and any(
-    teacher.get('teacher') == 'first' for teacher in taught
-  ):
+  has_first = any(teacher.get('teacher') == 'first' for teacher in taught)
+  num_own = config['replay'].get('own_texts', 0)
+  if has_first and not num_own:
     raise errors.ConfigError(
       "The teacher 'first' is used, but config.replay.own_texts is 0: set it "
       'to the number of texts that the base model writes, for example 256.'
+    )
+  if num_own and not has_first:
+    raise errors.ConfigError(
+      f'config.replay.own_texts is {num_own}, but no teacher is "first", which '
+      'reads them: set it to 0, or add the teacher.'
     )
   if config['dream']['on']:
     named['dream (with expert_optimizer)'] = dream_settings.optimizer_settings(

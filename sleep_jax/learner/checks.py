@@ -36,14 +36,21 @@ def keeps_core(
 
 
 def check_copied_sender(
-  night: settings.Settings, model: model_config.Model
+  night: settings.Settings, model: model_config.Model, sender: int
 ) -> None:
   """Checks that a copy of a sender's units is what the sender adds.
 
   Raises:
-    ConfigError: an expert has other units, another input, a gate below 1, or
-      the sender keeps what was copied. All wrong fields are named.
+    ConfigError: the sender has no units, or an expert has other units, another
+      input, a gate below 1, or the sender keeps what was copied. All wrong
+      fields are named.
   """
+  if not sender:
+    raise errors.ConfigError(
+      "config.consolidate.start is 'sender', but the context window has no "
+      "units to copy: set it to 'random', and to 'sender' in levels[...].night "
+      'of the senders that have units.'
+    )
   wrong = [
     f'config.{name} is {found!r}, not {expected!r}'
     for name, found, expected in (

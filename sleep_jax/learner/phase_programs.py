@@ -72,7 +72,7 @@ class PhasePrograms:
       if night.into == sleep_settings.BASE:
         checks.check_base_receiver(sender, num_levels)
       if night.start == sleep_settings.SENDER:
-        checks.check_copied_sender(night, self.model.config)
+        checks.check_copied_sender(night, self.model.config, sender)
     return {
       sender: consolidation.Consolidation(
         self.model,

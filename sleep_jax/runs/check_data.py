@@ -20,8 +20,8 @@ _CONFIG = command_line.define_config(
   'Hugging Face model, chat.'
 )
 _MODEL = flags.DEFINE_string(
-  'model', None, 'Work directory of a run, or Hugging Face model directory, '
-  'that is to read the data.',
+  'model', None, 'Hugging Face directory, GGUF file, fetched name, run, or '
+  'folder of a learner, that is to read the data.',
 )  # fmt: skip
 _DEFAULT_CONFIG = 'jsonl'
 

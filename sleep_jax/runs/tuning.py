@@ -88,6 +88,11 @@ def choose_rate(
       'Add lower rates.'
     )
   chosen = max(accuracy, key=lambda rate: accuracy[rate] or 0.0)
+  if len(accuracy) > 1 and len({*accuracy.values()}) == 1:
+    progress.say(
+      f'warning: {strategy.name}: all learning rates have the same final '
+      f'accuracy, {accuracy[chosen]}: {chosen:g}, the first, is not tuned.'
+    )
   progress.say(
     f'{strategy.name}: learning rate {chosen:g}; final accuracy by rate: '
     f'{accuracy}'

@@ -23,7 +23,7 @@ from sleep_jax import types
 from sleep_jax.model import experts
 from sleep_jax.optim import optimizer
 from sleep_jax.replay import buffer
-from sleep_jax.sleep import priorities, seeding, settings
+from sleep_jax.sleep import copied_units, priorities, seeding, settings
 
 Array = types.Array
 State = state_lib.State
@@ -66,8 +66,8 @@ class Consolidation(seeding.Seeding):
       )
     if self.settings.into == settings.EXPERT:
       fresh = self.model.init_expert(self.key(state, 0), self.receiver)
-      if self.settings.start == settings.SENDER and sender_next:
-        fresh = self._copy_sender(fresh, sender_next)
+      if self.settings.start == settings.SENDER:
+        fresh = self._copy_sender(state, fresh, sender_next)
     else:
       own = experts.base_of_level(state.weights.params, self.receiver)
       fresh = {str(self.receiver): jax.tree.map(jnp.copy, own)}
@@ -197,29 +197,17 @@ class Consolidation(seeding.Seeding):
     key = self.key(state, _RESET_BANK)
     return experts.init_bank(self.model.config, self.sender, key)
 
-  def _copy_sender(self, fresh, base):
-    """Returns the fresh expert with the units of the sender's base in it.
-
-    If the expert is smaller, it takes the units of each layer that write most:
-    with the largest norms of their rows of `down`, times those of `up`. If it
-    is larger, the other units stay random and add nothing.
-    """
-    prefix = f'blocks/levels/{self.sender}/base/mlp/'
-    gate_LDF, up_LDF = base[prefix + 'gate'], base[prefix + 'up']
-    down_LFD = base[prefix + 'down']
+  def _copy_sender(self, state, fresh, sender_next):
+    """Returns the fresh expert with units of the sender's MLP and experts."""
+    pools = []
+    if sender_next:
+      pools.append(copied_units.of_mlp(sender_next, self.sender))
+    if slots := self.model.config.levels[self.sender - 1].slots:
+      bank = self.model.bank(state.weights, self.sender)
+      active_E = state.weights.active_NE[self.sender - 1, :slots]
+      pools.append(copied_units.of_slots(bank, active_E))
     ((level, expert),) = fresh.items()
-    size = min(expert['A'].shape[-1], down_LFD.shape[1])
-    weight_LF = jnp.linalg.norm(down_LFD, axis=2)
-    weight_LF *= jnp.linalg.norm(up_LDF, axis=1)
-    unit_LR = jax.lax.top_k(weight_LF, size)[1]
-    columns = lambda x_LDF: jnp.take_along_axis(x_LDF, unit_LR[:, None], 2)
-    rows_LRD = jnp.take_along_axis(down_LFD, unit_LR[..., None], 1)
-    copied = {
-      'A': expert['A'].at[:, :, :size].set(columns(gate_LDF)),
-      'U': expert['U'].at[:, :, :size].set(columns(up_LDF)),
-      'B': expert['B'].at[:, :size].set(rows_LRD),
-    }
-    return {level: expert | copied}
+    return {level: copied_units.copy(expert, *pools)}
 
   def _anchor(self, state):
     return state.anchor.get(str(self.sender), {})

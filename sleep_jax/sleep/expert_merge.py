@@ -19,7 +19,7 @@ from sleep_jax import errors, types
 from sleep_jax import state as state_lib
 from sleep_jax.model import experts
 from sleep_jax.replay import buffer
-from sleep_jax.sleep import phase, seeding
+from sleep_jax.sleep import copied_units, phase, seeding
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
@@ -82,7 +82,12 @@ class Merge(SlotRelease):
     teacher = self.settings.teachers[0]
     rollout = self.sample_rollouts(state, teacher, self.key(state, 1))
     pair_2 = most_similar_pair(self.similarity(state, rollout))
-    return state.replace(night=state.night.replace(pair_2=pair_2))
+    if self.settings.start == settings_lib.SENDER:
+      bank = self.model.bank(state.weights, r)
+      active_E = state.weights.active_NE[r - 1, : bank['A'].shape[1]]
+      both = copied_units.of_slots(bank, active_E, pair_2)
+      fresh = {str(r): copied_units.copy(fresh[str(r)], both)}
+    return state.replace(night=state.night.replace(fresh=fresh, pair_2=pair_2))
 
   def similarity(self, state: State, rollout: types.Rollout) -> Array:
     """Returns cosines of the experts' outputs, `[E, E]`; -1 if masked."""

@@ -138,8 +138,8 @@ class Settings:
     into: what is trained: a fresh 'expert', or the receiver's own 'base' (no
       expansion).
     start: what a fresh expert starts from: 'random' units that add nothing, or
-      a copy of the units of the 'sender', so that the night starts from what
-      the sender does.
+      a copy of the units of the 'sender' that write most, so that the night
+      starts from what the sender does. A merge copies those of its two experts.
     full: what happens when a bank is full: 'error' (refused before the run),
       'merge' two of its experts, or 'absorb' all of them into the base of the
       slowest level.

@@ -50,6 +50,12 @@ def make_settings(
         'prompts, but documents are only kept for a day. Set its prompts to '
         "'day'."
       )
+    if teacher.skip_repeated and teacher.prompts != 'old':
+      raise errors.ConfigError(
+        f'config.consolidate.teachers has skip_repeated on {teacher.prompts!r} '
+        'prompts, but it leaves out old prompts that the day repeats. Set it '
+        'to False.'
+      )
     check_first(made, teacher, 'config.consolidate.teachers')
   if made.on_policy and not all(t.writes for t in made.teachers):
     raise errors.ConfigError(

@@ -91,13 +91,62 @@ def test_a_smaller_expert_takes_the_units_that_write_most():
     equal(fresh['B'][layer], mlp['down'][layer][units])
 
 
+def test_experts_of_the_sender_are_copied_with_its_mlp():
+  own = _model(1).config.levels[1]
+  rank = own.hidden + own.slots * own.rank
+  model, state = _model(rank), _state(rank)
+  path = 'blocks/levels/2/experts/B'
+  random = jax.random.normal(
+    jax.random.key(0), state.weights.params[path].shape
+  )
+  weights = testing.activate(state.weights, 2, 0)
+  state = state.replace(weights=weights.with_params({path: random}))
+  night = nights.make_consolidation(model=model, start='sender')
+  asleep = night.fall_asleep(state)
+  evening = _states(model, night.teacher(asleep, 'next'))
+  off = _states(model, night.student(asleep).replace(fresh=None))
+  assert np.abs(evening - off).max() > 0.1
+  for weights in (night.student(asleep), night.committed(asleep)):
+    np.testing.assert_allclose(_states(model, weights), evening, atol=1e-4)
+
+
+def test_a_merge_starts_from_the_units_of_both_experts_that_write_most():
+  """Here one of the two adds nothing, so all units of the other one stay."""
+  c = testing.config(full='merge', start='sender')
+  c.model.update(arrangement='independent', router='always', gated_experts=True)
+  programs, state = testing.make_run(
+    c, testing.placement(data=1, fsdp=1, tensor=1)
+  )
+  merge = programs._merges[1]
+  path = 'blocks/levels/2/experts/B'
+  down = jax.random.normal(jax.random.key(0), state.weights.params[path].shape)
+  weights = testing.activate(state.weights, 2, 0, 1)
+  state = state.replace(
+    weights=weights.with_params({path: down.at[:, 1].set(0)})
+  )
+  asleep = jax.jit(merge.fall_asleep)(state)
+  assert asleep.night.pair_2.tolist() == [0, 1]
+  both = _states(merge.model, merge.teacher(asleep, 'both'))
+  np.testing.assert_allclose(
+    _states(merge.model, merge.student(asleep)), both, atol=1e-4
+  )
+
+
+def test_the_context_window_has_no_units_to_copy():
+  with pytest.raises(errors.ConfigError, match='context window has no units'):
+    checks.check_copied_sender(
+      nights.make_settings(start='sender'), _model(2).config, 0
+    )
+
+
 def test_configs_in_which_a_copy_would_do_something_else_are_refused():
   good = nights.make_settings(start='sender')
-  checks.check_copied_sender(good, _model(2).config)
+  checks.check_copied_sender(good, _model(2).config, 2)
   with pytest.raises(errors.ConfigError) as error:
     checks.check_copied_sender(
       dataclasses.replace(good, sender_after_sleep=settings.UPDATED),
       nights.tiny().config,
+      2,
     )
   for field in (
     "config.consolidate.sender_after_sleep is 'updated', not 'cleared'",

@@ -14,6 +14,10 @@ from tests.sleep import nights
     (dict(teachers=[nights.TEACHERS[0] | {'teacher': 'me'}]), "'me'.*'anchor'"),
     (dict(teachers=[nights.TEACHERS[0] | {'prompts': 'new'}]), "'new'.*'day'"),
     (dict(teachers=[nights.TEACHERS[0]] * 2), 'lists .* once'),
+    (
+      dict(teachers=[nights.TEACHERS[1] | {'skip_repeated': True}]),
+      "skip_repeated on 'day' prompts",
+    ),
     (dict(num_updates=50), '50 is not a multiple .* 20'),
     (dict(sender_after_sleep='gone'), "'gone'.*'cleared', 'updated'"),
     (dict(into='base', full='merge'), 'without experts no bank fills'),
