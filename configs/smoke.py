@@ -2,7 +2,7 @@
 
 A small `facts` dataset, and a chain of three levels with fan-out 2: after days
 2 and 4 a second night consolidates the bank into the slowest level, six nights
-in all. `bash launch/smoke.sh` also installs the environment and reports run time
+in all. `bash launch/smoke.sh` also installs the environment, and reports time
 and memory.
 
     sleep-jax run --config=smoke --workdir=runs/smoke
