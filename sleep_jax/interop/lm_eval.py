@@ -88,7 +88,6 @@ class LmEvalModel:
     self._template_args = dict(chat_template_args or {})
     if enable_thinking is not None:
       self._template_args['enable_thinking'] = enable_thinking
-    self._templates: dict[str | None, chat_template.ChatTemplate] = {}
     self._seed, self._num_batches = seed, 0
 
   @property
@@ -203,9 +202,7 @@ class LmEvalModel:
         'This model was pretrained here and has no chat template: leave '
         'apply_chat_template out.'
       )
-    made = chat_template.ChatTemplate(self.folder, None, name=name)
-    self._templates[name] = made
-    return made
+    return chat_template.ChatTemplate(self.folder, None, name=name)
 
   @functools.cached_property
   def _decoding_weights(self):

@@ -23,7 +23,6 @@ from sleep_jax.strategies import distillation, method, strategy
 from sleep_jax.wake import terms
 
 NAME = 'anchor_kl'
-Array = types.Array
 # Folded into the key, so that it differs from the keys of other programs.
 _WRITE, _CHOOSE = 2**30 + 2**27, 2**30 + 2**27 + 1
 

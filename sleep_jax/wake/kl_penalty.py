@@ -23,7 +23,6 @@ from sleep_jax.objectives import losses
 from sleep_jax.replay import prompts
 from sleep_jax.wake import terms
 
-Array = types.Array
 # Folded into the step's key, so that it differs from the keys of other phases.
 _KEY_OFFSET = 2**31 - 2
 NAMES = 'kl_penalty', 'second_kl_penalty'

@@ -23,7 +23,6 @@ from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
 from sleep_jax.replay import buffer
 from sleep_jax.wake import row_loss, terms
 
-Array = types.Array
 State = state_lib.State
 
 
