@@ -53,7 +53,12 @@ FIRST = (
   'sequence_sharding_test', 'seeding_test', 'sharding_test', 'commands_test',
   'consolidation_test', 'loop_test', 'trials_test', 'expert_merge_test',
   'study_test', 'chat_session_test', 'literal_protocol_test',
-  'document_context_test',
+  'document_context_test', 'kl_penalty_test', 'erasure_test', 'growth_test',
+  'hf_export_test', 'method_test', 'api_test', 'main_test',
+  'gradient_accumulation_test', 'hf_start_test', 'ability_study_test',
+  'changed_days_study_test', 'grpo_test', 'own_texts_test',
+  'seeding_widths_test', 'rehearsal_texts_test', 'real_unit_test',
+  'compile_cache_test', 'bank_level_test', 'hf_import_test',
 )  # fmt: skip
 
 

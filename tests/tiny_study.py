@@ -125,12 +125,17 @@ def one_device(monkeypatch):
   held_out = evaluator_lib.HeldOutEvaluator.__init__
 
   def shared_programs(self, strategy, inputs, rate=None):
-    plain = compatibility.kept(self._plain, pretraining=False)
+    plain = compatibility.kept(
+      self._plain, pretraining=False, section=strategy.name
+    )
     for section, name in (
       ('pretrain', 'base_model'),
       ('pretrain', 'restore'),
       ('data', 'path'),
       ('data', 'settings'),
+      ('data', 'order'),
+      ('wake', 'steps'),
+      ('wake', 'epochs'),
     ):
       plain[section] = plain[section] | {name: ''}
     for name in _NOT_OF_PROGRAMS:

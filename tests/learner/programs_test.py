@@ -89,11 +89,15 @@ def test_a_base_that_is_updated_awake_cannot_be_trained_by_a_night():
     testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
+def _without_expansion():
+  """Returns programs and a state; both tests share what they compile."""
+  teachers = (dict(teacher='average', prompts='day', sequences=8, draws=8),)
+  c = testing.config(into='base', teachers=teachers, average_decay=0.75)
+  return testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
+
+
 def test_without_expansion_a_night_changes_only_the_base():
-  c = testing.config(into='base')
-  program, state = testing.make_run(
-    c, testing.placement(data=1, fsdp=1, tensor=1)
-  )
+  program, state = _without_expansion()
   initial = {path: np.asarray(x) for path, x in state.weights.params.items()}
   for step in range(2):
     state, _ = program.wake(state, testing.batch(step), ())
@@ -111,11 +115,7 @@ def test_without_expansion_a_night_changes_only_the_base():
 
 
 def test_a_running_mean_follows_the_day_and_restarts_after_the_night():
-  teachers = (dict(teacher='average', prompts='day', sequences=8, draws=8),)
-  c = testing.config(teachers=teachers, average_decay=0.75)
-  program, state = testing.make_run(
-    c, testing.placement(data=1, fsdp=1, tensor=1)
-  )
+  program, state = _without_expansion()
   path = 'blocks/levels/1/base/mlp/up'
   mean = np.asarray(state.weights.params[path])
   for step in range(3):

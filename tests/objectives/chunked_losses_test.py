@@ -25,16 +25,20 @@ def _whole(
   return losses.divergence(*logits, **settings)[0]
 
 
-@pytest.mark.parametrize('beta', [0.0, 0.3, 0.5, 1.0])
+ODD = dict(tokens=7, vocab_block=16)
+
+
 @pytest.mark.parametrize(
-  'blocks',
+  'beta, blocks',
   [
-    dict(tokens=N, vocab_block=V),
-    dict(tokens=8, vocab_block=V),
-    dict(tokens=N, vocab_block=10),  # Blocks that divide the sizes,
-    dict(tokens=7, vocab_block=16),  # and blocks that do not.
-    dict(tokens=1, vocab_block=1),
-    dict(tokens=99, vocab_block=99),
+    (0.3, dict(tokens=N, vocab_block=V)),
+    (0.3, dict(tokens=8, vocab_block=V)),
+    (0.3, dict(tokens=N, vocab_block=10)),  # Blocks that divide the sizes,
+    (0.3, ODD),  # and blocks that do not.
+    (0.3, dict(tokens=1, vocab_block=1)),
+    (0.3, dict(tokens=99, vocab_block=99)),
+    (0.0, ODD),  # The divergence has three cases: 0, between, and 1.
+    (1.0, ODD),
   ],
 )
 def test_blocks_change_neither_value_nor_gradient(beta, blocks):
@@ -42,11 +46,8 @@ def test_blocks_change_neither_value_nor_gradient(beta, blocks):
 
 
 @pytest.mark.parametrize('beta', [0.0, 0.3, 1.0])
-@pytest.mark.parametrize(
-  'blocks', [dict(tokens=N, vocab_block=V), dict(tokens=7, vocab_block=16)]
-)
-def test_blocks_change_nothing_with_capped_logits(beta, blocks):
-  _compare(blocks, beta=beta, temperature=1.7, cap=3.0)
+def test_blocks_change_nothing_with_capped_logits(beta):
+  _compare(ODD, beta=beta, temperature=1.7, cap=3.0)
 
 
 def _compare(blocks, **settings):

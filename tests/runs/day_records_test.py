@@ -25,6 +25,7 @@ def _write(folder, name, *texts):
 def _config(home):
   c = tiny_study.shrink(jsonl_config.get_config())
   c.data.update(context=24, max_prompt=12, path=str(home / 'days'))
+  c.tokenizer.update(kind='bytes')
   return c
 
 

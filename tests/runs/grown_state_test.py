@@ -30,20 +30,13 @@ def _with_level(model, rank=3, slots=4, days=4):
   return transformer.Transformer(dataclasses.replace(c, levels=levels))
 
 
-def _trained(model, key):
+def _trained(model):
   """Returns weights whose levels and active experts all add something."""
-  key, init_key = jax.random.split(key)
-  weights = model.init(init_key)
-  noise = lambda x, k: x + 0.3 * jax.random.normal(k, x.shape)
-  keys = jax.random.split(key, len(weights.params))
-  params = {
-    name: noise(leaf, k)
-    for (name, leaf), k in zip(weights.params.items(), keys, strict=True)
-  }
+  weights = testing.weights(model, 1)
   active_NE = weights.active_NE
   for index, level in enumerate(model.config.levels):
     active_NE = active_NE.at[index, : level.slots - 1].set(level.slots > 0)
-  return weights.replace(params=params, active_NE=active_NE)
+  return weights.replace(active_NE=active_NE)
 
 
 def _state(weights, num_levels, replay):
@@ -63,9 +56,7 @@ def _shapes(tree):
 
 def _grow(old, new, old_slowest, replay=None, new_replay=None):
   """Returns the states before and after."""
-  state = _state(
-    _trained(old, jax.random.key(1)), old.config.num_levels, replay or {}
-  )
+  state = _state(_trained(old), old.config.num_levels, replay or {})
   wanted = _state(new.shapes(), new.config.num_levels, new_replay or {})
   return state, grown_state.grow(
     state, _shapes(wanted), old_slowest=old_slowest
@@ -75,7 +66,7 @@ def _grow(old, new, old_slowest, replay=None, new_replay=None):
 def _logits(model, weights):
   tokens_BT = jnp.arange(24).reshape(2, 12) % testing.VOCAB
   places = jnp.tile(jnp.arange(12), (2, 1))
-  return jax.jit(model.forward)(
+  return testing.forward(model)(
     weights, tokens_BT, jnp.ones_like(tokens_BT), places
   )
 

@@ -1,5 +1,7 @@
 """The initial model teaches the texts that it wrote before the first day."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,10 +54,17 @@ def _night(model, **changes):
   )  # fmt: skip
 
 
-def test_a_model_that_learned_nothing_does_not_diverge_from_its_texts():
+@functools.cache
+def _parts():
+  """Returns a model, a night and its compiled programs."""
   model = nights.tiny(arrangement='independent')
-  night, state = _night(model), _initial_state(model)
-  seeded, metrics = jax.jit(night.seed)(night.fall_asleep(state))
+  night = _night(model)
+  return model, night, jax.jit(night.fall_asleep), jax.jit(night.seed)
+
+
+def test_a_model_that_learned_nothing_does_not_diverge_from_its_texts():
+  model, _, fall_asleep, seed = _parts()
+  seeded, metrics = seed(fall_asleep(_initial_state(model)))
   # Only the sender's due update differs, which this teacher does not have.
   assert metrics['first_own_texts'][0] < 1e-6 < metrics['next_day'][0]
   pool = seeded.night.pools['first_own_texts']
@@ -71,12 +80,12 @@ def test_a_model_that_learned_nothing_does_not_diverge_from_its_texts():
 
 
 def test_what_was_learned_diverges_and_a_night_lowers_that():
-  model = nights.tiny(arrangement='independent')
-  night, state = _night(model), _initial_state(model)
+  model, _, fall_asleep, seed = _parts()
+  state = _initial_state(model)
   state = state.replace(
     weights=testing.activate(testing.weights(model, 3), 2, 0)
   )
-  _, metrics = jax.jit(night.seed)(night.fall_asleep(state))
+  _, metrics = seed(fall_asleep(state))
   divergence_U = np.asarray(metrics['first_own_texts'])
   assert divergence_U[-1] < divergence_U[0]
 
@@ -93,9 +102,10 @@ def test_texts_are_cut_to_the_lengths_of_their_teacher():
 
 def test_a_night_and_the_penalty_do_not_copy_the_states_of_own_texts():
   """They are most of the memory of a rehearsal, and are there already."""
-  model = nights.tiny(arrangement='independent')
-  night, state = _night(model), _initial_state(model)
-  pool = night.fall_asleep(state).night.pools['first_own_texts']
+  model, night, fall_asleep, _ = _parts()
+  state = _initial_state(model)
+  asleep = jax.eval_shape(fall_asleep, state)
+  pool = asleep.night.pools['first_own_texts']
   assert pool.states_BGD is None
   teacher = settings.Teacher(**FIRST)
   rows = night.sample_rollouts(state, teacher, jax.random.key(3))

@@ -1,5 +1,7 @@
 """Teachers whose sequences have lengths of their own."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +16,18 @@ OLD, DAY = nights.TEACHERS
 SHORT = dict(max_length=6, max_new=3)
 
 
-def _seeded(**changes):
+@functools.cache
+def _seeded():
+  """Returns a night with a short teacher, its state after it, and metrics."""
   night = nights.make_consolidation(
-    on_policy=0.0, updates_per_round=20, num_updates=20, **changes
-  )
+    on_policy=0.0, updates_per_round=20, num_updates=20,
+    teachers=(OLD, DAY | SHORT), max_new=6,
+  )  # fmt: skip
   return night, jax.jit(night.seed)(night.fall_asleep(nights.awake_state()))
 
 
 def test_a_teacher_writes_sequences_of_its_own_lengths():
-  night, (state, metrics) = _seeded(teachers=(OLD, DAY | SHORT), max_new=6)
+  night, (state, metrics) = _seeded()
   old, day = (state.night.pools[t.name] for t in night.settings.teachers)
   assert old.tokens_BT.shape == (16, 8) and day.tokens_BT.shape == (16, 6)
   assert old.states_BGD.shape[1] == 6 and day.states_BGD.shape[1] == 3
@@ -34,9 +39,9 @@ def test_a_teacher_writes_sequences_of_its_own_lengths():
 
 
 def test_padding_changes_no_loss_and_no_gradient():
-  """The rows of a short night, padded, are rows of a long one."""
-  night, (state, _) = _seeded(teachers=(OLD | SHORT, DAY | SHORT))
-  wide = nights.make_consolidation(on_policy=0.0)
+  """The rows of a short teacher, padded, are rows of a long one."""
+  night, (state, _) = _seeded()
+  wide = nights.make_consolidation(on_policy=0.0, max_new=6)
 
   def pad(x, size):
     more = ((0, 0), (0, size - x.shape[1]), *((0, 0),) * (x.ndim - 2))
