@@ -78,7 +78,7 @@ def make(
     *learned, asked = words.WORDINGS
     experiences.append(
       (
-        f'{domain.name}: {form}',
+        f'day {day + 1}, {domain.name}: {form}',
         [
           _row(domain, thing, wording, form, where)
           for thing in things

@@ -33,6 +33,8 @@ def test_streams_have_the_same_pretraining_and_first_day(streams, change):
   assert one.probes['1'] == other.probes['1']
   sizes = lambda found: [len(rows) for _, rows in found.experiences]
   assert sizes(one) == sizes(other) == [10] * 4
+  for made in (one, other):  # A run tells days apart by their names.
+    assert len({name for name, _ in made.experiences}) == 4
 
 
 def test_the_control_has_the_same_things_in_one_format(streams):
@@ -58,7 +60,9 @@ def test_no_word_of_a_day_is_new(change):
 
 def test_only_what_is_named_changes_from_day_to_day(streams):
   kinds = {
-    change: [name.split(': ') for name, _ in found.experiences]
+    change: [
+      name.partition(', ')[2].split(': ') for name, _ in found.experiences
+    ]
     for change, found in streams.items()
   }
   domains, forms = zip(*kinds['format'], strict=True)
