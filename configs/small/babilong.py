@@ -1,6 +1,6 @@
 """Does sleep keep facts that a context window of the same size has lost?
 
-A story of bAbI, task 1, is scattered in filler text of 0.9, 1.7 or 3.3
+A story of bAbI, task 1, is scattered in filler text of 0.8, 1.7 or 3.3
 windows. The text is read in pages of one window; each night consolidates the
 window. The question is asked without the text on the next morning, and with
 only the end of the text in front of it (truncation). A small model that is

@@ -23,7 +23,7 @@ def get_config(change: str = 'format'):
   c.name = f'small_formats_{change}'
   c.strategies = ('sleep', 'sft')
   c.data.update(
-    dataset='formats', context=48, max_prompt=28, batch_size=32,
+    dataset='formats', context=56, max_prompt=28, batch_size=32,
     loss_on='response',
   )  # fmt: skip
   c.data.settings = dict(
@@ -41,7 +41,7 @@ def get_config(change: str = 'format'):
     day | whole | dict(sequences=24, draws=96),
   )
   c.consolidate.update(
-    num_updates=240, max_length=48, prompt_width=28, max_new=24
+    num_updates=240, max_length=56, prompt_width=28, max_new=24
   )
   c.evaluate.chunk = 100
   return c
