@@ -26,6 +26,8 @@ def get_config(size: str = 'full'):
     hidden=192, ranks=(64, 128), fan_out=5, last_slots=2,
     nights=({}, dict(num_updates=400)),
   )  # fmt: skip
+  # With 1e-2, the rate that `cartridge` has by default.
+  c.tune.learning_rates = (3e-4, 1e-3, 3e-3, 1e-2)
   c.compare = dict(orders=(0,), memory_gib=1.5)
   c.checkpoint.keep = 1
   if size == 'fast':
