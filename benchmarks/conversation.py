@@ -22,8 +22,7 @@ import pathlib
 import random
 import time
 
-from configs import chat as chat_configs
-from configs import jsonl
+from configs import documents, jsonl
 from sleep_jax import api
 from sleep_jax.datasets import dataset as dataset_lib
 from sleep_jax.datasets import facts
@@ -175,13 +174,14 @@ def pretrain(work: pathlib.Path, seed: int, steps: int) -> str:
 
 
 def chat_config():
-  """Returns configs/chat.py for a model of this size.
+  """Returns configs/documents.py for a model of this size.
 
   Rehearsal prompts are BOS alone, with and without a window of the day in the
   context, because the model has no templates for questions.
   """
-  c = chat_configs.get_config()
-  c.data.update(context=WINDOW, overlap=OVERLAP)
+  c = documents.get_config()
+  c.data.update(context=WINDOW, overlap=OVERLAP, batch_size=1)
+  c.replay.day = 64
   # At least the number of windows of a day.
   c.wake.update(steps=9, epochs=0)
   c.data.settings.templates = ()

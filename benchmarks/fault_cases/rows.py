@@ -137,8 +137,8 @@ def _read(case: Case, path: str, model: pathlib.Path):
   made = jsonl.make(path=path, **case.how)
   rows = [row for _, day in made.experiences for row in day]
   if case.template:
-    config = files.load('chat')
-    config.data.max_prompt = config.data.context
+    config = files.load('documents')
+    config.data.update(context=256, max_prompt=256)
     reader = row_reader.make(str(model), config, [])
     shown = [
       row_display.show_tokens(

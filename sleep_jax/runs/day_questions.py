@@ -18,6 +18,7 @@ import ml_collections
 
 from sleep_jax.datasets import row_formats
 from sleep_jax.interop import chat_format, open_model
+from sleep_jax.runs import progress as progress_lib
 from sleep_jax.sleep import (
   question_calls,
   question_prompts,
@@ -44,6 +45,7 @@ def write(
   rows: Iterable[Row],
   settings: question_prompts.Settings,
   config: ml_collections.ConfigDict,
+  progress: progress_lib.Progress,
 ) -> list[dict[str, Any]]:
   """Returns questions about documents with their answers, as rows of a day.
 
@@ -53,6 +55,7 @@ def write(
     settings: how many questions, and in which forms they will be asked. The
       form 'chat' needs a chat template.
     config: of the run; says how long a row may be.
+    progress: says how many sentences are read, and how many rows were added.
   """
   texts = [text for row in rows if (text := _document(row))]
   if loaded.base_model is None or not texts:
@@ -67,6 +70,8 @@ def write(
   questions = question_writing.Writer(
     passages, prompts, settings, question_calls.Calls(make_sampler(loaded)),
   )  # fmt: skip
+  # On a CPU this takes minutes.
+  progress.say(f'writing questions about {len(passages)} sentences of the day')
   questions.write()
   forms = [
     form for form in settings.forms
@@ -84,10 +89,12 @@ def write(
   # A row that is too long would have the whole day refused.
   most = config.data.max_prompt, config.data.context
   lengths = (_lengths(row, tokenizer, template) for row in found)
-  return [
+  added = [
     row for row, (prompt, whole) in zip(found, lengths, strict=True)
     if prompt <= most[0] and whole <= most[1]
   ]  # fmt: skip
+  progress.say(f'{len(added)} questions were added to the day')
+  return added
 
 
 def make_sampler(loaded: open_model.LoadedModel) -> question_calls.Write:

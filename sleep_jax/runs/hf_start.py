@@ -24,6 +24,7 @@ from sleep_jax.interop import (
   open_model,
 )
 from sleep_jax.runs import compatibility, inputs, rehearsal_texts
+from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import sharding
 from sleep_jax.storage import checkpoints, workdir
 
@@ -101,6 +102,7 @@ def load_initial_model(
   placement: sharding.Placement,
   home: workdir.Folder | None,
   *,
+  progress: progress_lib.Progress,
   writes: bool = True,
 ) -> state_lib.InitialModel:
   """Returns a pretrained model as an initial model.
@@ -115,6 +117,7 @@ def load_initial_model(
     placement: of the arrays.
     home: folder of the seed that `import_model` wrote; None reads the
       checkpoint from its own directory.
+    progress: says what is read, and how many own texts are written.
     writes: whether the model writes its own texts. Only strategies that sleep
       read them.
 
@@ -122,6 +125,8 @@ def load_initial_model(
     ModelFileError, StorageError: the checkpoint cannot be read.
     WorkdirError: the imported weights do not fit the config.
   """
+  source = run_inputs.base_model.source if home is None else home
+  progress.say(f'initial model: reading {source}')
   if home is None:
     weights = hf_import.load(
       run_inputs.base_model, run_inputs.model, placement,
@@ -139,10 +144,13 @@ def load_initial_model(
     tokenizer, model = run_inputs.stream.tokenizer, run_inputs.model
     writer = chat_format.load_writer(run_inputs.base_model, tokenizer)
     form = asking.make_form(tokenizer, writer and writer.template)
-    texts = rehearsal_texts.write(
-      model, weights, tokenizer, form, num=num,
-      width=config['consolidate']['max_length'], seed=run_inputs.seed,
-    )  # fmt: skip
+    # On a CPU this takes minutes, in which nothing else would be said.
+    with progress.phase('initial model: texts of its own', num) as phase:
+      texts = rehearsal_texts.write(
+        model, weights, tokenizer, form, num=num,
+        width=config['consolidate']['max_length'], seed=run_inputs.seed,
+        advance=phase.advance,
+      )  # fmt: skip
     replay = rehearsal_texts.insert(replay, texts, model, weights, placement)
   return state_lib.InitialModel(weights, replay)
 

@@ -15,7 +15,7 @@ model asks itself, 2506.06266.
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -67,6 +67,7 @@ def write(
   num: int,
   width: int,
   seed: int,
+  advance: Callable[[int], None] = lambda num: None,
 ) -> list[Text]:
   """Returns texts that a model wrote.
 
@@ -76,6 +77,7 @@ def write(
     num: number of texts. Fewer are returned if some requests are empty.
     width: most tokens of a text.
     seed: of sampling.
+    advance: called with the number of texts that were finished.
 
   Raises:
     ConfigError: the form leaves no room for a request and an answer.
@@ -98,6 +100,7 @@ def write(
   asked = [tokenizer.decode(tokens).strip() for tokens in requests]
   num_free = num - num_readings - num_requests
   beginnings, free = writer.free(num_free, width, 1, _AS_PREDICTED)
+  advance(num_free)
   room = width - around - _QUESTION - 2 * _LEAST
   if room >= _LEAST:
     asked += writer.readings(num_readings, room)
@@ -106,6 +109,7 @@ def write(
   prompts = [prompt for prompt in prompts if len(prompt) <= width - _LEAST]
   longest = width - min(map(len, prompts), default=0)
   answers = writer.sample(prompts, longest, 2)
+  advance(len(answers))
   return [
     Text([*prompt, *answer][:width], start)
     for prompts, parts, start in (

@@ -241,10 +241,9 @@ class Session:
     settings = day_questions.settings(self._config)
     if settings is None:
       return []
-    written = day_questions.write(self.loaded, rows, settings, self._config)
-    if written:
-      self._progress.say(f'{len(written)} questions were added to the day')
-    return written
+    return day_questions.write(
+      self.loaded, rows, settings, self._config, self._progress
+    )
 
   def run(self, *, awake_only: bool = False) -> list[dict[str, Any]]:
     """Learns what is left of the days; returns the records of all nights.

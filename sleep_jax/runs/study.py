@@ -318,11 +318,9 @@ class Study:
     home = inputs.initial_model_folder(self._config, self.folder, made.seed)
     here = home.parent == self.folder
     if made.base_model is not None:
-      source = made.base_model.source if here else home
-      self._progress.say(f'initial model: reading {source}')
       return hf_start.load_initial_model(
         made, self._factory.initial_shapes(made), self._plain, self._placement,
-        None if here else home,
+        None if here else home, progress=self._progress,
         writes=any(s.sleeps for s in self._factory.strategies()),
       )  # fmt: skip
     steps = self._config.pretrain.steps if made.stream.pretrain else 0

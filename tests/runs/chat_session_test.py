@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import chat as chat_config
+from configs import documents
 from sleep_jax import api
 from sleep_jax.runs import chat_session, study
 from tests import hf_files, tiny_study
@@ -42,7 +42,7 @@ def home(tmp_path):
 
 def _open_chat(home):
   """Starts or continues the chat in a folder."""
-  c = tiny_study.shrink(chat_config.get_config())
+  c = tiny_study.shrink(documents.get_config())
   c.data.update(context=48, max_prompt=12, overlap=4, batch_size=1)
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.levels = (
@@ -55,6 +55,7 @@ def _open_chat(home):
   old, day = c.consolidate.teachers
   c.consolidate.teachers = (old, day | dict(teacher='context'))
   c.data.settings.templates = ()
+  c.consolidate.full = 'merge'
   learner = api.load(
     str(home / 'base_model'), str(home / 'work'), config=c, verbose=False
   )

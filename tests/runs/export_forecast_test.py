@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from configs import chat, documents, facts, jsonl, levels
+from configs import chat, documents, facts, jsonl, levels, pretrained
 from sleep_jax.runs import export_forecast, session, study
 from tests import hf_files, tiny_study
 
@@ -25,7 +25,12 @@ OPEN = dict(router='always')
 EXACT = OPEN | dict(arrangement='independent')
 
 
-@pytest.mark.parametrize('made', [chat, documents, facts, jsonl, levels])
+@pytest.mark.parametrize('made', [chat, pretrained])
+def test_configs_of_pretrained_models_are_exact(made):
+  assert not _notice(made)
+
+
+@pytest.mark.parametrize('made', [documents, facts, jsonl, levels])
 def test_independent_levels_with_open_gates_are_exact(made):
   assert not _notice(made, EXACT)
   assert 'with --config.model.router=always' in _notice(made)
@@ -101,8 +106,11 @@ def test_a_study_says_it_once_and_runs(home):
 
 
 def test_a_session_says_it_before_the_first_day_is_learned(home, capsys):
-  opened = session.Session(str(home / 'base_model'), str(home / 'own'))
+  source = str(home / 'base_model')
+  opened = session.Session(source, str(home / 'own'), config='documents')
   with opened.hold():
     assert 'note: this model will have no exact' in capsys.readouterr().err
     with opened.hold():
       assert not capsys.readouterr().err
+  with session.Session(source, str(home / 'default')).hold():
+    assert 'no exact' not in capsys.readouterr().err

@@ -57,6 +57,12 @@ def test_half_begin_anywhere_and_a_quarter_are_conversations(name):
   assert len({text.tokens[1] for text in free}) > 1
 
 
+def test_the_number_of_finished_texts_is_told():
+  told = []
+  texts = _write(FORMS['plain'], advance=told.append)
+  assert len(told) == 2 and sum(told) == len(texts)
+
+
 def test_a_quarter_ask_about_a_passage_that_the_model_wrote(monkeypatch):
   """A stand-in writes the same line always."""
   line = TOKENIZER.encode('Who is it? I')

@@ -1,11 +1,11 @@
 """The smallest chat: a day is read overnight, and two experts are merged."""
 
 from benchmarks.fault_cases.configs import facts
-from configs import chat
+from configs import documents
 
 
 def get_config():
-  c = facts.shrink(chat.get_config())
+  c = facts.shrink(documents.get_config())
   c.name = 'faults'
   c.data.update(context=64, max_prompt=48, overlap=16, batch_size=1)
   c.data.settings.templates = ()
