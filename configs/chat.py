@@ -9,8 +9,8 @@ of 4.6 % higher. Levels are `independent`, so `convert out` is exact.
 
     sleep-jax chat --model=smollm2 --workdir=runs/chat
 
-Days of rows are learned better with configs/pretrained.py. Results:
-docs/results/real/.
+Days of rows were measured with configs/pretrained.py, which reads them ten
+times. Results: docs/results/real/.
 """
 
 from configs import pretrained
