@@ -92,10 +92,11 @@ def latest_progress(
     folder: of the checkpoints.
     cycle: cycle whose progress is returned instead, if it is there.
   """
-  for series, progress, path in find_complete(epath.Path(workdir.path(folder))):
+  complete = find_complete(epath.Path(workdir.path(folder)))
+  for series, progress, path in complete:
     if series == 'cycles' and path.name.rpartition('_')[2] == str(cycle):
       return progress
-  return _most_advanced(folder)[0] if exists(folder) else None
+  return _newest(complete)[0] if complete else None
 
 
 def exists(folder: str) -> bool:
@@ -122,6 +123,11 @@ def _most_advanced(folder):
       f'{root} holds no checkpoint: name the checkpoint folder of a run that '
       'has saved one.'
     )
+  return _newest(complete)
+
+
+def _newest(complete):
+  """Returns (progress, path) of the most advanced one of `find_complete`."""
   return max(complete, key=lambda found: progress_order(*found[:2]))[1:]
 
 
