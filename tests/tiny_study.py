@@ -9,7 +9,7 @@ import functools
 import itertools
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,9 +54,15 @@ SUMMARY_KEYS = {
 Progress = progress_lib.Progress
 
 
-def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
-  """Returns the base config with the facts dataset, made small by `shrink`."""
-  c = shrink(base.get_config(), *periods)
+def config(
+  *periods: tuple[Any, Any], prompts: Sequence[str] = ('day',)
+) -> ml_collections.ConfigDict:
+  """Returns the base config with the facts dataset, made small by `shrink`.
+
+  Args:
+    *periods, prompts: see `shrink`.
+  """
+  c = shrink(base.get_config(), *periods, prompts=prompts)
   c.name = 'tiny'
   c.data.settings = dict(
     num_pretrain=8, num_days=2, people_per_day=2, attributes=2, values=4
@@ -65,13 +71,17 @@ def config(*periods: tuple[Any, Any]) -> ml_collections.ConfigDict:
 
 
 def shrink(
-  c: ml_collections.ConfigDict, *periods: tuple[Any, Any]
+  c: ml_collections.ConfigDict,
+  *periods: tuple[Any, Any],
+  prompts: Sequence[str] = ('day',),
 ) -> ml_collections.ConfigDict:
   """Returns the config `c` with small sizes everywhere.
 
   Args:
     c: changed in place.
     *periods: (update, sleep) periods of all levels but the slowest.
+    prompts: of the teachers that stay. With both, 'old' and 'day', a night
+      takes twice as long to compile.
   """
   c.strategies = ('sleep',)
   c.data.update(context=14, max_prompt=12, prefix=8, batch_size=8)
@@ -87,8 +97,11 @@ def shrink(
   c.wake.optimizers = (dict(learning_rate=1e-2),) * num_awake
   c.tune.update(learning_rates=(1e-2,), experiences=1)
   c.replay.update(pretrain=16, past=16, day=16)
-  for teacher in c.consolidate.teachers:
-    teacher.update(sequences=8, draws=8)
+  c.consolidate.teachers = tuple(
+    teacher | dict(sequences=8, draws=8)
+    for teacher in c.consolidate.teachers
+    if teacher['prompts'] in prompts
+  )
   c.consolidate.update(
     num_updates=4, updates_per_round=2, max_length=14, max_new=8,
     prompt_width=12,

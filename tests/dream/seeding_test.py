@@ -314,13 +314,12 @@ def test_dreams_follow_or_precede_the_nights_of_a_day(order):
 
 @functools.cache
 def _tiny_study():
-  c = tiny_study.config()
+  c = tiny_study.config(prompts=('old',))
   c.data.settings.update(readings=8, practice=1)
   c.data.context = 34
   c.pretrain.steps = 120  # A less trained model does not end its texts.
   c.pretrain.optimizer.update(warmup=10, decay_steps=120)
   c.dream.on = True
-  c.consolidate.teachers = c.consolidate.teachers[:1]  # Less to compile.
   return tiny_study.TinyStudy(c)
 
 

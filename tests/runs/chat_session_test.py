@@ -42,7 +42,7 @@ def home(tmp_path):
 
 def _open_chat(home):
   """Starts or continues the chat in a folder."""
-  c = tiny_study.shrink(documents.get_config())
+  c = tiny_study.shrink(documents.get_config(), prompts=('old', 'day'))
   c.data.update(context=48, max_prompt=12, overlap=4, batch_size=1)
   c.wake.optimizers = (dict(learning_rate=0.0),)
   c.levels = (

@@ -184,8 +184,8 @@ def test_the_teacher_context_asks_in_the_evening_instead():
   c = _config()
   made = day_questions.settings(c)
   assert isinstance(made, question_prompts.Settings)
-  old, day = c.consolidate.teachers
-  c.consolidate.teachers = (old, dict(day, teacher='context'))
+  (day,) = c.consolidate.teachers
+  c.consolidate.teachers = (dict(day, teacher='context'),)
   assert day_questions.settings(c) is None
   c = _config(on=False)
   assert day_questions.settings(c) is None

@@ -37,8 +37,8 @@ def _config(**questions):
     ),
     c.levels[1] | dict(slots=0, rank=0),
   )  # fmt: skip
-  old, day = c.consolidate.teachers
-  c.consolidate.teachers = (old, day | dict(teacher='context'))
+  (day,) = c.consolidate.teachers
+  c.consolidate.teachers = (day | dict(teacher='context'),)
   c.consolidate.update(max_length=104, prompt_width=96)
   c.questions.update(on=True, attempts=1)
   c.questions.update(questions)

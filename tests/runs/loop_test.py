@@ -23,7 +23,7 @@ DEEP = [(1, 2), (2, 4)]
 
 @functools.cache
 def _tiny_study():
-  return tiny_study.TinyStudy(tiny_study.config(*DEEP))
+  return tiny_study.TinyStudy(tiny_study.config(*DEEP, prompts=('old', 'day')))
 
 
 def _run(name, folder, **options):
@@ -356,7 +356,6 @@ def test_a_night_that_collapses_ends_at_once_and_is_discarded(
   """Also if the run is interrupted in between."""
   c = tiny_study.config()
   c.consolidate.imitation.alpha = 0.5
-  c.consolidate.teachers = c.consolidate.teachers[1:]  # Less to compile.
   study = tiny_study.TinyStudy(c).make_initial_model(tmp_path / 'pretrain')
   reasons = iter(['collapse: by the test'])
   monkeypatch.setattr(
