@@ -45,8 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     head_size=24,  # Features per head.
     arrangement='sequential',  # Or 'independent' or 'depth'.
     layer_levels=(),  # For 'depth': the level of each block, lowest first.
-    router='sigmoid',  # Or 'softmax', 'always' or 'centroid'.
-    router_spread=1.0,  # For 'centroid': RMS distance per feature.
+    router='sigmoid',  # Or 'softmax' or 'always'.
     top_k=0,  # Active experts per token; 0 uses all.
     gate_bias=0.0,  # Initial logit of the gate of an expert.
     gated_experts=False,  # Whether experts have an up projection of their own.

@@ -30,7 +30,6 @@ def rows(old, day):
     'no_priority': {'consolidate.priority': 0.0},
     'lean': {'consolidate.imitation.alpha': 1.0, 'consolidate.on_policy': 0.0},
     'no_router': {'model.router': 'always'},
-    'centroid': {'model.router': 'centroid'},
     'no_expansion': {
       'consolidate.into': 'base',
       'expert_optimizer.learning_rate': 2e-3,

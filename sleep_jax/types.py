@@ -281,7 +281,6 @@ class Model(Protocol):
   init_expert: Callable
   bank: Callable
   forward: Callable
-  expert_inputs: Callable
   keys_and_values: Callable
   states: Callable
   states_at: Callable

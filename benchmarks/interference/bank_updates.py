@@ -7,7 +7,7 @@ where a slot is inactive. Where B is zero, the other arrays of a slot have no
 effect; they take the values of the end at which the slot is active. The update
 of a night that adds an expert is then its B, and that of a slot that is never
 used is zero. This holds where the gate of a slot does not depend on the other
-slots: for the routers 'sigmoid', 'always' and 'centroid', without `top_k`.
+slots: for the routers 'sigmoid' and 'always', without `top_k`.
 """
 
 from collections.abc import Sequence

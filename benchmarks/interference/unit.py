@@ -90,7 +90,7 @@ def _read(file: pathlib.Path, needed: dict[str, Any]) -> dict[str, Any]:
   """Returns the results of a file, if they are of this config."""
   try:
     found = json.loads(file.read_text())
-    old = found['config']
+    old = workdir.without_removed(found['config'])
   except (ValueError, KeyError, TypeError) as error:
     raise errors.WorkdirError(
       f'{file} is damaged ({type(error).__name__}: {error}): delete it to '

@@ -32,6 +32,9 @@ RENAMED = {
   'num_birth': 'num_pretrain',
   'birth_classes': 'pretrain_classes',
 }
+# Keys that configs of earlier versions have, such as the config.py of a run
+# that has grown.
+_REMOVED = ('router_spread',)
 _FOLDERS = ('compare/', 'paper/', 'small/')  # Of configs; part of their names.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
@@ -158,6 +161,8 @@ def unknown_key(place: str, key: str, known: Iterable[str]) -> str:
   new = RENAMED.get(key)
   if new in known:
     return f'{place}.{key} was renamed: use {place}.{new}.'
+  if key in _REMOVED:
+    return f'{place}.{key} was removed after revision a95966f: leave it out.'
   near = difflib.get_close_matches(key, known, 1, 0.0)
   hint = f'the nearest known key is {place}.{near[0]}' if near else (
     'the config file sets nothing there; set all of it at once, as in '

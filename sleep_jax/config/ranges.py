@@ -174,9 +174,8 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'model': {
     'width': _count(1), 'num_layers': _count(1), 'num_heads': _count(1),
     'num_kv_heads': _count(1), 'head_size': _count(2), 'arrangement': TEXT,
-    'layer_levels[*]': _count(1), 'router': TEXT, 'router_spread': POSITIVE,
-    'top_k': _count(0), 'gate_bias': NUMBER, 'gated_experts': FLAG,
-    'qk_norm': FLAG,
+    'layer_levels[*]': _count(1), 'router': TEXT, 'top_k': _count(0),
+    'gate_bias': NUMBER, 'gated_experts': FLAG, 'qk_norm': FLAG,
     'qk_norm_whole': FLAG, 'qkv_bias': FLAG, 'out_bias': FLAG, 'tied': FLAG,
     'rope_theta': POSITIVE, 'norm_eps': POSITIVE, 'act': TEXT,
     'norm_offset': NUMBER, 'pre_norms': FLAG, 'post_norms': FLAG,

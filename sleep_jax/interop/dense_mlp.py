@@ -28,8 +28,8 @@ from sleep_jax.model import config
 
 # Fields of `config.Model` that do not appear in a Hugging Face checkpoint.
 _OWN_FIELDS = (
-  'levels', 'arrangement', 'layer_levels', 'router', 'router_spread', 'top_k',
-  'gate_bias', 'gated_experts', *config.EXECUTION_FIELDS,
+  'levels', 'arrangement', 'layer_levels', 'router', 'top_k', 'gate_bias',
+  'gated_experts', *config.EXECUTION_FIELDS,
 )  # fmt: skip
 DEPTH = (
   "model.arrangement is 'depth' with active experts or with levels of "

@@ -14,9 +14,7 @@ from sleep_jax.interop import json_file, stored_tensor, tensor_file
 from sleep_jax.model import config
 
 FORMAT = 'sleep_jax experts 1'
-ROUTING_FIELDS = (
-  'arrangement', 'router', 'router_spread', 'top_k', 'gated_experts',
-)  # fmt: skip
+ROUTING_FIELDS = ('arrangement', 'router', 'top_k', 'gated_experts')
 _MAX_LEVELS = 64
 _MAX_CARD = 10**7  # Bytes.
 
@@ -138,13 +136,13 @@ def _check(card: Mapping[str, Any], file: pathlib.Path) -> None:
     ),
     'an integer above 0 for each level with experts',
   )
+  if card.get('router') == 'centroid':
+    raise errors.ModelFileError(
+      f"{file}: the router of these experts is 'centroid', which was removed "
+      'after revision a95966f: use that revision.'
+    )
   arrangements = [name for name in config.ARRANGEMENTS if name != 'depth']
   require('arrangement', lambda x: x in arrangements, f'one of {arrangements}')
   require('router', lambda x: x in config.ROUTERS, f'one of {config.ROUTERS}')
-  require(
-    'router_spread',
-    lambda x: type(x) in (int, float) and x > 0,
-    'a number above 0',
-  )
   require('top_k', lambda x: is_count(x, 0), 'an integer from 0 on')
   require('gated_experts', lambda x: isinstance(x, bool), 'true or false')

@@ -71,12 +71,13 @@ def open_model(
     MissingFileError: there is no such model. The message lists the runs that
       exist.
     ModelFileError: the model cannot be read.
+    WorkdirError: see `workdir.of_this_version`.
   """
   home = known_models.locate(folder)
   config = hf_checkpoint.read_config(home)
   if 'strategies' not in config:
     return _open_hf_checkpoint(hf_checkpoint.read(folder), dtype)
-  workdir.check_version(home, config)
+  config = workdir.of_this_version(home, config)
   return _open_run(home, config, strategy, seed)
 
 

@@ -17,7 +17,7 @@ from sleep_jax.model import rope_scaling as rope_scaling_lib
 
 INFINITE = 'infinite'
 EXPERIENCE = 'experience'
-ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
+ROUTERS = ('sigmoid', 'softmax', 'always')
 ACTS = ('silu', 'gelu')
 ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 REMATS = ('none', 'full', 'dots')
@@ -85,11 +85,8 @@ class Model:
       'depth' (every block has one MLP, which belongs to one level).
     layer_levels: for 'depth', the level of each block from the input on. The
       blocks of a level are neighbours.
-    router: 'sigmoid' (independent gates), 'softmax' (competing gates), 'always'
-      (every gate is 1) or 'centroid' (the gate grows with the similarity of the
-      input to the mean input of the expert; not trained).
-    router_spread: for 'centroid', the distance at which a gate is exp(-1/2), as
-      the root mean square of the difference per feature.
+    router: 'sigmoid' (independent gates), 'softmax' (competing gates) or
+      'always' (every gate is 1).
     top_k: number of active experts used per token. 0 means all.
     gate_bias: initial logit of the gates. 0 gives a sigmoid gate of 1/2.
     gated_experts: whether the gate and up projections of an expert are two
@@ -140,7 +137,6 @@ class Model:
   arrangement: str = 'sequential'
   layer_levels: tuple[int, ...] = ()
   router: str = 'sigmoid'
-  router_spread: float = 1.0
   top_k: int = 0
   gate_bias: float = 0.0
   gated_experts: bool = False
@@ -268,11 +264,6 @@ def make(
       raise errors.ConfigError(
         f'model.{field} is {value!r}: expected one of {allowed}.'
       )
-  if config.router_spread <= 0:
-    raise errors.ConfigError(
-      f'model.router_spread is {config.router_spread}: expected a value above '
-      '0.'
-    )
   for field in ('rope_scaling', 'local_scaling'):
     scaling = getattr(config, field)
     if isinstance(scaling, tuple) and len(scaling) not in (0, 1, 4):

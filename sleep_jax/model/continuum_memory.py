@@ -46,7 +46,6 @@ class Level(nn.Module):
         level.slots,
         level.rank,
         self.config.router,
-        self.config.router_spread,
         self.config.top_k,
         self.config.gate_bias,
         self.config.act,

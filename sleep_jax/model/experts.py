@@ -45,7 +45,7 @@ class ExpertBank(nn.Module):
   Attributes:
     slots: number of experts in the bank.
     rank: hidden size of one expert.
-    router, spread, top_k, gate_bias, act: see `config.Model`.
+    router, top_k, gate_bias, act: see `config.Model`.
     gated: `gated_experts` of `config.Model`.
     products: see `layers.product`.
   """
@@ -53,7 +53,6 @@ class ExpertBank(nn.Module):
   slots: int
   rank: int
   router: str
-  spread: float
   top_k: int
   gate_bias: float
   act: str = 'silu'
@@ -80,9 +79,8 @@ class ExpertBank(nn.Module):
     }
     self.sow('recorded', 'inputs', x_BTD)
     gates_BTE = gates(
-      x_BTD, bank, active_E, router=self.router, top_k=self.top_k,
-      spread=self.spread,
-    )  # fmt: skip
+      x_BTD, bank, active_E, router=self.router, top_k=self.top_k
+    )
     if opened_BE is not None:
       open_BE = (opened_BE > 0) & (active_E > 0)[None]
       gates_BTE = jnp.where(open_BE[:, None], 1.0, gates_BTE)
@@ -91,7 +89,7 @@ class ExpertBank(nn.Module):
     if fresh is not None:
       one = {name: leaf[None] for name, leaf in fresh.items()}
       # Its gate is independent, also under softmax, until it is committed.
-      logits_BT1 = _router_logits(x_BTD, one, self.router, self.spread)
+      logits_BT1 = _router_logits(x_BTD, one)
       gates_BT1 = _independent_gates(logits_BT1, self.router)
       y_BTD = y_BTD + apply(x_BTD, one, gates_BT1, **how)
     return y_BTD
@@ -116,13 +114,7 @@ def init(
 
 
 def gates(
-  x_BTD: Array,
-  bank: types.Params,
-  active_E: Array,
-  *,
-  router: str,
-  top_k: int,
-  spread: float,
+  x_BTD: Array, bank: types.Params, active_E: Array, *, router: str, top_k: int
 ) -> Array:
   """Returns the gates of a bank, `[B, T, E]`.
 
@@ -131,9 +123,8 @@ def gates(
     bank: arrays by name, with a leading slot axis.
     active_E: f32, 1 where a slot is active.
     router, top_k: see `select`.
-    spread: `router_spread` of `config.Model`.
   """
-  logits_BTE = _router_logits(x_BTD, bank, router, spread)
+  logits_BTE = _router_logits(x_BTD, bank)
   return select(logits_BTE, active_E, router=router, top_k=top_k)
 
 
@@ -229,7 +220,6 @@ def map_outputs(
   *,
   router: str,
   top_k: int,
-  spread: float,
   act: str,
 ) -> Any:
   """Reduces the output of each expert, block by block.
@@ -240,7 +230,7 @@ def map_outputs(
     active_E: f32, 1 where a slot is active.
     reduce: (gates `[B, T, E]`, gated outputs `[B, T, E, D]`) -> arrays to keep
       of a block. The outputs of all blocks would be too large.
-    router, top_k, spread, act: see `config.Model`.
+    router, top_k, act: see `config.Model`.
 
   Returns:
     The results of `reduce`, stacked over blocks.
@@ -248,37 +238,22 @@ def map_outputs(
 
   def reduce_block(inputs):
     x_BTD, one = inputs
-    gates_BTE = gates(
-      x_BTD, one, active_E, router=router, top_k=top_k, spread=spread
-    )
+    gates_BTE = gates(x_BTD, one, active_E, router=router, top_k=top_k)
     outputs_BTED = outputs(x_BTD, one, gates_BTE, act=act)
     return reduce(gates_BTE, outputs_BTED)
 
   return jax.lax.map(reduce_block, (x_LBTD, bank))
 
 
-def _router_logits(x_BTD, bank, router, spread):
-  """Returns router scores of all slots, f32.
-
-  For 'centroid' the score is minus half the scaled squared distance.
-  """
-  x_BTD = x_BTD.astype(jnp.float32)
-  if router != 'centroid':
-    return x_BTD @ bank['router'].T + bank['bias'][None, None]
-  centroid_ED = jax.lax.stop_gradient(bank['router'])
-  squared_norm = lambda x: jnp.sum(jnp.square(x), -1)
-  distance_BTE = (
-    squared_norm(x_BTD)[..., None] + squared_norm(centroid_ED)[None, None]
-  )
-  distance_BTE = jnp.maximum(distance_BTE - 2 * x_BTD @ centroid_ED.T, 0)
-  return -distance_BTE / (2 * spread**2 * x_BTD.shape[-1])
+def _router_logits(x_BTD, bank):
+  """Returns router scores of all slots, f32."""
+  logits_BTE = x_BTD.astype(jnp.float32) @ bank['router'].T
+  return logits_BTE + bank['bias'][None, None]
 
 
 def _independent_gates(logits, router):
   """Returns gates of experts that do not compete."""
-  if router == 'always':
-    return jnp.ones_like(logits)
-  return jnp.exp(logits) if router == 'centroid' else jax.nn.sigmoid(logits)
+  return jnp.ones_like(logits) if router == 'always' else jax.nn.sigmoid(logits)
 
 
 # Jitted because flax traces the initializer wherever a parameter is used.

@@ -153,7 +153,7 @@ class Transformer:
     active_E = weights.active_NE[level - 1, : c.levels[level - 1].slots]
     return experts.map_outputs(
       x_LBTD, self.bank(weights, level), active_E, reduce, router=c.router,
-      top_k=c.top_k, spread=c.router_spread, act=c.act,
+      top_k=c.top_k, act=c.act,
     )  # fmt: skip
 
   def logits(self, weights: types.Weights, states: Array) -> Array:

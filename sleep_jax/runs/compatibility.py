@@ -31,7 +31,7 @@ _MUST_FIT = ('model', 'levels', 'replay.pretrain', 'data.max_prompt')
 # except how experts are chosen (an initial model has no active ones), how
 # programs are compiled, and when levels are updated.
 _MAY_DIFFER = (
-  'router', 'router_spread', 'top_k', 'gate_bias', 'gated_experts',
+  'router', 'top_k', 'gate_bias', 'gated_experts',
   *config_lib.EXECUTION_FIELDS,
   'update_period', 'sleep_period', 'context_sleep_period',
 )  # fmt: skip

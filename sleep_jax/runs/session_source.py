@@ -132,6 +132,7 @@ def find(source: str, strategy: str = STRATEGY) -> Source:
   Raises:
     MissingFileError: it is nothing that can be loaded.
     UsageError: it is a run of a strategy that trains no weights.
+    WorkdirError: see `workdir.of_this_version`.
   """
   path = known_models.locate(source)
   if gguf_model.is_file(path):
@@ -142,6 +143,7 @@ def find(source: str, strategy: str = STRATEGY) -> Source:
     config = hf_checkpoint.read_config(path)
     if 'strategies' not in config:
       return Source(path, 'model', config)
+    config = workdir.of_this_version(path, config)
     _check_trained(path, config, strategy)
     return Source(path, 'run', config)
   weight_files.refuse_adapter(path)

@@ -118,14 +118,6 @@ class Merge(SlotRelease):
       fresh=state.night.fresh,
     )
 
-  def with_centroid(self, state: State, pools: dict) -> dict[str, types.Params]:
-    """Returns the fresh expert with the mean of the two centroids."""
-    del pools
-    r, night = self.night.receiver, state.night
-    router_LED = self.model.bank(state.weights, r)['router']
-    centre_LD = jnp.mean(router_LED[:, night.pair_2], 1)
-    return {str(r): {**night.fresh[str(r)], 'router': centre_LD}}
-
   def wake_up(self, state: State) -> State:
     """Commits: the merged expert takes the first slot, the second is freed."""
     r, (slot, free) = self.night.receiver, state.night.pair_2

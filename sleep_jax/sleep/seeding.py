@@ -132,13 +132,10 @@ class Seeding(rehearsal.Rehearsal):
       fresh = optax.apply_updates(fresh, updates)
       return (fresh, opt, priorities), {'loss': loss, **parts}
 
-    fresh = night.fresh
-    if self.model.config.router == 'centroid' and s.into == settings_lib.EXPERT:
-      fresh = self.with_centroid(state, pools)
+    start = night.fresh, night.opt, priorities_lib.with_new_rollouts(night, s)
     with jax.named_scope('seed'):
       (fresh, opt, priorities), metrics = jax.lax.scan(
-        update, (fresh, night.opt, priorities_lib.with_new_rollouts(night, s)),
-        (jnp.arange(s.updates_per_round), completions),
+        update, start, (jnp.arange(s.updates_per_round), completions),
       )  # fmt: skip
     night = night.replace(
       update=night.update + s.updates_per_round, fresh=fresh, opt=opt,
@@ -180,29 +177,6 @@ class Seeding(rehearsal.Rehearsal):
       place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
     return value_N.reshape(student_BGD.shape[:2])
-
-  def with_centroid(self, state: State, pools: dict) -> dict[str, types.Params]:
-    """Returns the fresh expert with its router at the mean of its inputs.
-
-    The mean runs over all rounds so far, and over the sequences on day prompts
-    or, if no teacher has day prompts, over all sequences.
-    """
-    s, night = self.settings, state.night
-    first = night.update // s.updates_per_round
-    teachers = [t for t in s.teachers if t.prompts == 'day'] or s.teachers
-    ((level, expert),) = night.fresh.items()
-    total, count = jnp.zeros(()), jnp.zeros(())
-    for teacher in teachers:
-      new = self._newest_rollouts(state, pools, teacher, teacher.draws)
-      rows = types.model_inputs(new.tokens_BT, new.length_B)
-      x_LBTD = self.model.expert_inputs(self.student(state), *rows, int(level))
-      valid_BT = rows[1] > 0
-      total += jnp.einsum('lbtd,bt->ld', x_LBTD, valid_BT.astype(x_LBTD.dtype))
-      count += jnp.sum(valid_BT)
-    mean_LD = total / jnp.maximum(count, 1)
-    centre_LD = jnp.where(first > 0, expert['router'], mean_LD)
-    centre_LD += (mean_LD - centre_LD) / (first + 1)
-    return {level: {**expert, 'router': centre_LD}}
 
   def _newest_rollouts(self, state, pools, teacher, num, *, states=False):
     """Returns the first `num` sequences that a teacher wrote this round."""

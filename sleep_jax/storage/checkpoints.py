@@ -170,7 +170,8 @@ class Checkpoints:
     """
     progress = self._read_progress(series, number)
     progress.pop(constant_arrays.KEY, None)
-    saved = self._bound(progress.pop('config'))
+    config = workdir.without_removed(progress.pop('config'))
+    saved = self._bound(config)
     differences = list(
       workdir.differences(saved, self._bound(self._config), 'config')
     )

@@ -27,6 +27,9 @@ from sleep_jax import errors
 
 # In a bucket it is an `epath.Path`, which has the methods used here.
 Folder = pathlib.Path
+# Fields that configs of earlier versions have. Only the router 'centroid' read
+# this one, and a config with another router means the same without it.
+_REMOVED = ('model.router_spread',)
 
 
 def path(name: str | os.PathLike[str]) -> Folder:
@@ -67,7 +70,7 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
   """Returns the config of a work directory, or None if it has none yet.
 
   Raises:
-    WorkdirError: its config.json is damaged, or of version 0.1.
+    WorkdirError: its config.json is damaged, or see `of_this_version`.
   """
   file = folder / 'config.json'
   if not file.exists():
@@ -78,8 +81,7 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
     raise errors.WorkdirError(
       f'{file} is damaged ({error}): restore it, or choose another --workdir.'
     ) from error
-  check_version(folder, config)
-  return config
+  return of_this_version(folder, config)
 
 
 def check_config(
@@ -115,11 +117,18 @@ def check_config(
     )
 
 
-def check_version(folder: Folder, config: Mapping[str, Any]) -> None:
-  """Refuses a work directory that version 0.1 wrote.
+def of_this_version(
+  folder: Folder, config: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the config of a work directory without fields that were removed.
+
+  Args:
+    folder: for messages.
+    config: content of its config.json.
 
   Raises:
-    WorkdirError: the config has a section that was renamed since.
+    WorkdirError: version 0.1 wrote it, which used other names, or its model
+      has a router that was removed.
   """
   if 'birth' in config and 'strategies' in config:
     raise errors.WorkdirError(
@@ -127,6 +136,21 @@ def check_version(folder: Folder, config: Mapping[str, Any]) -> None:
       'and checkpoints use other names, and cannot be read by this version: '
       'choose another work directory, or use version 0.1.'
     )
+  if config.get('model', {}).get('router') == 'centroid':
+    raise errors.WorkdirError(
+      f"{folder} has config.model.router 'centroid', which was removed after "
+      'revision a95966f: use that revision, or choose another work directory.'
+    )
+  return without_removed(config)
+
+
+def without_removed(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a config of any version without fields that were removed.
+
+  Args:
+    config: as JSON returns it, or a part of it.
+  """
+  return without(config, _REMOVED)
 
 
 def without(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

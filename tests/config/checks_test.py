@@ -44,6 +44,7 @@ def _plain(config):
     ('mesh', 'tensors', 'nearest .* config.mesh.tensor'),
     ('checkpoint', 'folder', 'config.checkpoint.folder is not a key'),
     ('guard', 'tolerence', 'nearest .* config.guard.tolerance'),
+    ('model', 'router_spread', 'router_spread was removed after revision a95'),
     ('tokenizer', 'size', 'nearest .* config.tokenizer.vocab_size'),
   ],
 )

@@ -70,9 +70,8 @@ def test_the_initial_student_is_exact_if_an_exact_export_exists(norms):
 @pytest.mark.parametrize(
   'changes',
   [
-    dict(router='sigmoid'),
     dict(router='softmax', arrangement='independent'),
-    dict(router='centroid', tied=False),
+    dict(router='sigmoid', tied=False),
     dict(arrangement='depth', layer_levels=(2, 1)),
   ],
 )

@@ -177,8 +177,7 @@ def _saved(tmp_path):
     ('experts', {'../2': [1]}), ('experts', {'2': 'all'}),
     ('ranks', {'2': 0, '3': 1}), ('ranks', {'2': 10**9}), ('ranks', 3),
     ('arrangement', 'depth'), ('arrangement', ['sequential']),
-    ('router', 'eval'), ('router_spread', -1.0), ('router_spread', 'wide'),
-    ('top_k', -1), ('top_k', 1.5), ('base', 7),
+    ('router', 'eval'), ('top_k', -1), ('top_k', 1.5), ('base', 7),
   ],
 )  # fmt: skip
 def test_a_card_that_contradicts_itself_is_refused(tmp_path, field, value):
@@ -187,6 +186,19 @@ def test_a_card_that_contradicts_itself_is_refused(tmp_path, field, value):
   with pytest.raises(
     errors.ModelFileError, match=f'nights.safetensors: field {field!r}'
   ):
+    expert_file.attach(model, weights, str(path))
+
+
+def test_a_file_of_an_earlier_version_is_read_if_its_router_still_exists(
+  tmp_path,
+):
+  path, model, weights = _saved(tmp_path)
+  _, attached = expert_file.attach(model, weights, str(path))
+  _rewrite(path, {'router_spread': 1.0})
+  _, again = expert_file.attach(model, weights, str(path))
+  assert testing.same(again, attached)
+  _rewrite(path, {'router': 'centroid'})
+  with pytest.raises(errors.ModelFileError, match="'centroid', which was remo"):
     expert_file.attach(model, weights, str(path))
 
 

@@ -8,7 +8,7 @@ import pytest
 from sleep_jax.model import experts, layers
 
 D, R, E = 6, 3, 4
-ROUTERS = ('sigmoid', 'softmax', 'always', 'centroid')
+ROUTERS = ('sigmoid', 'softmax', 'always')
 
 
 def _draw(*shape, seed=0):
@@ -26,9 +26,7 @@ def _bank(slots=E, seed=0, gated=False):
 
 def _apply(params, x, active, fresh=None, *, router='sigmoid', top_k=0):
   slots = params['A'].shape[0]
-  bank = experts.ExpertBank(
-    slots, R, router, 1.0, top_k, 0.0, gated='U' in params
-  )
+  bank = experts.ExpertBank(slots, R, router, top_k, 0.0, gated='U' in params)
   return bank.apply({'params': params}, x, jnp.asarray(active, 'f4'), fresh)
 
 
@@ -96,7 +94,7 @@ def test_skipping_inactive_groups_changes_no_values_or_gradients():
   params = _bank(6)
 
   def apply_all(p, active):
-    gates = experts.gates(X, p, active, router='sigmoid', top_k=0, spread=1.0)
+    gates = experts.gates(X, p, active, router='sigmoid', top_k=0)
     return experts.apply(X, p, gates)
 
   for active in ([0, 0, 0, 0, 0, 1], [0, 1, 0, 0, 1, 0]):
@@ -181,24 +179,9 @@ def test_with_gates_of_1_a_bank_is_more_hidden_units_of_the_base_model():
 
 
 def test_the_slots_of_a_new_bank_have_different_values():
-  params = experts.ExpertBank(E, R, 'sigmoid', 1.0, 0, 0.5).init(
+  params = experts.ExpertBank(E, R, 'sigmoid', 0, 0.5).init(
     jax.random.key(0), X, jnp.ones((E,))
   )['params']
   assert not np.asarray(params['B']).any()
   assert len({leaf.tobytes() for leaf in np.asarray(params['A'])}) == E
   np.testing.assert_array_equal(params['bias'], np.full((E,), 0.5))
-
-
-def test_a_centroid_gate_falls_with_distance_and_is_not_trained():
-  params = _bank() | {'router': jnp.stack([X[0, 0], X[0, 1], X[1, 0], X[1, 1]])}
-  gates_of = lambda p, spread: experts.gates(
-    X, p, jnp.ones((E,)), router='centroid', top_k=0, spread=spread
-  )
-  gates = np.asarray(gates_of(params, 1.0))
-  np.testing.assert_allclose(gates[0, 0, 0], 1, atol=1e-6)
-  np.testing.assert_allclose(gates[1, 1, 3], 1, atol=1e-6)
-  distance = np.mean((np.asarray(X[0, 0]) - np.asarray(X[0, 1])) ** 2)
-  np.testing.assert_allclose(gates[0, 0, 1], np.exp(-distance / 2), rtol=1e-4)
-  assert (np.asarray(gates_of(params, 2.0)) >= gates - 1e-6).all()
-  grads = jax.grad(lambda p: jnp.sum(gates_of(p, 1.0)))(params)
-  assert not any(np.asarray(x).any() for x in grads.values())

@@ -311,7 +311,7 @@ def test_recorded_inputs_reproduce_the_output_of_the_bank():
   for layer in range(testing.LAYERS):
     one = {name: leaf[layer] for name, leaf in bank.items()}
     gates = experts.gates(
-      x_LBTD[layer], one, active_E, router='sigmoid', top_k=0, spread=1.0
+      x_LBTD[layer], one, active_E, router='sigmoid', top_k=0
     )
     each = experts.outputs(x_LBTD[layer], one, gates)
     whole = experts.apply(x_LBTD[layer], one, gates)

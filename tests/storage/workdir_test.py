@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from sleep_jax import errors
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.storage import workdir
 from tests import bucket as bucket_lib
@@ -52,6 +53,19 @@ def test_error_names_a_damaged_config(tmp_path):
   (tmp_path / 'config.json').write_text('{"seeds": ')
   with pytest.raises(ValueError, match='config.json is damaged'):
     _check(tmp_path, CONFIG)
+
+
+def test_a_config_is_read_without_fields_that_were_removed(tmp_path):
+  """Earlier versions wrote them; only the router 'centroid' needed one."""
+  model = {'router': 'sigmoid', 'top_k': 2}
+  old = CONFIG | {'model': model | {'router_spread': 1.0}}
+  workdir.write_json(tmp_path / 'config.json', old)
+  assert workdir.read_config(tmp_path) == CONFIG | {'model': model}
+  _check(tmp_path, CONFIG | {'model': model})
+  old['model']['router'] = 'centroid'
+  workdir.write_json(tmp_path / 'config.json', old)
+  with pytest.raises(errors.WorkdirError, match="'centroid', which was remov"):
+    workdir.read_config(tmp_path)
 
 
 def test_error_names_a_folder_that_cannot_be_written_to(tmp_path):

@@ -1,0 +1,68 @@
+"""Work directories of earlier versions are read and continued."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+import sleep_jax
+from sleep_jax.learner import programs
+from sleep_jax.runs import session_source, study
+from tests import tiny_study
+
+pytestmark = pytest.mark.usefixtures('one_device')
+one_device = tiny_study.one_device
+# Fields that were removed, with the values that they had.
+REMOVED = {'model': {'router_spread': 1.0}}
+
+
+def _with_removed(config):
+  """Returns a config, or a part of it, as an earlier version wrote it."""
+  return config | {
+    name: config[name] | fields
+    for name, fields in REMOVED.items()
+    if name in config
+  }
+
+
+@pytest.fixture
+def old(tmp_path_factory, tmp_path, one_device):
+  """Returns the work directory of a finished run, of an earlier version."""
+  base = tmp_path_factory.getbasetemp()
+  finished = tiny_study.finished_study(base, 'sleep')
+  folder = pathlib.Path(shutil.copytree(finished, tmp_path / 'old'))
+  files = [*folder.glob('seed_0/*/checkpoints/*/*/progress/metadata')]
+  assert len(files) > 2
+  for file in files:
+    progress = json.loads(file.read_text())
+    progress['config'] = _with_removed(progress['config'])
+    file.write_text(json.dumps(progress))
+  file = folder / 'config.json'
+  file.write_text(json.dumps(_with_removed(json.loads(file.read_text()))))
+  return folder
+
+
+def test_a_run_of_an_earlier_version_is_continued(old, monkeypatch):
+  before = json.loads((old / 'summary.json').read_text())
+  monkeypatch.setattr(programs.Programs, 'wake', None)
+  study.Study(tiny_study.config(), old).run()
+  assert json.loads((old / 'summary.json').read_text()) == before
+
+
+def test_an_initial_model_of_an_earlier_version_is_used(old, tmp_path):
+  config = tiny_study.config()
+  config.pretrain.restore = str(old)
+  study.Study(config, tmp_path / 'new').run()
+  assert (tmp_path / 'new' / 'summary.json').exists()
+
+
+def test_a_model_of_an_earlier_version_is_loaded(old):
+  config = session_source.find(str(old)).config
+  assert not any(
+    field in config[name]
+    for name, fields in REMOVED.items()
+    for field in fields
+  )
+  learner = sleep_jax.load(str(old), verbose=False)
+  assert learner.generate('Who', max_new=2) is not None
