@@ -258,7 +258,6 @@ def get_config() -> ml_collections.ConfigDict:
     # both experts.
     start='random',
     full='error',  # A full bank: or 'merge' (two experts), 'absorb' (all).
-    average_decay=0.97,  # Per wake step, for the teacher 'average'.
     on_policy=0.0,  # Share of rows written by the student.
     on_policy_after=0.25,  # Share of the night before it starts to write.
     beta=0.0,  # Divergence: 0 is KL(teacher || student).

@@ -122,8 +122,6 @@ class State(struct.PyTreeNode):
     guard_N: f32, by sender, score of the guard at that waking: accuracy on its
       probes, or for a base model log-likelihood of own texts, nats per token.
     replay: age groups of prompts by name, see `replay.buffer`.
-    average: per sleeping level, the running mean of its base. Empty unless the
-      config asks for it.
     row_buffer: stored rows of the replay baseline (`replay.row_buffer`), else
       None.
     kl_penalty, second_kl_penalty: rehearsals for the KL penalties awake, or
@@ -141,7 +139,6 @@ class State(struct.PyTreeNode):
   woke_N: Array
   guard_N: Array
   replay: dict[str, AgeGroup]
-  average: dict[str, types.Params] = struct.field(default_factory=dict)
   row_buffer: Any = None
   kl_penalty: types.Rollout | None = None
   second_kl_penalty: types.Rollout | None = None

@@ -34,7 +34,7 @@ RENAMED = {
 }
 # Keys that configs of earlier versions have, such as the config.py of a run
 # that has grown.
-_REMOVED = ('router_spread',)
+_REMOVED = ('router_spread', 'average_decay')
 _FOLDERS = ('compare/', 'paper/', 'small/')  # Of configs; part of their names.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 

@@ -119,7 +119,6 @@ _NIGHT = {
   'updates_per_round': _count(1), 'priority': NOT_NEGATIVE,
   'sender_after_sleep': TEXT, 'into': TEXT, 'full': TEXT,
   'start': TEXT,
-  'average_decay': Rule(float, 0, 1, open_least=True, open_most=True),
   'on_policy': DECAY, 'on_policy_after': SHARE, 'beta': SHARE,
   'temperature': NOT_NEGATIVE, 'max_new': _count(1), 'max_length': _count(2),
   'prompt_width': _count(1), 'block_tokens': _count(1),

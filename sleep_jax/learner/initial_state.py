@@ -31,7 +31,6 @@ class StateBuilder:
     owned_paths: owner -> paths of its parameters.
     senders: levels that sleep; 0 is the context.
     document: maximum tokens of a document that replay stores; 0: none.
-    averaged: whether a teacher is the running mean over a day.
     kl_penalties: those of the wake step.
     allocate: makes the strategy's own arrays, see `strategies.method`.
   """
@@ -43,7 +42,6 @@ class StateBuilder:
   owned_paths: Mapping[str, Sequence[str]]
   senders: Sequence[int]
   document: int
-  averaged: bool
   kl_penalties: Sequence[kl_penalty.AnchorPenalty]
   allocate: Callable[[types.Weights], dict[str, Any]]
 
@@ -103,7 +101,6 @@ class StateBuilder:
       | (jax.tree.map(jnp.copy, age_groups) if self.senders else {}),
       **{p.name: p.allocate(weights) for p in self.kl_penalties},
       strategy=self.allocate(weights),
-      average=copied(sleepers if self.averaged else ()),
       row_buffer=(
         row_buffer.allocate(
           row_tokens, width=c.data.context, dated=self.strategy.dates_rows

@@ -106,7 +106,7 @@ class ProgramParts:
     self._dreamings: dict[int, dream_seeding.Dreaming] = {}
     self._dream_templates, self._task = dream_templates, task
     self.dreams = dream_settings.make(**config.dream.to_dict())
-    average_decay, document = 0.0, 0
+    document = 0
     penalties: list[kl_penalty.AnchorPenalty] = []
     plain = config.to_dict()
     shared = settings_checks.make_settings(**plain['consolidate'])
@@ -130,8 +130,6 @@ class ProgramParts:
       self._build_nights(phases, optimizers, task)
       if any(night.reads for night in nights.values()):
         document = checks.document_length(config)
-      if any(night.averaged for night in nights.values()):
-        average_decay = shared.average_decay
       penalties = phases.kl_penalties(self._nights)
     self._state_builder = initial_state.StateBuilder(
       config,
@@ -141,7 +139,6 @@ class ProgramParts:
       optimizers.owned_paths,
       self.senders,
       document,
-      bool(average_decay),
       penalties,
       self.method.allocate,
     )
@@ -163,7 +160,6 @@ class ProgramParts:
       penalty=self.method.penalty or kl_penalty.combine(penalties),
       learns_rows=self.method.learns_rows,
       transform=self.method.transform,
-      average_decay=average_decay,
     )
 
   @property

@@ -95,7 +95,6 @@ def make_step(
   penalty: terms.Penalty | None,
   learns_rows: bool,
   transform: terms.Transform | None,
-  average_decay: float,
 ) -> Callable:
   """Returns the wake step of a strategy, see `wake.step.make`.
 
@@ -104,8 +103,7 @@ def make_step(
     strategy: may wrap the step.
     optimizers: of the strategy.
     likelihood: see `make_likelihood`.
-    age_groups, penalty, learns_rows, transform, average_decay: see
-      `wake.step.make`.
+    age_groups, penalty, learns_rows, transform: see `wake.step.make`.
 
   Raises:
     ConfigError: `wake.micro_batches` does not divide a batch size.
@@ -125,7 +123,6 @@ def make_step(
     penalty=penalty,
     learns_rows=learns_rows,
     transform=transform,
-    average_decay=average_decay,
     micro_batches=config.wake.micro_batches,
     has_day_decay=has_day_decay(config) and 'core' not in optimizers.txs,
   )

@@ -23,7 +23,7 @@ LOGITS, GRADIENTS, ADAPTERS = 'logits', 'gradients', 'adapters'
 _KINDS = (
   (r'^(opt|night/opt|night/opt_next)/', 'moments'),
   (r'^sums/', 'gradient sums'),
-  (r'^(anchor|average)/', 'anchors'),
+  (r'^anchor/', 'anchors'),
   (r'^night/(sender_next|fresh)/', 'uncommitted night weights'),
   (r'^night/|^(second_)?kl_penalty/', 'rehearsals'),
   (r'^(?!weights/params/)', 'replay and counters'),

@@ -252,7 +252,7 @@ def advice(
 def _trained(state: state_lib.State) -> dict[str, Any]:
   """Returns the parts of a state that training changes."""
   parts: dict[str, Any] = {
-    'the weights': (state.weights.trainable, state.average),
+    'the weights': state.weights.trainable,
     'optimizer states': (state.opt, state.sums),
   }
   if state.strategy:

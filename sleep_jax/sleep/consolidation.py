@@ -89,8 +89,6 @@ class Consolidation(seeding.Seeding):
       return self.anchor_weights(state)
     if name == 'next':
       return state.weights.with_params(state.night.sender_next)
-    if name == 'average' and self.wake_tx is not None:
-      return state.weights.with_params(state.average[str(self.sender)])
     return state.weights
 
   def student(self, state: State) -> types.Weights:
@@ -171,8 +169,6 @@ class Consolidation(seeding.Seeding):
       state = state.replace(
         opt=state.opt | {name: opt}, anchor=state.anchor | {name: base}
       )
-      if name in state.average:
-        state = state.replace(average=state.average | {name: base})
     weights = state.weights.with_params(params).replace(active_NE=active_NE)
     return self._end_night(state).replace(weights=weights)
 

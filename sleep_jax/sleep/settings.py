@@ -7,7 +7,7 @@ References: 2606.03979 v2 section 3.3; docs/method.md, "Whose knowledge".
 
 import dataclasses
 
-TEACHERS = ('anchor', 'first', 'next', 'now', 'average', 'context')
+TEACHERS = ('anchor', 'first', 'next', 'now', 'context')
 PROMPTS = ('old', 'day', 'own_texts')
 CLEARED, UPDATED = 'cleared', 'updated'
 EXPERT, BASE = 'expert', 'base'
@@ -22,9 +22,8 @@ class Teacher:
   Attributes:
     teacher: 'anchor' (the sender as at its last waking), 'first' (the initial
       model, on its own texts), 'next' (after the due
-      update), 'now' (before it; the literal teacher of v2), 'average' (the
-      running mean of the sender over its day) or 'context' (as 'now', with the
-      document in its prompt, which the student does not have).
+      update), 'now' (before it; the literal teacher of v2) or 'context' (as
+      'now', with the document in its prompt, which the student does not have).
     prompts: 'old' (from before the sender's last waking), 'day' (since), or
       'own_texts' (whole texts that the initial model wrote; nothing is
       sampled).
@@ -143,7 +142,6 @@ class Settings:
     full: what happens when a bank is full: 'error' (refused before the run),
       'merge' two of its experts, or 'absorb' all of them into the base of the
       slowest level.
-    average_decay: decay of the teacher 'average' per wake step.
     on_policy: share of rows that the student wrote (lambda of GKD).
     on_policy_after: share of the night before the student starts to write.
     beta: of the divergence; 0 is KL(teacher || student).
@@ -165,7 +163,6 @@ class Settings:
   sender_after_sleep: str
   into: str
   full: str
-  average_decay: float
   on_policy: float
   on_policy_after: float
   beta: float
@@ -191,11 +188,6 @@ class Settings:
   def reads(self) -> bool:
     """Whether a teacher has documents in its prompts."""
     return any(teacher.reads for teacher in self.teachers)
-
-  @property
-  def averaged(self) -> bool:
-    """Whether a teacher is a running mean."""
-    return any(teacher.teacher == 'average' for teacher in self.teachers)
 
   @property
   def rounds(self) -> int:

@@ -252,18 +252,21 @@ def progress_order(series, progress):
   return progress['event'], progress['night_updates'], series == 'moments'
 
 
-def field_names(path: epath.Path) -> set[str]:
-  """Returns the names of the fields of a saved state; empty if it is damaged.
+def fields(path: epath.Path) -> dict[str, Any]:
+  """Returns the fields of a saved state; empty if it is damaged.
 
   Args:
     path: of one checkpoint.
+
+  Returns:
+    Name of the field -> its tree, with metadata in place of arrays.
   """
   import orbax.checkpoint as ocp
 
   try:
-    return set(ocp.PyTreeCheckpointHandler().metadata(path / 'state').tree)
+    return dict(ocp.PyTreeCheckpointHandler().metadata(path / 'state').tree)
   except Exception:  # Orbax raises many types; reading it explains the damage.
-    return set()
+    return {}
 
 
 def integers(path: epath.Path) -> dict[str, np.ndarray]:

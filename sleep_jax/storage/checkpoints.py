@@ -192,7 +192,8 @@ class Checkpoints:
       number: number of the checkpoint in the series.
       abstract_state: the same tree of `jax.ShapeDtypeStruct`, each with a
         sharding, which may differ from the sharding at saving. A field
-        without arrays may be missing on disk, as in earlier versions.
+        without arrays may be missing on disk, or only be there, as in earlier
+        versions.
 
     Raises:
       MissingFileError: there is no such checkpoint; lists the existing ones.
@@ -285,23 +286,28 @@ class Checkpoints:
       ) from error
 
   def _read_state(self, series, number, abstract_state):
-    """Reads a state; fields without arrays that are not on disk stay so."""
-    restore = self._args.StandardRestore
-    missing = set()
+    """Reads a state, which may be any tree."""
     if dataclasses.is_dataclass(abstract_state):
-      self.wait()
-      saved = checkpoint_reading.field_names(self._path(series, number))
-      fields = {
-        field.name: getattr(abstract_state, field.name)
-        for field in dataclasses.fields(abstract_state)
-      }
-      empty = {n for n, x in fields.items() if not jax.tree.leaves(x)}
-      missing = empty - (saved or empty)
-    if not missing:
-      return self._read(series, number, state=restore(abstract_state))
-    rest = {name: x for name, x in fields.items() if name not in missing}
-    found = self._read(series, number, state=restore(rest))
-    return dataclasses.replace(abstract_state, **found)
+      return self._read_fields(series, number, abstract_state)
+    restore = self._args.StandardRestore(abstract_state)
+    return self._read(series, number, state=restore)
+
+  def _read_fields(self, series, number, abstract_state):
+    """Reads a dataclass; fields without arrays need not be on both sides."""
+    self.wait()
+    saved = checkpoint_reading.fields(self._path(series, number))
+    wanted = {
+      field.name: getattr(abstract_state, field.name)
+      for field in dataclasses.fields(abstract_state)
+    }
+    is_empty = lambda x: not jax.tree.leaves(x)
+    # Orbax compares the names of all fields with those on disk.
+    same = {n: x for n, x in saved.items() if is_empty(x)}
+    same |= {n: x for n, x in wanted.items() if n in saved or not is_empty(x)}
+    restore = self._args.StandardRestore(same)
+    found = self._read(series, number, state=restore)
+    own = {name: x for name, x in found.items() if name in wanted}
+    return dataclasses.replace(abstract_state, **own)
 
   def _check_exists(self, series, number):
     if number not in self._numbers(series):

@@ -27,9 +27,10 @@ from sleep_jax import errors
 
 # In a bucket it is an `epath.Path`, which has the methods used here.
 Folder = pathlib.Path
-# Fields that configs of earlier versions have. Only the router 'centroid' read
-# this one, and a config with another router means the same without it.
-_REMOVED = ('model.router_spread',)
+# Fields that configs of earlier versions have. Only the router 'centroid' and
+# the teacher 'average' read them, which are refused by name; without these, a
+# config means the same.
+_REMOVED = ('model.router_spread', 'consolidate.average_decay')
 
 
 def path(name: str | os.PathLike[str]) -> Folder:

@@ -36,7 +36,6 @@ def make(
   penalty: terms.Penalty | None = None,
   learns_rows: bool = True,
   transform: terms.Transform | None = None,
-  average_decay: float = 0.0,
   micro_batches: int = 1,
   has_day_decay: bool = False,
 ) -> Callable[..., tuple[State, dict]]:
@@ -52,7 +51,6 @@ def make(
     learns_rows: whether the likelihood of the batch is a term of the loss. If
       not, the loss is that of `penalty`, and the batch is not counted as read.
     transform: changes the gradients of all terms, see `terms.Transform`.
-    average_decay: decay of the running means in `state.average`, per step.
     micro_batches: number of parts that the rows of the batch are read in, see
       `gradient_accumulation`.
     has_day_decay: whether the optimizers are those of `day_schedule`.
@@ -135,20 +133,12 @@ def make(
       else age_group
       for number, (name, age_group) in enumerate(sorted(state.replay.items()))
     }
-    average = {
-      name: {
-        path: mean + (1 - average_decay) * (updated[path] - mean)
-        for path, mean in means.items()
-      }
-      for name, means in state.average.items()
-    }
     state = state.replace(
       step=now,
       weights=state.weights.with_params(updated),
       sums=sums,
       opt=opts,
       replay=replay,
-      average=average,
     )
     return state, {
       'loss': loss if learns_rows else penalty_value,

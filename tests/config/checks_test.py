@@ -45,6 +45,7 @@ def _plain(config):
     ('checkpoint', 'folder', 'config.checkpoint.folder is not a key'),
     ('guard', 'tolerence', 'nearest .* config.guard.tolerance'),
     ('model', 'router_spread', 'router_spread was removed after revision a95'),
+    ('consolidate', 'average_decay', 'average_decay was removed after revis'),
     ('tokenizer', 'size', 'nearest .* config.tokenizer.vocab_size'),
   ],
 )

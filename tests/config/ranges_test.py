@@ -140,7 +140,6 @@ def _known(schema, path=''):
     ('levels[0].sleep_period', 'day', "is 'day': .* 'experience', a number of"),
     ('levels[0].update_period', 1.0, r'levels\[0\].update_period is 1.0: '),
     ('consolidate.priority', -1.0, 'priority is -1.0: expected .* 0 or more'),
-    ('consolidate.average_decay', 1.0, 'is 1.0: .* above 0 and below 1'),
     ('consolidate.on_policy', 1.0, 'on_policy is 1.0: .* below 1'),
     ('consolidate.beta', -0.1, 'beta is -0.1: .* 0 or more and at most 1'),
     ('consolidate.beta', 1.5, 'beta is 1.5: .* 0 or more and at most 1'),

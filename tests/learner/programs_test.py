@@ -89,15 +89,11 @@ def test_a_base_that_is_updated_awake_cannot_be_trained_by_a_night():
     testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
 
 
-def _without_expansion():
-  """Returns programs and a state; both tests share what they compile."""
-  teachers = (dict(teacher='average', prompts='day', sequences=8, draws=8),)
-  c = testing.config(into='base', teachers=teachers, average_decay=0.75)
-  return testing.make_run(c, testing.placement(data=1, fsdp=1, tensor=1))
-
-
 def test_without_expansion_a_night_changes_only_the_base():
-  program, state = _without_expansion()
+  c = testing.config(into='base')
+  program, state = testing.make_run(
+    c, testing.placement(data=1, fsdp=1, tensor=1)
+  )
   initial = {path: np.asarray(x) for path, x in state.weights.params.items()}
   for step in range(2):
     state, _ = program.wake(state, testing.batch(step), ())
@@ -112,22 +108,3 @@ def test_without_expansion_a_night_changes_only_the_base():
   changed = testing.changed(initial, morning.weights.params)
   assert changed == {p for p in initial if p.startswith('blocks/levels/2/base')}
   assert not np.asarray(morning.weights.active_NE).any()
-
-
-def test_a_running_mean_follows_the_day_and_restarts_after_the_night():
-  program, state = _without_expansion()
-  path = 'blocks/levels/1/base/mlp/up'
-  mean = np.asarray(state.weights.params[path])
-  for step in range(3):
-    state, _ = program.wake(state, testing.batch(step), ())
-    mean = mean + 0.25 * (np.asarray(state.weights.params[path]) - mean)
-  np.testing.assert_allclose(state.average['1'][path], mean, atol=1e-6)
-  night = program._nights[1]
-  teacher = night.teacher(state, 'average')
-  np.testing.assert_allclose(teacher.params[path], mean, atol=1e-6)
-  state = program.fall_asleep(state, 1)
-  state, _ = program.seed(state, 1)
-  morning = program.wake_up(state, 1, accept=True, guard=0.0)
-  np.testing.assert_array_equal(
-    morning.average['1'][path], morning.weights.params[path]
-  )

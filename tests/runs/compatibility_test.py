@@ -14,7 +14,10 @@ from tests import tiny_study
 pytestmark = pytest.mark.usefixtures('one_device')
 one_device = tiny_study.one_device
 # Fields that were removed, with the values that they had.
-REMOVED = {'model': {'router_spread': 1.0}}
+REMOVED = {
+  'model': {'router_spread': 1.0},
+  'consolidate': {'average_decay': 0.97},
+}
 
 
 def _with_removed(config):

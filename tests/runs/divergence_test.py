@@ -275,7 +275,7 @@ def test_pretraining_with_a_rate_that_overflows_stops(tmp_path):
 def test_only_parts_that_are_trained_decide_whether_a_state_is_good(monitor):
   one = jnp.ones(2)
   weights = types.Weights(params={'a': one}, active_NE=jnp.zeros((1, 1)))
-  state = _State(weights, {}, {'1': {'mu': one}}, {}, {}, None)
+  state = _State(weights, {'1': {'mu': one}}, {}, {}, None)
   monitor.check_state(state)
   spoiled = dataclasses.replace(state, opt={'1': {'mu': one * NAN}})
   with pytest.raises(errors.DivergedError, match='optimizer states have'):
@@ -287,7 +287,6 @@ class _State:
   """The fields of a state that are checked."""
 
   weights: object
-  average: dict
   opt: dict
   sums: dict
   strategy: dict

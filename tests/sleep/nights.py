@@ -86,7 +86,6 @@ def awake_state(seed=0, model=None):
     sums={n: noise(jax.tree.map(np.zeros_like, base[n]), 0.2) for n in base},
     opt={n: noise(WAKE_TX.init(base[n]), 0.1) for n in base},
     anchor={n: noise(base[n], 0.3) for n in base},
-    average={n: noise(base[n], 0.2) for n in base},
     woke_N=jnp.array([0, 6, 4]), guard_N=jnp.array([0.9, 0.7, 0.8]),
     replay={
       'corpus': _age_group(PRETRAIN, [0] * 3),

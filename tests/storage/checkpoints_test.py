@@ -370,6 +370,12 @@ class _New(struct.PyTreeNode):
   own: dict = struct.field(default_factory=dict)
 
 
+class _Older(struct.PyTreeNode):
+  step: jax.Array
+  mean: dict = struct.field(default_factory=dict)
+  night: jax.Array | None = None
+
+
 def test_a_state_gets_fields_without_arrays_that_an_earlier_version_lacks(
   tmp_path,
 ):
@@ -383,3 +389,15 @@ def test_a_state_gets_fields_without_arrays_that_an_earlier_version_lacks(
     wanted = _abstract(_New(old.step, rows=old.step))
     with pytest.raises(errors.WorkdirError, match='cannot be read'):
       saved.restore('moments', 0, wanted)
+
+
+def test_fields_without_arrays_that_were_removed_since_are_left_out(tmp_path):
+  mesh = _mesh(len(jax.devices()))
+  state = _place(_Old(jnp.arange(3)), mesh, 'data')
+  with contextlib.closing(_open(tmp_path)) as saved:
+    saved.save_moment(_Older(state.step), _at(1))
+    _assert_same_bits(saved.restore('moments', 0, _abstract(state)), state)
+    # One with arrays meant something.
+    saved.save_moment(_Older(state.step, {'1': state.step}), _at(2))
+    with pytest.raises(errors.WorkdirError, match='use the version that saved'):
+      saved.restore('moments', 1, _abstract(state))
