@@ -20,7 +20,7 @@ STRATEGIES = ('sft', 'sleep')
 
 
 def _config():
-  c = tiny_study.config()
+  c = tiny_study.config(prompts=('old', 'day'))
   c.data.settings.num_days = 3
   c.levels[1]['slots'] = 2  # The third night merges two experts.
   c.consolidate.full = 'merge'

@@ -14,7 +14,7 @@ BANK = 'blocks/levels/2/experts/B'
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
-  config = tiny_study.config()
+  config = tiny_study.config(prompts=('old', 'day'))
   config.data.settings.num_days = 3
   fast, own = config.levels
   night = dict(num_updates=6, updates_per_round=2, learning_rate=1e-2)
@@ -68,7 +68,8 @@ def test_an_interrupted_absorption_ends_like_an_unbroken_one(
 
 
 def test_only_the_slowest_level_absorbs_its_bank():
-  config = tiny_study.config((1, 'experience'), ('infinite', '2 days'))
+  periods = (1, 'experience'), ('infinite', '2 days')
+  config = tiny_study.config(*periods, prompts=('old', 'day'))
   config.consolidate.full = 'absorb'
   with pytest.raises(errors.ConfigError, match='only the slowest level, 3, ab'):
     tiny_study.TinyStudy(config).programs('sleep')

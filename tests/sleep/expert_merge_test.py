@@ -17,7 +17,7 @@ from tests import testing, tiny_study
 
 @functools.cache
 def _tiny_study():
-  c = tiny_study.config()
+  c = tiny_study.config(prompts=('old', 'day'))
   c.data.settings = dict(c.data.settings, num_days=3)
   waking, own = c.levels
   c.levels = (waking, own | dict(slots=2))

@@ -118,7 +118,7 @@ def test_nothing_is_constant_where_steps_or_reviews_move_all_weights(name):
 
 @pytest.mark.parametrize('change', [{'into': 'base'}, {'full': 'absorb'}])
 def test_nothing_is_constant_where_nights_train_a_base(change):
-  config = tiny_study.config((1, 'experience'))
+  config = tiny_study.config((1, 'experience'), prompts=('old', 'day'))
   config.consolidate.update(change)
   study = tiny_study.TinyStudy(config)
   assert not study.programs('sleep').is_constant('weights/params/embed')
