@@ -167,8 +167,7 @@ class RunFactory:
 
   def num_finished(self, strategy: strategy_lib.Strategy, made: Inputs) -> int:
     """Returns how many days a run has learned, with their nights."""
-    progress = self._latest_progress(made.seed, strategy)
-    if progress is None:
+    if not (progress := self._latest_progress(made.seed, strategy)):
       return 0
     ahead = self.plan(strategy, made)[progress['event'] :]
     days = [event.experience for event in ahead if event.kind != events.SAVE]
@@ -332,16 +331,17 @@ class RunFactory:
     num = int(self.progress_of(seed, PRETRAIN) is not None)
     complete: dict[str, int] = {}
     # The records also belong to strategies that are left out this time.
+    existing = {run.name for run in (self._folder / f'seed_{seed}').iterdir()}
     for strategy in self._make_strategies(registry.names()):
-      progress = self.progress_of(seed, strategy.name)
-      if progress is None:
+      name = strategy.name
+      if not (progress := name in existing and self.progress_of(seed, name)):
         continue
       # A checkpoint of an earlier version has no steps: they were all equal.
       steps = events.steps_per_experience(self.levels, self._config.wake.steps)
       planned = progress.get('day_steps') or [steps] * (len(days) - 1)
       if strategy.sources is not strategy_lib.sequential_sources:
         num = max(num, 1 + len(planned))
-        complete[strategy.name] = len(planned)
+        complete[name] = len(planned)
         continue
       done = self._plan(strategy, planned)[: progress['event']]
       begun = [e.experience for e in done if last is None or e.cycle <= last]

@@ -289,25 +289,31 @@ class Checkpoints:
     """Reads a state, which may be any tree."""
     if dataclasses.is_dataclass(abstract_state):
       return self._read_fields(series, number, abstract_state)
-    restore = self._args.StandardRestore(abstract_state)
-    return self._read(series, number, state=restore)
+    return self._read_tree(series, number, abstract_state)
 
   def _read_fields(self, series, number, abstract_state):
     """Reads a dataclass; fields without arrays need not be on both sides."""
-    self.wait()
-    saved = checkpoint_reading.fields(self._path(series, number))
     wanted = {
       field.name: getattr(abstract_state, field.name)
       for field in dataclasses.fields(abstract_state)
     }
-    is_empty = lambda x: not jax.tree.leaves(x)
-    # Orbax compares the names of all fields with those on disk.
-    same = {n: x for n, x in saved.items() if is_empty(x)}
-    same |= {n: x for n, x in wanted.items() if n in saved or not is_empty(x)}
-    restore = self._args.StandardRestore(same)
-    found = self._read(series, number, state=restore)
+    try:
+      found = self._read_tree(series, number, wanted)
+    except errors.WorkdirError:
+      # Orbax compares the names of all fields with those on disk.
+      saved = checkpoint_reading.fields(self._path(series, number))
+      is_empty = lambda x: not jax.tree.leaves(x)
+      same = {n: x for n, x in saved.items() if is_empty(x)}
+      same |= {n: x for n, x in wanted.items() if n in saved or not is_empty(x)}
+      if same.keys() == wanted.keys():
+        raise
+      found = self._read_tree(series, number, same)
     own = {name: x for name, x in found.items() if name in wanted}
     return dataclasses.replace(abstract_state, **own)
+
+  def _read_tree(self, series, number, abstract_tree):
+    restore = self._args.StandardRestore(abstract_tree)
+    return self._read(series, number, state=restore)
 
   def _check_exists(self, series, number):
     if number not in self._numbers(series):
