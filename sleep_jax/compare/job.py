@@ -69,6 +69,7 @@ def work(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
   Raises:
     Interrupted: it was; what it did is saved.
   """
+  import jax
   import ml_collections
 
   from sleep_jax.runs import study
@@ -86,7 +87,11 @@ def work(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
     shutil.copy(source, target)
   made = study.Study(config, job['folder'], stop=stop)
   runs = made.run(prepare_only=job['kind'] != kinds.UNIT)
-  return {'runs': [_short(run) for run in runs], 'data': _data(job['folder'])}
+  return {
+    'runs': [_short(run) for run in runs],
+    'data': _data(config, job['folder']),
+    'backend': jax.default_backend(),
+  }
 
 
 def _reasons(config: Any, folder: str) -> dict[str, str]:
@@ -120,11 +125,23 @@ def _short(run: dict[str, Any]) -> dict[str, Any]:
   return {name: run[name] for name in names} | {'evaluations': evaluations}
 
 
-def _data(folder: str) -> str:
-  """Returns one digest of all texts that were read, in any order."""
+def _data(config: Any, folder: str) -> str:
+  """Returns one digest of all texts and questions that were read, in any order.
+
+  Args:
+    config: of the study.
+    folder: its work directory.
+  """
+  from sleep_jax.runs import inputs
+
   (file,) = sorted(pathlib.Path(folder).glob('seed_*/days.json'))
   digests = sorted(row['digest'] for row in json.loads(file.read_text()))
-  return hashlib.sha256(' '.join(digests).encode()).hexdigest()[:10]
+  dataset = inputs.read_dataset(config, pathlib.Path(folder), config.seeds[0])
+  sets = (dataset.probes, dataset.template_probes, dataset.open_probes)
+  probes = [*dataset.guard, *(p for s in sets for x in s.values() for p in x)]
+  asked = sorted([probe.prompt, probe.answer] for probe in probes)
+  text = ' '.join(digests) + json.dumps(asked)
+  return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 if __name__ == '__main__':

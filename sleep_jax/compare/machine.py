@@ -1,8 +1,8 @@
 """Finds what a machine has free: cores, accelerators and memory.
 
 A slot runs one job at a time: a core of a CPU, to which the job is pinned, or
-one GPU. A unit on one core gives the same numbers and comparable times on every
-machine, whatever else its other cores do.
+one GPU. A unit on one core gives the same numbers on every machine, and its
+CPU-seconds compare whatever else the machine does.
 """
 
 import dataclasses

@@ -18,6 +18,8 @@ from sleep_jax.storage import workdir
 
 SECTION = 'compare'
 _PLACES = ('data.path', 'pretrain.restore')
+# A run may go on with others; two units that are compared may not differ.
+_OF_DATA = ('extra_days', 'growing', 'too_long')
 
 
 def options(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def dependent(
   if not plain['pretrain']['restore']:
     found = workdir.without(found, _PLACES)
   found = workdir.without(found, _PLACES[:1])
+  found['data'] |= {name: plain['data'].get(name) for name in _OF_DATA}
   if tuned:
     found['tuned_with_seed'] = plain['seeds'][0]
   return found

@@ -2,10 +2,12 @@
 
 A seed decides the initial model, the data and the draws, so units of one seed
 with several orders are not independent. A number of a seed is its mean over
-orders, and intervals are over seeds.
+orders, and intervals are over seeds. Two strategies are compared on the seeds
+and orders that both have.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sleep_jax.evaluate import budgets, cycles
@@ -19,6 +21,58 @@ Result = Mapping[str, Any]  # As a file of results has it.
 def is_bound(name: str) -> bool:
   """Whether a strategy is an upper bound and no way of learning day by day."""
   return name.startswith(_BOUND)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """How much better a strategy is than `sleep`, on what both finished.
+
+  Attributes:
+    mean: over seeds.
+    half: half the 95 % interval of `mean`; None for one seed.
+    value: mean of the other strategy.
+    own: mean of `sleep`.
+    seeds: over which the means are taken.
+    whole: whether these are all seeds and orders that `sleep` finished.
+  """
+
+  mean: float
+  half: float | None
+  value: float
+  own: float
+  seeds: tuple[int, ...]
+  whole: bool
+
+
+def with_comparable_times(results: Iterable[Result]) -> list[Result]:
+  """Returns results in which 'seconds' do not depend on other processes.
+
+  A unit on a CPU has one core, which other processes may use as well. Its
+  seconds are replaced by its CPU-seconds. Those on an accelerator stay.
+
+  Args:
+    results: of units; without 'backend', as in earlier versions, of a CPU.
+  """
+
+  def by_cpu(cost: Mapping[str, Any]) -> dict[str, Any]:
+    known = 'cpu_seconds' in cost
+    return {**cost, 'seconds': cost['cpu_seconds']} if known else {**cost}
+
+  def changed(run: figures.Run) -> figures.Run:
+    rows = [
+      {**row, 'cost': by_cpu(row['cost'])} if row.get('cost') else row
+      for row in run['evaluations']
+    ]
+    found = {**run, 'evaluations': rows}
+    return found | {
+      name: by_cpu(run[name] or {}) for name in ('summary', 'cost')
+    }
+
+  return [
+    {**result, 'runs': [changed(run) for run in result['runs']]}
+    if result.get('backend', 'cpu') == 'cpu' else result
+    for result in results
+  ]  # fmt: skip
 
 
 def runs(results: Iterable[Result]) -> figures.Groups:
@@ -41,49 +95,21 @@ def by_seed(results: Sequence[Result]) -> figures.Groups:
 
   A seed of which a unit failed has the status 'failed', and its numbers do not
   count beside those of finished seeds. 'summary' also has 'tokens', those
-  trained on and generated.
+  trained on and generated; 'orders' has the summary of each order.
 
   Args:
     results: of units.
   """
-  failed = {
-    (r['unit']['strategy'], r['unit']['seed'])
-    for r in results
-    if r['status'] == 'failed'
-  }
-  cells: dict[tuple[str, int], list[figures.Run]] = {}
-  unit_of: dict[str, str] = {}
-  for result in results:
-    for run in result['runs']:
-      key = run['strategy'], result['unit']['seed']
-      cells.setdefault(key, []).append(run)
-      unit_of[run['strategy']] = result['unit']['strategy']
-  # A unit may be of several runs, such as joint_wake and joint_night.
   rows: figures.Groups = {}
-  for (name, seed), members in cells.items():
-    status = 'failed' if (unit_of[name], seed) in failed else 'finished'
-    rows.setdefault(name, []).append(
-      {
-        'strategy': name, 'seed': seed, 'status': status,
-        'summary': _mean_summary(members),
-        'evaluations': members[0]['evaluations'],
-      }
-    )  # fmt: skip
-  for strategy, seed in sorted(failed):
-    own = [name for name, unit in unit_of.items() if unit == strategy]
-    for name in own or [strategy]:
-      if (name, seed) not in cells:
-        rows.setdefault(name, []).append(
-          {'strategy': name, 'seed': seed, 'status': 'failed', 'summary': {},
-           'evaluations': []}
-        )  # fmt: skip
-  return _sorted(rows)
+  for name, members in runs(results).items():
+    rows[name] = _rows(name, members, lambda run: run['summary'])
+  return _with_failures(rows, results)
 
 
 def paired(
   groups: figures.Groups, other: str, key: str, sign: int
-) -> tuple[float, float | None] | None:
-  """Returns how much better another strategy is than `sleep`, seed by seed.
+) -> Difference | None:
+  """Compares a strategy with `sleep`, seed by seed and order by order.
 
   Args:
     groups: see `by_seed`.
@@ -92,19 +118,32 @@ def paired(
     sign: 1 if higher is better, -1 if lower is.
 
   Returns:
-    (mean difference, half its 95 % interval, None for one seed); None without
-    a seed that both finished.
+    How much better it is; None without a seed and order that both finished.
   """
   ours, theirs = _values(groups, SLEEP, key), _values(groups, other, key)
-  common = sorted(ours.keys() & theirs.keys())
-  mean, half = cycles.mean_and_interval(
-    sign * (theirs[seed] - ours[seed]) for seed in common
+  pairs: dict[int, tuple[float, float]] = {}
+  for seed in sorted(ours.keys() & theirs.keys()):
+    orders = ours[seed].keys() & theirs[seed].keys()
+    if orders:
+      over = lambda values, o=orders: sum(values[n] for n in o) / len(o)
+      pairs[seed] = over(ours[seed]), over(theirs[seed])
+  if not pairs:
+    return None
+  own, value = (
+    sum(numbers) / len(pairs) for numbers in zip(*pairs.values(), strict=True)
   )
-  return None if mean is None else (mean, half)
+  mean, half = cycles.mean_and_interval(
+    sign * (y - x) for x, y in pairs.values()
+  )
+  whole = all(
+    seed in pairs and orders.keys() <= theirs[seed].keys()
+    for seed, orders in ours.items()
+  )
+  return Difference(mean, half, value, own, tuple(pairs), whole)
 
 
 def at_share(
-  results: Iterable[Result], budget: str, share: float
+  results: Sequence[Result], budget: str, share: float
 ) -> figures.Groups:
   """Returns rows as `by_seed`, read at a share of what `sleep` spends.
 
@@ -120,18 +159,10 @@ def at_share(
   if not known:
     return rows
   limit = share * max(known)
+  read = lambda run: budgets.at(run['evaluations'], budget, limit)
   for name, members in groups.items():
-    read: dict[int, list[figures.Run]] = {}
-    for run in members:
-      found = budgets.at(run['evaluations'], budget, limit)
-      if found is not None:
-        read.setdefault(run['seed'], []).append({'summary': found})
-    rows[name] = [
-      {'strategy': name, 'seed': seed, 'status': 'finished',
-       'summary': _mean_summary(same)}
-      for seed, same in sorted(read.items())
-    ]  # fmt: skip
-  return rows
+    rows[name] = _rows(name, members, read)
+  return _with_failures(rows, results)
 
 
 def seeds_of_several_data(results: Iterable[Result]) -> list[int]:
@@ -143,12 +174,72 @@ def seeds_of_several_data(results: Iterable[Result]) -> list[int]:
   return sorted(seed for seed, found in digests.items() if len(found) > 1)
 
 
-def _values(groups: figures.Groups, name: str, key: str) -> dict[int, float]:
-  return {
-    row['seed']: row['summary'][key]
+def _rows(
+  name: str,
+  members: Iterable[figures.Run],
+  read: Callable[[figures.Run], Mapping[str, Any] | None],
+) -> list[figures.Run]:
+  """Returns one row per seed of the numbers that `read` finds in each run."""
+  by_seed: dict[int, dict[int, Any]] = {}
+  evaluations: dict[int, Any] = {}
+  for run in members:
+    found = read(run)
+    if found is not None:
+      by_seed.setdefault(run['seed'], {})[run['order']] = {'summary': found}
+      evaluations.setdefault(run['seed'], run['evaluations'])
+  return [
+    {
+      'strategy': name, 'seed': seed, 'status': 'finished',
+      'summary': _mean_summary([*orders.values()]),
+      'orders': {n: _mean_summary([run]) for n, run in orders.items()},
+      'evaluations': evaluations[seed],
+    }
+    for seed, orders in sorted(by_seed.items())
+  ]  # fmt: skip
+
+
+def _with_failures(
+  rows: figures.Groups, results: Iterable[Result]
+) -> figures.Groups:
+  """Marks the seeds of which a unit failed, and adds those without a run."""
+  failed = set()
+  names: dict[str, set[str]] = {}  # A unit of `joint` has two runs.
+  for result in results:
+    unit = result['unit']
+    if result['status'] == 'failed':
+      failed.add((unit['strategy'], unit['seed']))
+    names.setdefault(unit['strategy'], set()).update(
+      run['strategy'] for run in result['runs']
+    )
+  for strategy, seed in sorted(failed):
+    for name in names[strategy] or {strategy}:
+      empty = {
+        'strategy': name, 'seed': seed, 'summary': {}, 'orders': {},
+        'evaluations': [],
+      }  # fmt: skip
+      own = rows.setdefault(name, [])
+      if seed not in {row['seed'] for row in own}:
+        own.append(empty)
+      for row in own:
+        if row['seed'] == seed:
+          row['status'] = 'failed'
+  return _sorted(rows)
+
+
+def _values(
+  groups: figures.Groups, name: str, key: str
+) -> dict[int, dict[int, float]]:
+  """Returns seed -> order -> value of the finished seeds."""
+  found = {
+    row['seed']: {
+      order: summary[key]
+      for order, summary in row['orders'].items()
+      if summary.get(key) is not None
+    }
     for row in groups.get(name, [])
-    if row['status'] == 'finished' and row['summary'].get(key) is not None
+    if row['status'] == 'finished'
   }
+  return {seed: orders for seed, orders in found.items() if orders}
 
 
 def _mean_summary(members: Sequence[figures.Run]) -> dict[str, float | None]:

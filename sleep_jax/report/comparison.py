@@ -28,7 +28,8 @@ PAGE, TABLE = 'page.html', 'table.md'
 INTERVALS = (
   'Numbers are means over seeds ± half the width of the 95 % confidence '
   'interval (t distribution); the number of a seed is its mean over orders. '
-  '↑ higher is better, ↓ lower is better.'
+  '↑ higher is better, ↓ lower is better. Times of units on a CPU are '
+  'CPU-seconds of one core, which other work of the machine does not change.'
 )
 EQUAL = (
   'Every strategy is read at its last evaluation within a share of what '
@@ -57,7 +58,7 @@ def write(
     r['unit']['seed'],
     r['unit']['order'],
   )
-  found = sorted(results, key=order)
+  found = compared_runs.with_comparable_times(sorted(results, key=order))
   groups, all_runs = compared_runs.by_seed(found), compared_runs.runs(found)
   at = {
     (budget, share): compared_runs.at_share(found, budget, share)

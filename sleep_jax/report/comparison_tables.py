@@ -20,7 +20,7 @@ def at_budget(
   head += [
     (
       f'{100 * share:.0f} %',
-      ['accuracy ↑', 'prior accuracy ↑', 'learned'],
+      ['seeds', 'accuracy ↑', 'prior accuracy ↑', 'learned'],
     )
     for share in at
   ]
@@ -30,9 +30,10 @@ def at_budget(
     for rows in at.values():
       own = rows.get(name, [])
       cells += [
-        _number([row['summary'].get('acc') for row in own]),
-        _number([row['summary'].get('prior') for row in own]),
-        _number([row['summary'].get('experiences') for row in own], 1),
+        tables.num_seeds(own),
+        _number(tables.values(own, 'acc')),
+        _number(tables.values(own, 'prior')),
+        _number(tables.values(own, 'experiences'), 1),
       ]
     body.append(cells)
   return html.Table(head, body)

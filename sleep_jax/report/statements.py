@@ -99,32 +99,40 @@ def _compare(
   if mean is None or not known:
     return None
   ours = f'{metric.name}: `sleep` {_show(metric, mean)}'
-  better = {n: d for n, d in known.items() if round(d[0], 4) > 0}
+  better = {n: d for n, d in known.items() if round(d.mean, 4) > 0}
   if not better:
     return f'{ours}; no other strategy is better ({", ".join(known)}).', False
-  order = sorted(better, key=lambda n: (-_is_clear(better[n]), -better[n][0]))
+  order = sorted(better, key=lambda n: (-_is_clear(better[n]), -better[n].mean))
   parts = [
-    f'{name} {_show(metric, mean + metric.better * better[name][0])} '
+    f'{name} {_show(metric, better[name].value)} '
     f'({_describe(metric, better[name])})'
     for name in order
   ]
   return f'{ours}; better: {"; ".join(parts)}.', True
 
 
-def _is_clear(difference: tuple[float, float | None]) -> bool:
+def _is_clear(difference: compared_runs.Difference) -> bool:
   """Whether the 95 % interval of a difference is above 0."""
-  mean, half = difference
-  return half is not None and mean - half > 0
+  half = difference.half
+  return half is not None and difference.mean - half > 0
 
 
 def _describe(
-  metric: tables.Metric, difference: tuple[float, float | None]
+  metric: tables.Metric, difference: compared_runs.Difference
 ) -> str:
-  mean, half = difference
-  if half is None:
-    return f'by {_show(metric, mean)}, one seed'
-  clear = 'clear' if _is_clear(difference) else 'may be chance'
-  return f'by {_show(metric, mean)} ± {_show(metric, half)}, {clear}'
+  text = f'by {_show(metric, difference.mean)}'
+  if difference.half is None:
+    text += ', one seed'
+  else:
+    clear = 'clear' if _is_clear(difference) else 'may be chance'
+    text += f' ± {_show(metric, difference.half)}, {clear}'
+  if difference.whole:
+    return text
+  seeds = ', '.join(map(str, difference.seeds))
+  return (
+    f'{text}; on what both have of seed {seeds}, where `sleep` has '
+    f'{_show(metric, difference.own)}'
+  )
 
 
 def _limits(groups: figures.Groups, num_seeds: int) -> list[str]:

@@ -133,6 +133,12 @@ def unfinished(runs: list[figures.Run]) -> list[figures.Run]:
   return [run for run in runs if run['status'] != 'finished']
 
 
+def num_seeds(runs: list[figures.Run]) -> str:
+  """Returns how many runs count, and of how many if not all do."""
+  num = len(counted(runs))
+  return str(num) if num == len(runs) else f'{num} of {len(runs)}'
+
+
 def statuses(runs: list[figures.Run]) -> str:
   """Returns the status of the runs that count, if they are not finished."""
   return ', '.join(sorted({r['status'] for r in unfinished(counted(runs))}))
@@ -194,13 +200,10 @@ def scores(groups: figures.Groups, styles: figures.Styles) -> html.Table:
   for name, runs in groups.items():
     style = lambda key, name=name: 'best' if name in best[key] else ''
     seconds, _ = cycles.mean_and_interval(values(runs, 'seconds'))
-    num_counted, num_runs = len(counted(runs)), len(runs)
     rows.append(
       [
         html.Cell(name, note=statuses(runs), style=styles[name]),
-        str(num_runs)
-        if num_counted == num_runs
-        else f'{num_counted} of {num_runs}',
+        num_seeds(runs),
         *(_number(values(runs, m.key), style(m.key)) for m in columns),
         text_format.UNKNOWN
         if seconds is None

@@ -1,11 +1,13 @@
 """A unit in its process: its outcome, and what an interruption changes."""
 
+import dataclasses
 import json
 
 import pytest
 
 from sleep_jax.compare import job, kinds, settings
-from sleep_jax.runs import context
+from sleep_jax.datasets import dataset, facts
+from sleep_jax.runs import context, inputs, study
 from tests import tiny_study
 
 one_device = tiny_study.one_device
@@ -66,6 +68,34 @@ def test_the_order_changes_what_is_learned_when_and_not_what(
     names[order] = [day['name'] for day in days[1:]]
   assert names[0] == ['day 1', 'day 2'] and names[2] == ['day 2', 'day 1']
   assert digests[0] == digests[2]
+
+
+def test_the_digest_of_the_data_depends_on_texts_and_questions(
+  one_device, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(study.Study, 'run', lambda self, prepare_only: [])
+  rows, asked = ['a text'], 'Where?'
+
+  def read(config, folder, seed):
+    made = facts.make(num_pretrain=4, num_days=1, people_per_day=1, values=4)
+    probe = dataset.Probe(asked, ' here')
+    return dataclasses.replace(made, probes={'1': [probe]})
+
+  monkeypatch.setattr(inputs, 'read_dataset', read)
+
+  def digest():
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    (folder / 'seed_0').mkdir(parents=True)
+    records = [{'digest': row} for row in rows]
+    (folder / 'seed_0' / 'days.json').write_text(json.dumps(records))
+    return job.work(_job(folder, kinds.INITIAL), lambda: False)['data']
+
+  first = digest()
+  assert digest() == first
+  rows = ['another text']
+  assert digest() != first
+  rows, asked = ['a text'], 'Who?'
+  assert digest() != first
 
 
 def test_strategies_that_do_not_apply_are_named(one_device, tmp_path):

@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from sleep_jax.report import compared_runs, comparison, markdown, statements
+from sleep_jax.report import (
+  compared_runs,
+  comparison,
+  comparison_tables,
+  html,
+  markdown,
+  statements,
+)
 
 CONFIG = {
   'name': 'town', 'data': {'dataset': 'facts', 'settings': {'num_days': 2}}
@@ -128,6 +135,58 @@ def test_a_difference_is_clear_if_its_paired_interval_leaves_out_0():
   assert 'er 0.773 (by 0.223 ± 0.169, clear)' in said.losses[0]
   said = _said(_results(other=(0.9, 0.55, 0.6)))
   assert 'may be chance' in said.losses[0]
+
+
+def test_strategies_are_compared_on_the_seeds_that_both_have():
+  results = _results(acc=(0.5, 0.9, 0.9))[:-4]
+  results = [r for r in results if r['unit']['seed'] == 0 or r['runs'][0][
+    'strategy'] == 'sleep']  # fmt: skip
+  said = _said(results)
+  assert said.losses[0] == (
+    'final accuracy: `sleep` 0.767; better: er 0.700 (by 0.200, one seed; on '
+    'what both have of seed 0, where `sleep` has 0.500).'
+  )
+
+
+def test_strategies_are_compared_on_the_orders_that_both_have():
+  results = [
+    _unit('sleep', 0, 0, _run('sleep', 0, 0.9, 0.8, 100)),
+    _unit('sleep', 0, 1, _run('sleep', 0, 0.5, 0.8, 100)),
+    _unit('er', 0, 0, _run('er', 0, 0.8, 0.8, 100)),
+  ]
+  groups = compared_runs.by_seed(results)
+  found = compared_runs.paired(groups, 'er', 'acc', 1)
+  assert found.mean == pytest.approx(-0.1) and found.own == 0.9
+  assert not found.whole
+  assert not any('final accuracy' in text for text in _said(results).losses)
+
+
+def test_a_seed_that_failed_does_not_count_at_a_share():
+  results = [
+    _unit('sleep', 0, 0, _run('sleep', 0, 0.9, 0.8, 400)),
+    _unit('er', 0, 0, _run('er', 0, 0.5, 0.8, 100)),
+    _unit('er', 1, 0, _run('er', 1, 0.99, 0.8, 100)),
+    _unit('er', 1, 1, status='failed', error='DivergedError', reason='nan'),
+  ]
+  rows = compared_runs.at_share(results, 'tokens', 1.0)['er']
+  assert [row['status'] for row in rows] == ['finished', 'failed']
+  table = comparison_tables.at_budget({1.0: {'er': rows}}, {'er': 's0'})
+  assert table.rows[0][1:3] == ['1 of 2', html.Cell('0.500')]
+
+
+def test_times_on_a_cpu_do_not_depend_on_other_processes():
+  run = _run('er', 0, 0.7, 0.8, 100)
+  for cost in (run['summary'], *(e['cost'] for e in run['evaluations'])):
+    cost['cpu_seconds'] = cost['seconds'] / 2
+  on_cpu, on_gpu = (
+    compared_runs.with_comparable_times([_unit('er', 0, 0, run, backend=name)])
+    for name in ('cpu', 'gpu')
+  )
+  read = lambda found: [
+    (r['summary']['seconds'], r['evaluations'][-1]['cost']['seconds'])
+    for r in found[0]['runs']
+  ]
+  assert read(on_cpu) == [(5.0, 5.0)] and read(on_gpu) == [(10.0, 10.0)]
 
 
 def test_upper_bounds_are_not_counted_as_losses():
