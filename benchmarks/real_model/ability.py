@@ -3,6 +3,7 @@
 The initial model is measured once for all units of a work directory.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -10,6 +11,8 @@ import ml_collections
 
 from sleep_jax import api
 from sleep_jax.evaluate import ability_evaluator, asking
+from sleep_jax.interop import open_model
+from sleep_jax.model import layers, transformer
 
 
 class Ability:
@@ -31,6 +34,7 @@ class Ability:
   ):
     settings = ability_evaluator.Settings(**config.get('ability', {}))
     self._first, self._folder = first.loaded, folder
+    self._model = with_products(first.loaded, config)
     self._given = None
     if settings.on:
       template = None
@@ -45,7 +49,7 @@ class Ability:
     """Returns the record of the initial model; None if nothing is measured."""
     if self._given is None:
       return None
-    return self._evaluator(self._first.model).initial()['full']
+    return self._evaluator(self._model).initial()['full']
 
   def final(self, learner: api.Learner) -> dict[str, Any] | None:
     """Returns the record of a learner on the full sets, or None.
@@ -60,13 +64,32 @@ class Ability:
     return evaluator.evaluate(loaded.weights, full=True)['full']
 
   def _evaluator(self, model) -> ability_evaluator.AbilityEvaluator:
-    folder = self._folder / self._given.fingerprint[:16]
+    # Another machine may round factors, and its answers would be compared.
+    rounds = layers.rounds(self._model.config.products)
+    folder = self._folder / f'{self._given.fingerprint[:16]}_{rounds:d}'
     folder.mkdir(parents=True, exist_ok=True)
     # Once it is measured, only the head of the initial model is used, which is
     # the same in a network with more levels.
     return ability_evaluator.AbilityEvaluator(
       model, self._first.weights, self._first.tokenizer, self._given, folder
     )
+
+
+def with_products(
+  first: open_model.LoadedModel, config: ml_collections.ConfigDict
+) -> transformer.Transformer:
+  """Returns a pretrained network that multiplies matrices as a run does.
+
+  Otherwise what rounding changes would count as a change of the model.
+
+  Args:
+    first: loaded without a config.
+    config: of the run.
+  """
+  products = config.model.get('products', layers.FLOAT32)
+  return transformer.Transformer(
+    dataclasses.replace(first.model.config, products=products)
+  )
 
 
 def without(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

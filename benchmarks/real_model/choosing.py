@@ -10,16 +10,20 @@ the initial model also writes own texts that are never rehearsed. After each day
 and each night one row is added to --out; rows of the same name are replaced.
 """
 
+import dataclasses
+import fcntl
 import json
 import pathlib
 import sys
 import time
 
+import ml_collections
 import numpy as np
 from absl import app, flags
 
 import sleep_jax
 from benchmarks import reading_forms
+from benchmarks.real_model import ability as ability_lib
 from benchmarks.real_model import facts, measuring, recall, texts, words
 from sleep_jax import errors
 from sleep_jax.evaluate import (
@@ -53,11 +57,19 @@ _MAX_NEW = 32  # Tokens of an answer to a request.
 
 
 class Ability:
-  """What the initial model could do, to which later ones are compared."""
+  """What the initial model could do, to which later ones are compared.
 
-  def __init__(self, model: str):
+  Args:
+    model: its folder or name.
+    config: of the runs.
+  """
+
+  def __init__(self, model: str, config: ml_collections.ConfigDict):
     learner = sleep_jax.load(model, verbose=False)
-    self._first, tokenizer = learner.loaded, learner.loaded.tokenizer
+    self._first = dataclasses.replace(
+      learner.loaded, model=ability_lib.with_products(learner.loaded, config)
+    )
+    tokenizer = self._first.tokenizer
     self._form = asking.make_form(tokenizer, learner.chat_template())
     first = self._first.model, self._first.weights
     self._sets = ability.Sets(
@@ -153,7 +165,7 @@ def main(argv):
   config, form = _CONFIG.value, _FORM.value
   try:
     compile_cache.start(config.compile_cache)
-    first = Ability(_MODEL.value)
+    first = Ability(_MODEL.value, config)
     learner = sleep_jax.load(
       _MODEL.value, config=config, seed=_SEED.value, verbose=False
     )
@@ -190,11 +202,14 @@ def _add(row) -> None:
   """Adds a row to the file, in place of one of the same name and moment."""
   key = lambda r: [r[n] for n in ('name', 'form', 'seed', 'day', 'moment')]
   file = pathlib.Path(_OUT.value)
-  known = json.loads(file.read_text()) if file.exists() else []
-  known = [r for r in known if key(r) != key(row)] + [row]
   file.parent.mkdir(parents=True, exist_ok=True)
-  lines = ',\n'.join(json.dumps(r) for r in known)
-  workdir.write_text(file, f'[\n{lines}\n]\n')
+  # Two processes may try settings side by side.
+  with open(file.with_name(file.name + '.lock'), 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    known = json.loads(file.read_text()) if file.exists() else []
+    known = [r for r in known if key(r) != key(row)] + [row]
+    lines = ',\n'.join(json.dumps(r) for r in known)
+    workdir.write_text(file, f'[\n{lines}\n]\n')
   print(json.dumps(row), flush=True)
 
 

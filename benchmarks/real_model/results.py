@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.real_model import subjects
+from sleep_jax.storage import workdir
 
 Result = Mapping[str, Any]  # As `unit.run` returns it.
 Units = Mapping[str, Mapping[str, Sequence[Result]]]  # Form, strategy.
@@ -21,7 +22,8 @@ def load(folder: pathlib.Path, split: str) -> Units:
     split: of the units.
 
   Raises:
-    ValueError: there are none.
+    ValueError: there are none, or those of one strategy differ in more than
+      their seeds.
   """
   units = [json.loads(path.read_text()) for path in folder.glob('*.json')]
   units = [result for result in units if result['unit']['split'] == split]
@@ -34,8 +36,26 @@ def load(folder: pathlib.Path, split: str) -> Units:
   found: dict[str, dict[str, list[Result]]] = {}
   for result in sorted(units, key=order):
     form, strategy = result['unit']['form'], result['unit']['strategy']
-    found.setdefault(form, {}).setdefault(strategy, []).append(result)
+    seeds = found.setdefault(form, {}).setdefault(strategy, [])
+    seeds.append(result)
+    _check_equal(folder, seeds[0], result)
   return found
+
+
+def _check_equal(folder: pathlib.Path, first: Result, other: Result) -> None:
+  """Refuses units of one strategy that differ in more than their seeds."""
+  about = [
+    {'unit': {**r['unit'], 'seed': 0}, 'config': r['config']}
+    for r in (first, other)
+  ]
+  lines = [*workdir.differences(*about, 'result')]
+  if lines:
+    named = '{form}, {strategy}, seed {seed}'.format(**other['unit'])
+    raise ValueError(
+      f'{folder}: {named} differs from seed {first["unit"]["seed"]}:\n  '
+      + '\n  '.join(lines[:5])
+      + '\nMove it to another folder.'
+    )
 
 
 def at(result: Result, *path: str) -> Any:
@@ -58,25 +78,34 @@ def end(result: Result) -> Result:
   return asked(result['days'][str(len(result['days']))], 'morning')
 
 
-def own_days(result: Result, moment: str, score: str) -> np.ndarray:
-  """Returns the scores of each day's questions, asked on that day.
+def own_days(result: Result, moment: str) -> list[Result]:
+  """Returns the answers to each day's questions, asked on that day.
 
   Args:
     result: of a unit.
     moment: 'evening' or 'morning'.
-    score: 'exact' or 'contained'.
   """
-  return np.array([
-    row[score]
+  return [
+    row
     for number, day in result['days'].items()
     for row in asked(day, moment)['answers']
     if row['day'] == int(number)
-  ])  # fmt: skip
+  ]
 
 
-def at_end(results: Sequence[Result], score: str) -> np.ndarray:
-  """Returns the scores of all questions in the last morning of each unit."""
-  return np.array([row[score] for r in results for row in end(r)['answers']])
+def scores(answers: Sequence[Result], score: str) -> np.ndarray:
+  """Returns one score of each answer: 'exact' or 'contained'."""
+  return np.array([row[score] for row in answers])
+
+
+def facts_of(result: Result, answers: Sequence[Result]) -> list[tuple]:
+  """Returns the fact that each answer is about: seed, person and attribute.
+
+  The wordings of a question, and the days of a fact that changes, are not
+  independent.
+  """
+  seed = result['unit']['seed']
+  return [(seed, row['person'], row['attribute']) for row in answers]
 
 
 def costs(
@@ -87,13 +116,16 @@ def costs(
   Args:
     results: of units.
     phase: 'wake' or 'night'.
-    first: only of the first day, which compiles, or of the others; None: all.
+    first: only of the first day of a process, which loads and compiles, or of
+      the others; None: all.
   """
   found = [
     day[phase]['cost']
     for result in results
     for number, day in result['days'].items()
-    if phase in day and first in (None, number == '1')
+    # Units of earlier versions do not say it; none was continued.
+    if phase in day
+    and first in (None, day[phase]['cost'].get('first', number == '1'))
   ]
   return [cost for cost in found if not cost['interrupted']]
 

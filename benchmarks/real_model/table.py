@@ -4,12 +4,13 @@ python -m benchmarks.real_model.table --results=docs/results/real/study \
   > docs/results/real/study.md
 
 A cell is the mean over seeds, with the smallest and the largest in brackets.
-Intervals are 95 % bootstrap intervals over questions, paired: the same
-questions, answered by two models.
+Intervals are 95 % bootstrap intervals, paired: the same questions, answered by
+two models. Facts are drawn with all of their wordings, and questions about
+passages, which all seeds are asked, with their answers of all seeds.
 """
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def _recall(strategies: Strategies, score: str) -> str:
     [
       f'`{name}`', len(found),
       *(
-        _cell(found, lambda r, m=m: results.own_days(r, m, score).mean())
+        _cell(found, lambda r, m=m: np.mean(
+          results.scores(results.own_days(r, m), score)))
         for m in ('evening', 'morning')
       ),
       _cell(found, lambda r: results.end(r)['recall'][score]),
@@ -99,11 +101,11 @@ def _night(found, score) -> str:
   """Returns the interval of what a night changes for its day's questions."""
   if not results.costs(found, 'night'):
     return _NONE
-  evening, morning = (
-    np.concatenate([results.own_days(r, moment, score) for r in found])
-    for moment in ('evening', 'morning')
-  )
-  return _difference(evening, morning)[1]
+  pairs = [
+    (r, results.own_days(r, 'evening'), results.own_days(r, 'morning'))
+    for r in found
+  ]
+  return _of_facts(pairs, score)[1]
 
 
 def _by_day(strategies: Strategies, score: str) -> str:
@@ -137,9 +139,11 @@ def _compared(strategies: Strategies, score: str) -> str:
     theirs = [r for r in found if str(asked(r)) in slept]
     if name == subjects.SLEEP or not theirs:
       continue
-    ours = [slept[str(asked(r))] for r in theirs]
-    ends = [results.at_end(x, score) for x in (theirs, ours)]
-    rows.append([f'`{name}`', len(theirs), *_difference(*ends)])
+    pairs = [
+      (r, *(results.end(x)['answers'] for x in (r, slept[str(asked(r))])))
+      for r in theirs
+    ]
+    rows.append([f'`{name}`', len(theirs), *_of_facts(pairs, score)])
   if not rows:
     return ''
   header = ['baseline', 'seeds', '`sleep` - baseline at the end', '95 %']
@@ -194,12 +198,15 @@ def _picker(part: str, key: str) -> Callable[[results.Result], Any]:
 
 
 def _reading_interval(before, after) -> str:
+  """Returns the interval of the change; all seeds have the same questions."""
   right = [
-    [r for measured in found for r in measured.get('reading', {}).get(
-      'right', ())]
+    [measured.get('reading', {}).get('right', ()) for measured in found]
     for found in (before, after)
-  ]  # fmt: skip
-  return _difference(*map(np.array, right))[1] if right[0] else _NONE
+  ]
+  if not right[0][0]:
+    return _NONE
+  numbers = [n for answers in right[0] for n in range(len(answers))]
+  return _difference(*map(np.concatenate, right), numbers)[1]
 
 
 def _costs(units: Strategies) -> str:
@@ -240,9 +247,23 @@ def _units(units: Strategies) -> str:
   return _table(['unit', 'seed', 'days', 'model', 'revision', 'key'], rows)
 
 
-def _difference(before_N: np.ndarray, after_N: np.ndarray) -> tuple[str, str]:
+def _of_facts(
+  pairs: Sequence[tuple[Any, Sequence[Any], Sequence[Any]]], score: str
+) -> tuple[str, str]:
+  """Returns `_difference` of (unit, answers before, answers after)."""
+  before, after = (
+    np.concatenate([results.scores(pair[n], score) for pair in pairs])
+    for n in (1, 2)
+  )
+  facts = [f for unit, rows, _ in pairs for f in results.facts_of(unit, rows)]
+  return _difference(before, after, facts)
+
+
+def _difference(
+  before_N: np.ndarray, after_N: np.ndarray, group_N: Sequence[Hashable]
+) -> tuple[str, str]:
   """Returns the mean of `after - before`, and its paired interval."""
-  low, high = reading.paired_interval(before_N, after_N)
+  low, high = reading.paired_interval(before_N, after_N, group_N=group_N)
   mean = float(np.mean(after_N) - np.mean(before_N))
   return f'{mean:+.2f}', f'{low:+.2f} to {high:+.2f}'
 

@@ -72,7 +72,8 @@ def run(
       the start and the end.
     out: folder of the files of results.
     folder: work directory of all units.
-    any_revision: whether results of another revision of the code count as done.
+    any_revision: whether results of another revision of the code, or of code
+      that was not committed, count as done.
     say: shows one line.
 
   Returns:
@@ -80,7 +81,8 @@ def run(
 
   Raises:
     ConfigError: the strategy cannot be studied here.
-    WorkdirError: the unit was begun with another revision.
+    WorkdirError: the unit was begun with another revision, or its file of
+      results is of another unit, config or revision.
   """
   subjects.check(unit.strategy, len(config.levels))
   plain = json.loads(config.to_json_best_effort())
@@ -116,12 +118,33 @@ def _short_hash(text: str) -> str:
 
 
 def _done(file, about, any_revision) -> dict[str, Any] | None:
-  """Returns the results that a file has, if they are of this unit."""
+  """Returns the results that a file has; refuses to replace others."""
   if not file.exists():
     return None
   found = json.loads(file.read_text())
-  same = found['revision'] == about['revision'] or any_revision
-  return found if found['key'] == about['key'] and same else None
+  if found['key'] != about['key']:
+    lines = [
+      line
+      for name in ('unit', 'config')
+      for line in workdir.differences(found.get(name), about[name], name)
+    ]
+    raise errors.WorkdirError(
+      f'{file} has results of another unit or config:\n  '
+      + '\n  '.join(lines[:5])
+      + '\nMove it away, or choose another --out.'
+    )
+  if not any_revision and not _same_code(found['revision'], about['revision']):
+    raise errors.WorkdirError(
+      f'{file} is of revision {found["revision"]}, and this is '
+      f'{about["revision"]}: move it away to run the unit again, or add '
+      '--any_revision to count it as done.'
+    )
+  return found
+
+
+def _same_code(begun: str, now: str) -> bool:
+  """Whether two revisions are one; code that was not committed has no name."""
+  return begun == now and now != 'unknown' and not now.endswith('-dirty')
 
 
 class _Progress:
@@ -129,6 +152,7 @@ class _Progress:
 
   def __init__(self, file: pathlib.Path, about, any_revision: bool):
     self._file = file
+    self._kinds: set[str] = set()  # Of the phases that this process has run.
     self.results: dict[str, Any] = about
     if file.exists():
       self.results = json.loads(file.read_text())
@@ -138,7 +162,7 @@ class _Progress:
   def _note_revision(self, now: str, any_revision: bool) -> None:
     """Notes that another revision continues the unit, if that is accepted."""
     begun = self.results['revision']
-    if now == begun:
+    if _same_code(begun, now):
       return
     if not any_revision:
       raise errors.WorkdirError(
@@ -167,7 +191,10 @@ class _Progress:
     known = self.place(*parents)
     if name in known and 'result' in known[name]:
       return known[name]['result']
-    cost: dict[str, Any] = {'interrupted': name in known}
+    cost: dict[str, Any] = {
+      'interrupted': name in known, 'first': name not in self._kinds
+    }  # fmt: skip
+    self._kinds.add(name)
     known[name] = dict(cost)
     self.save()
     with measuring.measure(cost):

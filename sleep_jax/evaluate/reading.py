@@ -8,10 +8,11 @@ as in SQuAD: lower case, no punctuation, no articles.
 Reference: Rajpurkar et al. 2016 (1606.05250), section 6.1.
 """
 
+import collections
 import dataclasses
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -216,23 +217,34 @@ def paired_interval(
   before_N: np.ndarray,
   after_N: np.ndarray,
   *,
+  group_N: Sequence[Hashable] | None = None,
   draws: int = 10_000,
   seed: int = 0,
 ) -> tuple[float, float]:
   """Returns the 95 % bootstrap interval of the mean change.
 
-  Questions are drawn with replacement, each with both of its scores. A change
-  is -1, 0 or 1, so a draw is one of the multinomial distribution of the three.
+  Questions are drawn with replacement, each with both of its scores. Those that
+  depend on each other, such as wordings of one question, are drawn together.
 
   Args:
     before_N, after_N: whether each question was answered, by two models.
+    group_N: what each question belongs to; None: every question is a group.
     draws: number of draws.
     seed: of the draws.
   """
   change_N = after_N.astype(int) - before_N.astype(int)
-  size = len(change_N)
-  shares = [np.sum(change_N == value) / size for value in (-1, 0, 1)]
-  drawn = np.random.default_rng(seed).multinomial(size, shares, draws)
-  mean = (drawn[:, 2] - drawn[:, 0]) / size
-  low, high = np.percentile(mean, [2.5, 97.5])
+  groups: dict[Hashable, tuple[int, int]] = {}
+  names = range(len(change_N)) if group_N is None else group_N
+  for name, change in zip(names, change_N.tolist(), strict=True):
+    total, size = groups.get(name, (0, 0))
+    groups[name] = total + change, size + 1
+  # Equal groups are drawn as often as their number says.
+  counts = collections.Counter(groups.values())
+  kinds_K2 = np.array(sorted(counts))
+  shares_K = [counts[tuple(kind)] / len(groups) for kind in kinds_K2.tolist()]
+  drawn_DK = np.random.default_rng(seed).multinomial(
+    len(groups), shares_K, draws
+  )
+  total_D, size_D = (drawn_DK @ kinds_K2).T
+  low, high = np.percentile(total_D / size_D, [2.5, 97.5])
   return float(low), float(high)

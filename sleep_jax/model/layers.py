@@ -114,7 +114,7 @@ def product(x: Array, kernel: Array, products: str = FLOAT32) -> Array:
   """
   # With one token per row, rounding W takes longer than it saves.
   is_row = x.ndim < 3 or x.shape[1] > 1
-  if x.dtype == jnp.float32 and not (_rounds(products) and is_row):
+  if x.dtype == jnp.float32 and not (rounds(products) and is_row):
     return x @ kernel
   # Named, because a policy of `jax.checkpoint` does not see the product inside.
   return ad_checkpoint.checkpoint_name(_rounded_product(x, kernel), ROUNDED)
@@ -122,17 +122,18 @@ def product(x: Array, kernel: Array, products: str = FLOAT32) -> Array:
 
 def logits(states: Array, head_VD: Array, products: str) -> Array:
   """Returns `states head^T`, f32; see `product`."""
-  if _rounds(products):
+  if rounds(products):
     return product(states, head_VD.T, products).astype(jnp.float32)
   return jnp.dot(states, head_VD.T, preferred_element_type=jnp.float32)
 
 
 def factor(kernel: Array, products: str) -> Array:
   """Returns a factor of products as they read it, see `product`."""
-  return kernel.astype(jnp.bfloat16) if _rounds(products) else kernel
+  return kernel.astype(jnp.bfloat16) if rounds(products) else kernel
 
 
-def _rounds(products):
+def rounds(products: str) -> bool:
+  """Returns whether factors are rounded on this machine; see `product`."""
   if products == AUTO:
     return processor.has_fast_bfloat16()
   return products == BFLOAT16

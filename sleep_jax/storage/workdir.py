@@ -232,7 +232,8 @@ def write_bytes(file: Folder, data: bytes) -> None:
     file.write_bytes(data)
     return
   file.parent.mkdir(parents=True, exist_ok=True)
-  temporary = file.with_name(file.name + '.new')
+  # Of this process: two that write the same file do not write into each other.
+  temporary = file.with_name(f'{file.name}.{os.getpid()}.new')
   temporary.write_bytes(data)
   temporary.replace(file)
 

@@ -9,9 +9,12 @@ from benchmarks.real_model import results, table
 
 def _answers(rights, day=1):
   return [
-    {'day': day, 'exact': int(right), 'contained': int(right)}
-    for right in rights
-  ]
+    {
+      'day': day, 'exact': int(right), 'contained': int(right),
+      'person': f'person {number}', 'attribute': 'town',
+    }
+    for number, right in enumerate(rights)
+  ]  # fmt: skip
 
 
 def _asked(answers):
@@ -52,7 +55,7 @@ def _unit(strategy, seed, evening, morning=None, split='test', right=(1, 0)):
       'form': 'a', 'strategy': strategy, 'seed': seed, 'split': split,
       'model': 'tiny', 'num_days': 1, 'facts_per_day': 4,
     },
-    'key': 'k', 'revision': 'r', 'days': {'1': day},
+    'key': 'k', 'revision': 'r', 'days': {'1': day}, 'config': {'rate': 1},
     'initial': {
       'closed': {'result': told['result'] | {'never_told': unknown}},
       'context': told,
@@ -97,15 +100,32 @@ def test_sleep_stands_first_and_a_baseline_is_compared_with_it(tmp_path):
 
 
 def test_units_of_other_numbers_of_days_are_not_compared(tmp_path):
-  longer = _unit('er', 1, [0, 0, 0, 0])
+  longer = _unit('er', 0, [0, 0, 0, 0])
   longer['unit']['num_days'] = 2
   page = _page(
-    tmp_path, _unit('er', 0, [0, 0, 0, 0]), longer,
-    _unit('sleep', 0, [1, 1, 1, 1], [1, 1, 1, 1]),
-    _unit('sleep', 1, [1, 1, 1, 1], [1, 1, 1, 1]),
+    tmp_path, longer, _unit('sleep', 0, [1, 1, 1, 1], [1, 1, 1, 1])
   )  # fmt: skip
-  compared = page[page.index('| baseline') :]
-  assert _row(compared, '`er`')[1] == '1'
+  assert '| baseline' not in page
+
+
+@pytest.mark.parametrize('place', ['unit', 'config'])
+def test_units_of_one_strategy_may_differ_in_their_seeds_only(tmp_path, place):
+  other = _unit('er', 1, [1])
+  other[place] |= {'num_days': 2} if place == 'unit' else {'rate': 3}
+  with pytest.raises(ValueError, match='er, seed 1 differs from seed 0'):
+    _page(tmp_path, _unit('er', 0, [1]), other)
+
+
+def test_wordings_of_one_fact_are_drawn_together(tmp_path):
+  def low(together):
+    unit = _unit('sleep', 0, [0] * 40, [1, 1] * 10 + [0, 0] * 10)
+    for moment in ('evening', 'morning'):
+      for n, row in enumerate(unit['days']['1'][moment]['result']['answers']):
+        row['person'] = n // 2 if together else n
+    page = _page(tmp_path, unit)
+    return float(_row(page, '`sleep`')[-1].split(' to ')[0])
+
+  assert low(together=True) < low(together=False) - 0.03
 
 
 def test_a_paired_interval_covers_what_a_night_changed(tmp_path):
@@ -162,14 +182,3 @@ def test_units_of_another_split_are_left_out(tmp_path):
   assert 'sft' not in page
   with pytest.raises(ValueError, match='no results'):
     results.load(tmp_path / 'none', 'test')
-
-
-def test_units_may_have_different_numbers_of_days(tmp_path):
-  short, long = _unit('sleep', 0, [1, 1], [1, 1]), _unit('sleep', 1, [1, 0])
-  by_day = long['days']['1']['evening']['result']['recall']['by_day']
-  by_day['2'] = {'exact': 0.25, 'contained': 0.25, 'questions': 4}
-  page = _page(tmp_path, short, long)
-  (line,) = [x for x in page.splitlines() if x.startswith('| at the end')]
-  assert line == '| at the end | day 1 | day 2 |'
-  after = page[page.index(line) :].splitlines()[2]
-  assert after == '| `sleep` | 0.75 (0.50 to 1.00) | 0.25 |'

@@ -1,10 +1,12 @@
 """Units of the study of a pretrained model, on a tiny one of random weights."""
 
+import dataclasses
 import json
 
 import pytest
 
-from benchmarks.real_model import facts, measuring, recall, unit
+import sleep_jax
+from benchmarks.real_model import ability, facts, measuring, recall, unit
 from configs import jsonl
 from sleep_jax import errors
 from tests import hf_files, tiny_study
@@ -14,7 +16,8 @@ one_device = tiny_study.one_device
 
 NUM_DAYS, NUM_FACTS = 2, 2
 COSTS = {
-  'cpu_seconds', 'seconds', 'compile_seconds', 'peak_bytes', 'interrupted'
+  'cpu_seconds', 'seconds', 'compile_seconds', 'peak_bytes', 'interrupted',
+  'first',
 }  # fmt: skip
 
 
@@ -84,6 +87,8 @@ def test_a_unit_asks_every_evening_and_every_morning(unbroken):
     assert list(day) == ['wake', 'evening', 'night', 'morning']
     assert all(COSTS == set(phase['cost']) for phase in day.values())
     assert not any(phase['cost']['interrupted'] for phase in day.values())
+    first = [phase['cost']['first'] for phase in day.values()]
+    assert first == [number == '1'] * 4
     (night,) = day['night']['result']
     assert night['night'] == int(number) and night['accepted']
     for moment in ('evening', 'morning'):
@@ -111,6 +116,8 @@ def test_a_unit_that_is_killed_ends_with_the_same_results(
   found = _run(tmp_path, model)
   assert found['days']['2']['evening']['cost']['interrupted']
   assert not found['days']['2']['wake']['cost']['interrupted']
+  # Another process loads and compiles again.
+  assert found['days']['2']['night']['cost']['first']
   assert _found(found) == _found(unbroken)
 
 
@@ -124,20 +131,31 @@ def test_a_unit_that_is_done_is_not_run_again(
   assert _run(tmp_path, model, said=said) == unbroken
   assert 'done' in said[0] and not (tmp_path / 'work').exists()
 
-  started = []
-
-  def stop(*args, **kwargs):
-    started.append(1)
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(recall, 'ask', stop)
-  for change in ({'revision': 'other'}, {'key': 'other'}):
+  for change, message in (
+    ({'key': 'other', 'config': {}}, 'of another unit or config:\n  config.'),
+    ({'revision': 'other'}, 'is of revision other, and this is one'),
+  ):
     file.write_text(json.dumps(unbroken | change))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(errors.WorkdirError, match=message):
       _run(tmp_path, model)
-  file.write_text(json.dumps(unbroken | {'revision': 'other'}))
   _run(tmp_path, model, any_revision=True)
-  assert len(started) == 2
+  # Two changed working trees have the same name.
+  monkeypatch.setattr(unit.provenance, 'revision', lambda: 'one-dirty')
+  file.write_text(json.dumps(unbroken | {'revision': 'one-dirty'}))
+  with pytest.raises(errors.WorkdirError, match='of revision one-dirty'):
+    _run(tmp_path, model)
+  assert not (tmp_path / 'work').exists()
+
+
+def test_the_initial_model_multiplies_as_the_run_does(model):
+  config = _config()
+  config.model.products = 'bfloat16'
+  loaded = sleep_jax.load(model, verbose=False).loaded
+  assert loaded.model.config.products == 'float32'
+  found = ability.with_products(loaded, config).config
+  assert found.products == 'bfloat16'
+  same = dataclasses.replace(found, products='float32')
+  assert same == loaded.model.config
 
 
 def test_a_unit_of_another_revision_is_not_continued(
