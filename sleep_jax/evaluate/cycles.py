@@ -44,7 +44,8 @@ def cycle_changes(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
       'cost_to_new': morning minus evening, on new probes.
       'damage_awake': evening minus the previous morning, on known probes.
     A value is None where it is undefined; an evening without its morning yet
-    has 'damage_awake' only. The list is empty for a run that skipped
+    has 'damage_awake' only. In an earlier cycle without a night the evening is
+    the morning. The list is empty for a run that skipped
     experiences (the `joint` strategies are evaluated once, at the end).
   """
   numbers = {e['experience'] for e in evaluations} - {None}
@@ -52,8 +53,11 @@ def cycle_changes(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
     return []
   evenings, mornings = evenings_and_mornings(evaluations)
   previous, finished, changes = mornings.get(0), 0, []
-  for cycle in sorted({*evenings, *mornings} - {0}):
-    morning = mornings.get(cycle)
+  order = sorted({*evenings, *mornings} - {0})
+  for cycle in order:
+    # Without a night, the day's end is what the next day starts from.
+    is_over = cycle < order[-1]
+    morning = mornings.get(cycle, evenings.get(cycle) if is_over else None)
     evening = evenings.get(cycle, morning)
     both = [e['experience'] for e in (evening, morning) if e]
     known = ['pretrain', *range(1, finished + 1)]

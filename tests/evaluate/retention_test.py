@@ -119,6 +119,18 @@ class TestCycles:
     assert last['cost_to_new'] is None
     assert last['damage_awake'] == pytest.approx(-0.6)
 
+  def test_a_day_without_a_night_ends_where_the_next_begins(self):
+    without = [
+      e for e in two_cycles() if e['cycle'] != 1 or e['moment'] != 'morning'
+    ]
+    without.append(make_evaluation(3, 'evening', 3, 0.6, 0.5, 0.7))
+    first, second, third = cycles.cycle_changes(without)
+    assert first['harm'] == first['damage_awake'] == pytest.approx(-0.5)
+    assert first['cost_to_new'] == 0
+    assert second['damage_awake'] == pytest.approx((-0.2 - 0.7) / 2)
+    assert second['harm'] == pytest.approx((0.3 - 0.2) / 2)
+    assert third['harm'] is None  # Its night may still come.
+
   def test_a_night_within_an_experience_counts_it_as_new(self):
     changes = cycles.cycle_changes(
       [
