@@ -12,7 +12,7 @@ sleep-jax convert grow --model=WORKDIR --to=NEW --level=RANK,SLOTS,DAYS
 
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.runs import command_line
@@ -65,7 +65,7 @@ def main(argv):
       f'Expected one of {", ".join([*actions, "fetch"])}, as in sleep-jax '
       f'convert inspect --model=FOLDER; found {argv[1:] or "none"}.'
     )
-  logging.set_verbosity(logging.ERROR)
+  command_line.show_errors_only()
   if not _MODEL.value:
     raise app.UsageError(f'{argv[1]} needs --model.')
   if argv[1] != 'inspect' and not _TO.value:

@@ -5,7 +5,7 @@ sleep-jax generate --model=FOLDER --prompt='Once upon'
 
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.runs import command_line
@@ -61,7 +61,7 @@ def main(argv):
 
 
 def _run():
-  logging.set_verbosity(logging.ERROR)
+  command_line.show_errors_only()
   from sleep_jax import api
 
   learner = api.load(

@@ -36,7 +36,8 @@ flags.DEFINE_bool(
 
 def main(argv):
   del argv
-  command_line.suppress_library_warnings()
+  if not flags.FLAGS['verbosity'].present:
+    command_line.suppress_library_warnings()
   stopped: list[int] = []
   try:
     with signals.listen(stopped, 0):

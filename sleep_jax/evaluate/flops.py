@@ -4,7 +4,8 @@ Every parameter of a matrix is one multiplication and one addition per token;
 attention adds the products of queries, keys and values. Training a token costs
 three times its forward pass: the backward pass has a product for the inputs and
 one for the weights. What is computed again to save memory is not counted, nor
-are the prompts of samples and what teachers read.
+are the prompts of samples and what the teachers of `sleep` read. What those of
+other strategies read is in `tokens_read` and counts as trained.
 
 Reference: Chowdhery et al. 2022 (PaLM), appendix B.
 """

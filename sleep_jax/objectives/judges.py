@@ -1,8 +1,8 @@
 """Judges: decide whether two texts have the same meaning.
 
 A judge is a function `(wanted, found) -> (score_B, metrics)` of the teacher's
-text and the student's completion. The score is 1 for the same meaning and 0
-otherwise; the metrics are what it measured, by name. A judge is compiled into
+text and the student's completion. The score is from 0 to 1, 1 for the same
+meaning; the metrics are what it measured, by name. A judge is compiled into
 the night. It is a `jax.tree_util.Partial`, whose tables of the vocabulary are
 arguments, so that one compiled night serves all tokenizers.
 

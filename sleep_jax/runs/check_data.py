@@ -9,7 +9,7 @@ learned marked. The exit status is 1 if there are faults. Nothing is computed.
 
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.config import files
@@ -39,7 +39,7 @@ def main(argv):
 
 
 def _run(path: list[str]) -> int:
-  logging.set_verbosity(logging.ERROR)
+  command_line.show_errors_only()
   model, config = _MODEL.value, _CONFIG.value
   data = (config or files.load(_DEFAULT_CONFIG)).data
   field = data.settings.to_dict().get('field') if config else None

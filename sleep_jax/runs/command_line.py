@@ -129,6 +129,12 @@ def exit_with_error(error: Exception) -> NoReturn:
   sys.exit(1)
 
 
+def show_errors_only() -> None:
+  """Hides all log messages but errors, unless --verbosity is given."""
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.ERROR)
+
+
 def suppress_library_warnings() -> None:
   """Silences warnings and tracebacks that would hide our own messages."""
   logging.set_verbosity(logging.FATAL)

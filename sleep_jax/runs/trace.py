@@ -13,7 +13,7 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from sleep_jax import errors
 from sleep_jax.datasets import jsonl, row_files
@@ -33,7 +33,7 @@ _FOUND = 2
 
 
 def main(argv):
-  logging.set_verbosity(logging.ERROR)
+  command_line.show_errors_only()
   if len(argv) != 2:
     raise app.UsageError(
       f"Expected one text, found {len(argv) - 1}: quote it, as in 'in Oslo'."

@@ -39,6 +39,16 @@ def test_writes_that_a_full_disk_left_unfinished_are_not_shown(hushed, capsys):
   assert capsys.readouterr().err == '' and shown == []
 
 
+@pytest.mark.parametrize('given', [False, True])
+def test_the_log_is_hidden_unless_verbosity_is_given(monkeypatch, given):
+  before = logging.get_verbosity()
+  monkeypatch.setattr(flags.FLAGS['verbosity'], 'present', given)
+  command_line.show_errors_only()
+  found = logging.get_verbosity()
+  logging.set_verbosity(before)
+  assert found == (before if given else logging.ERROR)
+
+
 def test_other_errors_and_warnings_are_shown(monkeypatch):
   shown: list = []
   verbosity = logging.get_verbosity()
