@@ -3,7 +3,8 @@
 Independent levels read the same norm and add into the same residual branch, so
 their SwiGLUs can be concatenated along the hidden axis. An expert with a gate
 of 1 is a gated unit, whose gate and up matrices are equal unless
-`model.gated_experts` is set. The merged model is therefore exact and needs none of our code.
+`model.gated_experts` is set. The merged model is therefore exact and needs none
+of our code.
 
 References: docs/method.md, "Real models".
 """
