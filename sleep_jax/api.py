@@ -21,6 +21,7 @@ from sleep_jax.interop import (
   description,
   distilled_export,
   expert_file,
+  export_formats,
   gguf_export,
   hf_export,
   open_model,
@@ -29,8 +30,6 @@ from sleep_jax.interop import (
 from sleep_jax.model import streaming
 from sleep_jax.runs import expert_history, session
 from sleep_jax.storage import compile_cache
-
-FORMATS = ('hf', 'gguf-f16', 'gguf-q8_0', 'experts')
 
 
 def load(
@@ -272,12 +271,12 @@ class Learner:
       distil: trains a dense student first, where no exact export exists.
 
     Raises:
-      UsageError: the format is unknown, or no exact export exists.
+      UsageError: an argument is unknown or has no effect with the format, or
+        no exact export exists.
       ExistsError: the target exists; an empty folder is allowed for 'hf'.
       DivergedError: the dense student of `distil` diverges.
     """
-    if format not in FORMATS:
-      raise errors.UsageError(f'format={format!r}: expected one of {FORMATS}.')
+    export_formats.check(format, dtype=dtype, distils=distil is not None)
     loaded, model, weights, _ = self._parts()
     if format == 'experts':
       return expert_file.save(

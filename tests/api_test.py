@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sleep_jax
-from sleep_jax import api
+from sleep_jax import api, errors
 from sleep_jax.interop import text_stream
 from sleep_jax.runs import session, study
 from tests import hf_files, testing, tiny_study
@@ -278,3 +278,11 @@ def test_a_work_directory_of_version_0_1_is_refused(source, tmp_path):
     api.load(str(tmp_path)).generate('Who')
   with pytest.raises(ValueError, match='written by version 0.1'):
     study.Study(tiny_study.config(), str(tmp_path))
+
+
+def test_a_run_that_does_not_exist_cannot_be_taught(source, tmp_path):
+  learner = sleep_jax.load(
+    str(source), str(tmp_path / 'own'), seed=7, verbose=False
+  )
+  with pytest.raises(errors.MissingFileError, match='seed_7/sleep has no'):
+    learner.wake(['Zoe is a cook.'])

@@ -144,23 +144,28 @@ def _encode_piece(tokenizer, piece, is_marked, inside) -> Encoded:
   if is_marked and piece not in special:
     # The tokenizer has no setting that reads these as text, but halves are.
     half = len(piece) // 2
-    first = _encode_inside(tokenizer, piece[:half], inside)
-    second = _encode_inside(tokenizer, piece[half:], True)
+    first = _encode_half(tokenizer, piece[:half], inside)
+    second = encode_inside(tokenizer, piece[half:])
     shifted = [(a + half, b + half) for a, b in second.offsets]
     return Encoded(first.ids + second.ids, first.offsets + shifted)
   # This is a property of the tokenizer, so it is set for each piece.
   tokenizer.encode_special_tokens = is_marked
   try:
-    return _encode_inside(tokenizer, piece, inside)
+    return _encode_half(tokenizer, piece, inside)
   finally:
     tokenizer.encode_special_tokens = False
 
 
-def _encode_inside(tokenizer, piece, inside) -> Encoded:
+def _encode_half(tokenizer, piece, inside) -> Encoded:
+  if inside:
+    return encode_inside(tokenizer, piece)
+  alone = tokenizer.encode(piece, add_special_tokens=False)
+  return Encoded(alone.ids, alone.offsets)
+
+
+def encode_inside(tokenizer: tokenizers.Tokenizer, piece: str) -> Encoded:
   """Encodes a piece as after a line break, where no tokenizer adds a space."""
   alone = tokenizer.encode(piece, add_special_tokens=False)
-  if not inside:
-    return Encoded(alone.ids, alone.offsets)
   line = tokenizer.encode('\n', add_special_tokens=False).ids
   found = tokenizer.encode('\n' + piece, add_special_tokens=False)
   if found.ids[: len(line)] != line:

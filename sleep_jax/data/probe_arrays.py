@@ -57,7 +57,7 @@ def make_candidates(
 
 def encode_answer(text: str, tokenizer: types.Tokenizer) -> list[int]:
   """Returns the tokens of an answer, followed by EOS."""
-  return [*tokenizer.encode(text), tokenizer.eos]
+  return [*tokenizer.encode_continuation(text), tokenizer.eos]
 
 
 def make_probes(

@@ -85,7 +85,7 @@ def encode(
       num_before = sum(end <= row.answer_start for _, end in spans)
       prompt_length = min(prompt_length, 1 + num_before)
   else:
-    response = tokenizer.encode(row.text[row.response_start :])
+    response = tokenizer.encode_continuation(row.text[row.response_start :])
     prompt_length = 1 + len(ids)
   tokens = [tokenizer.bos, *ids, *response, *[tokenizer.eos] * row.ends]
   subject = _token_span(row.subject, spans, prompt_length)

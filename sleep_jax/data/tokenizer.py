@@ -22,6 +22,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from sleep_jax import errors
+from sleep_jax.data import control_tokens
 from sleep_jax.storage import workdir
 
 Offsets = list[tuple[int, int]]  # Characters [start, end) of each token.
@@ -49,6 +50,10 @@ class Bytes:
   def encode(self, text: str) -> list[int]:
     """Returns the token ids of a text, without BOS and EOS."""
     return list(text.encode())
+
+  def encode_continuation(self, text: str) -> list[int]:
+    """Returns the token ids of a text that follows another."""
+    return self.encode(text)
 
   def encode_prompt(self, text: str) -> list[int]:
     """Returns the token ids of a text to continue, BOS first."""
@@ -94,6 +99,10 @@ class Bpe:
   def encode(self, text: str) -> list[int]:
     """Returns the token ids of a text, without BOS and EOS."""
     return self._tokenizer.encode(text).ids
+
+  def encode_continuation(self, text: str) -> list[int]:
+    """Returns the token ids of a text that follows another."""
+    return self.encode(text)
 
   def encode_prompt(self, text: str) -> list[int]:
     """Returns the token ids of a text to continue, BOS first."""
@@ -174,6 +183,8 @@ class HuggingFace:
     self._tokenizer.no_padding()
     self._tokenizer.no_truncation()
     self.bos, self.eos, self.vocab_size = bos, eos, vocab_size
+    inside = control_tokens.encode_inside(parsed, 'a')
+    self._adds_space = self.encode('a') != inside.ids
     self.fingerprint = hashlib.sha256(
       f'{model}{bos} {eos}'.encode()
     ).hexdigest()
@@ -181,6 +192,16 @@ class HuggingFace:
   def encode(self, text: str) -> list[int]:
     """Returns the token ids of a text, without BOS and EOS."""
     return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def encode_continuation(self, text: str) -> list[int]:
+    """Returns the token ids of a text that follows another.
+
+    Some tokenizers put a space before every text, as that of Llama 2 does,
+    which the second of two texts must not have.
+    """
+    if not self._adds_space:
+      return self.encode(text)
+    return control_tokens.encode_inside(self._tokenizer, text).ids
 
   def encode_prompt(self, text: str) -> list[int]:
     """Returns the token ids of a text to continue, as transformers encodes it.

@@ -109,7 +109,19 @@ def _run_folder(home, strategy: str, seed: int) -> workdir.Folder:
   return home / f'seed_{int(seed)}' / strategy
 
 
-def _open_run(home, config, strategy, seed) -> LoadedModel:
+def existing_run(
+  home: workdir.Folder, strategy: str, seed: int
+) -> workdir.Folder:
+  """Returns the folder of a run that has checkpoints.
+
+  Args:
+    home: work directory.
+    strategy, seed: of the run.
+
+  Raises:
+    UsageError: `strategy` is no name.
+    MissingFileError: the run has no checkpoint; lists those that have.
+  """
   run = _run_folder(home, strategy, seed)
   if not (run / 'checkpoints').is_dir():
     existing = sorted(
@@ -119,6 +131,11 @@ def _open_run(home, config, strategy, seed) -> LoadedModel:
       f'{run} has no checkpoint. Runs with checkpoints: '
       f'{existing or "none"}. Set seed and strategy to one of them.'
     )
+  return run
+
+
+def _open_run(home, config, strategy, seed) -> LoadedModel:
+  run = existing_run(home, strategy, seed)
   # orbax takes 25 MB, which a pretrained model does not need.
   from sleep_jax.storage import checkpoint_reading
 

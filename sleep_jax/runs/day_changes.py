@@ -176,7 +176,8 @@ def _claim(
     elif record['name'] in present:
       claimed[record['name']] = record['name']
   for record in begun:
-    if record['name'] not in claimed:
+    # Rows of a day that is known to be missing may come again as a new day.
+    if record['name'] not in claimed and not record.get('missing'):
       same = [
         name
         for name, other in present.items()

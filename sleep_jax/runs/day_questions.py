@@ -155,5 +155,6 @@ def _lengths(row, tokenizer, template) -> tuple[int, int]:
     prompt = template.encode(turns[:-1], add_generation_prompt=True)
     whole = template.encode(turns, add_generation_prompt=False)
     return 1 + len(prompt), 1 + len(whole)
-  prompt, response = (tokenizer.encode(row[n]) for n in ('prompt', 'response'))
+  prompt = tokenizer.encode(row['prompt'])
+  response = tokenizer.encode_continuation(row['response'])
   return 1 + len(prompt), 2 + len(prompt) + len(response)

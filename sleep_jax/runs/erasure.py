@@ -23,7 +23,7 @@ from sleep_jax.runs import (
 from sleep_jax.runs import session as session_lib
 
 ROLLBACK, FORGET = 'rollback', 'forget'
-_TEXT_FIELDS = ('text', 'prompt', 'response', 'completion', 'content')
+_NO_TEXT = ('role', 'from', 'name')  # Fields whose values are names.
 _OF_SESSION = r'day_\d+'
 # Written again by the next night.
 _DERIVED = (
@@ -114,7 +114,7 @@ def make_plan(
     )
   cycles = [0, *session.cycles()]
   can_roll_back = span[2] - 1 in cycles
-  is_erased = not day_records.read(session.seed_folder)[number]['digest']
+  is_erased = day_records.read(session.seed_folder)[number].get('erased', False)
   place, problem = _standing(record, nights, is_erased)
   if rollback or (can_roll_back and not later):
     method = ROLLBACK
@@ -173,6 +173,8 @@ def carry_out(
     since, until, cycle = plan.span
     erased = erased_state.Day(plan.nights[0], since, until, cycle)
     session.forget(*plan.place, erased)
+    records[plan.number] = {**records[plan.number], 'erased': True}
+    day_records.write(session.seed_folder, records)
   return text_search.find(session.folder, *texts) if texts else []
 
 
@@ -210,18 +212,18 @@ def _standing(
 
 
 def _texts(file: pathlib.Path) -> list[str]:
-  """Returns the texts of a day's rows; names of fields and roles are none."""
+  """Returns the texts of a day's rows, of all fields; roles are none."""
   texts: list[str] = []
 
   def collect(value):
-    if isinstance(value, list):
+    if isinstance(value, str):
+      texts.append(value)
+    elif isinstance(value, list):
       for item in value:
         collect(item)
     elif isinstance(value, dict):
       for name, item in value.items():
-        if name in _TEXT_FIELDS and isinstance(item, str):
-          texts.append(item)
-        else:
+        if name not in _NO_TEXT:
           collect(item)
 
   for _, row in row_files.read(str(file)):

@@ -14,6 +14,7 @@ from sleep_jax.config import files
 from sleep_jax.interop import (
   gguf_model,
   hf_checkpoint,
+  open_model,
   weight_files,
 )
 from sleep_jax.objectives import judges
@@ -226,7 +227,11 @@ def copy_run(
   """Copies one run of a work directory, with its initial model and its days.
 
   The config is not copied.
+
+  Raises:
+    MissingFileError: the run has no checkpoint.
   """
+  open_model.existing_run(source, strategy, seed)
   for name in ('tokenizer', 'pretrain', 'ability', strategy):
     folder = f'seed_{seed}/{name}'
     if (source / folder).exists():

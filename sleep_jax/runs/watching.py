@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from sleep_jax import errors
-from sleep_jax.datasets import data_files
+from sleep_jax.datasets import data_files, day_files
 from sleep_jax.storage import workdir
 
 FILE = 'watched.json'
@@ -86,7 +86,7 @@ class Watch:
       now: present time, seconds since the epoch.
     """
     try:
-      found = data_files.find(self._folder)
+      found = day_files.only_days(data_files.find(self._folder), [])
     except errors.MissingFileError:
       return []  # There is none yet.
     known = {*self._names()}
@@ -116,7 +116,9 @@ class Watch:
     return json.loads(self._record.read_text())
 
   def _files(self, names: Sequence[str]) -> list[str]:
-    return [os.path.join(self._folder, name) for name in names]
+    """Returns the files that are still there; others are missing days."""
+    files = [os.path.join(self._folder, name) for name in names]
+    return [file for file in files if os.path.exists(file)]
 
 
 def _wait(seconds: float, stop: Callable[[], bool]) -> None:

@@ -3,6 +3,8 @@
 import time
 
 import pytest
+import tokenizers
+from tokenizers import decoders, models, normalizers, trainers
 
 from sleep_jax.data import tokenizer
 from tests import chat_model
@@ -128,3 +130,40 @@ def test_only_long_words_are_split_for_training():
   assert tokenizer._split_long_words(text) == text
   split = tokenizer._split_long_words('a ' + 'y' * 3000 + '. b')
   assert [len(word) for word in split.split()] == [1, 1024, 1024, 953, 1]
+
+
+def _adding_spaces(texts):
+  """Returns a tokenizer like that of Llama 2: a space before every text."""
+  raw = tokenizers.Tokenizer(models.BPE())
+  raw.normalizer = normalizers.Sequence(
+    [normalizers.Prepend('\u2581'), normalizers.Replace(' ', '\u2581')]
+  )
+  raw.decoder = decoders.Sequence(
+    [decoders.Replace('\u2581', ' '), decoders.Fuse(), decoders.Strip(' ', 1)]
+  )
+  trainer = trainers.BpeTrainer(
+    vocab_size=120, special_tokens=['<s>', '</s>'],
+    initial_alphabet=['\n', *map(chr, range(33, 127))],
+  )  # fmt: skip
+  raw.train_from_iterator(texts, trainer)
+  return raw
+
+
+@pytest.mark.parametrize('answer', [' Oslo', 'Oslo', '\nOslo'])
+def test_a_continuation_gets_no_space_of_its_own(answer):
+  raw = _adding_spaces(['where is it? Oslo', 'Oslo', 'where?'] * 20)
+  own = tokenizer.HuggingFace(raw.to_str(), bos=0, eos=1, vocab_size=120)
+  joined = own.encode('where?') + own.encode_continuation(answer)
+  assert own.decode(joined) == f'where?{answer}'
+  if answer == ' Oslo':
+    twice = own.encode('where?') + own.encode(answer)
+    assert own.decode(twice) == 'where?  Oslo'
+
+
+def test_tokenizers_that_add_no_space_encode_a_continuation_like_a_text(
+  tmp_path,
+):
+  raw = chat_model.save_tokenizer(tmp_path)
+  own = tokenizer.HuggingFace(raw.to_str(), bos=0, eos=1, vocab_size=400)
+  for text in ('cat', ' cat', '\n\ncat', ''):
+    assert own.encode_continuation(text) == own.encode(text)

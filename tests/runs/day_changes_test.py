@@ -285,3 +285,14 @@ def test_a_file_that_is_no_day_is_refused_or_left_out(days, name):
   if name != 'probes':  # Named one by one, it is a day.
     (only,) = jsonl.make(path=str(path)).experiences
     assert only[0] == name
+
+
+def test_rows_of_a_day_that_is_known_to_be_missing_are_a_new_day(days):
+  records, num_begun = learned(days)
+  (days / 'day_1.jsonl').rename(days / 'kept')
+  found = day_changes.compare(read(days), records, num_begun)
+  (days / 'kept').rename(days / 'day_9.jsonl')
+  again = day_changes.compare(read(days), found.records, num_begun)
+  assert names(again)[:2] == ['day_1', 'day_2'] and 'day_9' in names(again)
+  assert again.changes == []
+  assert len(dict(again.dataset.experiences)['day_9']) == 43

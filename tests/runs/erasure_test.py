@@ -11,6 +11,7 @@ import pytest
 import sleep_jax
 from sleep_jax import errors
 from sleep_jax.runs import day_records, erasure, expert_history, text_search
+from sleep_jax.storage import checkpoints
 from tests import tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -227,3 +228,38 @@ def test_where_a_day_is_held():
     'learned in night 1, which no expert holds'
   )
   assert expert_history.where_is_day(record, 3) == 'not learned, or under way'
+
+
+@pytest.mark.parametrize('forgotten', [False, True])
+def test_an_erasure_interrupted_anywhere_can_be_repeated(
+  taught, monkeypatch, forgotten
+):
+  if forgotten:
+    taught.forget(3)
+  plan = erasure.make_plan(taught.session, 3)
+  with monkeypatch.context() as patch:
+    # Interrupted after the expert was cleared, or before it.
+    where = 'forget' if forgotten else 'delete_cycles'
+    owner = taught.session if forgotten else checkpoints.Checkpoints
+    patch.setattr(owner, where, _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+      erasure.carry_out(taught.session, plan)
+  erasure.carry_out(taught.session, erasure.make_plan(taught.session, 3))
+  assert not _places(taught, *FIRST)
+  with pytest.raises(errors.UsageError, match='forgotten or erased'):
+    erasure.make_plan(taught.session, 3)
+
+
+def test_texts_of_every_format_are_searched(tmp_path):
+  rows = [
+    {'question': 'Where does Ann live?', 'answer': 'She lives in Oslo.'},
+    {'instruction': 'Say where she is.', 'input': '', 'output': 'In Rome now.'},
+    {'conversations': [{'from': 'human', 'value': 'My cat is red.'}]},
+    {'messages': [{'role': 'user', 'content': 'My dog is very old.'}]},
+  ]
+  file = tmp_path / 'day.jsonl'
+  file.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  found = erasure._texts(file)
+  assert {'Where does Ann live?', 'She lives in Oslo.', 'In Rome now.',
+          'My cat is red.', 'My dog is very old.'} <= {*found}  # fmt: skip
+  assert not {'human', 'user'} & {*found}

@@ -118,3 +118,18 @@ def test_days_that_arrive_one_by_one_end_like_days_given_at_once(
   )
   losses = lambda rows: [row['loss'] for row in rows if 'loss' in row]
   assert losses(found) == losses(expected) and len(losses(found)) >= 6
+
+
+def test_files_that_were_moved_away_are_missing_days(tmp_path, days):
+  seen = []
+  first, second = (_write(days / f'{name}.jsonl') for name in 'ab')
+  _watch(tmp_path, seen.append).run(0, lambda: False)
+  os.remove(first)
+  _watch(tmp_path, seen.append).run(0, lambda: False)
+  assert seen[-1] == [second]
+
+
+def test_pretraining_text_is_no_day(tmp_path, days):
+  _write(days / 'pretrain.jsonl')
+  with pytest.raises(errors.DataError, match='pretrain.jsonl is in the folder'):
+    _watch(tmp_path, lambda files: None).run(0, lambda: False)
