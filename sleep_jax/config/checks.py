@@ -93,6 +93,12 @@ def check(config: Mapping[str, Any]) -> None:
         f'config.{name}: warmup is {warmup} steps, but decay_steps, which '
         f'includes it, is {steps}: lower warmup or raise decay_steps.'
       )
+  depth = [*config['wake'].get('depth', (0.0, 1.0))]
+  if depth != [0, 1] and config['model'].get('arrangement') == 'depth':
+    raise errors.ConfigError(
+      f"config.wake.depth is {tuple(depth)}, but model.arrangement is 'depth', "
+      'where each level has blocks of its own: set it to (0, 1).'
+    )
   for name in config['writers']:
     if name not in metric_writer.OPTIONAL_WRITERS:
       raise errors.ConfigError(

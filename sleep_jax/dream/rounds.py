@@ -210,7 +210,7 @@ class DreamRounds:
     )
     start = initial if d.start == dream_settings.BASE else writer
     with jax.named_scope('learn_to_write'):
-      writer = trials.train_adapter(
+      trained = trials.train_adapter(
         self.model,
         weights,
         document_context.prepend_to_rollout(rows),
@@ -219,6 +219,11 @@ class DreamRounds:
         adapter=start,
         settings=d.writer,
         size=size,
+      )
+      # Without a reward nothing was trained.
+      is_rewarded = jnp.any(weight_B > 0)
+      writer = jax.tree.map(
+        lambda new, old: jnp.where(is_rewarded, new, old), trained, writer
       )
     result = rows, prompts, weight_B
     if task.choices is not None:

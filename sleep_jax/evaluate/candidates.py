@@ -19,7 +19,7 @@ def rank(forward: types.Forward, candidates: 'Candidates') -> Callable:
   """Returns a function that tests whether the right candidate ranks first.
 
   Args:
-    forward: the model's forward function.
+    forward: the model's forward function, with XLA attention.
     candidates: the flattened candidates of all sets of the stream.
 
   Returns:

@@ -103,7 +103,9 @@ class Evaluator:
     known = [*stream.probes.values()]
     rank = greedy
     if known:
-      rank = candidates.rank(model.forward, candidates.flatten(known[0]))
+      # Other kernels do not let candidates share the question before them.
+      forward = model.with_xla_attention().forward
+      rank = candidates.rank(forward, candidates.flatten(known[0]))
     first = rank if self._ranked else greedy
     forced = stream.dataset.score == 'forced'
     if forced:

@@ -54,9 +54,11 @@ class Narrowing:
     """
     self._probes, self._top_k = stream.probes, top_k
     labels = candidates.flatten(next(iter(stream.probes.values())))
+    # Other kernels do not let candidates share the question before them.
+    forward = model.with_xla_attention().forward
     self._score = jax.jit(
       lambda weights, probes, experience: candidates.score_competing(
-        model.forward, weights, probes, labels, experience
+        forward, weights, probes, labels, experience
       )
     )
 

@@ -26,6 +26,7 @@ from sleep_jax.runtime import profiling
 from sleep_jax.sleep import question_calls, question_sampling
 from sleep_jax.sleep import seeding as sleep_seeding
 from sleep_jax.sleep import settings as sleep_settings
+from sleep_jax.wake import kl_penalty
 
 Array = types.Array
 CONSOLIDATE, MERGE = program_parts.CONSOLIDATE, program_parts.MERGE
@@ -260,11 +261,16 @@ class Programs(program_parts.ProgramParts):
     return self._run(('store_questions', sender), store, state, prompts)
 
   def disable_expert(self, state, level: int, slot: int):
-    """Returns the state with an expert switched off, its slot free again."""
+    """Returns the state with an expert switched off, its slot free again.
+
+    Rehearsals of the KL penalties may repeat what it held: they are emptied,
+    and written again on the next day.
+    """
 
     def disable(state, level, slot):
       active_NE = state.weights.active_NE.at[level - 1, slot].set(0)
-      return state.replace(weights=state.weights.replace(active_NE=active_NE))
+      state = state.replace(weights=state.weights.replace(active_NE=active_NE))
+      return kl_penalty.without_rehearsals(state)
 
     return self._run(
       'disable_expert', disable, state, jnp.int32(level), jnp.int32(slot)

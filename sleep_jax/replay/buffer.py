@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
+from sleep_jax.replay import prompts as prompts_lib
 
 Array = types.Array
 # JAX orders a dict by its keys, and random numbers depend on that order: the
@@ -138,6 +139,7 @@ def insert(
   key: Array,
   *,
   documents: types.Texts | None = None,
+  once: bool = False,
 ) -> state.AgeGroup:
   """Offers a batch of prompts to an age group. Absent prompts do not count.
 
@@ -148,11 +150,15 @@ def insert(
     key: consumed.
     documents: document of each prompt, [B, W]. Required if the group stores
       documents, else ignored.
+    once: whether a prompt that the group has, with the same document, is left
+      out. A day is read several times, and copies of its prompts would displace
+      others.
   """
   capacity = age_group.length_C.shape[0]
-  slot_B, count = reservoir_slots(
-    age_group.count, prompts.length_B > 0, capacity, key
-  )
+  present_B = prompts.length_B > 0
+  if once:
+    present_B &= ~_is_stored(age_group, prompts, documents)
+  slot_B, count = reservoir_slots(age_group.count, present_B, capacity, key)
   put = lambda old, new: old.at[slot_B].set(new, mode='drop')
   kept = age_group.documents
   if kept is not None and kept.replaces_B is not None:
@@ -166,6 +172,31 @@ def insert(
     count=count,
     documents=None if kept is None else jax.tree.map(put, kept, documents),
   )
+
+
+def _is_stored(
+  age_group: state.AgeGroup,
+  prompts: types.Prompts,
+  documents: types.Texts | None,
+) -> Array:
+  """Returns which prompts a group, or the batch before them, has, `[B]`."""
+  kept = age_group.documents
+
+  def same(tokens_KP, length_K, kept_documents):
+    found_BK = prompts_lib.equal(
+      prompts.tokens_BP, prompts.length_B, tokens_KP, length_K
+    )
+    if kept is None:
+      return found_BK
+    return found_BK & prompts_lib.equal(
+      documents.tokens_BT, documents.length_B, kept_documents.tokens_BT,
+      kept_documents.length_B,
+    )  # fmt: skip
+
+  in_group_BK = same(age_group.tokens_CP, age_group.length_C, kept)
+  valid_K = jnp.arange(in_group_BK.shape[1]) < age_group.count
+  before_BB = jnp.tril(same(prompts.tokens_BP, prompts.length_B, documents), -1)
+  return jnp.any(in_group_BK & valid_K[None], 1) | jnp.any(before_BB, 1)
 
 
 def reservoir_slots(

@@ -173,15 +173,23 @@ def repeated(
     group: with capacity K.
   """
   valid_K = jnp.arange(len(group.length_C)) < group.count
-  width = max(tokens_BP.shape[1], group.tokens_CP.shape[1])
-  tokens_BP, stored_KP = (
-    _widen(x, width) for x in (tokens_BP, group.tokens_CP)
-  )
+  same_BK = equal(tokens_BP, length_B, group.tokens_CP, group.length_C)
+  return jnp.any(same_BK & valid_K[None], 1)
+
+
+def equal(
+  tokens_BP: types.Array,
+  length_B: types.Array,
+  stored_KP: types.Array,
+  length_K: types.Array,
+) -> types.Array:
+  """Returns bool `[B, K]`, which texts are equal; widths may differ."""
+  width = max(tokens_BP.shape[1], stored_KP.shape[1])
+  tokens_BP, stored_KP = (_widen(x, width) for x in (tokens_BP, stored_KP))
   after_BP = jnp.arange(width)[None] >= length_B[:, None]
   equal_BKP = tokens_BP[:, None] == stored_KP[None]
   same_BK = jnp.all(equal_BKP | after_BP[:, None], -1)
-  same_BK &= length_B[:, None] == group.length_C[None]
-  return jnp.any(same_BK & valid_K[None], 1)
+  return same_BK & (length_B[:, None] == length_K[None])
 
 
 def _log_weights(valid_C, age_group, pretrain_share):

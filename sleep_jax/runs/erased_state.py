@@ -46,15 +46,11 @@ def without_day(
     if path.startswith(prefix)
   }
   params = experts.set_expert(state.weights, level, jnp.int32(slot), zeros)
-  return state.replace(
+  state = state.replace(
     weights=state.weights.with_params(params),
     replay={n: _without_prompts(g, day) for n, g in state.replay.items()},
-    # They are written anew in the next wake step.
-    **{
-      name: jax.tree.map(jnp.zeros_like, getattr(state, name))
-      for name in kl_penalty.NAMES
-    },
   )
+  return kl_penalty.without_rehearsals(state)
 
 
 def _without_prompts(

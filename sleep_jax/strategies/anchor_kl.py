@@ -95,7 +95,9 @@ def _build(parts: method.Parts) -> method.Method:
         written_BT.astype(jnp.float32), num=num,
       )  # fmt: skip
 
-    return state, [terms.Term(term)], method.counts(jnp.sum(texts.length_B))
+    # Both models read them.
+    read = 2 * jnp.sum(texts.length_B)
+    return state, [terms.Term(term)], method.counts(read)
 
   def finish(state, *, moment):
     del moment

@@ -28,6 +28,15 @@ _KEY_OFFSET = 2**31 - 2
 NAMES = 'kl_penalty', 'second_kl_penalty'
 
 
+def without_rehearsals(state: state_lib.State) -> state_lib.State:
+  """Returns the state without rehearsals; the next wake step writes others."""
+  return state.replace(
+    **{
+      name: jax.tree.map(jnp.zeros_like, getattr(state, name)) for name in NAMES
+    }
+  )
+
+
 class Night(Protocol):
   """What the penalty needs of a night, see `sleep.consolidation`."""
 

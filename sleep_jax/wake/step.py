@@ -128,6 +128,7 @@ def make(
         now if name != buffer.PRETRAIN else 0 * now,
         jax.random.fold_in(key, number),
         documents=_documents(batch, age_group),
+        once=name != buffer.PRETRAIN,
       )
       if name in age_groups
       else age_group

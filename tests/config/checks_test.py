@@ -6,6 +6,7 @@ import pytest
 
 from configs import base, cost, dream, facts, seeding
 from configs.small import table1, table3
+from sleep_jax import errors
 from sleep_jax.config import checks as config_checks
 from sleep_jax.config import files, schema
 from sleep_jax.model import config as config_lib
@@ -212,3 +213,12 @@ def test_the_last_step_of_the_cost_study_is_the_facts_study():
   assert first.consolidate.num_updates > num_updates
   with pytest.raises(ValueError, match='none: expected a step, one of first, '):
     cost.get_config('none')
+
+
+def test_a_part_of_the_depth_is_refused_where_levels_have_their_own_blocks():
+  c = base.get_config()
+  c.wake.depth = (0.5, 1.0)
+  config_checks.check(_plain(c))
+  c.model.arrangement = 'depth'
+  with pytest.raises(errors.ConfigError, match=r'wake.depth is \(0.5, 1.0\)'):
+    config_checks.check(_plain(c))

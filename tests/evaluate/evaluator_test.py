@@ -66,6 +66,18 @@ def test_answers_without_other_candidates_are_not_ranked(setup, weights):
   assert set(scorer.evaluate(weights, 0)['scores']) == {'pretrain', '1', '2'}
 
 
+def test_ranks_do_not_depend_on_the_attention_kernel(setup, weights):
+  def ranked(attention):
+    config = dataclasses.replace(setup.model.config, attention=attention)
+    model = dataclasses.replace(setup.model, config=config)
+    return evaluator.Evaluator(
+      model, setup.stream, weights, chunk=64, held_out_batches=0
+    ).second_scores(weights)
+
+  # Splash attention compares segments only, and has no common beginning.
+  assert ranked('splash') == ranked('xla')
+
+
 def test_a_student_with_a_fresh_expert_can_be_evaluated(setup, weights):
   """The guard does this before it accepts the night."""
   scorer = _evaluator(setup, weights)

@@ -64,6 +64,9 @@ class _Model:
   def forward(self, weights, tokens_BT, *_):
     return weights.params['w'][tokens_BT]
 
+  def with_xla_attention(self):
+    return self
+
 
 @pytest.fixture(scope='module')
 def asked():

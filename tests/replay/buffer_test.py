@@ -16,7 +16,7 @@ from sleep_jax.replay import prompts as prompts_lib
 from tests import testing
 
 BOS, EOS = testing.BOS, testing.EOS
-_insert = jax.jit(buffer.insert)
+_insert = jax.jit(buffer.insert, static_argnames='once')
 DRAWS = 4000  # Equal in all tests, so that they share compiled programs.
 
 
@@ -342,3 +342,56 @@ def test_documents_of_rows_replace_bos_alone():
     documents=types.Texts(documents.tokens_BP, documents.length_B),
   )  # fmt: skip
   assert group.documents.replaces_B[:2].tolist() == [2, 1]
+
+
+def _texts(rows, width=12):
+  tokens_BT = np.zeros((len(rows), width), np.int32)
+  for index, row in enumerate(rows):
+    tokens_BT[index, : len(row)] = row
+  return types.Texts(
+    jnp.asarray(tokens_BT), jnp.array([*map(len, rows)], jnp.int32)
+  )
+
+
+def test_a_day_that_is_read_several_times_stores_each_prompt_once():
+  rows = [(BOS, 10 + n, 40 + n % 3) for n in range(24)]
+  group = _age_group(24)
+  for pass_ in range(5):
+    order = np.random.default_rng(pass_).permutation(24).reshape(4, 6)
+    for step, numbers in enumerate(order):
+      group = _insert(
+        group, testing.prompts([rows[n] for n in numbers]),
+        jnp.int32(step), jax.random.key(step), once=True,
+      )  # fmt: skip
+  assert int(group.count) == 24
+  stored = {
+    tuple(t[:n].tolist())
+    for t, n in zip(
+      np.asarray(group.tokens_CP), np.asarray(group.length_C), strict=True
+    )
+  }
+  assert stored == {*rows}
+
+
+def test_a_prompt_that_a_batch_has_twice_is_stored_once():
+  rows = [(BOS, 5), (BOS, 6), (BOS, 5), ()]
+  group = _insert(
+    _age_group(8), testing.prompts(rows), jnp.int32(1), jax.random.key(0),
+    once=True,
+  )  # fmt: skip
+  assert int(group.count) == 2
+
+
+def test_equal_prompts_of_different_documents_are_both_stored():
+  group = buffer.allocate(
+    {'day/1': 8}, width=testing.PROMPT, document_width=12
+  )['day/1']  # fmt: skip
+  rows = [(BOS, 5), (BOS, 5), (BOS, 5)]
+  documents = _texts([(BOS, 5, 7), (BOS, 5, 8), (BOS, 5, 7)])
+  for _ in range(2):
+    group = _insert(
+      group, testing.prompts(rows), jnp.int32(1), jax.random.key(0),
+      documents=documents, once=True,
+    )  # fmt: skip
+  assert int(group.count) == 2
+  assert np.asarray(group.documents.tokens_BT)[:2, 2].tolist() == [7, 8]

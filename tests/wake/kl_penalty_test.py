@@ -106,12 +106,13 @@ def test_rehearsals_are_written_anew_after_a_night():
   assert not testing.same(before, jax.device_get(state.kl_penalty))
 
 
-def test_rehearsals_that_were_erased_are_written_anew():
-  """An erasure empties them, and no night may have been accepted since."""
+def test_rehearsals_are_written_anew_if_an_expert_was_switched_off():
+  """They may repeat what it held, and no night may be accepted since."""
   study, states, _ = _day()
   program = study.programs('sleep')
-  zeros = jax.tree.map(np.zeros_like, states[3].kl_penalty)
-  state = jax.device_put(states[3].replace(kl_penalty=zeros))
+  assert states[3].kl_penalty.length_B.min() > 0
+  state = program.disable_expert(jax.device_put(states[3]), 2, 0)
+  assert int(state.kl_penalty.length_B.max()) == 0
   batch = study.stream.experiences[0].batch(4)
   state, metrics = program.wake(state, batch, ())
   assert int(metrics['written']) > 0 and float(metrics['penalty_loss']) > 1e-6
