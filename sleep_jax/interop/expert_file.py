@@ -54,7 +54,7 @@ def save(
 
   Raises:
     UsageError: no expert is active, `model.arrangement` is 'depth', or a
-      faster level learned something that the file would not contain.
+      level learned something that the file would not contain.
     ExistsError: the file exists.
   """
   file = pathlib.Path(path).expanduser()
@@ -84,6 +84,21 @@ def save(
         'experts alone would not reproduce the model. Let the level sleep '
         'first.'
       )
+  in_base = sorted(
+    {
+      row['night']
+      for row in expert_history
+      if row['level'] == c.num_levels
+      and row['slot'] is None
+      and row['event'] == 'rewritten'
+    }
+  )
+  if in_base:
+    raise errors.UsageError(
+      f'Nights {in_base} were consolidated into the MLP of the slowest level '
+      '(into or full), which a file of experts does not contain: export the '
+      'whole model.'
+    )
   tensors = {
     f'{level}/{slot}/{name}': np.ascontiguousarray(
       weights.params[f'blocks/levels/{level}/experts/{name}'][:, slot]

@@ -85,6 +85,7 @@ def grow(
   placement = sharding.make(**ml_collections.ConfigDict(old).mesh)
   with lock.hold(home), jax.set_mesh(placement.mesh):
     before, after = (_Runs(plain, home, placement) for plain in (old, new))
+    _check_all_named(home, {s: before.names(s) for s in old['seeds']})
     for seed in old['seeds']:
       before.check_awake(seed)
       after.check_schedule(seed, before)
@@ -119,6 +120,23 @@ def _open_folders(source, target):
   ):
     raise errors.ExistsError(f'{made_home} is not empty: name a new folder.')
   return home, made_home
+
+
+def _check_all_named(home, names):
+  """Refuses runs that the config does not name: they could not go on."""
+  named = {
+    f'seed_{seed}/{name}' for seed, found in names.items() for name in found
+  }
+  others = {
+    str(path.parent.relative_to(home))
+    for path in home.glob('seed_*/*/checkpoints')
+  } - named
+  if others:
+    raise errors.UsageError(
+      f'{home} also has {", ".join(sorted(others))}, which the seeds and '
+      'strategies of its config.json do not name: run it once with them, or '
+      'move these folders away.'
+    )
 
 
 class _Runs:

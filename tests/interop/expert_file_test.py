@@ -121,6 +121,12 @@ def test_files_that_cannot_be_written_or_read_are_refused(tmp_path):
   awake = testing.activate(testing.weights(model), 2, 1)
   with pytest.raises(ValueError, match='are not consolidated'):
     expert_file.save(model, awake, str(path))
+  rows = [
+    {'night': night, 'level': level, 'slot': slot, 'event': 'rewritten'}
+    for night, level, slot in ((1, 2, 0), (3, model.config.num_levels, None))
+  ]
+  with pytest.raises(ValueError, match=r'Nights \[3\] were consolidated into'):
+    expert_file.save(model, weights, str(path), expert_history=rows)
   assert not list(tmp_path.iterdir())
   expert_file.save(model, weights, str(path))
   with pytest.raises(FileExistsError, match='already exists'):

@@ -59,6 +59,12 @@ def test_a_grown_run_continues_like_an_unbroken_one_and_fills_new_slots(
   days, old, grown = (tmp_path / name for name in ('days', 'old', 'grown'))
   _write_days(days, 1, 2, 3)
   days_lib.run(_config(days), old)
+  other = old / 'seed_0/er/checkpoints'  # Of a run that is not named now.
+  other.mkdir(parents=True)
+  with pytest.raises(errors.UsageError, match='also has seed_0/er, which'):
+    growth.grow(str(old), str(grown), {2: MORE})
+  assert not grown.exists()
+  shutil.rmtree(other.parent)
   growth.grow(str(old), str(grown), {2: MORE})
   assert testing.same(_logits(old), _logits(grown))
   assert _progress(old) | {'config': 0} == _progress(grown) | {'config': 0}
