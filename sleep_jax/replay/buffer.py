@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
-from sleep_jax.replay import prompts as prompts_lib
+from sleep_jax.replay import equality
 
 Array = types.Array
 # JAX orders a dict by its keys, and random numbers depend on that order: the
@@ -183,12 +183,12 @@ def _is_stored(
   kept = age_group.documents
 
   def same(tokens_KP, length_K, kept_documents):
-    found_BK = prompts_lib.equal(
+    found_BK = equality.equal(
       prompts.tokens_BP, prompts.length_B, tokens_KP, length_K
     )
     if kept is None:
       return found_BK
-    return found_BK & prompts_lib.equal(
+    return found_BK & equality.equal(
       documents.tokens_BT, documents.length_B, kept_documents.tokens_BT,
       kept_documents.length_B,
     )  # fmt: skip

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
+from sleep_jax.replay import equality
 
 
 def draw(
@@ -96,17 +97,16 @@ def draw(
     pick_B = each_once(valid_C, keys[0], num=num)
   else:
     pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
-  tokens_BP, length_B, subject_B2 = (
-    _widen(age_group.tokens_CP[pick_B], width), age_group.length_C[pick_B],
-    age_group.subject_C2[pick_B],
-  )  # fmt: skip
+  tokens_BP = equality.widen(age_group.tokens_CP[pick_B], width)
+  length_B = age_group.length_C[pick_B]
+  subject_B2 = age_group.subject_C2[pick_B]
   coin = lambda key, share: jax.random.uniform(key, (num,)) < share
   other_B = jax.random.categorical(keys[6], score_C, shape=(num,))
   spliced_BP = _splice(
     tokens_BP,
     length_B,
     subject_B2,
-    _widen(age_group.tokens_CP[other_B], width),
+    equality.widen(age_group.tokens_CP[other_B], width),
     age_group.length_C[other_B],
     keys[7],
   )
@@ -173,23 +173,8 @@ def repeated(
     group: with capacity K.
   """
   valid_K = jnp.arange(len(group.length_C)) < group.count
-  same_BK = equal(tokens_BP, length_B, group.tokens_CP, group.length_C)
+  same_BK = equality.equal(tokens_BP, length_B, group.tokens_CP, group.length_C)
   return jnp.any(same_BK & valid_K[None], 1)
-
-
-def equal(
-  tokens_BP: types.Array,
-  length_B: types.Array,
-  stored_KP: types.Array,
-  length_K: types.Array,
-) -> types.Array:
-  """Returns bool `[B, K]`, which texts are equal; widths may differ."""
-  width = max(tokens_BP.shape[1], stored_KP.shape[1])
-  tokens_BP, stored_KP = (_widen(x, width) for x in (tokens_BP, stored_KP))
-  after_BP = jnp.arange(width)[None] >= length_B[:, None]
-  equal_BKP = tokens_BP[:, None] == stored_KP[None]
-  same_BK = jnp.all(equal_BKP | after_BP[:, None], -1)
-  return same_BK & (length_B[:, None] == length_K[None])
 
 
 def _log_weights(valid_C, age_group, pretrain_share):
@@ -270,9 +255,3 @@ def fill_templates(
   tokens = jnp.where(index < ends[0][:, None], before, tokens)
   tokens = jnp.where(index < 0, bos, tokens)
   return tokens, 1 + ends[2], (size_B > 0) & (1 + ends[2] <= width)
-
-
-def _widen(rows_BP, width):
-  """Pads or cuts rows to a width."""
-  extra = max(width - rows_BP.shape[1], 0)
-  return jnp.pad(rows_BP, ((0, 0), (0, extra)))[:, :width]
