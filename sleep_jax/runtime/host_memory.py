@@ -37,9 +37,6 @@ def collect() -> None:
 def return_freed_blocks() -> None:
   """Lets freed blocks of a megabyte or more go back to the system at once.
 
-  For models whose memory matters: each block is then mapped anew, which took a
-  fifth of the CPU-seconds of a study of a small model (configs/smoke.py).
-
   Does nothing where the C library is not glibc.
   """
   try:
