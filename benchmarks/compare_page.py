@@ -24,7 +24,7 @@ def main(argv):
     raise app.UsageError(f'{folder} has no results/*.json.')
   found = [json.loads(file.read_text()) for file in files]
   config = {**found[0]['config'], 'name': found[0]['study']}
-  comparison.write(folder, found, config, num_planned=len(found))
+  comparison.write(folder, found, config, num_planned=None)
 
 
 if __name__ == '__main__':

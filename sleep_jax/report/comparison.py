@@ -43,7 +43,7 @@ def write(
   results: Iterable[compared_runs.Result],
   config: Mapping[str, Any],
   *,
-  num_planned: int,
+  num_planned: int | None,
 ) -> None:
   """Writes page.html and table.md, each whole.
 
@@ -51,7 +51,7 @@ def write(
     folder: of the two files.
     results: of units, see `compare.result_files`.
     config: of the comparison, as JSON returns it.
-    num_planned: units of the comparison, run or not.
+    num_planned: units of the comparison, run or not; None if not known.
   """
   order = lambda r: (
     r['unit']['strategy'],
@@ -126,7 +126,9 @@ def _markdown(made: Mapping[str, Any]) -> str:
   return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def _counts(results: Sequence[compared_runs.Result], num_planned: int) -> str:
+def _counts(
+  results: Sequence[compared_runs.Result], num_planned: int | None
+) -> str:
   """Returns how many units there are of each kind."""
   by_status = {
     status: sum(result['status'] == status for result in results)
@@ -135,11 +137,12 @@ def _counts(results: Sequence[compared_runs.Result], num_planned: int) -> str:
   seeds = {r['unit']['seed'] for r in results if r['status'] == 'finished'}
   orders = {r['unit']['order'] for r in results if r['status'] == 'finished'}
   text = ', '.join(f'{num} {status}' for status, num in by_status.items())
-  return (
-    f'{num_planned} units are planned: {text}, '
-    f'{num_planned - len(results)} not run yet. Seeds {_list(seeds)}, orders '
-    f'{_list(orders)}.'
-  )
+  if num_planned is None:
+    text = f'Units: {text}.'
+  else:
+    left = num_planned - len(results)
+    text = f'{num_planned} units are planned: {text}, {left} not run yet.'
+  return f'{text} Seeds {_list(seeds)}, orders {_list(orders)}.'
 
 
 def _data(
@@ -153,7 +156,7 @@ def _data(
   return (
     f'Data set: {config["data"]["dataset"]} ({shown}), '
     f'{num or len(names)} experiences in each run. The digest of a unit is of '
-    'all texts that it read, in any order.'
+    'all texts and questions that it read, in any order.'
   )
 
 

@@ -102,6 +102,13 @@ def test_failures_and_skipped_strategies_are_listed_and_escaped(tmp_path):
   assert 'v1-dirty' in table and 'd19e57' in table
 
 
+def test_without_a_plan_the_page_does_not_say_what_is_left(tmp_path):
+  comparison.write(tmp_path, _results(), CONFIG, num_planned=None)
+  table = (tmp_path / 'table.md').read_text()
+  assert 'Units: 7 finished, 1 failed, 2 skipped. Seeds 0, 1, 2' in table
+  assert 'planned' not in table
+
+
 def test_a_page_can_be_drawn_without_results(tmp_path):
   page, table = _write(tmp_path, [])
   assert 'sleep has no finished seed' in page
