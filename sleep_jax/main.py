@@ -126,7 +126,7 @@ def _run(stop):
   from sleep_jax.storage import compile_cache, workdir
 
   config = _CONFIG.value
-  host_memory.return_freed_blocks()
+  host_memory.configure(keep_freed_blocks=not config.pretrain.base_model)
   compile_cache.start(config.compile_cache)
 
   cycles = [_RESTORE_CYCLE.value]  # Files that come later must not go back too.

@@ -260,7 +260,7 @@ class TurnWriter(Protocol):
 
   fingerprint: str
 
-  def encode(self, row: Any, *, bos: int) -> tuple[list[int], int, int]: ...
+  def encode(self, row: Any, *, bos: int) -> Any: ...
 
 
 # Returns the writer of a model, or None if it has no chat template. Called only

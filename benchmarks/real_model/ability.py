@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from benchmarks.real_model import recall
 from sleep_jax import api
 from sleep_jax.evaluate import ability_evaluator, asking
 from sleep_jax.interop import open_model
@@ -37,9 +38,11 @@ class Ability:
     self._model = with_products(first.loaded, config)
     self._given = None
     if settings.on:
-      template = None
-      if settings.form != 'plain':
-        template = first.chat_template()
+      # As in a run: without a chat template a model is asked in plain text.
+      is_plain = settings.form == 'plain' or (
+        settings.form == 'auto' and not recall.has_template(first)
+      )
+      template = None if is_plain else first.chat_template()
       self._given = ability_evaluator.load(
         settings, first.loaded.tokenizer,
         asking.make_form(first.loaded.tokenizer, template),

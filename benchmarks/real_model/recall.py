@@ -71,7 +71,7 @@ def ask(
     'answer', 'exact' (nothing but the value) and 'contained' (the value as a
     whole word).
   """
-  is_chat = form != ROWS or (told is not None and _has_template(learner))
+  is_chat = form != ROWS or (told is not None and has_template(learner))
   prompts = [_prompt(question, form, told, is_chat) for question in questions]
   texts = _first_lines(learner, prompts, _MAX_NEW_CHAT if is_chat else _MAX_NEW)
   return [
@@ -169,7 +169,8 @@ def never_told(
   }  # fmt: skip
 
 
-def _has_template(learner) -> bool:
+def has_template(learner: api.Learner) -> bool:
+  """Returns whether a model has a chat template."""
   try:
     learner.chat_template()
   except (errors.UsageError, errors.MissingFileError):

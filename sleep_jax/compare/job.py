@@ -76,8 +76,8 @@ def work(job: dict[str, Any], stop: Callable[[], bool]) -> dict[str, Any]:
   from sleep_jax.runtime import host_memory
   from sleep_jax.storage import compile_cache
 
-  host_memory.return_freed_blocks()
   config = ml_collections.ConfigDict(job['config'])
+  host_memory.configure(keep_freed_blocks=not config.pretrain.base_model)
   compile_cache.start(config.compile_cache)
   if job['kind'] == kinds.CHECK:
     return {'reasons': _reasons(config, job['folder'])}

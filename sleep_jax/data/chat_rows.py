@@ -16,7 +16,7 @@ one in front if it writes none.
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sleep_jax import errors
 from sleep_jax.datasets import dataset
@@ -44,6 +44,22 @@ class Template(Protocol):
   def encode_chat(self, messages: Sequence) -> Any: ...
 
 
+class Encoded(NamedTuple):
+  """A row in a chat template.
+
+  Attributes:
+    tokens: of the row; the last one is learned.
+    prompt_length: number of those that the model reads when it is asked.
+    loss_start: number of those before the first that is learned.
+    subject: tokens [start, stop) of its subject; (0, 0) if there is none.
+  """
+
+  tokens: list[int]
+  prompt_length: int
+  loss_start: int
+  subject: tuple[int, int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Writer:
   """Writes conversations in a chat template.
@@ -59,14 +75,12 @@ class Writer:
     """Equal for equal templates only."""
     return self.template.fingerprint
 
-  def encode(self, row: dataset.Row, *, bos: int) -> tuple[list[int], int, int]:
+  def encode(self, row: dataset.Row, *, bos: int) -> Encoded:
     """As the function `encode`."""
     return encode(row, self.template, bos=bos)
 
 
-def encode(
-  row: dataset.Row, template: Template, *, bos: int
-) -> tuple[list[int], int, int]:
+def encode(row: dataset.Row, template: Template, *, bos: int) -> Encoded:
   """Returns the tokens of a row with messages, and which of them are learned.
 
   Args:
@@ -74,10 +88,6 @@ def encode(
       ends there.
     template: of the model.
     bos: token that begins a sequence.
-
-  Returns:
-    The tokens; the number of those that the model reads when it is asked; and
-    the number before the first that is learned. The last one is learned.
 
   Raises:
     DataError: the template refuses the conversation, or does not write the last
@@ -117,7 +127,34 @@ def encode(
     learned.pop()
   tokens = chat.ids[: learned[-1] + 1]
   more = int(tokens[0] != bos)
-  return [bos] * more + tokens, more + inside[0], more + learned[0]
+  return Encoded(
+    tokens=[bos] * more + tokens,
+    prompt_length=more + inside[0],
+    loss_start=more + learned[0],
+    subject=_subject(row, chat, start, more),
+  )
+
+
+def _subject(
+  row: dataset.Row, chat: Any, stop: int, more: int
+) -> tuple[int, int]:
+  """Returns the tokens of a row's subject, or (0, 0).
+
+  Args:
+    row: may have a subject.
+    chat: the row in the chat template.
+    stop: its first character that is not of the prompt.
+    more: number of tokens in front of it.
+  """
+  name = row.text[slice(*row.subject)] if row.subject else ''
+  start = chat.text.find(name, 0, stop) if name else -1
+  inside = [
+    number for number, (first, end) in enumerate(chat.offsets)
+    if end > start and first < start + len(name)
+  ]  # fmt: skip
+  if start < 0 or not inside:
+    return 0, 0
+  return more + inside[0], more + inside[-1] + 1
 
 
 def _start_of_turn(messages, text: str, template: Template) -> int:

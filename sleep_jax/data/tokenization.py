@@ -67,9 +67,13 @@ def encode(
   """
   writer = load_writer() if row.messages else None
   if writer is not None:
-    tokens, prompt_length, loss_start = writer.encode(row, bos=tokenizer.bos)
-    too_long = _too_long(row, tokens, prompt_length, context, max_prompt)
-    return too_long or [Sequence(tokens, loss_start, prompt_length, (0, 0))]
+    made = writer.encode(row, bos=tokenizer.bos)
+    too_long = _too_long(
+      row, made.tokens, made.prompt_length, context, max_prompt
+    )
+    return too_long or [
+      Sequence(made.tokens, made.loss_start, made.prompt_length, made.subject)
+    ]
   text = row.text[: row.response_start]
   spans: list[tuple[int, int]] = []  # They take as long as the tokens.
   if row.subject or row.answer_start is not None or row.target_start:

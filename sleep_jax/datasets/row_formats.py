@@ -5,6 +5,7 @@ not read; a row with fields of two formats is refused, because one of them would
 be dropped.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -15,12 +16,13 @@ from sleep_jax.datasets import conversations, dataset, json_lines
 
 # The last message is the beginning of an answer, as in transformers.
 CONTINUES = 'continue_final_message'
+ABOUT = 'about'  # Whom or what a row is about, as its prompt calls it.
 # Fields that each format needs, and fields that it also takes.
 _FORMATS = (
   (('text',), ()),
-  (('prompt', 'response'), ()),
+  (('prompt', 'response'), (ABOUT,)),
   (('prompt', 'completion'), ()),
-  (('messages',), (CONTINUES,)),
+  (('messages',), (CONTINUES, ABOUT)),
   (('conversations',), ()),
   (('instruction', 'output'), ('input',)),
   (('question', 'answer'), ()),
@@ -83,7 +85,12 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
         f'{where}: field {CONTINUES!r} is {json.dumps(goes_on)}: expected true '
         '(the end of the last message is not learned) or false.'
       )
-    return conversations.to_rows(where, messages, 'messages', ends=not goes_on)
+    return [
+      _with_subject(where, row, read)
+      for read in conversations.to_rows(
+        where, messages, 'messages', ends=not goes_on
+      )
+    ]
   if needs == ('conversations',):
     messages = conversations.read_messages(
       where, row['conversations'], 'conversations', share_gpt=True
@@ -99,9 +106,10 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
   if row.get('input') not in (None, ''):
     prompt += '\n\n' + json_lines.text_field(row, 'input', where)
   response = with_space(prompt, json_lines.text_field(row, second, where))
-  return [
-    dataset.Row(text=prompt + response, response_start=len(prompt), where=where)
-  ]
+  read = dataset.Row(
+    text=prompt + response, response_start=len(prompt), where=where
+  )
+  return [_with_subject(where, row, read)]
 
 
 def read_rows(
@@ -191,6 +199,22 @@ def _plain_row(where: str, text: str) -> dataset.Row:
   return dataset.Row(
     text=text, subject=match.span() if match else None, where=where
   )
+
+
+def _with_subject(
+  where: str, fields: Mapping[str, Any], row: dataset.Row
+) -> dataset.Row:
+  """Returns a row with the subject that a JSON object names, if it does."""
+  if fields.get(ABOUT) in (None, ''):
+    return row
+  subject = json_lines.text_field(fields, ABOUT, where)
+  start = row.text.find(subject, 0, row.response_start)
+  if start < 0:
+    raise errors.DataError(
+      f'{where}: field {ABOUT!r} is {json.dumps(subject)}, which the prompt '
+      'does not have: write it as in the prompt, or remove the field.'
+    )
+  return dataclasses.replace(row, subject=(start, start + len(subject)))
 
 
 def _conversion(row: Mapping[str, Any]) -> str:

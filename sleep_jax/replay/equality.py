@@ -4,6 +4,8 @@ import jax.numpy as jnp
 
 from sleep_jax import types
 
+_MOST = 8  # Tokens of a span that are compared.
+
 
 def equal(
   tokens_BP: types.Array,
@@ -18,6 +20,39 @@ def equal(
   equal_BKP = tokens_BP[:, None] == stored_KP[None]
   same_BK = jnp.all(equal_BKP | after_BP[:, None], -1)
   return same_BK & (length_B[:, None] == length_K[None])
+
+
+def contains(
+  tokens_BP: types.Array,
+  length_B: types.Array,
+  stored_KP: types.Array,
+  span_K2: types.Array,
+) -> types.Array:
+  """Returns bool `[B, K]`, which texts have a span of another.
+
+  Args:
+    tokens_BP: texts.
+    length_B: tokens of each.
+    stored_KP: other texts.
+    span_K2: [start, stop) of a span of each, of which the first `_MOST` tokens
+      are compared; an empty one is in no text.
+  """
+  start_K, size_K = span_K2[:, 0], span_K2[:, 1] - span_K2[:, 0]
+  size_1K1 = jnp.minimum(size_K, _MOST)[None, :, None]
+  at_KS = start_K[:, None] + jnp.arange(_MOST)[None]
+  span_KS = jnp.take_along_axis(
+    stored_KP, jnp.minimum(at_KS, stored_KP.shape[1] - 1), 1
+  )
+  width = tokens_BP.shape[1]
+  wide_BP = widen(tokens_BP, width + _MOST)
+  # A span that begins at a place must end in the text.
+  place_11P = jnp.arange(width)[None, None]
+  found_BKP = place_11P + size_1K1 <= length_B[:, None, None]
+  for number in range(_MOST):
+    token_B1P = wide_BP[:, None, number : number + width]
+    same_BKP = token_B1P == span_KS[None, :, number, None]
+    found_BKP &= same_BKP | (number >= size_1K1)
+  return jnp.any(found_BKP, -1) & (size_K > 0)[None]
 
 
 def widen(rows_BP: types.Array, width: int) -> types.Array:

@@ -61,8 +61,8 @@ def draw(
       the subject.
     template_share: share of stored prompts with a subject that are replaced by
       a template.
-    repeated_in: name of an age group whose prompts are not drawn from the
-      others; '' for none.
+    repeated_in: name of an age group; prompts that it repeats are not drawn
+      from the others, see `repeated`. '' for none.
 
   Returns:
     Prompts `[num, width]`, with their documents if the groups store them.
@@ -165,7 +165,10 @@ def each_once(
 def repeated(
   tokens_BP: types.Array, length_B: types.Array, group: state.AgeGroup
 ) -> types.Array:
-  """Returns bool `[B]`, which prompts are also in an age group.
+  """Returns bool `[B]`, which prompts an age group may ask again.
+
+  These are prompts that the group also has, and those that name the subject of
+  one: what it says of it in other words may be a correction.
 
   Args:
     tokens_BP: may be narrower or wider than the group.
@@ -174,6 +177,9 @@ def repeated(
   """
   valid_K = jnp.arange(len(group.length_C)) < group.count
   same_BK = equality.equal(tokens_BP, length_B, group.tokens_CP, group.length_C)
+  same_BK |= equality.contains(
+    tokens_BP, length_B, group.tokens_CP, group.subject_C2
+  )
   return jnp.any(same_BK & valid_K[None], 1)
 
 

@@ -77,15 +77,18 @@ def write(
     form for form in settings.forms
     if form != question_prompts.CHAT or template is not None
   ]  # fmt: skip
-  chosen = [(question.text, question.answer) for question in questions.chosen()]
+  chosen = [
+    (question.text, question.answer, passages[question.passage].subject)
+    for question in questions.chosen()
+  ]
   about = [
-    (request, passage.sentence)
+    (request, passage.sentence, passage.subject)
     for passage in passages
     for request in question_text.requests(passage, settings.about_subjects)
   ]
   usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
-  found = [_row(*pair, form) for pair in chosen for form in forms]
-  found += [_row(*pair, usual, ends=False) for pair in about]
+  found = [_row(*asked, form) for asked in chosen for form in forms]
+  found += [_row(*asked, usual, ends=False) for asked in about]
   # A row that is too long would have the whole day refused.
   most = config.data.max_prompt, config.data.context
   lengths = (_lengths(row, tokenizer, template) for row in found)
@@ -123,29 +126,32 @@ def _document(row: Row) -> str:
 
 
 def _row(
-  question: str, answer: str, form: str, *, ends: bool = True
+  question: str, answer: str, subject: str, form: str, *, ends: bool = True
 ) -> dict[str, Any]:
   """Returns a row of a day.
 
   Args:
     question, answer: of the model.
+    subject: of the passage, see `question_text.Passage`.
     form: 'chat' or 'plain'.
     ends: whether an answer in a chat ends there. The sentence of a document is
       shorter than what the model would say, and to learn to stop after it
       changes answers to other requests too.
   """
+  # Rehearsals of older prompts about it are left out, as this may correct them.
+  is_named = subject not in ('', question_text.USER) and subject in question
+  about = {row_formats.ABOUT: subject} if is_named else {}
   if form == question_prompts.PLAIN:
     return {
       'prompt': f'Question: {question}\nAnswer:',
       'response': f' {answer}',
-    }
+    } | about
   messages = [
     {'role': 'user', 'content': question},
     {'role': 'assistant', 'content': answer},
   ]
-  return {'messages': messages} | (
-    {} if ends else {row_formats.CONTINUES: True}
-  )
+  goes_on = {} if ends else {row_formats.CONTINUES: True}
+  return {'messages': messages} | goes_on | about
 
 
 def _lengths(row, tokenizer, template) -> tuple[int, int]:

@@ -78,7 +78,6 @@ class Session:
     dtype: str = 'float32',
     verbose: bool = True,
   ):
-    host_memory.return_freed_blocks()
     self._dtype = dtype
     self._progress = progress.Progress() if verbose else progress.silent()
     self._is_held = False
@@ -109,6 +108,8 @@ class Session:
     self._config = session_source.make_config(
       self._source, config, folder=home, strategy=STRATEGY, seed=seed
     )
+    is_small = not self._config.pretrain.base_model
+    host_memory.configure(keep_freed_blocks=is_small)
     self.reopen()
 
   @property

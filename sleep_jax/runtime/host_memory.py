@@ -7,7 +7,8 @@ import gc
 # it is freed, up to 32 MB. Checkpoints are read and written in blocks of a few
 # megabytes; 16 restores of a model of 135 million parameters left 320 MB of
 # fragments, and 10 MB with a fixed size (benchmarks/restore_memory.py).
-_MMAP_THRESHOLD, _BYTES = -3, 2**20  # M_MMAP_THRESHOLD of mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # Parameters of mallopt(3).
+_RETURNED, _KEPT, _MOST_KEPT = 2**20, 2**27, 2**30  # Bytes.
 
 
 def trim() -> None:
@@ -34,12 +35,23 @@ def collect() -> None:
   trim()
 
 
-def return_freed_blocks() -> None:
-  """Lets freed blocks of a megabyte or more go back to the system at once.
+def configure(*, keep_freed_blocks: bool) -> None:
+  """Says what becomes of large blocks of memory that this process frees.
 
   Does nothing where the C library is not glibc.
+
+  Args:
+    keep_freed_blocks: keep up to a gigabyte for the next blocks. The system
+      clears each page that it gives: in a study of a small model
+      (configs/smoke.py) that took a quarter of all CPU-seconds. If False,
+      blocks of a megabyte or more go back to the system at once.
   """
+  settings = {_MMAP_THRESHOLD: _RETURNED}
+  if keep_freed_blocks:
+    settings = {_MMAP_THRESHOLD: _KEPT, _TRIM_THRESHOLD: _MOST_KEPT}
   try:
-    ctypes.CDLL('libc.so.6').mallopt(_MMAP_THRESHOLD, _BYTES)
+    library = ctypes.CDLL('libc.so.6')
+    for name, value in settings.items():
+      library.mallopt(name, value)
   except (OSError, AttributeError):
     return

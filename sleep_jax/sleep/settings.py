@@ -31,8 +31,9 @@ class Teacher:
     draws: sequences that it writes per round.
     bos_share, pretrain_share, splice_share, cut_share, template_share: shares
       of its prompts, see `replay.prompts.draw`.
-    skip_repeated: whether 'old' prompts that are also among those of the day
-      are left out, so that an answer that changed is not taught back.
+    skip_repeated: whether 'old' prompts that are also among those of the day,
+      or name the subject of one, are left out, so that an answer that changed
+      is not taught back.
     max_length, max_new: of its sequences, in place of those of `Settings`; 0
       for the same. Shorter ones save the padding of short answers.
   """

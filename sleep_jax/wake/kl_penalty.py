@@ -61,8 +61,9 @@ class AnchorPenalty:
     teacher: a `sleep.settings.Teacher`: 'anchor' on 'old' prompts, or 'first'
       on 'own_texts'. `draws` sequences are sampled at each waking (or taken
       from the own texts), and each step reads `sequences` of them. With
-      `skip_repeated`, sequences whose prompt also occurs in the day so far are
-      left out, because the day may correct the teacher's answer.
+      `skip_repeated`, sequences whose prompt the day so far repeats (see
+      `replay.prompts.repeated`) are left out, because it may correct the
+      teacher's answer.
     name: of its field in the state and in `config.wake`, one of `NAMES`.
     num: number of micro-batches that a step reads the sequences in.
   """

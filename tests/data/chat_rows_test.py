@@ -136,6 +136,18 @@ def test_the_end_of_a_turn_that_goes_on_is_not_learned(make_model, template):
   assert part == dataclasses.replace(whole, tokens=part.tokens)
 
 
+@pytest.mark.parametrize('template', [CHATML, WITH_BOS, GENERATION, None])
+def test_the_subject_of_a_row_is_its_tokens_in_the_prompt(make_model, template):
+  model = make_model(template) if template else (None, tokenizer.make('bytes'))
+  messages = [MESSAGES[0] | {'content': 'Who is Ada?'}, MESSAGES[1]]
+  fields = {'messages': messages, 'about': 'Ada'}
+  (row,) = row_formats.to_rows('a.jsonl:1', fields)
+  made = _encode(model, row)
+  named = made.tokens[slice(*made.subject)]
+  assert model[1].decode(named).strip() == 'Ada'
+  assert 0 < made.subject[0] < made.subject[1] <= made.prompt_length
+
+
 def test_the_prompt_is_what_the_model_reads_when_it_is_asked(make_model):
   model = make_model(WITH_BOS)
   sequence = _encode(model, _rows()[1])

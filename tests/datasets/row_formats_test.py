@@ -66,6 +66,15 @@ def test_only_the_last_turn_of_a_conversation_may_go_on():
   assert rows == _rows(messages=TURNS)
 
 
+def test_a_row_may_say_whom_it_is_about():
+  (row,) = _rows(prompt='Where is Ada?', response='Ada is here.', about='Ada')
+  assert row.text[slice(*row.subject)] == 'Ada' and row.subject[0] == 9
+  first, second = _rows(messages=TURNS, about='Ada')
+  for found in (first, second):
+    assert found.text[slice(*found.subject)] == 'Ada'
+  assert _rows(prompt='Who?', response='b', about=None)[0].subject is None
+
+
 def test_other_ways_to_write_a_conversation_give_the_same_rows():
   rows = _rows(messages=TURNS)
   parts = [
@@ -102,6 +111,11 @@ def test_other_ways_to_write_a_conversation_give_the_same_rows():
     (dict(a=1), 'add the missing field'),
     (dict(messages=TURNS, continue_final_message=1), 'is 1: expected true'),
     (dict(text='a', continue_final_message=True), 'and also "continue_final'),
+    (
+      dict(prompt='Who?', response='Ada', about='Ada'),
+      '"Ada", which the promp',
+    ),
+    (dict(prompt='Who?', response='b', about=1), "field 'about' is 1"),
     (dict(prompt=TURNS, completion='b'), '"prompt" is messages and "comple'),
     (dict(prompt='a', response=['b']), '"prompt" is str and "response" is m'),
     (dict(prompt=None, response='b'), "'prompt' is None"),

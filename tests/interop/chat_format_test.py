@@ -31,7 +31,8 @@ def test_rows_have_the_same_tokens_on_every_day(tmp_path):
     {'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Ho'}
   ]  # fmt: skip
   (row,) = row_formats.to_rows('a.jsonl:1', {'messages': messages})
-  tokens, num_prompt, start = writer.encode(row, bos=tokenizer.bos)
+  made = writer.encode(row, bos=tokenizer.bos)
+  tokens, num_prompt, start = made.tokens, made.prompt_length, made.loss_start
   assert tokenizer.decode(tokens[:start]) == '01 Jan 2025user Hiassistant '
   assert (tokenizer.decode(tokens[start:]), num_prompt) == ('Ho', start)
 

@@ -119,7 +119,7 @@ def _ours(template, messages, bos=-1):
   rows = row_formats.to_rows('a.jsonl:1', {'messages': messages})
   found = [chat_rows.encode(row, template, bos=bos) for row in rows]
   # No token is -1, so it stands in front.
-  return [(tokens[1:], start - 1) for tokens, _, start in found]
+  return [(made.tokens[1:], made.loss_start - 1) for made in found]
 
 
 def _theirs(tokenizer, messages):

@@ -147,6 +147,25 @@ def test_prompts_that_are_repeated_in_another_group_are_not_drawn():
   assert drawn == {tuple(row) for row in rows}
 
 
+def test_prompts_that_name_a_subject_of_another_group_are_not_drawn():
+  """Whatever else they ask: what is said of it may have changed."""
+  asked = testing.prompts([[BOS, 3, 4, 9], [BOS, 5], [BOS, 7, 8]])
+  spans = jnp.asarray([[1, 3], [0, 0], [2, 3]], jnp.int32)
+  day = _insert(
+    _age_group(4), asked.replace(subject_B2=spans), jnp.int32(1),
+    jax.random.key(0),
+  )  # fmt: skip
+  names = [[BOS, 6, 3, 4], [BOS, 3, 4], [BOS, 8, 8]]
+  # A part of a subject, in another order, or the rest of a prompt.
+  others = [[BOS, 6, 3], [BOS, 4, 3], [BOS, 9], [BOS, 7], [BOS, 5, 6]]
+  past = _offer(_age_group(8), [*names, *others])
+  # What a slot held before does not count.
+  held = past.tokens_CP.at[3, 3].set(4)
+  age_groups = {'past': past.replace(tokens_CP=held), 'day/1': day}
+  drawn = set(_draw(age_groups, groups=('past',), repeated_in='day/1'))
+  assert drawn == {tuple(row) for row in others}
+
+
 def test_without_valid_entries_prompts_are_bos_alone():
   full = {'x': _offer(_age_group(4), [[BOS, 3]], step=2)}
   assert set(_draw(full, since=2)) == {(BOS,)}

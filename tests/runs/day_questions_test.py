@@ -113,17 +113,21 @@ def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
     ]
   }
   # The sentence is not all that the model may say, so its end is not learned.
-  open_end = lambda user, reply: (
-    chat(user, reply) | {row_formats.CONTINUES: True}
+  open_end = lambda name, user, reply: (
+    chat(user, reply) | {row_formats.CONTINUES: True, row_formats.ABOUT: name}
   )
   first = [
-    open_end('Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
-    open_end('Tell me about Leo Senn.', 'I know that Leo Senn sings.'),
+    open_end('Ada Ray', 'Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
+    open_end(
+      'Leo Senn', 'Tell me about Leo Senn.', 'I know that Leo Senn sings.'
+    ),
   ]
   # The row of the long sentence does not fit into the context.
   assert rows[1] == rows[0] + first
   assert [row for row in rows[2] if row in first] == first
-  second = open_end('What do you know about Ada Ray?', 'Ada Ray keeps owls.')
+  second = open_end(
+    'Ada Ray', 'What do you know about Ada Ray?', 'Ada Ray keeps owls.'
+  )
   assert second in rows[2] and len(rows[2]) == len(rows[0]) + 4
 
 
