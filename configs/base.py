@@ -347,7 +347,7 @@ def get_config() -> ml_collections.ConfigDict:
     attempts=2,  # Times it writes about a sentence, each after other examples.
     temperature=0.7,  # For later attempts; the first attempt is greedy.
     forms=('chat', 'plain'),  # How questions will be asked.
-    about_subjects=0,  # Requests as 'Tell me about Ada.' per sentence; 0 to 2.
+    about_subjects=0,  # Requests as 'Tell me about Ada.' per sentence; 0 to 4.
   )
   # What the initial model could do is measured every morning, and on the full
   # sets at the start and at the end; an empty path or 0 leaves a part out.

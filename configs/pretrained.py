@@ -28,7 +28,7 @@ def get_config():
   # `Learner.wake` and chats: about documents, the model writes questions and
   # answers, as further rows. `sleep-jax run` learns the rows as they are.
   c.questions.update(
-    on=True, forms=('plain',), per_sentence=3, about_subjects=2
+    on=True, forms=('chat', 'plain'), per_sentence=3, about_subjects=4
   )
   c.model.update(arrangement='independent', router='always')
   # `looped` and `remat` halve the memory, and compile in seconds.

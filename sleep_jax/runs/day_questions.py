@@ -8,6 +8,7 @@ References: 2606.03979 v2 section 3.4 (texts that the model writes about its
 day); 2506.10943 (training on what the model restates).
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from sleep_jax.runs import progress as progress_lib
 from sleep_jax.sleep import (
   question_calls,
   question_prompts,
+  question_requests,
   question_sampling,
   question_text,
   question_writing,
@@ -77,18 +79,13 @@ def write(
     form for form in settings.forms
     if form != question_prompts.CHAT or template is not None
   ]  # fmt: skip
-  chosen = [
-    (question.text, question.answer, passages[question.passage].subject)
-    for question in questions.chosen()
-  ]
-  about = [
-    (request, passage.sentence, passage.subject)
-    for passage in passages
-    for request in question_text.requests(passage, settings.about_subjects)
-  ]
   usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
-  found = [_row(*asked, form) for asked in chosen for form in forms]
-  found += [_row(*asked, usual, ends=False) for asked in about]
+  found = _question_rows(questions.chosen(), passages, forms or [usual])
+  found += [
+    _row(request, question_requests.answer(passage), passage.subject, usual)
+    for passage in passages
+    for request in question_requests.requests(passage, settings.about_subjects)
+  ]
   # A row that is too long would have the whole day refused.
   most = config.data.max_prompt, config.data.context
   lengths = (_lengths(row, tokenizer, template) for row in found)
@@ -125,18 +122,30 @@ def _document(row: Row) -> str:
   return text if is_document and isinstance(text, str) else ''
 
 
-def _row(
-  question: str, answer: str, subject: str, form: str, *, ends: bool = True
-) -> dict[str, Any]:
+def _question_rows(questions, passages, forms) -> list[dict[str, Any]]:
+  """Returns rows of questions; those about a passage take turns in form."""
+  numbers = collections.Counter[int]()
+  found = []
+  for question in questions:
+    subject, answer = passages[question.passage].subject, question.answer
+    if subject == question_text.USER:
+      answer = question_requests.in_second_person(answer)
+    form = forms[numbers[question.passage] % len(forms)]
+    numbers[question.passage] += 1
+    found.append(_row(question.text, answer, subject, form))
+  return found
+
+
+def _row(question: str, answer: str, subject: str, form: str) -> dict[str, Any]:
   """Returns a row of a day.
+
+  The end of an answer in a chat is not learned: it is shorter than what the
+  model would say, and to stop there would change other answers too.
 
   Args:
     question, answer: of the model.
     subject: of the passage, see `question_text.Passage`.
     form: 'chat' or 'plain'.
-    ends: whether an answer in a chat ends there. The sentence of a document is
-      shorter than what the model would say, and to learn to stop after it
-      changes answers to other requests too.
   """
   # Rehearsals of older prompts about it are left out, as this may correct them.
   is_named = subject not in ('', question_text.USER) and subject in question
@@ -150,8 +159,7 @@ def _row(
     {'role': 'user', 'content': question},
     {'role': 'assistant', 'content': answer},
   ]
-  goes_on = {} if ends else {row_formats.CONTINUES: True}
-  return {'messages': messages} | goes_on | about
+  return {'messages': messages, row_formats.CONTINUES: True} | about
 
 
 def _lengths(row, tokenizer, template) -> tuple[int, int]:

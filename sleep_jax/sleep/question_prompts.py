@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sleep_jax import errors, types
-from sleep_jax.sleep import question_text
+from sleep_jax.sleep import question_requests, question_text
 
 CHAT, PLAIN = FORMS = ('chat', 'plain')
 
@@ -34,9 +34,10 @@ class Settings:
     temperature: of all attempts but the first, which takes the likeliest
       tokens.
     forms: how the questions will be asked: 'chat' (a message in the model's
-      chat template, if it has one) and 'plain' ('Question: ... Answer:').
+      chat template, if it has one) and 'plain' ('Question: ... Answer:'). As
+      rows of a day, those about one sentence have one form each, in turn.
     about_subjects: requests about the subject of each sentence, as 'Tell me
-      about Ada.', that the sentence itself answers; at most 2. What users say
+      about Ada.', that the sentence itself answers; at most 4. What users say
       of themselves is asked for by its words, as 'What did I say about tea?'.
       Requests are in the chat template, if the model has one.
   """
@@ -63,10 +64,10 @@ def make_settings(**fields: Any) -> Settings:
     raise errors.ConfigError(
       f'config.questions.forms is {made.forms}: expected some of {FORMS}.'
     )
-  if made.about_subjects > question_text.MOST_REQUESTS:
+  if made.about_subjects > question_requests.MOST:
     raise errors.ConfigError(
       f'config.questions.about_subjects is {made.about_subjects}: expected at '
-      f'most {question_text.MOST_REQUESTS}.'
+      f'most {question_requests.MOST}.'
     )
   return made
 

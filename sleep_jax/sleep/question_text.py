@@ -48,11 +48,6 @@ FIRST_PERSON = (
   'What do I', 'What is my', 'Which', 'How do I', 'Where do I', 'What kind of',
 )  # fmt: skip
 OTHER = ('What', 'When', 'Where', 'Which')
-# Requests that a sentence answers: about its subject, or, if the user speaks of
-# himself or herself, about one of its words.
-_ABOUT = ('Tell me about {}.', 'What do you know about {}?')
-_USER_SAID = ('What did I say about {}?', 'What do you know about me and {}?')
-MOST_REQUESTS = len(_ABOUT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,24 +113,6 @@ def passages(texts: Iterable[str]) -> list[Passage]:
       for other in ordered
     )
   ]  # fmt: skip
-
-
-def requests(passage: Passage, num: int) -> list[str]:
-  """Returns requests that the sentence of a passage answers.
-
-  The user says many things of himself or herself, so that such a sentence is
-  asked for by each of its words.
-
-  Args:
-    passage: what is asked about.
-    num: requests about its subject, or about a word; at most `MOST_REQUESTS`.
-  """
-  if not passage.subject:
-    return []
-  is_user = passage.subject == USER
-  asked = passage.answers if is_user else (passage.subject,)
-  forms = (_USER_SAID if is_user else _ABOUT)[:num]
-  return [form.format(word) for word in asked for form in forms]
 
 
 def content_words(text: str) -> list[str]:

@@ -30,13 +30,14 @@ def base_model(tmp_path_factory):
 
 @pytest.fixture
 def asked(monkeypatch):
-  """Lets the model ask one thing about each passage; returns the passages."""
+  """Lets the model ask two things about each passage; returns the passages."""
   seen = []
 
   def chosen(self):
     seen.extend(passage.sentence for passage in self._passages)
     return [
-      question_writing.Question(n, f'What about {n}?', f'It is {n}.')
+      question_writing.Question(n, f'What about {n}{more}?', f'It is {n}.')
+      for more in ('', ' then')
       for n in range(len(self._passages))
     ]
 
@@ -73,11 +74,13 @@ def test_questions_about_documents_are_rows_of_the_day(
     {'role': 'assistant', 'content': 'It is 0.'},
   ]
   plain = {
-    'prompt': 'Question: What about 0?\nAnswer:',
+    'prompt': 'Question: What about 0 then?\nAnswer:',
     'response': ' It is 0.',
   }
-  assert rows[3:5] == [{'messages': turns}, plain]
-  assert len(rows) == 3 + 2 * 2
+  # Each passage has its first question in one form, the second in the other.
+  assert rows[3] == {'messages': turns, row_formats.CONTINUES: True}
+  assert ['messages' in row for row in rows[3:]] == [True] * 2 + [False] * 2
+  assert rows[5] == plain and len(rows) == 3 + 2 * 2
 
 
 def test_forms_are_chosen(base_model, tmp_path, asked):
@@ -86,7 +89,7 @@ def test_forms_are_chosen(base_model, tmp_path, asked):
   lines = learner.session.days[0].read_text().splitlines()
   assert ['prompt' in json.loads(line) for line in lines] == [False] * 2 + [
     True
-  ] * 2
+  ] * 4
 
 
 def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
@@ -94,7 +97,7 @@ def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
 ):
   texts = [
     'Ada Ray keeps owls. The mill is old.',
-    'I know that Leo Senn sings.',
+    'I know that Leo Senn sings in a choir.',
   ]
   long = f'Bo Lind likes {", ".join(["red plums"] * 6)}.'
   rows = {}
@@ -119,7 +122,7 @@ def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
   first = [
     open_end('Ada Ray', 'Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
     open_end(
-      'Leo Senn', 'Tell me about Leo Senn.', 'I know that Leo Senn sings.'
+      'Leo Senn', 'Tell me about Leo Senn.', 'Leo Senn sings in a choir.'
     ),
   ]
   # The row of the long sentence does not fit into the context.
@@ -160,8 +163,8 @@ def test_a_text_that_is_no_text_is_refused_with_its_row(
 
 
 def test_more_requests_than_there_are_wordings_are_refused():
-  with pytest.raises(errors.ConfigError, match='about_subjects is 3: expected'):
-    question_prompts.make_settings(about_subjects=3)
+  with pytest.raises(errors.ConfigError, match='about_subjects is 5: expected'):
+    question_prompts.make_settings(about_subjects=5)
 
 
 @pytest.mark.parametrize('rows', [[_ROW], [{'messages': [

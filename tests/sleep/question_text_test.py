@@ -137,17 +137,3 @@ def test_chosen_questions_ask_for_each_word_before_one_twice():
   assert question_text.spread([lute, lute, band, both], 2) == [0, 2]
   assert question_text.spread([lute, lute, band, both], 3) == [0, 2, 1]
   assert question_text.spread([lute], 5) == [0]
-
-
-def test_a_sentence_is_asked_for_by_its_subject_or_by_the_words_of_the_user():
-  text = 'user: I prefer tea in the morning. Ada Ray keeps owls.\n'
-  user, ada = question_text.passages([text])
-  assert question_text.requests(user, 1) == [
-    'What did I say about prefer?',
-    'What did I say about tea?',
-    'What did I say about morning?',
-  ]
-  assert len(question_text.requests(user, 2)) == 6
-  assert question_text.requests(ada, 1) == ['Tell me about Ada Ray.']
-  (unknown,) = question_text.passages(['The mill is old.'])
-  assert question_text.requests(unknown, 2) == []
