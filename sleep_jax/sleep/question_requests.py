@@ -40,13 +40,16 @@ def requests(passage: question_text.Passage, num: int) -> list[str]:
 
   Args:
     passage: what is asked about.
-    num: most requests about its subject, at most `MOST`; 0 for none. What the
-      user says of himself or herself is asked for once by each of its words.
+    num: most requests about its subject, at most `MOST`; 0 for none. There
+      are none if the sentence does not name it. What the user says of himself
+      or herself is asked for once by each of its words.
   """
   if not passage.subject or not num:
     return []
   if passage.subject == question_text.USER:
     return [_USER_SAID.format(word) for word in passage.answers]
+  if passage.subject not in passage.sentence:
+    return []  # 'It is old.' says nothing without the sentence before it.
   return [form.format(passage.subject) for form in _ABOUT[:num]]
 
 

@@ -24,6 +24,9 @@ def test_a_sentence_is_asked_for_by_its_subject_or_by_the_words_of_the_user():
   (unknown,) = question_text.passages(['The mill is old.'])
   assert question_requests.requests(unknown, 2) == []
   assert question_requests.requests(user, 0) == []
+  _, later = question_text.passages(['Ada Ray has a mill. It is old.'])
+  assert later.subject == 'Ada Ray'
+  assert question_requests.requests(later, 4) == []
 
 
 @pytest.mark.parametrize(
