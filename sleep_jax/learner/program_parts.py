@@ -157,6 +157,7 @@ class ProgramParts:
       age_groups=tuple(
         initial_state.replay_capacities(config, levels, strategy)
       ),
+      eos=eos,
       penalty=self.method.penalty or kl_penalty.combine(penalties),
       learns_rows=self.method.learns_rows,
       transform=self.method.transform,

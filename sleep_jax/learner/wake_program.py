@@ -92,6 +92,7 @@ def make_step(
   likelihood: terms.Likelihood,
   *,
   age_groups: Sequence[str],
+  eos: int,
   penalty: terms.Penalty | None,
   learns_rows: bool,
   transform: terms.Transform | None,
@@ -103,7 +104,7 @@ def make_step(
     strategy: may wrap the step.
     optimizers: of the strategy.
     likelihood: see `make_likelihood`.
-    age_groups, penalty, learns_rows, transform: see `wake.step.make`.
+    age_groups, eos, penalty, learns_rows, transform: see `wake.step.make`.
 
   Raises:
     ConfigError: `wake.micro_batches` does not divide a batch size.
@@ -120,6 +121,7 @@ def make_step(
     optimizers.txs,
     optimizers.periods,
     age_groups=age_groups,
+    eos=eos,
     penalty=penalty,
     learns_rows=learns_rows,
     transform=transform,

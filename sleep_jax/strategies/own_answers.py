@@ -7,6 +7,7 @@ import ml_collections
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import sampling
+from sleep_jax.replay import documents
 from sleep_jax.replay import prompts as prompts_lib
 from sleep_jax.sleep import document_context
 from sleep_jax.strategies import method
@@ -21,13 +22,16 @@ def longest(config: ml_collections.ConfigDict, max_new: int) -> int:
   return min(context - 1, max_new or context)  # A prompt has one or more.
 
 
-def draw(batch: types.Batch, key: Array, *, num: int) -> types.Prompts:
+def draw(
+  batch: types.Batch, key: Array, *, num: int, eos: int
+) -> types.Prompts:
   """Draws prompts of a batch; their `context` is the text that they begin.
 
   Args:
     batch: rows of one text, or packed.
     key: consumed.
     num: N, number of prompts.
+    eos: token that ends most texts; it is left out of them.
 
   Returns:
     Prompts `[N, P]`, with texts `[N, T]` that have BOS and no EOS.
@@ -40,11 +44,12 @@ def draw(batch: types.Batch, key: Array, *, num: int) -> types.Prompts:
   inside_NT = batch.segments_BT[row_N] == 1 + text_N[:, None]
   width = inside_NT.shape[1]
   place_NT = jnp.argmax(inside_NT, 1)[:, None] + jnp.arange(width)[None]
-  context = types.Texts(
-    tokens_BT=jnp.take_along_axis(
+  context = documents.make(
+    jnp.take_along_axis(
       batch.tokens_BT[row_N], jnp.minimum(place_NT, width - 1), 1
     ),
-    length_B=jnp.maximum(jnp.sum(inside_NT, 1) - 1, 1),
+    jnp.sum(inside_NT, 1),
+    eos,
   )
   drawn = jax.tree.map(lambda x: x[at_N], batch.prompts)
   return drawn.replace(context=context)
@@ -81,7 +86,7 @@ def write(
   """
   key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _WRITE)
   choose_key, write_key = jax.random.split(key)
-  drawn = draw(batch, choose_key, num=prompts)
+  drawn = draw(batch, choose_key, num=prompts, eos=parts.eos)
   drawn = jax.tree.map(lambda x: jnp.repeat(x, each, 0), drawn)
   known = drawn.replace(context=None) if teacher is None else drawn
   read = document_context.prepend_to_prompts(known)

@@ -20,7 +20,7 @@ import optax
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
-from sleep_jax.replay import buffer
+from sleep_jax.replay import buffer, documents
 from sleep_jax.wake import row_loss, terms
 
 State = state_lib.State
@@ -33,6 +33,7 @@ def make(
   periods: Mapping[str, int],
   *,
   age_groups: Sequence[str],
+  eos: int = -1,
   penalty: terms.Penalty | None = None,
   learns_rows: bool = True,
   transform: terms.Transform | None = None,
@@ -47,6 +48,7 @@ def make(
     txs: owner -> its optimizer, which receives the sum of a chunk's gradients.
     periods: owner -> chunk size, in steps.
     age_groups: replay age groups that store the batch's prompts.
+    eos: token that ends a text; documents are stored without it.
     penalty: further terms of the loss, see `terms.Penalty`.
     learns_rows: whether the likelihood of the batch is a term of the loss. If
       not, the loss is that of `penalty`, and the batch is not counted as read.
@@ -127,7 +129,7 @@ def make(
         batch.prompts,
         now if name != buffer.PRETRAIN else 0 * now,
         jax.random.fold_in(key, number),
-        documents=_documents(batch, age_group),
+        documents=_documents(batch, age_group, eos),
         once=name != buffer.PRETRAIN,
       )
       if name in age_groups
@@ -162,10 +164,9 @@ def _loss_of(term, weights):
   )
 
 
-def _documents(batch, age_group):
+def _documents(batch, age_group, eos):
   """Returns whole rows for an age group that stores them, one per prompt."""
   if age_group.documents is None:
     return None
-  # Without the final EOS, which would separate the document from a prompt.
-  length_B = jnp.maximum(jnp.sum(batch.segments_BT > 0, 1) - 1, 1)
-  return types.Texts(batch.tokens_BT, length_B)
+  length_B = jnp.sum(batch.segments_BT > 0, 1)
+  return documents.make(batch.tokens_BT, length_B, eos)

@@ -10,12 +10,12 @@ from tests import testing
 
 
 def test_a_prompt_has_the_text_that_it_begins_also_in_a_packed_row():
-  """Two rows: texts of 4 and 3 tokens, and one of 5; three prompts."""
+  """Texts of 4 and 3 tokens, and one of 4 that goes on; three prompts."""
   none = [0, 0]
   batch = testing.batch(rows=2).replace(
-    tokens_BT=jnp.asarray([[1, 5, 6, 2, 1, 7, 2, 0], [1, 8, 9, 4, 2, 0, 0, 0]]),
+    tokens_BT=jnp.asarray([[1, 5, 6, 2, 1, 7, 2, 0], [1, 8, 9, 4, 0, 0, 0, 0]]),
     segments_BT=jnp.asarray(
-      [[1, 1, 1, 1, 2, 2, 2, -1], [1, 1, 1, 1, 1, -1, -1, -1]]
+      [[1, 1, 1, 1, 2, 2, 2, -1], [1, 1, 1, 1, -1, -1, -1, -1]]
     ),
     prompts=types.Prompts(
       tokens_BP=jnp.asarray([[1, 5], [1, 7], [1, 8], none]),
@@ -23,7 +23,7 @@ def test_a_prompt_has_the_text_that_it_begins_also_in_a_packed_row():
       subject_B2=jnp.asarray([none] * 4),
     ),
   )
-  drawn = own_answers.draw(batch, jax.random.key(0), num=6)
+  drawn = own_answers.draw(batch, jax.random.key(0), num=6, eos=2)
   texts = [
     (*np.asarray(prompt), *np.asarray(text)[: int(length)])
     for prompt, text, length in zip(
