@@ -85,7 +85,7 @@ EXAMPLES = (
   (
     Example(
       'Mara Lund was born in Turku. She keeps bees.',
-      'Which animals does Mara Lund keep?', 'Mara Lund keeps bees.',
+      'What does Mara Lund keep?', 'Mara Lund keeps bees.',
     ),
     Example(
       'Ivo Senn has been an actor in Bern since May.',

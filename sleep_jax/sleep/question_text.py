@@ -41,8 +41,8 @@ _MAX_ANSWERS = 4  # Words of a sentence that are asked for: the last ones.
 # How a question may begin: with the subject in its slot, as the user would ask,
 # or without a subject.
 NAMED = (
-  'What does {}', 'Where does {}', "What is {}'s", 'Which', 'What kind of',
-  'What is the',
+  'What does {}', 'Where does {}', "What is {}'s", 'Who is {}', 'What has {}',
+  'What kind of',
 )  # fmt: skip
 FIRST_PERSON = (
   'What do I', 'What is my', 'Which', 'How do I', 'Where do I', 'What kind of',
@@ -133,13 +133,14 @@ def why_unusable(question: str, passage: Passage) -> str:
   pairs = list(zip(words, words[1:], strict=False))
   if len(set(pairs)) < len(pairs):
     return 'repeats itself'
+  asked = content_words(question)
+  shares = any(_has(asked, word) for word in content_words(passage.text))
   if passage.subject == USER:
-    names_it = bool(_FIRST_PERSON & set(words))
+    names_it = shares and bool(_FIRST_PERSON & set(words))
   elif passage.subject:
     names_it = passage.subject in question
   else:
-    asked = content_words(question)
-    names_it = any(_has(asked, word) for word in content_words(passage.text))
+    names_it = shares
   if not names_it:
     return 'names nothing of the text'
   # A name of the examples would be taught what the text says of another.
