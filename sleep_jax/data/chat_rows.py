@@ -131,23 +131,27 @@ def encode(row: dataset.Row, template: Template, *, bos: int) -> Encoded:
     tokens=[bos] * more + tokens,
     prompt_length=more + inside[0],
     loss_start=more + learned[0],
-    subject=_subject(row, chat, start, more),
+    subject=_subject(row, chat, template, start, more),
   )
 
 
 def _subject(
-  row: dataset.Row, chat: Any, stop: int, more: int
+  row: dataset.Row, chat: Any, template: Template, stop: int, more: int
 ) -> tuple[int, int]:
-  """Returns the tokens of a row's subject, or (0, 0).
+  """Returns the tokens of a row's subject, where it stands last, or (0, 0).
 
   Args:
     row: may have a subject.
     chat: the row in the chat template.
+    template: one whose own words name the subject would name it in all rows.
     stop: its first character that is not of the prompt.
     more: number of tokens in front of it.
   """
   name = row.text[slice(*row.subject)] if row.subject else ''
-  start = chat.text.find(name, 0, stop) if name else -1
+  start = chat.text.rfind(name, 0, stop) if name else -1
+  alone = [{'role': 'user', 'content': '-'}]
+  if start >= 0 and name in template.render(alone).text:
+    return 0, 0
   inside = [
     number for number, (first, end) in enumerate(chat.offsets)
     if end > start and first < start + len(name)

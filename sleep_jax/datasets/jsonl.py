@@ -144,7 +144,8 @@ def read_experiences(
     other: files that are no experiences although `path` has them.
     on_error: called with each error of a file or a line; the others are
       still read. None raises it.
-    subjects: whether rows name their subject, with which templates are filled.
+    subjects: whether plain texts have their first words as a subject, with
+      which templates are filled.
     scratch: see `make`.
     usage: how to name the data, for messages.
   """
@@ -153,7 +154,7 @@ def read_experiences(
   for file in _find_days(path, other, usage):
     try:
       for name, row in _read_file(file, field, groups, on_error):
-        if not subjects:
+        if not subjects and row.response_start is None:
           row = dataclasses.replace(row, subject=None)
         groups.setdefault(name, row_store.Group(store)).append(row)
     except errors.DataError as error:

@@ -2,7 +2,7 @@
 
 A field that is null counts as absent. Other fields than those of a format are
 not read; a row with fields of two formats is refused, because one of them would
-be dropped.
+be dropped. A prompt and response, and messages, may have the field `about`.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ ABOUT = 'about'  # Whom or what a row is about, as its prompt calls it.
 # Fields that each format needs, and fields that it also takes.
 _FORMATS = (
   (('text',), ()),
-  (('prompt', 'response'), (ABOUT,)),
+  (('prompt', 'response'), ()),
   (('prompt', 'completion'), ()),
-  (('messages',), (CONTINUES, ABOUT)),
+  (('messages',), (CONTINUES,)),
   (('conversations',), ()),
   (('instruction', 'output'), ('input',)),
   (('question', 'answer'), ()),
@@ -86,7 +86,7 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
         '(the end of the last message is not learned) or false.'
       )
     return [
-      _with_subject(where, row, read)
+      _with_subject(row, read)
       for read in conversations.to_rows(
         where, messages, 'messages', ends=not goes_on
       )
@@ -109,7 +109,7 @@ def to_rows(where: str, row: Mapping[str, Any]) -> list[dataset.Row]:
   read = dataset.Row(
     text=prompt + response, response_start=len(prompt), where=where
   )
-  return [_with_subject(where, row, read)]
+  return [_with_subject(row, read)]
 
 
 def read_rows(
@@ -201,20 +201,20 @@ def _plain_row(where: str, text: str) -> dataset.Row:
   )
 
 
-def _with_subject(
-  where: str, fields: Mapping[str, Any], row: dataset.Row
-) -> dataset.Row:
-  """Returns a row with the subject that a JSON object names, if it does."""
-  if fields.get(ABOUT) in (None, ''):
+def _with_subject(fields: Mapping[str, Any], row: dataset.Row) -> dataset.Row:
+  """Returns a row with its subject, where it last stands in the prompt.
+
+  Other programs may mean something else by the field. So it is not read where
+  it is no word or words of the prompt.
+  """
+  subject = fields.get(ABOUT)
+  if not isinstance(subject, str) or not subject.strip():
     return row
-  subject = json_lines.text_field(fields, ABOUT, where)
-  start = row.text.find(subject, 0, row.response_start)
-  if start < 0:
-    raise errors.DataError(
-      f'{where}: field {ABOUT!r} is {json.dumps(subject)}, which the prompt '
-      'does not have: write it as in the prompt, or remove the field.'
-    )
-  return dataclasses.replace(row, subject=(start, start + len(subject)))
+  pattern = rf'(?<!\w){re.escape(subject)}(?!\w)'
+  spans = [
+    m.span() for m in re.finditer(pattern, row.text[: row.response_start])
+  ]
+  return dataclasses.replace(row, subject=spans[-1]) if spans else row
 
 
 def _conversion(row: Mapping[str, Any]) -> str:

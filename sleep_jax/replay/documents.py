@@ -10,6 +10,8 @@ def make(
 ) -> types.Texts:
   """Returns texts without EOS, which would separate them from a prompt.
 
+  A token of a chat template that ends a turn, and is not EOS, stays.
+
   Args:
     tokens_BT: texts with BOS. One that goes on has no EOS.
     length_B: tokens of each.

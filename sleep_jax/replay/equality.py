@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from sleep_jax import types
 
-_MOST = 8  # Tokens of a span that are compared.
+_MAX_SPAN = 8  # Tokens of a span that are compared.
 
 
 def equal(
@@ -34,21 +34,21 @@ def contains(
     tokens_BP: texts.
     length_B: tokens of each.
     stored_KP: other texts.
-    span_K2: [start, stop) of a span of each, of which the first `_MOST` tokens
-      are compared; an empty one is in no text.
+    span_K2: [start, stop) of a span of each, of which at most the first
+      `_MAX_SPAN` tokens are compared; an empty one is in no text.
   """
   start_K, size_K = span_K2[:, 0], span_K2[:, 1] - span_K2[:, 0]
-  size_1K1 = jnp.minimum(size_K, _MOST)[None, :, None]
-  at_KS = start_K[:, None] + jnp.arange(_MOST)[None]
+  size_1K1 = jnp.minimum(size_K, _MAX_SPAN)[None, :, None]
+  at_KS = start_K[:, None] + jnp.arange(_MAX_SPAN)[None]
   span_KS = jnp.take_along_axis(
     stored_KP, jnp.minimum(at_KS, stored_KP.shape[1] - 1), 1
   )
   width = tokens_BP.shape[1]
-  wide_BP = widen(tokens_BP, width + _MOST)
+  wide_BP = widen(tokens_BP, width + _MAX_SPAN)
   # A span that begins at a place must end in the text.
   place_11P = jnp.arange(width)[None, None]
   found_BKP = place_11P + size_1K1 <= length_B[:, None, None]
-  for number in range(_MOST):
+  for number in range(_MAX_SPAN):
     token_B1P = wide_BP[:, None, number : number + width]
     same_BKP = token_B1P == span_KS[None, :, number, None]
     found_BKP &= same_BKP | (number >= size_1K1)

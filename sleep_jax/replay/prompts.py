@@ -168,7 +168,8 @@ def repeated(
   """Returns bool `[B]`, which prompts an age group may ask again.
 
   These are prompts that the group also has, and those that name the subject of
-  one: what it says of it in other words may be a correction.
+  one: what it says of it in other words may be a correction. A subject that
+  begins a prompt does not count: these are the first words of a plain text.
 
   Args:
     tokens_BP: may be narrower or wider than the group.
@@ -177,8 +178,9 @@ def repeated(
   """
   valid_K = jnp.arange(len(group.length_C)) < group.count
   same_BK = equality.equal(tokens_BP, length_B, group.tokens_CP, group.length_C)
+  is_named_C1 = group.subject_C2[:, :1] > 1
   same_BK |= equality.contains(
-    tokens_BP, length_B, group.tokens_CP, group.subject_C2
+    tokens_BP, length_B, group.tokens_CP, group.subject_C2 * is_named_C1
   )
   return jnp.any(same_BK & valid_K[None], 1)
 

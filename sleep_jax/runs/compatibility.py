@@ -14,7 +14,7 @@ from sleep_jax.strategies import registry
 # no row that is too long, or is refused unless 'skip' stays.
 FREE = (
   'strategies', 'seeds', 'checkpoint', 'writers', 'compile_cache', 'mesh',
-  'data.extra_days', 'data.growing', 'data.too_long', 'compare',
+  'data.extra_days', 'data.growing', 'data.too_long', 'compare', 'questions',
   *registry.settings(),
 )  # fmt: skip
 # How the folder of a trial of a rate begins; it is in one of its strategy.
@@ -56,10 +56,6 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   ability = found.get('ability', {})
   if not any(ability.get(part) for part in ('text', 'reading', 'prompts')):
     found = workdir.without(found, ('ability',))
-  if not found.get('questions', {}).get('on'):
-    found = workdir.without(found, ('questions',))
-  elif not found['questions'].get('about_subjects'):
-    found = workdir.without(found, ('questions.about_subjects',))
   return found
 
 

@@ -80,9 +80,9 @@ def write(
     if form != question_prompts.CHAT or template is not None
   ]  # fmt: skip
   usual = question_prompts.PLAIN if template is None else question_prompts.CHAT
-  found = _question_rows(questions.chosen(), passages, forms or [usual])
+  found = _question_rows(questions.chosen(), passages, forms) if forms else []
   found += [
-    _row(request, question_requests.answer(passage), passage.subject, usual)
+    _row(request, question_requests.restate(passage), passage.subject, usual)
     for passage in passages
     for request in question_requests.requests(passage, settings.about_subjects)
   ]
@@ -127,12 +127,12 @@ def _question_rows(questions, passages, forms) -> list[dict[str, Any]]:
   numbers = collections.Counter[int]()
   found = []
   for question in questions:
-    subject, answer = passages[question.passage].subject, question.answer
-    if subject == question_text.USER:
+    passage, answer = passages[question.passage], question.answer
+    if passage.is_told:
       answer = question_requests.in_second_person(answer)
     form = forms[numbers[question.passage] % len(forms)]
     numbers[question.passage] += 1
-    found.append(_row(question.text, answer, subject, form))
+    found.append(_row(question.text, answer, passage.subject, form))
   return found
 
 

@@ -108,8 +108,8 @@ class Session:
     self._config = session_source.make_config(
       self._source, config, folder=home, strategy=STRATEGY, seed=seed
     )
-    is_small = not self._config.pretrain.base_model
-    host_memory.configure(keep_freed_blocks=is_small)
+    is_born_here = not self._config.pretrain.base_model
+    host_memory.configure(keep_freed_blocks=is_born_here)
     self.reopen()
 
   @property

@@ -9,6 +9,7 @@ import gc
 # fragments, and 10 MB with a fixed size (benchmarks/restore_memory.py).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # Parameters of mallopt(3).
 _RETURNED, _KEPT, _MOST_KEPT = 2**20, 2**27, 2**30  # Bytes.
+_USUAL = 2**17  # What M_TRIM_THRESHOLD is in a new process.
 
 
 def trim() -> None:
@@ -46,12 +47,13 @@ def configure(*, keep_freed_blocks: bool) -> None:
       (configs/smoke.py) that took a quarter of all CPU-seconds. If False,
       blocks of a megabyte or more go back to the system at once.
   """
-  settings = {_MMAP_THRESHOLD: _RETURNED}
+  mapped, trimmed = _RETURNED, _USUAL
   if keep_freed_blocks:
-    settings = {_MMAP_THRESHOLD: _KEPT, _TRIM_THRESHOLD: _MOST_KEPT}
+    mapped, trimmed = _KEPT, _MOST_KEPT
   try:
-    library = ctypes.CDLL('libc.so.6')
-    for name, value in settings.items():
-      library.mallopt(name, value)
+    mallopt = ctypes.CDLL('libc.so.6').mallopt
   except (OSError, AttributeError):
     return
+  # Older versions refuse more than 32 MB, and keep the size that they have.
+  if mallopt(_MMAP_THRESHOLD, mapped):
+    mallopt(_TRIM_THRESHOLD, trimmed)

@@ -58,11 +58,13 @@ class Passage:
     text: the sentence, with those before it that it needs.
     sentence: the sentence.
     subject: whom or what it is about: a name, `USER`, or '' if unknown.
+    is_told: whether the user of a conversation says it.
   """
 
   text: str
   sentence: str
   subject: str
+  is_told: bool = False
 
   @property
   def openings(self) -> tuple[str, ...]:
@@ -239,7 +241,9 @@ def _passages(text, known):
         subject = subject or next((x for x in reversed(found) if x), '')
       is_told = len(sentence) <= _LONGEST and not sentence.endswith('?')
       if is_told and content_words(sentence):
-        yield Passage(' '.join([*needed, sentence]), sentence, subject)
+        yield Passage(
+          ' '.join([*needed, sentence]), sentence, subject, is_told=is_user
+        )
       before.append(sentence)
 
 

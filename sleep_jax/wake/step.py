@@ -33,7 +33,7 @@ def make(
   periods: Mapping[str, int],
   *,
   age_groups: Sequence[str],
-  eos: int = -1,
+  eos: int,
   penalty: terms.Penalty | None = None,
   learns_rows: bool = True,
   transform: terms.Transform | None = None,

@@ -146,6 +146,22 @@ def test_the_subject_of_a_row_is_its_tokens_in_the_prompt(make_model, template):
   named = made.tokens[slice(*made.subject)]
   assert model[1].decode(named).strip() == 'Ada'
   assert 0 < made.subject[0] < made.subject[1] <= made.prompt_length
+  # Of several turns, the last one that is read counts.
+  asked = [{'role': 'user', 'content': 'Who is Ada?'}]
+  turns = [*asked, {'role': 'assistant', 'content': 'Bo.'}, *messages]
+  *_, row = row_formats.to_rows('a.jsonl:1', fields | {'messages': turns})
+  later = _encode(model, row)
+  assert later.subject[0] > made.prompt_length
+  assert later.subject[1] <= later.prompt_length
+
+
+def test_a_subject_that_the_template_names_is_none(make_model):
+  """It would be in every prompt."""
+  messages = [MESSAGES[0] | {'content': 'Who is Ada?'}, MESSAGES[1]]
+  fields = {'messages': messages, 'about': 'Ada'}
+  (row,) = row_formats.to_rows('a.jsonl:1', fields)
+  model = make_model('You are Ada.' + CHATML)
+  assert _encode(model, row).subject == (0, 0)
 
 
 def test_the_prompt_is_what_the_model_reads_when_it_is_asked(make_model):

@@ -72,7 +72,14 @@ def test_a_row_may_say_whom_it_is_about():
   first, second = _rows(messages=TURNS, about='Ada')
   for found in (first, second):
     assert found.text[slice(*found.subject)] == 'Ada'
-  assert _rows(prompt='Who?', response='b', about=None)[0].subject is None
+  (row,) = _rows(prompt='Ada? No, Adam!', response='b', about='Ada')
+  assert row.subject == (0, 3)
+
+
+@pytest.mark.parametrize('about', [None, '', ' ', 'animals', 5, ['Ada']])
+def test_another_use_of_the_field_about_is_not_read(about):
+  (row,) = _rows(prompt='Who is Adam?', response='Ada', about=about)
+  assert row.subject is None
 
 
 def test_other_ways_to_write_a_conversation_give_the_same_rows():
@@ -111,11 +118,6 @@ def test_other_ways_to_write_a_conversation_give_the_same_rows():
     (dict(a=1), 'add the missing field'),
     (dict(messages=TURNS, continue_final_message=1), 'is 1: expected true'),
     (dict(text='a', continue_final_message=True), 'and also "continue_final'),
-    (
-      dict(prompt='Who?', response='Ada', about='Ada'),
-      '"Ada", which the promp',
-    ),
-    (dict(prompt='Who?', response='b', about=1), "field 'about' is 1"),
     (dict(prompt=TURNS, completion='b'), '"prompt" is messages and "comple'),
     (dict(prompt='a', response=['b']), '"prompt" is str and "response" is m'),
     (dict(prompt=None, response='b'), "'prompt' is None"),

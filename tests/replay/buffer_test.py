@@ -149,8 +149,9 @@ def test_prompts_that_are_repeated_in_another_group_are_not_drawn():
 
 def test_prompts_that_name_a_subject_of_another_group_are_not_drawn():
   """Whatever else they ask: what is said of it may have changed."""
-  asked = testing.prompts([[BOS, 3, 4, 9], [BOS, 5], [BOS, 7, 8]])
-  spans = jnp.asarray([[1, 3], [0, 0], [2, 3]], jnp.int32)
+  asked = testing.prompts([[BOS, 9, 3, 4], [BOS, 5], [BOS, 7, 8], [BOS, 6, 6]])
+  # The last one begins its prompt, as the first words of a plain text do.
+  spans = jnp.asarray([[2, 4], [0, 0], [2, 3], [1, 2]], jnp.int32)
   day = _insert(
     _age_group(4), asked.replace(subject_B2=spans), jnp.int32(1),
     jax.random.key(0),

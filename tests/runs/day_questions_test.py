@@ -122,7 +122,9 @@ def test_the_subject_of_a_sentence_is_asked_about_and_its_sentence_answers(
   first = [
     open_end('Ada Ray', 'Tell me about Ada Ray.', 'Ada Ray keeps owls.'),
     open_end(
-      'Leo Senn', 'Tell me about Leo Senn.', 'Leo Senn sings in a choir.'
+      'Leo Senn',
+      'Tell me about Leo Senn.',
+      'I know that Leo Senn sings in a choir.',
     ),
   ]
   # The row of the long sentence does not fit into the context.

@@ -53,7 +53,9 @@ def _start(depth, txs, *, age_groups=None, seed=0):
 def _step(txs, periods, age_groups=()):
   owned_paths = {name: (name,) for name in txs}
   compiled = jax.jit(
-    step_lib.make(_likelihood, owned_paths, txs, periods, age_groups=age_groups)
+    step_lib.make(
+      _likelihood, owned_paths, txs, periods, age_groups=age_groups, eos=-1
+    )
   )
 
   def step(state, batch, held=()):
@@ -227,7 +229,9 @@ def test_in_the_model_only_the_bases_that_are_due_change():
     )
   )
   step = jax.jit(
-    step_lib.make(likelihood, owned_paths, txs, {'1': 1, '2': 2}, age_groups=())
+    step_lib.make(
+      likelihood, owned_paths, txs, {'1': 1, '2': 2}, age_groups=(), eos=-1
+    )
   )
   state = _start(3, {}).replace(
     weights=weights,
@@ -262,7 +266,7 @@ def test_a_transformation_receives_the_gradients_of_loss_and_penalty():
 
   def update(**hooks):
     step = step_lib.make(
-      _likelihood, {'1': ('1',)}, txs, {'1': 1}, age_groups=(), **hooks
+      _likelihood, {'1': ('1',)}, txs, {'1': 1}, age_groups=(), eos=-1, **hooks
     )
     before = _start(1, txs)
     after, metrics = jax.jit(step)(before, batch, {'1': jnp.asarray(False)})
@@ -286,7 +290,8 @@ def test_a_penalty_may_be_the_whole_loss():
     return state, [terms.Term(term)], counts
 
   step = step_lib.make(
-    _likelihood, {'1': ('1',)}, txs, {'1': 1}, age_groups=(), penalty=penalty,
+    _likelihood, {'1': ('1',)}, txs, {'1': 1}, age_groups=(), eos=-1,
+    penalty=penalty,
     learns_rows=False,
   )  # fmt: skip
   before = _start(1, txs)
