@@ -37,10 +37,10 @@ class Settings:
       chat template, if it has one) and 'plain' ('Question: ... Answer:'). As
       rows of a day, those about one sentence have one form each, in turn.
     about_subjects: requests about the subject of each sentence, as 'Tell me
-      about Ada.', that the sentence itself answers; at most 4. With any, what
-      users say of themselves is asked for once by each of its words, as 'What
-      did I say about tea?'. Requests are in the chat template, if the model has
-      one.
+      about Ada.', that the sentence itself answers; at most 4, and 2 about what
+      no user says. With any, what users say of themselves is asked for once by
+      each of its words, as 'What did I say about tea?'. Requests are in the
+      chat template, if the model has one.
   """
 
   on: bool = False

@@ -13,14 +13,11 @@ import re
 
 from sleep_jax.sleep import question_text
 
-_ABOUT = (
-  'Tell me about {}.', 'What do you know about {}?', 'What is known about {}?',
-  'What can you say about {}?',
-)  # fmt: skip
-# Of what a user tells. Mostly these are people.
-_ABOUT_TOLD = (*_ABOUT[:2], 'What did I tell you about {}?', 'Who is {}?')
+_ABOUT = ('Tell me about {}.', 'What do you know about {}?')
+# Of what a user tells, who speaks mostly of people.
+_ABOUT_TOLD = (*_ABOUT, 'What did I tell you about {}?', 'Who is {}?')
 _USER_SAID = 'What did I say about {}?'
-MOST = len(_ABOUT)
+MOST = len(_ABOUT_TOLD)
 _SECOND_PERSON = {
   'i': 'you', 'i am': 'you are', 'i was': 'you were', "i'm": "you're",
   "i've": "you've", "i'll": "you'll", "i'd": "you'd", 'am i': 'are you',
@@ -48,9 +45,10 @@ def requests(passage: question_text.Passage, num: int) -> list[str]:
 
   Args:
     passage: what is asked about.
-    num: most requests about its subject, at most `MOST`; 0 for none. There
-      are none if the sentence does not name it. What the user says of himself
-      or herself is asked for once by each of its words, whatever `num` is.
+    num: most requests about its subject, at most `MOST`, and two if no user
+      says it; 0 for none. There are none if the sentence does not name it.
+      What the user says of himself or herself is asked for once by each of its
+      words, whatever `num` is.
   """
   if not passage.subject or not num:
     return []
