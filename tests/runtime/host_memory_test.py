@@ -10,7 +10,6 @@ import pytest
 
 from sleep_jax.runtime import host_memory
 
-
 _NAME, _VERSION = platform.libc_ver()
 _GLIBC = tuple(map(int, _VERSION.split('.'))) if _NAME == 'glibc' else (0,)
 
