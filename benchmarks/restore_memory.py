@@ -23,8 +23,10 @@ def measure(workdir: str, way: str, repeats: int) -> list[float]:
   import sleep_jax
   from sleep_jax.runtime import host_memory
 
-  if way == 'default':
-    host_memory.configure = lambda **_: None
+  configure = host_memory.configure
+  host_memory.configure = lambda **_: None
+  if way == 'fixed':
+    configure(keep_freed_blocks=False)
   learner = sleep_jax.load(workdir, verbose=False)
   found = []
   for _ in range(repeats):

@@ -16,9 +16,10 @@ one in front if it writes none.
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from sleep_jax import errors
+from sleep_jax.data import tokenization
 from sleep_jax.datasets import dataset
 
 
@@ -44,22 +45,6 @@ class Template(Protocol):
   def encode_chat(self, messages: Sequence) -> Any: ...
 
 
-class Encoded(NamedTuple):
-  """A row in a chat template.
-
-  Attributes:
-    tokens: of the row; the last one is learned.
-    prompt_length: number of those that the model reads when it is asked.
-    loss_start: number of those before the first that is learned.
-    subject: tokens [start, stop) of its subject; (0, 0) if there is none.
-  """
-
-  tokens: list[int]
-  prompt_length: int
-  loss_start: int
-  subject: tuple[int, int]
-
-
 @dataclasses.dataclass(frozen=True)
 class Writer:
   """Writes conversations in a chat template.
@@ -75,12 +60,14 @@ class Writer:
     """Equal for equal templates only."""
     return self.template.fingerprint
 
-  def encode(self, row: dataset.Row, *, bos: int) -> Encoded:
+  def encode(self, row: dataset.Row, *, bos: int) -> tokenization.Sequence:
     """As the function `encode`."""
     return encode(row, self.template, bos=bos)
 
 
-def encode(row: dataset.Row, template: Template, *, bos: int) -> Encoded:
+def encode(
+  row: dataset.Row, template: Template, *, bos: int
+) -> tokenization.Sequence:
   """Returns the tokens of a row with messages, and which of them are learned.
 
   Args:
@@ -127,7 +114,7 @@ def encode(row: dataset.Row, template: Template, *, bos: int) -> Encoded:
     learned.pop()
   tokens = chat.ids[: learned[-1] + 1]
   more = int(tokens[0] != bos)
-  return Encoded(
+  return tokenization.Sequence(
     tokens=[bos] * more + tokens,
     prompt_length=more + inside[0],
     loss_start=more + learned[0],

@@ -71,9 +71,7 @@ def encode(
     too_long = _too_long(
       row, made.tokens, made.prompt_length, context, max_prompt
     )
-    return too_long or [
-      Sequence(made.tokens, made.loss_start, made.prompt_length, made.subject)
-    ]
+    return too_long or [made]
   text = row.text[: row.response_start]
   spans: list[tuple[int, int]] = []  # They take as long as the tokens.
   if row.subject or row.answer_start is not None or row.target_start:

@@ -165,10 +165,10 @@ def each_once(
 def repeated(
   tokens_BP: types.Array, length_B: types.Array, group: state.AgeGroup
 ) -> types.Array:
-  """Returns bool `[B]`, which prompts an age group may ask again.
+  """Returns bool `[B]`, which prompts an age group has, or may correct.
 
-  These are prompts that the group also has, and those that name the subject of
-  one: what it says of it in other words may be a correction. A subject that
+  It may correct a prompt that names the subject of one of its own: what it says
+  of that subject in other words may have changed. A subject that
   begins a prompt does not count: these are the first words of a plain text.
 
   Args:

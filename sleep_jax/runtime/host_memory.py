@@ -37,7 +37,7 @@ def collect() -> None:
 
 
 def configure(*, keep_freed_blocks: bool) -> None:
-  """Says what becomes of large blocks of memory that this process frees.
+  """Sets what becomes of large blocks of memory that this process frees.
 
   Does nothing where the C library is not glibc.
 
