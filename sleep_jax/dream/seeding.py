@@ -21,7 +21,7 @@ from sleep_jax import state as state_lib
 from sleep_jax.dream import settings as dream_settings
 from sleep_jax.dream import texts as texts_lib
 from sleep_jax.model import experts, lora
-from sleep_jax.replay import buffer
+from sleep_jax.replay import buffer, even_draws
 from sleep_jax.sleep import document_context, phase, priorities, seeding
 from sleep_jax.sleep import settings as sleep_settings
 
@@ -134,9 +134,7 @@ class Dreaming(seeding.Seeding):
     if teacher.teacher != WRITER:
       return super().sample_rehearsals(state, teacher, draw_key, write_key)
     dreams = state.night.dreams
-    at_B = priorities.sample_indices(
-      dreams.weight_B, len(dreams.weight_B), draw_key, num=teacher.draws
-    )
+    at_B = even_draws.draw(dreams.weight_B, draw_key, num=teacher.draws)
     rows = jax.tree.map(lambda x: x[at_B], dreams.texts)
     return None, self.with_teacher_states(self.teacher(state, WRITER), rows)
 

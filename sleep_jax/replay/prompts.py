@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
-from sleep_jax.replay import equality
+from sleep_jax.replay import equality, even_draws
 
 
 def draw(
@@ -40,9 +40,8 @@ def draw(
     replay: all age groups by name.
     templates: self-study templates. S = 0 means none.
     key: consumed.
-    num: number of prompts, B. Entries are drawn with replacement, or each once
-      before one is drawn again where the groups may store questions (with
-      documents that replace more than BOS).
+    num: number of prompts, B. With equal weights each entry is drawn once
+      before one is drawn again, see `even_draws`.
     width: width of the result. Longer entries are not drawn, and a filled
       template that is longer is replaced by the prompt itself.
     bos: start token.
@@ -52,8 +51,8 @@ def draw(
     bos_share: share of prompts that are BOS alone. All of them are if no entry
       can be drawn.
     pretrain_share: share of pretraining among the stored prompts that are
-      drawn, if there are others. A negative value draws all entries with equal
-      probability.
+      drawn, if there are others. With a negative value all entries have the
+      same weight.
     splice_share: share of stored prompts whose last tokens are replaced by the
       last tokens of another prompt. Their number is random, and the subject is
       kept.
@@ -88,20 +87,13 @@ def draw(
       age_group.tokens_CP, age_group.length_C, replay[repeated_in]
     )
   keys = jax.random.split(key, 9)
-  score_C = jnp.where(
-    valid_C, _log_weights(valid_C, age_group, pretrain_share), -jnp.inf
-  )
-  score_C = jnp.where(jnp.any(valid_C), score_C, 0.0)
-  documents = age_group.documents
-  if documents is not None and documents.replaces_B is not None:
-    pick_B = each_once(valid_C, keys[0], num=num)
-  else:
-    pick_B = jax.random.categorical(keys[0], score_C, shape=(num,))
+  weight_C = _weights(valid_C, age_group, pretrain_share)
+  pick_B = even_draws.draw(weight_C, keys[0], num=num)
   tokens_BP = equality.widen(age_group.tokens_CP[pick_B], width)
   length_B = age_group.length_C[pick_B]
   subject_B2 = age_group.subject_C2[pick_B]
   coin = lambda key, share: jax.random.uniform(key, (num,)) < share
-  other_B = jax.random.categorical(keys[6], score_C, shape=(num,))
+  other_B = even_draws.draw(weight_C, keys[6], num=num)
   spliced_BP = _splice(
     tokens_BP,
     length_B,
@@ -145,23 +137,6 @@ def draw(
   )
 
 
-def each_once(
-  valid_C: types.Array, key: types.Array, *, num: int
-) -> types.Array:
-  """Draws entries in a random order, each before one is drawn again, `[num]`.
-
-  Questions about a day are few, and each asks for something else.
-
-  Args:
-    valid_C: bool, which entries may be drawn; at least one.
-    key: consumed.
-    num: number of draws.
-  """
-  order_C = jnp.argsort(jax.random.uniform(key, valid_C.shape) - valid_C)
-  size = jnp.maximum(jnp.sum(valid_C), 1)
-  return order_C[jnp.arange(num) % size]
-
-
 def repeated(
   tokens_BP: types.Array, length_B: types.Array, group: state.AgeGroup
 ) -> types.Array:
@@ -185,17 +160,17 @@ def repeated(
   return jnp.any(same_BK & valid_K[None], 1)
 
 
-def _log_weights(valid_C, age_group, pretrain_share):
-  """Returns log-weights of entries that give pretraining its share."""
+def _weights(valid_C, age_group, pretrain_share):
+  """Returns weights of entries that give pretraining its share."""
   pretrain_C = valid_C & (age_group.step_C == 0)
   num_pretrain = jnp.sum(pretrain_C)
   num_later = jnp.sum(valid_C & ~pretrain_C)
   if pretrain_share < 0:
-    return jnp.zeros(valid_C.shape)
+    return valid_C.astype(jnp.float32)
   share_C = jnp.where(pretrain_C, pretrain_share, 1 - pretrain_share)
   num_C = jnp.where(pretrain_C, num_pretrain, num_later)
-  log_C = jnp.log(share_C / jnp.maximum(num_C, 1))
-  return jnp.where((num_pretrain > 0) & (num_later > 0), log_C, 0.0)
+  weight_C = share_C / jnp.maximum(num_C, 1)
+  return valid_C * jnp.where((num_pretrain > 0) & (num_later > 0), weight_C, 1)
 
 
 def _splice(tokens_BP, length_B, subject_B2, other_BP, other_B, key):

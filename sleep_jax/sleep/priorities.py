@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
+from sleep_jax.replay import even_draws
 from sleep_jax.sleep import settings as settings_lib
 
 Array = types.Array
@@ -64,16 +65,12 @@ def choose_rows(
   """
   rows, places = {}, {}
   for number, teacher in enumerate(settings.teachers):
-    keys = jax.random.split(jax.random.fold_in(key, number), 3)
+    keys = jax.random.split(jax.random.fold_in(key, number))
     n = teacher.sequences
     weight_M = priorities[teacher.name]
     weight_M = jnp.maximum(weight_M, _MIN_PRIORITY) ** settings.priority
-    teacher_B = sample_indices(
-      weight_M, num_rounds * teacher.draws, keys[0], num=n
-    )
-    # Indices come sorted: without a permutation the student's rows would
-    # always replace the oldest.
-    teacher_B = jax.random.permutation(keys[2], teacher_B)
+    is_written_M = jnp.arange(len(weight_M)) < num_rounds * teacher.draws
+    teacher_B = even_draws.draw(weight_M * is_written_M, keys[0], num=n)
     places[teacher.name] = teacher_B
     chosen = jax.tree.map(lambda x, i=teacher_B: x[i], pools[teacher.name])
     num_student = round(n * settings.on_policy)
@@ -89,21 +86,6 @@ def choose_rows(
       )
     rows[teacher.name] = chosen
   return rows, places
-
-
-def sample_indices(
-  weight_M: Array, num_valid: Array, key: Array, *, num: int
-) -> Array:
-  """Samples `num` indices below `num_valid` in proportion to their weights.
-
-  Sampling is stratified, with one index drawn from each of `num` equal parts
-  of the total weight, which lowers its variance. The result is sorted.
-  """
-  weight_M = jnp.where(jnp.arange(len(weight_M)) < num_valid, weight_M, 0)
-  upto_M = jnp.cumsum(weight_M)
-  at_B = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num
-  place_B = jnp.searchsorted(upto_M, at_B * upto_M[-1], side='right')
-  return jnp.minimum(place_B, num_valid - 1).astype(jnp.int32)
 
 
 def where(condition, yes, no):

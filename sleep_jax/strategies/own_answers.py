@@ -7,8 +7,7 @@ import ml_collections
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.model import sampling
-from sleep_jax.replay import documents
-from sleep_jax.replay import prompts as prompts_lib
+from sleep_jax.replay import documents, even_draws
 from sleep_jax.sleep import document_context
 from sleep_jax.strategies import method
 
@@ -36,7 +35,7 @@ def draw(
   Returns:
     Prompts `[N, P]`, with texts `[N, T]` that have BOS and no EOS.
   """
-  at_N = prompts_lib.each_once(batch.prompts.length_B > 0, key, num=num)
+  at_N = even_draws.draw(batch.prompts.length_B > 0, key, num=num)
   # The k-th prompt of a row is that of its k-th text, see `Source.batch`.
   row_N, text_N = jnp.divmod(
     at_N, batch.prompts.length_B.shape[0] // batch.tokens_BT.shape[0]

@@ -88,7 +88,7 @@ class AnchorPenalty:
     """
     teacher, key = self.teacher, jax.random.fold_in(state.key, state.step)
     offset = _KEY_OFFSET - NAMES.index(self.name)
-    write_key, choose_key = jax.random.split(jax.random.fold_in(key, offset))
+    write_key = jax.random.fold_in(key, offset)
     kept = getattr(state, self.name)
     # An erasure empties them, also where no night was accepted since.
     writes = (state.step == state.woke_N[self.night.sender]) | jnp.all(
@@ -99,9 +99,9 @@ class AnchorPenalty:
       lambda: self.night.sample_rollouts(state, teacher, write_key),
       lambda: kept,
     )
-    at_B = jax.random.randint(
-      choose_key, (teacher.sequences,), 0, teacher.draws
-    )
+    # They are in a random order, and each is read before one is read again.
+    at_B = state.step * teacher.sequences + jnp.arange(teacher.sequences)
+    at_B %= teacher.draws
     rows = jax.tree.map(lambda x: x[at_B], rollouts)
     rows = self.night.with_own_states(state, teacher, rows)
     anchor = self.night.teacher(state, teacher.teacher)

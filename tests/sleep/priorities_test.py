@@ -1,6 +1,4 @@
-"""Priorities: sequences are drawn in proportion to their divergence."""
-
-import functools
+"""Tests of the priorities of newly written sequences."""
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +6,6 @@ import numpy as np
 
 from sleep_jax.sleep import priorities
 from tests.sleep import nights
-
-
-def test_indices_are_sampled_in_proportion_to_their_weights():
-  weight = jnp.array([1.0, 0.0, 3.0, 4.0, 99.0, 99.0])
-  draw = jax.jit(functools.partial(priorities.sample_indices, num=8))
-  counts = np.zeros(6)
-  for seed in range(50):
-    found = np.asarray(draw(weight, 4, jax.random.key(seed)))
-    counts += np.bincount(found, minlength=6)
-  # Stratified sampling keeps the counts close to their expectation.
-  np.testing.assert_allclose(counts / 50, [1, 0, 3, 4, 0, 0], atol=0.3)
-  even = np.asarray(draw(weight**0, 4, jax.random.key(0)))
-  assert np.bincount(even).tolist() == [2, 2, 2, 2]
 
 
 def test_new_sequences_have_the_largest_priority():

@@ -79,12 +79,16 @@ def test_a_weight_of_zero_turns_the_penalty_off():
     assert int(s['tokens']) == int((batch.segments_BT >= 0).sum())
 
 
-def test_tokens_read_for_the_penalty_are_counted():
+def test_each_rehearsal_is_read_before_one_is_read_again():
+  """Two steps with 8 of 16 rehearsals each; tokens that they read count."""
   study, states, metrics = _day()
-  batch = study.stream.experiences[0].batch(0)
-  rows = np.asarray(states[0].kl_penalty.length_B)
-  extra = int(metrics[0]['tokens']) - int((batch.segments_BT >= 0).sum())
-  assert 8 * rows.min() <= extra <= 8 * rows.max()
+  length_B = np.asarray(states[0].kl_penalty.length_B)
+  assert length_B[:8].sum() != length_B[8:].sum()
+  extra = []
+  for step, counts in enumerate(metrics[:4]):
+    batch = study.stream.experiences[0].batch(step)
+    extra.append(int(counts['tokens']) - int((batch.segments_BT >= 0).sum()))
+  assert extra[:2] == extra[2:] == [length_B[:8].sum(), length_B[8:].sum()]
 
 
 def test_rehearsals_are_written_anew_after_a_night():

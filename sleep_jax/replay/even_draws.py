@@ -1,0 +1,40 @@
+"""Draws indices in proportion to weights, as evenly as these allow.
+
+With independent draws, a third of the prompts of a day are never drawn, and
+others are drawn several times. References: systematic resampling, Kitagawa
+1996.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from sleep_jax import types
+
+Array = types.Array
+
+
+def draw(weight_M: Array, key: Array, *, num: int) -> Array:
+  """Draws `num` indices, i32 `[num]`, in a random order.
+
+  An index whose share of the total weight is s is drawn `num * s` times,
+  rounded down or up. With equal weights each index is drawn once before any is
+  drawn again.
+
+  Args:
+    weight_M: not negative. An index of weight 0 is not drawn, unless all are 0:
+      then all count the same.
+    key: consumed.
+    num: number of draws.
+  """
+  offset_key, before_key, after_key = jax.random.split(key, 3)
+  weight_M = jnp.where(jnp.any(weight_M > 0), weight_M, 1).astype(jnp.float32)
+  # Neighbours in the array would otherwise be drawn together more often.
+  order_M = jax.random.permutation(before_key, len(weight_M))
+  weight_M = weight_M[order_M]
+  upto_M = jnp.cumsum(weight_M)
+  at_B = (jnp.arange(num) + jax.random.uniform(offset_key)) * upto_M[-1] / num
+  place_B = jnp.searchsorted(upto_M, at_B, side='right')
+  # Rounding may place the last draw at the end of the total weight.
+  last = len(weight_M) - 1 - jnp.argmax(weight_M[::-1] > 0)
+  place_B = order_M[jnp.minimum(place_B, last)]
+  return jax.random.permutation(after_key, place_B).astype(jnp.int32)
