@@ -21,14 +21,17 @@ def spent(cost: Mapping[str, float] | None, budget: str) -> float | None:
 
   Args:
     cost: totals of `cost.Cost`.
-    budget: 'tokens' (trained on and generated) or 'seconds' (of learning).
+    budget: 'tokens' (trained on, generated, and read in forward passes) or
+      'seconds' (of learning).
   """
   if not cost:
     return None
   if budget == SECONDS:
     return cost.get('seconds')
   read, written = cost.get('tokens_read'), cost.get('tokens_generated')
-  return None if read is None or written is None else read + written
+  if read is None or written is None:
+    return None
+  return read + written + cost.get('tokens_forward', 0)
 
 
 def curve(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from sleep_jax.evaluate import flops
 
-COUNTS = ('tokens_read', 'tokens_generated', 'steps')
+COUNTS = ('tokens_read', 'tokens_generated', 'tokens_forward', 'steps')
 TIMES = ('seconds', 'cpu_seconds')
 SIZES = (
   'added_parameters', 'stored_bytes', 'question_tokens', flops.PER_TOKEN
@@ -23,6 +23,8 @@ class Cost:
 
   The totals are:
     tokens_read, tokens_generated: tokens trained on and tokens sampled.
+    tokens_forward: read without a backward pass: by teachers, as prompts of
+      samples, and in reviews.
     steps: optimizer steps, awake and asleep.
     seconds, cpu_seconds: wall time, and processor time of all threads.
     added_parameters, stored_bytes: current sizes.
@@ -51,7 +53,7 @@ class Cost:
     self._start: tuple[float, float] | None = None
 
   def add(self, **counts: int) -> None:
-    """Adds counts to tokens_read, tokens_generated or steps."""
+    """Adds to some of `COUNTS`."""
     self._check(counts, COUNTS)
     for name, count in counts.items():
       self._totals[name] += int(count)

@@ -3,9 +3,8 @@
 Every parameter of a matrix is one multiplication and one addition per token;
 attention adds the products of queries, keys and values. Training a token costs
 three times its forward pass: the backward pass has a product for the inputs and
-one for the weights. What is computed again to save memory is not counted, nor
-are the prompts of samples and what the teachers of `sleep` read. What those of
-other strategies read is in `tokens_read` and counts as trained.
+one for the weights. Tokens that are sampled, and those that are read without a
+backward pass, cost one. What is computed again to save memory is not counted.
 
 Reference: Chowdhery et al. 2022 (PaLM), appendix B.
 """
@@ -52,5 +51,5 @@ def of_run(cost: Mapping[str, float]) -> float | None:
   per_token = cost.get(PER_TOKEN)
   if not per_token:
     return None
-  read, written = cost.get('tokens_read', 0), cost.get('tokens_generated', 0)
-  return float(per_token * (_TRAINING * read + written))
+  forward = cost.get('tokens_generated', 0) + cost.get('tokens_forward', 0)
+  return float(per_token * (_TRAINING * cost.get('tokens_read', 0) + forward))

@@ -23,6 +23,7 @@ COSTS = (
   'cpu_seconds',
   'tokens_read',
   'tokens_generated',
+  'tokens_forward',
   'steps',
   'added_parameters',
   'stored_bytes',

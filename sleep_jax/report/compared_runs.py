@@ -95,7 +95,8 @@ def by_seed(results: Sequence[Result]) -> figures.Groups:
 
   A seed of which a unit failed has the status 'failed', and its numbers do not
   count beside those of finished seeds. 'summary' also has 'tokens', those
-  trained on and generated; 'orders' has the summary of each order.
+  trained on, generated and read in forward passes; 'orders' has the summary of
+  each order.
 
   Args:
     results: of units.

@@ -108,6 +108,7 @@ TEXT_SCORES = (
 COSTS = (
   ('tokens_read', 'tokens trained on', text_format.quantity),
   ('tokens_generated', 'tokens generated', text_format.quantity),
+  ('tokens_forward', 'tokens of forward passes', text_format.quantity),
   ('steps', 'optimizer steps', text_format.quantity),
   ('flops', 'model FLOPs', text_format.quantity),
   ('seconds', 'time', text_format.duration),

@@ -196,6 +196,7 @@ class Run:
         log.cost.add(
           tokens_read=int(metrics['tokens']), steps=1,
           tokens_generated=int(metrics['written']),
+          tokens_forward=int(metrics['forward']),
         )  # fmt: skip
         context.position += 1
         if event.step % _LOG_PERIOD == 0 or context.position == stop:

@@ -14,7 +14,7 @@ from sleep_jax.model import prefix
 from sleep_jax.runtime import processes
 from sleep_jax.schedule import events
 
-_NOT_DIVERGENCES = ('written', 'imitation', 'held_out')
+_NOT_DIVERGENCES = ('written', 'forward', 'imitation', 'held_out')
 
 
 def new_record(phase: str, collapse: str, **more: Any) -> dict[str, Any]:
@@ -86,22 +86,26 @@ def describe_questions(record: Mapping[str, Any]) -> str:
 
 def summarize_round(
   metrics: Mapping[str, Any],
-) -> tuple[dict[str, float], dict[str, float], int, int]:
+) -> tuple[dict[str, float], dict[str, float], dict[str, int]]:
   """Summarizes one round of a night.
 
   Args:
     metrics: see `Seeding.seed`, fetched.
 
   Returns:
-    Mean divergences over its updates, imitation rewards, number of tokens
-    written, number of updates.
+    Mean divergences over its updates, imitation rewards, and costs, see
+    `cost.COUNTS`, without `tokens_read`.
   """
   found = {
     name: x for name, x in metrics.items() if name not in _NOT_DIVERGENCES
   }
   means = {name: float(np.mean(x)) for name, x in found.items()}
   rewards = {k: float(v) for k, v in metrics.get('imitation', {}).items()}
-  return means, rewards, int(metrics['written']), len(metrics['loss'])
+  costs = {
+    'tokens_generated': int(metrics['written']),
+    'tokens_forward': int(metrics['forward']), 'steps': len(metrics['loss']),
+  }  # fmt: skip
+  return means, rewards, costs
 
 
 def divergences(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:

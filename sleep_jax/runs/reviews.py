@@ -59,6 +59,7 @@ def review(
       cost.add(
         tokens_read=int(counts['tokens']),
         tokens_generated=int(counts['written']),
+        tokens_forward=int(counts['forward']),
         steps=int(counts['steps']),
       )
       bar.advance()

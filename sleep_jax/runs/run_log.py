@@ -108,8 +108,9 @@ class RunLog:
       Means of the losses, and means of the imitation rewards (empty if there is
       no imitation).
     """
-    means, rewards, written, num = night_records.summarize_round(metrics)
-    self.cost.add(tokens_generated=written, steps=num, tokens_read=num * tokens)
+    means, rewards, costs = night_records.summarize_round(metrics)
+    num = costs['steps']
+    self.cost.add(**costs, tokens_read=num * tokens)
     if first == 0:
       night['divergence_at_0'] = night_records.first_divergences(metrics)
     night['divergence'].append({'update': first + num, **means})

@@ -77,6 +77,16 @@ def remove_from_rollout(
   )
 
 
+def count_tokens(rollout: types.Rollout) -> tuple[Array, Array]:
+  """Returns the numbers of generated tokens, and of those of the prompts.
+
+  Documents in front of the prompts count as read with them.
+  """
+  whole = prepend_to_rollout(rollout)
+  prompted = jnp.sum(whole.prompt_length_B)
+  return jnp.sum(whole.length_B) - prompted, prompted
+
+
 def zeros(num: int, width: int) -> types.Texts:
   """Allocates documents of one token.
 

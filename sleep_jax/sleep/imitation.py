@@ -67,7 +67,8 @@ def sample_completions(
     `length` (tokens), `repetition`, `entropy` (nats per token, the student's)
     and `likelihood` (nats per token, the teacher's); of the teachers' texts
     `length_wanted` and `repetition_wanted`. `written` is the number of
-    generated tokens.
+    generated tokens, `forward` that of their prompts and of what the teacher
+    and the student read to score them.
   """
   made = []
   for number, (target, teacher) in enumerate(
@@ -98,10 +99,11 @@ def sample_completions(
     lambda *x: jnp.concatenate([fold(one) for one in x], 1),
     *((own, advantage_B) for own, advantage_B, _ in made),
   )
-  tokens = jnp.sum(own.length_B - own.prompt_length_B)
+  read, prompted = jnp.sum(own.length_B), jnp.sum(own.prompt_length_B)
   means = [jax.tree.map(jnp.mean, parts) for _, _, parts in made]
   metrics = jax.tree.map(lambda *x: jnp.stack(x).mean(), *means)
-  return (own, advantage), metrics | {'written': tokens}
+  counts = {'written': read - prompted, 'forward': prompted + 2 * read}
+  return (own, advantage), metrics | counts
 
 
 def detect_collapse(

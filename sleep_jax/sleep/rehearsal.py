@@ -123,7 +123,9 @@ class Rehearsal(phase.SleepPhase):
 
   def sample_round(
     self, state: State, key: Array
-  ) -> tuple[dict[str, types.Rollout], dict[str, types.Rollout], Array | int]:
+  ) -> tuple[
+    dict[str, types.Rollout], dict[str, types.Rollout], dict[str, Array | int]
+  ]:
     """Samples each teacher, and from `on_policy_after` on the student.
 
     Args:
@@ -132,12 +134,14 @@ class Rehearsal(phase.SleepPhase):
 
     Returns:
       The pools with this round's sequences of each teacher; the student's
-      sequences on the same prompts, if it writes at all; and the number of
-      generated tokens.
+      sequences on the same prompts, if it writes at all; and the numbers of
+      tokens `written`, and read in `forward` passes for that: as prompts, with
+      their documents, and by the teacher of what the student wrote.
     """
     s, night = self.settings, state.night
     pools, rollouts = {}, {}
     written: Array | int = 0
+    forward: Array | int = 0
     first = night.update // s.updates_per_round
     for number, teacher in enumerate(s.teachers):
       draw_key, teacher_key, student_key = jax.random.split(
@@ -147,7 +151,8 @@ class Rehearsal(phase.SleepPhase):
         state, teacher, draw_key, teacher_key
       )
       if teacher.writes:
-        written += _num_generated(new)
+        generated, prompted = document_context.count_tokens(new)
+        written, forward = written + generated, forward + prompted
       pools[teacher.name] = jax.tree.map(
         lambda old, rows, n=teacher.draws: jax.lax.dynamic_update_slice_in_dim(
           old, rows, first * n, 0
@@ -175,9 +180,12 @@ class Rehearsal(phase.SleepPhase):
           by_student,
           lambda on_policy=on_policy: on_policy,
         )
-        written += _num_generated(on_policy)
+        generated, prompted = document_context.count_tokens(on_policy)
+        written += generated
+        # Its prompts have no documents; the teacher then reads all.
+        forward += jnp.sum(on_policy.prompt_length_B) + prompted + generated
         rollouts[teacher.name] = on_policy
-    return pools, rollouts, written
+    return pools, rollouts, {'written': written, 'forward': forward}
 
   def _draw_prompts(self, state, teacher, key):
     age_groups, since, until = self.prompt_window(state, teacher.prompts)
@@ -209,7 +217,3 @@ class Rehearsal(phase.SleepPhase):
       self.model, weights, prompts, key, settings=settings, eos=self.eos,
       temperature=settings.temperature, keep_states=keep_states,
     )  # fmt: skip
-
-
-def _num_generated(rollout):
-  return jnp.sum(rollout.length_B - rollout.prompt_length_B)

@@ -74,7 +74,8 @@ class Seeding(rehearsal.Rehearsal):
     Returns:
       The state and the metrics: per update `[U]` the loss and, for each
       teacher, its mean divergence from the student before that update; the
-      number of generated tokens `written`; with imitation, `imitation`, the
+      numbers of tokens `written` and read in `forward` passes, see
+      `Rehearsal.sample_round`; with imitation, `imitation`, the
       statistics of the student's completions in this round; and in an adaptive
       night `held_out`, the mean divergence on the new rehearsals before this
       round.
@@ -82,7 +83,7 @@ class Seeding(rehearsal.Rehearsal):
     s, night = self.settings, state.night
     key = self.key(state, 1 + night.update)
     with jax.named_scope('rehearse'):
-      pools, rollouts, written = self.sample_round(state, key)
+      pools, rollouts, counts = self.sample_round(state, key)
     num_rounds = night.update // s.updates_per_round + 1  # In the pools.
     on_policy = night.update >= s.on_policy_after * s.num_updates
     frozen = state.replace(night=None)  # The scan only reads it.
@@ -99,7 +100,9 @@ class Seeding(rehearsal.Rehearsal):
         completions, imitation_metrics = self._sample_completions(
           state, pools, key
         )
-      written += imitation_metrics.pop('written')
+      counts = {
+        name: n + imitation_metrics.pop(name) for name, n in counts.items()
+      }
 
     def update(carry, at):
       fresh, opt, priorities = carry
@@ -143,7 +146,7 @@ class Seeding(rehearsal.Rehearsal):
     )  # fmt: skip
     if imitation_metrics:
       metrics['imitation'] = imitation_metrics
-    return state.replace(night=night), metrics | more | {'written': written}
+    return state.replace(night=night), metrics | more | counts
 
   def student_input(
     self, teacher: settings_lib.Teacher, rollout: types.Rollout

@@ -95,9 +95,8 @@ def _build(parts: method.Parts) -> method.Method:
         written_BT.astype(jnp.float32), num=num,
       )  # fmt: skip
 
-    # Both models read them.
-    read = 2 * jnp.sum(texts.length_B)
-    return state, [terms.Term(term)], method.counts(read)
+    read = jnp.sum(texts.length_B)  # By both models.
+    return state, [terms.Term(term)], method.counts(read, forward=read)
 
   def finish(state, *, moment):
     del moment
@@ -107,6 +106,7 @@ def _build(parts: method.Parts) -> method.Method:
     )  # fmt: skip
     written = jnp.sum(texts.length_B - texts.prompt_length_B)
     own = state.strategy | {'texts': texts}
-    return state.replace(strategy=own), method.counts(0, written)
+    costs = method.counts(written=written, forward=settings.texts)
+    return state.replace(strategy=own), costs
 
   return method.Method(allocate=allocate, penalty=loss_fn, finish=finish)

@@ -119,14 +119,14 @@ def _build(parts: method.Parts) -> method.Method:
 
   def loss_fn(state, batch):
     teacher = state.weights.replace(adapter=None)
-    answers = own_answers.write(
+    answers, written = own_answers.write(
       parts, state, batch, prompts=settings.sequences, max_new=size,
       teacher=teacher,
     )  # fmt: skip
-    found, counts = self_distillation.mean_divergence(
+    found, read = self_distillation.mean_divergence(
       parts.model, teacher, answers, beta=0.0, size=size, num=num
     )
-    return state, [found], counts
+    return state, [found], jax.tree.map(jnp.add, written, read)
 
   def replaced(state, own):
     weights = state.weights.replace(adapter={prefix.PATH: own})
@@ -143,7 +143,7 @@ def _build(parts: method.Parts) -> method.Method:
     own = state.weights.adapter[prefix.PATH]
     flat = lambda x: x.reshape(own['key'].shape).astype(own['key'].dtype)
     start = {'key': flat(key), 'value': flat(value)}
-    return replaced(state, own | start), method.counts(P)
+    return replaced(state, own | start), method.counts(forward=P)
 
   def finish(state, *, moment):
     own, count = state.weights.adapter[prefix.PATH], state.strategy['count']

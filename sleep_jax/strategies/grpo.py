@@ -141,7 +141,7 @@ def _build(parts: method.Parts) -> method.Method:
     return {'initial': jax.tree.map(jnp.copy, trained(weights))}
 
   def loss_fn(state, batch):
-    answers = own_answers.write(
+    answers, written = own_answers.write(
       parts, state, batch, prompts=settings.prompts, each=settings.group,
       max_new=size,
     )  # fmt: skip
@@ -166,11 +166,10 @@ def _build(parts: method.Parts) -> method.Method:
       value_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1) / num_B
       return -jnp.sum(value_B) / total
 
-    # The teacher-forced pass of the model, and that of the initial one.
-    read = jnp.sum(answers.length_B) * (2 if settings.beta else 1)
-    written = jnp.sum(answers.length_B - answers.prompt_length_B)
+    size_read = jnp.sum(answers.length_B)
+    read = method.counts(size_read, forward=size_read * bool(settings.beta))
     rows = answers.replace(context=None), advantage_NG.reshape(-1)
     found = terms.Term(term, rows, num)
-    return state, [found], method.counts(read, written)
+    return state, [found], jax.tree.map(jnp.add, written, read)
 
   return method.Method(allocate=allocate, penalty=loss_fn, learns_rows=False)

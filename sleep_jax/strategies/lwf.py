@@ -1,8 +1,7 @@
 """Learning without forgetting (LwF), a baseline.
 
 The loss of the new rows is joined by the divergence from the model as it was at
-the start of the experience, on the same rows. The old model's forward pass over
-the rows is counted as tokens read.
+the start of the experience, on the same rows.
 
 References: 1606.09282 (temperature 2, weight 1). There each task has outputs of
 its own, and the loss is the cross-entropy, which has the same gradient. The
@@ -61,7 +60,7 @@ def _build(parts: method.Parts) -> method.Method:
       return settings.weight * settings.temperature**2 * value
 
     read = jnp.sum(batch.segments_BT >= 0)
-    return state, [terms.Term(term)], method.counts(read)
+    return state, [terms.Term(term)], method.counts(forward=read)
 
   def finish(state, *, moment):
     del moment

@@ -90,15 +90,21 @@ class Method:
 
 
 def counts(
-  tokens: Array | int = 0, written: Array | int = 0, steps: Array | int = 0
+  tokens: Array | int = 0,
+  written: Array | int = 0,
+  forward: Array | int = 0,
+  steps: Array | int = 0,
 ) -> dict:
   """Returns what a program cost.
 
   Args:
-    tokens, written: numbers of tokens that it read and wrote.
+    tokens, written: numbers of tokens that it trained on and wrote.
+    forward: number of tokens that it read without a backward pass.
     steps: optimizer steps of a review; those of wake steps count by themselves.
   """
-  found = {'tokens': tokens, 'written': written, 'steps': steps}
+  found = {
+    'tokens': tokens, 'written': written, 'forward': forward, 'steps': steps
+  }  # fmt: skip
   return {name: jnp.asarray(n, jnp.int32) for name, n in found.items()}
 
 

@@ -63,7 +63,7 @@ def write(
   max_new: int,
   each: int = 1,
   teacher: types.Weights | None = None,
-) -> types.Rollout:
+) -> tuple[types.Rollout, dict[str, Array]]:
   """Samples answers of a model at temperature 1. No gradient passes through.
 
   The keys depend on the step, so that a step that is repeated writes the same.
@@ -81,7 +81,8 @@ def write(
 
   Returns:
     Answers `[N G, T]`, those to one prompt side by side, with the texts that
-    the prompts begin as their `context`.
+    the prompts begin as their `context`; and the costs of sampling, see
+    `method.counts`.
   """
   key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _WRITE)
   choose_key, write_key = jax.random.split(key)
@@ -96,4 +97,6 @@ def write(
     max_length=width + more, max_new=max_new, eos=parts.eos,
   )  # fmt: skip
   answers = document_context.remove_from_rollout(answers, known, width=width)
-  return answers.replace(context=drawn.context)
+  written, prompted = document_context.count_tokens(answers)
+  costs = method.counts(written=written, forward=prompted)
+  return answers.replace(context=drawn.context), costs

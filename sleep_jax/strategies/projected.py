@@ -99,7 +99,7 @@ def _build(parts: method.Parts) -> method.Method:
       for path, old in state.strategy.items()
     }
     tokens = jnp.sum(batch.segments_BT >= 0)
-    return state.replace(strategy=own), method.counts(tokens)
+    return state.replace(strategy=own), method.counts(forward=tokens)
 
   def finish(state, *, moment):
     del moment

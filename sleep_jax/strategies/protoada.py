@@ -175,7 +175,7 @@ def _build(parts: method.Parts) -> method.Method:
     found = count_tokens(batch, states_BTD, vocab_size)
     own = own | {'sums': jax.tree.map(jnp.add, own['sums'], found)}
     num_read = jnp.sum(batch.segments_BT >= 0)
-    return state.replace(strategy=own), method.counts(num_read)
+    return state.replace(strategy=own), method.counts(forward=num_read)
 
   def start(state, key):
     """Chooses the group, and starts an adapter from its factor."""

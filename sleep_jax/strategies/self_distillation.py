@@ -125,8 +125,7 @@ def mean_divergence(
     num: parts that the answers are read in.
 
   Returns:
-    A term of the loss; and the numbers of tokens read by both models, and of
-    tokens written.
+    A term of the loss; and the numbers of tokens that both models read.
   """
   mask_BG = losses.generated_mask(answers, size)
   count = jnp.maximum(jnp.sum(mask_BG), 1)
@@ -139,10 +138,10 @@ def mean_divergence(
     return jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count
 
   told = document_context.prepend_to_rollout(answers)
-  read = jnp.sum(answers.length_B) + jnp.sum(told.length_B)
-  written = jnp.sum(answers.length_B - answers.prompt_length_B)
-  found = terms.Term(term, (answers, mask_BG), num)
-  return found, method.counts(read, written)
+  counts = method.counts(
+    jnp.sum(answers.length_B), forward=jnp.sum(told.length_B)
+  )
+  return terms.Term(term, (answers, mask_BG), num), counts
 
 
 def make_method(
@@ -176,13 +175,13 @@ def make_method(
     )
     state = state.replace(strategy={'teacher': average})
     teacher = state.weights.with_params(average)
-    answers = own_answers.write(
+    answers, written = own_answers.write(
       parts, state, batch, prompts=settings.sequences, max_new=size
     )
-    found, counts = mean_divergence(
+    found, read = mean_divergence(
       parts.model, teacher, answers, beta=settings.beta, size=size, num=num
     )
-    return state, [found], counts
+    return state, [found], jax.tree.map(jnp.add, written, read)
 
   def finish(state, *, moment):
     del moment

@@ -124,7 +124,7 @@ def _build(parts: method.Parts) -> method.Method:
       }
     num_new = state.strategy['num_new'] + len(valid_BT)
     own = state.strategy | {'units': units, 'num_new': num_new}
-    return state.replace(strategy=own), method.counts(jnp.sum(valid_BT))
+    return state.replace(strategy=own), method.counts(forward=jnp.sum(valid_BT))
 
   def finish(state, *, moment):
     del moment

@@ -122,14 +122,17 @@ class AnchorPenalty:
       )  # fmt: skip
       return self.weight * jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count
 
-    written = jnp.sum(rollouts.length_B - rollouts.prompt_length_B)
+    # Texts of the initial model were there already.
+    new = writes & teacher.writes
+    prompted = jnp.sum(rollouts.prompt_length_B)
+    written = jnp.sum(rollouts.length_B) - prompted
     return (
       state.replace(**{self.name: rollouts}),
       terms.Term(penalty, (rows, mask_BG), self.num),
       {
         'tokens': jnp.sum(rows.length_B),
-        # Texts of the initial model were there already.
-        'written': jnp.where(writes & teacher.writes, written, 0),
+        'written': jnp.where(new, written, 0),
+        'forward': jnp.where(new, prompted, 0),
       },
     )
 

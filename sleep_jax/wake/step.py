@@ -64,7 +64,8 @@ def make(
     Metrics are scalars: `loss`, nats per target token of the batch, or without
     `learns_rows` the sum of the penalty terms; `penalty_loss`, the sum of the
     penalty terms, or without `learns_rows` 0; `grad_norm`, of all gradients
-    together; `tokens` and `written`, the numbers of tokens read and sampled.
+    together; `tokens`, `written` and `forward`, the numbers of tokens trained
+    on, sampled, and read without a backward pass.
   """
   owner_of = {
     path: name for name, paths in owned_paths.items() for path in paths
@@ -78,7 +79,7 @@ def make(
       }
       state = state.replace(opt=opts)
     zero = jnp.zeros((), jnp.int32)
-    counts = {'tokens': zero, 'written': zero}
+    counts = {'tokens': zero, 'written': zero, 'forward': zero}
     more_terms: Sequence[terms.Term] = ()
     if penalty is not None:
       with jax.named_scope('penalty'):
@@ -151,6 +152,7 @@ def make(
       + counts['tokens']
       + extra,
       'written': counts['written'],
+      'forward': counts['forward'],
     }
 
   return step

@@ -31,7 +31,7 @@ class Term(NamedTuple):
 
 
 # (state, batch) -> the state, further terms of the loss, and the numbers of
-# `tokens` read and `written` for them.
+# `tokens` trained on, `written`, and read in `forward` passes for them.
 Penalty = Callable[
   [State, types.Batch], tuple[State, Sequence[Term], dict[str, Array]]
 ]

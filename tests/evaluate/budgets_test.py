@@ -12,7 +12,8 @@ def _evaluation(experience, tokens, prior, *scores):
       'pretrain': prior, **{str(n): s for n, s in enumerate(scores, 1)}
     },
     'cost': {
-      'tokens_read': tokens - 10, 'tokens_generated': 10, 'seconds': tokens / 5,
+      'tokens_read': tokens - 10, 'tokens_generated': 7, 'tokens_forward': 3,
+      'seconds': tokens / 5,
     },
   }  # fmt: skip
 
@@ -43,7 +44,7 @@ def test_nothing_is_said_where_costs_are_not_known():
   assert budgets.curve(bare, 'tokens') == []
 
 
-def test_the_curve_has_both_kinds_of_tokens_and_all_experiences():
+def test_the_curve_has_all_kinds_of_tokens_and_all_experiences():
   assert budgets.curve(RUN, 'tokens') == [
     (10.0, 0.0), (100.0, pytest.approx(0.4)), (200.0, pytest.approx(0.8))
   ]  # fmt: skip

@@ -44,11 +44,11 @@ def test_the_count_is_that_of_the_plan_and_the_routers():
   assert found == work.forward_flops(shape, 1, 7) + 2 * routers
 
 
-def test_a_trained_token_costs_three_generated_ones():
+def test_a_trained_token_costs_three_generated_ones_or_three_only_read():
   totals = cost.Cost()
   totals.set_sizes(flops_per_token=100)
-  totals.add(tokens_read=7, tokens_generated=5)
-  assert flops.of_run(totals.totals()) == 100 * (3 * 7 + 5)
+  totals.add(tokens_read=7, tokens_generated=5, tokens_forward=11)
+  assert flops.of_run(totals.totals()) == 100 * (3 * 7 + 5 + 11)
 
 
 def test_a_run_of_an_earlier_version_has_no_count():

@@ -84,16 +84,22 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   read = {name: row['tokens_read'] for name, row in rows.items()}
   assert read['hope'] == read['sft'] < read['er'] <= read['sft'] + 8 * 8 * 14
   # Their reviews, stored rows or penalties read more; the adapters' do not.
-  more = ('ewc', 'agem', 'lwf', 'anchor_kl', 'projected', 'sparse')
-  assert all(read[name] > read['sft'] for name in more)
+  forward = {name: row['tokens_forward'] for name, row in rows.items()}
+  backward = ('ewc', 'agem', 'anchor_kl')
+  assert all(read[name] > read['sft'] for name in backward)
+  reviewed = ('lwf', 'projected', 'sparse', 'protoada')
+  assert all(forward[name] > 0 for name in (*reviewed, 'anchor_kl'))
+  assert all(read[name] == read['sft'] for name in reviewed)
+  more = (*backward, *reviewed)
   # They read answers of their own, without and with the row before them.
   answer = ('sdft', 'opsd')
   assert all(rows[name]['tokens_generated'] > 0 for name in answer)
-  assert all(read[name] > 2 * rows[name]['tokens_generated'] for name in answer)
+  assert all(forward[name] > read[name] for name in answer)
   # It reads its answers once, with their prompts.
   assert read['grpo'] > rows['grpo']['tokens_generated'] > 0
   # It writes answers with the row before them, and reads them without.
-  assert read['cartridge'] > 2 * rows['cartridge']['tokens_generated'] > 0
+  assert forward['cartridge'] > read['cartridge'] > 0
+  assert rows['cartridge']['tokens_generated'] > 0
   assert read['merge'] == read['olora'] == read['lora'] == read['sft']
   assert all(
     steps[name] == awake for name in (*more, *answer, 'grpo', 'merge', 'olora')
@@ -101,9 +107,8 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   # Two steps after each day.
   assert steps['refresh'] == awake + 2 * 2 and steps['rollback'] == awake
   assert steps['cartridge'] == steps['protoada'] == awake
-  more += 'refresh', 'rollback', 'protoada'
+  more += 'refresh', 'rollback'
   assert read['refresh'] > read['sft'] < read['rollback']
-  assert read['protoada'] > read['sft']
   generates = [n for n, row in rows.items() if row['tokens_generated']]
   grows = [n for n, row in rows.items() if row['added_parameters']]
   stores = {n for n, row in rows.items() if row['stored_bytes']}

@@ -137,6 +137,28 @@ def test_the_day_stores_whole_rows_as_documents():
   assert awake.replay['past'].documents is None
 
 
+def test_what_is_written_and_read_before_it_is_counted():
+  """The teacher writes after a document, and reads it before the student's."""
+  programs, _, awake = _day()
+  asleep = programs.fall_asleep(_copy(awake), 0)
+  asleep, metrics = programs.seed(asleep, 0)
+  night = jax.device_get(asleep.night)
+  # There is room for the sequences of later rounds, which are empty.
+  by_teachers, by_student = night.pools.values(), night.rollouts.values()
+  total = lambda numbers: int(sum(x.sum() for x in numbers))
+  written = lambda rows: total(x.length_B - x.prompt_length_B for x in rows)
+  prompts = lambda rows: total(x.prompt_length_B for x in rows)
+  # BOS of a prompt is left out after a document.
+  documents = lambda rows: total(
+    x.context.length_B - 1 for x in rows if x.context
+  )
+  assert documents(by_teachers) > 0 < documents(by_student)
+  assert int(metrics['written']) == written(by_teachers) + written(by_student)
+  first = prompts(by_teachers) + documents(by_teachers)
+  again = total(x.length_B for x in by_student) + documents(by_student)
+  assert int(metrics['forward']) == first + prompts(by_student) + again
+
+
 def test_the_teacher_reads_the_document_and_the_student_does_not():
   programs, _, awake = _day()
   night = programs._nights[0]

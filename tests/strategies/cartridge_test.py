@@ -80,7 +80,9 @@ def test_the_teacher_writes_with_the_text_and_the_student_reads_without():
   assert float(loss) > 0
   length_B = answers.length_B
   told_B = length_B + answers.context.length_B - 1
-  assert int(counts['tokens']) == int(length_B.sum() + told_B.sum())
+  assert int(counts['tokens']) == length_B.sum()
+  prompted_B = told_B - length_B + answers.prompt_length_B
+  assert int(counts['forward']) == told_B.sum() + prompted_B.sum()
   # The answers are those of the initial model, whatever the prefix holds.
   other = methods.moved(_begun(), 0.3)
   core = other.weights.replace(params=_begun().weights.params)

@@ -194,6 +194,7 @@ def test_each_prompt_has_a_group_of_answers_that_differ():
   counts, num_B = found['counts'], answers.length_B - answers.prompt_length_B
   assert counts['written'] == num_B.sum()
   assert counts['tokens'] == answers.length_B.sum()
+  assert counts['forward'] == answers.prompt_length_B.sum()
   # Later steps choose other prompts, or write something else.
   later = _step()(state.replace(step=jnp.int32(1)), batch)['answers']
   assert (np.asarray(later.tokens_BT) != answers.tokens_BT).any()
@@ -253,7 +254,9 @@ def test_the_divergence_from_the_initial_model_is_in_the_loss():
   found = step(moved, batch)
   assert not np.asarray(found['advantage_B']).any()
   answers = found['answers']
-  assert int(found['counts']['tokens']) == 2 * int(answers.length_B.sum())
+  read, prompted = answers.length_B.sum(), answers.prompt_length_B.sum()
+  assert int(found['counts']['tokens']) == read
+  assert int(found['counts']['forward']) == read + prompted
   p, written_BT = _log_likelihood(moved.weights, answers)
   q, _ = _log_likelihood(made.weights, answers)
   k3_BT = np.exp(q - p) - (q - p) - 1

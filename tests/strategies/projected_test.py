@@ -80,7 +80,7 @@ def test_after_a_review_steps_keep_the_outputs_of_the_matrices_on_its_rows():
   # One row of few tokens spans fewer dimensions than the inputs have.
   batch = jax.tree.map(lambda x: x[:1], testing.batch())
   state, counts = jax.jit(made.method.read)(made.state, batch)
-  assert int(counts['tokens']) == int((batch.segments_BT >= 0).sum())
+  assert int(counts['forward']) == int((batch.segments_BT >= 0).sum())
   state = made.finish(state, events.END)
   step = lambda state, batch, held: (methods.moved(state), {})
   after, _ = projected.make(2).wrap(step)(state, batch, {})

@@ -99,9 +99,10 @@ def test_the_loss_is_on_answers_that_the_student_writes_to_the_prompts():
   assert (num_B == length_B - 3).all() and (num_B >= 1).all()
   assert int(found['counts']['written']) == num_B.sum()
   # The student reads its answers, the teacher the texts before them. BOS of the
-  # prompt is left out there.
+  # prompt is left out there. To write, the student reads the prompts.
   told_B = length_B + answers.context.length_B - 1
-  assert int(found['counts']['tokens']) == length_B.sum() + told_B.sum()
+  assert int(found['counts']['tokens']) == length_B.sum()
+  assert int(found['counts']['forward']) == told_B.sum() + 3 * len(told_B)
   # At another step it writes others.
   later = _step(sdft)(state.replace(step=jnp.int32(1)), batch)['answers']
   assert prompts(later.tokens_BT) == prompts(answers.tokens_BT)
