@@ -218,7 +218,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   # Capacity of each age group, in prompts.
   c.replay = dict(
-    store='prompts',  # Or 'none': rehearsals start from BOS alone.
+    # Or 'rows': with answers, for 'sleep_rows'; or 'none': rehearsals start
+    # from BOS alone.
+    store='prompts',
     pretrain=1024,  # Prompts of the pretraining text.
     past=2048,  # Prompts of all days so far.
     day=1024,  # Prompts of the current day of each sleeping level.

@@ -23,6 +23,8 @@ class AgeGroup(struct.PyTreeNode):
     count: number of prompts offered so far. min(count, C) entries are valid.
     documents: [C, W], the document that each prompt comes from, or None if no
       teacher reads documents.
+    answers: [C, A], what follows each prompt in its text, or None if answers
+      are not stored.
     states_CGD: inputs of the initial model's head, of the texts that it wrote,
       else None. They predict the tokens from the start of the subject on.
   """
@@ -33,6 +35,7 @@ class AgeGroup(struct.PyTreeNode):
   step_C: Array
   count: Array
   documents: types.Texts | None = None
+  answers: types.Texts | None = None
   states_CGD: Array | None = None
 
 

@@ -96,12 +96,14 @@ class Prompts(struct.PyTreeNode):
     subject_B2: int32, [start, stop) of the tokens that may fill the slot of a
       template. start == stop means that there is no subject.
     context: documents that precede the prompts. Only a teacher reads them.
+    answers: what follows each prompt, length 0 if unknown; None: not stored.
   """
 
   tokens_BP: Array
   length_B: Array
   subject_B2: Array
   context: Texts | None = None
+  answers: Texts | None = None
 
 
 class Batch(struct.PyTreeNode):
@@ -147,10 +149,10 @@ class Rollout(struct.PyTreeNode):
     prompt_length_B: int32, index of the first generated token.
     length_B: int32, end of the sequence, including the first EOS.
     context: as in `Prompts`.
-    states_BGD: final hidden states of the teacher of the sequence at the
-      position before each generated token, or None if not computed yet.
-    own_text_B: int32, place of each text among the own texts of the initial
-      model, where its states are kept; None for other sequences.
+    states_BGD: final hidden states of its teacher at the position before each
+      generated token, or None if not computed yet.
+    own_text_B: int32, place among the own texts of the initial model, or None.
+    is_stored_B: bool, whether a stored answer replaces the teacher's, or None.
   """
 
   tokens_BT: Array
@@ -159,6 +161,7 @@ class Rollout(struct.PyTreeNode):
   context: Texts | None = None
   states_BGD: Array | None = None
   own_text_B: Array | None = None
+  is_stored_B: Array | None = None
 
 
 class Probes(struct.PyTreeNode):
@@ -210,11 +213,9 @@ class Task(struct.PyTreeNode):
   """Task of a night of dreams: documents and questions about them.
 
   Attributes:
-    prompts: [N, P], one per document, with its subject. `context` holds the
-      documents.
+    prompts: [N, P], one per document (`context`), with its subject.
     practice: questions about the documents that no other probe asks.
-    choices: valid outputs of a dream, or None if a dream is a text to learn
-      from.
+    choices: valid outputs of a dream; None if it is a text to learn from.
   """
 
   prompts: Prompts

@@ -271,8 +271,9 @@ def finished_study(base: pathlib.Path, *names: str) -> pathlib.Path:
   """
   folder = base / '_'.join(['finished', *names])
   c = config()
-  # Self-edits need tasks and classifiers labels, which this dataset lacks.
-  lacking = {'seal', 'klda', 'inca'}
+  # Self-edits need tasks and classifiers labels, which this dataset lacks, and
+  # no answers are stored.
+  lacking = {'seal', 'klda', 'inca', 'sleep_rows'}
   c.strategies = names or tuple(n for n in registry.names() if n not in lacking)
   study.Study(c, str(folder)).run()
   return folder

@@ -138,7 +138,8 @@ def _check_dtype(config):
   if found == 'float32':
     return
   frozen = (
-    'sleep', 'hope', 'lora', 'cartridge', 'icl', 'rag', 'klda', 'inca',
+    'sleep', 'sleep_rows', 'hope', 'lora', 'cartridge', 'icl', 'rag', 'klda',
+    'inca',
   )  # fmt: skip
   training = [s for s in config['strategies'] if s not in frozen]
   nights = (level.get(schema.NIGHT) or {} for level in config['levels'])

@@ -157,6 +157,29 @@ def document_length(config) -> int:
   return config.data.context
 
 
+def check_stored_answers(config, name: str) -> None:
+  """Checks that a strategy that learns stored answers has them.
+
+  Args:
+    config: of the run.
+    name: of the strategy.
+
+  Raises:
+    ConfigError: answers are not stored, or nights dream.
+  """
+  if config.replay.store != 'rows':
+    raise errors.ConfigError(
+      f'strategy {name!r} learns stored answers, but replay.store is '
+      f"{config.replay.store!r}: set it to 'rows', or leave {name!r} out of "
+      'config.strategies.'
+    )
+  if config.dream.on:
+    raise errors.ConfigError(
+      f'strategy {name!r} has no dreaming nights: set dream.on to False, or '
+      f'leave {name!r} out of config.strategies.'
+    )
+
+
 def check_absorbing(receiver: int, num_levels: int) -> None:
   """Checks that a level may absorb its bank.
 

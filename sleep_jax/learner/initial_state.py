@@ -73,6 +73,7 @@ class StateBuilder:
       width=c.data.max_prompt,
       document_width=self.document,
       replaces=bool((c.get('questions') or {}).get('on')),
+      answer_width=answer_width(c) * self._stores_answers,
     )
     num_own = c.replay.get('own_texts', 0)
     if self.strategy.name == 'pretrain' and num_own:
@@ -80,12 +81,14 @@ class StateBuilder:
         num_own, width=c.consolidate.max_length,
         state_size=weights.params['embed'].shape[1],
       )  # fmt: skip
-    # The row buffer of `er` has as many tokens as the prompts of `sleep`.
+    # The row buffer of `er` has as many tokens as the prompts of `sleep`, and
+    # their answers if these are stored.
     row_tokens = buffer.token_capacity(
       buffer.allocate(
-        _sleep_capacities(c, self.levels), width=c.data.max_prompt
+        _sleep_capacities(c, self.levels), width=c.data.max_prompt,
+        answer_width=answer_width(c),
       )
-    )
+    )  # fmt: skip
     sleepers = [str(s) for s in self.senders if str(s) in own]
     copied = lambda names: {n: jax.tree.map(jnp.copy, own[n]) for n in names}
     return state_lib.State(
@@ -97,8 +100,7 @@ class StateBuilder:
       anchor=copied(sleepers),
       woke_N=jnp.zeros((num_levels,), jnp.int32),
       guard_N=jnp.full((num_levels,), guard, jnp.float32),
-      replay=replay
-      | (jax.tree.map(jnp.copy, age_groups) if self.senders else {}),
+      replay=replay | (self._copy(age_groups) if self.senders else {}),
       **{p.name: p.allocate(weights) for p in self.kl_penalties},
       strategy=self.allocate(weights),
       row_buffer=(
@@ -109,6 +111,23 @@ class StateBuilder:
         else None
       ),
     )
+
+  @property
+  def _stores_answers(self):
+    return self.strategy.stores_answers or self.strategy.name == 'pretrain'
+
+  def _copy(self, age_groups):
+    """Returns copies of groups, with the answers if the strategy uses them."""
+    if not self._stores_answers:
+      age_groups = {n: g.replace(answers=None) for n, g in age_groups.items()}
+    return jax.tree.map(jnp.copy, dict(age_groups))
+
+
+def answer_width(config: Any) -> int:
+  """Returns most tokens that are stored of an answer; 0: none are stored."""
+  if config.replay.store != 'rows':
+    return 0
+  return config.consolidate.max_new
 
 
 def replay_capacities(

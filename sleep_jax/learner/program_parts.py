@@ -3,6 +3,8 @@
 Nothing is compiled or computed here; `programs` compiles and calls the parts.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -114,6 +116,12 @@ class ProgramParts:
       sender: sender_settings.make(plain, sender)
       for sender in events.sleepers(levels)
     }
+    if strategy.stores_answers:
+      checks.check_stored_answers(config, strategy.name)
+      nights = {
+        sender: dataclasses.replace(night, stored_answers=True)
+        for sender, night in nights.items()
+      }
     phases = phase_programs.PhasePrograms(
       config, model, placement, templates, bos, eos, judge, shared, nights
     )

@@ -1,7 +1,8 @@
 """Replay buffer: stored prompts, from which teachers generate rehearsals.
 
-The buffer stores the beginnings of texts, never their answers. A teacher
-generates everything in a rehearsal that follows the prompt. Entries are in age
+The buffer stores the beginnings of texts, and their answers only for
+`sleep_rows`. Without, a teacher generates everything that follows a prompt in a
+rehearsal. Entries are in age
 groups (pretraining, the past, and the day of each sender). Each group is a
 reservoir of its own, so that a slow sender still finds the prompts of its day
 and new entries do not displace those of older groups.
@@ -9,6 +10,7 @@ and new entries do not displace those of older groups.
 References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985.
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -35,6 +37,7 @@ def allocate(
   width: int,
   document_width: int = 0,
   replaces: bool = False,
+  answer_width: int = 0,
 ) -> dict[str, state.AgeGroup]:
   """Allocates empty age groups.
 
@@ -46,6 +49,8 @@ def allocate(
       prompt, in tokens. 0 means no documents.
     replaces: whether documents may stand for more of a prompt than its BOS, see
       `types.Texts`.
+    answer_width: most tokens that are stored of what follows a prompt. 0 means
+      no answers.
 
   Returns:
     Name -> age group.
@@ -66,6 +71,7 @@ def allocate(
       step_C=jnp.zeros((capacity,), jnp.int32),
       count=jnp.zeros((), jnp.int32),
       documents=documents,
+      answers=no_answers(capacity, answer_width) if answer_width else None,
     )
 
   return {
@@ -73,6 +79,13 @@ def allocate(
     for name, capacity in capacities.items()
     if capacity
   }
+
+
+def no_answers(num: int, width: int) -> types.Texts:
+  """Returns answers of prompts that are not known."""
+  return types.Texts(
+    jnp.zeros((num, width), jnp.int32), jnp.zeros((num,), jnp.int32)
+  )
 
 
 def allocate_own_texts(
@@ -145,17 +158,23 @@ def insert(
 
   Args:
     age_group: the reservoir.
-    prompts: [B, P].
+    prompts: [B, P]. A group that stores answers stores theirs, or that they
+      have none.
     step: wake step of the batch.
     key: consumed.
     documents: document of each prompt, [B, W]. Required if the group stores
       documents, else ignored.
-    once: whether a prompt that the group has, with the same document, is left
-      out. A day is read several times, and copies of its prompts would displace
-      others.
+    once: whether a prompt that the group has, with the same document and the
+      same answer, is left out. A day is read several times, and copies of its
+      prompts would displace others.
   """
   capacity = age_group.length_C.shape[0]
   present_B = prompts.length_B > 0
+  if age_group.answers is None:
+    prompts = prompts.replace(answers=None)
+  elif prompts.answers is None:
+    width = age_group.answers.tokens_BT.shape[1]
+    prompts = prompts.replace(answers=no_answers(len(present_B), width))
   if once:
     present_B &= ~_is_stored(age_group, prompts, documents)
   slot_B, count = reservoir_slots(age_group.count, present_B, capacity, key)
@@ -171,6 +190,7 @@ def insert(
     step_C=put(age_group.step_C, jnp.broadcast_to(step, slot_B.shape)),
     count=count,
     documents=None if kept is None else jax.tree.map(put, kept, documents),
+    answers=jax.tree.map(put, age_group.answers, prompts.answers),
   )
 
 
@@ -180,22 +200,28 @@ def _is_stored(
   documents: types.Texts | None,
 ) -> Array:
   """Returns which prompts a group, or the batch before them, has, `[B]`."""
-  kept = age_group.documents
 
-  def same(tokens_KP, length_K, kept_documents):
-    found_BK = equality.equal(
-      prompts.tokens_BP, prompts.length_B, tokens_KP, length_K
-    )
-    if kept is None:
-      return found_BK
-    return found_BK & equality.equal(
-      documents.tokens_BT, documents.length_B, kept_documents.tokens_BT,
-      kept_documents.length_B,
-    )  # fmt: skip
+  def texts(tokens, length, documents, answers):
+    found = [(tokens, length)]
+    if age_group.documents is not None:
+      found.append((documents.tokens_BT, documents.length_B))
+    if age_group.answers is not None:
+      found.append((answers.tokens_BT, answers.length_B))
+    return found
 
-  in_group_BK = same(age_group.tokens_CP, age_group.length_C, kept)
+  new = texts(prompts.tokens_BP, prompts.length_B, documents, prompts.answers)
+  kept = texts(
+    age_group.tokens_CP, age_group.length_C, age_group.documents,
+    age_group.answers,
+  )  # fmt: skip
+
+  def same(others):
+    equal = [equality.equal(*x, *y) for x, y in zip(new, others, strict=True)]
+    return functools.reduce(jnp.logical_and, equal)
+
+  in_group_BK = same(kept)
   valid_K = jnp.arange(in_group_BK.shape[1]) < age_group.count
-  before_BB = jnp.tril(same(prompts.tokens_BP, prompts.length_B, documents), -1)
+  before_BB = jnp.tril(same(new), -1)
   return jnp.any(in_group_BK & valid_K[None], 1) | jnp.any(before_BB, 1)
 
 
@@ -229,5 +255,10 @@ def reservoir_slots(
 
 
 def token_capacity(replay: Mapping[str, state.AgeGroup]) -> int:
-  """Returns the number of prompt tokens that all age groups can hold."""
-  return sum(age_group.tokens_CP.size for age_group in replay.values())
+  """Returns the number of tokens that all age groups can hold.
+
+  Those of prompts and answers count.
+  """
+  groups = replay.values()
+  answers = [g.answers.tokens_BT.size for g in groups if g.answers is not None]
+  return sum(g.tokens_CP.size for g in groups) + sum(answers)

@@ -64,7 +64,8 @@ def draw(
       from the others, see `repeated`. '' for none.
 
   Returns:
-    Prompts `[num, width]`, with their documents if the groups store them.
+    Prompts `[num, width]`, with their documents and answers if the groups store
+    them. The answer of a prompt that was changed is not known.
   """
   index = jnp.arange(width)[None]
   bos_BP = jnp.where(index == 0, bos, jnp.zeros((num, 1), jnp.int32))
@@ -102,13 +103,14 @@ def draw(
     age_group.length_C[other_B],
     keys[7],
   )
-  tokens_BP = jnp.where(
-    coin(keys[8], splice_share)[:, None], spliced_BP, tokens_BP
-  )
+  changed_B = coin(keys[8], splice_share)
+  tokens_BP = jnp.where(changed_B[:, None], spliced_BP, tokens_BP)
   # A cut keeps the subject: part of a name would be another subject.
   shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
   cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
-  length_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
+  is_cut_B = coin(keys[2], cut_share)
+  changed_B |= is_cut_B
+  length_B = jnp.where(is_cut_B, cut_B, length_B)
   if templates.before_length_S.shape[0]:
     template_B = jax.random.randint(
       keys[3], (num,), 0, templates.before_length_S.shape[0]
@@ -119,7 +121,12 @@ def draw(
     use_B = coin(keys[4], template_share) & fits_B
     tokens_BP = jnp.where(use_B[:, None], filled_BP, tokens_BP)
     length_B = jnp.where(use_B, filled_B, length_B)
+    changed_B |= use_B
   bos_only_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
+  answers = jax.tree.map(lambda x: x[pick_B], age_group.answers)
+  if answers is not None:
+    known_B = jnp.where(changed_B | bos_only_B, 0, answers.length_B)
+    answers = answers.replace(length_B=known_B)
   context = jax.tree.map(lambda x: x[pick_B], age_group.documents)
   if context is not None:  # Without valid entries, the document is BOS alone.
     context_B = jnp.where(jnp.any(valid_C), context.length_B, 1)
@@ -134,6 +141,7 @@ def draw(
     length_B=jnp.where(bos_only_B, one_B, length_B),
     subject_B2=no_subject_B2,
     context=context,
+    answers=answers,
   )
 
 

@@ -27,7 +27,13 @@ _PRETRAINED_WITH = (
 )  # fmt: skip
 # What must be equal to use the initial model of another run: shapes of arrays,
 # and how they are read,
-_MUST_FIT = ('model', 'levels', 'replay.pretrain', 'data.max_prompt')
+_MUST_FIT = (
+  'model',
+  'levels',
+  'replay.pretrain',
+  'replay.store',
+  'data.max_prompt',
+)
 # except how experts are chosen (an initial model has no active ones), how
 # programs are compiled, and when levels are updated.
 _MAY_DIFFER = (

@@ -37,7 +37,7 @@ def without_day(
   Args:
     state: outside a night; the expert is switched off already.
     level, slot: of the expert.
-    day: whose prompts and documents are removed.
+    day: whose prompts, documents and answers are removed.
   """
   prefix = f'blocks/levels/{level}/experts/'
   zeros = {
@@ -68,4 +68,5 @@ def _without_prompts(
     subject_C2=clear(age_group.subject_C2),
     step_C=clear(age_group.step_C, -1),  # Before all that is ever drawn.
     documents=jax.tree.map(clear, age_group.documents),
+    answers=jax.tree.map(clear, age_group.answers),
   )

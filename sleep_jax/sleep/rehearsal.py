@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from sleep_jax import state as state_lib
 from sleep_jax import types
-from sleep_jax.replay import buffer
+from sleep_jax.replay import answers, buffer
 from sleep_jax.replay import prompts as prompts_lib
 from sleep_jax.sleep import document_context, document_sampling, phase
 from sleep_jax.sleep import settings as settings_lib
@@ -47,11 +47,15 @@ class Rehearsal(phase.SleepPhase):
     own, context = self.settings.of_teacher(teacher), None
     if documents is not None:
       context = document_context.empty(num, like=documents)
+    is_stored_B = None
+    if self.settings.stored_answers and teacher.writes:
+      is_stored_B = jnp.zeros((num,), bool)
     empty = types.Rollout(
       tokens_BT=jnp.zeros((num, own.max_length), jnp.int32),
       prompt_length_B=jnp.zeros((num,), jnp.int32),
       length_B=jnp.zeros((num,), jnp.int32),
       context=context,
+      is_stored_B=is_stored_B,
     )
     if not teacher.writes:
       return empty.replace(own_text_B=jnp.zeros((num,), jnp.int32))
@@ -116,10 +120,17 @@ class Rehearsal(phase.SleepPhase):
     prompts = self._draw_prompts(state, teacher, draw_key)
     weights = self.teacher(state, teacher.teacher)
     new = self._sample(weights, prompts, write_key, teacher, keep_states=True)
+    max_new = self.settings.of_teacher(teacher).max_new
     # The longest prompts leave room for fewer tokens than `max_new`.
-    unused = self.settings.of_teacher(teacher).max_new - new.states_BGD.shape[1]
+    unused = max_new - new.states_BGD.shape[1]
     states_BGD = jnp.pad(new.states_BGD, ((0, 0), (0, unused), (0, 0)))
-    return prompts, new.replace(states_BGD=states_BGD)
+    new = new.replace(states_BGD=states_BGD)
+    if self.settings.stored_answers:
+      known = prompts.answers
+      if known is None:  # Nothing is stored.
+        known = buffer.no_answers(teacher.draws, 1)
+      new = answers.put(new, known, max_new=max_new)
+    return prompts, new
 
   def sample_round(
     self, state: State, key: Array
@@ -169,6 +180,9 @@ class Rehearsal(phase.SleepPhase):
             self.student(state), without_document, key, teacher
           )
           weights = self.teacher(state, teacher.teacher)
+          if self.settings.stored_answers:
+            own_B = jnp.zeros((teacher.draws,), bool)
+            sampled = sampled.replace(is_stored_B=own_B)
           return self.with_teacher_states(
             weights,
             sampled.replace(context=prompts.context),

@@ -162,24 +162,40 @@ class Seeding(rehearsal.Rehearsal):
     self,
     teacher: types.Weights,
     student: types.Weights,
-    teacher_BGD: Array,
+    rollout: types.Rollout,
     student_BGD: Array,
   ) -> Array:
     """Returns the student's divergence from a teacher, nats, `[B, G]`.
 
+    The tokens of a stored answer have their negative log-probability: the
+    divergence from the answer itself.
+
     Args:
       teacher, student: their weights, of which only the heads are used.
-      teacher_BGD, student_BGD: the inputs of their heads.
+      rollout: the sequences, with the inputs of the teacher's head.
+      student_BGD: the inputs of the student's head.
     """
     s = self.settings
     value_N = chunked_losses.divergence(
-      _flatten(teacher_BGD), _flatten(student_BGD),
+      _flatten(rollout.states_BGD), _flatten(student_BGD),
       self.model.head_factor(teacher), self.model.head_factor(student),
       beta=s.beta, tokens=s.block_tokens,
       vocab_block=s.block_vocab, cap=self.model.config.logit_cap,
       place=functools.partial(self.model.place, 'block'),
     )  # fmt: skip
-    return value_N.reshape(student_BGD.shape[:2])
+    value_BG = value_N.reshape(student_BGD.shape[:2])
+    if rollout.is_stored_B is None:
+      return value_BG
+    index_1G = jnp.arange(value_BG.shape[1])[None]
+    at_BG = rollout.prompt_length_B[:, None] + index_1G
+    token_BG = jnp.take_along_axis(
+      rollout.tokens_BT, jnp.minimum(at_BG, rollout.tokens_BT.shape[1] - 1), 1
+    )
+    score_BG = chunked_losses.log_likelihood(
+      student_BGD, token_BG, functools.partial(self.model.logits, student),
+      tokens=s.block_tokens, place=functools.partial(self.model.place, 'block'),
+    )  # fmt: skip
+    return jnp.where(rollout.is_stored_B[:, None], -score_BG, value_BG)
 
   def _newest_rollouts(self, state, pools, teacher, num, *, states=False):
     """Returns the first `num` sequences that a teacher wrote this round."""
@@ -256,8 +272,7 @@ class Seeding(rehearsal.Rehearsal):
     ):
       rollout = rows[teacher.name]
       value_BG = self.divergence(
-        self.teacher(state, teacher.teacher), student, rollout.states_BGD,
-        student_BGD,
+        self.teacher(state, teacher.teacher), student, rollout, student_BGD
       )  # fmt: skip
       mask_BG = losses.generated_mask(rollout, s.of_teacher(teacher).max_new)
       part_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1)

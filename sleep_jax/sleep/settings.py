@@ -154,6 +154,8 @@ class Settings:
       entries, whose logits the divergence computes at a time.
     imitation: see `Imitation`.
     adaptive: see `Adaptive`; None if the length is fixed.
+    stored_answers: whether the answers of prompts are stored, and learned
+      instead of what a teacher writes.
   """
 
   teachers: tuple[Teacher, ...]
@@ -176,6 +178,7 @@ class Settings:
   imitation: Imitation
   start: str = RANDOM
   adaptive: Adaptive | None = None
+  stored_answers: bool = False
 
   def of_teacher(self, teacher: Teacher) -> 'Settings':
     """Returns the settings with the lengths of a teacher's sequences."""

@@ -58,6 +58,8 @@ class Strategy:
     stores_rows: whether the state has a buffer of whole rows, see
       `replay.row_buffer`.
     dates_rows: whether that buffer keeps the wake step of each row.
+    stores_answers: whether the answers of stored prompts are kept, and learned
+      in nights.
     edits: whether the model edits itself, see `dream.self_edit`.
     tuned: whether the learning rate is tuned on a validation stream.
     takes_night_updates: whether `plan` depends on `night_updates`.
@@ -76,6 +78,7 @@ class Strategy:
   check: Callable[[stream_lib.Stream], None] = lambda stream: None
   stores_rows: bool = False
   dates_rows: bool = False
+  stores_answers: bool = False
   edits: bool = False
   tuned: bool = False
   takes_night_updates: bool = False

@@ -117,7 +117,7 @@ class AnchorPenalty:
     def penalty(weights, part):
       rows, mask_BG = part
       value_BG = self.night.divergence(
-        anchor, weights, rows.states_BGD,
+        anchor, weights, rows,
         self.night.states(weights, rows, num=rows.states_BGD.shape[1]),
       )  # fmt: skip
       return self.weight * jnp.sum(jnp.where(mask_BG, value_BG, 0)) / count

@@ -20,7 +20,7 @@ import optax
 from sleep_jax import state as state_lib
 from sleep_jax import types
 from sleep_jax.optim import day_schedule, gradient_accumulation, optimizer
-from sleep_jax.replay import buffer, documents
+from sleep_jax.replay import answers, buffer, documents
 from sleep_jax.wake import row_loss, terms
 
 State = state_lib.State
@@ -127,7 +127,7 @@ def make(
     replay = {
       name: buffer.insert(
         age_group,
-        batch.prompts,
+        _prompts(batch, age_group),
         now if name != buffer.PRETRAIN else 0 * now,
         jax.random.fold_in(key, number),
         documents=_documents(batch, age_group, eos),
@@ -164,6 +164,14 @@ def _loss_of(term, weights):
     term.loss_fn(weights.with_params(params), rows),
     ((), ()),
   )
+
+
+def _prompts(batch, age_group):
+  """Returns the prompts of a batch, with answers if a group stores them."""
+  if age_group.answers is None:
+    return batch.prompts
+  width = age_group.answers.tokens_BT.shape[1]
+  return batch.prompts.replace(answers=answers.of_batch(batch, width))
 
 
 def _documents(batch, age_group, eos):

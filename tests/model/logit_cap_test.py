@@ -83,9 +83,8 @@ def test_the_divergence_of_a_night_uses_capped_logits(capped, beta):
 
   def in_blocks(query):
     student = weights.with_params({path: query})
-    return jnp.sum(
-      night.divergence(teacher, student, states(teacher), states(student))
-    )
+    rollout = types.Rollout(*rows[:1], 0, 0, states_BGD=states(teacher))
+    return jnp.sum(night.divergence(teacher, student, rollout, states(student)))
 
   def in_full(query):
     student = weights.with_params({path: query})
