@@ -19,6 +19,7 @@ from sleep_jax.storage import metric_writer
 from sleep_jax.strategies import registry
 
 _DTYPES = ('float32', 'bfloat16')
+_STORES = ('prompts', 'rows', 'none')
 # Lengths of rows and caches that the mesh axis `sequence` divides.
 _SEQUENCE_LENGTHS = (
   ('data', 'context'), ('consolidate', 'max_length'),
@@ -113,6 +114,10 @@ def check(config: Mapping[str, Any]) -> None:
   ability_evaluator.Settings(**config.get('ability', {}))
   question_prompts.make_settings(**config.get('questions', {}))
   _check_dtype(config)
+  if (store := config['replay']['store']) not in _STORES:
+    raise errors.ConfigError(
+      f'config.replay.store is {store!r}: expected one of {_STORES}.'
+    )
   _check_lengths(config)
   for name in ('seeds', 'strategies', 'tune.learning_rates'):
     if not files.find(config, name):
