@@ -11,7 +11,7 @@ with 2 otherwise.
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from absl import app, flags
 
@@ -23,6 +23,7 @@ from sleep_jax.runs import (
   expert_history,
   session,
   text_search,
+  watching,
 )
 from sleep_jax.storage import checkpoint_reading, workdir
 
@@ -81,15 +82,15 @@ def learned(folder: str, text: str) -> Iterator[str]:
   home, needle = workdir.path(folder), text_search.Needle(text)
   run = home / session.RUN if (home / session.RUN).is_dir() else home
   data = (workdir.read_config(run) or {}).get('data', {})
-  places = [str(home / session.DAYS), data.get('path'), data.get('extra_days')]
-  files = [file for place in places for file in _files_with(needle, place)]
+  watched, _ = watching.read(run / watching.FILE)
+  places = [
+    str(home / session.DAYS), data.get('path'), data.get('extra_days'), watched
+  ]  # fmt: skip
+  rows: dict[str, list[int]] = {}
+  for place in places:
+    rows |= _rows_with(needle, place)
   for seed in sorted(run.glob('seed_*')):
-    names = [record['name'] for record in day_records.read(seed)]
-    begun = [
-      (number, name)
-      for number, name in enumerate(names)
-      if any(file == name or file.startswith(f'{name}.') for file in files)
-    ]
+    begun = list(_days_with(rows, day_records.read(seed)))
     for checkpoints in sorted(seed.glob('*/checkpoints')):
       progress = checkpoint_reading.latest_progress(str(checkpoints))
       for number, name in begun if progress is not None else ():
@@ -97,19 +98,53 @@ def learned(folder: str, text: str) -> Iterator[str]:
         yield f'{checkpoints.parent.relative_to(home)}: {name}: {where}'
 
 
-def _files_with(
+def _days_with(
+  rows: dict[str, list[int]], records: Sequence[day_records.Record]
+) -> Iterator[tuple[int, str]]:
+  """Yields number and name of each day that learned one of some rows.
+
+  Args:
+    rows: name of a file -> places of the rows in it, from 0.
+    records: of all days, in order.
+  """
+  growing = {r['part_of'] for r in records if r.get('part_of')}
+  begins = dict.fromkeys(growing, 0)
+  for number, record in enumerate(records):
+    name = record.get('part_of', record['name'])
+    places = [
+      place
+      for file, own in rows.items()
+      if file == name or file.startswith(f'{name}.')
+      for place in own
+    ]
+    if name in growing:  # The day has only some of the file's rows.
+      begin = begins[name]
+      begins[name] = end = begin + record['rows']
+      places = [place for place in places if begin <= place < end]
+    if places:
+      yield number, record['name']
+
+
+def _rows_with(
   needle: text_search.Needle, place: str | list[str] | None
-) -> list[str]:
-  """Returns the names of the files of a data path that hold the text."""
+) -> dict[str, list[int]]:
+  """Returns which rows hold the text: name of a file -> places in it, from 0.
+
+  Args:
+    needle: what to search for.
+    place: data path.
+  """
   try:
     files = jsonl.find_files(place) if place else []
   except errors.SleepJaxError:  # The files were moved or deleted.
-    return []
-  return [
-    pathlib.Path(file).name
+    return {}
+  found = {
+    pathlib.Path(file).name: [
+      number for number, text in enumerate(_texts(file)) if needle.longest(text)
+    ]
     for file in files
-    if any(needle.longest(text) for text in _texts(file))
-  ]
+  }
+  return {name: places for name, places in found.items() if places}
 
 
 def _texts(file: str) -> Iterator[str]:

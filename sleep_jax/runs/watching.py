@@ -2,9 +2,9 @@
 
 Files are taken one at a time, in natural order of their names, so each has its
 own night. A file counts once nothing was written to it for a while, so that a
-file that is being copied is not read. The work directory keeps the names of the
-files in the order in which they were taken; a file that comes later is a later
-day, whatever its name.
+file that is being copied is not read. The work directory keeps the folder, and
+the names of the files in the order in which they were taken; a file that comes
+later is a later day, whatever its name.
 """
 
 import functools
@@ -102,23 +102,41 @@ class Watch:
     """Learns a file as the next day; if it cannot be read, drops that day."""
     names = self._names()
     self._say(f'{file}: day {len(names) + 1}')
-    workdir.write_json(self._record, [*names, os.path.basename(file)])
+    self._write([*names, os.path.basename(file)])
     try:
       self._learn([*self._files(names), file])
     except (errors.DataError, errors.MissingFileError):
-      workdir.write_json(self._record, names)
+      self._write(names)
       raise
 
   def _names(self) -> list[str]:
     """Returns the names of the files that were taken, in order."""
-    if not self._record.exists():
-      return []
-    return json.loads(self._record.read_text())
+    return read(self._record)[1]
+
+  def _write(self, names: Sequence[str]) -> None:
+    folder = os.path.abspath(self._folder)
+    workdir.write_json(self._record, {'folder': folder, 'files': names})
 
   def _files(self, names: Sequence[str]) -> list[str]:
     """Returns the files that are still there; others are missing days."""
     files = [os.path.join(self._folder, name) for name in names]
     return [file for file in files if os.path.exists(file)]
+
+
+def read(record: workdir.Folder) -> tuple[str | None, list[str]]:
+  """Returns the folder that is watched, and the files that were taken.
+
+  Earlier versions did not record the folder: it is None.
+
+  Args:
+    record: file `FILE` of a work directory; it need not exist.
+  """
+  if not record.exists():
+    return None, []
+  found = json.loads(record.read_text())
+  if isinstance(found, list):
+    return None, found
+  return found['folder'], found['files']
 
 
 def _wait(seconds: float, stop: Callable[[], bool]) -> None:

@@ -222,3 +222,11 @@ def test_a_part_of_the_depth_is_refused_where_levels_have_their_own_blocks():
   c.model.arrangement = 'depth'
   with pytest.raises(errors.ConfigError, match=r'wake.depth is \(0.5, 1.0\)'):
     config_checks.check(_plain(c))
+
+
+def test_an_unknown_kind_of_replay_is_refused():
+  c = base.get_config()
+  c.replay.store = 'answers'
+  message = "replay.store is 'answers': expected one of .*'rows'"
+  with pytest.raises(ValueError, match=message):
+    config_checks.check(_plain(c))
