@@ -56,8 +56,10 @@ class ChatSession:
     self._file = self.session.folder / _TODAY
     self.messages, day = _read(self._file)
     if day in [path.stem for path in self.session.days]:
-      # They became a day just before the chat was ended.
+      # They became a day just before the chat was ended. If that day is erased
+      # later, they must not come back.
       self.messages = []
+      self.save()
 
   @property
   def is_unanswered(self) -> bool:

@@ -194,6 +194,27 @@ def test_a_day_is_learned_once_wherever_the_chat_ends(learner, monkeypatch):
   assert len(chat.sleep()) == len(learner.session.days) == 2
 
 
+def test_messages_of_a_day_that_is_erased_do_not_come_back(
+  learner, monkeypatch
+):
+  """Also if the chat was killed just after they became that day."""
+  chat = chat_session.ChatSession(learner)
+  list(chat.say('hello'))
+  add_day = Session.add_day
+
+  def add_and_die(self, rows, name):
+    add_day(self, rows, name)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(Session, 'add_day', add_and_die)
+  with pytest.raises(KeyboardInterrupt):
+    chat.sleep()
+  assert json.loads(today(learner.session))['messages']
+  assert chat_session.ChatSession(learner).messages == []
+  learner.session.day_files.remove('day_0001')
+  assert chat_session.ChatSession(learner).messages == []
+
+
 def test_a_message_that_is_refused_is_not_kept(learner):
   chat = open_chat(learner)
   list(chat.say('a cat'))
