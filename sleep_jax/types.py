@@ -73,11 +73,11 @@ class Weights(struct.PyTreeNode):
 
 
 class Texts(struct.PyTreeNode):
-  """Left-aligned documents, with BOS and without EOS.
+  """Left-aligned documents, with BOS and without EOS; or stored answers.
 
   Attributes:
     tokens_BT: int32.
-    length_B: int32, at least 1.
+    length_B: int32, of a document at least 1.
     replaces_B: int32, number of first tokens of a prompt that a teacher reads
       the document in place of; None: 1, the BOS of the prompt.
   """

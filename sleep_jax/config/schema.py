@@ -67,7 +67,8 @@ def schema(config):
     {'optimizer': adam} if 'optimizer' in _arguments(settings) else {}
   )
   consolidate = {
-    **_arguments(sleep_settings.Settings),
+    # Whether answers are stored depends on the strategy.
+    **_arguments(sleep_settings.Settings, but=('stored_answers',)),
     'teachers': [_arguments(sleep_settings.Teacher)],
     'imitation': _arguments(sleep_settings.Imitation),
     'adaptive': _arguments(sleep_settings.Adaptive),

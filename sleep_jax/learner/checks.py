@@ -175,8 +175,8 @@ def check_stored_answers(config, name: str) -> None:
     )
   if config.dream.on:
     raise errors.ConfigError(
-      f'strategy {name!r} has no dreaming nights: set dream.on to False, or '
-      f'leave {name!r} out of config.strategies.'
+      f'strategy {name!r} has no dreaming nights: leave it out of '
+      'config.strategies, or run it in a study with dream.on=False.'
     )
 
 

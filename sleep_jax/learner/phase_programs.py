@@ -130,7 +130,10 @@ class PhasePrograms:
         )
       if full == sleep_settings.ABSORB:
         checks.check_absorbing(receiver, len(levels))
-        own = sender_settings.make(self.config.to_dict(), receiver)
+        own = dataclasses.replace(
+          sender_settings.make(self.config.to_dict(), receiver),
+          stored_answers=night.settings.stored_answers,
+        )
         settings = expert_merge.absorption_settings(own)
         made[sender] = expert_merge.Absorption(
           self.model, self._expert_tx(receiver, own), *parts, settings, night

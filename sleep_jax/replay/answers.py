@@ -33,7 +33,34 @@ def of_batch(batch: types.Batch, width: int) -> types.Texts:
   return types.Texts(tokens_NA, jnp.clip(rest_N, 0, width))
 
 
-def put(
+def after_cut(
+  tokens_BP: Array, length_B: Array, cut_B: Array, answers: types.Texts
+) -> types.Texts:
+  """Returns what follows prompts that are cut: their rest, then the answers.
+
+  Args:
+    tokens_BP, length_B: the whole prompts.
+    cut_B: tokens of each that are left.
+    answers: of the whole prompts. One of length 0 is not known.
+  """
+  width = answers.tokens_BT.shape[1]
+  both_BT = jnp.concatenate(
+    [tokens_BP, jnp.zeros_like(answers.tokens_BT)], axis=1
+  )
+  place_BT = jnp.arange(both_BT.shape[1])[None] - length_B[:, None]
+  answer_BT = jnp.take_along_axis(
+    answers.tokens_BT, jnp.clip(place_BT, 0, width - 1), 1
+  )
+  both_BT = jnp.where(place_BT < 0, both_BT, answer_BT)
+  at_BA = cut_B[:, None] + jnp.arange(width)[None]
+  num_B = jnp.minimum(length_B - cut_B + answers.length_B, width)
+  return types.Texts(
+    jnp.take_along_axis(both_BT, jnp.minimum(at_BA, both_BT.shape[1] - 1), 1),
+    jnp.where(answers.length_B > 0, num_B, 0),
+  )
+
+
+def replace_known(
   rollout: types.Rollout, answers: types.Texts, *, max_new: int
 ) -> types.Rollout:
   """Returns sequences with the answers that are known in place of their own.

@@ -1,11 +1,11 @@
 """Replay buffer: stored prompts, from which teachers generate rehearsals.
 
 The buffer stores the beginnings of texts, and their answers only for
-`sleep_rows`. Without, a teacher generates everything that follows a prompt in a
-rehearsal. Entries are in age
-groups (pretraining, the past, and the day of each sender). Each group is a
-reservoir of its own, so that a slow sender still finds the prompts of its day
-and new entries do not displace those of older groups.
+`sleep_rows`. Without stored answers, a teacher generates everything in a
+rehearsal that follows the prompt. Entries are in age groups (pretraining, the
+past, and the day of each sender). Each group is a reservoir of its own, so that
+a slow sender still finds the prompts of its day and new entries do not displace
+those of older groups.
 
 References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985.
 """

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
+from sleep_jax.replay import answers as answers_lib
 from sleep_jax.replay import equality, even_draws
 
 
@@ -65,7 +66,8 @@ def draw(
 
   Returns:
     Prompts `[num, width]`, with their documents and answers if the groups store
-    them. The answer of a prompt that was changed is not known.
+    them. What follows a prompt that is spliced, filled into a template, or
+    BOS alone is not known.
   """
   index = jnp.arange(width)[None]
   bos_BP = jnp.where(index == 0, bos, jnp.zeros((num, 1), jnp.int32))
@@ -108,9 +110,11 @@ def draw(
   # A cut keeps the subject: part of a name would be another subject.
   shortest_B = jnp.clip(subject_B2[:, 1], 1, length_B)
   cut_B = jax.random.randint(keys[1], (num,), shortest_B, length_B + 1)
-  is_cut_B = coin(keys[2], cut_share)
-  changed_B |= is_cut_B
-  length_B = jnp.where(is_cut_B, cut_B, length_B)
+  answers = jax.tree.map(lambda x: x[pick_B], age_group.answers)
+  cut_B = jnp.where(coin(keys[2], cut_share), cut_B, length_B)
+  if answers is not None:
+    answers = answers_lib.after_cut(tokens_BP, length_B, cut_B, answers)
+  length_B = cut_B
   if templates.before_length_S.shape[0]:
     template_B = jax.random.randint(
       keys[3], (num,), 0, templates.before_length_S.shape[0]
@@ -123,7 +127,6 @@ def draw(
     length_B = jnp.where(use_B, filled_B, length_B)
     changed_B |= use_B
   bos_only_B = coin(keys[5], bos_share) | ~jnp.any(valid_C)
-  answers = jax.tree.map(lambda x: x[pick_B], age_group.answers)
   if answers is not None:
     known_B = jnp.where(changed_B | bos_only_B, 0, answers.length_B)
     answers = answers.replace(length_B=known_B)

@@ -6,6 +6,7 @@ learner consolidates, and the next day starts with an empty context.
 """
 
 import json
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -175,6 +176,18 @@ class ChatSession:
     private_files.write(
       self._file, json.dumps({'becomes': becomes, 'messages': self.messages})
     )
+
+
+def discard_messages(folder: pathlib.Path, day: str) -> None:
+  """Removes messages that became a day, if the chat ended before it did so.
+
+  Args:
+    folder: of a session.
+    day: name of the day.
+  """
+  file = folder / _TODAY
+  if _read(file)[1] == day:
+    private_files.write(file, json.dumps({'becomes': '', 'messages': []}))
 
 
 def _check_text(text: str) -> None:

@@ -27,13 +27,10 @@ _PRETRAINED_WITH = (
 )  # fmt: skip
 # What must be equal to use the initial model of another run: shapes of arrays,
 # and how they are read,
-_MUST_FIT = (
-  'model',
-  'levels',
-  'replay.pretrain',
-  'replay.store',
-  'data.max_prompt',
-)
+_MUST_FIT = ('model', 'levels', 'data.max_prompt')
+# of its replay buffer, if it is used too, and of the answers in it.
+_REPLAY_MUST_FIT = ('replay.pretrain', 'replay.store')
+_ANSWERS_MUST_FIT = ('consolidate.max_new',)
 # except how experts are chosen (an initial model has no active ones), how
 # programs are compiled, and when levels are updated.
 _MAY_DIFFER = (
@@ -160,12 +157,15 @@ def kept(
   return found
 
 
-def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
+def check_fits(
+  home: workdir.Folder, config: dict[str, Any], *, with_replay: bool = True
+) -> dict[str, Any]:
   """Returns the config of another run whose initial model can be used.
 
   Args:
     home: folder of one seed in that run's work directory.
     config: of the new run, as JSON returns it.
+    with_replay: whether its replay buffer is used too.
 
   Raises:
     MissingFileError: there is no finished pretraining.
@@ -178,9 +178,14 @@ def check_fits(home: workdir.Folder, config: dict[str, Any]) -> dict[str, Any]:
       f'config.pretrain.restore: {home} holds no finished pretraining. Name '
       f'the work directory of a run that pretrained seed {home.name[5:]}.'
     )
+  names: tuple[str, ...] = _MUST_FIT
+  if with_replay:
+    names += _REPLAY_MUST_FIT
+    if config['replay']['store'] == 'rows':
+      names += _ANSWERS_MUST_FIT
   found = [
     line
-    for name in _MUST_FIT
+    for name in names
     for line in workdir.differences(
       _relevant(files.find(theirs, name)),
       _relevant(files.find(config, name)),

@@ -15,6 +15,7 @@ from typing import Any
 from sleep_jax import errors
 from sleep_jax.datasets import row_files
 from sleep_jax.runs import (
+  chat_session,
   day_records,
   erased_state,
   expert_history,
@@ -152,6 +153,7 @@ def carry_out(
   texts = []
   if plan.file is not None:
     texts = _texts(plan.file)
+    chat_session.discard_messages(session.folder, plan.day)
     plan.file.unlink()
   for pattern in _DERIVED:
     for path in (session.folder / session_lib.RUN).glob(pattern):

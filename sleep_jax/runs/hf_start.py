@@ -133,7 +133,7 @@ def load_initial_model(
       key=jax.random.key(run_inputs.seed), dtype=config['pretrain']['dtype'],
     )  # fmt: skip
   else:
-    theirs = compatibility.check_fits(home, config)
+    theirs = compatibility.check_fits(home, config, with_replay=False)
     weights = restore_weights(home, theirs, shapes.weights)
   zeros = jax.jit(
     lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replay),

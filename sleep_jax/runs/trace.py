@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from absl import app, flags
 
 from sleep_jax import errors
-from sleep_jax.datasets import jsonl, row_files
+from sleep_jax.datasets import jsonl, row_files, row_formats
 from sleep_jax.runs import (
   command_line,
   day_records,
@@ -88,7 +88,8 @@ def learned(folder: str, text: str) -> Iterator[str]:
   ]  # fmt: skip
   rows: dict[str, list[int]] = {}
   for place in places:
-    rows |= _rows_with(needle, place)
+    for file, found in _rows_with(needle, place).items():
+      rows.setdefault(file, []).extend(found)
   for seed in sorted(run.glob('seed_*')):
     begun = list(_days_with(rows, day_records.read(seed)))
     for checkpoints in sorted(seed.glob('*/checkpoints')):
@@ -138,24 +139,37 @@ def _rows_with(
     files = jsonl.find_files(place) if place else []
   except errors.SleepJaxError:  # The files were moved or deleted.
     return {}
-  found = {
-    pathlib.Path(file).name: [
-      number for number, text in enumerate(_texts(file)) if needle.longest(text)
-    ]
-    for file in files
-  }
-  return {name: places for name, places in found.items() if places}
+  found: dict[str, list[int]] = {}
+  for file in files:
+    begin = 0
+    for text, num in _texts(file):
+      if needle.longest(text):
+        places = range(begin, begin + num)
+        found.setdefault(pathlib.Path(file).name, []).extend(places)
+      begin += num
+  return found
 
 
-def _texts(file: str) -> Iterator[str]:
-  """Yields the rows of a file of any kind, as far as they can be read."""
+def _texts(file: str) -> Iterator[tuple[str, int]]:
+  """Yields the objects of a file of any kind, as far as they can be read.
+
+  With each comes the number of its rows: a conversation has several.
+  """
   try:
-    for _, row in row_files.read(file, on_error=lambda error: None):
+    for where, row in row_files.read(file, on_error=lambda error: None):
       text = json.dumps(row, ensure_ascii=False, default=str)
-      yield text.replace('\\n', '\n')
+      yield text.replace('\\n', '\n'), _num_rows(where, row)
   except errors.SleepJaxError:
     if pathlib.Path(file).is_file():
-      yield from text_search.lines(pathlib.Path(file))
+      for line in text_search.lines(pathlib.Path(file)):
+        yield line, 1
+
+
+def _num_rows(where, row) -> int:
+  try:
+    return len(row_formats.to_rows(where, row))
+  except errors.SleepJaxError:  # It was not learned either.
+    return 1
 
 
 if __name__ == '__main__':

@@ -130,13 +130,23 @@ def read(record: workdir.Folder) -> tuple[str | None, list[str]]:
 
   Args:
     record: file `FILE` of a work directory; it need not exist.
+
+  Raises:
+    WorkdirError: it is damaged.
   """
   if not record.exists():
     return None, []
-  found = json.loads(record.read_text())
-  if isinstance(found, list):
-    return None, found
-  return found['folder'], found['files']
+  try:
+    found = json.loads(record.read_text())
+    if isinstance(found, list):
+      return None, [str(name) for name in found]
+    return found['folder'], [str(name) for name in found['files']]
+  except (ValueError, KeyError, TypeError) as error:
+    raise errors.WorkdirError(
+      f'{record} is damaged ({type(error).__name__}: {error}): it lists the '
+      'files that were learned, in order, as {"folder": ..., "files": [...]}. '
+      'Write it again, or restore it.'
+    ) from error
 
 
 def _wait(seconds: float, stop: Callable[[], bool]) -> None:

@@ -156,7 +156,7 @@ class Seeding(rehearsal.Rehearsal):
     The student has no document in front.
     """
     del teacher
-    return rollout.replace(context=None, states_BGD=None)
+    return rollout.replace(context=None, states_BGD=None, is_stored_B=None)
 
   def divergence(
     self,
@@ -167,8 +167,7 @@ class Seeding(rehearsal.Rehearsal):
   ) -> Array:
     """Returns the student's divergence from a teacher, nats, `[B, G]`.
 
-    The tokens of a stored answer have their negative log-probability: the
-    divergence from the answer itself.
+    The tokens of a stored answer have their cross-entropy instead.
 
     Args:
       teacher, student: their weights, of which only the heads are used.

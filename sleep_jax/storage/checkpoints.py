@@ -25,6 +25,7 @@ from sleep_jax.storage import (
   checkpoint_reading,
   checkpoint_retention,
   constant_arrays,
+  optional_fields,
   workdir,
 )
 
@@ -300,16 +301,11 @@ class Checkpoints:
     try:
       found = self._read_tree(series, number, wanted)
     except errors.WorkdirError:
-      # Orbax compares the names of all fields with those on disk.
       saved = checkpoint_reading.fields(self._path(series, number))
-      is_empty = lambda x: not jax.tree.leaves(x)
-      same = {n: x for n, x in saved.items() if is_empty(x)}
-      same |= {n: x for n, x in wanted.items() if n in saved or not is_empty(x)}
-      if same.keys() == wanted.keys():
-        raise
+      same = optional_fields.as_saved(wanted, saved)
       found = self._read_tree(series, number, same)
-    own = {name: x for name, x in found.items() if name in wanted}
-    return dataclasses.replace(abstract_state, **own)
+      found = optional_fields.as_wanted(wanted, found)
+    return dataclasses.replace(abstract_state, **found)
 
   def _read_tree(self, series, number, abstract_tree):
     restore = self._args.StandardRestore(abstract_tree)

@@ -119,14 +119,15 @@ def _build(parts: method.Parts) -> method.Method:
 
   def loss_fn(state, batch):
     teacher = state.weights.replace(adapter=None)
-    answers, written = own_answers.write(
+    answers, sampling_costs = own_answers.write(
       parts, state, batch, prompts=settings.sequences, max_new=size,
       teacher=teacher,
     )  # fmt: skip
-    found, read = self_distillation.mean_divergence(
+    found, reading_costs = self_distillation.mean_divergence(
       parts.model, teacher, answers, beta=0.0, size=size, num=num
     )
-    return state, [found], jax.tree.map(jnp.add, written, read)
+    costs = jax.tree.map(jnp.add, sampling_costs, reading_costs)
+    return state, [found], costs
 
   def replaced(state, own):
     weights = state.weights.replace(adapter={prefix.PATH: own})

@@ -2,8 +2,9 @@
 
 The buffer is a reservoir over all rows read since the start of pretraining. It
 stores whole rows, answers included, and has capacity for as many tokens as the
-prompt buffers of `sleep`. A step reads the same new rows as the other
-strategies, and as many stored ones; both are counted as tokens read.
+buffers of `sleep`, or of `sleep_rows` if answers are stored. A step reads the
+same new rows as the other strategies, and as many stored ones; both are counted
+as tokens read.
 
 References: 1902.10486 (tiny episodic memories); Vitter 1985.
 """

@@ -141,7 +141,7 @@ def _build(parts: method.Parts) -> method.Method:
     return {'initial': jax.tree.map(jnp.copy, trained(weights))}
 
   def loss_fn(state, batch):
-    answers, written = own_answers.write(
+    answers, sampling_costs = own_answers.write(
       parts, state, batch, prompts=settings.prompts, each=settings.group,
       max_new=size,
     )  # fmt: skip
@@ -166,10 +166,13 @@ def _build(parts: method.Parts) -> method.Method:
       value_B = jnp.sum(jnp.where(mask_BG, value_BG, 0), 1) / num_B
       return -jnp.sum(value_B) / total
 
-    size_read = jnp.sum(answers.length_B)
-    read = method.counts(size_read, forward=size_read * bool(settings.beta))
+    read = jnp.sum(answers.length_B)
+    costs = jax.tree.map(
+      jnp.add, sampling_costs,
+      method.counts(read, forward=read * bool(settings.beta)),
+    )  # fmt: skip
     rows = answers.replace(context=None), advantage_NG.reshape(-1)
     found = terms.Term(term, rows, num)
-    return state, [found], jax.tree.map(jnp.add, written, read)
+    return state, [found], costs
 
   return method.Method(allocate=allocate, penalty=loss_fn, learns_rows=False)

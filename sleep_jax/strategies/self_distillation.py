@@ -175,13 +175,14 @@ def make_method(
     )
     state = state.replace(strategy={'teacher': average})
     teacher = state.weights.with_params(average)
-    answers, written = own_answers.write(
+    answers, sampling_costs = own_answers.write(
       parts, state, batch, prompts=settings.sequences, max_new=size
     )
-    found, read = mean_divergence(
+    found, reading_costs = mean_divergence(
       parts.model, teacher, answers, beta=settings.beta, size=size, num=num
     )
-    return state, [found], jax.tree.map(jnp.add, written, read)
+    costs = jax.tree.map(jnp.add, sampling_costs, reading_costs)
+    return state, [found], costs
 
   def finish(state, *, moment):
     del moment

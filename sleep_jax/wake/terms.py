@@ -35,7 +35,8 @@ class Term(NamedTuple):
 Penalty = Callable[
   [State, types.Batch], tuple[State, Sequence[Term], dict[str, Array]]
 ]
-# (state, batch, gradients by path) -> changed gradients, number of tokens read.
+# (state, batch, gradients by path) -> changed gradients, number of tokens
+# trained on.
 Transform = Callable[
   [State, types.Batch, types.Params], tuple[types.Params, Array]
 ]

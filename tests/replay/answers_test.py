@@ -64,13 +64,14 @@ def test_known_answers_replace_what_was_written():
     jnp.array([2, 3, 2, 3]), jnp.array([5, 6, 6, 4]),
   )  # fmt: skip
   known = _texts([31, 32, 33], [41], [], [51, 52, 53])
-  found = answers.put(rollout, known, max_new=2)
+  found = answers.replace_known(rollout, known, max_new=2)
   rows = _rows(types.Texts(found.tokens_BT, found.length_B))
   assert rows == [
     [1, 5, 31, 32], [1, 6, 7, 41], [1, 5, 11, 12, 13, 14], [1, 6, 7, 51, 52]
   ]  # fmt: skip
   assert found.is_stored_B.tolist() == [True, True, False, True]
-  wide = answers.put(rollout, known, max_new=9)  # The last one does not fit.
+  # The last one does not fit into its row.
+  wide = answers.replace_known(rollout, known, max_new=9)
   assert wide.length_B.tolist() == [5, 4, 6, 6]
 
 
@@ -125,9 +126,22 @@ def test_a_prompt_is_drawn_with_its_answer():
 
 
 @pytest.mark.parametrize(
-  'share', ['bos_share', 'splice_share', 'cut_share', 'template_share']
+  'share', ['bos_share', 'splice_share', 'template_share']
 )
 def test_a_prompt_that_is_changed_has_no_answer(share):
   assert not _draw(_stored(), **{share: 1.0}).answers.length_B.any()
   some = np.asarray(_draw(_stored(), **{share: 0.5}).answers.length_B)
   assert (some > 0).any() and (some == 0).any()
+
+
+def test_what_follows_a_cut_prompt_is_its_rest_and_its_answer():
+  drawn = _draw(_stored(), cut_share=1.0)
+  texts = {(1, 5, 6, 10, 2), (1, 7, 8, 11, 12, 2)}
+  prompts = _rows(types.Texts(drawn.tokens_BP, drawn.length_B))
+  lengths = set()
+  for prompt, answer in zip(prompts, _rows(drawn.answers), strict=True):
+    (text,) = (t for t in texts if t[: len(prompt)] == tuple(prompt))
+    # There is room for three tokens.
+    assert answer == [*text[len(prompt) : len(prompt) + 3]]
+    lengths.add(len(prompt))
+  assert len(lengths) > 1

@@ -82,7 +82,12 @@ def test_an_earlier_night_is_forgotten_and_the_later_one_stays(taught):
   assert plan.method == erasure.FORGET and plan.later == [4]
   assert 'may repeat parts of that day' in plan.describe()
   level, slot = plan.place
+  # A chat that was killed just after its messages became this day.
+  said = [{'role': 'user', 'content': FIRST[0]}]
+  today = taught.session.folder / 'today.json'
+  today.write_text(json.dumps({'becomes': plan.day, 'messages': said}))
   assert erasure.carry_out(taught.session, plan) == []
+  assert json.loads(today.read_text())['messages'] == []
   assert not _places(taught, *FIRST)
   assert not _raw(taught.session.folder, 'Zoe is')
   banks = [

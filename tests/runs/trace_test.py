@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sleep_jax import errors
 from sleep_jax.runs import expert_history, trace, watching
 from sleep_jax.storage import checkpoint_reading, workdir
 
@@ -76,3 +77,32 @@ def test_a_record_of_an_earlier_version_has_no_folder(tmp_path):
   assert watching.read(file) == (None, [])
   workdir.write_json(file, ['monday.jsonl'])
   assert watching.read(file) == (None, ['monday.jsonl'])
+
+
+def test_a_conversation_counts_as_many_rows_as_it_has(home, tmp_path):
+  """A part of three conversations with two answers each has six rows."""
+  path = tmp_path / 'days/log.jsonl'
+  path.parent.mkdir()
+  lines = []
+  for number in range(5):
+    turn = [
+      {'role': 'user', 'content': f'Question{number} of mine'},
+      {'role': 'assistant', 'content': f'Answer{number} of yours'},
+    ]
+    lines.append(json.dumps({'messages': [*turn, *turn]}) + '\n')
+  path.write_text(''.join(lines))
+  parts = [
+    {'name': 'log', 'rows': 6},
+    {'name': 'log (rows 7-10)', 'rows': 4, 'part_of': 'log'},
+  ]
+  folder = home(parts, path=str(path))
+  assert _nights(folder, 'Answer2 of yours') == ['log: night 1']
+  assert _nights(folder, 'Answer3 of yours') == ['log (rows 7-10): night 2']
+
+
+def test_a_damaged_record_of_a_watched_folder_is_named(tmp_path):
+  file = tmp_path / watching.FILE
+  for text in ('{', '{"files": []}', '3'):
+    file.write_text(text)
+    with pytest.raises(errors.WorkdirError, match='watched.json is damaged'):
+      watching.read(file)

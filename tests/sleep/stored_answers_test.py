@@ -130,7 +130,7 @@ def test_the_strategy_stores_answers_and_sleep_does_not(tmp_path):
       {'replay.store': 'prompts'},
       "replay.store is 'prompts': set it to 'rows'",
     ),
-    ({'dream.on': True}, "'sleep_rows' has no dreaming nights: set dream.on"),
+    ({'dream.on': True}, "'sleep_rows' has no dreaming nights: leave it out"),
   ],
 )
 def test_what_the_strategy_needs_is_said(change, message):

@@ -376,6 +376,11 @@ class _Older(struct.PyTreeNode):
   night: jax.Array | None = None
 
 
+class _Groups(struct.PyTreeNode):
+  groups: dict
+  last: _Older
+
+
 def test_a_state_gets_fields_without_arrays_that_an_earlier_version_lacks(
   tmp_path,
 ):
@@ -389,6 +394,22 @@ def test_a_state_gets_fields_without_arrays_that_an_earlier_version_lacks(
     wanted = _abstract(_New(old.step, rows=old.step))
     with pytest.raises(errors.WorkdirError, match='cannot be read'):
       saved.restore('moments', 0, wanted)
+
+
+def test_nested_fields_that_an_earlier_version_lacks_are_empty_too(tmp_path):
+  """Such as answers in the groups of a replay buffer, in a dict of them."""
+  mesh = _mesh(len(jax.devices()))
+  leaf = _place(jnp.arange(3), mesh, 'data')
+  old = _Groups({'day': _Older(leaf)}, _Older(leaf, {'1': leaf}))
+  new = _Groups({'day': _New(leaf)}, _Older(leaf, {'1': leaf}))
+  with contextlib.closing(_open(tmp_path)) as saved:
+    saved.save_moment(old, _at(1))
+    found = saved.restore('moments', 0, _abstract(new))
+    assert isinstance(found.groups['day'], _New)
+    _assert_same_bits(found, new)
+    wanted = _Groups({'day': _New(leaf, rows=leaf)}, new.last)
+    with pytest.raises(errors.WorkdirError, match='cannot be read'):
+      saved.restore('moments', 0, _abstract(wanted))
 
 
 def test_fields_without_arrays_that_were_removed_since_are_left_out(tmp_path):
