@@ -7,8 +7,9 @@ import shutil
 import pytest
 
 import sleep_jax
+from sleep_jax import errors
 from sleep_jax.learner import programs
-from sleep_jax.runs import session_source, study
+from sleep_jax.runs import compatibility, session_source, study
 from tests import tiny_study
 
 pytestmark = pytest.mark.usefixtures('one_device')
@@ -69,3 +70,28 @@ def test_a_model_of_an_earlier_version_is_loaded(old):
   )
   learner = sleep_jax.load(str(old), verbose=False)
   assert learner.generate('Who', max_new=2) is not None
+
+
+def test_replay_buffers_must_fit_where_they_are_used(tmp_path):
+  home = tmp_path / 'seed_0'
+  (home / 'pretrain/checkpoints/cycles/cycle_0').mkdir(parents=True)
+
+  def check(theirs, **changes):
+    (tmp_path / 'config.json').write_text(json.dumps(_plain(store=theirs)))
+    compatibility.check_fits(home, _plain(**changes))
+
+  check('prompts', max_new=3)  # The lengths of rehearsals may differ,
+  with pytest.raises(errors.WorkdirError, match='config.replay.store'):
+    check('prompts', store='rows')
+  with pytest.raises(errors.WorkdirError, match='config.consolidate.max_new'):
+    check('rows', store='rows', max_new=3)  # but not those of stored answers.
+  # Of an imported model only the weights are used.
+  (tmp_path / 'config.json').write_text(json.dumps(_plain()))
+  compatibility.check_fits(home, _plain(store='rows'), with_replay=False)
+
+
+def _plain(*, store='prompts', max_new=2):
+  c = tiny_study.config()
+  c.replay.store = store
+  c.consolidate.max_new = max_new
+  return json.loads(c.to_json())

@@ -63,6 +63,16 @@ def test_known_answers_are_rehearsed_and_the_teacher_answers_the_rest():
   assert 0 < bos_only.sum() < 16
 
 
+def test_the_student_reads_sequences_of_all_teachers_alike():
+  """Own texts have no stored answers; rows of equal width are joined."""
+  night, _, seeded, _ = _first_round(known=True)
+  pool = seeded.night.pools['next_day']
+  own = pool.replace(is_stored_B=None)
+  read = [night.student_input(None, rollout) for rollout in (pool, own)]
+  assert testing.same(*read)
+  assert jax.tree.structure(read[0]) == jax.tree.structure(read[1])
+
+
 def test_the_loss_of_a_stored_answer_is_its_cross_entropy():
   night, asleep, seeded, metrics = _first_round(known=True)
   student = night.student(asleep)
