@@ -20,6 +20,7 @@ def get_config(size: str = 'full'):
   c.seeds = (0, 1, 2)
   c.strategies = registry.names()
   c.data.settings.num_days = 10
+  c.replay.store = 'rows'  # For `sleep_rows`; `er` stores as many tokens.
   c.wake.steps = 60
   c.wake.kl_penalty.draws = 1024  # Enough for the facts of ten days.
   c.levels = chain.make(

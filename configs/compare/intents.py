@@ -17,6 +17,7 @@ def get_config(size: str = 'full'):
   c.seeds = (0, 1, 2)
   c.strategies = registry.names()
   c.compare = dict(orders=(0, 1, 2), memory_gib=2.5)
+  c.replay.store = 'rows'  # For `sleep_rows`; `er` stores as many tokens.
   c.checkpoint.keep = 1
   if size == 'fast':
     c.name += '_fast'
