@@ -267,14 +267,17 @@ def test_the_night_reduces_the_divergence_from_the_teachers():
       after += _divergence(teacher, night.student(last), rows)
     gains.append(1 - after / before)
   assert np.mean(gains) > 0.2
-  loss = [float(x) for row in _night()[1] for x in row['loss']]
-  assert np.mean(loss[15:20]) < 0.8 * loss[0]
+  # Rows are drawn by their divergence, so one seed may get harder ones.
+  losses_SU = np.array(
+    [[x for row in _night(seed)[1] for x in row['loss']] for seed in range(3)]
+  )
+  assert losses_SU[:, -5:].mean() < 0.8 * losses_SU[:, 0].mean()
 
 
 def test_the_divergence_from_each_teacher_is_reported():
   """At the first update the student equals the anchor: divergence 0."""
   first = {name: float(x[0]) for name, x in _night()[1][0].items()
-           if name != 'written'}  # fmt: skip
+           if name not in ('written', 'forward')}  # fmt: skip
   assert set(first) == {'loss', 'anchor_old', 'next_day'}
   assert abs(first['anchor_old']) < 1e-5
   assert first['next_day'] > 0.01
