@@ -58,7 +58,9 @@ def test_a_strategy_without_a_method_has_no_arrays_of_its_own(study):
 )
 def test_the_arrays_of_a_strategy_are_placed_like_the_weights(name):
   """Nothing is compiled: shapes and shardings on a mesh of eight devices."""
-  sharded = tiny_study.TinyStudy(tiny_study.config(), (2, 2, 2))
+  c = tiny_study.config()
+  c.replay.store = 'rows'  # For `sleep_rows`.
+  sharded = tiny_study.TinyStudy(c, (2, 2, 2))
   state = sharded.programs(name).abstract(None)
   places = {path: x.sharding for path, x in state.weights.params.items()}
   copies = [
