@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sleep_jax import errors
-from sleep_jax.runs import expert_history, trace, watching
+from sleep_jax.runs import day_search, expert_history, watching
 from sleep_jax.storage import checkpoint_reading, workdir
 
 
@@ -38,7 +38,7 @@ def _write(path, *texts):
 
 
 def _nights(folder, text):
-  return [line.partition(': ')[2] for line in trace.learned(folder, text)]
+  return [line.partition(': ')[2] for line in day_search.learned(folder, text)]
 
 
 def test_only_the_part_of_a_growing_file_is_named_that_has_the_text(
