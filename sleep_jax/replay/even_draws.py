@@ -18,7 +18,8 @@ def draw(weight_M: Array, key: Array, *, num: int) -> Array:
 
   An index whose share of the total weight is s is drawn `num * s` times,
   rounded down or up. With equal weights each index is drawn once before any is
-  drawn again.
+  drawn again. The indices are spread over the array: neighbours are rarely
+  drawn together.
 
   Args:
     weight_M: not negative. An index of weight 0 is not drawn, unless all are 0:
@@ -26,15 +27,12 @@ def draw(weight_M: Array, key: Array, *, num: int) -> Array:
     key: consumed.
     num: number of draws.
   """
-  offset_key, before_key, after_key = jax.random.split(key, 3)
+  offset_key, order_key = jax.random.split(key)
   weight_M = jnp.where(jnp.any(weight_M > 0), weight_M, 1).astype(jnp.float32)
-  # Neighbours in the array would otherwise be drawn together more often.
-  order_M = jax.random.permutation(before_key, len(weight_M))
-  weight_M = weight_M[order_M]
   upto_M = jnp.cumsum(weight_M)
   at_B = (jnp.arange(num) + jax.random.uniform(offset_key)) * upto_M[-1] / num
   place_B = jnp.searchsorted(upto_M, at_B, side='right')
   # Rounding may place the last draw at the end of the total weight.
   last = len(weight_M) - 1 - jnp.argmax(weight_M[::-1] > 0)
-  place_B = order_M[jnp.minimum(place_B, last)]
-  return jax.random.permutation(after_key, place_B).astype(jnp.int32)
+  place_B = jnp.minimum(place_B, last).astype(jnp.int32)
+  return jax.random.permutation(order_key, place_B)
