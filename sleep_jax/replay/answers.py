@@ -12,10 +12,10 @@ Array = types.Array
 
 
 def of_batch(batch: types.Batch, width: int) -> types.Texts:
-  """Returns what follows each prompt of a batch in its text.
+  """Returns what follows each prompt of a batch in its text, `[N, width]`.
 
   Args:
-    batch: rows of one text, or packed.
+    batch: rows of one text, or packed, with N prompts.
     width: most tokens of an answer; what follows is left out.
   """
   length_N = batch.prompts.length_B
@@ -40,8 +40,12 @@ def after_cut(
 
   Args:
     tokens_BP, length_B: the whole prompts.
-    cut_B: tokens of each that are left.
-    answers: of the whole prompts. One of length 0 is not known.
+    cut_B: tokens of each that are left, at most `length_B`.
+    answers: of the whole prompts, `[B, A]`. One of length 0 is not known.
+
+  Returns:
+    The first A tokens of each, `[B, A]`; of length 0 where the answer is not
+    known.
   """
   width = answers.tokens_BT.shape[1]
   both_BT = jnp.concatenate(
@@ -65,9 +69,12 @@ def replace_known(
 ) -> types.Rollout:
   """Returns sequences with the answers that are known in place of their own.
 
+  `is_stored_B` says which have one; the teacher's states of these are of what
+  it wrote, and have no use.
+
   Args:
-    rollout: sampled sequences.
-    answers: of their prompts; one of length 0 is not known.
+    rollout: sampled sequences, `[B, T]`.
+    answers: of their prompts, `[B, A]`; one of length 0 is not known.
     max_new: most tokens of an answer. One that does not fit is cut.
   """
   width = rollout.tokens_BT.shape[1]
