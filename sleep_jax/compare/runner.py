@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sleep_jax import errors
 from sleep_jax.compare import (
   kinds,
   pool,
@@ -90,6 +91,10 @@ class Comparison:
       make_pool: makes a pool from its keyword arguments `peak`, `on_start` and
         `on_end`.
       on_result: called after each new result.
+
+    Raises:
+      UsageError: no unit can be run: the config has a wrong value, or the data
+        cannot be read.
     """
     waiting = [unit for unit in chosen if not self._is_done(unit)]
     if not waiting:
@@ -111,10 +116,9 @@ class Comparison:
       return False
     checked = made.outcomes[kinds.CHECK]
     if checked['status'] == 'failed':
-      reason = {k: checked[k] for k in ('status', 'error', 'reason')}
-      for unit in waiting:
-        self._add(unit, reason | {'runs': []})
-      return True
+      raise errors.UsageError(
+        f'No unit was run: {checked["reason"]} ({checked["error"]})'
+      )
     reasons = checked['reasons']
     for unit in waiting:
       if unit.strategy in reasons:

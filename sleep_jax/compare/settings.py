@@ -20,6 +20,7 @@ SECTION = 'compare'
 _PLACES = ('data.path', 'pretrain.restore')
 # A run may go on with others; two units that are compared may not differ.
 _OF_DATA = ('extra_days', 'growing', 'too_long')
+_SECTIONS = ('questions',)
 
 
 def options(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def dependent(
     found = workdir.without(found, _PLACES)
   found = workdir.without(found, _PLACES[:1])
   found['data'] |= {name: plain['data'].get(name) for name in _OF_DATA}
+  found |= {name: plain[name] for name in _SECTIONS if name in plain}
   if tuned:
     found['tuned_with_seed'] = plain['seeds'][0]
   return found

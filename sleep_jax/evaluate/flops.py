@@ -25,8 +25,8 @@ def forward_per_token(
 
   Args:
     params: path -> array or shape, see `types.Weights.params`. All expert slots
-      count, so that the number does not depend on how many are in use: it is
-      an upper bound where groups of slots without an active one are skipped.
+      in it count, so that the number does not depend on how many are in use: it
+      is an upper bound where groups of slots without an active one are skipped.
     length: tokens of the row that a query attends to.
     num_layers: number of blocks.
     heads_size: features of all query heads together.

@@ -297,16 +297,14 @@ class Programs(program_parts.ProgramParts):
     The batches are those that pretraining read, in its order; none is learned.
     """
 
-    def offer(state, batch, index):
-      key = jax.random.fold_in(jax.random.fold_in(state.key, 11), index)
+    def offer(state, batch):
       return state.replace(
-        row_buffer=row_buffer.insert(state.row_buffer, batch, key)
+        row_buffer=row_buffer.insert(state.row_buffer, batch, state.key)
       )
 
     for index in range(self.pretrain_steps if pretrain is not None else 0):
       batch = self.placement.put(pretrain.batch(index), prefix='batch/')
-      count = state.row_buffer.count + 0
-      state = self._run('fill_row_buffer', offer, state, batch, count)
+      state = self._run('fill_row_buffer', offer, state, batch)
     return state
 
   def _phase_nights(self, phase: str) -> Mapping[int, sleep_seeding.Seeding]:

@@ -151,19 +151,42 @@ def at_share(
   Args:
     results: of units.
     budget: 'tokens' or 'seconds'.
-    share: of the most that a run of `sleep` spends in all.
+    share: of what `sleep` spends in all with the same seed and order, or, where
+      it has no such run, of the mean of its runs.
   """
   groups = runs(results)
-  totals = [budgets.spent(run['cost'], budget) for run in groups.get(SLEEP, [])]
-  known = [total for total in totals if total]
+  totals = {
+    (run['seed'], run['order']): total
+    for run in groups.get(SLEEP, [])
+    if (total := budgets.spent(run['cost'], budget))
+  }
   rows: figures.Groups = {}
-  if not known:
+  if not totals:
     return rows
-  limit = share * max(known)
-  read = lambda run: budgets.at(run['evaluations'], budget, limit)
+  mean = sum(totals.values()) / len(totals)
+
+  def read(run: figures.Run) -> Mapping[str, Any] | None:
+    limit = share * totals.get((run['seed'], run['order']), mean)
+    return budgets.at(run['evaluations'], budget, limit)
+
   for name, members in groups.items():
     rows[name] = _rows(name, members, read)
   return _with_failures(rows, results)
+
+
+def rates_at_an_end(results: Iterable[Result]) -> dict[str, float]:
+  """Returns strategies whose chosen rate is the lowest or highest of several.
+
+  A better rate may be outside of what was tried.
+  """
+  found: dict[str, float] = {}
+  for result in results:
+    tried = result['config']['tune']['learning_rates']
+    for run in result['runs']:
+      rate = run['summary'].get('learning_rate')
+      if len(tried) > 1 and rate in (min(tried), max(tried)):
+        found[run['strategy']] = rate
+  return found
 
 
 def seeds_of_several_data(results: Iterable[Result]) -> list[int]:

@@ -29,12 +29,13 @@ INTERVALS = (
   'Numbers are means over seeds ± half the width of the 95 % confidence '
   'interval (t distribution); the number of a seed is its mean over orders. '
   '↑ higher is better, ↓ lower is better. Times of units on a CPU are '
-  'CPU-seconds of one core, which other work of the machine does not change.'
+  'CPU-seconds of one core. Other work on the machine lengthens them less than '
+  'it does wall time: compare times of units that ran side by side.'
 )
 EQUAL = (
   'Every strategy is read at its last evaluation within a share of what '
-  '`sleep` spends on the whole stream: accuracy on all experiences, learned or '
-  'not, and how many were learned by then.'
+  '`sleep` spends on the whole stream with the same seed: accuracy on all '
+  'experiences, learned or not, and how many were learned by then.'
 )
 
 
@@ -68,7 +69,8 @@ def write(
   styles = {name: f's{i}' for i, name in enumerate(groups)}
   colours = html.colours(groups, html.STRATEGIES)
   mixed = compared_runs.seeds_of_several_data(found)
-  said = statements.make(groups, at, mixed)
+  ends = compared_runs.rates_at_an_end(found)
+  said = statements.make(groups, at, mixed, ends)
   equal = {
     budget: comparison_tables.at_budget(
       {share: at[budget, share] for share in statements.SHARES}, styles

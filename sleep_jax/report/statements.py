@@ -6,6 +6,7 @@ also where the difference may be chance.
 """
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
 
 from sleep_jax.evaluate import budgets, cycles
@@ -40,6 +41,7 @@ def make(
   groups: figures.Groups,
   at: Mapping[tuple[str, float], figures.Groups],
   mixed: Sequence[int] = (),
+  ends: Mapping[str, float] = types.MappingProxyType({}),
 ) -> Statements:
   """Returns the sentences of a comparison.
 
@@ -47,6 +49,7 @@ def make(
     groups: see `compared_runs.by_seed`.
     at: (budget, share) -> rows at that share of what `sleep` spends.
     mixed: seeds whose units read different texts.
+    ends: strategy -> its learning rate, where that is at an end of those tried.
   """
   finished = [
     row for row in groups.get(_SLEEP, []) if row['status'] == 'finished'
@@ -79,6 +82,12 @@ def make(
     limits.append(
       f'Units of seed {", ".join(map(str, mixed))} read different texts '
       '(column "data" of the units): their numbers do not compare.'
+    )
+  if ends:
+    named = ', '.join(f'{name} {rate:g}' for name, rate in ends.items())
+    limits.append(
+      f'The chosen learning rate is the lowest or highest that was tried: '
+      f'{named}. A rate beyond it may be better.'
     )
   return Statements(losses, wins, limits)
 

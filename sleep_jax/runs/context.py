@@ -235,7 +235,9 @@ class RunContext:
   def record_sizes(self, state: state_lib.State) -> None:
     """Records added parameters, stored bytes and FLOPs of a token."""
     config, length = self.program.model.config, self.program.row_length
-    self.log.cost.set_sizes(**night_records.sizes(state, config, length))
+    sleeps = self.program.strategy.sleeps
+    found = night_records.sizes(state, config, length, sleeps=sleeps)
+    self.log.cost.set_sizes(**found)
 
   def maybe_save(self, state: state_lib.State) -> None:
     """Saves a checkpoint inside the cycle if one is due.

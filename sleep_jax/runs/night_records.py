@@ -174,7 +174,11 @@ def history_rows(
 
 
 def sizes(
-  state: state_lib.State, config: config_lib.Model, length: int
+  state: state_lib.State,
+  config: config_lib.Model,
+  length: int,
+  *,
+  sleeps: bool,
 ) -> dict[str, int]:
   """Returns parameters of active experts, stored bytes and FLOPs of a token.
 
@@ -182,6 +186,8 @@ def sizes(
     state: of the run.
     config: of its model.
     length: tokens of a row.
+    sleeps: whether nights add experts. If not, their empty slots are never
+      computed, and are not counted.
   """
   active_N = np.asarray(state.weights.active_NE).sum(1)
   each = [
@@ -190,12 +196,19 @@ def sizes(
     for number, x in enumerate(config.levels, 1)
   ]
   before = (state.weights.adapter or {}).get(prefix.PATH)
-  kept = (state.replay, state.row_buffer, state.strategy, before)
+  kept = (
+    state.replay, state.row_buffer, state.strategy, before, state.anchor,
+    state.kl_penalty, state.second_kl_penalty,
+  )  # fmt: skip
+  computed = {
+    path: array for path, array in state.weights.params.items()
+    if sleeps or 'experts' not in path.split('/')
+  }  # fmt: skip
   return {
     'added_parameters': int(np.dot(active_N, each)),
     'stored_bytes': sum(x.nbytes for x in jax.tree.leaves(kept)),
     flops.PER_TOKEN: flops.forward_per_token(
-      state.weights.params,
+      computed,
       length=length,
       num_layers=config.num_layers,
       heads_size=config.num_heads * config.head_size,

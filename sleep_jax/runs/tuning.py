@@ -68,6 +68,7 @@ def choose_rate(
   trial = inputs.with_evaluator(config, trial, 0)
   num = min(config.tune.experiences, len(trial.stream.experiences))
   accuracy: dict[float, float | None] = {}
+  learned: dict[float, float] = {}
   diverged: dict[float, str] = {}
   for rate in rates:
     opened = factory.open_run(
@@ -77,7 +78,8 @@ def choose_rate(
     try:
       with opened as run:
         _, record = run.run()
-      accuracy[rate] = retention.summarize(record['evaluations'])['acc']
+      summary = retention.summarize(record['evaluations'])
+      accuracy[rate], learned[rate] = summary['acc'], summary['la'] or 0.0
     except errors.DivergedError as error:
       diverged[rate] = str(error)
       progress.say(f'{strategy.name}: rate {rate:g} diverges: {error}')
@@ -87,11 +89,13 @@ def choose_rate(
       f'validation stream. The lowest, {min(rates):g}: {diverged[min(rates)]} '
       'Add lower rates.'
     )
-  chosen = max(accuracy, key=lambda rate: accuracy[rate] or 0.0)
+  # Of equal final accuracies, the one that learned more of each day.
+  chosen = max(accuracy, key=lambda rate: (accuracy[rate] or 0, learned[rate]))
   if len(accuracy) > 1 and len({*accuracy.values()}) == 1:
     progress.say(
       f'warning: {strategy.name}: all learning rates have the same final '
-      f'accuracy, {accuracy[chosen]}: {chosen:g}, the first, is not tuned.'
+      f'accuracy, {accuracy[chosen]}: {chosen:g} is the first of those that '
+      'learned most of each day.'
     )
   progress.say(
     f'{strategy.name}: learning rate {chosen:g}; final accuracy by rate: '

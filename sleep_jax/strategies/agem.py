@@ -48,10 +48,10 @@ def _build(parts: method.Parts) -> method.Method:
   """Returns the projection of gradients."""
 
   def transform(state, batch, grads):
-    draw_key, _ = row_buffer.step_keys(state.key, state.step)
+    key = row_buffer.draw_key(state.key, state.step)
     num = batch.tokens_BT.shape[0]
     old = types.Batch(
-      **row_buffer.sample(state.row_buffer, draw_key, num),
+      **row_buffer.sample(state.row_buffer, key, num),
       prompts=batch.prompts,
     )
     _, reference = row_loss.value_and_grad(
@@ -68,9 +68,8 @@ def _store_rows(step: strategy.Step) -> strategy.Step:
   """Returns a step that stores the new rows afterwards."""
 
   def wrapped(state, batch, held, *share):
-    _, offer_key = row_buffer.step_keys(state.key, state.step)
     state, metrics = step(state, batch, held, *share)
-    rows = row_buffer.insert(state.row_buffer, batch, offer_key)
+    rows = row_buffer.insert(state.row_buffer, batch, state.key)
     return state.replace(row_buffer=rows), metrics
 
   return wrapped

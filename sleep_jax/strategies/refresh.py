@@ -98,9 +98,8 @@ def _store_rows(step: strategy.Step) -> strategy.Step:
   """Returns a step that stores the new rows, with its number, afterwards."""
 
   def wrapped(state, batch, held, *share):
-    _, offer_key = row_buffer.step_keys(state.key, state.step)
     state, metrics = step(state, batch, held, *share)
-    rows = row_buffer.insert(state.row_buffer, batch, offer_key, state.step)
+    rows = row_buffer.insert(state.row_buffer, batch, state.key, state.step)
     return state.replace(row_buffer=rows), metrics
 
   return wrapped

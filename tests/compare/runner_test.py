@@ -53,10 +53,10 @@ def _plain(**changes):
   return json.loads(config.to_json_best_effort())
 
 
-def _open(tmp_path, plain):
+def _open(tmp_path, plain, script=_SCRIPT):
   return runner.Comparison(
     plain, tmp_path / 'work', say=lambda line: None,
-    command=(sys.executable, '-c', _SCRIPT),
+    command=(sys.executable, '-c', script),
   )  # fmt: skip
 
 
@@ -79,6 +79,20 @@ def test_failing_units_are_listed_and_the_others_complete(tmp_path, calls):
   # One initial model per seed, one rate for all units of a strategy.
   assert [kind for kind, _ in kinds].count('initial') == 2
   assert kinds.count(('tune', 'sft')) == kinds.count(('tune', 'er')) == 1
+
+
+def test_no_unit_runs_and_none_has_a_result_if_the_check_fails(tmp_path, calls):
+  failed = (
+    "out |= {'status': 'failed', 'error': 'DataError', 'reason': 'row 3'}"
+  )
+  script = _SCRIPT.replace("out['reasons'] = {'seal': 'there are no tasks'}",
+                           failed)  # fmt: skip
+  made = _open(tmp_path, _plain(), script)
+  with pytest.raises(errors.UsageError, match=r'No unit was run: row 3 \(Data'):
+    _run(made)
+  assert not made.results and [kind for kind, *_ in calls()] == ['check']
+  # With the data repaired, the same command runs them.
+  assert _run(_open(tmp_path, _plain()))
 
 
 def test_a_rerun_skips_what_is_finished_and_changes_nothing(tmp_path, calls):

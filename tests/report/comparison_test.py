@@ -50,7 +50,8 @@ def _unit(strategy, seed, order, *runs, **changes):
   return {
     'unit': {'strategy': strategy, 'seed': seed, 'order': order},
     'status': 'finished', 'runs': list(runs), 'sources': f'src_{strategy}',
-    'revision': 'v1-dirty', 'data': 'd19e57', 'peak_bytes': 2**30, **changes,
+    'revision': 'v1-dirty', 'data': 'd19e57', 'peak_bytes': 2**30,
+    'config': {'tune': {'learning_rates': [1e-3, 3e-3, 1e-2]}}, **changes,
   }  # fmt: skip
 
 
@@ -222,6 +223,30 @@ def test_equal_tokens_are_a_share_of_what_sleep_spends():
   assert read['sleep'][0]['experiences'] == 1
   assert read['sleep'][0]['acc'] == pytest.approx(0.25)
   assert read['er'][0]['acc'] == pytest.approx(0.7)
+
+
+def test_the_limit_of_a_seed_is_a_share_of_what_sleep_spends_with_it():
+  results = [
+    _unit('sleep', 0, 0, _run('sleep', 0, 0.9, 0.8, 400)),
+    _unit('sleep', 1, 0, _run('sleep', 1, 0.9, 0.8, 100)),
+    *(_unit('er', n, 0, _run('er', n, 0.7, 0.8, 200)) for n in range(3)),
+  ]
+  rows = compared_runs.at_share(results, 'tokens', 0.5)['er']
+  # Limits of 200 and 50 tokens; 125, half of the mean, where `sleep` has none.
+  assert [r['summary']['experiences'] for r in rows] == [2, 0, 1]
+
+
+def test_rates_at_an_end_of_those_tried_are_named(tmp_path):
+  results = _results()
+  for rate, result in zip((1e-3, 3e-3, 1e-2), results, strict=False):
+    result['runs'][0]['summary']['learning_rate'] = rate
+  ends = compared_runs.rates_at_an_end(results)
+  assert ends == {'sleep': 1e-2}
+  _, table = _write(tmp_path, results)
+  assert 'lowest or highest that was tried: sleep 0.01.' in table
+  for result in results:
+    result['config'] = {'tune': {'learning_rates': [1e-3]}}
+  assert not compared_runs.rates_at_an_end(results)
 
 
 def test_repeated_headings_get_the_name_of_their_group(tmp_path):

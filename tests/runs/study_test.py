@@ -119,6 +119,14 @@ def test_every_strategy_has_the_cost_of_its_definition(finished):
   assert stores == {
     'sleep', 'er', *more, *answer, 'merge', 'olora', 'icl', 'rag', 'cartridge',
   }  # fmt: skip
+  # Experts that can never be added are not counted.
+  per_token = {
+    name: rows[name]['flops']
+    / (3 * read[name] + rows[name]['tokens_generated'] + forward[name])
+    for name in ('sleep', 'sft', 'er', 'opsd')
+  }
+  assert per_token['sft'] == per_token['er'] == per_token['opsd']
+  assert per_token['sft'] < per_token['sleep']
   asks = {n for n, row in rows.items() if row['question_tokens']}
   assert asks == {'icl', 'rag'}
 

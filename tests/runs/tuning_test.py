@@ -45,7 +45,10 @@ def choose(monkeypatch, tmp_path):
   monkeypatch.setattr(inputs, 'make', lambda *args: made)
   monkeypatch.setattr(inputs, 'with_evaluator', lambda config, made, num: made)
   monkeypatch.setattr(tuning.dataclasses, 'replace', lambda made, **_: made)
-  monkeypatch.setattr(retention, 'summarize', lambda acc: {'acc': acc})
+  monkeypatch.setattr(
+    retention, 'summarize',
+    lambda acc: acc if isinstance(acc, dict) else {'acc': acc, 'la': None},
+  )  # fmt: skip
 
   def choose(accuracy, progress=None, *, name='sft', **changes):
     config = base.get_config()
@@ -70,6 +73,14 @@ def test_the_best_of_the_rates_that_do_not_diverge_is_chosen(choose, tmp_path):
   )
   kept = json.loads((tmp_path / 'tuning/sft/chosen.json').read_text())
   assert kept['chosen'] == 1e-3 and list(kept['diverged']) == ['0.0003']
+
+
+def test_of_equal_final_accuracies_the_one_that_learned_more_is_chosen(choose):
+  accuracy = {
+    3e-4: {'acc': 0.1, 'la': 0.1}, 1e-3: {'acc': 0.1, 'la': 0.4},
+    3e-3: {'acc': 0.0, 'la': 0.9},
+  }  # fmt: skip
+  assert choose(accuracy) == 1e-3
 
 
 def test_if_all_rates_diverge_the_study_stops(choose, tmp_path):

@@ -21,7 +21,7 @@ def _stored(*batches, rows=16):
   """Returns a buffer of pairs (wake step, batch)."""
   stored = row_buffer.allocate(rows * CONTEXT, width=CONTEXT, dated=True)
   for step, batch in batches:
-    stored = row_buffer.insert(stored, batch, jax.random.key(step), step)
+    stored = row_buffer.insert(stored, batch, jax.random.key(0), step)
   return stored
 
 
@@ -117,6 +117,5 @@ def test_a_step_stores_its_rows_with_its_number():
   state, _ = refresh.make(2).wrap(step)(state, testing.batch(), {})
   stored = state.row_buffer
   assert stored.step_C.tolist() == [7] * testing.ROWS + [0] * 8
-  np.testing.assert_array_equal(
-    stored.rows['tokens_BT'][: testing.ROWS], testing.batch().tokens_BT
-  )
+  kept = np.asarray(stored.rows['tokens_BT'])[: testing.ROWS].tolist()
+  assert sorted(kept) == sorted(testing.batch().tokens_BT.tolist())
