@@ -120,6 +120,7 @@ def _out_of_memory(error: Exception) -> errors.OutOfMemoryError:
 
 
 def _run(stop):
+  from sleep_jax.datasets import jsonl
   from sleep_jax.report import report
   from sleep_jax.runs import study, watching
   from sleep_jax.runtime import host_memory, processes
@@ -146,7 +147,12 @@ def _run(stop):
   if not _WATCH.value:
     return learn()
   record = workdir.path(_WORKDIR.value) / watching.FILE
-  watch = watching.Watch(_WATCH.value, record, learn)
+  other = [
+    file for name in ('probes', 'pretrain')
+    if (part := config.data.settings.get(name))
+    for file in jsonl.find_files(part)
+  ]  # fmt: skip
+  watch = watching.Watch(_WATCH.value, record, learn, other=other)
   watch.run(_WATCH_EVERY.value, stop)
 
 

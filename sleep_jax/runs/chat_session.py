@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from sleep_jax import errors
-from sleep_jax.runs import expert_history
+from sleep_jax.runs import expert_history, session_days
 from sleep_jax.storage import private_files
 
 _TODAY = 'today.json'
@@ -56,11 +56,24 @@ class ChatSession:
     self._sampling = {'max_new': max_new, 'temperature': temperature}
     self._file = self.session.folder / _TODAY
     self.messages, day = _read(self._file)
-    if day in [path.stem for path in self.session.days]:
+    if self.messages and self._are_learned_in(day):
       # They became a day just before the chat was ended. If that day is erased
       # later, they must not come back.
       self.messages = []
       self.save()
+
+  def _are_learned_in(self, day: str) -> bool:
+    """Returns whether a day begins with today's messages.
+
+    If the chat was ended before it wrote the day, another learner of the folder
+    may have given its name to another text.
+    """
+    first = session_days.as_line(0, _as_document(self.messages))
+    for path in self.session.days:
+      if path.stem == day:
+        with open(path, encoding='utf-8') as file:
+          return file.readline().rstrip('\n') == first
+    return False
 
   @property
   def is_unanswered(self) -> bool:

@@ -21,13 +21,14 @@ FILE = '.lock'
 
 
 @contextlib.contextmanager
-def hold(folder: workdir.Folder) -> Iterator[None]:
+def hold(folder: workdir.Folder, name: str = FILE) -> Iterator[None]:
   """Holds the lock of a work directory.
 
   Does nothing in a bucket, and in all but the first of several processes.
 
   Args:
     folder: the work directory; created if it is missing.
+    name: of the lock file; locks of different names do not exclude each other.
 
   Raises:
     InUseError: another process holds it; says which.
@@ -38,7 +39,7 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
     return
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    acquired = _acquire(folder / FILE, folder)
+    acquired = _acquire(folder / name, folder)
   except OSError as error:
     if isinstance(error, errors.SleepJaxError):
       raise
@@ -53,8 +54,8 @@ def hold(folder: workdir.Folder) -> Iterator[None]:
     try:
       yield
     finally:
-      if _is_at(file, folder / FILE):
-        os.unlink(folder / FILE)  # A refused config leaves nothing behind.
+      if _is_at(file, folder / name):
+        os.unlink(folder / name)  # A refused config leaves nothing behind.
 
 
 def _acquire(path: pathlib.Path, folder: workdir.Folder) -> TextIO:

@@ -194,6 +194,25 @@ def test_a_day_is_learned_once_wherever_the_chat_ends(learner, monkeypatch):
   assert len(chat.sleep()) == len(learner.session.days) == 2
 
 
+def test_messages_stay_if_another_learner_takes_the_name_of_their_day(
+  learner, monkeypatch
+):
+  chat = open_chat(learner)
+  list(chat.say('a cat'))
+
+  def die(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Session, 'add_day', die)
+    with pytest.raises(KeyboardInterrupt):
+      chat.sleep()
+  name = learner.session.day_files.next_name()
+  assert json.loads(today(learner.session))['becomes'] == name
+  learner.session.add_day(['something else'], name)
+  assert [m['content'] for m in open_chat(learner).messages][0] == 'a cat'
+
+
 def test_messages_of_a_day_that_is_erased_do_not_come_back(
   learner, monkeypatch
 ):

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import types
 
 import pytest
 
@@ -37,6 +38,30 @@ def days(tmp_path):
   return folder
 
 
+@pytest.fixture
+def clock(monkeypatch):
+  """Time passes only when something waits, or when a test says so."""
+
+  class Clock:
+    now, waits = 0.0, 0
+    on_wait = staticmethod(lambda: None)
+
+    def wait(self, seconds, stop):
+      self.now += seconds
+      self.waits += 1
+      self.on_wait()
+
+  made, start = Clock(), time.time()
+  monkeypatch.setattr(watching, '_wait', made.wait)
+  monkeypatch.setattr(
+    watching, 'time',
+    types.SimpleNamespace(
+      time=lambda: start + made.now, monotonic=lambda: made.now
+    ),
+  )  # fmt: skip
+  return made
+
+
 def test_files_are_taken_one_at_a_time_in_natural_order(tmp_path, days):
   seen = []
   files = [_write(days / f'day_{n}.jsonl') for n in (10, 9, 2)]
@@ -63,11 +88,93 @@ def test_a_file_that_comes_later_is_a_later_day_whatever_its_name(
   assert seen[-1] == [late, early]
 
 
-def test_a_file_that_is_being_written_waits(tmp_path, days):
+def test_a_file_that_is_being_written_waits(tmp_path, days, clock):
   watch = _watch(tmp_path, lambda files: None)
   file = _write(days / 'a.jsonl', age=0)
-  now = os.stat(file).st_mtime
-  assert watch.waiting(now + 1) == [] and watch.waiting(now + 10) == [file]
+  assert watch.look() == ([], [file])
+  clock.now += 1
+  assert watch.look() == ([], [file])
+  clock.now += 10
+  assert watch.look() == ([file], [])
+
+
+def test_a_time_that_is_ahead_is_not_waited_for(tmp_path, days, clock):
+  """Clocks of cameras and servers differ: what counts is what is seen here."""
+  age = -86_400
+  watch = _watch(tmp_path, lambda files: None)
+  file = _write(days / 'a.jsonl', age=age)
+  assert watch.look() == ([], [file])
+  clock.now += 4
+  _write(days / 'a.jsonl', num=10, age=age)  # It grows: the wait begins again.
+  assert watch.look() == ([], [file])
+  clock.now += 4
+  assert watch.look() == ([], [file])
+  clock.now += 2
+  assert watch.look() == ([file], [])
+
+
+def test_one_look_waits_until_files_are_whole(tmp_path, days, clock):
+  seen, said = [], []
+  watch = watching.Watch(
+    str(days), tmp_path / 'watched.json', seen.append, said.append
+  )
+  file = _write(days / 'a.jsonl', age=0)
+  assert watch.run(0, lambda: False) == 1
+  assert seen == [[file]] and 'changed a moment ago' in said[0]
+
+
+def test_one_look_does_not_wait_for_a_file_that_goes_on_growing(
+  tmp_path, days, clock
+):
+  said = []
+  watch = watching.Watch(
+    str(days), tmp_path / 'watched.json', lambda files: None, said.append
+  )
+  clock.on_wait = lambda: _write(days / 'a.jsonl', num=clock.waits + 1, age=-60)
+  clock.on_wait()
+  assert watch.run(0, lambda: False) == 0
+  assert clock.waits < 100 and 'not learned now' in said[-1]
+
+
+def test_a_second_process_is_refused(tmp_path, days):
+  """Else it takes files that the first one then never learns."""
+  _write(days / 'a.jsonl')
+
+  def learn(files):
+    with pytest.raises(errors.InUseError, match='in use by process'):
+      _watch(tmp_path, print).run(0, lambda: False)
+
+  assert _watch(tmp_path, learn).run(0, lambda: False) == 1
+
+
+def test_files_that_the_config_names_are_no_days(tmp_path, days):
+  seen = []
+  day, probes = (_write(days / f'{name}.jsonl') for name in ('b', 'probes'))
+  questions = _write(days / 'a_questions.jsonl')
+  watch = watching.Watch(
+    str(days), tmp_path / 'watched.json', seen.append, lambda line: None,
+    other=[probes, questions],
+  )  # fmt: skip
+  assert watch.run(0, lambda: False) == 1
+  assert seen == [[day]]
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_a_file_that_fails_stays_a_day_only_if_it_was_begun(
+  tmp_path, days, begun
+):
+  def learn(files):
+    if begun:
+      record = {'name': 'a', 'file': 'a.jsonl', 'rows': 9, 'digest': '1'}
+      (tmp_path / 'seed_0').mkdir()
+      (tmp_path / 'seed_0/days.json').write_text(json.dumps([record]))
+    raise errors.StorageError('no space left')
+
+  _write(days / 'a.jsonl')
+  with pytest.raises(errors.StorageError):
+    _watch(tmp_path, learn).run(0, lambda: False)
+  names = watching.read(tmp_path / 'watched.json')[1]
+  assert names == (['a.jsonl'] if begun else [])
 
 
 def test_a_file_that_cannot_be_read_stops_and_is_no_day(tmp_path, days):
