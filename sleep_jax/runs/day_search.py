@@ -3,9 +3,9 @@
 The weights that learned a day cannot be searched, so its night is named.
 """
 
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sleep_jax import errors
 from sleep_jax.datasets import jsonl, row_files, row_formats
@@ -33,9 +33,10 @@ def learned(folder: str, text: str) -> Iterator[str]:
   places = [
     str(home / session.DAYS), data.get('path'), data.get('extra_days'), watched
   ]  # fmt: skip
+  field = data.get('settings', {}).get('field')
   rows: dict[str, list[int]] = {}
   for place in places:
-    for file, found in _rows_with(needle, place).items():
+    for file, found in _rows_with(needle, place, field).items():
       rows.setdefault(file, []).extend(found)
   for seed in sorted(run.glob('seed_*')):
     begun = list(_days_with(rows, day_records.read(seed)))
@@ -52,17 +53,18 @@ def _days_with(
   """Yields number and name of each day that learned one of some rows.
 
   Args:
-    rows: name of a file -> places of the rows in it, from 0.
+    rows: name of a file, or of a day -> places of the rows in it, from 0.
     records: of all days, in order.
   """
   growing = {r['part_of'] for r in records if r.get('part_of')}
   begins = dict.fromkeys(growing, 0)
   for number, record in enumerate(records):
     name = record.get('part_of', record['name'])
+    now = record.get('renamed', name)
     places = [
       place
       for file, own in rows.items()
-      if file == name or file.startswith(f'{name}.')
+      if file in (name, now) or file.startswith((f'{name}.', f'{now}.'))
       for place in own
     ]
     if name in growing:  # The day has only some of the file's rows.
@@ -74,13 +76,14 @@ def _days_with(
 
 
 def _rows_with(
-  needle: text_search.Needle, place: str | list[str] | None
+  needle: text_search.Needle, place: str | list[str] | None, field: str | None
 ) -> dict[str, list[int]]:
   """Returns which rows hold the text: name of a file -> places in it, from 0.
 
   Args:
     needle: what to search for.
     place: data path.
+    field: whose values name the days of the rows, in place of their files.
   """
   try:
     files = jsonl.find_files(place) if place else []
@@ -89,27 +92,28 @@ def _rows_with(
   found: dict[str, list[int]] = {}
   for file in files:
     begin = 0
-    for text, num in _texts(file):
+    for text, num, value in _texts(file, field):
       if needle.longest(text):
-        places = range(begin, begin + num)
-        found.setdefault(pathlib.Path(file).name, []).extend(places)
+        name = pathlib.Path(file).name if value is None else str(value)
+        found.setdefault(name, []).extend(range(begin, begin + num))
       begin += num
   return found
 
 
-def _texts(file: str) -> Iterator[tuple[str, int]]:
+def _texts(file: str, field: str | None) -> Iterator[tuple[str, int, Any]]:
   """Yields the objects of a file of any kind, as far as they can be read.
 
-  With each comes the number of its rows: a conversation has several.
+  With each comes the number of its rows, as a conversation has several, and its
+  value of the field that names its day.
   """
   try:
     for where, row in row_files.read(file, on_error=lambda error: None):
-      text = json.dumps(row, ensure_ascii=False, default=str)
-      yield text.replace('\\n', '\n'), _num_rows(where, row)
+      value = None if field is None else row.get(field)
+      yield text_search.plain(row), _num_rows(where, row), value
   except errors.SleepJaxError:
     if pathlib.Path(file).is_file():
       for line in text_search.lines(pathlib.Path(file)):
-        yield line, 1
+        yield line, 1, None
 
 
 def _num_rows(where, row) -> int:

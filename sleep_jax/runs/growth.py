@@ -26,6 +26,7 @@ from sleep_jax.runs import (
   grown_state,
   run_factory,
   study_days,
+  watching,
 )
 from sleep_jax.runs import progress as progress_lib
 from sleep_jax.runtime import profiling, sharding
@@ -89,11 +90,9 @@ def grow(
     for seed in old['seeds']:
       before.check_awake(seed)
       after.check_schedule(seed, before)
-    part = made_home.with_name(f'{made_home.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
     ignored = shutil.ignore_patterns('checkpoints', lock.FILE)
-    try:
-      shutil.copytree(home, part, ignore=ignored)
+    with workdir.make_whole(made_home) as part:
+      shutil.copytree(home, part, ignore=ignored, dirs_exist_ok=True)
       for seed in old['seeds']:
         for name in before.names(seed):
           series, number, progress, state = before.restore(seed, name)
@@ -102,9 +101,6 @@ def grow(
           )
           after.save(part, seed, name, series, number, progress, state)
       _record(part, home, old, new)
-      part.rename(made_home)
-    finally:
-      shutil.rmtree(part, ignore_errors=True)
 
 
 def _open_folders(source, target):
@@ -154,7 +150,12 @@ class _Runs:
     )  # fmt: skip
     # Days that were learned need not be there any more.
     days = study_days.StudyDays(
-      config, home, self._factory, accept=True, restore_cycle=None
+      config,
+      home,
+      self._factory,
+      accept=True,
+      restore_cycle=None,
+      days=watching.days(home),
     )
     self._made = {seed: days.open(seed)[0] for seed in plain['seeds']}
 

@@ -215,10 +215,9 @@ def copy(source: pathlib.Path, target: pathlib.Path) -> None:
   """
   if target.exists() and any(target.iterdir()):
     raise errors.ExistsError(f'{target} is not empty: name a new folder.')
-  part = target.with_name(f'{target.name}.part')
-  shutil.rmtree(part, ignore_errors=True)
-  shutil.copytree(source, part, ignore=shutil.ignore_patterns(lock.FILE))
-  part.rename(target)
+  ignored = shutil.ignore_patterns(lock.FILE)
+  with workdir.make_whole(target) as part:
+    shutil.copytree(source, part, ignore=ignored, dirs_exist_ok=True)
 
 
 def copy_run(

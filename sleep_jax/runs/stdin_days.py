@@ -9,18 +9,21 @@ import hashlib
 import os
 import pathlib
 import re
+import select
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sleep_jax import errors
 from sleep_jax.datasets import jsonl
+from sleep_jax.runs import context
 from sleep_jax.storage import private_files, workdir
 
 NAME = '-'  # In place of a path.
 _FOLDER = 'days'
 _PATTERN = 'stdin_[0-9]*.jsonl'
 _CHUNK = 2**20  # Bytes.
+_LOOK = 0.2  # Seconds between two looks whether to stop.
 
 Path = str | Sequence[str]
 
@@ -52,11 +55,14 @@ def resolve(path: Path, folder: workdir.Folder) -> Path:
   ]
 
 
-def receive(folder: workdir.Folder) -> pathlib.Path | None:
+def receive(
+  folder: workdir.Folder, stop: Callable[[], bool] = lambda: False
+) -> pathlib.Path | None:
   """Writes standard input to the file of a new day.
 
   Args:
     folder: work directory of the study.
+    stop: whether to end; a stream that ended meanwhile may have been cut.
 
   Returns:
     The new file. None if there is no stream, or an empty one, or one that was
@@ -64,6 +70,7 @@ def receive(folder: workdir.Folder) -> pathlib.Path | None:
 
   Raises:
     UsageError: the work directory is in a bucket.
+    Interrupted: `stop` returned True; the stream is no day.
     DataError: the stream is no day; it is kept in a file, which is named.
   """
   if workdir.in_bucket(folder):
@@ -75,7 +82,7 @@ def receive(folder: workdir.Folder) -> pathlib.Path | None:
   if stream is None or stream.closed or sys.stdin.isatty():
     return None
   part = folder / _FOLDER / 'stdin.part'
-  digest = _spool(stream, part)
+  digest = _spool(stream, part, stop)
   known = {_digest(file): file for file in _files(folder)}
   if part.stat().st_size == 0 or digest in known:
     part.unlink()
@@ -113,14 +120,35 @@ def _files(folder: workdir.Folder) -> list[pathlib.Path]:
   return sorted(files, key=lambda file: int(file.stem.partition('_')[2]))
 
 
-def _spool(stream: typing.BinaryIO, file: pathlib.Path) -> str:
+def _spool(
+  stream: typing.BinaryIO, file: pathlib.Path, stop: Callable[[], bool]
+) -> str:
   """Writes a stream to a file; returns the digest of its bytes."""
   digest = hashlib.sha256()
   with private_files.create(file) as target:
-    while chunk := stream.read(_CHUNK):
+    while True:
+      chunk = _read(stream, stop)
+      if stop():  # Also at its end: Ctrl-C ends the other program of a pipe.
+        raise context.Interrupted(
+          'stopped while a day came on standard input: it is not learned; pass '
+          'it again'
+        )
+      if not chunk:
+        return digest.hexdigest()
       digest.update(chunk)
       target.write(chunk)
-  return digest.hexdigest()
+
+
+def _read(stream: typing.BinaryIO, stop: Callable[[], bool]) -> bytes:
+  """Returns what comes next; b'' at the end, or if it is asked to stop."""
+  try:
+    number = stream.fileno()
+  except (OSError, AttributeError):
+    return stream.read(_CHUNK)  # It is in memory.
+  while not select.select([number], [], [], _LOOK)[0]:
+    if stop():
+      return b''
+  return os.read(number, _CHUNK)
 
 
 def _digest(file: pathlib.Path) -> str:

@@ -105,6 +105,7 @@ class Study:
     self._own = self.folder
     if not first:
       self._own = workdir.path(tempfile.mkdtemp(prefix='sleep_jax_'))
+    self._receive = functools.partial(stdin_days.receive, stop=stop)
     self._results = results.Results(self.folder, config.name, self._plain)
     self._factory = run_factory.RunFactory(
       config, self._plain, self._placement, progress=self._progress, stop=stop,
@@ -239,7 +240,7 @@ class Study:
     if any(map(stdin_days.is_named, named)):
       if processes.is_first():
         self._progress.say('reading a day from standard input')
-        day = stdin_days.receive(self.folder)
+        day = self._receive(self.folder)
       processes.wait_for_all('stdin')
     try:
       return self.check()

@@ -14,7 +14,8 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorstore
@@ -30,6 +31,7 @@ _UNSPACED = '\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af'
 _WORD = re.compile(rf'[{_UNSPACED}]|[^\W{_UNSPACED}]+')
 _CHUNK_ROWS = 1024
 _MARKUP = re.compile(r'<[^>]*>')
+_CODES = re.compile(r'(?:\\u[0-9a-fA-F]{4})+')  # Characters, in JSON.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,13 +167,23 @@ def _unescaped(line: str, suffix: str) -> Iterator[str]:
     yield html.unescape(_MARKUP.sub(' ', line))
   elif '\\' in line:
     try:
-      yield json.dumps(json.loads(line), ensure_ascii=False).replace(
-        '\\n', '\n'
-      )
-    except ValueError:
+      yield plain(json.loads(line))
+    except ValueError:  # A part of a value that has several lines.
+      line = _CODES.sub(lambda match: json.loads(f'"{match.group()}"'), line)
       yield re.sub(r'\\[nrt]', ' ', line)
   else:
     yield line
+
+
+def plain(value: Any) -> str:
+  """Returns the texts of a JSON value, names of fields included."""
+  if isinstance(value, str):
+    return value
+  if isinstance(value, Mapping):
+    return '\n'.join(plain(part) for pair in value.items() for part in pair)
+  if isinstance(value, (list, tuple)):
+    return '\n'.join(map(plain, value))
+  return str(value)
 
 
 # Files that describe an array: of older token caches, and of present ones.

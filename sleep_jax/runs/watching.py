@@ -173,8 +173,7 @@ class Watch:
 
   def _files(self, names: Sequence[str]) -> list[str]:
     """Returns the files that are still there; others are missing days."""
-    files = [os.path.join(self._folder, name) for name in names]
-    return [file for file in files if os.path.exists(file)]
+    return _existing(self._folder, names)
 
 
 def read(record: workdir.Folder) -> tuple[str | None, list[str]]:
@@ -201,6 +200,24 @@ def read(record: workdir.Folder) -> tuple[str | None, list[str]]:
       'files that were learned, in order, as {"folder": ..., "files": [...]}. '
       'Write it again, or restore it.'
     ) from error
+
+
+def days(home: workdir.Folder) -> list[str] | None:
+  """Returns the files that were taken and are still there.
+
+  Args:
+    home: a work directory.
+
+  Returns:
+    Their paths, in order; None if no folder is watched for it.
+  """
+  folder, names = read(home / FILE)
+  return None if folder is None else _existing(folder, names)
+
+
+def _existing(folder: str, names: Sequence[str]) -> list[str]:
+  files = [os.path.join(folder, name) for name in names]
+  return [file for file in files if os.path.exists(file)]
 
 
 def _wait(seconds: float, stop: Callable[[], bool]) -> None:

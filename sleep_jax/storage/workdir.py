@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 import typing
 import uuid
@@ -234,8 +235,34 @@ def write_bytes(file: Folder, data: bytes) -> None:
   file.parent.mkdir(parents=True, exist_ok=True)
   # Of this process: two that write the same file do not write into each other.
   temporary = file.with_name(f'{file.name}.{os.getpid()}.new')
-  temporary.write_bytes(data)
-  temporary.replace(file)
+  try:
+    temporary.write_bytes(data)
+    temporary.replace(file)
+  except BaseException:
+    temporary.unlink(missing_ok=True)  # Also on a full disk.
+    raise
+
+
+@contextlib.contextmanager
+def make_whole(target: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Makes a folder whole or not at all.
+
+  Args:
+    target: must not exist, or be empty.
+
+  Yields:
+    A new folder beside it, which becomes the target at the end, or is deleted
+    if there is an error.
+  """
+  target.parent.mkdir(parents=True, exist_ok=True)
+  name = tempfile.mkdtemp(prefix=f'.{target.name}.', dir=target.parent)
+  part = pathlib.Path(name)
+  try:
+    yield part
+    part.rename(target)
+  except BaseException:
+    shutil.rmtree(part, ignore_errors=True)
+    raise
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pathlib
 import stat
 import sys
@@ -162,6 +163,23 @@ def test_a_stream_that_was_cut_off_leaves_no_day(tmp_path, monkeypatch):
   day = stdin_days.receive(tmp_path)
   assert [path.name for path in day.parent.iterdir()] == ['stdin_0001.jsonl']
   assert day.read_text() == rows('Ann has a cat.')
+
+
+@pytest.mark.parametrize('ends', [False, True])
+def test_a_stream_that_is_stopped_is_no_day(tmp_path, monkeypatch, ends):
+  """Ctrl-C ends both programs of a pipe: what came may be a part."""
+  reading, writing = os.pipe()
+  os.write(writing, rows('Ann has a cat.').encode())
+  if ends:
+    os.close(writing)
+  looks = iter([False, True])
+  with open(reading, encoding='utf-8') as stream:
+    monkeypatch.setattr(sys, 'stdin', stream)
+    with pytest.raises(context.Interrupted, match='pass it again'):
+      stdin_days.receive(tmp_path, lambda: next(looks, True))
+  assert not list(tmp_path.glob('days/stdin_*.jsonl'))
+  if not ends:
+    os.close(writing)
 
 
 def test_seeds_and_strategies_that_came_to_different_days(tmp_path):

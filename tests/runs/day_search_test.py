@@ -106,3 +106,39 @@ def test_a_damaged_record_of_a_watched_folder_is_named(tmp_path):
     file.write_text(text)
     with pytest.raises(errors.WorkdirError, match='watched.json is damaged'):
       watching.read(file)
+
+
+def test_a_day_whose_file_was_renamed_is_named(home, tmp_path):
+  _write(tmp_path / 'days/march.jsonl', 'Ben lives in Rome.')
+  folder = home(
+    [{'name': 'monday', 'renamed': 'march', 'rows': 1}],
+    path=str(tmp_path / 'days'),
+  )
+  assert _nights(folder, 'Ben lives in Rome') == ['monday: night 1']
+
+
+def test_days_that_a_field_names_are_named(home, tmp_path):
+  rows = [
+    {'text': text, 'day': day}
+    for text, day in (
+      ('Ann lives in Rome.', 'mo'),
+      ('Ben has a cat.', 'tu'),
+      ('Cy plays the harp.', 'mo'),
+    )
+  ]
+  path = tmp_path / 'days.jsonl'
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  records = [{'name': n, 'rows': 1, 'file': path.name} for n in ('mo', 'tu')]
+  folder = home(records, path=str(path), settings={'field': 'day'})
+  assert _nights(folder, 'Ben has a cat') == ['tu: night 2']
+  assert _nights(folder, 'Cy plays the harp') == ['mo: night 1']
+
+
+@pytest.mark.parametrize('indent', [None, 2])
+def test_characters_that_json_escapes_are_found(home, tmp_path, indent):
+  path = tmp_path / 'days/mo.json'
+  path.parent.mkdir()
+  text = 'Müller\twohnt "noch"\nin Köln.'
+  path.write_text(json.dumps([{'text': text}], indent=indent))
+  folder = home([{'name': 'mo', 'rows': 1}], path=str(path.parent))
+  assert _nights(folder, 'Müller wohnt noch in Köln') == ['mo: night 1']

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 
 import jax
@@ -11,7 +12,13 @@ import pytest
 from sleep_jax import errors
 from sleep_jax.config import files
 from sleep_jax.interop import open_model
-from sleep_jax.runs import expert_history, grown_levels, growth
+from sleep_jax.runs import (
+  expert_history,
+  grown_levels,
+  growth,
+  study,
+  watching,
+)
 from sleep_jax.storage import checkpoint_reading
 from tests import testing, tiny_study
 from tests.runs import changed_days_study_test as days_lib
@@ -100,6 +107,33 @@ def test_a_grown_run_continues_like_an_unbroken_one_and_fills_new_slots(
   assert f'grown from {old}' in about['accepted']
   assert 'config.levels[1].slots: 4 there, 8 now' in about['accepted']
   assert sorted(x.name for x in tmp_path.iterdir()) == ['days', 'grown', 'old']
+
+
+def test_the_days_of_a_watched_folder_are_found(tmp_path):
+  days, home = tmp_path / 'days', tmp_path / 'home'
+  _write_days(days, 1, 2)
+  home.mkdir()
+  assert watching.days(home) is None
+  names = ['day_1.jsonl', 'gone.jsonl', 'day_2.jsonl']
+  record = {'folder': str(days), 'files': names}
+  (home / watching.FILE).write_text(json.dumps(record))
+  assert watching.days(home) == [
+    str(days / 'day_1.jsonl'), str(days / 'day_2.jsonl')
+  ]  # fmt: skip
+
+
+@pytest.mark.usefixtures('one_device')
+def test_a_watched_run_grows(tmp_path):
+  days, old, grown = (tmp_path / name for name in ('days', 'old', 'grown'))
+  _write_days(days, 1)
+  config = _config('')  # The folder is an argument of the command.
+  learn = lambda files: study.Study(config, old, days=files).run()
+  os.utime(days / 'day_1.jsonl', (0, 0))
+  watch = watching.Watch(str(days), old / watching.FILE, learn, lambda x: None)
+  assert watch.run(0, lambda: False) == 1
+  growth.grow(str(old), str(grown), {2: MORE})
+  assert testing.same(_logits(old), _logits(grown))
+  assert watching.days(grown) == [str(days / 'day_1.jsonl')]
 
 
 def _workdir(folder):

@@ -163,3 +163,26 @@ def test_an_empty_path_is_no_folder():
   for name in ('', ' '):
     with pytest.raises(ValueError, match='The path is empty'):
       workdir.path(name)
+
+
+def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
+  target, other = tmp_path / 'new/run', tmp_path / 'new/run.part'
+  other.mkdir(parents=True)
+  (other / 'mine').touch()  # Of the user; it only has a similar name.
+  with pytest.raises(KeyboardInterrupt), workdir.make_whole(target) as part:
+    (part / 'half').touch()
+    raise KeyboardInterrupt
+  assert [path.name for path in target.parent.iterdir()] == ['run.part']
+  with workdir.make_whole(target) as part:
+    (part / 'whole').touch()
+    assert not target.exists()
+  assert (target / 'whole').exists() and (other / 'mine').exists()
+  assert sorted(x.name for x in target.parent.iterdir()) == ['run', 'run.part']
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
+  file = tmp_path / 'a.json'
+  file.mkdir()  # It cannot be replaced by a file.
+  with pytest.raises(OSError):
+    workdir.write_text(file, '{}')
+  assert [path.name for path in tmp_path.iterdir()] == ['a.json']
