@@ -147,6 +147,9 @@ def _erase(chat, night: int, rollback: bool) -> None:
     print('kept.')
     return
   left = erasure.carry_out(chat.session, plan)
+  if plan.file is None:
+    print('erased. The text was gone before, so it was not searched for.')
+    return
   print('erased.' if not left else 'erased, but parts of the text remain:')
   for place in left:
     print(f'  {place.path}: {place.excerpt!r} ({place.what})')

@@ -44,6 +44,7 @@ class Plan:
     file: the day's file, or None if it is gone already.
     nights: nights of that day.
     later: nights after it.
+    lost: those of them that cannot be learned again: their text is gone.
     place: level and slot of the expert to forget; of no meaning for a rollback.
     span: wake steps and first cycle of the day.
   """
@@ -54,6 +55,7 @@ class Plan:
   file: pathlib.Path | None
   nights: list[int]
   later: list[int]
+  lost: list[int]
   place: expert_history.Place
   span: tuple[int, int, int]
 
@@ -74,8 +76,13 @@ class Plan:
         'removes those too.'
       )
     text += f', and the model goes back to before {self.day}.'
-    if self.later:
-      text += f' Nights {self.later} go too: /sleep learns their days again.'
+    again = [night for night in self.later if night not in self.lost]
+    if again:
+      text += f' Nights {again} go too: /sleep learns their days again.'
+    if self.lost:
+      text += (
+        f' Nights {self.lost} go for good: the text of their days is gone.'
+      )
     return text
 
 
@@ -106,8 +113,14 @@ def make_plan(
   nights = expert_history.nights_of_day(record, number)
   later = [n['night'] for n in record['nights'] if n['night'] > max(nights)]
   span = expert_history.span(record, number)
-  name = day_records.read(session.seed_folder)[number]['name']
-  file = next((path for path in session.days if path.stem == name), None)
+  records = day_records.read(session.seed_folder)
+  name = records[number]['name']
+  files = {path.stem: path for path in session.days}
+  file = files.get(name)
+  lost = [
+    night for night in later
+    if records[expert_history.day_of_night(record, night)]['name'] not in files
+  ]  # fmt: skip
   if file is None and not re.fullmatch(_OF_SESSION, name):
     raise errors.UsageError(
       f'Night {night} is of {name}, a day of the run that this one started '
@@ -115,12 +128,21 @@ def make_plan(
     )
   cycles = [0, *session.cycles()]
   can_roll_back = span[2] - 1 in cycles
-  is_erased = day_records.read(session.seed_folder)[number].get('erased', False)
+  is_erased = records[number].get('erased', False)
   place, problem = _standing(record, nights, is_erased)
   if rollback or (can_roll_back and not later):
     method = ROLLBACK
     problem = ''
-    if not can_roll_back:
+    held = expert_history.holders(record['ledger']).values()
+    forgotten = sorted({*later} - {*lost} - set().union(*held))
+    if forgotten:
+      can_roll_back = False
+      problem = (
+        f'nights {forgotten} after it were forgotten, and would be learned '
+        f'again: delete their texts in {session.day_files.folder} first, or '
+        'erase them'
+      )
+    elif not can_roll_back:
       problem = (
         f'the checkpoint of cycle {span[2] - 1}, from before {name}, is not '
         f'kept any more (config.checkpoint.keep); kept are {cycles[1:]}'
@@ -135,7 +157,7 @@ def make_plan(
       else ' Nothing was changed. /forget without --erase switches experts off.'
     )
     raise errors.UsageError(f'Night {night} cannot be erased: {problem}.{way}')
-  return Plan(method, name, number, file, nights, later, place, span)
+  return Plan(method, name, number, file, nights, later, lost, place, span)
 
 
 def carry_out(
@@ -155,9 +177,18 @@ def carry_out(
     texts = _texts(plan.file)
     chat_session.discard_messages(session.folder, plan.day)
     plan.file.unlink()
-  for pattern in _DERIVED:
-    for path in (session.folder / session_lib.RUN).glob(pattern):
-      shutil.rmtree(path) if path.is_dir() else path.unlink()
+  run = session.folder / session_lib.RUN
+  derived = [path for pattern in _DERIVED for path in run.glob(pattern)]
+  # What processes left that were killed while they wrote.
+  derived += [
+    p for p in run.rglob('*.new') if re.search(r'\.\d+\.new$', p.name)
+  ]
+  derived += session.day_files.folder.glob(f'{plan.day}.jsonl.part')
+  for path in derived:
+    if path.is_dir():
+      shutil.rmtree(path)
+    else:
+      path.unlink(missing_ok=True)
   records = day_records.read(session.seed_folder)
   # Without the digest, by which a guessed text could be confirmed.
   gone = {'rows': 0, 'digest': '', 'missing': True}

@@ -135,6 +135,35 @@ def test_a_rollback_over_later_nights_learns_their_days_again(taught):
   assert _places(taught, *SECOND)
 
 
+def test_a_rollback_says_which_later_days_are_lost(taught):
+  (file,) = [path for path in taught.session.days if path.stem == 'day_0002']
+  file.unlink()
+  said = erasure.make_plan(taught.session, 3, rollback=True).describe()
+  assert 'Nights [4] go for good: the text' in said and 'again' not in said
+
+
+def test_a_rollback_learns_no_forgotten_night_again(taught):
+  assert taught.forget(4)
+  with pytest.raises(errors.UsageError, match=r'nights \[4\] after it were'):
+    erasure.make_plan(taught.session, 3, rollback=True)
+  taught.session.days[-1].unlink()
+  assert erasure.make_plan(taught.session, 3, rollback=True).lost == [4]
+
+
+def test_what_a_killed_process_left_is_erased_too(taught):
+  session = taught.session
+  left = [
+    session.folder / 'run/report.html.4321.new',
+    session.folder / 'run/seed_0/sleep/dreams.jsonl.77.new',
+    session.day_files.folder / 'day_0001.jsonl.part',
+  ]
+  for path in left:
+    path.write_text(f'{FIRST[0]}')
+  plan = erasure.make_plan(session, 3)
+  assert erasure.carry_out(session, plan) == []
+  assert not any(path.exists() for path in left)
+
+
 def test_an_interrupted_erasure_can_be_repeated(taught, monkeypatch):
   plan = erasure.make_plan(taught.session, 3)
   with monkeypatch.context() as patch:
