@@ -1,7 +1,7 @@
 """Does dreaming cause forgetting over ten nights?
 
 The rows are those of configs/dream.py, with ten days. The question needs two of
-them: `bash launch/rows.sh ten_dreams [workdir] full none`.
+them: `bash launch/rows.sh ten_dreams runs/ten_dreams full none`.
 
     sleep-jax run --config=ten_dreams:full --workdir=runs/ten_dreams/full
 
