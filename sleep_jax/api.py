@@ -328,7 +328,7 @@ class Learner:
     """Returns the chat template of the pretrained model.
 
     Raises:
-      UsageError, MissingFileError: the model has no usable chat template.
+      UsageError, MissingFileError: it has no usable one.
     """
     base = self.loaded.base_model
     if base is None:
@@ -336,8 +336,9 @@ class Learner:
         'This model was pretrained here and has no chat template: use '
         'generate(prompt) instead of answer(messages).'
       )
+    folder, ends = self.session.chat_folder, self.loaded.end_tokens
     return chat_template_lib.ChatTemplate(
-      str(self.session.chat_folder), self.loaded.end_tokens
+      str(folder), ends, vocab_size=base.vocab_size
     )
 
   def _check_teachable(self) -> None:

@@ -72,6 +72,7 @@ class ChatTemplate:
     name: which of several named templates. None: the default one, or with tools
       the one for tools.
     date: what a template reads as the present time; None: the present time.
+    vocab_size: rows of the embedding, which the tokens must be; None: any.
 
   Attributes:
     sources: text of each template by name.
@@ -82,7 +83,8 @@ class ChatTemplate:
     MissingFileError: the folder has no chat template or no tokenizer.
     UsageError: there is no template of this name.
     ModelFileError: the template cannot be parsed, drops message contents, takes
-      too many steps, or does not end an assistant turn with one of `ends`.
+      too many steps, does not end an assistant turn with one of `ends`, or
+      writes a token that is no row of the embedding.
   """
 
   def __init__(
@@ -92,6 +94,7 @@ class ChatTemplate:
     *,
     name: str | None = None,
     date: datetime.datetime | None = None,
+    vocab_size: int | None = None,
   ):
     home = pathlib.Path(folder).expanduser()
     files = template_files.read(home)
@@ -106,7 +109,7 @@ class ChatTemplate:
       raise errors.UsageError(
         f'{home} has no chat template {name!r}, but {sorted(self.sources)}.'
       )
-    self._name, self._date = name, date
+    self._name, self._date, self._vocab_size = name, date, vocab_size
     self._compiled: dict[str, template_sandbox.Template] = {}
     self._tokenizer = template_files.load_tokenizer(home)
     self.ends = frozenset(ends or ())
@@ -203,6 +206,7 @@ class ChatTemplate:
         'writes it in an escaped form: remove it from the message.'
       )
     ids, offsets = control_tokens.encode(self._tokenizer, text, marks)
+    self._check_ids(ids)
     return EncodedChat(
       ids, offsets, *control_tokens.remove_marks(text, marks, spans)
     )
@@ -303,8 +307,20 @@ class ChatTemplate:
     if ends is not None:
       self._check_contents(text, ends)
     asked = self._render([question], True, {}).text
+    encode = self._tokenizer.encode
+    self._check_ids(encode(text + asked, add_special_tokens=False).ids)
     around = f'{text}\0{asked}'.replace(_QUESTION, '\0').replace(_ANSWER, '\0')
     return control_tokens.names(self._tokenizer, ends or (), around)
+
+  def _check_ids(self, ids: Sequence[int]) -> None:
+    """Checks that tokens are rows of the embedding."""
+    last = max(ids, default=0)
+    if self._vocab_size is not None and last >= self._vocab_size:
+      raise errors.ModelFileError(
+        f'{self._paths[self._name or template_files.DEFAULT]}: the template '
+        f'writes the token {self._tokenizer.id_to_token(last)!r} ({last}), and '
+        f'the embedding has {self._vocab_size} rows: they are of two models.'
+      )
 
   def _check_contents(self, text: str, ends: Sequence[int]) -> None:
     """Checks the rendering of a question and an answer."""

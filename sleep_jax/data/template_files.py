@@ -26,7 +26,7 @@ _SPECIAL = (
   'mask_token',
 )  # fmt: skip
 CONFIG, _FILE = 'tokenizer_config.json', 'chat_template.jinja'
-_FOLDER = 'additional_chat_templates'
+FOLDER = 'additional_chat_templates'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,11 @@ def read(home: pathlib.Path) -> TemplateFiles:
   paths = {}
   if (home / _FILE).is_file():
     paths[DEFAULT] = home / _FILE
-  for path in sorted((home / _FOLDER).glob('*.jinja')):
+  for path in sorted((home / FOLDER).glob('*.jinja')):
     paths.setdefault(path.stem, path)
   if len(paths) > MAX_TEMPLATES:
     raise errors.ModelFileError(
-      f'{home / _FOLDER} has {len(paths)} templates, more than '
+      f'{home / FOLDER} has {len(paths)} templates, more than '
       f'{MAX_TEMPLATES}: delete those that you do not use.'
     )
   sources = {name: _read_text(path, MAX_TEMPLATE)

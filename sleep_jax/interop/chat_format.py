@@ -32,7 +32,10 @@ def load_writer(
   ends = hf_tokenizer.end_tokens(base_model, tokenizer)
   try:
     template = chat_template.ChatTemplate(
-      str(base_model.folder), ends, date=DATE_OF_ROWS
+      str(base_model.folder),
+      ends,
+      date=DATE_OF_ROWS,
+      vocab_size=base_model.vocab_size,
     )
   except errors.MissingFileError:
     return None

@@ -15,12 +15,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import numpy as st
 
 from sleep_jax import errors, types
 from sleep_jax.interop import expert_card, stored_tensor, tensor_file
 from sleep_jax.model import config, transformer
 from sleep_jax.model import experts as experts_lib
+from sleep_jax.storage import workdir
 
 # A level whose base adds nothing: one hidden unit, whose weights are set to 0.
 _EMPTY_LEVEL = config.Level(
@@ -112,16 +112,16 @@ def save(
       tensors[f'{level}/norm'] = np.asarray(weights.params[_norm_path(level)])
   card = {
     'format': expert_card.FORMAT,
-    'base': _fingerprint(model, weights),
+    'base': _short_fingerprint(model, weights),  # For earlier versions.
+    'weights': _fingerprint(model, weights),
     'levels': c.num_levels,
     'experts': active,
     'ledger': list(expert_history),
     'ranks': {n: c.levels[n - 1].rank for n in active},
     **{name: getattr(c, name) for name in expert_card.ROUTING_FIELDS},
   }
-  part = file.with_name(file.name + '.part')
-  st.save_file(tensors, part, metadata={'card': json.dumps(card)})
-  part.rename(file)
+  with workdir.make_whole_file(file) as part:
+    tensor_file.write(tensors, part, {'card': json.dumps(card)})
 
 
 def attach(
@@ -146,7 +146,11 @@ def attach(
   """
   card, tensors = expert_card.read(path)
   c = model.config
-  if card['base'] != _fingerprint(model, weights):
+  if 'weights' in card:
+    is_base = card['weights'] == _fingerprint(model, weights)
+  else:  # Written by an earlier version.
+    is_base = card['base'] == _short_fingerprint(model, weights)
+  if not is_base:
     raise errors.ModelFileError(
       f'{path} belongs to another base model: experts work only with the base '
       'model they were trained with. Name that model.'
@@ -248,7 +252,28 @@ def _norm_path(level: int) -> str:
 
 
 def _fingerprint(model, weights) -> str:
-  """Returns a hash of the base model's shape and of some of its weights."""
+  """Returns a hash of the base model's shapes and of a part of each weight.
+
+  Numbers are rounded to bfloat16, so that a model may be opened in that type.
+  """
+  # Norms of levels have other places in other arrangements.
+  base = f'blocks/levels/{model.config.num_levels}/base/mlp/'
+  digest = hashlib.sha256()
+  for path, leaf in sorted(
+    (path.replace(base, 'mlp/'), leaf)
+    for path, leaf in weights.params.items()
+    if path.startswith(base) or not path.startswith('blocks/levels/')
+  ):
+    digest.update(f'{path} {leaf.shape} '.encode())
+    # Of weights of blocks, the first and the last block.
+    for part in (leaf[0], leaf[-1]) if path.startswith('blocks/') else (leaf,):
+      sample = part.reshape(-1)[:4096]
+      digest.update(np.asarray(sample, jnp.bfloat16).tobytes())
+  return digest.hexdigest()
+
+
+def _short_fingerprint(model, weights) -> str:
+  """Returns a hash of the base model's sizes and of its norms."""
   c = model.config
   digest = hashlib.sha256(
     f'{c.vocab_size} {c.width} {c.num_layers} {c.num_heads} '

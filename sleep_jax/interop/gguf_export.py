@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sleep_jax import errors, types
-from sleep_jax.data import chat_template
+from sleep_jax.data import template_files
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import (
   dense_mlp,
@@ -26,6 +26,7 @@ from sleep_jax.interop import (
 )
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import rope_scaling
+from sleep_jax.storage import workdir
 
 KINDS = {'f16': 'F16', 'q8_0': 'Q8_0'}
 # Number of a file's type in llama.cpp: that of most of its tensors.
@@ -72,21 +73,17 @@ def save(
   assert isinstance(tokenizer, tokenizer_lib.HuggingFace)
   config = _config(base_model, model, weights)
   metadata = _metadata(config, model.config, base_model)
+  ends = _ends(base_model, tokenizer)
   metadata |= gguf_words.make(
-    tokenizer.raw(), bos=tokenizer.bos, vocab_size=base_model.vocab_size,
-    ends=_ends(base_model, tokenizer),
+    tokenizer.raw(), bos=_bos(base_model, tokenizer, ends), ends=ends,
+    vocab_size=base_model.vocab_size,
   ) | _template(base_model)  # fmt: skip
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'{path.name}.part')
-  try:
+  with workdir.make_whole_file(path) as part:
     writer = gguf.GGUFWriter(
       part, _ARCHITECTURES[config['model_type']], use_temp_file=True
     )
     _write(writer, metadata, config, KINDS[kind], model, weights)
-    _check(part, config, base_model, model.config)
-    part.rename(path)
-  finally:
-    part.unlink(missing_ok=True)
+    _check(part, config, base_model, model.config, tokenizer)
 
 
 def _reasons_no_gguf(
@@ -103,6 +100,14 @@ def _reasons_no_gguf(
     return [
       f'model_type {model_type!r} is not written as GGUF, only '
       f'{", ".join(_ARCHITECTURES)} (export a Hugging Face directory instead)'
+    ]
+  named = _named_token(base_model, tokenizer, 'eos_token')
+  ends = hf_tokenizer.end_tokens(base_model, tokenizer)
+  writes_eos = 'eos_token' in ''.join(_template(base_model).values())
+  if writes_eos and named is not None and named not in ends:
+    return [
+      'the chat template writes eos_token of tokenizer_config.json, which does '
+      'not end a text: GGUF has one token for both'
     ]
   return []
 
@@ -182,18 +187,38 @@ def _rope_factors(c: config_lib.Model) -> np.ndarray | None:
   return None
 
 
+def _bos(base_model, tokenizer, ends) -> int | None:
+  """Returns the token that templates know as BOS; None if there is none."""
+  named = _named_token(base_model, tokenizer, 'bos_token')
+  if named is not None:
+    return named
+  # A model without BOS has EOS in its place, which a template does not know.
+  return None if tokenizer.bos in ends else tokenizer.bos
+
+
 def _ends(base_model, tokenizer) -> list[int]:
+  """Returns the tokens that end a text, first what templates know as EOS."""
   ends = hf_tokenizer.end_tokens(base_model, tokenizer)
-  return [tokenizer.eos, *(end for end in ends if end != tokenizer.eos)]
+  named = _named_token(base_model, tokenizer, 'eos_token')
+  first = named if named in ends else tokenizer.eos
+  return [first, *(end for end in ends if end != first)]
+
+
+def _named_token(base_model, tokenizer, name: str) -> int | None:
+  home = base_model.folder
+  config = template_files.read_json(home / template_files.CONFIG)
+  text = template_files.special_tokens(home, config).get(name)
+  return None if text is None else tokenizer.raw().token_to_id(text)
 
 
 def _template(base_model) -> dict[str, str]:
   """Returns the metadata of the chat template, if there is one."""
   try:
-    found = chat_template.ChatTemplate(str(base_model.folder), None)
+    found = template_files.read(base_model.folder).sources
   except errors.MissingFileError:
     return {}
-  return {'tokenizer.chat_template': found.source}
+  source = found.get(template_files.DEFAULT)
+  return {} if source is None else {'tokenizer.chat_template': source}
 
 
 def _write(writer, metadata, config, kind, model, weights) -> None:
@@ -252,13 +277,17 @@ def _add_tensor(writer, name: str, value: np.ndarray, kind: str) -> None:
   writer.add_tensor(name, stored, raw_dtype=number)
 
 
-def _check(path: pathlib.Path, config, base_model, c) -> None:
+def _check(path: pathlib.Path, config, base_model, c, tokenizer) -> None:
   """Reads the header back and compares it with the model.
 
   Raises:
-    UsageError: a field differs, because GGUF cannot express it.
+    UsageError: a field, or what the tokenizer makes of a text, differs, because
+      GGUF cannot express it.
   """
   header = gguf_file.read(path)
+  gguf_words.check(
+    header.metadata, path, tokenizer.raw(), ends=_ends(base_model, tokenizer)
+  )
   made = gguf_config.make(header)
   gguf_names.find(header.tensors, made, path)
   found = hf_config.model_settings(made, path)

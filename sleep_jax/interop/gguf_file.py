@@ -256,11 +256,11 @@ def _tensor(cursor, name, number, shape, begin) -> gguf_tensor.GgufTensor:
     )
   kind, block, size = _kinds()[number]
   total = math.prod(shape)
-  if not total or shape[-1] % block:
+  if not total or shape[-1] % block or (block > 1 and len(shape) == 1):
     raise damaged(
       cursor.path,
       f'tensor {name!r} of type {kind} has shape {shape}: expected rows of a '
-      f'multiple of {block} numbers',
+      f'multiple of {block} numbers, and of several axes in blocks',
     )
   end = begin + total // block * size
   if end > cursor.size:

@@ -26,7 +26,7 @@ from sleep_jax.interop import (
 from sleep_jax.storage import user_cache, workdir
 
 # Raised when descriptions are written differently.
-_VERSION = 1
+_VERSION = 2
 _TENSORS = 'tensors.json'
 SUFFIX = '.gguf'
 

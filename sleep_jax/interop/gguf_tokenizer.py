@@ -43,10 +43,10 @@ _PRE = {
   'llama-bpe': 'llama-bpe', 'llama3': 'llama-bpe', 'llama-v3': 'llama-bpe',
   'qwen2': 'qwen2', 'deepseek-r1-qwen': 'qwen2',
 }  # fmt: skip
-# Control tokens that end a text in llama.cpp, whatever the metadata says.
+# Tokens that end a text in llama.cpp, whatever the metadata says.
 _ENDS = {
-  '<|endoftext|>', '<|im_end|>', '<|eot_id|>', '<|eom_id|>', '<|end|>',
-  '<end_of_turn>',
+  '<|endoftext|>', '<|end_of_text|>', '<|im_end|>', '<|eot_id|>', '<|eom_id|>',
+  '<|end|>', '<end_of_turn>', '<end_of_utterance>', '<EOT>', '_<EOT>',
 }  # fmt: skip
 
 
@@ -101,8 +101,7 @@ def read_vocabulary(
   if eos is None:
     _fail(metadata, 'eos_token_id', path, 'the token that ends a text')
   ends = [eos, token_id('eot'), token_id('eom')]
-  typed = enumerate(zip(tokens, kinds, strict=True))
-  ends += [n for n, (t, kind) in typed if kind == _CONTROL and t in _ENDS]
+  ends += [number for number, token in enumerate(tokens) if token in _ENDS]
   return Vocabulary(
     tokens, kinds, token_id('bos'), eos, token_id('padding'),
     token_id('unknown'),

@@ -5,6 +5,7 @@ describing it, so only known ones can be written.
 """
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,12 +17,13 @@ from sleep_jax.interop import gguf_tokenizer
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)
 _SPLITS = ('gpt-2', 'smollm', 'llama-bpe', 'qwen2')
 _SPACE = gguf_tokenizer.SPACE
+_AT_ONCE = 64  # Tokens of a text that is compared.
 
 
 def make(
   tokenizer: tokenizers.Tokenizer,
   *,
-  bos: int,
+  bos: int | None,
   ends: Sequence[int],
   vocab_size: int,
 ) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def make(
 
   Args:
     tokenizer: as its tokenizer.json describes it.
-    bos: id of BOS; may be that of EOS.
+    bos: id of BOS, which may be that of EOS; None if there is none.
     ends: ids of the tokens that end a text, EOS first.
     vocab_size: rows of the embedding; the rest of them get names.
 
@@ -56,10 +58,61 @@ def make(
     made = _byte_level(content)
   first, last = _added_ends(tokenizer)
   made |= dict(tokens=tokens, token_type=kinds)
-  made |= dict(bos_token_id=bos, eos_token_id=ends[0])
+  made |= dict(eos_token_id=ends[0])
+  made |= {} if bos is None else dict(bos_token_id=bos)
   made |= dict(add_bos_token=first == [bos], add_eos_token=last == ends[:1])
+  # Others are recognised by their names, see `check`.
   made |= dict(zip(('eot_token_id', 'eom_token_id'), ends[1:], strict=False))
   return {f'tokenizer.ggml.{key}': value for key, value in made.items()}
+
+
+def check(
+  metadata: Mapping[str, Any],
+  path: pathlib.Path,
+  tokenizer: tokenizers.Tokenizer,
+  *,
+  ends: Sequence[int],
+) -> None:
+  """Compares a tokenizer with the one that is read back from a file.
+
+  Args:
+    metadata: of the file.
+    path: the file, for messages.
+    tokenizer: as its tokenizer.json describes it.
+    ends: ids of the tokens that end a text.
+
+  Raises:
+    UsageError: they make other tokens of a text, or end it at others.
+  """
+  vocabulary = gguf_tokenizer.read_vocabulary(metadata, path)
+  lost = [tokenizer.id_to_token(n) for n in {*ends} - {*vocabulary.ends}]
+  if lost:
+    raise errors.UsageError(
+      f'GGUF has names for three tokens that end a text, and {lost[0]!r} is a '
+      'further one. Export a Hugging Face directory instead.'
+    )
+  found = gguf_tokenizer.build(metadata, vocabulary, path)
+  texts = _probes(tokenizer)
+  both = zip(*(x.encode_batch(texts) for x in (tokenizer, found)), strict=True)
+  for text, (wanted, made) in zip(texts, both, strict=True):
+    if wanted.ids != made.ids:
+      raise errors.UsageError(
+        f'tokenizer.json splits {text[:60]!r} into {wanted.tokens[:12]}, and a '
+        f'GGUF file would into {made.tokens[:12]}. Export a Hugging Face '
+        'directory instead.'
+      )
+
+
+def _probes(tokenizer: tokenizers.Tokenizer) -> list[str]:
+  """Returns texts: sentences, and all tokens one after the other."""
+  ids = sorted(tokenizer.get_vocab(with_added_tokens=True).values())
+  words = tokenizer.decode_batch([[n] for n in ids], skip_special_tokens=False)
+  parts = [words[n : n + _AT_ONCE] for n in range(0, len(words), _AT_ONCE)]
+  return [
+    '', 'a', ' a', 'In 2024, 12345 + 6 = 12351.', "It's  what?\n\n ok",
+    'Größe, naïve: cafe\u0301 und 漢字, \U0001f600!',
+    *(''.join(part) for part in parts), *(' '.join(part) for part in parts),
+  ]  # fmt: skip
 
 
 def _byte_level(content) -> dict[str, Any]:

@@ -9,24 +9,27 @@ References: docs/method.md, "Real models".
 
 import json
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import numpy as safetensors
 
 from sleep_jax import errors, types
+from sleep_jax.data import template_files
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import (
   dense_mlp,
   hf_checkpoint,
   hf_config,
+  hf_rope,
+  json_file,
+  tensor_file,
   weight_files,
 )
+from sleep_jax.storage import workdir
 
 # Files of the base model that are copied unchanged.
-COPIED_FILES = (
+_COPIED_FILES = (
   'tokenizer.json',
   'tokenizer_config.json',
   'generation_config.json',
@@ -78,37 +81,45 @@ def save(
       f'No exact dense export: {"; ".join(reasons)}.'
       f'{"" if no_distillation else hint}'
     )
-  home = pathlib.Path(folder).expanduser()
+  home = pathlib.Path(folder).expanduser().resolve()
   if home.exists() and any(home.iterdir()):
     raise errors.ExistsError(f'{home} is not empty: choose a new folder.')
-  part = home.with_name(home.name + '.part')
-  shutil.rmtree(part, ignore_errors=True)
-  part.mkdir(parents=True)
   config = dict(
     base_model.config
     if base_model
     else dense_mlp.native_hf_config(model.config)
   )
+  config = hf_rope.older_fields(config) | config
   config['intermediate_size'] = dense_mlp.num_hidden_units(model, weights)
   config['architectures'] = config.get('architectures') or [
     hf_config.ARCHITECTURES[config['model_type']]
   ]
-  for field in ('dtype', 'torch_dtype'):
-    if field in config or field == 'dtype':
-      config[field] = dtype
-  _write_json(part / 'config.json', config)
-  _write_shards(
-    dense_mlp.named_tensors(model, weights, np.dtype(dtype)), part, shard_bytes
-  )
-  if base_model is not None:
-    for name in COPIED_FILES:
-      if (base_model.folder / name).is_file():
-        shutil.copyfile(base_model.folder / name, part / name)
-  elif tokenizer is not None:
-    _write_tokenizer(tokenizer, part)
-  if home.exists():
-    home.rmdir()
-  part.rename(home)
+  config |= dict(
+    dtype=dtype, torch_dtype=dtype
+  )  # The second is the older name.
+  tensors = dense_mlp.named_tensors(model, weights, np.dtype(dtype))
+  with workdir.make_whole(home) as part:
+    _write_json(part / 'config.json', config)
+    _write_shards(tensors, part, shard_bytes)
+    if base_model is not None:
+      copy_files(base_model.folder, part)
+    elif tokenizer is not None:
+      _write_tokenizer(tokenizer, part)
+
+
+def copy_files(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies the tokenizer and the chat templates of a model directory.
+
+  Raises:
+    ModelFileError: a file is no UTF-8 text, or too large.
+  """
+  found = [source / name for name in _COPIED_FILES]
+  found += sorted((source / template_files.FOLDER).glob('*.jinja'))
+  for file in found:
+    if file.is_file():
+      copy = target / file.relative_to(source)
+      copy.parent.mkdir(exist_ok=True)
+      copy.write_text(json_file.read_text(file), encoding='utf-8')
 
 
 def _write_tokenizer(tokenizer: types.Tokenizer, folder: pathlib.Path) -> None:
@@ -138,7 +149,7 @@ def _write_shards(named_tensors, folder, shard_bytes) -> None:
 
   def flush():
     path = folder / f'part-{len(shards)}'
-    safetensors.save_file(pending, path, metadata={'format': 'pt'})
+    tensor_file.write(pending, path, {'format': 'pt'})
     shards.append(dict.fromkeys(pending, ''))
     pending.clear()
 

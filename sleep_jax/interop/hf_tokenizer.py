@@ -65,7 +65,8 @@ def end_tokens(
   ).get('eos_token_id')
   found = found if override is None else override
   ids = found if isinstance(found, list) else [found]
-  return tuple({tokenizer.eos, *(end for end in ids if end is not None)})
+  ends = [tokenizer.eos, *(end for end in ids if end is not None)]
+  return tuple(dict.fromkeys(ends))
 
 
 def _no_tokenizer(home: pathlib.Path) -> str:

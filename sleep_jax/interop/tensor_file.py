@@ -6,6 +6,8 @@ each part is read into an array of its own. Nothing in the header is believed:
 sizes and offsets are compared with the size of the file before anything is
 allocated.
 
+`write` writes one.
+
 Reference: the format section of the safetensors README.
 """
 
@@ -15,11 +17,13 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import safetensors
+from safetensors import numpy as safetensors_numpy
 
 from sleep_jax import errors
 from sleep_jax.interop import json_file, stored_tensor
@@ -225,3 +229,22 @@ class Reader:
       raise errors.StorageError(
         f'{tensor} cannot be read ({error}).'
       ) from error
+
+
+def write(
+  tensors: Mapping[str, np.ndarray],
+  file: pathlib.Path,
+  metadata: Mapping[str, str],
+) -> None:
+  """Writes a safetensors file.
+
+  Raises:
+    StorageError: it cannot be written.
+  """
+  try:
+    safetensors_numpy.save_file(dict(tensors), file, metadata=dict(metadata))
+  except safetensors.SafetensorError as error:
+    raise errors.StorageError(
+      f'{file.parent} cannot be written to ({error}): free some space, or '
+      'check the rights of the folder.'
+    ) from error

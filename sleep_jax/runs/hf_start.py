@@ -20,7 +20,6 @@ from sleep_jax.interop import (
   hf_export,
   hf_import,
   hf_tokenizer,
-  json_file,
   open_model,
 )
 from sleep_jax.runs import compatibility, inputs, rehearsal_texts
@@ -69,10 +68,7 @@ def import_model(
   described = home / open_model.BASE_FOLDER
   # Not a copy: the weights may decide whether the head is tied.
   workdir.write_json(described / 'config.json', dict(found.config))
-  for name in hf_export.COPIED_FILES:
-    if (found.folder / name).is_file():
-      text = json_file.read_text(found.folder / name)
-      (described / name).write_text(text, encoding='utf-8')
+  hf_export.copy_files(found.folder, described)
   workdir.write_json(home / 'config.json', plain)  # Last: now it is whole.
 
 

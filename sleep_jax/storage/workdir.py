@@ -254,15 +254,31 @@ def make_whole(target: pathlib.Path) -> Iterator[pathlib.Path]:
     A new folder beside it, which becomes the target at the end, or is deleted
     if there is an error.
   """
-  target.parent.mkdir(parents=True, exist_ok=True)
-  name = tempfile.mkdtemp(prefix=f'.{target.name}.', dir=target.parent)
-  part = pathlib.Path(name)
+  part = _new_name_beside(target)
+  part.mkdir()
   try:
     yield part
     part.rename(target)
   except BaseException:
     shutil.rmtree(part, ignore_errors=True)
     raise
+
+
+@contextlib.contextmanager
+def make_whole_file(target: pathlib.Path) -> Iterator[pathlib.Path]:
+  """As `make_whole`, for a file; yields a name that no file has."""
+  part = _new_name_beside(target)
+  try:
+    yield part
+    part.rename(target)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _new_name_beside(target: pathlib.Path) -> pathlib.Path:
+  """Returns a name that nothing of the user has; creates the parent."""
+  target.parent.mkdir(parents=True, exist_ok=True)
+  return target.with_name(f'.{target.name}.{uuid.uuid4().hex[:8]}.part')
 
 
 @contextlib.contextmanager

@@ -273,3 +273,15 @@ def test_a_named_template_is_chosen_by_name_or_by_tools(home):
   for name in ('other', '../../rag', '/etc/passwd'):
     with pytest.raises(errors.UsageError, match='no chat template'):
       chat_template.ChatTemplate(str(home), (257,), name=name)
+
+
+def test_tokens_that_are_no_rows_of_the_embedding_are_refused(home):
+  """The template reads control tokens as tokens, so they are used."""
+  load = lambda size: chat_template.ChatTemplate(
+    str(home), (257,), vocab_size=size
+  )
+  load(259)
+  with pytest.raises(
+    errors.ModelFileError, match=r"'<bos>' \(258\), and the embedding has 258"
+  ):
+    load(258)

@@ -112,6 +112,31 @@ def test_experts_of_independent_levels_fit_a_base_model_with_one_level(
   )
 
 
+@pytest.mark.parametrize(
+  'path',
+  ['blocks/attention/query', 'blocks/attention/out',
+   'blocks/levels/1/base/mlp/down', 'embed'],
+)  # fmt: skip
+def test_a_base_with_one_other_matrix_is_refused(tmp_path, path):
+  """As of a fine-tuned sibling, whose norms are often the same."""
+  model, weights = _model_with_experts()
+  file = str(tmp_path / 'nights.safetensors')
+  expert_file.save(model, weights, file, expert_history=[])
+  base, own = _base_only(model, weights)
+  other = own.replace(params=own.params | {path: own.params[path] * 1.5})
+  with pytest.raises(errors.ModelFileError, match='another base model'):
+    expert_file.attach(base, other, file)
+
+
+def test_a_base_may_be_opened_in_another_type(tmp_path):
+  model, weights = _model_with_experts()
+  file = str(tmp_path / 'nights.safetensors')
+  expert_file.save(model, weights, file, expert_history=[])
+  base, own = _base_only(model, weights)
+  rounded = {path: x.astype(jnp.bfloat16) for path, x in own.params.items()}
+  expert_file.attach(base, own.replace(params=rounded), file)
+
+
 def test_files_that_cannot_be_written_or_read_are_refused(tmp_path):
   model, weights = _model_with_experts()
   path = tmp_path / 'nights.safetensors'

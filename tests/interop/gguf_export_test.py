@@ -11,6 +11,7 @@ import pytest
 import tokenizers
 
 from sleep_jax import errors, types
+from sleep_jax.data import chat_template
 from sleep_jax.data import tokenizer as tokenizer_lib
 from sleep_jax.interop import (
   dense_mlp,
@@ -87,7 +88,7 @@ def test_an_f16_file_is_the_same_model(tmp_path, family):
     np.testing.assert_allclose(found[name], value, atol=2e-7)
   ours, theirs = (_logits(m.model, m.weights) for m in (again, loaded))
   np.testing.assert_allclose(ours, theirs, atol=1e-2)
-  assert not list(tmp_path.glob('*.part'))
+  assert not list(tmp_path.glob('.*.part'))
 
 
 def test_q8_0_is_what_gguf_quantizes(tmp_path):
@@ -236,6 +237,79 @@ def test_another_pre_tokenizer_is_refused(tmp_path):
   loaded = _with_tokenizer(tmp_path, made, '<|end|>')
   with pytest.raises(errors.UsageError, match='pre-tokenizer'):
     _export(loaded, tmp_path / 'out.gguf')
+
+
+def _changed(made, change):
+  """Returns a tokenizer whose tokenizer.json was changed."""
+  content = json.loads(made.to_str())
+  change(content)
+  return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+  'pre, change',
+  [
+    ('llama-bpe', lambda c: c['model'].update(
+      ignore_merges=False, merges=c['model']['merges'][:-1])),
+    ('gpt-2', lambda c: c['added_tokens'][0].update(lstrip=True)),
+  ],
+)  # fmt: skip
+def test_a_tokenizer_that_a_file_would_change_is_refused(tmp_path, pre, change):
+  made = _changed(words._byte_level(pre), change)
+  loaded = _with_tokenizer(tmp_path, made, '<|end|>')
+  with pytest.raises(errors.UsageError, match='and a GGUF file would into'):
+    _export(loaded, tmp_path / 'out.gguf')
+  assert [path.name for path in tmp_path.iterdir()] == ['hf']
+
+
+def test_more_ends_than_gguf_has_names_for_are_refused(tmp_path):
+  made = words._byte_level('gpt-2')
+  made.add_special_tokens(['<e1>', '<e2>', '<e3>'])
+  loaded = _with_tokenizer(tmp_path, made, '<|end|>')
+  ids = [made.token_to_id(t) for t in ('<|end|>', '<e1>', '<e2>', '<e3>')]
+  file = tmp_path / 'hf/generation_config.json'
+  file.write_text(json.dumps({'eos_token_id': ids}))
+  with pytest.raises(errors.UsageError, match="'<e3>' is a further one"):
+    _export(loaded, tmp_path / 'out.gguf')
+
+
+def test_a_template_knows_the_same_tokens_in_the_file(tmp_path):
+  """Its EOS is that of tokenizer_config.json, and there is no BOS."""
+  made = words._byte_level('gpt-2')
+  made.add_special_tokens(['<|im_end|>'])
+  template = (
+    '{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}'
+    '{% endfor %}'
+  )
+  loaded = _with_tokenizer(
+    tmp_path, made, '<|end|>', eos_token='<|im_end|>', chat_template=template
+  )
+  with pytest.raises(errors.UsageError, match='one token for both'):
+    _export(loaded, tmp_path / 'out.gguf')
+  ids = [made.token_to_id(text) for text in ('<|end|>', '<|im_end|>')]
+  file = tmp_path / 'hf/generation_config.json'
+  file.write_text(json.dumps({'eos_token_id': ids}))
+  _export(loaded, tmp_path / 'out.gguf')
+  again = open_model.open_model(str(tmp_path / 'out.gguf'))
+  messages = [{'role': 'user', 'content': 'hi'}]
+  texts = [
+    chat_template.ChatTemplate(str(x.base_model.folder), None).render(messages)
+    for x in (loaded, again)
+  ]
+  assert texts[0].text == texts[1].text == 'hi<|im_end|>'
+
+
+def test_a_template_that_only_has_a_name_does_not_keep_a_model(tmp_path):
+  folder = tmp_path / 'hf'
+  loaded = _base(folder, 'llama')
+  (folder / 'additional_chat_templates').mkdir()
+  (folder / 'additional_chat_templates/tool_use.jinja').write_text('{{ 1 }}')
+  (tmp_path / 'out.gguf.part').write_text('of somebody else')
+  _export(loaded, tmp_path / 'out.gguf')
+  assert 'tokenizer.chat_template' not in (
+    gguf_file.read(tmp_path / 'out.gguf').metadata
+  )
+  assert (tmp_path / 'out.gguf.part').read_text() == 'of somebody else'
 
 
 def test_an_existing_file_and_a_model_without_base_are_refused(tmp_path):

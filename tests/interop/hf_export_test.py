@@ -7,10 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors as safetensors_lib
 from safetensors import numpy as safetensors
 
 from sleep_jax import errors, types
-from sleep_jax.interop import dense_mlp, hf_checkpoint, hf_export, hf_import
+from sleep_jax.interop import (
+  dense_mlp,
+  hf_checkpoint,
+  hf_export,
+  hf_import,
+  hf_rope,
+  tensor_file,
+)
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import transformer
 from tests import hf_files, testing
@@ -269,3 +277,55 @@ def test_a_folder_that_is_not_empty_is_not_changed(tmp_path):
   with pytest.raises(FileExistsError, match='is not empty'):
     hf_export.save(*_trained(), str(tmp_path))
   assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+@pytest.mark.parametrize(
+  'found, older',
+  [
+    (
+      dict(rope_type='default', rope_theta=500.0),
+      dict(rope_theta=500.0, rope_scaling=None),
+    ),
+    (
+      dict(rope_type='linear', factor=8.0, rope_theta=1e6),
+      dict(rope_theta=1e6, rope_scaling=dict(rope_type='linear', factor=8.0)),
+    ),
+    (
+      {
+        'full_attention': dict(rope_type='default', rope_theta=1e6),
+        'sliding_attention': dict(rope_type='default', rope_theta=1e4),
+      },
+      dict(rope_theta=1e6, rope_scaling=None, rope_local_base_freq=1e4),
+    ),
+    (None, {}),
+  ],
+)
+def test_rotary_positions_are_also_written_for_older_programs(found, older):
+  assert hf_rope.older_fields({'rope_parameters': found}) == older
+
+
+def test_templates_are_copied_and_files_with_a_similar_name_stay(tmp_path):
+  source, other = tmp_path / 'source', tmp_path / 'out.part'
+  hf_files.save(source, 'llama', vocab_size=300)
+  named = source / 'additional_chat_templates/tool_use.jinja'
+  named.parent.mkdir()
+  named.write_text('{{ tools }}')
+  other.mkdir()
+  (other / 'mine').touch()
+  model, weights = hf_files.load(source)
+  base_model = hf_checkpoint.read(str(source))
+  target = tmp_path / 'out'
+  hf_export.save(model, weights, str(target), base_model=base_model)
+  copied = target / named.relative_to(source)
+  assert copied.read_text() == named.read_text()
+  assert (other / 'mine').exists()
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
+  def fail(*args, **options):
+    raise safetensors_lib.SafetensorError('No space left on device')
+
+  monkeypatch.setattr(tensor_file.safetensors_numpy, 'save_file', fail)
+  with pytest.raises(errors.StorageError, match='No space left on device'):
+    hf_export.save(*_trained(), str(tmp_path / 'new/out'))
+  assert not list((tmp_path / 'new').iterdir())
