@@ -191,8 +191,9 @@ class Dreaming(seeding.Seeding):
       length_B=jnp.where(present_B, prompts.length_B, 0),
       subject_B2=prompts.subject_B2,
     )
-    key = self.key(state, 1 + self.settings.num_updates)
-    past = buffer.insert(age_group, new_prompts, state.step, key)
+    past = buffer.insert(
+      age_group, new_prompts, state.step, state.key, once=True
+    )
     return state.replay | {buffer.PAST: past}
 
 

@@ -247,15 +247,13 @@ class Programs(program_parts.ProgramParts):
     """
 
     def store(state, prompts):
-      key = jax.random.fold_in(state.key, state.step)
-      key = jax.random.fold_in(jax.random.fold_in(key, _QUESTIONS), 0)
-      names = buffer.day_group(sender), buffer.PAST
       replay = dict(state.replay)
-      for name, own in zip(names, jax.random.split(key), strict=True):
+      for name in (buffer.day_group(sender), buffer.PAST):
         if name in replay:
           replay[name] = buffer.insert(
-            replay[name], prompts, state.step, own, documents=prompts.context
-          )
+            replay[name], prompts, state.step, state.key,
+            documents=prompts.context, once=True,
+          )  # fmt: skip
       return state.replace(replay=replay)
 
     return self._run(('store_questions', sender), store, state, prompts)

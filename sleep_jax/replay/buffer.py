@@ -7,17 +7,17 @@ past, and the day of each sender). Each group is a reservoir of its own, so that
 a slow sender still finds the prompts of its day and new entries do not displace
 those of older groups.
 
-References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985.
+References: 2606.03979 section 3.3; reservoir sampling, Vitter 1985, and of
+prompts that are offered several times, see `priorities`.
 """
 
-import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from sleep_jax import state, types
-from sleep_jax.replay import equality
+from sleep_jax.replay import priorities
 
 Array = types.Array
 # JAX orders a dict by its keys, and random numbers depend on that order: the
@@ -161,12 +161,12 @@ def insert(
     prompts: [B, P]. A group that stores answers stores theirs, or that they
       have none.
     step: wake step of the batch.
-    key: consumed.
+    key: consumed; with `once` that of the run, the same for all batches.
     documents: document of each prompt, [B, W]. Required if the group stores
       documents, else ignored.
-    once: whether a prompt that the group has, with the same document and the
-      same answer, is left out. A day is read several times, and copies of its
-      prompts would displace others.
+    once: whether a prompt with the same document and the same answer is stored
+      once, however often it is offered: a day is read several times. All
+      prompts of a group are offered with it, or none.
   """
   capacity = age_group.length_C.shape[0]
   present_B = prompts.length_B > 0
@@ -176,8 +176,13 @@ def insert(
     width = age_group.answers.tokens_BT.shape[1]
     prompts = prompts.replace(answers=no_answers(len(present_B), width))
   if once:
-    present_B &= ~_is_stored(age_group, prompts, documents)
-  slot_B, count = reservoir_slots(age_group.count, present_B, capacity, key)
+    new_B, old_C = _priorities(age_group, prompts, documents, key)
+    new_B = jnp.where(present_B, new_B, priorities.EMPTY)
+    slot_B = priorities.slots(new_B, old_C)
+    used = jnp.sum(slot_B < capacity) - jnp.sum(slot_B < age_group.count)
+    count = jnp.minimum(age_group.count, capacity) + used
+  else:
+    slot_B, count = reservoir_slots(age_group.count, present_B, capacity, key)
   put = lambda old, new: old.at[slot_B].set(new, mode='drop')
   kept = age_group.documents
   if kept is not None and kept.replaces_B is not None:
@@ -194,14 +199,15 @@ def insert(
   )
 
 
-def _is_stored(
+def _priorities(
   age_group: state.AgeGroup,
   prompts: types.Prompts,
   documents: types.Texts | None,
-) -> Array:
-  """Returns which prompts a group, or the batch before them, has, `[B]`."""
+  key: Array,
+) -> tuple[Array, Array]:
+  """Returns the priorities of new prompts, `[B]`, and of the entries, `[C]`."""
 
-  def texts(tokens, length, documents, answers):
+  def parts(tokens, length, documents, answers):
     found = [(tokens, length)]
     if age_group.documents is not None:
       found.append((documents.tokens_BT, documents.length_B))
@@ -209,20 +215,17 @@ def _is_stored(
       found.append((answers.tokens_BT, answers.length_B))
     return found
 
-  new = texts(prompts.tokens_BP, prompts.length_B, documents, prompts.answers)
-  kept = texts(
+  new = parts(prompts.tokens_BP, prompts.length_B, documents, prompts.answers)
+  old = parts(
     age_group.tokens_CP, age_group.length_C, age_group.documents,
     age_group.answers,
   )  # fmt: skip
-
-  def same(others):
-    equal = [equality.equal(*x, *y) for x, y in zip(new, others, strict=True)]
-    return functools.reduce(jnp.logical_and, equal)
-
-  in_group_BK = same(kept)
-  valid_K = jnp.arange(in_group_BK.shape[1]) < age_group.count
-  before_BB = jnp.tril(same(new), -1)
-  return jnp.any(in_group_BK & valid_K[None], 1) | jnp.any(before_BB, 1)
+  old_C = priorities.of_texts(old, key)
+  is_used_C = jnp.arange(len(old_C)) < age_group.count
+  return (
+    priorities.of_texts(new, key),
+    jnp.where(is_used_C, old_C, priorities.EMPTY),
+  )
 
 
 def reservoir_slots(

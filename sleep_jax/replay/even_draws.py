@@ -29,7 +29,9 @@ def draw(weight_M: Array, key: Array, *, num: int) -> Array:
   """
   offset_key, order_key = jax.random.split(key)
   weight_M = jnp.where(jnp.any(weight_M > 0), weight_M, 1).astype(jnp.float32)
-  upto_M = jnp.cumsum(weight_M)
+  # The sum of XLA may fall by rounding; an index of weight 0 adds nothing.
+  upto_M = jnp.where(weight_M > 0, jnp.cumsum(weight_M), 0)
+  upto_M = jax.lax.cummax(upto_M)
   at_B = (jnp.arange(num) + jax.random.uniform(offset_key)) * upto_M[-1] / num
   place_B = jnp.searchsorted(upto_M, at_B, side='right')
   # Rounding may place the last draw at the end of the total weight.

@@ -1,12 +1,7 @@
 """Row buffer: a reservoir of whole training rows, for replay baselines.
 
-A day is read in several passes, so each row is offered several times. Every row
-has a random priority, which depends on its tokens only, and the buffer keeps
-the rows of lowest priority. This is a uniform sample of the different rows that
-were offered, each stored once, however often it was offered.
-
-Reference: bottom-k sketches, Cohen and Kaplan 2007; with rows that are offered
-once it is the reservoir of Vitter 1985.
+It is a uniform sample of the different rows that were read, each stored once,
+see `priorities`.
 """
 
 import jax
@@ -14,10 +9,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from sleep_jax import types
+from sleep_jax.replay import priorities
 
 _FIELDS = ('tokens_BT', 'segments_BT', 'positions_BT', 'loss_BT')
-_EMPTY = 2**31 - 1  # Priority of an entry that is not used.
-_FNV_START, _FNV_PRIME = 2166136261, 16777619  # Of the hash FNV-1a.
 
 
 class RowBuffer(struct.PyTreeNode):
@@ -37,7 +31,7 @@ class RowBuffer(struct.PyTreeNode):
   @property
   def num_rows(self) -> types.Array:
     """Number of stored rows."""
-    return jnp.sum(self.priority_C < _EMPTY)
+    return jnp.sum(self.priority_C < priorities.EMPTY)
 
 
 def allocate(num_tokens: int, *, width: int, dated: bool = False) -> RowBuffer:
@@ -54,7 +48,7 @@ def allocate(num_tokens: int, *, width: int, dated: bool = False) -> RowBuffer:
   rows['segments_BT'] -= 1  # Empty entries are padding.
   return RowBuffer(
     rows=rows,
-    priority_C=jnp.full((capacity,), _EMPTY, jnp.int32),
+    priority_C=jnp.full((capacity,), priorities.EMPTY, jnp.int32),
     step_C=jnp.zeros((capacity,), jnp.int32) if dated else None,
   )
 
@@ -73,49 +67,21 @@ def insert(
     key: of the run: the same one for all rows of a buffer. Not consumed.
     step: wake step that reads the batch, 0 of pretraining.
   """
-  capacity = len(row_buffer.priority_C)
-  new_B = _priorities(batch, key)
-  is_stored_B = jnp.any(new_B[:, None] == row_buffer.priority_C[None], 1)
-  repeats_B = jnp.any(jnp.tril(new_B[:, None] == new_B[None], -1), 1)
-  new_B = jnp.where(is_stored_B | repeats_B, _EMPTY, new_B)
-  # The lowest of the new ones replaces the highest of the stored ones, and so
-  # on as long as it is lower: what is kept are the lowest of both.
-  num = min(capacity, len(new_B))
-  old_K, slot_K = jax.lax.top_k(row_buffer.priority_C, num)
-  order_K = jnp.argsort(new_B)[:num]
-  new_K = new_B[order_K]
-  # Out of bounds, where a row is not stored: the write is dropped.
-  slot_K = jnp.where(new_K < old_K, slot_K, capacity)
-  put = lambda stored, values: stored.at[slot_K].set(values, mode='drop')
+  length_B = jnp.full(len(batch.tokens_BT), batch.tokens_BT.shape[1])
+  priority_B = priorities.of_texts([(batch.tokens_BT, length_B)], key)
+  is_row_B = jnp.any(batch.segments_BT >= 0, 1)
+  priority_B = jnp.where(is_row_B, priority_B, priorities.EMPTY)
+  slot_B = priorities.slots(priority_B, row_buffer.priority_C)
+  put = lambda stored, values: stored.at[slot_B].set(values, mode='drop')
   step_C = row_buffer.step_C
   return RowBuffer(
     rows={
-      name: put(old, getattr(batch, name)[order_K])
+      name: put(old, getattr(batch, name))
       for name, old in row_buffer.rows.items()
     },
-    priority_C=put(row_buffer.priority_C, new_K),
+    priority_C=put(row_buffer.priority_C, priority_B),
     step_C=None if step_C is None else put(step_C, step),
   )
-
-
-def _priorities(batch: types.Batch, key: types.Array) -> types.Array:
-  """Returns a random number for each row, `_EMPTY` for rows of padding, `[B]`.
-
-  Of two different rows one is lost if their hashes of 32 bits or their numbers
-  of 31 bits are equal: for 10,000 rows, with a probability of a few percent.
-  """
-
-  def add(hash_B, token_B):
-    return (hash_B ^ token_B.astype(jnp.uint32)) * jnp.uint32(_FNV_PRIME), None
-
-  start_B = jnp.full(len(batch.tokens_BT), _FNV_START, jnp.uint32)
-  hash_B, _ = jax.lax.scan(add, start_B, batch.tokens_BT.T)
-  draw = lambda value: jax.random.bits(
-    jax.random.fold_in(key, value), dtype=jnp.uint32
-  )
-  number_B = (jax.vmap(draw)(hash_B) >> 1).astype(jnp.int32)
-  is_row_B = jnp.any(batch.segments_BT >= 0, 1)
-  return jnp.where(is_row_B, jnp.minimum(number_B, _EMPTY - 1), _EMPTY)
 
 
 def sample(
@@ -139,7 +105,7 @@ def is_until(row_buffer: RowBuffer, step: types.Array | int) -> types.Array:
   """
   step_C = row_buffer.step_C
   assert step_C is not None
-  return (row_buffer.priority_C < _EMPTY) & (step_C <= step)
+  return (row_buffer.priority_C < priorities.EMPTY) & (step_C <= step)
 
 
 def sample_until(

@@ -100,7 +100,9 @@ class Merge(SlotRelease):
     def products(gates_BTE, y_BTED):
       del gates_BTE
       y_BTED = jnp.where((segments > 0)[..., None, None], y_BTED, 0)
-      return jnp.einsum('bted,btfd->ef', y_BTED, y_BTED)
+      return jnp.einsum(
+        'bted,btfd->ef', y_BTED, y_BTED, preferred_element_type=jnp.float32
+      )
 
     rows = (tokens, segments, positions)
     products_LEE = self.model.map_expert_outputs(weights, *rows, r, products)

@@ -3,8 +3,9 @@
 As `sleep`, but beside each prompt its answer is stored. Where a night, or the
 KL penalty of the wake steps, would learn what a teacher writes after a stored
 prompt, it learns the stored answer, with the cross-entropy of its tokens.
-Prompts that were changed (cut, spliced, filled into a template) have none, and
-are answered by the teacher as in `sleep`.
+A prompt that is cut is followed by its rest and its answer. Prompts that were
+spliced or filled into a template, and BOS alone, have no stored answer, and are
+answered by the teacher as in `sleep`.
 
 References: experience replay, 1902.10486; 2606.03979 stores no answers. It is
 the control that separates errors of the teacher's labels from other losses.

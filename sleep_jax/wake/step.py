@@ -129,7 +129,9 @@ def make(
         age_group,
         _prompts(batch, age_group),
         now if name != buffer.PRETRAIN else 0 * now,
-        jax.random.fold_in(key, number),
+        jax.random.fold_in(key, number)
+        if name == buffer.PRETRAIN
+        else state.key,
         documents=_documents(batch, age_group, eos),
         once=name != buffer.PRETRAIN,
       )
