@@ -31,7 +31,7 @@ _FSDP = 16
 def get_config(size: str = 'llama3-8b'):
   if size not in _SIZES:
     raise ValueError(
-      f'configs/scale.py:{size}: expected a size, one of {", ".join(_SIZES)}.'
+      f'The size is {size!r}: expected one of {", ".join(_SIZES)}.'
     )
   vocab_size, width, blocks, heads, key_heads, head, hidden, tied = _SIZES[size]
   qwen = size.startswith('qwen3')

@@ -106,6 +106,17 @@ def test_a_missing_config_file_is_named_with_its_neighbours(
   )
 
 
+def test_a_config_without_a_section_is_refused(call, config, tmp_path):
+  other = config.with_name('part.py')
+  other.write_text(
+    'import ml_collections\ndef get_config():\n'
+    "  return ml_collections.ConfigDict({'name': 'a'})\n"
+  )
+  code, output = call(f'--workdir={tmp_path}', config=other)
+  assert code == 1
+  _assert_error(output, 'config.seeds is missing in .*start from configs/base')
+
+
 def test_an_unknown_key_in_a_config_file_is_named(call, config, tmp_path):
   other = config.with_name('typo.py')
   other.write_text(CONFIG.replace(

@@ -4,6 +4,7 @@ Known keys come from `schema`, which reads them from the functions that take
 them.
 """
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,6 +124,13 @@ def check(config: Mapping[str, Any]) -> None:
     if not files.find(config, name):
       raise errors.ConfigError(
         f'config.{name} is empty: expected one entry or more.'
+      )
+  for number, name in enumerate(config['strategies']):
+    if name not in registry.names():
+      near = difflib.get_close_matches(str(name), registry.names(), 1, 0.0)
+      raise errors.ConfigError(
+        f'config.strategies[{number}] is {name!r}: the nearest known one is '
+        f'{near[0]!r}; all are {", ".join(registry.names())}.'
       )
   for name in ('seeds', 'strategies'):
     if len(set(config[name])) < len(config[name]):

@@ -13,6 +13,7 @@ import pathlib
 import re
 import runpy
 import sys
+import traceback
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -35,6 +36,8 @@ RENAMED = {
 # Keys that configs of earlier versions have, such as the config.py of a run
 # that has grown.
 _REMOVED = ('router_spread', 'average_decay')
+# Top-level sections that a config need not have.
+OPTIONAL_SECTIONS = ('ability', 'compare', 'questions')
 _FOLDERS = ('compare/', 'paper/', 'small/')  # Of configs; part of their names.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 
@@ -78,11 +81,15 @@ def resolve(name: str) -> str:
       f'Known names: {", ".join(names())}. A path to a file of your own ends '
       'in .py.'
     )
+  if path.is_dir():
+    raise errors.MissingFileError(
+      f'--config={name} is a folder: name a file that ends in .py.'
+    )
   others = sorted(p.name for p in path.parent.glob('*.py'))
   message = f'--config={name}: this file does not exist'
   message += f'{_nearest(path.name, others)}.'
   if others:
-    message += f' {path.parent} contains: {", ".join(others)}.'
+    message += f' {path.parent.resolve()} contains: {", ".join(others)}.'
   if path.stem in names():
     message += f' To use the config of this package: --config={path.stem}.'
   raise errors.MissingFileError(message)
@@ -96,10 +103,11 @@ def load(name: str) -> Any:
 
   Raises:
     MissingFileError: see `resolve`.
-    ConfigError: the file defines no `get_config`.
+    ConfigError: the file defines no `get_config`, or has a fault; names its
+      line.
   """
   path, *argument = resolve(name).split(':', 1)
-  with package_configs():
+  with package_configs(), _explained(path):
     defined = runpy.run_path(path)
     if 'get_config' not in defined:
       raise errors.ConfigError(
@@ -111,7 +119,41 @@ def load(name: str) -> Any:
       raise errors.ConfigError(
         f'--config={name}: {path} takes no argument; leave out :{argument[0]}.'
       )
-    return get_config(*argument)
+    config = get_config(*argument)
+  if not hasattr(config, 'to_dict'):
+    raise errors.ConfigError(
+      f'{path}: get_config() returned {config!r}: expected a ConfigDict, as '
+      'configs/smoke.py returns.'
+    )
+  return config
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+  """Names the line of a config file in which an error was raised.
+
+  Values that a config of this package refuses have messages of their own.
+  """
+  try:
+    yield
+  except errors.SleepJaxError:
+    raise
+  except Exception as error:
+    is_ours = pathlib.Path(path).resolve().is_relative_to(folder())
+    if is_ours and isinstance(error, ValueError):
+      raise
+    lines = [
+      frame.lineno
+      for frame in traceback.extract_tb(error.__traceback__)
+      if frame.filename == path
+    ]
+    if isinstance(error, SyntaxError) and error.filename == path:
+      lines.append(error.lineno)
+    line = f':{lines[-1]}' if lines else ''
+    what = f'{type(error).__name__}: {error}'
+    raise errors.ConfigError(
+      f'{path}{line}: {what}. Correct the config file.'
+    ) from error
 
 
 @contextlib.contextmanager

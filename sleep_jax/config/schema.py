@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable
 
 from sleep_jax import errors
+from sleep_jax.config import files
 from sleep_jax.data import stream, tokenizer
 from sleep_jax.datasets import (
   agent,
@@ -45,7 +46,7 @@ REQUIRED, OPTIONAL = True, False  # An optional key has a default.
 NIGHT = 'night'  # Of a level; none of its keys is required.
 # Sections that configs of earlier versions lack.
 OPTIONAL_SECTIONS = (
-  'ability', 'compare', 'questions', 'adaptive', 'second_kl_penalty', NIGHT
+  *files.OPTIONAL_SECTIONS, 'adaptive', 'second_kl_penalty', NIGHT
 )  # fmt: skip
 
 

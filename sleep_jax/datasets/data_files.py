@@ -15,6 +15,7 @@ _ENDING = re.compile(
 _NOT_READ = re.compile(
   r'\.(jsonl|ndjson|json|parquet|arrow)\.(bz2|xz|lz4|br|zip|7z)$', re.IGNORECASE
 )
+_TABLE = re.compile(r'\.(csv|tsv|xlsx?|ods)(\.(gz|zst))?$', re.IGNORECASE)
 _READ = (
   '.jsonl, .ndjson or .json (each also with .gz or .zst), .parquet, .arrow, or '
   'a folder of Hugging Face datasets'
@@ -42,6 +43,11 @@ def find(path: str | Sequence[str], usage: str = '') -> list[str]:
     if os.path.isdir(part):
       matches = _of_folder(part)
     elif os.path.exists(part):
+      if _TABLE.search(part):
+        raise errors.DataError(
+          f'{part} is a table of another kind: expected {_READ}. Convert it, '
+          'one JSON object for each row.'
+        )
       matches = [part]
     else:
       matches = glob.glob(part)

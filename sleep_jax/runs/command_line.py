@@ -181,10 +181,19 @@ def _resolve_config(argv: list[str], default: str | None) -> list[str]:
     )
   (place,) = given
   if '=' not in argv[place]:
+    value = argv[place + 1 : place + 2]
+    if not value or value[0].startswith('-'):
+      raise errors.UsageError('--config needs a value, as in --config=smoke.')
     argv[place : place + 2] = ['='.join(argv[place : place + 2])]
   name = argv[place].partition('=')[2]
   argv[place] = f'--config={files.resolve(name)}'
   config = files.load(name)
+  for section in files.load('base'):
+    if section not in config and section not in files.OPTIONAL_SECTIONS:
+      raise errors.ConfigError(
+        f'config.{section} is missing in {name}: set it, or start from '
+        'configs/base.py.'
+      )
   for word in argv[1:]:
     override = re.match(r'--?config\.([^=]+)', word)
     if override:

@@ -182,6 +182,10 @@ def check_writable(folder: Folder) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
       file.write(b'.')
+  except (FileExistsError, NotADirectoryError) as error:
+    raise errors.StorageError(
+      f'The work directory {folder} is a file, or is in one: name a folder.'
+    ) from error
   except OSError as error:
     raise errors.StorageError(
       f'The work directory {folder} cannot be written to ({error.strerror}): '

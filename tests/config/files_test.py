@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from sleep_jax import errors
 from sleep_jax.config import files
 
 OWN = """
@@ -111,3 +112,36 @@ def test_entries_are_counted_from_0():
   for number, teacher in enumerate(config.consolidate.teachers):
     name = f'consolidate.teachers[{number}].draws'
     assert files.find(config, name) == teacher['draws']
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('def get_config(:\n', r'mine\.py:1: SyntaxError'),
+    ('import no_such_module\n', r'mine\.py:1: ModuleNotFoundError: .*no_such'),
+    ('\ndef get_config():\n  return 1 / 0\n', r'mine\.py:3: ZeroDivision'),
+    (
+      'from configs import base\ndef get_config():\n'
+      '  c = base.get_config()\n  c.wake.foo.bar = 1\n  return c\n',
+      r"mine\.py:4: AttributeError: .*'foo'",
+    ),
+    (
+      'def get_config():\n  raise ValueError("no")\n',
+      r'mine\.py:2: ValueError',
+    ),
+    ('def get_config():\n  pass\n', r'returned None: expected a ConfigDict'),
+    ('def get_config():\n  return 3\n', r'returned 3: expected a ConfigDict'),
+  ],
+)
+def test_a_fault_in_a_config_file_is_named_with_its_line(
+  tmp_path, text, message
+):
+  (tmp_path / 'mine.py').write_text(text)
+  with pytest.raises(errors.ConfigError, match=message):
+    files.load(f'{tmp_path}/mine.py')
+
+
+def test_a_folder_is_no_config(tmp_path):
+  (tmp_path / 'mine.py').mkdir()
+  with pytest.raises(errors.MissingFileError, match='mine.py is a folder'):
+    files.load(f'{tmp_path}/mine.py')

@@ -70,3 +70,10 @@ def test_messages_are_of_the_dataset_that_is_read(tmp_path):
     arc.make(path=str(tmp_path), num_days=1)
   assert 'jsonl dataset' not in str(error.value)
   assert 'The arc dataset reads' in str(error.value)
+
+
+def test_a_table_of_another_kind_is_refused(tmp_path):
+  file = tmp_path / 'days.csv'
+  file.write_text('prompt,response\na,b\n')
+  with pytest.raises(errors.DataError, match='days.csv is a table of another'):
+    data_files.find(str(file))

@@ -68,11 +68,15 @@ def test_a_config_is_read_without_fields_that_were_removed(tmp_path):
     workdir.read_config(tmp_path)
 
 
-def test_error_names_a_folder_that_cannot_be_written_to(tmp_path):
-  (tmp_path / 'file').write_text('')
-  for folder in (tmp_path / 'file', tmp_path / 'file' / 'below'):
-    with pytest.raises(OSError, match='file.* cannot be written to'):
-      _check(folder, CONFIG)
+def test_error_names_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+  def fail(*args, **options):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(workdir.tempfile, 'TemporaryFile', fail)
+  with pytest.raises(
+    errors.StorageError, match=r'run cannot be written to \(No space left'
+  ):
+    workdir.check_writable(tmp_path / 'run')
 
 
 def test_file_is_replaced_atomically(tmp_path, monkeypatch):
@@ -186,3 +190,10 @@ def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
   with pytest.raises(OSError):
     workdir.write_text(file, '{}')
   assert [path.name for path in tmp_path.iterdir()] == ['a.json']
+
+
+def test_a_work_directory_that_is_a_file_is_named(tmp_path):
+  (tmp_path / 'file').touch()
+  for name in ('file', 'file/inner'):
+    with pytest.raises(errors.StorageError, match='is a file, or is in one'):
+      workdir.check_writable(tmp_path / name)
