@@ -114,7 +114,9 @@ def test_a_config_without_a_section_is_refused(call, config, tmp_path):
   )
   code, output = call(f'--workdir={tmp_path}', config=other)
   assert code == 1
-  _assert_error(output, 'config.seeds is missing in .*start from configs/base')
+  _assert_error(
+    output, 'config.anchor_kl is missing in .*start from configs/base'
+  )
 
 
 def test_an_unknown_key_in_a_config_file_is_named(call, config, tmp_path):
@@ -132,7 +134,7 @@ def test_an_unwritable_work_directory_is_named(call, tmp_path):
   (tmp_path / 'file').write_text('')
   code, output = call(f'--workdir={tmp_path / "file" / "run"}')
   assert code == 1
-  _assert_error(output, 'file/run cannot be written to')
+  _assert_error(output, 'file/run is a file, or is in one')
 
 
 def test_restoring_a_cycle_that_no_run_reached_is_refused(call, finished):

@@ -21,7 +21,7 @@ from sleep_jax.interop import (
   dense_mlp,
   hf_checkpoint,
   hf_config,
-  hf_rope,
+  hf_layers,
   json_file,
   tensor_file,
   weight_files,
@@ -89,7 +89,7 @@ def save(
     if base_model
     else dense_mlp.native_hf_config(model.config)
   )
-  config = hf_rope.older_fields(config) | config
+  config = older_rope_fields(config) | config
   config['intermediate_size'] = dense_mlp.num_hidden_units(model, weights)
   config['architectures'] = config.get('architectures') or [
     hf_config.ARCHITECTURES[config['model_type']]
@@ -105,6 +105,30 @@ def save(
       copy_files(base_model.folder, part)
     elif tokenizer is not None:
       _write_tokenizer(tokenizer, part)
+
+
+def older_rope_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields that transformers read before `rope_parameters`.
+
+  Without them older programs take a base of 10,000 and no scaling.
+
+  Args:
+    config: content of config.json; empty for one without `rope_parameters`.
+  """
+  found = config.get('rope_parameters') or {}
+  by_layer = hf_layers.GLOBAL in found
+  whole = found[hf_layers.GLOBAL] if by_layer else found
+  if 'rope_theta' not in whole:
+    return {}
+  scaling = {k: v for k, v in whole.items() if k != 'rope_theta'}
+  is_scaled = scaling.get('rope_type', 'default') != 'default'
+  made = {
+    'rope_theta': whole['rope_theta'],
+    'rope_scaling': scaling if is_scaled else None,
+  }
+  if by_layer and hf_layers.LOCAL in found:
+    made['rope_local_base_freq'] = found[hf_layers.LOCAL]['rope_theta']
+  return made
 
 
 def copy_files(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -7,11 +7,10 @@ the order of precedence is that of transformers 5.24.
 
 import math
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 from sleep_jax import errors
-from sleep_jax.interop import hf_fields, hf_layers
+from sleep_jax.interop import hf_fields
 from sleep_jax.model import config as config_lib
 from sleep_jax.model import rope_scaling
 
@@ -259,30 +258,6 @@ class _Reader:
         self._path, 'high_freq_factor', high, f'more than low_freq_factor {low}'
       )
     return factor, low, high, self._original_positions()
-
-
-def older_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the fields that transformers read before `rope_parameters`.
-
-  Without them older programs take a base of 10,000 and no scaling.
-
-  Args:
-    config: content of config.json; empty for one without `rope_parameters`.
-  """
-  found = config.get('rope_parameters') or {}
-  by_layer = hf_layers.GLOBAL in found
-  whole = found[hf_layers.GLOBAL] if by_layer else found
-  if 'rope_theta' not in whole:
-    return {}
-  scaling = {k: v for k, v in whole.items() if k != 'rope_theta'}
-  is_scaled = scaling.get('rope_type', 'default') != 'default'
-  made = {
-    'rope_theta': whole['rope_theta'],
-    'rope_scaling': scaling if is_scaled else None,
-  }
-  if by_layer and hf_layers.LOCAL in found:
-    made['rope_local_base_freq'] = found[hf_layers.LOCAL]['rope_theta']
-  return made
 
 
 def fields(config: config_lib.Model) -> dict[str, Any]:

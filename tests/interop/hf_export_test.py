@@ -16,7 +16,6 @@ from sleep_jax.interop import (
   hf_checkpoint,
   hf_export,
   hf_import,
-  hf_rope,
   tensor_file,
 )
 from sleep_jax.model import config as config_lib
@@ -301,7 +300,7 @@ def test_a_folder_that_is_not_empty_is_not_changed(tmp_path):
   ],
 )
 def test_rotary_positions_are_also_written_for_older_programs(found, older):
-  assert hf_rope.older_fields({'rope_parameters': found}) == older
+  assert hf_export.older_rope_fields({'rope_parameters': found}) == older
 
 
 def test_templates_are_copied_and_files_with_a_similar_name_stay(tmp_path):

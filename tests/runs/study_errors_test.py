@@ -22,7 +22,10 @@ one_device = tiny_study.one_device
     ({'model.num_kv_heads': 3}, 'num_heads 4 is not a multiple of'),
     ({'consolidate.updates_per_round': 3}, 'updates 4 is not a multiple of'),
     ({'consolidate.sender_after_sleep': 'gone'}, "'cleared', 'updated'"),
-    ({'strategies': ('sleep', 'slept')}, "'slept': expected one of"),
+    (
+      {'strategies': ('sleep', 'slept')},
+      r"\[1\] is 'slept': the nearest .* 'sleep'",
+    ),
     ({'writers': ('paper',)}, "writers has 'paper': expected .*'wandb'"),
     ({'levels': testing.levels((2, 3))}, 'is not a multiple of its'),
     ({'levels': testing.levels((1, 1))}, 'level 2 has 4 slots, but 8'),

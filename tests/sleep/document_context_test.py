@@ -130,10 +130,13 @@ def test_the_day_stores_whole_rows_as_documents():
   age_group = awake.replay['day/0']
   batch = testing.batch(0)
   length = int((batch.segments_BT[0] > 0).sum()) - 1
-  assert int(age_group.documents.length_B[0]) == length
-  np.testing.assert_array_equal(
-    age_group.documents.tokens_BT[0, :length], batch.tokens_BT[0, :length]
-  )
+  kept = [
+    np.asarray(tokens_T[:num]).tolist()
+    for tokens_T, num in zip(
+      age_group.documents.tokens_BT, age_group.documents.length_B, strict=True
+    )
+  ]
+  assert batch.tokens_BT[0, :length].tolist() in kept
   assert awake.replay['past'].documents is None
 
 

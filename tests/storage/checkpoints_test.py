@@ -323,7 +323,7 @@ def test_error_of_a_missing_cycle_lists_the_existing_ones(tmp_path):
 
 def test_error_names_a_folder_that_cannot_be_written_to(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(OSError, match='file/here cannot be written to'):
+  with pytest.raises(OSError, match='file/here is a file, or is in one'):
     _open(tmp_path / 'file' / 'here')
 
 
