@@ -9,12 +9,14 @@ refuses results of different configs.
 
 import json
 import pathlib
+import sys
 
 from absl import app
 
 from sleep_jax import errors
 from sleep_jax.compare import result_files
 from sleep_jax.report import comparison
+from sleep_jax.storage import workdir
 from sleep_jax.strategies import registry
 
 
@@ -28,32 +30,22 @@ def check(found, names) -> None:
   Raises:
     UsageError: names two files and the fields that differ.
   """
-  # What a unit may have of its own: its seed, and settings of strategies.
-  own = {*registry.settings(), 'strategies', 'seeds', 'tuned_with_seed'}
-  parts = [
-    {k: v for k, v in result['config'].items() if k not in own}
-    for result in found
-  ]
-  for part, name in zip(parts, names, strict=True):
-    keys = sorted(part.keys() | parts[0].keys())
-    differ = [key for key in keys if part.get(key) != parts[0].get(key)]
-    differ = [key for key in differ if key != 'data'] + _differ_in_data(
-      part, parts[0]
-    )
+  # What a unit may have of its own: its seed, order, and its strategy's values.
+  own = (
+    *registry.settings(),
+    'strategies',
+    'seeds',
+    'tuned_with_seed',
+    'data.order',
+  )
+  first, *others = (workdir.without(r['config'], own) for r in found)
+  for config, name in zip(others, names[1:], strict=True):
+    differ = list(workdir.differences(first, config))
     if differ:
       raise errors.UsageError(
-        f'{names[0]} and {name} are of different configs (they differ in '
-        f'{", ".join(differ)}): draw a page for each.'
+        f'{names[0]} and {name} are of different configs: '
+        f'{"; ".join(map(str, differ))}. Draw a page for each.'
       )
-
-
-def _differ_in_data(one, other) -> list[str]:
-  keys = sorted((one['data'].keys() | other['data'].keys()) - {'order'})
-  return [
-    f'data.{key}'
-    for key in keys
-    if one['data'].get(key) != other['data'].get(key)
-  ]
 
 
 def main(argv):
@@ -64,7 +56,10 @@ def main(argv):
   if not files:
     raise app.UsageError(f'{folder} has no results/*.json.')
   found = [json.loads(file.read_text()) for file in files]
-  check(found, [file.name for file in files])
+  try:
+    check(found, [file.name for file in files])
+  except errors.UsageError as error:
+    sys.exit(f'error: {error}')
   config = {**found[0]['config'], 'name': found[0]['study']}
   comparison.write(folder, found, config, num_planned=None)
 
