@@ -26,11 +26,13 @@ def get_config():
   # A slow level carries the days of a whole bank, and needs a longer night.
   old, day = c.consolidate.teachers
   slow = (old | dict(draws=384), day | dict(draws=256))
-  c.levels = chain.make(
+  awake, *slower = chain.make(
     hidden=192,
-    ranks=(64, 128, 256),
+    ranks=(128, 192, 256),
     fan_out=5,
     last_slots=4,
     nights=({}, dict(num_updates=400), dict(num_updates=1200, teachers=slow)),
   )
+  # Names of the town differ by a letter: a wider level tells them apart.
+  c.levels = (awake | dict(hidden=384), *slower)
   return c
