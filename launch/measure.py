@@ -35,4 +35,6 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == '__main__':
+  if not sys.argv[1:]:
+    sys.exit('usage: measure.py COMMAND [ARGUMENT...]')
   sys.exit(main(sys.argv[1:]))

@@ -19,7 +19,7 @@
 #   --queued            waits in a queue until capacity is available
 #   --slices=N          several slices of this type (implies --queued)
 # Flags of the study, for create, run and resume:
-#   --config=FILE  --workdir=gs://BUCKET/FOLDER  --config.FIELD=VALUE...
+#   --config=NAME_OR_FILE  --workdir=gs://BUCKET/FOLDER  --config.FIELD=VALUE...
 #   and after `--` any other flag of sleep_jax.main
 # --dry-run prints every command and runs none.
 #
@@ -105,7 +105,8 @@ check_study() {
   [[ $workdir =~ ^gs://[^/]+/. ]] \
     || fail "--workdir=$workdir: expected gs://BUCKET/FOLDER. The disk of a" \
       "TPU VM is deleted with it, so the work directory must be in a bucket."
-  git cat-file -e "HEAD:$file" 2>/dev/null \
+  [[ $file == *.py ]] || file=configs/$file.py # As sleep_jax.main reads names.
+  [[ $(git cat-file -t "HEAD:$file" 2>/dev/null) == blob ]] \
     || fail "--config=$config: $file is not committed in this repository, and" \
       "only committed files are copied. Commit it, or name another config."
 }

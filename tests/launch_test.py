@@ -236,6 +236,13 @@ def test_no_machine_is_created_if_the_bucket_is_not_writable(
   assert {command[1] for command in gcloud.calls()} == {'storage'}
 
 
+def test_a_config_is_given_by_name_too(call):
+  ran = call(
+    'tpu_vm.sh', 'run', '--dry-run', *MACHINE, '--config=mine:row', STUDY[1]
+  )
+  assert ran.returncode == 0 and '--config=mine:row' in ran.stdout
+
+
 def test_no_machine_is_created_if_the_zone_lacks_its_type(call, gcloud):
   env = gcloud(denied='accelerator-types describe')
   ran = call('tpu_vm.sh', 'create', *MACHINE, TYPE, *STUDY, **env)
@@ -265,6 +272,11 @@ def test_no_machine_is_created_if_the_zone_lacks_its_type(call, gcloud):
     (('run', *MACHINE, STUDY[0], '--workdir=runs/x'), 'expected gs://'),
     (('run', *MACHINE, STUDY[0], '--workdir=gs://bucket'), 'expected gs://'),
     (('run', *MACHINE, '--config=configs/new.py', STUDY[1]), 'not committed'),
+    (
+      ('run', *MACHINE, '--config=new:row', STUDY[1]),
+      'configs/new.py is not committed',
+    ),
+    (('run', *MACHINE, '--config=configs', STUDY[1]), 'not committed'),
     (('delete', *MACHINE), 'gcloud is missing'),
   ],
 )
