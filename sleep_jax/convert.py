@@ -57,21 +57,8 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main(argv):
-  actions = {'in': _in, 'out': _out, 'inspect': _inspect, 'grow': _grow}
-  if argv[1:2] == ['fetch']:
-    return _fetch(argv[2:])
-  if len(argv) != 2 or argv[1] not in actions:
-    raise app.UsageError(
-      f'Expected one of {", ".join([*actions, "fetch"])}, as in sleep-jax '
-      f'convert inspect --model=FOLDER; found {argv[1:] or "none"}.'
-    )
-  command_line.show_errors_only()
-  if not _MODEL.value:
-    raise app.UsageError(f'{argv[1]} needs --model.')
-  if argv[1] != 'inspect' and not _TO.value:
-    raise app.UsageError(f'{argv[1]} needs --to.')
   try:
-    actions[argv[1]]()
+    _run(argv[1:])
   except (errors.SleepJaxError, ValueError, OSError) as error:
     command_line.exit_with_error(error)
   except KeyboardInterrupt:
@@ -79,12 +66,30 @@ def main(argv):
     sys.exit(130)
 
 
+def _run(words):
+  actions = {'in': _in, 'out': _out, 'inspect': _inspect, 'grow': _grow}
+  if words[:1] == ['fetch']:
+    return _fetch(words[1:])
+  if len(words) != 1 or words[0] not in actions:
+    raise errors.UsageError(
+      f'Expected one of {", ".join([*actions, "fetch"])}, as in sleep-jax '
+      f'convert inspect --model=FOLDER; found {" ".join(words) or "none"}.'
+    )
+  command_line.show_errors_only()
+  (action,) = words
+  if not _MODEL.value:
+    raise errors.UsageError(f'{action} needs --model.')
+  if action != 'inspect' and not _TO.value:
+    raise errors.UsageError(f'{action} needs --to.')
+  actions[action]()
+
+
 def _fetch(names):
   from sleep_jax.interop import model_fetch
   from sleep_jax.storage import known_models
 
   if len(names) != 1:
-    raise app.UsageError(
+    raise errors.UsageError(
       'fetch needs one of these names:\n'
       + '\n'.join(
         f'  {name}: {model.about}; {model.megabytes} MB'
@@ -92,13 +97,7 @@ def _fetch(names):
       )
     )
   (name,) = names
-  try:
-    path, fetched = model_fetch.fetch(name)
-  except errors.SleepJaxError as error:
-    command_line.exit_with_error(error)
-  except KeyboardInterrupt:
-    print(file=sys.stderr)
-    sys.exit(130)
+  path, fetched = model_fetch.fetch(name)
   print(f'{"fetched" if fetched else "already there"}: {path}')
   print(f'{known_models.MODELS[name].about}; {known_models.usage(name)}')
 

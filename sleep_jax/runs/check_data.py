@@ -27,9 +27,9 @@ _DEFAULT_CONFIG = 'jsonl'
 
 
 def main(argv):
-  if len(argv) < 2:
-    raise app.UsageError('Name the data: sleep-jax check-data DAYS.')
   try:
+    if len(argv) < 2:
+      raise errors.UsageError('Name the data: sleep-jax check-data DAYS.')
     sys.exit(_run(argv[1:]))
   except (errors.SleepJaxError, ValueError, OSError, ImportError) as error:
     command_line.exit_with_error(error)

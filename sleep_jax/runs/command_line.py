@@ -6,6 +6,7 @@ absl parses the flags, so that the user reads one message and no traceback.
 
 import itertools
 import logging as standard_logging
+import math
 import re
 import sys
 import warnings
@@ -56,9 +57,19 @@ def parser(default: str | None = None, *, takes_words: bool = False):
         exit_with_error(errors.UsageError(message))
       if rest[1:] and not takes_words:
         exit_with_error(errors.UsageError(_refuse(rest[1:])))
+      _check_finite()
       return rest
 
   return parse
+
+
+def _check_finite() -> None:
+  """Refuses nan and inf, which bounds of absl let through."""
+  for name in flags.FLAGS:
+    value = flags.FLAGS[name].value
+    if isinstance(value, float) and not math.isfinite(value):
+      message = f'--{name} is {value}: expected a finite number.'
+      exit_with_error(errors.UsageError(message))
 
 
 def _words(argv: list[str]) -> list[str]:

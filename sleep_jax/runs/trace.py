@@ -25,12 +25,12 @@ _FOUND = 2
 
 def main(argv):
   command_line.show_errors_only()
-  if len(argv) != 2:
-    raise app.UsageError(
-      f"Expected one text, found {len(argv) - 1}: quote it, as in 'in Oslo'."
-    )
-  text = argv[1]
   try:
+    if len(argv) != 2:
+      raise errors.UsageError(
+        f"Expected one text, found {len(argv) - 1}: quote it, as in 'in Oslo'."
+      )
+    text = argv[1]
     found = text_search.find(_WORKDIR.value, text)
     weights = list(day_search.learned(_WORKDIR.value, text))
   except (errors.SleepJaxError, OSError) as error:

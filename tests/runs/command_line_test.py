@@ -69,6 +69,8 @@ def test_other_errors_and_warnings_are_shown(monkeypatch):
   'flag, message',
   [
     ('--wanted=many', "--wanted=many: 'many' is not a whole number. --help"),
+    ('--seconds=nan', '--seconds is nan: expected a finite number.'),
+    ('--seconds=inf', '--seconds is inf: expected a finite number.'),
     (
       '--wantd=1',
       "Unknown command line flag 'wantd'. Did you mean: wanted. --help",
@@ -85,12 +87,14 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_to_do(
     'wanted', None, 'How many there are. More of it.', flag_values=values
   )
   flags.mark_flag_as_required('wanted', flag_values=values)
+  flags.DEFINE_float('seconds', 1, 'How long.', 0, flag_values=values)
   monkeypatch.setattr(flags, 'FLAGS', values)
   monkeypatch.setattr(
     'sleep_jax.runtime.processes.exit_now', lambda status: None
   )
   with pytest.raises(SystemExit):
-    command_line.parser()(['run', *filter(None, [flag])])
+    given = ['--wanted=1'] if 'seconds' in flag else []
+    command_line.parser()(['run', *given, *filter(None, [flag])])
   assert capsys.readouterr().err.startswith(f'error: {message}')
 
 
