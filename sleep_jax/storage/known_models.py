@@ -6,6 +6,7 @@ network; `interop.model_fetch` puts them there.
 """
 
 import dataclasses
+import difflib
 import os
 import pathlib
 from collections.abc import Mapping
@@ -143,6 +144,17 @@ def locate(name: str | os.PathLike[str]) -> workdir.Folder:
       f'fetched. Run: sleep-jax convert fetch {known} ({model.megabytes} MB).'
     )
   return home / model.entry
+
+
+def near(name: str | os.PathLike[str]) -> str:
+  """Returns the known models that a wrong name may mean, for an error."""
+  plain = os.fspath(name)
+  names = [name for name, model in MODELS.items() if not model.is_judge]
+  likely = [n for n in names if plain and n.startswith(plain)]
+  likely = likely or difflib.get_close_matches(plain, names, 1)
+  if not likely or os.sep in plain:
+    return f', or a model to be fetched: {", ".join(names)}'
+  return f', or the model that is nearest in name: --model={likely[0]}'
 
 
 def usage(name: str) -> str:

@@ -46,7 +46,7 @@ def path(name: str | os.PathLike[str]) -> Folder:
   name = os.fspath(name)
   if not name.strip():
     raise errors.ConfigError(
-      'The path is empty: name a folder, for example --workdir=runs/mine.'
+      'The path is empty: name a folder, such as runs/mine.'
     )
   scheme, separator, rest = name.partition('://')
   if not separator:

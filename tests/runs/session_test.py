@@ -37,8 +37,17 @@ def test_a_source_that_is_neither_a_model_nor_a_run_is_refused(tmp_path):
     ('folder', 'it contains notes.txt'),
   ):
     message = f'{name} is neither a model nor a run: {found}'
-    with pytest.raises(FileNotFoundError, match=message):
+    with pytest.raises(FileNotFoundError, match=message) as refused:
       session.Session(str(tmp_path / name))
+    assert str(refused.value).endswith('fetched: smollm2, gemma3-270m.')
+
+
+@pytest.mark.parametrize('name', ['smolm2', 'gemma3', 'gema3-270m'])
+def test_the_nearest_known_model_is_named(name, monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  meant = 'smollm2' if name == 'smolm2' else 'gemma3-270m'
+  with pytest.raises(FileNotFoundError, match=f'--model={meant}.$'):
+    session.Session(name)
 
 
 def test_a_folder_of_version_0_1_is_refused(base_model, tmp_path):
