@@ -33,6 +33,7 @@ def get_config():
     last_slots=4,
     nights=({}, dict(num_updates=400), dict(num_updates=1200, teachers=slow)),
   )
-  # Names of the town differ by a letter: a wider level tells them apart.
+  # Half of the errors confuse people who share a first or last name. A wider
+  # level learns a day, and keeps it overnight, better.
   c.levels = (awake | dict(hidden=384), *slower)
   return c
