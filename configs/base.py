@@ -225,6 +225,7 @@ def get_config() -> ml_collections.ConfigDict:
     past=2048,  # Prompts of all days so far.
     day=1024,  # Prompts of the current day of each sleeping level.
     own_texts=0,  # Texts that a base model writes before its first day.
+    about_people=0,  # How many of them are about people whom it invents.
   )
   c.consolidate = dict(
     teachers=(

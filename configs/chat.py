@@ -20,4 +20,6 @@ def get_config():
   c = pretrained.get_config()
   c.name = 'chat'
   c.wake.epochs = 5.0
+  # It is asked about people, and would say of all what it was told of some.
+  c.replay.update(own_texts=320, about_people=64)
   return c

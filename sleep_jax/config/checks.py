@@ -82,6 +82,12 @@ def check(config: Mapping[str, Any]) -> None:
       f'config.replay.own_texts is {num_own}, but no teacher is "first", which '
       'reads them: set it to 0, or add the teacher.'
     )
+  num_people = config['replay'].get('about_people', 0)
+  if num_people > num_own:
+    raise errors.ConfigError(
+      f'config.replay.about_people is {num_people}, and own_texts {num_own}: '
+      'they are a part of the own texts. Expected at most as many.'
+    )
   if config['dream']['on']:
     named['dream (with expert_optimizer)'] = dream_settings.optimizer_settings(
       dream_settings.make(**config['dream']), config['expert_optimizer']

@@ -253,7 +253,7 @@ _SECTIONS: dict[str, dict[str, Rule]] = {
   'tune': {'learning_rates[*]': RATE, 'experiences': _count(1)},
   'replay': {
     'store': TEXT, 'pretrain': _count(0), 'past': _count(0), 'day': _count(0),
-    'own_texts': _count(0),
+    'own_texts': _count(0), 'about_people': _count(0),
   },
   'consolidate': _NIGHT,
   'consolidate.teachers[*]': {'teacher': TEXT, 'prompts': TEXT, **_TEACHER},

@@ -126,6 +126,7 @@ def schema(config):
     'replay': {
       **dict.fromkeys(('store', 'pretrain', 'past', 'day'), REQUIRED),
       'own_texts': OPTIONAL,
+      'about_people': OPTIONAL,
     },
     'consolidate': consolidate,
     'expert_optimizer': adam,

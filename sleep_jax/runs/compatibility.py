@@ -50,6 +50,8 @@ def bound(config: Mapping[str, Any]) -> dict[str, Any]:
   # Work directories of earlier versions have no `epochs`: days are in steps.
   if not found.get('data', {}).get('order'):
     found = workdir.without(found, ('data.order',))
+  if not found.get('replay', {}).get('about_people'):
+    found = workdir.without(found, ('replay.about_people',))
   if not found.get('wake', {}).get('epochs'):
     found = workdir.without(found, ('wake.epochs',))
   if not found.get('consolidate', {}).get('adaptive', {}).get('on'):

@@ -145,6 +145,7 @@ def load_initial_model(
       texts = rehearsal_texts.write(
         model, weights, tokenizer, form, num=num,
         width=config['consolidate']['max_length'], seed=run_inputs.seed,
+        people=config['replay'].get('about_people', 0),
         advance=phase.advance,
       )  # fmt: skip
     replay = rehearsal_texts.insert(replay, texts, model, weights, placement)

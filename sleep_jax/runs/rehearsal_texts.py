@@ -5,12 +5,13 @@ the texts begin with a random token and stand for ordinary text, which is the
 most varied. A quarter are conversations: the model continues its chat template
 where a user would write, and then answers. In the last quarter the model is
 asked about a passage: it writes the passage from a random token on, a question
-about it, and the answer. Nights and the KL penalty keep the predictions of the
-initial model on them.
+about it, and the answer. Further texts are questions about people whom the
+model invents, so that it does not say of strangers what it is told of others.
+Nights and the KL penalty keep the predictions of the initial model on them.
 
 References: conversations from the template alone, 2406.08464; texts that begin
 with a random token, 2305.17888 section 3.1; questions about a passage that the
-model asks itself, 2506.06266.
+model asks itself, 2506.06266; what an edit must not change, 2206.06520.
 """
 
 import functools
@@ -38,7 +39,19 @@ _TWO_REQUESTS = 'Why?', '12 eggs'
 # Texts that stand for ordinary text are sampled as the model predicts it.
 _LIKELY, _AS_PREDICTED = 0.7, 1.0
 _QUESTION = 16  # Most tokens of a question about a passage.
-# How such a question is put, in turn.
+_SENTENCE = 24  # Most tokens of a sentence about a person.
+_TRIES = 3  # Sentences for each person that is needed: names differ.
+_PEOPLE = (
+  'Mara Lund keeps bees.',
+  'Ivo Senn has been an actor in Bern since May.',
+  'Every summer Petra Holm drives a red van to the coast.',
+  'Omar Idris is very good at drawing.',
+)
+# Every third of them is asked about in these words, in turn.
+_REQUESTS = (
+  'Tell me about {}.', 'What do you know about {}?', 'Who is {}?',
+)  # fmt: skip
+# How a question about a passage is put, in turn.
 _ASKED = (
   '{passage}\n\n{question}',
   '{question}\n\n{passage}',
@@ -67,6 +80,7 @@ def write(
   num: int,
   width: int,
   seed: int,
+  people: int = 0,
   advance: Callable[[int], None] = lambda num: None,
 ) -> list[Text]:
   """Returns texts that a model wrote.
@@ -77,6 +91,7 @@ def write(
     num: number of texts. Fewer are returned if some requests are empty.
     width: most tokens of a text.
     seed: of sampling.
+    people: how many of the texts are about people whom the model invents.
     advance: called with the number of texts that were finished.
 
   Raises:
@@ -95,15 +110,16 @@ def write(
       f'config.replay.own_texts needs a max_length of {needed} or more.'
     )
   writer = _Writer(model, weights, tokenizer, form.ends, seed)
-  num_readings = num_requests = num // 4
+  num_readings = num_requests = (num - people) // 4
   requests = writer.sample([opening] * num_requests, room, 0)
   asked = [tokenizer.decode(tokens).strip() for tokens in requests]
-  num_free = num - num_readings - num_requests
+  num_free = num - people - num_readings - num_requests
   beginnings, free = writer.free(num_free, width, 1, _AS_PREDICTED)
   advance(num_free)
   room = width - around - _QUESTION - 2 * _LEAST
   if room >= _LEAST:
     asked += writer.readings(num_readings, room)
+  asked += writer.questions_about_people(people)
   prompts = [form.ask(text) for text in asked if text]
   # Written again, a text may have more tokens.
   prompts = [prompt for prompt in prompts if len(prompt) <= width - _LEAST]
@@ -173,6 +189,46 @@ class _Writer(NamedTuple):
       )
       if '?' in line
     ]
+
+  def questions_about_people(self, num) -> list[str]:
+    """Returns questions about invented people, each about another one."""
+    if not num:
+      return []
+    decode, bos = self.tokenizer.decode, self.tokenizer.bos
+    begun = 'Sentences about different people.\n- ' + '\n- '.join(_PEOPLE)
+    start = [bos, *self.tokenizer.encode(f'{begun}\n-')]
+    found = {passage.subject: passage for text in _PEOPLE
+             for passage in question_text.passages([text])}  # fmt: skip
+    told = [*found]
+    for tokens in self.sample([start] * (_TRIES * num), _SENTENCE, 5):
+      line = decode(tokens).split('\n')[0].strip()
+      for passage in question_text.passages([line])[:1]:
+        is_whole = line.endswith('.') and ' ' in passage.subject
+        if is_whole and question_text.is_name(passage.subject):
+          found.setdefault(passage.subject, passage)
+    shown = question_prompts.QuestionPrompts(self.tokenizer, None)
+    people = [found[name] for name in found if name not in told][:num]
+    openings = [
+      passage.openings[number % len(passage.openings)]
+      for number, passage in enumerate(people)
+    ]
+    prompts = [
+      [*shown.writing_prompt(passage, number), *shown.opening(opening)]
+      for number, (passage, opening) in enumerate(
+        zip(people, openings, strict=True)
+      )
+    ]
+    questions = []
+    for number, (passage, opening, tokens) in enumerate(
+      zip(people, openings, self.sample(prompts, _QUESTION, 6), strict=True)
+    ):
+      line = (opening + decode(tokens)).split('\n')[0]
+      question = line[: line.find('?') + 1]
+      if number % 3 == 2 or question_text.why_unusable(question, passage):
+        request = _REQUESTS[number // 3 % len(_REQUESTS)]
+        question = request.format(passage.subject)
+      questions.append(question)
+    return questions
 
 
 def insert(

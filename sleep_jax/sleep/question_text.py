@@ -122,6 +122,11 @@ def content_words(text: str) -> list[str]:
   return [w for w in _WORD.findall(text) if w.casefold() not in _LITTLE_WORDS]
 
 
+def is_name(text: str) -> bool:
+  """Whether a text is a name, and no word that is capitalized elsewhere."""
+  return bool(_NAME.fullmatch(text)) and not _is_little(text)
+
+
 def why_unusable(question: str, passage: Passage) -> str:
   """Returns why a question is of no use, or ''.
 

@@ -1,5 +1,6 @@
 """A pretrained model writes texts before its first day, to be rehearsed."""
 
+import itertools
 import json
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import pytest
 
 from configs import jsonl
 from sleep_jax import errors, types
+from sleep_jax.config import checks
 from sleep_jax.evaluate import asking
 from sleep_jax.replay import buffer
 from sleep_jax.runs import rehearsal_texts, study
@@ -83,6 +85,40 @@ def test_a_quarter_ask_about_a_passage_that_the_model_wrote(monkeypatch):
   short = [TOKENIZER.decode(text.tokens) for text in _write(form, width=44)]
   assert len(short) == NUM - NUM // 4
   assert not [text for text in short if text.count('Who is it?') == 3]
+
+
+def test_some_ask_about_people_whom_the_model_invents(monkeypatch):
+  """A stand-in writes sentences, ends of questions and answers."""
+  lines = itertools.cycle([
+    ' Bo Lind sings.\n', ' Mara Lund keeps bees.\n', ' It rains.\n',
+    ' Mia Holm owns a boat.\n', ' Bo Lind paints.\n', ' Leo Orr was an',
+  ])  # fmt: skip
+
+  def reply(text):
+    if text.startswith('Sentences about'):
+      return next(lines)
+    return ' own?\n' if text.startswith('Text: ') else ' A man.'
+
+  def generate(model, weights, prompts, *, max_new, **options):
+    del model, weights, options
+    return [
+      TOKENIZER.encode(reply(TOKENIZER.decode(prompt)))[:max_new]
+      for prompt in prompts
+    ]
+
+  monkeypatch.setattr(rehearsal_texts.asking, 'generate', generate)
+  settings = dict(num=16, width=128)
+  people = 6
+  texts = _write(FORMS['chat'], people=people, **settings)
+  others = _write(FORMS['chat'], **settings | {'num': 16 - people})
+  # Names of the examples, and those that come again, are left out.
+  asked = [TOKENIZER.decode(text.tokens) for text in texts]
+  about = [text for text in asked if 'Bo Lind' in text or 'Mia Holm' in text]
+  assert len(about) == 2 and len(texts) == len(others) + 2
+  assert 'What does Bo Lind own?' in about[0]
+  assert 'Where does Mia Holm own?' in about[1]
+  assert all(text.endswith(' A man.') for text in about)
+  assert not any('Mara Lund' in text or 'Leo Orr' in text for text in asked)
 
 
 def test_another_seed_writes_others_and_the_same_seed_the_same():
@@ -188,6 +224,7 @@ def test_strategies_that_never_sleep_do_without_them(
   write = rehearsal_texts.write
 
   def counted(*args, **settings):
+    assert settings['people'] == 2
     written.append(write(*args, **settings))
     return written[-1]
 
@@ -196,6 +233,7 @@ def test_strategies_that_never_sleep_do_without_them(
   for strategies, times in ((('sft',), 0), (('sleep', 'sft'), 1)):
     c = _config(tmp_path, base_model)
     c.strategies, c.tune.learning_rates = strategies, (1e-3,)
+    c.replay.about_people = 2
     study.Study(c, str(tmp_path / strategies[0])).run()
     assert len(written) == times
     home = tmp_path / strategies[0] / 'seed_0' / 'sft'
@@ -204,6 +242,13 @@ def test_strategies_that_never_sleep_do_without_them(
     [json.loads(line).get('loss') for line in lines] for lines in found.values()
   )
   assert alone == beside and any(alone)
+
+
+def test_more_texts_about_people_than_texts_are_refused(tmp_path):
+  c = _config(tmp_path, '')
+  c.replay.about_people = 9
+  with pytest.raises(errors.ConfigError, match='about_people is 9, and own_te'):
+    checks.check(c.to_dict())
 
 
 def test_a_run_without_a_base_model_is_told_before_it_starts(tmp_path):
