@@ -90,6 +90,15 @@ def test_wrong_arguments_are_reported_without_a_traceback(
   assert error.startswith('error: ') and 'Traceback' not in error
 
 
+def test_a_wrong_unit_is_refused_before_a_folder_is_made(tmp_path):
+  code, _, error = _call(
+    'compare', '--config=compare/facts', '--units=slep:0:0',
+    f'--workdir={tmp_path / "new"}',
+  )  # fmt: skip
+  assert code == 1 and "--units: 'slep:0:0' is not a unit" in error
+  assert not (tmp_path / 'new').exists()
+
+
 def test_the_end_of_the_input_does_not_confirm_forgetting():
   code = 'from sleep_jax import chat; print(chat._confirm("It holds night 1."))'
   ran = subprocess.run(

@@ -50,7 +50,7 @@ def main(argv):
 
 
 def _run(stop) -> bool:
-  from sleep_jax.compare import machine, pool, runner, units
+  from sleep_jax.compare import machine, pool, runner, settings, units
   from sleep_jax.report import comparison as page
   from sleep_jax.storage import lock, workdir
 
@@ -61,10 +61,13 @@ def _run(stop) -> bool:
       f'--workdir={folder} is in a bucket: name a folder on a disk of this '
       'machine, where the units share files.'
     )
+  planned = units.plan(
+    plain['strategies'], plain['seeds'], settings.options(plain)['orders']
+  )
+  chosen = units.select(planned, _UNITS.value)
   say = lambda line: print(line, flush=True)
   with lock.hold(folder):
     made = runner.Comparison(plain, folder, say=say)
-    chosen = units.select(made.units, _UNITS.value)
 
     def write() -> None:
       page.write(
