@@ -33,7 +33,7 @@ def get_config():
     last_slots=4,
     nights=({}, dict(num_updates=400), dict(num_updates=1200, teachers=slow)),
   )
-  # Half of the errors confuse people who share a first or last name. A wider
-  # level learns a day, and keeps it overnight, better.
+  # Wider than the base: on seed 8 a day is then learned, and kept overnight,
+  # better (docs/results/lifetime).
   c.levels = (awake | dict(hidden=384), *slower)
   return c

@@ -236,6 +236,15 @@ def test_no_machine_is_created_if_the_bucket_is_not_writable(
   assert {command[1] for command in gcloud.calls()} == {'storage'}
 
 
+def test_nothing_to_measure_is_said_in_one_line():
+  ran = subprocess.run(
+    [sys.executable, 'launch/measure.py'], cwd=ROOT, text=True,
+    capture_output=True,
+  )  # fmt: skip
+  assert ran.returncode == 1
+  assert ran.stderr == 'usage: measure.py COMMAND [ARGUMENT...]\n'
+
+
 def test_a_config_is_given_by_name_too(call):
   ran = call(
     'tpu_vm.sh', 'run', '--dry-run', *MACHINE, '--config=mine:row', STUDY[1]

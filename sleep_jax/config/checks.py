@@ -85,8 +85,9 @@ def check(config: Mapping[str, Any]) -> None:
   num_people = config['replay'].get('about_people', 0)
   if num_people > num_own:
     raise errors.ConfigError(
-      f'config.replay.about_people is {num_people}, and own_texts {num_own}: '
-      'they are a part of the own texts. Expected at most as many.'
+      f'config.replay.about_people is {num_people}, but only {num_own} own '
+      'texts are written (config.replay.own_texts), of which these are a part: '
+      'lower about_people, or raise own_texts.'
     )
   if config['dream']['on']:
     named['dream (with expert_optimizer)'] = dream_settings.optimizer_settings(

@@ -28,7 +28,11 @@ from sleep_jax import state as state_lib
 from sleep_jax.evaluate import asking
 from sleep_jax.replay import buffer
 from sleep_jax.runtime import processes, sharding
-from sleep_jax.sleep import question_prompts, question_text
+from sleep_jax.sleep import (
+  question_prompts,
+  question_requests,
+  question_text,
+)
 
 _LEAST = 8  # Tokens of an answer for which there must be room.
 _BATCH = 64  # Texts that the model writes at once.
@@ -47,10 +51,6 @@ _PEOPLE = (
   'Every summer Petra Holm drives a red van to the coast.',
   'Omar Idris is very good at drawing.',
 )
-# Every third of them is asked about in these words, in turn.
-_REQUESTS = (
-  'Tell me about {}.', 'What do you know about {}?', 'Who is {}?',
-)  # fmt: skip
 # How a question about a passage is put, in turn.
 _ASKED = (
   '{passage}\n\n{question}',
@@ -191,44 +191,46 @@ class _Writer(NamedTuple):
     ]
 
   def questions_about_people(self, num) -> list[str]:
-    """Returns questions about invented people, each about another one."""
-    if not num:
-      return []
-    decode, bos = self.tokenizer.decode, self.tokenizer.bos
-    begun = 'Sentences about different people.\n- ' + '\n- '.join(_PEOPLE)
-    start = [bos, *self.tokenizer.encode(f'{begun}\n-')]
-    found = {passage.subject: passage for text in _PEOPLE
-             for passage in question_text.passages([text])}  # fmt: skip
-    told = [*found]
-    for tokens in self.sample([start] * (_TRIES * num), _SENTENCE, 5):
-      line = decode(tokens).split('\n')[0].strip()
-      for passage in question_text.passages([line])[:1]:
-        is_whole = line.endswith('.') and ' ' in passage.subject
-        if is_whole and question_text.is_name(passage.subject):
-          found.setdefault(passage.subject, passage)
+    """Returns questions about up to `num` people whom the model invents.
+
+    Each is about another one. Every third is a request, as 'Who is Bo Lind?',
+    and so is one where the model wrote no question that names the person.
+    """
+    people = self._people(num)
     shown = question_prompts.QuestionPrompts(self.tokenizer, None)
-    people = [found[name] for name in found if name not in told][:num]
-    openings = [
-      passage.openings[number % len(passage.openings)]
-      for number, passage in enumerate(people)
-    ]
-    prompts = [
-      [*shown.writing_prompt(passage, number), *shown.opening(opening)]
-      for number, (passage, opening) in enumerate(
-        zip(people, openings, strict=True)
-      )
-    ]
+    openings, prompts = [], []
+    for number, person in enumerate(people):
+      openings.append(person.openings[number % len(person.openings)])
+      given = shown.opening(openings[-1])
+      prompts.append([*shown.writing_prompt(person, number), *given])
+    rest = self.sample(prompts, _QUESTION, 6)
     questions = []
-    for number, (passage, opening, tokens) in enumerate(
-      zip(people, openings, self.sample(prompts, _QUESTION, 6), strict=True)
+    for number, (person, opening, tokens) in enumerate(
+      zip(people, openings, rest, strict=True)
     ):
-      line = (opening + decode(tokens)).split('\n')[0]
+      line = (opening + self.tokenizer.decode(tokens)).split('\n')[0]
       question = line[: line.find('?') + 1]
-      if number % 3 == 2 or question_text.why_unusable(question, passage):
-        request = _REQUESTS[number // 3 % len(_REQUESTS)]
-        question = request.format(passage.subject)
+      if number % 3 == 2 or question_text.why_unusable(question, person):
+        forms = question_requests.ABOUT_PEOPLE
+        question = forms[number // 3 % len(forms)].format(person.subject)
       questions.append(question)
     return questions
+
+  def _people(self, num) -> list[question_text.Passage]:
+    """Returns sentences about up to `num` people, each about another one."""
+    if not num:
+      return []
+    begun = 'Sentences about different people.\n- ' + '\n- '.join(_PEOPLE)
+    start = [self.tokenizer.bos, *self.tokenizer.encode(f'{begun}\n-')]
+    found: dict[str, question_text.Passage] = {}
+    for tokens in self.sample([start] * (_TRIES * num), _SENTENCE, 5):
+      line = self.tokenizer.decode(tokens).split('\n')[0].strip()
+      for passage in question_text.passages([line])[:1]:
+        name = passage.subject
+        is_full = ' ' in name and question_text.is_name(name)
+        if is_full and line.endswith('.') and name not in begun:
+          found.setdefault(name, passage)
+    return [*found.values()][:num]
 
 
 def insert(

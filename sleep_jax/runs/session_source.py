@@ -160,8 +160,8 @@ def find(source: str, strategy: str = STRATEGY) -> Source:
     f'{path} is neither a model nor a run: {found}. Expected a Hugging Face '
     'model directory (config.json, *.safetensors, tokenizer.json), a .gguf '
     'file, the work directory of a run (config.json, seed_0/), or a folder '
-    'written by Learner.save or the chat (days/, run/)'
-    f'{known_models.near(source)}.'
+    'written by Learner.save or the chat (days/, run/), or the name of a model '
+    f'that was fetched: {", ".join(known_models.nearest(source))}.'
   )
 
 

@@ -13,9 +13,10 @@ import re
 
 from sleep_jax.sleep import question_text
 
-_ABOUT = ('Tell me about {}.', 'What do you know about {}?')
+_ABOUT, _WHO = ('Tell me about {}.', 'What do you know about {}?'), 'Who is {}?'
+ABOUT_PEOPLE = (*_ABOUT, _WHO)
 # Of what a user tells, who speaks mostly of people.
-_ABOUT_TOLD = (*_ABOUT, 'What did I tell you about {}?', 'Who is {}?')
+_ABOUT_TOLD = (*_ABOUT, 'What did I tell you about {}?', _WHO)
 _USER_SAID = 'What did I say about {}?'
 MOST = len(_ABOUT_TOLD)
 _SECOND_PERSON = {

@@ -123,7 +123,7 @@ def content_words(text: str) -> list[str]:
 
 
 def is_name(text: str) -> bool:
-  """Whether a text is a name, and no word that is capitalized elsewhere."""
+  """Whether a text is capitalized words, and not only little ones ("The")."""
   return bool(_NAME.fullmatch(text)) and not _is_little(text)
 
 

@@ -146,15 +146,15 @@ def locate(name: str | os.PathLike[str]) -> workdir.Folder:
   return home / model.entry
 
 
-def near(name: str | os.PathLike[str]) -> str:
-  """Returns the known models that a wrong name may mean, for an error."""
+def nearest(name: str | os.PathLike[str]) -> list[str]:
+  """Returns the known model that a wrong name may mean; all if none is near.
+
+  Those that write no text are left out.
+  """
   plain = os.fspath(name)
   names = [name for name, model in MODELS.items() if not model.is_judge]
-  likely = [n for n in names if plain and n.startswith(plain)]
-  likely = likely or difflib.get_close_matches(plain, names, 1)
-  if not likely or os.sep in plain:
-    return f', or a model to be fetched: {", ".join(names)}'
-  return f', or the model that is nearest in name: --model={likely[0]}'
+  near = [n for n in names if plain and n.startswith(plain)]
+  return (near or difflib.get_close_matches(plain, names))[:1] or names
 
 
 def usage(name: str) -> str:

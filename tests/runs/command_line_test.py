@@ -92,8 +92,8 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_to_do(
   monkeypatch.setattr(
     'sleep_jax.runtime.processes.exit_now', lambda status: None
   )
+  given = ['--wanted=1'] if 'seconds' in flag else []
   with pytest.raises(SystemExit):
-    given = ['--wanted=1'] if 'seconds' in flag else []
     command_line.parser()(['run', *given, *filter(None, [flag])])
   assert capsys.readouterr().err.startswith(f'error: {message}')
 

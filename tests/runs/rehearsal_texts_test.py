@@ -247,7 +247,9 @@ def test_strategies_that_never_sleep_do_without_them(
 def test_more_texts_about_people_than_texts_are_refused(tmp_path):
   c = _config(tmp_path, '')
   c.replay.about_people = 9
-  with pytest.raises(errors.ConfigError, match='about_people is 9, and own_te'):
+  with pytest.raises(
+    errors.ConfigError, match='about_people is 9, but only 8 own'
+  ):
     checks.check(c.to_dict())
 
 

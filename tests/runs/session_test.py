@@ -46,7 +46,7 @@ def test_a_source_that_is_neither_a_model_nor_a_run_is_refused(tmp_path):
 def test_the_nearest_known_model_is_named(name, monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   meant = 'smollm2' if name == 'smolm2' else 'gemma3-270m'
-  with pytest.raises(FileNotFoundError, match=f'--model={meant}.$'):
+  with pytest.raises(FileNotFoundError, match=f'that was fetched: {meant}.$'):
     session.Session(name)
 
 
