@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import types
 
 import jax.numpy as jnp
@@ -27,13 +28,19 @@ def source(tmp_path_factory, one_device):
 
 
 @pytest.fixture
-def taught(source, tmp_path):
-  """Returns a learner with two nights of its own, 3 and 4."""
-  learner = sleep_jax.load(str(source), str(tmp_path / 'own'), verbose=False)
-  for rows in (FIRST, SECOND):
-    learner.wake(rows)
-    learner.sleep()
-  return learner
+def taught(source, tmp_path, tmp_path_factory):
+  """Returns a learner with two nights of its own, 3 and 4.
+
+  It is taught once per session; each test changes a copy of its folder.
+  """
+  folder = tmp_path_factory.getbasetemp() / 'taught'
+  if not folder.exists():
+    learner = sleep_jax.load(str(source), str(folder), verbose=False)
+    for rows in (FIRST, SECOND):
+      learner.wake(rows)
+      learner.sleep()
+  shutil.copytree(folder, tmp_path / 'own')
+  return sleep_jax.load(str(source), str(tmp_path / 'own'), verbose=False)
 
 
 def _logits(learner):
