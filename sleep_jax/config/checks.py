@@ -212,8 +212,10 @@ def _check(found, known, place):
       _check(item, known[0], f'{place}[{number}]')
     return
   if not isinstance(found, Mapping):
+    # Flags are read as literals, which `dict(...)` is not.
+    how = " In a flag write {'name': value}." if isinstance(found, str) else ''
     raise errors.ConfigError(
-      f'{place} is {found!r}: expected a dict of {", ".join(known)}.'
+      f'{place} is {found!r}: expected a dict of {", ".join(known)}.{how}'
     )
   for key in found:
     if key not in known:

@@ -89,6 +89,7 @@ def test_lengths_that_the_sequence_axis_does_not_divide_are_named(
     (dict(levels=(dict(hiden=3),)), r'config.levels\[0\].hiden is not .*hid'),
     (dict(levels=3), 'config.levels is 3: expected a list'),
     (dict(model=3), 'config.model is 3: expected a dict of width'),
+    (dict(model='dict(width=8)'), "In a flag write {'name': value}"),
     (dict(wake=dict(steps=3)), 'config.wake.optimizers is missing'),
     (
       dict(wake=WAKE | dict(optimizers=())),
