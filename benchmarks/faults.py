@@ -69,9 +69,10 @@ def run(part: str, output: pathlib.Path) -> bool:
   module = importlib.import_module(f'benchmarks.fault_cases.{part}')
   file, revision = output / f'{part}.json', _revision()
   known = json.loads(file.read_text()) if file.exists() else []
+  is_exact = revision.isalnum() and revision != 'unknown'
   known = {
     row['name']: row for row in known if row['revision'] == revision
-  } if not _RERUN.value else {}  # fmt: skip
+  } if is_exact and not _RERUN.value else {}  # fmt: skip
   cases = module.cases()[: _CASES.value or None]
   if _NAMES.value:
     cases = [c for c in module.cases() if c.name in _NAMES.value]
@@ -118,7 +119,10 @@ def _without_paths(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _revision() -> str:
-  """Returns the last revision of the sources, with '+' if they are changed."""
+  """Returns the last revision of the sources, with '+' if they are changed.
+
+  Rows of '+' or 'unknown' may be of other sources and are never taken over.
+  """
   sources = ('sleep_jax', 'configs', 'benchmarks/fault_cases')
 
   def ask(*words):

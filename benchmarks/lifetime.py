@@ -42,6 +42,8 @@ def handovers(rows: Sequence[Row], found: dict[int, dict[str, float]]):
   for row in rows:
     if row['kind'] != 'night' or row.get('phase') == 'merge':
       continue
+    if not row['accepted']:  # What it would have carried is still to come.
+      continue
     sender, day = row['sender'], row['experience']
     if sender > 1 and {day - 1, day} <= {*found}:
       carried = range(last.get(sender, 0) + 1, day)

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from absl import app, flags
 
 from sleep_jax.evaluate import cycles, retention
+from sleep_jax.schedule import events
 from sleep_jax.storage import metric_writer, workdir
 
 COLUMNS = (
@@ -63,14 +64,14 @@ def read(
       for path in (folder / row).glob(shape)
     }
     runs = [{'seed': seed, **summary(logs[seed])} for seed in sorted(logs)]
-    runs = [run for run in runs if run['acc'] is not None]
+    runs = [run for run in runs if run.pop('finished')]
     if runs:
       found[row] = runs
   return found
 
 
 def summary(log: workdir.Folder) -> dict:
-  """Returns the metrics of a run from its log."""
+  """Returns the metrics of a run from its log, and whether it is finished."""
   rows = metric_writer.read(log)
   evaluations = [row for row in rows if row['kind'] == 'evaluation']
   if any('birth' in row['scores'] for row in evaluations):
@@ -86,7 +87,10 @@ def summary(log: workdir.Folder) -> dict:
       seconds.get(night['cycle'], 0) + night['cpu_seconds']
     )
   later = list(seconds.values())[1:]
+  # Only the initial and the very last evaluation have second scores.
+  last = evaluations[-1] if evaluations else {'moment': events.INITIAL}
   return {
+    'finished': last['moment'] != events.INITIAL and 'second_scores' in last,
     **retention.summarize(evaluations),
     'night_cpu_seconds': statistics.median(later) if later else None,
   }

@@ -82,9 +82,9 @@ def compare(cases: Sequence[Case], *, repeats: int) -> dict[str, Any]:
       times[c.name].append(
         (time.perf_counter() - wall, time.process_time() - cpu)
       )
-  fastest = [min(values) for values in zip(*(times[c.name] for c in products),
-                                   strict=True)]  # fmt: skip
-  peak_walls, peak_cpus = zip(*fastest, strict=True)
+  rounds = list(zip(*(times[c.name] for c in products), strict=True))
+  peak_walls = [min(wall for wall, _ in values) for values in rounds]
+  peak_cpus = [min(cpu for _, cpu in values) for values in rounds]
   rows = {}
   for c in cases:
     walls, cpus = zip(*times[c.name], strict=True)

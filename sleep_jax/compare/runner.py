@@ -65,10 +65,12 @@ class Comparison:
     self._tuned = {name: self._is_tuned(name) for name in plain['strategies']}
     hashes = {name: sources.revision(name) for name in plain['strategies']}
     self._shared_sources = sources.revision()
+    self._data = settings.data_digest(plain)
     self._revision = provenance.revision()
     self.expected = {}
     for unit in self.units:
-      config = settings.dependent(plain, unit, tuned=self._tuned[unit.strategy])
+      tuned = self._tuned[unit.strategy]
+      config = settings.dependent(plain, unit, tuned=tuned, data=self._data)
       self.expected[unit] = {
         'config': config, 'key': settings.key(config),
         'sources': hashes[unit.strategy],
@@ -190,7 +192,7 @@ class Comparison:
     needs = []
     if settings.shares_initial_model(self._plain):
       needs = [f'initial model {seed}']
-    values = settings.dependent(self._plain, unit, tuned=True)
+    values = settings.dependent(self._plain, unit, tuned=True, data=self._data)
     folder = self._work(
       f'tune_{strategy}', [values, sources.revision(strategy)]
     )
@@ -212,7 +214,9 @@ class Comparison:
 
   def _initial_folder(self, seed: int) -> pathlib.Path:
     config = settings.of_study(self._plain, seed=seed, strategy='')
-    values = [settings.pretrained_with(config), self._shared_sources]
+    values = [
+      settings.pretrained_with(config), self._shared_sources, self._data
+    ]  # fmt: skip
     return self._work(f'initial_{seed}', values)
 
   def _unit_folder(self, unit: units.Unit) -> pathlib.Path:

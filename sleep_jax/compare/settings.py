@@ -1,13 +1,16 @@
 """Derives the config of each part of a comparison, and the key of its results.
 
-A key is a hash of every value that the numbers of a unit depend on. Which
-strategies, seeds and orders are compared, where the data is on this machine,
-and how checkpoints are kept, is not part of it.
+A key is a hash of every value that the numbers of a unit depend on, and of the
+content of its data. Which strategies, seeds and orders are compared, where the
+data is on this machine, and how checkpoints are kept, is not part of it.
 """
 
 import copy
+import glob
 import hashlib
 import json
+import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,8 +82,32 @@ def shares_initial_model(plain: Mapping[str, Any]) -> bool:
   return not pretrain['restore'] and not pretrain['base_model']
 
 
+def data_digest(plain: Mapping[str, Any]) -> str:
+  """Returns a hash of the names and bytes of the files of `data.path`.
+
+  It is '' for generated data, and if there are no files: reading them says so.
+
+  Args:
+    plain: config of the comparison.
+  """
+  path = plain['data'].get('path', '')
+  files: list[tuple[str, pathlib.Path]] = []
+  for name in [path] if os.path.exists(path) else sorted(glob.glob(path)):
+    root = pathlib.Path(name)
+    if root.is_file():
+      files.append((root.name, root))
+    else:
+      found = [file for file in sorted(root.rglob('*')) if file.is_file()]
+      files += [(str(file.relative_to(root)), file) for file in found]
+  made = hashlib.sha256()
+  for name, file in files:
+    content = file.read_bytes()
+    made.update(f'{name} {len(content)}\n'.encode() + content)
+  return made.hexdigest()[:10] if files else ''
+
+
 def dependent(
-  plain: Mapping[str, Any], unit: units.Unit, *, tuned: bool
+  plain: Mapping[str, Any], unit: units.Unit, *, tuned: bool, data: str = ''
 ) -> dict[str, Any]:
   """Returns the values that the numbers of a unit depend on.
 
@@ -89,6 +116,7 @@ def dependent(
     unit: whose numbers they are.
     tuned: whether its learning rate is tuned, which is done with the first
       seed.
+    data: see `data_digest`.
   """
   config = of_study(
     plain, seed=unit.seed, strategy=unit.strategy, order=unit.order
@@ -98,6 +126,8 @@ def dependent(
     found = workdir.without(found, _PLACES)
   found = workdir.without(found, _PLACES[:1])
   found['data'] |= {name: plain['data'].get(name) for name in _OF_DATA}
+  if data:
+    found['data']['files'] = data
   found |= {name: plain[name] for name in _SECTIONS if name in plain}
   if tuned:
     found['tuned_with_seed'] = plain['seeds'][0]

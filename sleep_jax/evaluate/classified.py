@@ -145,6 +145,11 @@ class ClassifyingEvaluator:
       'log_scores': {}, 'text_scores': {},
     }  # fmt: skip
 
+  def second_scores(self, weights: types.Weights) -> dict[str, float]:
+    """Returns no scores: those of generated answers are the base model's."""
+    del weights
+    return {}
+
   def _learn(self, weights, experience: int) -> None:
     """Adds the rows up to an experience; pretraining is number 0."""
     dataset = self._stream.dataset

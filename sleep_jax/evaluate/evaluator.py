@@ -67,9 +67,9 @@ class HeldOutEvaluator:
     """Returns no accuracy."""
     del weights, experience
 
-  def guard_accuracy(self, weights: types.Weights, experience: int) -> None:
+  def guard_accuracy(self, weights: types.Weights) -> None:
     """Returns no accuracy."""
-    del weights, experience
+    del weights
 
 
 class Evaluator:
@@ -247,11 +247,14 @@ class Evaluator:
     args = () if self._ranked else (jnp.int32(self._last),)
     return self._score_other(weights, *args)
 
-  def guard_accuracy(
-    self, weights: types.Weights, experience: int
-  ) -> float | None:
-    """Returns the accuracy on the guard's probes, or None without any."""
-    args = (jnp.int32(experience),) if self._ranked else ()
+  def guard_accuracy(self, weights: types.Weights) -> float | None:
+    """Returns the accuracy on the guard's probes, or None without any.
+
+    All labels of the stream compete, at any time. Otherwise the same model
+    would have a lower score as soon as a day brings labels, and nights that
+    harm nothing would be discarded.
+    """
+    args = (jnp.int32(self._last),) if self._ranked else ()
     scores = self._score_guard(weights, *args)
     return next(iter(itertools.chain(scores.values(), [None])))
 

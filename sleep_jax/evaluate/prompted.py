@@ -135,7 +135,7 @@ class PromptedEvaluator:
     return getattr(self._current, name)
 
   def evaluate(self, weights: types.Weights, experience: int) -> dict[str, Any]:
-    """Returns the numbers of `Evaluator.evaluate`."""
+    """Returns the numbers of `Evaluator.evaluate`, of questions with rows."""
     self._current = self._base
     if experience:
       texts, probes = self._texts(experience), self._stream.probes
@@ -151,7 +151,11 @@ class PromptedEvaluator:
         'stored_bytes': sum(len(text.encode()) for text in texts),
         'question_tokens': round(float(np.mean(np.concatenate(more)))),
       }
-    return self._current.evaluate(weights, experience)
+    numbers = self._current.evaluate(weights, experience)
+    if experience:
+      # These are asked without rows, which would be another strategy.
+      numbers |= {'template_scores': {}, 'open_scores': {}}
+    return numbers
 
   def _texts(self, experience: int) -> list[str]:
     """Returns the rows of the experiences so far, oldest first."""

@@ -270,7 +270,11 @@ def _with_prior(evaluations: list[dict[str, Any]]) -> np.ndarray:
 def bars_and_marks(
   entries: list[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-  """Returns bars from activation or merge to reset, and discarded nights."""
+  """Returns bars of the nights that an expert is in use, and discarded nights.
+
+  A bar begins at an activation or a merge and ends at a reset or when the
+  expert is forgotten.
+  """
   bars, marks = [], []
   active: dict[tuple[int, int], dict[str, Any]] = {}
   for entry in entries:
@@ -284,7 +288,7 @@ def bars_and_marks(
       bars.append(active[row])
     elif entry['event'] == 'discarded':
       marks.append({'row': row, 'night': night})
-    elif entry['event'] == 'reset' and row in active:
+    elif entry['event'] in ('reset', 'forgotten') and row in active:
       active.pop(row)['stop'] = night
   return bars, marks
 

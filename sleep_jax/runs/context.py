@@ -211,16 +211,15 @@ class RunContext:
     return found
 
   def guard_veto(
-    self, before: float, weights: types.Weights, event: events.Event
+    self, before: float, weights: types.Weights
   ) -> tuple[dict[str, float], str]:
     """Returns the guard's scores and the reason to discard a night, or ''.
 
     Args:
       before: its score before the night, see `guard_score`.
       weights: what the night would commit.
-      event: the night.
     """
-    after = self.guard_score(weights, event.experience)
+    after = self.guard_score(weights)
     reason = ''
     if not before - after <= self._tolerance:  # NaN is a reason as well.
       what = 'guard probes'
@@ -291,7 +290,7 @@ class RunContext:
       self.tools.checkpoints.wait()
       raise Interrupted(f'stopped after cycle {event.cycle}: saved')
 
-  def guard_score(self, weights: types.Weights, experience: int) -> float:
+  def guard_score(self, weights: types.Weights) -> float:
     """The guard's score, higher is better; -1.0 if the guard is off.
 
     Of a pretrained model the mean log-likelihood of texts that the initial
@@ -301,7 +300,7 @@ class RunContext:
       return -1.0
     if self._own_texts is not None:
       return self._own_texts.score(weights)
-    return self.evaluator.guard_accuracy(weights, experience)
+    return self.evaluator.guard_accuracy(weights)
 
   def active_slots(self, state: state_lib.State, level: int) -> list[int]:
     """Slots of a level's bank in use; level 0, the context, has none."""

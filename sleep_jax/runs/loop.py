@@ -151,7 +151,7 @@ class Run:
       events.EVALUATE, 0, 0, 0, moment=events.INITIAL, ends=True
     )
     self._context.evaluate(initial.weights, event)
-    return self._context.guard_score(initial.weights, 0)
+    return self._context.guard_score(initial.weights)
 
   def _day(self, number: int) -> str:
     """Returns the name of an experience, counted from 1."""

@@ -69,8 +69,8 @@ class NightPhases:
       self._log.sample(state.night.pools)
     if self._context.guarded and not reason:
       after = self._program.committed(state, sender, phase=DREAM)
-      before = self._context.guard_score(state.weights, event.experience)
-      guard, reason = self._context.guard_veto(before, after, event)
+      before = self._context.guard_score(state.weights)
+      guard, reason = self._context.guard_veto(before, after)
     if state.night is not None:
       self._context.monitor.check_state(state)
       with self._log.cost.measure_time():
@@ -292,8 +292,8 @@ class NightPhases:
       after = self._program.committed(state, sender)
       before = float(np.asarray(state.guard_N)[sender])
       if not sender:  # The context resets nothing: compare with the evening.
-        before = self._context.guard_score(state.weights, event.experience)
-      guard, reason = self._context.guard_veto(before, after, event)
+        before = self._context.guard_score(state.weights)
+      guard, reason = self._context.guard_veto(before, after)
     accept = not reason
     with self._log.cost.measure_time():
       state = self._program.wake_up(

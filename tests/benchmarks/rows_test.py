@@ -19,6 +19,7 @@ def _write(folder, before, after):
       [('initial', before), ('morning', after)]
     )
   ]  # fmt: skip
+  log[-1]['second_scores'] = {}  # Of the last evaluation of a whole run.
   (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, log)) + '\n')
 
 
@@ -38,3 +39,13 @@ def test_rows_of_several_strategies_are_compared_by_their_texts(tmp_path):
   column = head.index('ACC of texts')
   assert [first[column], second[column]] == ['0.750', '0.500']
   assert second[head.index('ACC of texts minus first row')] == '-0.250'
+
+
+def test_a_run_that_is_under_way_is_left_out(tmp_path):
+  log = tmp_path / 'sleep' / 'seed_0' / 'sleep'
+  _write(log, 0.0, 1.0)
+  assert len(rows.read(tmp_path, {'sleep': 'sleep'})['sleep']) == 1
+  lines = (log / 'metrics.jsonl').read_text()
+  file = log / 'metrics.jsonl'
+  file.write_text(lines.replace('"second_scores": {}', '"gates": {}'))
+  assert rows.read(tmp_path, {'sleep': 'sleep'}) == {}

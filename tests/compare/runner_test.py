@@ -66,6 +66,19 @@ def _run(made, chosen=''):
   return made.run(units.select(made.units, chosen), make)
 
 
+def test_results_of_other_data_are_refused(tmp_path, calls):
+  file = tmp_path / 'day.jsonl'
+  file.write_text('{"text": "Ada sings."}')
+  plain = _plain(strategies=('sleep',))
+  plain['data']['path'] = str(file)
+  made = _open(tmp_path, plain)
+  assert _run(made)
+  assert len(_open(tmp_path, plain).results) == 2
+  file.write_text('{"text": "Ada swims."}')
+  with pytest.raises(errors.WorkdirError, match='data.files: .* there, .* now'):
+    _open(tmp_path, plain)
+
+
 def test_failing_units_are_listed_and_the_others_complete(tmp_path, calls):
   made = _open(tmp_path, _plain())
   assert _run(made)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from sleep_jax.evaluate import evaluator
@@ -40,7 +41,7 @@ def test_the_initial_model_has_no_divergence_from_itself(setup, weights):
   assert moved['kl_initial'] > 0
   assert moved['held_out_loss'] != found['held_out_loss']
   assert set(scorer.second_scores(weights)) == {'pretrain', '1', '2'}
-  assert 0 <= scorer.guard_accuracy(weights, 0) <= 1
+  assert 0 <= scorer.guard_accuracy(weights) <= 1
 
 
 def test_what_a_stream_lacks_is_none_and_not_zero(setup, weights):
@@ -53,7 +54,7 @@ def test_what_a_stream_lacks_is_none_and_not_zero(setup, weights):
     'held_out_loss': None, 'kl_initial': None,
   }  # fmt: skip
   assert scorer.second_scores(weights) == {}
-  assert scorer.guard_accuracy(weights, 0) is None
+  assert scorer.guard_accuracy(weights) is None
 
 
 def test_answers_without_other_candidates_are_not_ranked(setup, weights):
@@ -64,6 +65,22 @@ def test_answers_without_other_candidates_are_not_ranked(setup, weights):
   scorer = _evaluator(setup, weights, probes=probes)
   assert scorer.second_scores(weights) == {}
   assert set(scorer.evaluate(weights, 0)['scores']) == {'pretrain', '1', '2'}
+
+
+def test_the_guard_scores_a_model_alike_on_all_days(setup, weights):
+  """Labels that later days bring compete from the first night on."""
+  dataset = dataclasses.replace(setup.stream.dataset, score='rank')
+  guard = setup.stream.guard
+
+  def accuracy(since_SC):
+    changed = guard.replace(candidate_since_SC=since_SC)
+    scorer = _evaluator(setup, weights, dataset=dataset, guard=changed)
+    return scorer.guard_accuracy(weights)
+
+  first = jnp.zeros_like(guard.candidate_since_SC)
+  # Only the right answer of the first question is known from the beginning.
+  last = (first + 2).at[guard.set_B[0], guard.gold_B[0]].set(0)
+  assert accuracy(last) == accuracy(first) < 1
 
 
 def test_ranks_do_not_depend_on_the_attention_kernel(setup, weights):
@@ -82,6 +99,6 @@ def test_a_student_with_a_fresh_expert_can_be_evaluated(setup, weights):
   """The guard does this before it accepts the night."""
   scorer = _evaluator(setup, weights)
   accuracy = scorer.guard_accuracy(
-    weights.replace(fresh=testing.expert(setup.model, 2)), 0
+    weights.replace(fresh=testing.expert(setup.model, 2))
   )
   assert 0 <= accuracy <= 1

@@ -30,6 +30,14 @@ def test_the_last_points_are_those_of_the_run():
   assert _label(cost) == 60  # Of the sixth night, see `make_night`.
 
 
+def test_a_forgotten_expert_is_not_in_use():
+  groups = _groups(6)
+  ledger = groups['sleep'][0]['ledger']
+  ledger.append(report_test.make_entry(6, 'forgotten', 4))
+  _, experts, _ = many_nights.curves(groups, STYLES)
+  assert _label(experts) == 3
+
+
 def test_a_short_run_and_one_without_nights_have_no_figures():
   assert many_nights.curves(_groups(4), STYLES) == []
   only = {'sft': [report_test.make_run('sft', nights=9)]}

@@ -295,7 +295,7 @@ class _ScriptedGuard:
   def __init__(self, evaluator, *accuracies):
     self._evaluator, self._accuracies = evaluator, iter(accuracies)
 
-  def guard_accuracy(self, weights, experience):
+  def guard_accuracy(self, weights):
     return next(self._accuracies)
 
   def __getattr__(self, name):
