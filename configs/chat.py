@@ -20,6 +20,9 @@ def get_config():
   c = pretrained.get_config()
   c.name = 'chat'
   c.wake.epochs = 5.0
+  # Without decay a day of conversations raises perplexity by 1.3 %.
+  (awake,) = c.wake.optimizers
+  c.wake.optimizers = (awake | dict(weight_decay=0.15),)
   # It is asked about people, and would say of all what it was told of some.
   c.replay.update(own_texts=320, about_people=64)
   return c
