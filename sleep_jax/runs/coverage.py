@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sleep_jax.data import stream as stream_lib
+from sleep_jax.model import config as model_config
+from sleep_jax.schedule import events
+from sleep_jax.sleep import sender_settings
 
 _NUM_ALIKE = 5  # Neighbouring days with equal numbers share a line beyond this.
 _NUM_LINES = 10
@@ -70,6 +73,7 @@ def days(
   stream: stream_lib.Stream,
   steps: Sequence[int],
   config: Mapping[str, Any],
+  levels: Sequence[model_config.Level],
   *,
   sleeps: bool,
 ) -> list[Day]:
@@ -79,12 +83,14 @@ def days(
     stream: of the run.
     steps: wake steps of each day.
     config: as JSON returns it.
+    levels: of the model; the nights of the first one that sleeps count.
     sleeps: whether a strategy of the run has nights.
   """
-  data, night = config['data'], config['consolidate']
-  teachers = [t for t in night['teachers'] if t['prompts'] == 'day']
+  data, senders = config['data'], events.sleepers(levels)
+  night = sender_settings.make(config, senders[0] if senders else 0)
+  teachers = [t for t in night.teachers if t.prompts == 'day']
   rehearses = sleeps and teachers and config['replay']['store'] != 'none'
-  num_rounds = night['num_updates'] // night['updates_per_round']
+  num_rounds = night.num_updates // night.updates_per_round
   texts = [rows for _, rows in stream.dataset.experiences]
   return [
     Day(
@@ -96,11 +102,11 @@ def days(
       batch_size=data.get('day_batch_size') or data['batch_size'],
       in_passes=bool(config['wake'].get('epochs')),
       kept=config['replay']['day'] if rehearses else None,
-      rehearsals=num_rounds * sum(t['draws'] for t in teachers),
+      rehearsals=num_rounds * sum(t.draws for t in teachers),
       too_wide=sum(
         num
         for length, num in source.prompt_lengths.items()
-        if rehearses and length > night['prompt_width']
+        if rehearses and length > night.prompt_width
       ),
       longest_prompt=max(source.prompt_lengths, default=0),
     )

@@ -224,8 +224,9 @@ class Study:
     if not found:
       return stream_lib.notes(made.stream)
     days = coverage.days(
-      made.stream, steps, self._plain, sleeps=any(s.sleeps for s in found)
-    )
+      made.stream, steps, self._plain, self._factory.levels,
+      sleeps=any(s.sleeps for s in found),
+    )  # fmt: skip
     self._results.days = coverage.rows(days)
     finished = min(self._factory.num_finished(s, made) for s in found)
     return [

@@ -1,10 +1,13 @@
 """How much of each day is read, and rehearsed, is said in plain numbers."""
 
 import dataclasses
+import json
 
 import pytest
 
+from sleep_jax.model import config as model_config
 from sleep_jax.runs import coverage
+from tests import tiny_study
 
 DAY = coverage.Day(
   name='day_1', rows=40, skipped=0, windows=40, steps=20, batch_size=4,
@@ -95,3 +98,17 @@ def test_the_report_has_a_row_per_day(kept):
   (row,) = coverage.rows([_day(kept=kept, steps=5)])
   assert row['kept'] == kept and row['unread'] == 20
   assert row['passes'] == 0.5
+
+
+def test_the_night_of_the_first_level_that_sleeps_counts():
+  config = tiny_study.config((1, 'experience'))
+  stream = tiny_study.TinyStudy(config).stream
+  found = []
+  for night in ({}, dict(draws=3, num_updates=6, updates_per_round=2)):
+    first, *others = config.levels
+    config.levels = (first | dict(night=night), *others)
+    plain = json.loads(config.to_json_best_effort())
+    levels = [model_config.make_level(level) for level in plain['levels']]
+    days = coverage.days(stream, (5, 5), plain, levels, sleeps=True)
+    found.append(days[0].rehearsals)
+  assert found[0] != found[1] == 3 * 3
