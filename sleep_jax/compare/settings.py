@@ -101,8 +101,9 @@ def data_digest(plain: Mapping[str, Any]) -> str:
       files += [(str(file.relative_to(root)), file) for file in found]
   made = hashlib.sha256()
   for name, file in files:
-    content = file.read_bytes()
-    made.update(f'{name} {len(content)}\n'.encode() + content)
+    with file.open('rb') as opened:  # It may be larger than the memory.
+      content = hashlib.file_digest(opened, 'sha256').hexdigest()
+    made.update(f'{name} {content}\n'.encode())
   return made.hexdigest()[:10] if files else ''
 
 
