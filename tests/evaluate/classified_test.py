@@ -53,6 +53,8 @@ def test_every_day_is_learned_and_an_interrupted_run_ends_alike(name, tmp_path):
   # nothing answers at random, and does not know labels that it never read.
   scores = whole['evaluations'][-1]['scores']
   assert [*scores] == ['pretrain', '1', '2', '3']
+  # Generated answers would be those of the base model.
+  assert whole['evaluations'][-1]['second_scores'] == {}
   assert np.mean([*scores.values()]) > 0.8
   home = tmp_path / 'parts'
   seen = []
